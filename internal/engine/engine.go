@@ -1,0 +1,170 @@
+// Package engine is the seam between a job and the thing that builds images and
+// runs containers. Package engine/docker implements it on a Docker daemon;
+// package engine/enginetest has a fake and the suite that both pass. The worker
+// is the only caller.
+//
+// Failures that are the job's own, or the daemon's, come back as
+// [*jobs.Failure] with kind, message and hint set; any other error is a mistake
+// of ours.
+package engine
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Labels that everything made by the farm carries. They find candidates; they
+// prove nothing, because an image can set labels too.
+const (
+	LabelFarm    = "slipway.farm"
+	LabelHost    = "slipway.host"
+	LabelJob     = "slipway.job"
+	LabelAttempt = "slipway.attempt"
+)
+
+// Engine drives one build host. All methods are safe for concurrent use.
+type Engine interface {
+	// Info describes the daemon, and fails with KindDaemonLost when it does not
+	// answer. It is also the readiness probe.
+	Info(ctx context.Context) (Info, error)
+	// Build makes an image from a plain tar stream. It reads the context to its
+	// end or until the build fails. An error of the context reader comes back
+	// as it is, whatever the daemon says about the broken upload. Cancelling
+	// ctx stops the build and the process of its running step.
+	Build(ctx context.Context, b Build) (Built, error)
+	// Push sends a local tag to its registry and returns name@sha256:...
+	Push(ctx context.Context, tag string, progress io.Writer) (string, error)
+	// Image makes sure that ref is on the host, pulling it when it is not, and
+	// returns its ID. KindImageMissing when there is no such image.
+	Image(ctx context.Context, ref string, progress io.Writer) (string, error)
+	// RemoveImage removes an untagged image; one that is gone, tagged or in use
+	// is left alone without an error.
+	RemoveImage(ctx context.Context, id string) error
+	// Create makes a container and returns its ID. A container of that name
+	// and with the same farm, host, job and attempt labels is returned instead
+	// of a second one.
+	Create(ctx context.Context, c Container) (string, error)
+	// Start attaches, registers the wait, then starts the container: no output
+	// and no exit is missed. Output goes to out until the container ends or
+	// Process.Detach. Writers must be quick; they run on the reading goroutine.
+	Start(ctx context.Context, id string, out Output) (Process, error)
+	// Reattach follows a container that was started before. skip is how many
+	// bytes of each stream the caller has already.
+	Reattach(ctx context.Context, id string, skip Skip, out Output) (Process, error)
+	// Inspect tells the state of a container, KindContainerLost when it is gone.
+	Inspect(ctx context.Context, id string) (State, error)
+	// Stop asks with SIGTERM and kills after grace. Stopped or gone is success.
+	Stop(ctx context.Context, id string, grace time.Duration) error
+	// Remove removes a container with its anonymous volumes. Gone is success.
+	Remove(ctx context.Context, id string) error
+	// CopyOut streams a path of a container as tar. KindOutputMissing when the
+	// container has no such path.
+	CopyOut(ctx context.Context, id, path string) (io.ReadCloser, error)
+	// List returns the containers that carry all of the labels, running or not.
+	List(ctx context.Context, labels map[string]string) ([]Listed, error)
+}
+
+// Process is a container that was started or re-attached to.
+type Process interface {
+	// Wait returns when the container has ended and all of its output is
+	// written. Cancelling ctx ends the wait, not the container. A lost daemon
+	// connection is not an end: Wait looks for the daemon until it is back or
+	// ctx ends, and returns KindContainerLost when the container is gone then.
+	Wait(ctx context.Context) (State, error)
+	// Detach stops reading output without stopping the container.
+	Detach()
+}
+
+// Info describes a build host.
+type Info struct {
+	// Name and Version of the engine, such as docker 20.10.24.
+	Name, Version string
+	// Platform as os/arch.
+	Platform string
+	CPUs     int
+	Memory   int64 // bytes
+}
+
+// String is the engine version as a Result records it.
+func (i Info) String() string { return i.Name + " " + i.Version }
+
+// Build is what to build.
+type Build struct {
+	Spec jobs.Build
+	// Context is a plain, verified tar.
+	Context io.Reader
+	// Labels to set on the image besides Spec.Labels; these win.
+	Labels map[string]string
+	// Secret returns the value of a secret of the worker by name.
+	Secret func(name string) ([]byte, error)
+	// Status receives each progress message of the build as the JSON of a
+	// BuildKit SolveStatus. It may be nil.
+	Status func(statusJSON []byte)
+}
+
+// Built is what a build made.
+type Built struct {
+	// ImageID is sha256:<hex>.
+	ImageID string
+	Bases   []jobs.BaseImage
+}
+
+// Container is what to run.
+type Container struct {
+	Name  string
+	Image string // ID or reference, present on the host
+	Spec  jobs.Run
+	// Labels to set on the container; they win over the image's.
+	Labels map[string]string
+	// LogBytes is how much output the engine keeps for a re-attach.
+	LogBytes int64
+	// PortAddress is the host address ports are bound to, such as 127.0.0.1.
+	PortAddress string
+	// Defaults apply where Spec.Limits is zero.
+	Defaults jobs.Limits
+}
+
+// Output takes the two streams of a container.
+type Output struct{ Stdout, Stderr io.Writer }
+
+// Skip is a number of bytes per stream.
+type Skip struct{ Stdout, Stderr int64 }
+
+// State is what the engine knows about a container.
+type State struct {
+	ID, Name string
+	Labels   map[string]string
+	// Status is created, running or exited.
+	Status   Status
+	ExitCode int
+	// OOM is true when the kernel killed a process of the container for memory.
+	OOM bool
+	// Error is what the engine said when the container could not start.
+	Error string
+	// Addresses maps a container port such as "8080/tcp" to the host:port it is
+	// published on.
+	Addresses map[string]string
+	Started   time.Time
+	Finished  time.Time
+}
+
+// Status is the state of a container in one word.
+type Status string
+
+// The statuses that matter to a job; paused and restarting count as running,
+// dead as exited.
+const (
+	StatusCreated Status = "created"
+	StatusRunning Status = "running"
+	StatusExited  Status = "exited"
+)
+
+// Listed is a container found by its labels.
+type Listed struct {
+	ID, Name string
+	Labels   map[string]string
+	Status   Status
+}

@@ -1,0 +1,175 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors that adapters return, wrapped; callers use errors.Is.
+var (
+	// ErrInvalid: the document is not acceptable; see [Invalid].
+	ErrInvalid = errors.New("invalid job document")
+	// ErrNotFound: there is no such job.
+	ErrNotFound = errors.New("no such job")
+	// ErrConflict: the idempotency key stands for another document.
+	ErrConflict = errors.New("idempotency conflict")
+	// ErrNotClaimable: the job is not waiting for a worker (any more), or the
+	// ticket is of an earlier attempt. The ticket is spent.
+	ErrNotClaimable = errors.New("not claimable")
+	// ErrStale: the caller does not own the job (any more).
+	ErrStale = errors.New("not the owner of the job")
+	// ErrFinished: the job has ended, so there is nothing to cancel.
+	ErrFinished = errors.New("the job has ended")
+	// ErrUnreachable: the farm's Redis cannot be reached.
+	ErrUnreachable = errors.New("cannot reach the farm's Redis")
+)
+
+// Records is what producers need of the store. All methods are safe for
+// concurrent use.
+type Records interface {
+	// Create makes the record of a job in state Queued, attempt 1, ticket 1. It
+	// reports for each job whether it was made; false means that a record with
+	// this ID was there already, which is not an error.
+	Create(ctx context.Context, jobs []Job) ([]bool, error)
+	// Get returns the job with its result, or ErrNotFound.
+	Get(ctx context.Context, id string) (Job, error)
+	// List returns jobs newest first.
+	List(ctx context.Context, q Query) (Page, error)
+	// Cancel ends a queued or waiting job at once and asks the worker of a
+	// running one to end it; it asks a kept service to end early, too. It
+	// returns the job as it then is. ErrFinished when there is nothing to end.
+	Cancel(ctx context.Context, id, by string) (Job, error)
+	// Reserve binds an idempotency key to (id, digest of the document) unless
+	// it is bound already, and returns what it is bound to.
+	Reserve(ctx context.Context, key, id, digest string) (boundID, boundDigest string, err error)
+	// Follow returns what is new after the cursor, waiting up to wait for the
+	// first news. A zero Cursor starts at the beginning. It returns at once
+	// when there is news.
+	Follow(ctx context.Context, id string, after Cursor, wait time.Duration) (News, error)
+}
+
+// Query selects jobs. Zero fields select everything.
+type Query struct {
+	States []State
+	Name   string
+	// Label is key=value.
+	Label string
+	// Limit is at most 200; 0 means 50.
+	Limit int
+	// PageToken continues a listing.
+	PageToken string
+}
+
+// Page is a part of a listing.
+type Page struct {
+	Jobs []Job
+	// NextPageToken is "" on the last page.
+	NextPageToken string
+}
+
+// Cursor is a place in a job's events and in its live log.
+type Cursor struct{ Event, Log string }
+
+// News is what happened after a cursor.
+type News struct {
+	Events []Event
+	// Log is framed log, see [Frame]. LogOffset is where it starts in the whole
+	// log: more than the reader has seen means that a part is gone from the
+	// live tail and must be read from the artifact store or is a gap.
+	Log       []LogChunk
+	Next      Cursor
+	ServerNow time.Time
+}
+
+// LogChunk is a run of whole frames.
+type LogChunk struct {
+	Attempt int
+	// Offset of the first byte in the attempt's framed log.
+	Offset int64
+	Data   []byte
+}
+
+// Claims is what the owner of a job needs of the store. Every method but Claim
+// and Adopt is refused with ErrStale unless nonce is the owner's.
+type Claims interface {
+	// Claim makes the caller the owner of a queued or waiting job, or returns
+	// ErrNotClaimable or ErrNotFound.
+	Claim(ctx context.Context, t Ticket, o Owner) (Job, error)
+	// Adopt takes over a running job that an earlier incarnation of the same
+	// host owned, keeping the attempt.
+	Adopt(ctx context.Context, id string, o Owner) (Job, error)
+	// Renew prolongs the lease and tells whether somebody wants the job ended.
+	Renew(ctx context.Context, id, nonce string, lease time.Duration) (Signal, error)
+	// Note records progress of the attempt.
+	Note(ctx context.Context, id, nonce string, p Progress) error
+	// Finish accepts the result: the state becomes r.State. Accepted results
+	// are final. Reporting the same result twice is not an error. A result
+	// that is not the owner's is set aside and ErrStale returned.
+	Finish(ctx context.Context, id, nonce string, r Result) error
+	// Release gives the job up for another attempt and returns its ticket.
+	Release(ctx context.Context, id, nonce string, r Release) (Ticket, error)
+	// AppendLog adds whole frames to the live tail. It is refused with ErrStale
+	// like the others.
+	AppendLog(ctx context.Context, id, nonce string, c LogChunk) error
+	// Owned lists the jobs that the store believes run on the host.
+	Owned(ctx context.Context, host string) ([]Job, error)
+	// Kept lists the jobs that keep a service on the host.
+	Kept(ctx context.Context, host string) ([]Job, error)
+	// Unkeep forgets a kept service after its container is gone.
+	Unkeep(ctx context.Context, id, host string) error
+	// Cancellations delivers IDs of jobs that somebody wants ended, as a hint:
+	// some may be lost, Renew tells for certain. The channel closes with ctx.
+	Cancellations(ctx context.Context) <-chan string
+}
+
+// Owner is who claims a job.
+type Owner struct {
+	// Worker is for people, Host is the identity in the state directory.
+	Worker, Host string
+	// Nonce is 128 random bits in hex, new for every claim.
+	Nonce string
+	Lease time.Duration
+}
+
+// Signal is what the store tells an owner.
+type Signal struct {
+	CancelBy string
+	Now      time.Time
+}
+
+// Progress is what an owner records; zero fields stay as they are.
+type Progress struct {
+	Stage     Stage
+	Container Container
+	// RunTimeout, when not zero, sets the container's deadline this far from
+	// the store's now.
+	RunTimeout time.Duration
+}
+
+// Release is how an owner gives a job up.
+type Release struct {
+	// Reason is for the job's events.
+	Reason string
+	// Spend tells what the new attempt costs.
+	Spend Spend
+	// Delay before the next attempt; more than zero makes the job Waiting.
+	Delay time.Duration
+}
+
+// Spend is the account a new attempt is booked on.
+type Spend int
+
+// The accounts.
+const (
+	SpendNothing Spend = iota // handed back in order: a drain
+	SpendRetry                // the job's own retry
+	SpendLoss                 // an infrastructure loss
+)
+
+// Queue delivers tickets to workers, at least once.
+type Queue interface {
+	// Push enqueues tickets and wakes idle workers. Enqueuing the same ticket
+	// twice delivers it once. The error names the first ticket that failed.
+	Push(ctx context.Context, tickets ...Ticket) error
+}

@@ -1,0 +1,101 @@
+package jobs
+
+import (
+	"fmt"
+	"time"
+)
+
+// Job is the record of a job: the truth about it. Times come from the store's
+// clock (Redis TIME), never from a worker's.
+type Job struct {
+	ID    string `json:"id"`
+	Spec  Spec   `json:"spec"`
+	State State  `json:"state"`
+	Stage Stage  `json:"stage,omitempty"`
+	// Attempt counts from 1; it grows with every new try, whoever caused it.
+	Attempt int `json:"attempt"`
+	// Seq counts the tickets issued for this attempt, from 1.
+	Seq int `json:"-"`
+	// Retries is how many of the job's own retries are spent.
+	Retries int `json:"retries,omitempty"`
+	// Losses counts infrastructure losses in a row.
+	Losses int `json:"losses,omitempty"`
+
+	Created  time.Time `json:"created"`
+	Started  time.Time `json:"started,omitzero"`
+	Finished time.Time `json:"finished,omitzero"`
+	// NotBefore is when a waiting job may be claimed.
+	NotBefore time.Time `json:"not_before,omitzero"`
+	// Expires is when the job is given up if no worker has taken it.
+	Expires time.Time `json:"expires,omitzero"`
+
+	Worker string `json:"worker,omitempty"`
+	Host   string `json:"host,omitempty"`
+	// Nonce is the owner's fence; only the owner and the store know it.
+	Nonce string    `json:"-"`
+	Lease time.Time `json:"-"`
+
+	Container Container `json:"container,omitzero"`
+	// CancelBy is who asked for the job to end, "" when nobody did.
+	CancelBy string `json:"cancel_by,omitempty"`
+
+	Result *Result `json:"result,omitempty"`
+}
+
+// Container is what the record knows of the attempt's container; it is there
+// before the container is, so that a restarted worker can find it.
+type Container struct {
+	Name string `json:"name,omitempty"`
+	ID   string `json:"id,omitempty"`
+	// Deadline is when the run times out, on the store's clock.
+	Deadline time.Time `json:"deadline,omitzero"`
+}
+
+// ContainerName is the name of an attempt's container.
+func ContainerName(id string, attempt int) string {
+	return fmt.Sprintf("slipway-%s-a%d", id, attempt)
+}
+
+// Ticket says "look at job ID"; it is what travels through the queue.
+type Ticket struct {
+	ID       string
+	Attempt  int
+	Seq      int
+	Queue    string
+	Priority Priority
+	// Delay before the ticket may be delivered.
+	Delay time.Duration
+}
+
+// Ticket returns the current ticket of the job.
+func (j Job) Ticket() Ticket {
+	return Ticket{ID: j.ID, Attempt: j.Attempt, Seq: j.Seq, Queue: j.Spec.Queue, Priority: j.Spec.Priority}
+}
+
+// Event is one thing that happened to a job.
+type Event struct {
+	// ID orders events; it is the store's stream ID.
+	ID   string    `json:"id"`
+	At   time.Time `json:"at"`
+	Type EventType `json:"type"`
+	// Text is short and for people, "" where the type says all.
+	Text string `json:"text,omitempty"`
+}
+
+// EventType is a constant word.
+type EventType string
+
+// What can happen to a job.
+const (
+	EventSubmitted EventType = "submitted"
+	EventClaimed   EventType = "claimed"
+	EventAdopted   EventType = "adopted"
+	EventStage     EventType = "stage"
+	EventContainer EventType = "container"
+	EventRetry     EventType = "retry"
+	EventLost      EventType = "lost"
+	EventReturned  EventType = "returned"
+	EventCancel    EventType = "cancel_requested"
+	EventFinished  EventType = "finished"
+	EventStale     EventType = "stale_result"
+)

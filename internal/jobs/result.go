@@ -1,0 +1,130 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Failure says why a job did not succeed: where, what, in one sentence for
+// people, with a hint on what to do. It is an error, so that a step can return
+// it; the chain behind it (Unwrap) is for the operator's log only.
+type Failure struct {
+	Stage Stage `json:"stage,omitempty"`
+	Kind  Kind  `json:"kind"`
+	// Message is one sentence for the person who submitted the job. It holds
+	// no path of the build host and no secret.
+	Message string `json:"message"`
+	// Hint says what to do about it, "" when there is nothing to say.
+	Hint string `json:"hint,omitempty"`
+	// Tail is the last output before the failure, at most 20 lines.
+	Tail []string `json:"tail,omitempty"`
+
+	cause error
+}
+
+// Fail makes a Failure without a stage; the worker adds the stage it is in.
+// cause may be nil.
+func Fail(kind Kind, cause error, hint, format string, args ...any) *Failure {
+	return &Failure{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint, cause: cause}
+}
+
+func (f *Failure) Error() string {
+	if f.cause != nil {
+		return fmt.Sprintf("%s: %s: %v", f.Kind, f.Message, f.cause)
+	}
+	return fmt.Sprintf("%s: %s", f.Kind, f.Message)
+}
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.cause }
+
+// AsFailure finds the Failure in a chain; any other error is a mistake of ours
+// and becomes KindInternal.
+func AsFailure(err error) *Failure {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return Fail(KindInternal, err, "ask the operator to look at the worker's log", "the worker could not go on")
+}
+
+// BaseImage is an image that a build stood on.
+type BaseImage struct {
+	Ref string `json:"ref"`
+	// Digest is the manifest digest as the registry knows it, or the image ID
+	// when the image exists on the build host only (then Local is true).
+	Digest string `json:"digest"`
+	Local  bool   `json:"local,omitempty"`
+}
+
+// Output is a collected path.
+type Output struct {
+	Path string `json:"path"`
+	// Digest of the uncompressed tar in the artifact store.
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"`
+}
+
+// LogInfo says what became of the job's log.
+type LogInfo struct {
+	// Digest of the framed log in the artifact store, "" when there is none.
+	Digest string `json:"digest,omitempty"`
+	// Size of the framed log in bytes.
+	Size int64 `json:"size,omitempty"`
+	// Dropped counts the bytes of output that the cap cut out; a marker stands
+	// in their place.
+	Dropped int64 `json:"dropped,omitempty"`
+}
+
+// Complete reports whether the log holds every byte of output.
+func (l LogInfo) Complete() bool { return l.Dropped == 0 }
+
+// StageTime is how long a stage took in one attempt.
+type StageTime struct {
+	Stage Stage `json:"stage"`
+	// Millis is a wall-clock duration in milliseconds.
+	Millis int64 `json:"ms"`
+}
+
+// Result is what an attempt found out. The accepted one is the job's result.
+type Result struct {
+	State   State    `json:"state"`
+	Failure *Failure `json:"failure,omitempty"`
+	// ImageID is the engine's ID of the built or run image.
+	ImageID string `json:"image_id,omitempty"`
+	// Tags are the names the image got on the build host.
+	Tags []string `json:"tags,omitempty"`
+	// RepoDigests are name@sha256:... of every pushed tag.
+	RepoDigests []string    `json:"repo_digests,omitempty"`
+	Bases       []BaseImage `json:"bases,omitempty"`
+	ContainerID string      `json:"container_id,omitempty"`
+	// Addresses are host:port of every published port, in the job's order.
+	Addresses []string `json:"addresses,omitempty"`
+	// ExitCode of the container, nil when none ended.
+	ExitCode *int `json:"exit_code,omitempty"`
+	// OOM is true when the kernel killed a process of the container for memory,
+	// which can go with any exit code.
+	OOM bool `json:"oom,omitempty"`
+	// KeepUntil is when a kept service ends.
+	KeepUntil time.Time   `json:"keep_until,omitzero"`
+	Times     []StageTime `json:"times,omitempty"`
+	Log       LogInfo     `json:"log,omitzero"`
+	Outputs   []Output    `json:"outputs,omitempty"`
+	Worker    string      `json:"worker,omitempty"`
+	Host      string      `json:"host,omitempty"`
+	Attempt   int         `json:"attempt,omitempty"`
+	Engine    string      `json:"engine,omitempty"`
+}
+
+// Exit is the exit code of the command line for this result.
+func (r Result) Exit() int {
+	switch {
+	case r.State == Succeeded:
+		return ExitOK
+	case r.Failure != nil:
+		return r.Failure.Kind.Info().Exit
+	default:
+		return ExitFailed
+	}
+}

@@ -1,0 +1,51 @@
+package jobs
+
+import "time"
+
+// MaxLosses is how many infrastructure losses in a row make a job poisoned.
+const MaxLosses = 3
+
+// Decision is what follows from an attempt's result.
+type Decision struct {
+	// Final results are reported with Claims.Finish, others give the job up
+	// with Claims.Release.
+	Final   bool
+	Result  Result
+	Release Release
+}
+
+// Decide says what becomes of a job whose attempt ended with r. User faults
+// are tried again while the job's own retries last; infrastructure faults are
+// tried again without touching them, until MaxLosses in a row.
+func Decide(j Job, r Result) Decision {
+	if r.Failure == nil {
+		return Decision{Final: true, Result: r}
+	}
+	info := r.Failure.Kind.Info()
+	r.State = info.State
+	switch {
+	case !info.Retryable:
+		return Decision{Final: true, Result: r}
+	case info.Fault == InfraFault && j.Losses+1 < MaxLosses:
+		return Decision{Result: r, Release: Release{
+			Reason: r.Failure.Message, Spend: SpendLoss, Delay: time.Second << j.Losses,
+		}}
+	case info.Fault == UserFault && j.Retries < j.Spec.Retries:
+		return Decision{Result: r, Release: Release{
+			Reason: r.Failure.Message, Spend: SpendRetry, Delay: min(time.Second<<j.Retries, time.Minute),
+		}}
+	case info.Fault == InfraFault:
+		f := *r.Failure
+		f.Hint = "the farm gave up after " + times(j.Losses+1) + "; ask the operator"
+		f.Kind = KindPoisoned
+		r.Failure = &f
+	}
+	return Decision{Final: true, Result: r}
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "one loss"
+	}
+	return []string{"no", "one", "two", "three"}[min(n, 3)] + " losses in a row"
+}
