@@ -1,0 +1,205 @@
+package enginetest
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Build implements engine.Engine: it reads the tar to its end, then walks
+// through the Dockerfile. FROM needs an image of the host or the registry, RUN
+// runs the commands of shell.go, CMD and ENTRYPOINT count, the rest is read and
+// ignored.
+func (f *Fake) Build(ctx context.Context, b engine.Build) (engine.Built, error) {
+	if err := f.enter(ctx, "build", b.Spec.Dockerfile); err != nil {
+		return engine.Built{}, err
+	}
+	for _, s := range b.Spec.Secrets {
+		if _, err := b.Secret(s.SecretName()); err != nil {
+			return engine.Built{}, jobs.Fail(jobs.KindSecretNotFound, err, "ask the operator to add it", "the worker has no secret %q", s.SecretName())
+		}
+	}
+	dockerfile, err := readDockerfile(b)
+	if err != nil {
+		return engine.Built{}, err
+	}
+	w := &walk{fake: f, b: b, img: &image{labels: map[string]string{}}}
+	for i, line := range strings.Split(string(dockerfile), "\n") {
+		if err := w.instruction(ctx, i+1, strings.TrimSpace(line)); err != nil {
+			return engine.Built{}, err
+		}
+	}
+	return w.finish()
+}
+
+// readDockerfile reads the context to its end and returns the Dockerfile.
+func readDockerfile(b engine.Build) ([]byte, error) {
+	name := path.Clean(b.Spec.Dockerfile)
+	if b.Spec.Dockerfile == "" {
+		name = jobs.DefaultDockerfile
+	}
+	var content []byte
+	found := false
+	tr := tar.NewReader(b.Context)
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if path.Clean(h.Name) == name {
+			if content, err = io.ReadAll(tr); err != nil {
+				return nil, err
+			}
+			found = true
+		}
+	}
+	if _, err := io.Copy(io.Discard, b.Context); err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, jobs.Fail(jobs.KindDockerfileMissing, nil, "name it with build.dockerfile", "the context has no %s", name)
+	}
+	return content, nil
+}
+
+// walk is the state of one build.
+type walk struct {
+	fake  *Fake
+	b     engine.Build
+	img   *image
+	bases []jobs.BaseImage
+	from  bool
+}
+
+func (w *walk) instruction(ctx context.Context, line int, text string) error {
+	if text == "" || text[0] == '#' {
+		return nil
+	}
+	word, rest, _ := strings.Cut(text, " ")
+	rest = strings.TrimSpace(rest)
+	switch strings.ToUpper(word) {
+	case "FROM":
+		return w.base(rest)
+	case "RUN":
+		return w.step(ctx, text, rest)
+	case "CMD":
+		w.img.command = words(rest)
+	case "ENTRYPOINT":
+		w.img.entrypoint = words(rest)
+	case "COPY", "ADD", "ENV", "ARG", "LABEL", "WORKDIR", "USER", "EXPOSE", "STOPSIGNAL", "VOLUME", "HEALTHCHECK", "SHELL":
+	default:
+		return jobs.Fail(jobs.KindDockerfileInvalid, nil, "correct the Dockerfile", "Dockerfile line %d: unknown instruction: %s", line, word)
+	}
+	return nil
+}
+
+func (w *walk) base(ref string) error {
+	ref, _, _ = strings.Cut(ref, " ")
+	w.from = true
+	if ref == "scratch" {
+		return nil
+	}
+	f := w.fake
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	img := f.lookup(ref)
+	if img == nil && !f.remote[normal(ref)] {
+		return jobs.Fail(jobs.KindBaseMissing, nil, "check the name and the tag", "base image %s was not found", ref)
+	}
+	if img == nil {
+		w.bases = append(w.bases, jobs.BaseImage{Ref: ref, Digest: fakeDigest("manifest", ref)})
+		w.img.command = []string{"sh"}
+		return nil
+	}
+	w.img.command, w.img.entrypoint = img.command, img.entrypoint
+	w.bases = append(w.bases, jobs.BaseImage{Ref: ref, Digest: img.id, Local: true})
+	return nil
+}
+
+func (w *walk) step(ctx context.Context, name, command string) error {
+	var tail []string
+	w.status(name, nil)
+	sh := &shell{ctx: ctx, build: func(_ jobs.Stream, data []byte) {
+		tail = append(tail, strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")...)
+		w.status(name, data)
+	}}
+	code := sh.run([]string{"sh", "-c", command})
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if code != 0 {
+		fail := jobs.Fail(jobs.KindBuildFailed, nil, "read the step's output", "step %q ended with exit code %d", name, code)
+		fail.Tail = tail[max(0, len(tail)-20):]
+		return fail
+	}
+	return nil
+}
+
+// status sends a message of the shape of a BuildKit SolveStatus.
+func (w *walk) status(step string, log []byte) {
+	if w.b.Status == nil {
+		return
+	}
+	type vertex struct{ Digest, Name string }
+	type vertexLog struct {
+		Vertex    string
+		Stream    int
+		Data      []byte
+		Timestamp time.Time
+	}
+	digest := fakeDigest("vertex", step)
+	var msg struct {
+		Vertexes []vertex
+		Logs     []vertexLog
+	}
+	if log == nil {
+		msg.Vertexes = []vertex{{digest, step}}
+	} else {
+		msg.Logs = []vertexLog{{digest, 1, log, time.Now()}}
+	}
+	raw, err := json.Marshal(msg)
+	if err != nil {
+		panic(fmt.Sprintf("marshal status: %v", err)) // every field can be marshalled
+	}
+	w.b.Status(raw)
+}
+
+func (w *walk) finish() (engine.Built, error) {
+	if !w.from {
+		return engine.Built{}, jobs.Fail(jobs.KindDockerfileInvalid, nil, "start it with FROM", "the Dockerfile has no FROM")
+	}
+	f := w.fake
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.Copy(w.img.labels, w.b.Spec.Labels)
+	maps.Copy(w.img.labels, w.b.Labels)
+	w.img.id = f.newID("image")
+	f.images[w.img.id] = w.img
+	for _, tag := range w.b.Spec.Tags {
+		f.tags[normal(tag)] = w.img.id
+	}
+	return engine.Built{ImageID: w.img.id, Bases: slices.Clip(w.bases)}, nil
+}
+
+// words reads the argument of CMD in exec form, or in shell form.
+func words(rest string) []string {
+	var argv []string
+	if json.Unmarshal([]byte(rest), &argv) == nil {
+		return argv
+	}
+	return []string{"/bin/sh", "-c", rest}
+}

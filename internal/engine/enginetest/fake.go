@@ -1,0 +1,291 @@
+// Package enginetest has an engine in memory and the conformance suite that it
+// and the real engine both pass. Tests of the worker use the [Fake]; package
+// engine/docker runs the suite against a Docker daemon.
+//
+// The fake runs a few commands of a shell (see shell.go) instead of programs,
+// so that one Dockerfile or command line means the same to it and to busybox on
+// a real host.
+package enginetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Fake is an engine.Engine in memory. The zero value is not ready; see [New].
+type Fake struct {
+	mu         sync.Mutex
+	changed    chan struct{} // closed and replaced on every change of what Wait looks at
+	info       engine.Info
+	hook       func(ctx context.Context, op, arg string) error
+	down       bool
+	images     map[string]*image // by ID
+	tags       map[string]string // reference -> ID
+	remote     map[string]bool   // references that a pull finds
+	denied     map[string]bool   // registries that answer 401
+	pushed     map[string]string // tag -> name@digest
+	containers map[string]*container
+	serial     int
+}
+
+var _ engine.Engine = (*Fake)(nil)
+
+type image struct {
+	id         string
+	entrypoint []string
+	command    []string
+	labels     map[string]string
+}
+
+// New makes a fake with one image, busybox:latest.
+func New() *Fake {
+	f := &Fake{
+		changed:    make(chan struct{}),
+		info:       engine.Info{Name: "fake", Version: "1.0", Platform: "linux/amd64", CPUs: 4, Memory: 8 << 30},
+		images:     map[string]*image{},
+		tags:       map[string]string{},
+		remote:     map[string]bool{},
+		denied:     map[string]bool{},
+		pushed:     map[string]string{},
+		containers: map[string]*container{},
+	}
+	f.AddImage("busybox:latest")
+	return f
+}
+
+// Hook is called before every operation with its name in lower case (info,
+// build, push, image, removeimage, create, start, reattach, inspect, stop,
+// remove, copyout, list) and its main argument: an image, a container's name or
+// ID. It may block, and an error it returns is the operation's.
+func (f *Fake) Hook(hook func(ctx context.Context, op, arg string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hook = hook
+}
+
+// SetDown takes the daemon away or brings it back. Containers run on meanwhile.
+func (f *Fake) SetDown(down bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down = down
+	f.notify()
+}
+
+// AddImage puts an image on the host under ref and returns its ID.
+func (f *Fake) AddImage(ref string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	img := &image{id: fakeDigest("image", ref), command: []string{"sh"}}
+	f.images[img.id] = img
+	f.tags[normal(ref)] = img.id
+	return img.id
+}
+
+// AddRemote makes ref known to the registry, so that a pull finds it.
+func (f *Fake) AddRemote(ref string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.remote[normal(ref)] = true
+}
+
+// Deny makes a registry, such as registry.example.com, refuse every access.
+func (f *Fake) Deny(registry string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.denied[registry] = true
+}
+
+// Lose removes a container behind the worker's back.
+func (f *Fake) Lose(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.containers[id]; c != nil {
+		f.discard(c)
+	}
+}
+
+// Containers returns the state of every container, by name.
+func (f *Fake) Containers() []engine.State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []engine.State
+	for _, c := range f.containers {
+		all = append(all, c.snapshot())
+	}
+	slices.SortFunc(all, func(a, b engine.State) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// Tags returns the references of every image on the host, sorted.
+func (f *Fake) Tags() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []string
+	for ref := range f.tags {
+		all = append(all, ref)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// HasImage reports whether an image ID is on the host.
+func (f *Fake) HasImage(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.images[id] != nil
+}
+
+// Info implements engine.Engine.
+func (f *Fake) Info(ctx context.Context) (engine.Info, error) {
+	if err := f.enter(ctx, "info", ""); err != nil {
+		return engine.Info{}, err
+	}
+	return f.info, nil
+}
+
+// Push implements engine.Engine.
+func (f *Fake) Push(ctx context.Context, tag string, progress io.Writer) (string, error) {
+	if err := f.enter(ctx, "push", tag); err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	id, ok := f.tags[normal(tag)]
+	if !ok {
+		return "", jobs.Fail(jobs.KindImageMissing, nil, "build it first", "image %s is not on the host", tag)
+	}
+	if registry, _, _ := strings.Cut(tag, "/"); f.denied[registry] {
+		return "", jobs.Fail(jobs.KindRegistryDenied, nil, "check the registry credentials", "registry %s denied the push", registry)
+	}
+	name, _ := splitTag(tag)
+	f.pushed[tag] = name + "@" + fakeDigest("manifest", id)
+	fmt.Fprintf(progressOr(progress), "pushed %s\n", tag)
+	return f.pushed[tag], nil
+}
+
+// Pushed returns name@digest of a pushed tag, "" when it was not pushed.
+func (f *Fake) Pushed(tag string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pushed[tag]
+}
+
+// Image implements engine.Engine.
+func (f *Fake) Image(ctx context.Context, ref string, progress io.Writer) (string, error) {
+	if err := f.enter(ctx, "image", ref); err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if img := f.lookup(ref); img != nil {
+		return img.id, nil
+	}
+	if registry, _, _ := strings.Cut(ref, "/"); f.denied[registry] {
+		return "", jobs.Fail(jobs.KindRegistryDenied, nil, "check the registry credentials", "registry %s denied the pull", registry)
+	}
+	if !f.remote[normal(ref)] {
+		return "", jobs.Fail(jobs.KindImageMissing, nil, "check the name and the tag", "image %s was not found", ref)
+	}
+	img := &image{id: fakeDigest("image", ref), command: []string{"sh"}}
+	f.images[img.id], f.tags[normal(ref)] = img, img.id
+	fmt.Fprintf(progressOr(progress), "pulled %s\n", ref)
+	return img.id, nil
+}
+
+// RemoveImage implements engine.Engine.
+func (f *Fake) RemoveImage(ctx context.Context, id string) error {
+	if err := f.enter(ctx, "removeimage", id); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, tagged := range f.tags {
+		if tagged == id {
+			return nil
+		}
+	}
+	for _, c := range f.containers {
+		if c.image == id {
+			return nil
+		}
+	}
+	delete(f.images, id)
+	return nil
+}
+
+// enter is the start of every operation: the hook, then the daemon's absence.
+func (f *Fake) enter(ctx context.Context, op, arg string) error {
+	f.mu.Lock()
+	hook := f.hook
+	f.mu.Unlock()
+	if hook != nil {
+		if err := hook(ctx, op, arg); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down {
+		return jobs.Fail(jobs.KindDaemonLost, nil, "the farm tries again by itself", "the daemon does not answer")
+	}
+	return nil
+}
+
+// notify wakes every waiter; f.mu is held.
+func (f *Fake) notify() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// lookup finds an image by reference or ID; f.mu is held.
+func (f *Fake) lookup(ref string) *image {
+	if img := f.images[ref]; img != nil {
+		return img
+	}
+	return f.images[f.tags[normal(ref)]]
+}
+
+// newID returns an ID no other object has; f.mu is held.
+func (f *Fake) newID(kind string) string {
+	f.serial++
+	return fakeDigest(kind, fmt.Sprint(f.serial))
+}
+
+func fakeDigest(kind, text string) string {
+	sum := sha256.Sum256([]byte(kind + "\x00" + text))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func splitTag(ref string) (name, tag string) {
+	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+		return ref[:i], ref[i+1:]
+	}
+	return ref, "latest"
+}
+
+func normal(ref string) string {
+	if strings.Contains(ref, "@") {
+		return ref
+	}
+	name, tag := splitTag(ref)
+	return name + ":" + tag
+}
+
+func progressOr(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}
