@@ -1,0 +1,176 @@
+package jobstest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Options of a Memory; the zero value works.
+type Options struct {
+	// Now is the clock that Advance moves, time.Now when nil.
+	Now func() time.Time
+	// QueueTimeout is for jobs that name none; 0 means that they never expire.
+	QueueTimeout time.Duration
+	// TailBytes bounds the live log of each job; 0 keeps everything.
+	TailBytes int
+}
+
+// Memory keeps jobs in memory. It implements jobs.Records and jobs.Claims and
+// is safe for concurrent use.
+type Memory struct {
+	opts  Options
+	clock *clock
+
+	mu      sync.Mutex
+	records map[string]*record
+	order   []*record // as they were created
+	keys    map[string]binding
+	hints   map[chan string]struct{}
+	broken  error
+	changed chan struct{} // closed and replaced by every change
+}
+
+var (
+	_ jobs.Records = (*Memory)(nil)
+	_ jobs.Claims  = (*Memory)(nil)
+)
+
+// record is what the memory knows of a job.
+type record struct {
+	job    jobs.Job
+	at     int // index in Memory.order
+	events []jobs.Event
+	log    []jobs.LogChunk
+	gone   int // chunks that fell off the front of log
+	// acceptedFrom is the nonce whose result was taken.
+	acceptedFrom string
+	kept         bool
+	stale        []jobs.Result
+}
+
+type binding struct{ id, digest string }
+
+// NewMemory makes an empty store.
+func NewMemory(opts Options) *Memory {
+	return &Memory{
+		opts:    opts,
+		clock:   newClock(opts.Now),
+		records: map[string]*record{},
+		keys:    map[string]binding{},
+		hints:   map[chan string]struct{}{},
+		changed: make(chan struct{}),
+	}
+}
+
+// Now is the store's time.
+func (m *Memory) Now() time.Time { return m.clock.now() }
+
+// Advance moves the store's clock forward, so that leases run out and waiting
+// jobs become due.
+func (m *Memory) Advance(d time.Duration) { m.clock.advance(d) }
+
+// Break makes every call fail with err, as when the farm's Redis is away, until
+// Break(nil). Calls that wait in Follow end with it too.
+func (m *Memory) Break(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.broken = err
+	m.touch()
+}
+
+// Stale returns the results of a job that were set aside.
+func (m *Memory) Stale(id string) []jobs.Result {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.records[id]; r != nil {
+		return slices.Clone(r.stale)
+	}
+	return nil
+}
+
+// begin takes the lock unless the call cannot go on.
+func (m *Memory) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	if m.broken != nil {
+		defer m.mu.Unlock()
+		return m.broken
+	}
+	return nil
+}
+
+// touch wakes everybody who waits in Follow. The caller holds the lock.
+func (m *Memory) touch() {
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// event records what happened. The caller holds the lock.
+func (m *Memory) event(r *record, typ jobs.EventType, text string) {
+	r.events = append(r.events, jobs.Event{
+		ID: fmt.Sprintf("%08d", len(r.events)+1), At: m.clock.now(), Type: typ, Text: text,
+	})
+	m.touch()
+}
+
+// hint tells the listeners of Cancellations; those who are busy miss it. The
+// caller holds the lock.
+func (m *Memory) hint(id string) {
+	for ch := range m.hints {
+		select {
+		case ch <- id:
+		default:
+		}
+	}
+}
+
+// end gives a job its accepted result. The caller holds the lock.
+func (m *Memory) end(r *record, res jobs.Result) {
+	res = copyJSON(res)
+	j := &r.job
+	r.acceptedFrom = j.Nonce
+	j.State, j.Result, j.Finished = res.State, &res, m.clock.now()
+	j.Nonce, j.Lease, j.NotBefore = "", time.Time{}, time.Time{}
+	r.kept = !res.KeepUntil.IsZero()
+	m.event(r, jobs.EventFinished, string(res.State))
+}
+
+// view is the job as others may see it: a copy without the owner's nonce.
+func (r *record) view() jobs.Job {
+	j := r.owned()
+	j.Nonce = ""
+	return j
+}
+
+// owned is a copy of the job with the nonce, for its owner.
+func (r *record) owned() jobs.Job {
+	j := r.job
+	j.Spec = copyJSON(j.Spec)
+	if j.Result != nil {
+		res := copyJSON(*j.Result)
+		j.Result = &res
+	}
+	return j
+}
+
+// copyJSON is a deep copy by way of JSON, which is also how a real store keeps
+// documents.
+func copyJSON[T any](v T) T {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("marshal %T: %v", v, err))
+	}
+	var out T
+	if err := json.Unmarshal(raw, &out); err != nil {
+		panic(fmt.Sprintf("unmarshal %T: %v", v, err))
+	}
+	return out
+}

@@ -1,0 +1,148 @@
+package jobstest
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Queue delivers tickets in memory. It implements jobs.Queue and is safe for
+// concurrent use. Every ticket, that is every (ID, attempt, seq), is delivered
+// once.
+type Queue struct {
+	clock *clock
+
+	mu      sync.Mutex
+	waiting []delivery
+	seen    map[ticketID]bool
+	broken  error
+	changed chan struct{} // closed and replaced when a receiver should look again
+}
+
+var _ jobs.Queue = (*Queue)(nil)
+
+type ticketID struct {
+	id           string
+	attempt, seq int
+}
+
+type delivery struct {
+	ticket jobs.Ticket
+	due    time.Time
+}
+
+// NewQueue makes an empty queue.
+func NewQueue() *Queue {
+	return &Queue{clock: newClock(nil), seen: map[ticketID]bool{}, changed: make(chan struct{})}
+}
+
+// Push implements jobs.Queue.
+func (q *Queue) Push(ctx context.Context, tickets ...jobs.Ticket) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.broken != nil {
+		return q.broken
+	}
+	for _, t := range tickets {
+		id := ticketID{t.ID, t.Attempt, t.Seq}
+		if q.seen[id] {
+			continue
+		}
+		q.seen[id] = true
+		q.waiting = append(q.waiting, delivery{ticket: t, due: q.clock.now().Add(t.Delay)})
+	}
+	q.wake()
+	return nil
+}
+
+// Receive returns the next ticket of the named queue that is due, the most
+// urgent first, waiting for one until ctx ends. An empty name means any queue.
+func (q *Queue) Receive(ctx context.Context, queue string) (jobs.Ticket, error) {
+	for {
+		t, found, wait, changed := q.take(queue)
+		if found {
+			return t, nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return jobs.Ticket{}, ctx.Err()
+		}
+		timer.Stop()
+	}
+}
+
+// TryReceive returns the next ticket that is due, and false when there is none.
+func (q *Queue) TryReceive(queue string) (jobs.Ticket, bool) {
+	t, found, _, _ := q.take(queue)
+	return t, found
+}
+
+// Len is the number of tickets that nobody received, due or not.
+func (q *Queue) Len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
+// Advance moves the queue's clock forward, so that delayed tickets become due.
+func (q *Queue) Advance(d time.Duration) {
+	q.clock.advance(d)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.wake()
+}
+
+// Break makes Push fail with err until Break(nil).
+func (q *Queue) Break(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.broken = err
+}
+
+func (q *Queue) wake() {
+	close(q.changed)
+	q.changed = make(chan struct{})
+}
+
+// take removes the best ticket that is due. When there is none it says how long
+// until the next one is, and returns a channel that is closed by news.
+func (q *Queue) take(queue string) (t jobs.Ticket, found bool, wait time.Duration, changed <-chan struct{}) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := q.clock.now()
+	best := -1
+	wait = time.Hour
+	for i, d := range q.waiting {
+		switch {
+		case queue != "" && d.ticket.Queue != queue:
+		case now.Before(d.due):
+			wait = min(wait, d.due.Sub(now))
+		case best < 0 || urgency(d.ticket) < urgency(q.waiting[best].ticket):
+			best = i
+		}
+	}
+	if best < 0 {
+		return jobs.Ticket{}, false, wait, q.changed
+	}
+	t = q.waiting[best].ticket
+	q.waiting = slices.Delete(q.waiting, best, best+1)
+	return t, true, 0, nil
+}
+
+// urgency is 0 for the most urgent tickets; no priority means normal.
+func urgency(t jobs.Ticket) int {
+	if t.Priority == "" {
+		t.Priority = jobs.PriorityNormal
+	}
+	return slices.Index(jobs.Priorities(), t.Priority)
+}

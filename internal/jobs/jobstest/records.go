@@ -1,0 +1,220 @@
+package jobstest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Create implements jobs.Records.
+func (m *Memory) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	made := make([]bool, len(batch))
+	for i, j := range batch {
+		if _, ok := m.records[j.ID]; ok {
+			continue
+		}
+		r := &record{at: len(m.order), job: jobs.Job{
+			ID: j.ID, Spec: copyJSON(j.Spec), State: jobs.Queued, Attempt: 1, Seq: 1, Created: m.clock.now(),
+		}}
+		m.wait(&r.job, 0)
+		m.records[j.ID] = r
+		m.order = append(m.order, r)
+		m.event(r, jobs.EventSubmitted, "")
+		made[i] = true
+	}
+	return made, nil
+}
+
+// wait starts the time in which a worker must take the job, after a delay.
+func (m *Memory) wait(j *jobs.Job, delay time.Duration) {
+	j.Queued, j.Expires = m.clock.now(), time.Time{}
+	if d := j.Spec.Timeouts.Queue.Or(m.opts.QueueTimeout); d > 0 {
+		j.Expires = j.Queued.Add(delay + d)
+	}
+}
+
+// Get implements jobs.Records.
+func (m *Memory) Get(ctx context.Context, id string) (jobs.Job, error) {
+	if err := m.begin(ctx); err != nil {
+		return jobs.Job{}, err
+	}
+	defer m.mu.Unlock()
+	r, err := m.find(id)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	return r.view(), nil
+}
+
+func (m *Memory) find(id string) (*record, error) {
+	if r := m.records[id]; r != nil {
+		return r, nil
+	}
+	return nil, fmt.Errorf("job %s: %w", id, jobs.ErrNotFound)
+}
+
+// List implements jobs.Records. A page token is the place in the order of
+// creation, so that jobs created meanwhile move nothing.
+func (m *Memory) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
+	if err := m.begin(ctx); err != nil {
+		return jobs.Page{}, err
+	}
+	defer m.mu.Unlock()
+	limit := min(q.Limit, 200)
+	if limit <= 0 {
+		limit = 50
+	}
+	before := len(m.order)
+	if q.PageToken != "" {
+		n, err := strconv.Atoi(q.PageToken)
+		if err != nil || n < 0 || n > len(m.order) {
+			return jobs.Page{}, fmt.Errorf("list jobs: page token %q is not one of ours", q.PageToken)
+		}
+		before = n
+	}
+	var page jobs.Page
+	for _, r := range slices.Backward(m.order[:before]) {
+		if !matches(r.job, q) {
+			continue
+		}
+		if len(page.Jobs) == limit {
+			page.NextPageToken = strconv.Itoa(r.at + 1)
+			break
+		}
+		page.Jobs = append(page.Jobs, r.view())
+	}
+	return page, nil
+}
+
+func matches(j jobs.Job, q jobs.Query) bool {
+	if len(q.States) > 0 && !slices.Contains(q.States, j.State) {
+		return false
+	}
+	if q.Name != "" && j.Spec.Name != q.Name {
+		return false
+	}
+	if q.Label != "" {
+		key, want, _ := strings.Cut(q.Label, "=")
+		if got, ok := j.Spec.Labels[key]; !ok || got != want {
+			return false
+		}
+	}
+	return true
+}
+
+// Cancel implements jobs.Records.
+func (m *Memory) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
+	if err := m.begin(ctx); err != nil {
+		return jobs.Job{}, err
+	}
+	defer m.mu.Unlock()
+	r, err := m.find(id)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	switch {
+	case r.job.State == jobs.Queued || r.job.State == jobs.Waiting:
+		r.job.CancelBy = by
+		m.end(r, cancelled(jobs.StageQueue, by))
+	case r.job.State == jobs.Running || r.kept:
+		if r.job.CancelBy == "" {
+			r.job.CancelBy = by
+			m.event(r, jobs.EventCancel, by)
+		}
+	default:
+		return r.view(), fmt.Errorf("cancel job %s, which is %s: %w", id, r.job.State, jobs.ErrFinished)
+	}
+	m.hint(id)
+	return r.view(), nil
+}
+
+func cancelled(stage jobs.Stage, by string) jobs.Result {
+	f := jobs.Fail(jobs.KindCancelled, nil, "", "it was cancelled by %s", by)
+	f.Stage = stage
+	return jobs.Result{State: jobs.Cancelled, Failure: f}
+}
+
+// Reserve implements jobs.Records.
+func (m *Memory) Reserve(ctx context.Context, key, id, digest string) (boundID, boundDigest string, err error) {
+	if err := m.begin(ctx); err != nil {
+		return "", "", err
+	}
+	defer m.mu.Unlock()
+	b, ok := m.keys[key]
+	if !ok {
+		b = binding{id, digest}
+		m.keys[key] = b
+	}
+	return b.id, b.digest, nil
+}
+
+// Follow implements jobs.Records.
+func (m *Memory) Follow(ctx context.Context, id string, after jobs.Cursor, wait time.Duration) (jobs.News, error) {
+	timeout := time.NewTimer(max(wait, 0))
+	defer timeout.Stop()
+	for waited := wait <= 0; ; {
+		news, changed, err := m.news(ctx, id, after)
+		if err != nil || waited || len(news.Events)+len(news.Log) > 0 {
+			return news, err
+		}
+		select {
+		case <-changed:
+		case <-timeout.C:
+			waited = true
+		case <-ctx.Done():
+			return jobs.News{}, ctx.Err()
+		}
+	}
+}
+
+// news returns what is there after the cursor and a channel that is closed by
+// the next change.
+func (m *Memory) news(ctx context.Context, id string, after jobs.Cursor) (jobs.News, <-chan struct{}, error) {
+	if err := m.begin(ctx); err != nil {
+		return jobs.News{}, nil, err
+	}
+	defer m.mu.Unlock()
+	r, err := m.find(id)
+	if err != nil {
+		return jobs.News{}, nil, err
+	}
+	events, err := place(after.Event)
+	if err != nil {
+		return jobs.News{}, nil, err
+	}
+	chunks, err := place(after.Log)
+	if err != nil {
+		return jobs.News{}, nil, err
+	}
+	n := jobs.News{
+		Events:    slices.Clone(r.events[min(events, len(r.events)):]),
+		Next:      jobs.Cursor{Event: fmt.Sprintf("%08d", len(r.events)), Log: strconv.Itoa(r.gone + len(r.log))},
+		ServerNow: m.clock.now(),
+	}
+	for _, c := range r.log[min(max(chunks-r.gone, 0), len(r.log)):] {
+		c.Data = slices.Clone(c.Data)
+		n.Log = append(n.Log, c)
+	}
+	return n, m.changed, nil
+}
+
+// place reads one part of a cursor: how many entries were seen.
+func place(s string) (int, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("follow a job: cursor %q is not one of ours", s)
+	}
+	return n, nil
+}
