@@ -17,6 +17,8 @@ var (
 	// ErrNotClaimable: the job is not waiting for a worker (any more), or the
 	// ticket is of an earlier attempt. The ticket is spent.
 	ErrNotClaimable = errors.New("not claimable")
+	// ErrNotEligible: the job requires something that this worker is not.
+	ErrNotEligible = errors.New("the worker does not meet what the job requires")
 	// ErrStale: the caller does not own the job (any more).
 	ErrStale = errors.New("not the owner of the job")
 	// ErrFinished: the job has ended, so there is nothing to cancel.
@@ -94,7 +96,8 @@ type LogChunk struct {
 // and Adopt is refused with ErrStale unless nonce is the owner's.
 type Claims interface {
 	// Claim makes the caller the owner of a queued or waiting job, or returns
-	// ErrNotClaimable or ErrNotFound.
+	// ErrNotClaimable, ErrNotEligible or ErrNotFound. A ticket of another
+	// attempt is not claimable; attempt 0 stands for the current one.
 	Claim(ctx context.Context, t Ticket, o Owner) (Job, error)
 	// Adopt takes over a running job that an earlier incarnation of the same
 	// host owned, keeping the attempt.
@@ -109,6 +112,9 @@ type Claims interface {
 	Finish(ctx context.Context, id, nonce string, r Result) error
 	// Release gives the job up for another attempt and returns its ticket.
 	Release(ctx context.Context, id, nonce string, r Release) (Ticket, error)
+	// Reissue makes a new ticket for the current attempt of a queued or waiting
+	// job, or returns ErrNotClaimable. It needs no nonce.
+	Reissue(ctx context.Context, id string, delay time.Duration) (Ticket, error)
 	// AppendLog adds whole frames to the live tail. It is refused with ErrStale
 	// like the others.
 	AppendLog(ctx context.Context, id, nonce string, c LogChunk) error
@@ -130,6 +136,25 @@ type Owner struct {
 	// Nonce is 128 random bits in hex, new for every claim.
 	Nonce string
 	Lease time.Duration
+	// Platform and Labels are what jobs may require.
+	Platform string
+	Labels   map[string]string
+}
+
+// Meets reports whether the owner is what a job requires; nil requires nothing.
+func (o Owner) Meets(r *Requires) bool {
+	if r == nil {
+		return true
+	}
+	if r.Platform != "" && r.Platform != o.Platform {
+		return false
+	}
+	for k, v := range r.Labels {
+		if o.Labels[k] != v {
+			return false
+		}
+	}
+	return true
 }
 
 // Signal is what the store tells an owner.

@@ -21,7 +21,9 @@ type Job struct {
 	// Losses counts infrastructure losses in a row.
 	Losses int `json:"losses,omitempty"`
 
-	Created  time.Time `json:"created"`
+	Created time.Time `json:"created"`
+	// Queued is when the current attempt began to wait for a worker.
+	Queued   time.Time `json:"queued,omitzero"`
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
 	// NotBefore is when a waiting job may be claimed.

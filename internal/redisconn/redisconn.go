@@ -1,0 +1,124 @@
+// Package redisconn opens the farm's Redis from one URL, whatever its topology,
+// and explains a refusal in words an operator can act on. The programs call it;
+// the adapters get the client it returns.
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Open connects to the Redis at rawURL and checks that it answers:
+//
+//	redis://[user:password@]host:port/db     one server
+//	rediss://...                             the same over TLS
+//	unix:///path/to/socket?db=0              one server on a socket
+//	redis+sentinel://host:port/db?master_name=NAME&addr=host:port...
+//	redis+cluster://host:port?addr=host:port...
+//
+// TLS and ACL user are part of the URL. The error wraps jobs.ErrUnreachable and
+// never holds the password.
+func Open(ctx context.Context, rawURL string) (redis.UniversalClient, error) {
+	client, err := parse(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := client.Ping(ctx).Err(); err != nil {
+		_ = client.Close()
+		return nil, fmt.Errorf("%w at %s: %w", jobs.ErrUnreachable, Redact(rawURL), err)
+	}
+	return client, nil
+}
+
+func parse(rawURL string) (redis.UniversalClient, error) {
+	bad := func(err error) error {
+		// The library's message can hold the URL with its password.
+		return fmt.Errorf("redis URL %s is not valid; write redis://host:6379/0, unix:///path or redis+sentinel://... (%s)",
+			Redact(rawURL), strings.ReplaceAll(err.Error(), rawURL, "the URL"))
+	}
+	if rest, ok := strings.CutPrefix(rawURL, "redis+cluster://"); ok {
+		o, err := redis.ParseClusterURL("redis://" + rest)
+		if err != nil {
+			return nil, bad(err)
+		}
+		return redis.NewClusterClient(o), nil
+	}
+	if rest, ok := strings.CutPrefix(rawURL, "redis+sentinel://"); ok {
+		o, err := redis.ParseFailoverURL("redis://" + rest)
+		if err != nil {
+			return nil, bad(err)
+		}
+		return redis.NewFailoverClient(o), nil
+	}
+	o, err := redis.ParseURL(rawURL)
+	if err != nil {
+		return nil, bad(err)
+	}
+	return redis.NewClient(o), nil
+}
+
+// Redact hides the password and the query of a Redis URL for messages and logs.
+func Redact(rawURL string) string {
+	rawURL, _, _ = strings.Cut(rawURL, "?")
+	scheme, rest, ok := strings.Cut(rawURL, "://")
+	if !ok {
+		return "(not a URL)"
+	}
+	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		rest = rest[at+1:]
+	}
+	return scheme + "://" + rest
+}
+
+// Unreachable reports whether err means that Redis could not be talked to, as
+// opposed to an answer that was not the hoped-for one.
+func Unreachable(err error) bool {
+	var netErr net.Error
+	return errors.Is(err, jobs.ErrUnreachable) || errors.As(err, &netErr) ||
+		errors.Is(err, redis.ErrClosed) || errors.Is(err, net.ErrClosed)
+}
+
+// Safety is what a check of the server's settings found.
+type Safety struct {
+	Version string
+	// Warnings say in a sentence each what could lose jobs, and what to set.
+	Warnings []string
+}
+
+// CheckSafety looks for settings with which Redis may forget acknowledged jobs:
+// eviction and missing persistence. A server that forbids CONFIG is reported
+// as unknown, not as safe.
+func CheckSafety(ctx context.Context, rdb redis.UniversalClient) (Safety, error) {
+	var s Safety
+	info, err := rdb.Info(ctx, "server").Result()
+	if err != nil {
+		return s, fmt.Errorf("ask redis for its version: %w", err)
+	}
+	for line := range strings.Lines(info) {
+		if v, ok := strings.CutPrefix(line, "redis_version:"); ok {
+			s.Version = strings.TrimSpace(v)
+		}
+	}
+	conf, err := rdb.ConfigGet(ctx, "*").Result()
+	if err != nil {
+		s.Warnings = append(s.Warnings, "redis does not tell its settings (CONFIG is forbidden), so eviction and persistence could not be checked")
+		return s, nil
+	}
+	if p := conf["maxmemory-policy"]; p != "noeviction" && conf["maxmemory"] != "0" {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("redis may evict jobs (maxmemory-policy %s); set maxmemory-policy noeviction", p))
+	}
+	if conf["appendonly"] != "yes" && conf["save"] == "" {
+		s.Warnings = append(s.Warnings, "redis persists nothing, so a restart forgets every job; set appendonly yes")
+	}
+	return s, nil
+}

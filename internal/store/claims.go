@@ -1,0 +1,280 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Claim implements jobs.Claims.
+func (s *Store) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Job, error) {
+	raw, err := s.rdb.Get(ctx, specKey(t.ID)).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return jobs.Job{}, fmt.Errorf("%w: %q", jobs.ErrNotFound, t.ID)
+	} else if err != nil {
+		return jobs.Job{}, fmt.Errorf("read document of job %s: %w", t.ID, err)
+	}
+	var spec jobs.Spec
+	if err := json.Unmarshal(raw, &spec); err != nil {
+		return jobs.Job{}, fmt.Errorf("read document of job %s: %w", t.ID, err)
+	}
+	if !o.Meets(spec.Requires) {
+		return jobs.Job{}, fmt.Errorf("%w: job %s", jobs.ErrNotEligible, t.ID)
+	}
+	reply, err := s.scripts.claim.Run(ctx, s.rdb, []string{jobKey(t.ID), eventsKey(t.ID)},
+		t.Attempt, o.Nonce, o.Worker, o.Host, o.Lease.Microseconds(), recordVersion).Text()
+	if err != nil {
+		return jobs.Job{}, fmt.Errorf("claim job %s: %w", t.ID, err)
+	}
+	switch reply {
+	case "missing":
+		return jobs.Job{}, fmt.Errorf("%w: %q", jobs.ErrNotFound, t.ID)
+	case "expired":
+		if _, err := s.Expire(ctx, t.ID); err != nil {
+			return jobs.Job{}, err
+		}
+		return jobs.Job{}, fmt.Errorf("%w: job %s waited too long", jobs.ErrNotClaimable, t.ID)
+	case "":
+		return jobs.Job{}, fmt.Errorf("%w: job %s, attempt %d", jobs.ErrNotClaimable, t.ID, t.Attempt)
+	}
+	return s.owned(ctx, t.ID, o, jobs.State(reply))
+}
+
+// owned reads a job that the caller just became the owner of and moves it in
+// the indexes. The claim stands already, so a failure here must not lose it:
+// the record is retried by the caller's adoption or the reconciler.
+func (s *Store) owned(ctx context.Context, id string, o jobs.Owner, from jobs.State) (jobs.Job, error) {
+	if err := s.rdb.SAdd(ctx, hostKey(o.Host), id).Err(); err != nil {
+		return jobs.Job{}, fmt.Errorf("index job %s by host: %w", id, err)
+	}
+	job, err := s.Get(ctx, id)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	return job, s.reindex(ctx, id, from, jobs.Running)
+}
+
+// Adopt implements jobs.Claims.
+func (s *Store) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, error) {
+	reply, err := s.scripts.adopt.Run(ctx, s.rdb, []string{jobKey(id), eventsKey(id)},
+		o.Nonce, o.Worker, o.Host, o.Lease.Microseconds()).Text()
+	if err != nil {
+		return jobs.Job{}, fmt.Errorf("adopt job %s: %w", id, err)
+	}
+	switch reply {
+	case "missing":
+		return jobs.Job{}, fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
+	case "stale":
+		return jobs.Job{}, fmt.Errorf("%w: %s", jobs.ErrStale, id)
+	}
+	return s.owned(ctx, id, o, jobs.Queued)
+}
+
+// Renew implements jobs.Claims.
+func (s *Store) Renew(ctx context.Context, id, nonce string, lease time.Duration) (jobs.Signal, error) {
+	reply, err := s.scripts.renew.Run(ctx, s.rdb, []string{jobKey(id)}, nonce, lease.Microseconds()).StringSlice()
+	if errors.Is(err, redis.Nil) {
+		return jobs.Signal{}, fmt.Errorf("%w: %s", jobs.ErrStale, id)
+	}
+	if err != nil {
+		return jobs.Signal{}, fmt.Errorf("renew lease of job %s: %w", id, err)
+	}
+	us, err := strconv.ParseInt(reply[0], 10, 64)
+	if err != nil {
+		return jobs.Signal{}, fmt.Errorf("renew lease of job %s: read time: %w", id, err)
+	}
+	return jobs.Signal{Now: time.UnixMicro(us).UTC(), CancelBy: reply[1]}, nil
+}
+
+// Note implements jobs.Claims.
+func (s *Store) Note(ctx context.Context, id, nonce string, p jobs.Progress) error {
+	ok, err := s.scripts.note.Run(ctx, s.rdb, []string{jobKey(id), eventsKey(id)},
+		nonce, string(p.Stage), p.Container.Name, p.Container.ID, p.RunTimeout.Microseconds()).Bool()
+	return fenced(ok, err, "note progress of", id)
+}
+
+// AppendLog implements jobs.Claims.
+func (s *Store) AppendLog(ctx context.Context, id, nonce string, c jobs.LogChunk) error {
+	ok, err := s.scripts.add.Run(ctx, s.rdb, []string{jobKey(id), logKey(id)},
+		nonce, c.Attempt, c.Offset, c.Data, s.opts.LogTail).Bool()
+	return fenced(ok, err, "append to the log of", id)
+}
+
+func fenced(ok bool, err error, what, id string) error {
+	if err != nil {
+		return fmt.Errorf("%s job %s: %w", what, id, err)
+	}
+	if !ok {
+		return fmt.Errorf("%s job %s: %w", what, id, jobs.ErrStale)
+	}
+	return nil
+}
+
+// Finish implements jobs.Claims.
+func (s *Store) Finish(ctx context.Context, id, nonce string, r jobs.Result) error {
+	return s.finish(ctx, id, nonce, r, false)
+}
+
+func (s *Store) finish(ctx context.Context, id, nonce string, r jobs.Result, lost bool) error {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode result of job %s: %w", id, err)
+	}
+	kept := !r.KeepUntil.IsZero()
+	if kept { // before the record says so, for the same reason as in Create
+		z := redis.Z{Score: float64(r.KeepUntil.UnixMicro()), Member: id}
+		if err := s.rdb.ZAdd(ctx, keptKey(r.Host), z).Err(); err != nil {
+			return fmt.Errorf("index kept service of job %s: %w", id, err)
+		}
+	}
+	reply, err := s.scripts.finish.Run(ctx, s.rdb,
+		[]string{jobKey(id), eventsKey(id), resultKey(id), logKey(id), staleKey(id)},
+		nonce, string(r.State), raw, flag(kept), seconds(s.opts.LogTailKeep), flag(lost)).Text()
+	if err != nil {
+		return fmt.Errorf("finish job %s: %w", id, err)
+	}
+	switch reply {
+	case "missing":
+		return fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
+	case "stale":
+		return fmt.Errorf("finish job %s: %w", id, jobs.ErrStale)
+	}
+	return s.disown(ctx, id, r.Host, r.State)
+}
+
+// disown moves a job that stopped running in the indexes.
+func (s *Store) disown(ctx context.Context, id, host string, to jobs.State) error {
+	if err := s.reindex(ctx, id, jobs.Running, to); err != nil {
+		return err
+	}
+	if err := s.rdb.SRem(ctx, hostKey(host), id).Err(); err != nil {
+		return fmt.Errorf("index job %s by host: %w", id, err)
+	}
+	return nil
+}
+
+// Release implements jobs.Claims. A job that somebody wanted ended in the
+// meantime is cancelled instead, and the ticket is empty.
+func (s *Store) Release(ctx context.Context, id, nonce string, r jobs.Release) (jobs.Ticket, error) {
+	return s.release(ctx, id, nonce, r, false)
+}
+
+func (s *Store) release(ctx context.Context, id, nonce string, r jobs.Release, lost bool) (jobs.Ticket, error) {
+	job, err := s.Get(ctx, id)
+	if err != nil {
+		return jobs.Ticket{}, err
+	}
+	cancelled, err := json.Marshal(cancelledResult(job.CancelBy))
+	if err != nil {
+		return jobs.Ticket{}, fmt.Errorf("encode result of job %s: %w", id, err)
+	}
+	spend := map[jobs.Spend]string{jobs.SpendNothing: "nothing", jobs.SpendRetry: "retry", jobs.SpendLoss: "loss"}[r.Spend]
+	attempt, err := s.scripts.release.Run(ctx, s.rdb,
+		[]string{jobKey(id), eventsKey(id), resultKey(id), logKey(id)},
+		nonce, r.Reason, spend, r.Delay.Microseconds(), s.expiresIn(job.Spec), cancelled,
+		seconds(s.opts.LogTailKeep), flag(lost)).Int()
+	switch {
+	case err != nil:
+		return jobs.Ticket{}, fmt.Errorf("release job %s: %w", id, err)
+	case attempt == 0:
+		return jobs.Ticket{}, fmt.Errorf("release job %s: %w", id, jobs.ErrStale)
+	case attempt < 0:
+		return jobs.Ticket{}, s.disown(ctx, id, job.Host, jobs.Cancelled)
+	}
+	to := jobs.Queued
+	if r.Delay > 0 {
+		to = jobs.Waiting
+	}
+	t := job.Ticket()
+	t.Attempt, t.Seq, t.Delay = attempt, 1, r.Delay
+	return t, s.disown(ctx, id, job.Host, to)
+}
+
+// Reissue implements jobs.Claims.
+func (s *Store) Reissue(ctx context.Context, id string, delay time.Duration) (jobs.Ticket, error) {
+	reply, err := s.scripts.reissue.Run(ctx, s.rdb, []string{jobKey(id)}).Int64Slice()
+	if errors.Is(err, redis.Nil) {
+		return jobs.Ticket{}, fmt.Errorf("%w: job %s", jobs.ErrNotClaimable, id)
+	} else if err != nil {
+		return jobs.Ticket{}, fmt.Errorf("issue a new ticket of job %s: %w", id, err)
+	}
+	job, err := s.Get(ctx, id)
+	if err != nil {
+		return jobs.Ticket{}, err
+	}
+	t := job.Ticket()
+	t.Attempt, t.Seq, t.Delay = int(reply[0]), int(reply[1]), delay
+	return t, nil
+}
+
+// Owned implements jobs.Claims.
+func (s *Store) Owned(ctx context.Context, host string) ([]jobs.Job, error) {
+	ids, err := s.rdb.SMembers(ctx, hostKey(host)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list jobs of host %s: %w", host, err)
+	}
+	all, err := s.getAll(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	own := all[:0]
+	for _, job := range all {
+		if job.State == jobs.Running && job.Host == host {
+			own = append(own, job)
+		}
+	}
+	return own, nil
+}
+
+// Kept implements jobs.Claims.
+func (s *Store) Kept(ctx context.Context, host string) ([]jobs.Job, error) {
+	ids, err := s.rdb.ZRange(ctx, keptKey(host), 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list kept services of host %s: %w", host, err)
+	}
+	return s.getAll(ctx, ids)
+}
+
+// Unkeep implements jobs.Claims.
+func (s *Store) Unkeep(ctx context.Context, id, host string) error {
+	pipe := s.rdb.Pipeline()
+	pipe.HDel(ctx, jobKey(id), "kept", "cancel")
+	pipe.ZRem(ctx, keptKey(host), id)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("forget kept service of job %s: %w", id, err)
+	}
+	return nil
+}
+
+// Cancellations implements jobs.Claims.
+func (s *Store) Cancellations(ctx context.Context) <-chan string {
+	out := make(chan string)
+	sub := s.rdb.Subscribe(ctx, cancelChannel)
+	go func() {
+		defer close(out)
+		defer sub.Close()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case msg, ok := <-sub.Channel():
+				if !ok {
+					return
+				}
+				select {
+				case out <- msg.Payload:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+	return out
+}

@@ -1,0 +1,70 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Every key of the farm is built here. Keys of one job share the hash tag
+// {id}, so that each script touches one slot of a cluster; the indexes are
+// derived from the records and repaired by the reconciler.
+
+// recordVersion is written into each record; a record of a newer version is
+// left for workers that understand it.
+const recordVersion = 1
+
+// jobKey is a hash, the record; times are Unix microseconds of Redis TIME:
+//
+//	v state stage attempt seq retries losses created queued started finished
+//	not_before expires worker host nonce lease name cid deadline cancel kept lb
+//
+// nonce is the owner's fence, name and cid the container's, lb the bytes in
+// the live log tail.
+func jobKey(id string) string { return "slipway:{" + id + "}:job" }
+
+// specKey is a string, the normalized document as JSON; it never changes.
+func specKey(id string) string { return "slipway:{" + id + "}:spec" }
+
+// resultKey is a string, the accepted Result as JSON; it is written once.
+func resultKey(id string) string { return "slipway:{" + id + "}:result" }
+
+// eventsKey is a stream of {t: type, x: text}.
+func eventsKey(id string) string { return "slipway:{" + id + "}:events" }
+
+// logKey is a stream of {a: attempt, o: offset, d: frames}, the live log tail,
+// bounded in bytes.
+func logKey(id string) string { return "slipway:{" + id + "}:log" }
+
+// staleKey is a list of results that were reported without owning the job, the
+// newest three.
+func staleKey(id string) string { return "slipway:{" + id + "}:stale" }
+
+// stateKey is a sorted set of job IDs by creation time, one per state.
+func stateKey(s jobs.State) string { return "slipway:jobs:" + string(s) }
+
+// nameKey is a sorted set of the job IDs of a recipe by creation time.
+func nameKey(name string) string { return "slipway:name:" + name }
+
+// labelKey is a sorted set of the job IDs that carry key=value.
+func labelKey(label string) string { return "slipway:label:" + label }
+
+// hostKey is a set of the job IDs that a host runs.
+func hostKey(host string) string { return "slipway:host:" + host }
+
+// keptKey is a sorted set of job IDs with a kept service on the host, by the
+// time at which it ends.
+func keptKey(host string) string { return "slipway:kept:" + host }
+
+// reserveKey is a string "id digest" that an idempotency key is bound to.
+func reserveKey(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return "slipway:idem:" + hex.EncodeToString(sum[:])
+}
+
+// leaderKey is a string, the nonce of the worker that reconciles; it expires.
+const leaderKey = "slipway:leader"
+
+// cancelChannel carries IDs of jobs that somebody wants ended, as a hint.
+const cancelChannel = "slipway:cancel"

@@ -1,0 +1,153 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Lead makes nonce the farm's reconciler for ttl, or prolongs that; false means
+// that another worker is.
+func (s *Store) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
+	ok, err := s.rdb.SetNX(ctx, leaderKey, nonce, ttl).Result()
+	if err != nil {
+		return false, fmt.Errorf("become reconciler: %w", err)
+	}
+	if ok {
+		return true, nil
+	}
+	holder, err := s.rdb.Get(ctx, leaderKey).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return false, fmt.Errorf("look for the reconciler: %w", err)
+	}
+	if holder != nonce {
+		return false, nil
+	}
+	if err := s.rdb.Expire(ctx, leaderKey, ttl).Err(); err != nil {
+		return false, fmt.Errorf("stay reconciler: %w", err)
+	}
+	return true, nil
+}
+
+// Scan returns up to limit jobs of a state's index from the oldest on, starting
+// after skip of them, and repairs the index by the records on its way: entries
+// without a record go, entries of another state move. more tells whether there
+// are any left.
+func (s *Store) Scan(ctx context.Context, state jobs.State, skip, limit int) (found []jobs.Job, more bool, err error) {
+	entries, err := s.rdb.ZRangeWithScores(ctx, stateKey(state), int64(skip), int64(skip+limit-1)).Result()
+	if err != nil {
+		return nil, false, fmt.Errorf("scan %s jobs: %w", state, err)
+	}
+	ids := make([]string, len(entries))
+	for i, z := range entries {
+		ids[i], _ = z.Member.(string)
+	}
+	all, err := s.getAll(ctx, ids)
+	if err != nil {
+		return nil, false, err
+	}
+	now, err := s.Now(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	known := make(map[string]bool, len(all))
+	for _, job := range all {
+		known[job.ID] = true
+		if job.State == state {
+			found = append(found, job)
+		} else if err := s.reindex(ctx, job.ID, state, job.State); err != nil {
+			return nil, false, err
+		}
+	}
+	for i, id := range ids {
+		// A record follows its index entry within a moment; give it a minute.
+		if !known[id] && now.Sub(time.UnixMicro(int64(entries[i].Score))) > time.Minute {
+			if err := s.rdb.ZRem(ctx, stateKey(state), id).Err(); err != nil {
+				return nil, false, fmt.Errorf("drop index entry of %s: %w", id, err)
+			}
+		}
+	}
+	return found, len(entries) == limit, nil
+}
+
+// Expire ends a job that waited for a worker longer than it may. It reports
+// whether it did.
+func (s *Store) Expire(ctx context.Context, id string) (bool, error) {
+	reply, err := s.end(ctx, id, "", jobs.Result{State: jobs.Expired, Failure: &jobs.Failure{
+		Stage: jobs.StageQueue, Kind: jobs.KindQueueTimeout, Message: "no worker took the job within its queue timeout",
+		Hint: "start more workers, check that one meets what the job requires, or raise timeouts.queue",
+	}}, true)
+	return reply == string(jobs.Queued) || reply == string(jobs.Waiting), err
+}
+
+// Lost takes a running job away from an owner whose lease has passed, as d
+// says. It is refused with ErrStale when the owner renewed it meanwhile. The
+// ticket is empty when the job has ended.
+func (s *Store) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error) {
+	if d.Final {
+		d.Result.Host = job.Host
+		return jobs.Ticket{}, s.finish(ctx, job.ID, job.Nonce, d.Result, true)
+	}
+	return s.release(ctx, job.ID, job.Nonce, d.Release, true)
+}
+
+// Sweep forgets ended jobs beyond the retention, at most limit of each state,
+// and returns how many.
+func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	swept := 0
+	for _, state := range jobs.States() {
+		if !state.Terminal() {
+			continue
+		}
+		total, err := s.rdb.ZCard(ctx, stateKey(state)).Result()
+		if err != nil {
+			return swept, fmt.Errorf("count %s jobs: %w", state, err)
+		}
+		over := total - s.opts.Retention.Count
+		old, _, err := s.Scan(ctx, state, 0, limit)
+		if err != nil {
+			return swept, err
+		}
+		for i, job := range old {
+			if int64(i) >= over && now.Sub(job.Finished) < s.opts.Retention.Age {
+				continue
+			}
+			if r := job.Result; r != nil && r.KeepUntil.After(now) {
+				continue // its service is still up
+			}
+			if err := s.forget(ctx, job); err != nil {
+				return swept, err
+			}
+			swept++
+		}
+	}
+	return swept, nil
+}
+
+// forget removes every key of a job, the index entries last, so that a crash in
+// between leaves something that the next sweep finds.
+func (s *Store) forget(ctx context.Context, job jobs.Job) error {
+	id := job.ID
+	pipe := s.rdb.Pipeline()
+	pipe.Unlink(ctx, jobKey(id), specKey(id), resultKey(id), eventsKey(id), logKey(id), staleKey(id))
+	if job.Spec.Name != "" {
+		pipe.ZRem(ctx, nameKey(job.Spec.Name), id)
+	}
+	for k, v := range job.Spec.Labels {
+		pipe.ZRem(ctx, labelKey(k+"="+v), id)
+	}
+	pipe.ZRem(ctx, stateKey(job.State), id)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("forget job %s: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,18 @@
+-- claim: a worker becomes the owner of a queued or waiting job.
+-- KEYS job events   ARGV attempt nonce worker host lease_us version
+-- Returns the previous state, or an empty string when it is not claimable.
+local r = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'not_before', 'expires', 'v', 'started')
+if not r[1] then return 'missing' end
+if tonumber(r[5]) > tonumber(ARGV[6]) then return '' end
+if r[1] ~= 'queued' and r[1] ~= 'waiting' then return '' end
+if ARGV[1] ~= '0' and ARGV[1] ~= r[2] then return '' end
+local t = now()
+-- asynq delivers a delayed ticket by the producer's clock; allow a second.
+if r[3] and tonumber(r[3]) > t + 1000000 then return '' end
+if r[4] and tonumber(r[4]) < t then return 'expired' end
+redis.call('HSET', KEYS[1], 'state', 'running', 'nonce', ARGV[2], 'worker', ARGV[3],
+  'host', ARGV[4], 'lease', int(t + tonumber(ARGV[5])))
+if not r[6] then redis.call('HSET', KEYS[1], 'started', int(t)) end
+redis.call('HDEL', KEYS[1], 'not_before', 'stage', 'name', 'cid', 'deadline')
+event(KEYS[2], 'claimed', ARGV[3])
+return r[1]

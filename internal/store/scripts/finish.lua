@@ -1,0 +1,22 @@
+-- finish: accept the owner's result, or set a stale one aside.
+-- KEYS job events result log stale
+-- ARGV nonce state result kept log_ttl_s lost(0/1)
+local r = redis.call('HMGET', KEYS[1], 'state', 'nonce')
+if not r[1] then return 'missing' end
+if not owned(KEYS[1], ARGV[1], ARGV[6] == '1') then
+  -- The owner repeats a report whose answer it did not get.
+  if r[2] == ARGV[1] and redis.call('EXISTS', KEYS[3]) == 1 then return 'again' end
+  if ARGV[6] == '0' then
+    redis.call('LPUSH', KEYS[5], ARGV[3])
+    redis.call('LTRIM', KEYS[5], 0, 2)
+    event(KEYS[2], 'stale_result', '')
+  end
+  return 'stale'
+end
+redis.call('SET', KEYS[3], ARGV[3])
+redis.call('HSET', KEYS[1], 'state', ARGV[2], 'finished', int(now()))
+redis.call('HDEL', KEYS[1], 'lease', 'cancel', 'stage', 'deadline', 'lb')
+if ARGV[4] == '1' then redis.call('HSET', KEYS[1], 'kept', 1) end
+redis.call('EXPIRE', KEYS[4], ARGV[5])
+event(KEYS[2], 'finished', ARGV[2])
+return 'ok'

@@ -1,0 +1,16 @@
+-- note: record progress of the attempt; empty arguments change nothing.
+-- KEYS job events   ARGV nonce stage name cid run_timeout_us
+if not owned(KEYS[1], ARGV[1]) then return 0 end
+if ARGV[2] ~= '' then
+  redis.call('HSET', KEYS[1], 'stage', ARGV[2])
+  event(KEYS[2], 'stage', ARGV[2])
+end
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'name', ARGV[3]) end
+if ARGV[4] ~= '' then
+  redis.call('HSET', KEYS[1], 'cid', ARGV[4])
+  event(KEYS[2], 'container', ARGV[4])
+end
+if ARGV[5] ~= '0' then
+  redis.call('HSET', KEYS[1], 'deadline', int(now() + tonumber(ARGV[5])))
+end
+return 1

@@ -1,0 +1,298 @@
+// Package store keeps the records of jobs in Redis: document, state, owner and
+// fence, result, events, the live log tail, and the indexes for listing. A
+// record is the truth about its job. Store implements jobs.Records for
+// producers and jobs.Claims for workers, and what the reconciler needs.
+//
+// Every change of a record is one Lua script on the keys of that job, decided
+// on Redis TIME and the owner's nonce. keys.go lists every key, scripts/ holds
+// every script.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Options tune a Store; the zero value works.
+type Options struct {
+	// QueueTimeout applies to jobs that set none; 0 means no limit.
+	QueueTimeout time.Duration
+	// LogTail bounds the live log of one job in bytes, 256 KiB when 0.
+	LogTail int64
+	// LogTailKeep is how long the tail stays after the job has ended, so that
+	// readers can finish; an hour when 0.
+	LogTailKeep time.Duration
+	// Retention bounds what is kept of ended jobs.
+	Retention Retention
+	Log       *slog.Logger
+}
+
+// Retention is set by the operator; zero fields mean the defaults.
+type Retention struct {
+	// Age after which an ended job is forgotten, 7 days when 0.
+	Age time.Duration
+	// Count of ended jobs that are kept, 100,000 when 0.
+	Count int64
+}
+
+// Store is safe for concurrent use.
+type Store struct {
+	rdb     redis.UniversalClient
+	opts    Options
+	scripts *scripts
+	log     *slog.Logger
+}
+
+var (
+	_ jobs.Records = (*Store)(nil)
+	_ jobs.Claims  = (*Store)(nil)
+)
+
+// New makes a Store on an open client, which stays the caller's to close.
+func New(rdb redis.UniversalClient, opts Options) *Store {
+	if opts.LogTail == 0 {
+		opts.LogTail = 256 << 10
+	}
+	if opts.LogTailKeep == 0 {
+		opts.LogTailKeep = time.Hour
+	}
+	if opts.Retention.Age == 0 {
+		opts.Retention.Age = 7 * 24 * time.Hour
+	}
+	if opts.Retention.Count == 0 {
+		opts.Retention.Count = 100_000
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Store{rdb: rdb, opts: opts, scripts: loadScripts(), log: opts.Log}
+}
+
+// Now is the store's clock, Redis TIME.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	t, err := s.rdb.Time(ctx).Result()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask redis for the time: %w", err)
+	}
+	return t, nil
+}
+
+// Create implements jobs.Records. The index entry is written before the
+// record, so that no record is ever out of the reconciler's sight.
+func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.scripts.load(ctx, s.rdb, s.scripts.create); err != nil {
+		return nil, err
+	}
+	made := make([]*redis.Cmd, len(batch))
+	pipe := s.rdb.Pipeline()
+	for i, job := range batch {
+		spec, err := json.Marshal(job.Spec)
+		if err != nil {
+			return nil, fmt.Errorf("encode job %s: %w", job.ID, err)
+		}
+		// A microsecond apart, so that a batch keeps its order in listings.
+		created := now.UnixMicro() + int64(i)
+		entry := redis.Z{Score: float64(created), Member: job.ID}
+		pipe.ZAddNX(ctx, stateKey(jobs.Queued), entry)
+		if job.Spec.Name != "" {
+			pipe.ZAddNX(ctx, nameKey(job.Spec.Name), entry)
+		}
+		for k, v := range job.Spec.Labels {
+			pipe.ZAddNX(ctx, labelKey(k+"="+v), entry)
+		}
+		made[i] = s.scripts.create.EvalSha(ctx, pipe, []string{jobKey(job.ID), specKey(job.ID), eventsKey(job.ID)},
+			spec, created, s.expiresIn(job.Spec), recordVersion)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("write %d job records: %w", len(batch), err)
+	}
+	out := make([]bool, len(batch))
+	for i, cmd := range made {
+		n, err := cmd.Int()
+		if err != nil {
+			return nil, fmt.Errorf("write job record %s: %w", batch[i].ID, err)
+		}
+		out[i] = n == 1
+	}
+	return out, nil
+}
+
+// expiresIn is how long the job may wait for a worker, in microseconds, 0 for
+// ever.
+func (s *Store) expiresIn(spec jobs.Spec) int64 {
+	return spec.Timeouts.Queue.Or(s.opts.QueueTimeout).Microseconds()
+}
+
+// Get implements jobs.Records.
+func (s *Store) Get(ctx context.Context, id string) (jobs.Job, error) {
+	found, err := s.getAll(ctx, []string{id})
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	if len(found) == 0 {
+		return jobs.Job{}, fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
+	}
+	return found[0], nil
+}
+
+// getAll reads many records in one round trip, in the order of ids; those that
+// are not there are left out.
+func (s *Store) getAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	type reply struct {
+		record *redis.MapStringStringCmd
+		spec   *redis.StringCmd
+		result *redis.StringCmd
+	}
+	replies := make([]reply, len(ids))
+	pipe := s.rdb.Pipeline()
+	for i, id := range ids {
+		replies[i] = reply{pipe.HGetAll(ctx, jobKey(id)), pipe.Get(ctx, specKey(id)), pipe.Get(ctx, resultKey(id))}
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("read %d job records: %w", len(ids), err)
+	}
+	out := make([]jobs.Job, 0, len(ids))
+	for i, r := range replies {
+		if len(r.record.Val()) == 0 {
+			continue
+		}
+		job, err := decodeJob(ids[i], r.record.Val(), r.spec.Val(), r.result.Val())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, job)
+	}
+	return out, nil
+}
+
+// decodeJob makes a Job of what Redis holds.
+func decodeJob(id string, rec map[string]string, spec, result string) (jobs.Job, error) {
+	number := func(field string) int {
+		n, _ := strconv.Atoi(rec[field])
+		return n
+	}
+	at := func(field string) time.Time {
+		us, _ := strconv.ParseInt(rec[field], 10, 64)
+		if us == 0 {
+			return time.Time{}
+		}
+		return time.UnixMicro(us).UTC()
+	}
+	job := jobs.Job{
+		ID: id, State: jobs.State(rec["state"]), Stage: jobs.Stage(rec["stage"]),
+		Attempt: number("attempt"), Seq: number("seq"), Retries: number("retries"), Losses: number("losses"),
+		Created: at("created"), Queued: at("queued"), Started: at("started"), Finished: at("finished"),
+		NotBefore: at("not_before"), Expires: at("expires"),
+		Worker: rec["worker"], Host: rec["host"], Nonce: rec["nonce"], Lease: at("lease"),
+		Container: jobs.Container{Name: rec["name"], ID: rec["cid"], Deadline: at("deadline")},
+		CancelBy:  rec["cancel"],
+	}
+	if err := json.Unmarshal([]byte(spec), &job.Spec); err != nil {
+		return job, fmt.Errorf("read document of job %s: %w", id, err)
+	}
+	if result != "" {
+		job.Result = new(jobs.Result)
+		if err := json.Unmarshal([]byte(result), job.Result); err != nil {
+			return job, fmt.Errorf("read result of job %s: %w", id, err)
+		}
+	}
+	return job, nil
+}
+
+// Cancel implements jobs.Records.
+func (s *Store) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
+	reply, err := s.end(ctx, id, by, cancelledResult(by), false)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	switch reply {
+	case "missing":
+		return jobs.Job{}, fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
+	case "asked":
+		// A hint only: the flag in the record is what counts.
+		if err := s.rdb.Publish(ctx, cancelChannel, id).Err(); err != nil {
+			s.log.WarnContext(ctx, "publish cancel hint", "job_id", id, "err", err)
+		}
+	}
+	job, err := s.Get(ctx, id)
+	if err == nil && reply == "finished" {
+		err = fmt.Errorf("%w: %s is %s", jobs.ErrFinished, id, job.State)
+	}
+	return job, err
+}
+
+// end runs end.lua and moves the job in the indexes when it ended.
+func (s *Store) end(ctx context.Context, id, by string, r jobs.Result, onlyExpired bool) (string, error) {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return "", fmt.Errorf("encode result of job %s: %w", id, err)
+	}
+	reply, err := s.scripts.end.Run(ctx, s.rdb, []string{jobKey(id), eventsKey(id), resultKey(id), logKey(id)},
+		by, string(r.State), raw, seconds(s.opts.LogTailKeep), flag(onlyExpired)).Text()
+	if err != nil {
+		return "", fmt.Errorf("end job %s: %w", id, err)
+	}
+	if from := jobs.State(reply); from == jobs.Queued || from == jobs.Waiting {
+		return reply, s.reindex(ctx, id, from, r.State)
+	}
+	return reply, nil
+}
+
+func cancelledResult(by string) jobs.Result {
+	return jobs.Result{State: jobs.Cancelled, Failure: &jobs.Failure{
+		Stage: jobs.StageQueue, Kind: jobs.KindCancelled, Message: "cancelled by " + by + " before a worker had it",
+	}}
+}
+
+// Reserve implements jobs.Records. A reservation lives as long as an ended job
+// is kept.
+func (s *Store) Reserve(ctx context.Context, key, id, digest string) (string, string, error) {
+	k := reserveKey(key)
+	for range 3 {
+		ok, err := s.rdb.SetNX(ctx, k, id+" "+digest, s.opts.Retention.Age).Result()
+		if err != nil {
+			return "", "", fmt.Errorf("reserve key: %w", err)
+		}
+		if ok {
+			return id, digest, nil
+		}
+		bound, err := s.rdb.Get(ctx, k).Result()
+		if errors.Is(err, redis.Nil) { // it expired between the two commands
+			continue
+		}
+		if err != nil {
+			return "", "", fmt.Errorf("read reserved key: %w", err)
+		}
+		var boundID, boundDigest string
+		if _, err := fmt.Sscan(bound, &boundID, &boundDigest); err != nil {
+			return "", "", fmt.Errorf("read reserved key: %q is not a reservation", bound)
+		}
+		return boundID, boundDigest, nil
+	}
+	return "", "", errors.New("reserve key: it keeps expiring")
+}
+
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
+
+func seconds(d time.Duration) int64 { return int64(max(d, time.Second) / time.Second) }
