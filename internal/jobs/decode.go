@@ -27,10 +27,17 @@ func DecodeSpec(data []byte) (Spec, error) {
 }
 
 // DecodeEnvelope reads the payload of a task, {id, spec}; Spec is nil in a
-// ticket that only refers to a record.
+// ticket that only refers to a record. When the document is refused the ID is
+// still returned if there is one, so that the refusal can be reported.
 func DecodeEnvelope(data []byte) (Envelope, error) {
 	var e Envelope
-	return e, decodeStrict(data, &e)
+	err := decodeStrict(data, &e)
+	if err != nil {
+		var only struct{ ID string }
+		_ = json.Unmarshal(data, &only) // the refusal is err already
+		e = Envelope{ID: only.ID}
+	}
+	return e, err
 }
 
 // Envelope is the payload of an asynq task. A ticket of the farm has only the

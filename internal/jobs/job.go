@@ -69,6 +69,16 @@ type Ticket struct {
 	Delay time.Duration
 }
 
+// Delivery is a ticket as it arrives at a worker.
+type Delivery struct {
+	Ticket Ticket
+	// Spec is the document when a plain asynq producer sent it along.
+	Spec *Spec
+	// Invalid says why the document that came along was refused, nil if it was
+	// not.
+	Invalid error
+}
+
 // Ticket returns the current ticket of the job.
 func (j Job) Ticket() Ticket {
 	return Ticket{ID: j.ID, Attempt: j.Attempt, Seq: j.Seq, Queue: j.Spec.Queue, Priority: j.Spec.Priority}

@@ -28,6 +28,7 @@ const (
 
 var (
 	namePattern     = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+	idPattern       = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 	queuePattern    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 	labelKeyPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]{0,62}[A-Za-z0-9])?$`)
 	envPattern      = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,127}$`)
@@ -47,6 +48,9 @@ var (
 
 // IsDigest reports whether s is sha256:<64 lower-case hex digits>.
 func IsDigest(s string) bool { return digestPattern.MatchString(s) }
+
+// IsID reports whether s may be a job's ID: [a-z0-9-], 1 to 64 bytes.
+func IsID(s string) bool { return idPattern.MatchString(s) }
 
 // IsName reports whether s may be a recipe's or a queue's name.
 func IsName(s string) bool { return namePattern.MatchString(s) }

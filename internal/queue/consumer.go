@@ -1,0 +1,116 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Handler looks at the job of a delivered ticket. nil means that the ticket is
+// spent; any other error brings it back later. ctx ends when asynq gives the
+// ticket up, which says nothing about the job.
+type Handler func(ctx context.Context, d jobs.Delivery) error
+
+// ConsumerOptions tune a Consumer.
+type ConsumerOptions struct {
+	// Queues of the farm to serve.
+	Queues []string
+	// Slots is how many tickets may be in hand at once.
+	Slots int
+	// Fallback is the longest sleep without a bell, 3 s when 0.
+	Fallback time.Duration
+	Log      *slog.Logger
+}
+
+// Consumer takes tickets for one worker. Start, then StopTaking, then Close.
+type Consumer struct {
+	rdb  redis.UniversalClient
+	srv  *asynq.Server
+	bell *doorbell
+}
+
+// NewConsumer makes a Consumer on a client of its own, which it closes.
+func NewConsumer(rdb redis.UniversalClient, o ConsumerOptions) *Consumer {
+	if o.Fallback == 0 {
+		o.Fallback = 3 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	bell := newDoorbell(rdb, o.Log, o.Queues, o.Fallback)
+	rdb.AddHook(bell)
+	srv := asynq.NewServerFromRedisClient(rdb, asynq.Config{
+		Concurrency: o.Slots,
+		Queues:      weights(o.Queues),
+		// The doorbell does the waiting.
+		TaskCheckInterval: time.Millisecond,
+		// Returned tickets come back soon and spread out; they are cheap.
+		RetryDelayFunc: func(n int, _ error, _ *asynq.Task) time.Duration {
+			return min(time.Second<<min(n, 5), 30*time.Second) + rand.N(time.Second)
+		},
+		DelayedTaskCheckInterval: 2 * time.Second,
+		// Handlers have returned before Close, so this is not a wait for jobs.
+		ShutdownTimeout: time.Second,
+		Logger:          asynqLog{o.Log},
+		LogLevel:        asynq.WarnLevel,
+	})
+	return &Consumer{rdb: rdb, srv: srv, bell: bell}
+}
+
+// Start begins to take tickets and returns.
+func (c *Consumer) Start(h Handler) error {
+	c.bell.listen()
+	err := c.srv.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+		env, err := jobs.DecodeEnvelope(task.Payload())
+		if !jobs.IsID(env.ID) {
+			// Nobody to report to: asynq keeps it in its archive with the reason.
+			err = errors.Join(err, fmt.Errorf("the id %.100q is not lower-case letters, digits and -, at most 64", env.ID))
+			return fmt.Errorf("read ticket: %w: %w", err, asynq.SkipRetry)
+		}
+		name, _ := asynq.GetTaskID(ctx)
+		d := jobs.Delivery{Ticket: jobs.Ticket{ID: env.ID}, Spec: env.Spec, Invalid: err}
+		d.Ticket.Attempt, d.Ticket.Seq = parseTaskID(env.ID, name)
+		return h(ctx, d)
+	}))
+	if err != nil {
+		return fmt.Errorf("serve the queue: %w", err)
+	}
+	return nil
+}
+
+// StopTaking takes no more tickets; those in hand go on. It is safe to call it
+// again.
+func (c *Consumer) StopTaking() {
+	c.bell.close()
+	c.srv.Stop()
+}
+
+// Close waits a moment for handlers that have not returned and frees all
+// resources. Call it once, after StopTaking and when the jobs are done with.
+func (c *Consumer) Close() error {
+	c.StopTaking()
+	c.srv.Shutdown()
+	err := c.rdb.Close() // ends the listeners' reads, too
+	c.bell.wg.Wait()
+	if err != nil {
+		return fmt.Errorf("close the queue's connection: %w", err)
+	}
+	return nil
+}
+
+// asynqLog sends asynq's own messages to slog.
+type asynqLog struct{ lg *slog.Logger }
+
+func (l asynqLog) Debug(args ...any) { l.lg.Debug("asynq", "text", fmt.Sprint(args...)) }
+func (l asynqLog) Info(args ...any)  { l.lg.Info("asynq", "text", fmt.Sprint(args...)) }
+func (l asynqLog) Warn(args ...any)  { l.lg.Warn("asynq", "text", fmt.Sprint(args...)) }
+func (l asynqLog) Error(args ...any) { l.lg.Error("asynq", "text", fmt.Sprint(args...)) }
+func (l asynqLog) Fatal(args ...any) { l.lg.Error("asynq", "text", fmt.Sprint(args...)) }

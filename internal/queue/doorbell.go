@@ -1,0 +1,196 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// doorbell lets asynq's polling loop sleep until there is something to take.
+// It is a go-redis hook on the consumer's own client: after a pass in which
+// every queue was empty it holds the next answer back until the bell rings, a
+// fallback time has passed, or the consumer stops. asynq dequeues on a single
+// goroutine, so at most one call waits here.
+//
+//	asynq: dequeue a, b, c -> empty -> hook waits -> "empty" -> dequeue again
+type doorbell struct {
+	rdb      redis.UniversalClient
+	log      *slog.Logger
+	queues   []string
+	passSize int // asynq queues in one pass
+	fallback time.Duration
+
+	ring chan struct{} // a listener heard a bell
+	stop chan struct{} // closed to let asynq go
+	// arm wakes the listeners, one channel per queue of the farm.
+	arm  []chan struct{}
+	once sync.Once
+	wg   sync.WaitGroup
+
+	waiting atomic.Bool
+	// empties counts empty answers in a row. Only asynq's dequeue goroutine
+	// touches it.
+	empties int
+}
+
+func newDoorbell(rdb redis.UniversalClient, log *slog.Logger, queues []string, fallback time.Duration) *doorbell {
+	d := &doorbell{
+		rdb: rdb, log: log, queues: queues, passSize: len(weights(queues)), fallback: fallback,
+		ring: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	for range queues {
+		d.arm = append(d.arm, make(chan struct{}, 1))
+	}
+	return d
+}
+
+// listen starts a listener per queue. They wait on keys of different hash
+// slots, so one command cannot serve them all on a cluster.
+func (d *doorbell) listen() {
+	for i, queue := range d.queues {
+		d.wg.Go(func() {
+			for {
+				select {
+				case <-d.stop:
+					return
+				case <-d.arm[i]:
+					d.await(queue)
+				}
+			}
+		})
+	}
+}
+
+// await blocks on one bell while the dequeue waits.
+func (d *doorbell) await(queue string) {
+	for d.waiting.Load() {
+		err := d.rdb.BLPop(context.Background(), bellWait, bellKey(queue)).Err()
+		switch {
+		case err == nil && d.waiting.Load():
+			select {
+			case d.ring <- struct{}{}:
+			default:
+			}
+			return
+		case err == nil:
+			// This worker got busy meanwhile: the bell is for somebody else.
+			if err := d.rdb.RPush(context.Background(), bellKey(queue), 1).Err(); err != nil {
+				d.log.Warn("pass the bell on", "queue", queue, "err", err)
+			}
+			return
+		case !errors.Is(err, redis.Nil):
+			// Redis is away; the fallback pass finds out when it is back.
+			select {
+			case <-d.stop:
+			case <-time.After(time.Second):
+			}
+			return
+		}
+	}
+}
+
+// bellWait bounds one BLPOP, and so how long a listener outlives its consumer.
+const bellWait = 2 * time.Second
+
+// wait holds asynq's dequeue until there may be something to take.
+func (d *doorbell) wait() {
+	d.waiting.Store(true)
+	defer d.waiting.Store(false)
+	for _, arm := range d.arm {
+		select {
+		case arm <- struct{}{}:
+		default:
+		}
+	}
+	t := time.NewTimer(d.fallback)
+	defer t.Stop()
+	select {
+	case <-d.ring:
+	case <-t.C:
+	case <-d.stop:
+	}
+}
+
+// close lets a waiting dequeue go at once.
+func (d *doorbell) close() { d.once.Do(func() { close(d.stop) }) }
+
+// DialHook implements redis.Hook.
+func (d *doorbell) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+// ProcessPipelineHook implements redis.Hook.
+func (d *doorbell) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// ProcessHook implements redis.Hook: it watches for asynq's dequeue and forward
+// scripts, which are told apart by their keys.
+func (d *doorbell) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		switch script, queue := asynqScript(cmd); script {
+		case dequeueScript:
+			if !errors.Is(err, redis.Nil) {
+				d.empties = 0
+				break
+			}
+			if d.empties++; d.empties >= d.passSize {
+				d.empties = 0
+				d.wait()
+			}
+		case forwardScript:
+			// asynq moved delayed tasks to the pending list without a bell.
+			if c, ok := cmd.(*redis.Cmd); ok && err == nil {
+				if n, _ := c.Int(); n > 0 {
+					d.moved(ctx, queue, n)
+				}
+			}
+		}
+		return err
+	}
+}
+
+func (d *doorbell) moved(ctx context.Context, asynqQueue string, n int) {
+	queue, _, _ := strings.Cut(asynqQueue, ":")
+	pipe := d.rdb.Pipeline()
+	ringBell(ctx, pipe, queue, n)
+	if _, err := pipe.Exec(ctx); err != nil {
+		d.log.WarnContext(ctx, "ring the bell for delayed tickets", "queue", queue, "err", err)
+	}
+}
+
+type scriptKind int
+
+const (
+	otherScript scriptKind = iota
+	dequeueScript
+	forwardScript
+)
+
+// asynqScript recognises a script call of asynq by its keys, which are part of
+// asynq's data format, and returns the asynq queue it is for.
+func asynqScript(cmd redis.Cmder) (scriptKind, string) {
+	args := cmd.Args() // evalsha sha numkeys key...
+	if name := cmd.Name(); (name != "evalsha" && name != "eval") || len(args) < 5 {
+		return otherScript, ""
+	}
+	first, _ := args[3].(string)
+	second, _ := args[4].(string)
+	queue, _, _ := strings.Cut(strings.TrimPrefix(first, "asynq:{"), "}")
+	switch n, _ := args[2].(int); {
+	case n == 4 && strings.HasSuffix(first, "}:pending") && strings.HasSuffix(second, "}:paused"):
+		return dequeueScript, queue
+	case n == 2 && strings.HasSuffix(second, "}:pending") &&
+		(strings.HasSuffix(first, "}:scheduled") || strings.HasSuffix(first, "}:retry")):
+		return forwardScript, queue
+	}
+	return otherScript, ""
+}
