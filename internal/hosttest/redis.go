@@ -1,0 +1,139 @@
+package hosttest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Redis is a redis-server of the test's own. It listens on a unix socket and
+// on a loopback port, and keeps an append-only file unless told otherwise.
+type Redis struct {
+	// Dir holds its data and its log.
+	Dir string
+	// Socket is the path of its unix socket.
+	Socket string
+	// Addr is 127.0.0.1:port.
+	Addr   string
+	args   []string
+	daemon *daemon
+}
+
+// StartRedis starts a redis-server for the length of the test. args follow the
+// built-in options and win over them, such as "--maxmemory", "64mb".
+func StartRedis(t testing.TB, args ...string) *Redis {
+	t.Helper()
+	r, cleanup, err := RunRedis(args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cleanup(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// RunRedis is StartRedis for TestMain.
+func RunRedis(args ...string) (*Redis, func() error, error) {
+	dir, err := os.MkdirTemp("", "slipway-redis-")
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &Redis{Dir: dir, Socket: filepath.Join(dir, "redis.sock"), args: args}
+	// Somebody else may take the free port before redis-server does.
+	for range 5 {
+		if err = r.Start(); err == nil {
+			break
+		}
+		r.Addr = ""
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return r, func() error { return errors.Join(r.Stop(), os.RemoveAll(dir)) }, nil
+}
+
+// URL is the server's address in the form the programs take.
+func (r *Redis) URL() string { return "redis://" + r.Addr + "/0" }
+
+// SocketURL is the address that also works from inside a host's namespace.
+func (r *Redis) SocketURL() string { return "unix://" + r.Socket }
+
+// Pid is the process ID of the running server.
+func (r *Redis) Pid() int { return r.daemon.pid }
+
+// Start starts a stopped server again, on its old addresses and data.
+func (r *Redis) Start() error {
+	if r.Addr == "" {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		r.Addr = l.Addr().String()
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	_, port, _ := net.SplitHostPort(r.Addr)
+	argv := append([]string{
+		"redis-server", "--bind", "127.0.0.1", "--port", port, "--unixsocket", r.Socket, "--unixsocketperm", "700",
+		"--dir", r.Dir, "--appendonly", "yes", "--save", "", "--daemonize", "no",
+	}, r.args...)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	d, err := start(ctx, filepath.Join(r.Dir, "redis.log"), argv, r.ping)
+	if err == nil {
+		r.daemon = d
+	}
+	return err
+}
+
+// Stop ends the server in order; it keeps its data.
+func (r *Redis) Stop() error { return r.daemon.stop(syscall.SIGTERM) }
+
+// Kill ends the server as a crash would.
+func (r *Redis) Kill() error { return r.daemon.stop(syscall.SIGKILL) }
+
+// Pause stops the server in its tracks, so that connections hang, and returns
+// what lets it go on.
+func (r *Redis) Pause() (resume func() error, err error) {
+	if err := syscall.Kill(r.daemon.pid, syscall.SIGSTOP); err != nil {
+		return nil, err
+	}
+	return func() error { return syscall.Kill(r.daemon.pid, syscall.SIGCONT) }, nil
+}
+
+// ping succeeds when the server has loaded its data. Any answer of a server
+// that wants a password will do.
+func (r *Redis) ping(ctx context.Context) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", r.Socket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+		return err
+	}
+	answer, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(answer, "-LOADING") {
+		return fmt.Errorf("redis-server says %s", strconv.Quote(answer))
+	}
+	return nil
+}
