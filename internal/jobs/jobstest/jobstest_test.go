@@ -1,0 +1,112 @@
+package jobstest_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+)
+
+func memory(*testing.T) jobstest.Store {
+	m := jobstest.NewMemory(jobstest.Options{})
+	return jobstest.Store{Records: m, Claims: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
+		_, err := m.Reconcile(ctx)
+		return err
+	}}
+}
+
+func TestMemoryRecords(t *testing.T) {
+	t.Parallel()
+	jobstest.TestRecords(t, memory)
+}
+
+func TestMemoryClaims(t *testing.T) {
+	t.Parallel()
+	jobstest.TestClaims(t, memory)
+}
+
+// The suites must also pass where the clock cannot be moved.
+func TestMemoryClaimsRealClock(t *testing.T) {
+	t.Parallel()
+	jobstest.TestClaims(t, func(t *testing.T) jobstest.Store {
+		s := memory(t)
+		s.Advance = nil
+		return s
+	})
+}
+
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	jobstest.TestQueue(t, func(*testing.T) jobstest.Delivery {
+		q := jobstest.NewQueue()
+		return jobstest.Delivery{Queue: q, Receive: q.Receive, Advance: q.Advance}
+	})
+}
+
+func TestQueueRealClock(t *testing.T) {
+	t.Parallel()
+	jobstest.TestQueue(t, func(*testing.T) jobstest.Delivery {
+		q := jobstest.NewQueue()
+		return jobstest.Delivery{Queue: q, Receive: q.Receive}
+	})
+}
+
+func TestMemoryBreak(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		m := jobstest.NewMemory(jobstest.Options{})
+		spec := jobs.Spec{Run: &jobs.Run{Image: "busybox"}}.Normalize()
+		if _, err := m.Create(ctx, []jobs.Job{jobs.NewJob("job-1", spec)}); err != nil {
+			t.Fatal(err)
+		}
+		news, err := m.Follow(ctx, "job-1", jobs.Cursor{}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error)
+		go func() {
+			_, err := m.Follow(ctx, "job-1", news.Next, time.Hour)
+			ended <- err
+		}()
+		synctest.Wait()
+		m.Break(jobs.ErrUnreachable)
+		if err := <-ended; !errors.Is(err, jobs.ErrUnreachable) {
+			t.Errorf("Follow ended with %v; want %v", err, jobs.ErrUnreachable)
+		}
+		if _, err := m.Get(ctx, "job-1"); !errors.Is(err, jobs.ErrUnreachable) {
+			t.Errorf("Get: %v; want %v", err, jobs.ErrUnreachable)
+		}
+		m.Break(nil)
+		if _, err := m.Get(ctx, "job-1"); err != nil {
+			t.Errorf("Get after Break(nil): %v", err)
+		}
+	})
+}
+
+// A bounded live log forgets its beginning, and the offsets say so.
+func TestMemoryTail(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	m := jobstest.NewMemory(jobstest.Options{TailBytes: 10})
+	spec := jobs.Spec{Run: &jobs.Run{Image: "busybox"}}.Normalize()
+	if _, err := m.Create(ctx, []jobs.Job{jobs.NewJob("job-1", spec)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Claim(ctx, jobs.Ticket{ID: "job-1"}, jobs.Owner{Host: "h", Nonce: "n", Lease: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if err := m.AppendLog(ctx, "job-1", "n", jobs.LogChunk{Attempt: 1, Offset: int64(4 * i), Data: []byte("1234")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	news, err := m.Follow(ctx, "job-1", jobs.Cursor{}, 0)
+	if err != nil || len(news.Log) != 2 || news.Log[0].Offset != 12 {
+		t.Errorf("Follow = %+v, %v; want the last two chunks, from 12", news.Log, err)
+	}
+}

@@ -1,0 +1,316 @@
+package jobstest
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// TestRecords holds a store to what producers are promised.
+func TestRecords(t *testing.T, setup func(t *testing.T) Store) {
+	tests := []subtest{
+		{"create", testCreate},
+		{"create once", testCreateOnce},
+		{"create once at the same time", testCreateConcurrently},
+		{"not found", testNotFound},
+		{"list newest first", testListOrder},
+		{"list 50 unless asked", testListDefault},
+		{"list by filter", testListFilters},
+		{"list by filter and page", testListFilteredPages},
+		{"list follows the state", testListStates},
+		{"list is not moved by new jobs", testListStable},
+		{"reserve", testReserve},
+		{"reserve at the same time", testReserveConcurrently},
+	}
+	tests = append(tests, cancelTests()...)
+	tests = append(tests, followTests()...)
+	runStore(t, setup, tests)
+}
+
+func testCreate(f *farm) {
+	s := spec("app")
+	s.Timeouts.Queue = jobs.Duration(time.Hour)
+	s.Build = &jobs.Build{Args: map[string]string{"A": "1"}, Tags: []string{"app:1"}}
+	s.Run.Limits = jobs.Limits{CPUs: 0.5, Memory: 64 << 20}
+	before := time.Now()
+	id := f.create(s)[0]
+	j := f.get(id)
+	f.same("spec", j.Spec, s)
+	if j.ID != id || j.State != jobs.Queued || j.Result != nil || j.CancelBy != "" {
+		f.t.Errorf("got job %+v; want %s queued and nothing else", j, id)
+	}
+	if got, want := j.Ticket(), (jobs.Ticket{ID: id, Attempt: 1, Seq: 1, Queue: "builds", Priority: jobs.PriorityHigh}); got != want {
+		f.t.Errorf("ticket: got %+v; want %+v", got, want)
+	}
+	if f.Advance == nil {
+		f.near("created", j.Created, before, 0)
+	}
+	f.near("queued", j.Queued, j.Created, 0)
+	f.near("expires", j.Expires, j.Created, time.Hour)
+	if !j.Started.IsZero() || !j.Finished.IsZero() || !j.NotBefore.IsZero() {
+		f.t.Errorf("got started %s, finished %s, not before %s; want none", j.Started, j.Finished, j.NotBefore)
+	}
+}
+
+func testCreateOnce(f *farm) {
+	old := f.create(spec("old"))[0]
+	fresh := f.newID()
+	made, err := f.Records.Create(f.ctx, []jobs.Job{
+		jobs.NewJob(old, spec("new")), jobs.NewJob(fresh, spec("new")), jobs.NewJob(fresh, spec("twin")),
+	})
+	if err != nil || !slices.Equal(made, []bool{false, true, false}) {
+		f.t.Fatalf("Create(an old ID, a new one, the new one again) = %v, %v; want false, true, false", made, err)
+	}
+	if got := f.get(old).Spec.Name; got != "old" {
+		f.t.Errorf("the old record has name %q; want it left alone", got)
+	}
+	if got := f.get(fresh).Spec.Name; got != "new" {
+		f.t.Errorf("the new record has name %q; want the first document", got)
+	}
+	if got := f.events(old); !slices.Equal(got, []jobs.EventType{jobs.EventSubmitted}) {
+		f.t.Errorf("events of the old record: %v; want one submitted", got)
+	}
+	made, err = f.Records.Create(f.ctx, nil)
+	if err != nil || len(made) != 0 {
+		f.t.Errorf("Create(nothing) = %v, %v; want nothing made", made, err)
+	}
+}
+
+func testCreateConcurrently(f *farm) {
+	const callers = 8
+	id := f.newID()
+	made := make([]bool, callers)
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			got, err := f.Records.Create(f.ctx, []jobs.Job{jobs.NewJob(id, spec("app"))})
+			if err != nil {
+				f.t.Errorf("Create: %v", err)
+				return
+			}
+			made[i] = got[0]
+		})
+	}
+	wg.Wait()
+	n := 0
+	for _, m := range made {
+		if m {
+			n++
+		}
+	}
+	if n != 1 {
+		f.t.Errorf("%d of %d callers made the record; want 1", n, callers)
+	}
+}
+
+func testNotFound(f *farm) {
+	_, err := f.Records.Get(f.ctx, "job-none")
+	f.refused("Get", err, jobs.ErrNotFound)
+	_, err = f.Records.Cancel(f.ctx, "job-none", "ann")
+	f.refused("Cancel", err, jobs.ErrNotFound)
+	_, err = f.Records.Follow(f.ctx, "job-none", jobs.Cursor{}, 0)
+	f.refused("Follow", err, jobs.ErrNotFound)
+	_, err = f.Claims.Claim(f.ctx, jobs.Ticket{ID: "job-none", Attempt: 1, Seq: 1}, f.owner(host))
+	f.refused("Claim", err, jobs.ErrNotFound)
+	_, err = f.Claims.Adopt(f.ctx, "job-none", f.owner(host))
+	f.refused("Adopt", err, jobs.ErrNotFound)
+}
+
+// list walks all pages.
+func (f *farm) list(q jobs.Query) []string {
+	f.t.Helper()
+	var ids []string
+	for pages := 0; ; pages++ {
+		p, err := f.Records.List(f.ctx, q)
+		if err != nil {
+			f.t.Fatalf("List(%+v): %v", q, err)
+		}
+		if q.Limit > 0 && len(p.Jobs) > q.Limit {
+			f.t.Errorf("List(%+v): got %d jobs on a page", q, len(p.Jobs))
+		}
+		for _, j := range p.Jobs {
+			ids = append(ids, j.ID)
+		}
+		if p.NextPageToken == "" {
+			return ids
+		}
+		if pages > 1000 {
+			f.t.Fatalf("List(%+v): no end of pages", q)
+		}
+		q.PageToken = p.NextPageToken
+	}
+}
+
+func (f *farm) wantList(q jobs.Query, want []string) {
+	f.t.Helper()
+	if got := f.list(q); !slices.Equal(got, want) {
+		f.t.Errorf("List(%+v):\n got %v\nwant %v", q, got, want)
+	}
+}
+
+// newest reverses IDs in the order of their creation.
+func newest(ids []string) []string {
+	ids = slices.Clone(ids)
+	slices.Reverse(ids)
+	return ids
+}
+
+func testListOrder(f *farm) {
+	f.wantList(jobs.Query{}, nil)
+	ids := f.create(spec("a"), spec("b"), spec("c"))
+	var batch []jobs.Job // made at the same instant, still in order
+	for range 4 {
+		batch = append(batch, jobs.NewJob(f.newID(), spec("d")))
+		ids = append(ids, batch[len(batch)-1].ID)
+	}
+	if _, err := f.Records.Create(f.ctx, batch); err != nil {
+		f.t.Fatal(err)
+	}
+	for _, limit := range []int{0, 1, 2, 6, 7, 8} {
+		f.wantList(jobs.Query{Limit: limit}, newest(ids))
+	}
+	p, err := f.Records.List(f.ctx, jobs.Query{Limit: 1})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.same("the listed job", p.Jobs[0], f.get(ids[len(ids)-1]))
+}
+
+func testListDefault(f *farm) {
+	batch := make([]jobs.Job, 53)
+	for i := range batch {
+		batch[i] = jobs.NewJob(f.newID(), spec("a"))
+	}
+	if _, err := f.Records.Create(f.ctx, batch); err != nil {
+		f.t.Fatal(err)
+	}
+	p, err := f.Records.List(f.ctx, jobs.Query{})
+	if err != nil || len(p.Jobs) != 50 || p.NextPageToken == "" {
+		f.t.Fatalf("List() = %d jobs, token %q, %v; want 50 and a token", len(p.Jobs), p.NextPageToken, err)
+	}
+	if got := f.list(jobs.Query{}); len(got) != len(batch) {
+		f.t.Errorf("all pages have %d jobs; want %d", len(got), len(batch))
+	}
+}
+
+func testListFilters(f *farm) {
+	red, plain := spec("app"), spec("db")
+	red.Labels = map[string]string{"team": "red", "tier": "a=b"}
+	plain.Labels = nil
+	ids := f.create(spec("app"), red, plain, spec("db"))
+	f.claim(ids[0])
+	f.finish(f.claim(ids[1]), done())
+	for _, tt := range []struct {
+		query jobs.Query
+		want  []string
+	}{
+		{jobs.Query{Name: "app"}, []string{ids[1], ids[0]}},
+		{jobs.Query{Name: "none"}, nil},
+		{jobs.Query{Label: "team=blue"}, []string{ids[3], ids[0]}},
+		{jobs.Query{Label: "team=red"}, []string{ids[1]}},
+		{jobs.Query{Label: "tier=a=b"}, []string{ids[1]}},
+		{jobs.Query{Label: "team=green"}, nil},
+		{jobs.Query{States: []jobs.State{jobs.Queued}}, []string{ids[3], ids[2]}},
+		{jobs.Query{States: []jobs.State{jobs.Running, jobs.Succeeded}}, []string{ids[1], ids[0]}},
+		{jobs.Query{States: []jobs.State{jobs.Expired}}, nil},
+		{jobs.Query{Name: "db", Label: "team=blue"}, []string{ids[3]}},
+		{jobs.Query{Name: "app", States: []jobs.State{jobs.Running}}, []string{ids[0]}},
+		{jobs.Query{Name: "app", Label: "team=red", States: []jobs.State{jobs.Running}}, nil},
+		{jobs.Query{Name: "app", Label: "team=red", States: []jobs.State{jobs.Queued, jobs.Succeeded}}, []string{ids[1]}},
+	} {
+		f.wantList(tt.query, tt.want)
+	}
+}
+
+func testListFilteredPages(f *farm) {
+	var want []string
+	for i := range 30 {
+		id := f.create(spec([]string{"a", "b", "c"}[i%3]))[0]
+		if i%3 == 1 {
+			want = append(want, id)
+		}
+	}
+	queued := []jobs.State{jobs.Queued, jobs.Waiting}
+	for _, limit := range []int{1, 3, 10, 11} {
+		f.wantList(jobs.Query{Name: "b", Limit: limit}, newest(want))
+		f.wantList(jobs.Query{Name: "b", Label: "team=blue", States: queued, Limit: limit}, newest(want))
+	}
+}
+
+func testListStates(f *farm) {
+	id := f.create(spec("app"))[0]
+	want := func(s jobs.State) {
+		f.t.Helper()
+		for _, other := range jobs.States() {
+			var ids []string
+			if other == s {
+				ids = []string{id}
+			}
+			f.wantList(jobs.Query{States: []jobs.State{other}}, ids)
+		}
+	}
+	want(jobs.Queued)
+	j := f.claim(id)
+	want(jobs.Running)
+	f.release(j, jobs.Release{})
+	want(jobs.Queued)
+	j = f.claim(id)
+	f.release(j, jobs.Release{Delay: time.Hour})
+	want(jobs.Waiting)
+	if _, err := f.Records.Cancel(f.ctx, id, "ann"); err != nil {
+		f.t.Fatal(err)
+	}
+	want(jobs.Cancelled)
+}
+
+func testListStable(f *farm) {
+	ids := f.create(spec("a"), spec("b"), spec("c"), spec("d"))
+	first, err := f.Records.List(f.ctx, jobs.Query{Limit: 2})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.create(spec("e"))
+	rest := f.list(jobs.Query{Limit: 2, PageToken: first.NextPageToken})
+	if want := []string{ids[1], ids[0]}; !slices.Equal(rest, want) {
+		f.t.Errorf("second page after a new job: got %v; want %v", rest, want)
+	}
+}
+
+func testReserve(f *farm) {
+	reserve := func(key, id, digest, wantID, wantDigest string) {
+		f.t.Helper()
+		gotID, gotDigest, err := f.Records.Reserve(f.ctx, key, id, digest)
+		if err != nil || gotID != wantID || gotDigest != wantDigest {
+			f.t.Errorf("Reserve(%q, %s, %s) = %s, %s, %v; want %s, %s", key, id, digest, gotID, gotDigest, err, wantID, wantDigest)
+		}
+	}
+	reserve("key", "job-1", "aa", "job-1", "aa")
+	reserve("key", "job-2", "aa", "job-1", "aa")
+	reserve("key", "job-3", "bb", "job-1", "aa")
+	reserve("key ", "job-4", "cc", "job-4", "cc")
+	reserve("{key}\n\u00e4 *", "job-5", "dd", "job-5", "dd")
+	reserve("key", "job-6", "ee", "job-1", "aa")
+}
+
+func testReserveConcurrently(f *farm) {
+	const callers = 8
+	got := make([]string, callers)
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			id, _, err := f.Records.Reserve(f.ctx, "key", fmt.Sprintf("job-%d", i), "aa")
+			if err != nil {
+				f.t.Errorf("Reserve: %v", err)
+			}
+			got[i] = id
+		})
+	}
+	wg.Wait()
+	if slices.Sort(got); got[0] != got[callers-1] {
+		f.t.Errorf("callers got %v; want one ID for all", got)
+	}
+}
