@@ -1,0 +1,69 @@
+# Every target that starts with a word and two hashes shows up in `make help`.
+
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+
+version := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(version)'
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/worker and bin/enqueue
+	@scripts/ensure-tools.sh go
+	$(go_build) -o bin/ ./cmd/worker ./cmd/enqueue
+
+.PHONY: demo
+demo: ## Try it out: build and serve examples/hello-web on port $DEMO_PORT (8080)
+	@scripts/demo.sh
+
+.PHONY: demo-down
+demo-down: ## End the demo and remove everything it made
+	@scripts/demo-down.sh
+
+.PHONY: test-short
+test-short: ## Run the tests that need neither Docker nor Redis
+	go test ./...
+
+.PHONY: test
+test: ## Run all tests with the race detector (as root; installs what they need)
+	@scripts/ensure-tools.sh test
+	go test -race ./...
+	go test -race -tags integration ./...
+
+.PHONY: bench
+bench: ## Measure throughput and latency against real Docker and Redis
+	@scripts/ensure-tools.sh test
+	go test -tags integration -run '^$$' -bench . -benchtime 1x -timeout 30m ./...
+
+.PHONY: lint
+lint: ## Check format, code and scripts
+	@scripts/ensure-tools.sh lint
+	shellcheck -x .ci/run scripts/*.sh
+	scripts/tool.sh golangci-lint run ./...
+	go vet -tags integration ./...
+
+.PHONY: fmt
+fmt: ## Format the code
+	scripts/tool.sh gofumpt -l -w cmd internal examples
+
+.PHONY: up
+up: ## Start a farm with compose: Redis and a worker on this host's Docker
+	@scripts/compose.sh up -d --build
+
+.PHONY: down
+down: ## Stop that farm; its data stays in its volumes
+	@scripts/compose.sh down
+
+.PHONY: compose-check
+compose-check: ## Bring the compose stack up offline, run a job through it, take it down
+	@scripts/ensure-tools.sh compose
+	@scripts/compose-check.sh
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin .tools
