@@ -118,6 +118,8 @@ type Claims interface {
 	// AppendLog adds whole frames to the live tail. It is refused with ErrStale
 	// like the others.
 	AppendLog(ctx context.Context, id, nonce string, c LogChunk) error
+	// Now is the store's clock, which all times in records come from.
+	Now(ctx context.Context) (time.Time, error)
 	// Owned lists the jobs that the store believes run on the host.
 	Owned(ctx context.Context, host string) ([]Job, error)
 	// Kept lists the jobs that keep a service on the host.
@@ -167,6 +169,9 @@ type Signal struct {
 type Progress struct {
 	Stage     Stage
 	Container Container
+	// Partial is what is known so far, for the worker that may have to adopt
+	// the attempt.
+	Partial *Result
 	// RunTimeout, when not zero, sets the container's deadline this far from
 	// the store's now.
 	RunTimeout time.Duration
@@ -191,6 +196,22 @@ const (
 	SpendRetry                // the job's own retry
 	SpendLoss                 // an infrastructure loss
 )
+
+// Handler looks at the job of a delivered ticket. nil means that the ticket is
+// spent; any other error brings it back later. ctx ends when the queue gives
+// the ticket up, which says nothing about the job.
+type Handler func(ctx context.Context, d Delivery) error
+
+// Intake is where a worker's tickets come from.
+type Intake interface {
+	// Start begins to take tickets and returns.
+	Start(h Handler) error
+	// StopTaking takes no more tickets; those in hand go on. It may be called
+	// again.
+	StopTaking()
+	// Close frees everything; call it once the jobs are done with.
+	Close() error
+}
 
 // Queue delivers tickets to workers, at least once.
 type Queue interface {

@@ -42,6 +42,8 @@ type Job struct {
 	CancelBy string `json:"cancel_by,omitempty"`
 
 	Result *Result `json:"result,omitempty"`
+	// Partial is what a running attempt noted so far, nil if nothing.
+	Partial *Result `json:"-"`
 }
 
 // Container is what the record knows of the attempt's container; it is there

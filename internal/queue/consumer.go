@@ -14,11 +14,6 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Handler looks at the job of a delivered ticket. nil means that the ticket is
-// spent; any other error brings it back later. ctx ends when asynq gives the
-// ticket up, which says nothing about the job.
-type Handler func(ctx context.Context, d jobs.Delivery) error
-
 // ConsumerOptions tune a Consumer.
 type ConsumerOptions struct {
 	// Queues of the farm to serve.
@@ -36,6 +31,8 @@ type Consumer struct {
 	srv  *asynq.Server
 	bell *doorbell
 }
+
+var _ jobs.Intake = (*Consumer)(nil)
 
 // NewConsumer makes a Consumer on a client of its own, which it closes.
 func NewConsumer(rdb redis.UniversalClient, o ConsumerOptions) *Consumer {
@@ -65,8 +62,8 @@ func NewConsumer(rdb redis.UniversalClient, o ConsumerOptions) *Consumer {
 	return &Consumer{rdb: rdb, srv: srv, bell: bell}
 }
 
-// Start begins to take tickets and returns.
-func (c *Consumer) Start(h Handler) error {
+// Start implements jobs.Intake.
+func (c *Consumer) Start(h jobs.Handler) error {
 	c.bell.listen()
 	err := c.srv.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		env, err := jobs.DecodeEnvelope(task.Payload())
@@ -86,15 +83,14 @@ func (c *Consumer) Start(h Handler) error {
 	return nil
 }
 
-// StopTaking takes no more tickets; those in hand go on. It is safe to call it
-// again.
+// StopTaking implements jobs.Intake.
 func (c *Consumer) StopTaking() {
 	c.bell.close()
 	c.srv.Stop()
 }
 
-// Close waits a moment for handlers that have not returned and frees all
-// resources. Call it once, after StopTaking and when the jobs are done with.
+// Close implements jobs.Intake; it waits a moment for handlers that have not
+// returned.
 func (c *Consumer) Close() error {
 	c.StopTaking()
 	c.srv.Shutdown()

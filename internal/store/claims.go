@@ -61,6 +61,21 @@ func (s *Store) owned(ctx context.Context, id string, o jobs.Owner, from jobs.St
 	return job, s.reindex(ctx, id, from, jobs.Running)
 }
 
+// partial adds to an adopted job what the earlier incarnation noted.
+func (s *Store) partial(ctx context.Context, job jobs.Job) (jobs.Job, error) {
+	raw, err := s.rdb.Get(ctx, partialKey(job.ID)).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return job, nil
+	} else if err != nil {
+		return job, fmt.Errorf("read progress of job %s: %w", job.ID, err)
+	}
+	job.Partial = new(jobs.Result)
+	if err := json.Unmarshal(raw, job.Partial); err != nil {
+		return job, fmt.Errorf("read progress of job %s: %w", job.ID, err)
+	}
+	return job, nil
+}
+
 // Adopt implements jobs.Claims.
 func (s *Store) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, error) {
 	reply, err := s.scripts.adopt.Run(ctx, s.rdb, []string{jobKey(id), eventsKey(id)},
@@ -74,7 +89,11 @@ func (s *Store) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, e
 	case "stale":
 		return jobs.Job{}, fmt.Errorf("%w: %s", jobs.ErrStale, id)
 	}
-	return s.owned(ctx, id, o, jobs.Queued)
+	job, err := s.owned(ctx, id, o, jobs.Queued)
+	if err != nil {
+		return job, err
+	}
+	return s.partial(ctx, job)
 }
 
 // Renew implements jobs.Claims.
@@ -95,8 +114,16 @@ func (s *Store) Renew(ctx context.Context, id, nonce string, lease time.Duration
 
 // Note implements jobs.Claims.
 func (s *Store) Note(ctx context.Context, id, nonce string, p jobs.Progress) error {
-	ok, err := s.scripts.note.Run(ctx, s.rdb, []string{jobKey(id), eventsKey(id)},
-		nonce, string(p.Stage), p.Container.Name, p.Container.ID, p.RunTimeout.Microseconds()).Bool()
+	partial := ""
+	if p.Partial != nil {
+		raw, err := json.Marshal(p.Partial)
+		if err != nil {
+			return fmt.Errorf("encode progress of job %s: %w", id, err)
+		}
+		partial = string(raw)
+	}
+	ok, err := s.scripts.note.Run(ctx, s.rdb, []string{jobKey(id), eventsKey(id), partialKey(id)},
+		nonce, string(p.Stage), p.Container.Name, p.Container.ID, p.RunTimeout.Microseconds(), partial).Bool()
 	return fenced(ok, err, "note progress of", id)
 }
 
@@ -135,7 +162,7 @@ func (s *Store) finish(ctx context.Context, id, nonce string, r jobs.Result, los
 		}
 	}
 	reply, err := s.scripts.finish.Run(ctx, s.rdb,
-		[]string{jobKey(id), eventsKey(id), resultKey(id), logKey(id), staleKey(id)},
+		[]string{jobKey(id), eventsKey(id), resultKey(id), logKey(id), staleKey(id), partialKey(id)},
 		nonce, string(r.State), raw, flag(kept), seconds(s.opts.LogTailKeep), flag(lost)).Text()
 	if err != nil {
 		return fmt.Errorf("finish job %s: %w", id, err)
@@ -177,7 +204,7 @@ func (s *Store) release(ctx context.Context, id, nonce string, r jobs.Release, l
 	}
 	spend := map[jobs.Spend]string{jobs.SpendNothing: "nothing", jobs.SpendRetry: "retry", jobs.SpendLoss: "loss"}[r.Spend]
 	attempt, err := s.scripts.release.Run(ctx, s.rdb,
-		[]string{jobKey(id), eventsKey(id), resultKey(id), logKey(id)},
+		[]string{jobKey(id), eventsKey(id), resultKey(id), logKey(id), partialKey(id)},
 		nonce, r.Reason, spend, r.Delay.Microseconds(), s.expiresIn(job.Spec), cancelled,
 		seconds(s.opts.LogTailKeep), flag(lost)).Int()
 	switch {

@@ -30,6 +30,9 @@ func specKey(id string) string { return "slipway:{" + id + "}:spec" }
 // resultKey is a string, the accepted Result as JSON; it is written once.
 func resultKey(id string) string { return "slipway:{" + id + "}:result" }
 
+// partialKey is a string, what the running attempt noted of its Result so far.
+func partialKey(id string) string { return "slipway:{" + id + "}:partial" }
+
 // eventsKey is a stream of {t: type, x: text}.
 func eventsKey(id string) string { return "slipway:{" + id + "}:events" }
 

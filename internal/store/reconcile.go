@@ -138,7 +138,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
 func (s *Store) forget(ctx context.Context, job jobs.Job) error {
 	id := job.ID
 	pipe := s.rdb.Pipeline()
-	pipe.Unlink(ctx, jobKey(id), specKey(id), resultKey(id), eventsKey(id), logKey(id), staleKey(id))
+	pipe.Unlink(ctx, jobKey(id), specKey(id), resultKey(id), eventsKey(id), logKey(id), staleKey(id), partialKey(id))
 	if job.Spec.Name != "" {
 		pipe.ZRem(ctx, nameKey(job.Spec.Name), id)
 	}

@@ -121,6 +121,10 @@ func (m *Memory) Note(ctx context.Context, id, nonce string, p jobs.Progress) er
 	if p.RunTimeout != 0 {
 		c.Deadline = m.clock.now().Add(p.RunTimeout)
 	}
+	if p.Partial != nil {
+		partial := copyJSON(*p.Partial)
+		r.job.Partial = &partial
+	}
 	return nil
 }
 
@@ -185,6 +189,7 @@ func (m *Memory) release(r *record, rel jobs.Release) jobs.Ticket {
 	j.State, j.Stage = jobs.Queued, ""
 	j.Worker, j.Host, j.Nonce, j.Lease = "", "", "", time.Time{}
 	j.Container = jobs.Container{}
+	j.Partial = nil
 	m.wait(j, rel.Delay)
 	if rel.Delay > 0 {
 		j.State, j.NotBefore = jobs.Waiting, m.clock.now().Add(rel.Delay)

@@ -69,7 +69,7 @@ func NewMemory(opts Options) *Memory {
 }
 
 // Now is the store's time.
-func (m *Memory) Now() time.Time { return m.clock.now() }
+func (m *Memory) Now(context.Context) (time.Time, error) { return m.clock.now(), nil }
 
 // Advance moves the store's clock forward, so that leases run out and waiting
 // jobs become due.

@@ -1,5 +1,5 @@
 -- finish: accept the owner's result, or set a stale one aside.
--- KEYS job events result log stale
+-- KEYS job events result log stale partial
 -- ARGV nonce state result kept log_ttl_s lost(0/1)
 local r = redis.call('HMGET', KEYS[1], 'state', 'nonce')
 if not r[1] then return 'missing' end
@@ -17,6 +17,7 @@ redis.call('SET', KEYS[3], ARGV[3])
 redis.call('HSET', KEYS[1], 'state', ARGV[2], 'finished', int(now()))
 redis.call('HDEL', KEYS[1], 'lease', 'cancel', 'stage', 'deadline', 'lb')
 if ARGV[4] == '1' then redis.call('HSET', KEYS[1], 'kept', 1) end
+redis.call('DEL', KEYS[6])
 redis.call('EXPIRE', KEYS[4], ARGV[5])
 event(KEYS[2], 'finished', ARGV[2])
 return 'ok'

@@ -1,5 +1,5 @@
 -- note: record progress of the attempt; empty arguments change nothing.
--- KEYS job events   ARGV nonce stage name cid run_timeout_us
+-- KEYS job events partial   ARGV nonce stage name cid run_timeout_us partial
 if not owned(KEYS[1], ARGV[1]) then return 0 end
 if ARGV[2] ~= '' then
   redis.call('HSET', KEYS[1], 'stage', ARGV[2])
@@ -13,4 +13,5 @@ end
 if ARGV[5] ~= '0' then
   redis.call('HSET', KEYS[1], 'deadline', int(now() + tonumber(ARGV[5])))
 end
+if ARGV[6] ~= '' then redis.call('SET', KEYS[3], ARGV[6]) end
 return 1

@@ -1,9 +1,10 @@
 -- release: the owner (or, with lost set, the reconciler) gives the job up for
 -- another attempt. A job that somebody wants ended is cancelled instead.
--- KEYS job events result log
+-- KEYS job events result log partial
 -- ARGV nonce reason spend(nothing|retry|loss) delay_us expires_in_us cancelled_result log_ttl_s lost(0/1)
 -- Returns 0 when refused, -1 when it was cancelled, else the new attempt.
 if not owned(KEYS[1], ARGV[1], ARGV[8] == '1') then return 0 end
+redis.call('DEL', KEYS[5])
 local t = now()
 if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then
   redis.call('SET', KEYS[3], ARGV[6])

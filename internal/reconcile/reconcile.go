@@ -1,0 +1,193 @@
+// Package reconcile keeps the farm's promise that no acknowledged job is lost:
+// it compares the records with the clock and with the queue, and repairs what a
+// crash left halfway. Every worker runs one; a short lease in the store picks
+// the one that acts. Every repair is idempotent, so two at once do no harm.
+//
+//	queued, waiting   ticket missing -> issue another; waited too long -> expire
+//	running           lease passed -> another attempt, or poisoned
+//	ended             beyond retention -> forget
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Ledger is what the reconciler needs of the store. Package store documents the
+// promises.
+type Ledger interface {
+	Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error)
+	Now(ctx context.Context) (time.Time, error)
+	Scan(ctx context.Context, s jobs.State, skip, limit int) (found []jobs.Job, more bool, err error)
+	Expire(ctx context.Context, id string) (bool, error)
+	Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error)
+	Reissue(ctx context.Context, id string, delay time.Duration) (jobs.Ticket, error)
+	Sweep(ctx context.Context, limit int) (int, error)
+}
+
+// Tickets is what the reconciler needs of the queue.
+type Tickets interface {
+	jobs.Queue
+	// Missing reports whether a ticket cannot be delivered any more.
+	Missing(ctx context.Context, t jobs.Ticket) (bool, error)
+}
+
+// Options tune a Reconciler; the zero value works.
+type Options struct {
+	// Interval between two passes, 5 s when 0. Leadership lasts three.
+	Interval time.Duration
+	// TicketGrace is how long a queued job may be without a ticket before that
+	// is an accident rather than an enqueue under way; 10 s when 0.
+	TicketGrace time.Duration
+	// Batch bounds how many jobs of a state one pass looks at, 500 when 0; the
+	// next pass goes on from there.
+	Batch int
+}
+
+// Reconciler repairs. Run it on one goroutine.
+type Reconciler struct {
+	log     *slog.Logger
+	ledger  Ledger
+	tickets Tickets
+	nonce   string
+	opts    Options
+	skip    map[jobs.State]int // where the next pass goes on
+	// since is when this reconciler began to see Redis without interruption.
+	// Leases that passed while Redis was away are no sign of a dead worker.
+	since time.Time
+}
+
+// New makes a Reconciler. nonce tells it from all others.
+func New(lg *slog.Logger, ledger Ledger, tickets Tickets, nonce string, opts Options) *Reconciler {
+	if lg == nil {
+		lg = slog.New(slog.DiscardHandler)
+	}
+	if opts.Interval == 0 {
+		opts.Interval = 5 * time.Second
+	}
+	if opts.TicketGrace == 0 {
+		opts.TicketGrace = 10 * time.Second
+	}
+	if opts.Batch == 0 {
+		opts.Batch = 500
+	}
+	return &Reconciler{log: lg, ledger: ledger, tickets: tickets, nonce: nonce, opts: opts, skip: map[jobs.State]int{}}
+}
+
+// Run makes passes until ctx ends.
+func (r *Reconciler) Run(ctx context.Context) {
+	tick := time.NewTicker(r.opts.Interval)
+	defer tick.Stop()
+	for {
+		if err := r.Pass(ctx); err != nil {
+			r.since = time.Time{}
+			if ctx.Err() == nil {
+				r.log.WarnContext(ctx, "reconcile", "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Pass makes one pass if this reconciler leads.
+func (r *Reconciler) Pass(ctx context.Context) error {
+	lead, err := r.ledger.Lead(ctx, r.nonce, 3*r.opts.Interval)
+	if err != nil || !lead {
+		return err
+	}
+	now, err := r.ledger.Now(ctx)
+	if err != nil {
+		return err
+	}
+	if r.since.IsZero() {
+		r.since = now
+	}
+	for _, s := range []jobs.State{jobs.Queued, jobs.Waiting, jobs.Running} {
+		found, more, err := r.ledger.Scan(ctx, s, r.skip[s], r.opts.Batch)
+		if err != nil {
+			return err
+		}
+		r.skip[s] += len(found)
+		if !more {
+			r.skip[s] = 0
+		}
+		for _, job := range found {
+			if err := r.repair(ctx, job, now); err != nil {
+				return err
+			}
+		}
+	}
+	swept, err := r.ledger.Sweep(ctx, r.opts.Batch)
+	if swept > 0 {
+		r.log.InfoContext(ctx, "forgot ended jobs beyond the retention", "count", swept)
+	}
+	return err
+}
+
+func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) error {
+	if job.State == jobs.Running {
+		return r.lost(ctx, job, now)
+	}
+	if !job.Expires.IsZero() && now.After(job.Expires) {
+		_, err := r.ledger.Expire(ctx, job.ID)
+		return err
+	}
+	due := latest(job.Queued, job.NotBefore)
+	if now.Sub(due) < r.opts.TicketGrace {
+		return nil
+	}
+	missing, err := r.tickets.Missing(ctx, job.Ticket())
+	if err != nil || !missing {
+		return err
+	}
+	t, err := r.ledger.Reissue(ctx, job.ID, 0)
+	if errors.Is(err, jobs.ErrNotClaimable) || errors.Is(err, jobs.ErrNotFound) {
+		return nil // a worker has it, or it has ended
+	} else if err != nil {
+		return err
+	}
+	r.log.WarnContext(ctx, "issued a ticket that was missing", "job_id", job.ID, "attempt", t.Attempt)
+	return r.tickets.Push(ctx, t)
+}
+
+// lost gives a job whose owner let the lease pass to another attempt. Right
+// after Redis was away all leases look passed, so owners get the length of a
+// lease to renew them.
+func (r *Reconciler) lost(ctx context.Context, job jobs.Job, now time.Time) error {
+	if now.Before(job.Lease) || now.Sub(r.since) < holdOff {
+		return nil
+	}
+	f := jobs.Fail(jobs.KindWorkerLost, nil, "", "worker %s was lost during %s", job.Worker, job.Stage)
+	f.Stage = job.Stage
+	res := jobs.Result{Failure: f, Worker: job.Worker, Host: job.Host, Attempt: job.Attempt}
+	t, err := r.ledger.Lost(ctx, job, jobs.Decide(job, res))
+	if errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound) {
+		return nil // it came back
+	} else if err != nil {
+		return fmt.Errorf("take job %s from its dead owner: %w", job.ID, err)
+	}
+	r.log.WarnContext(ctx, "took a job from a worker that was lost", "job_id", job.ID, "worker", job.Worker, "host", job.Host)
+	if t.ID == "" {
+		return nil
+	}
+	return r.tickets.Push(ctx, t)
+}
+
+// holdOff is how long owners get to renew their leases after Redis was away.
+const holdOff = 20 * time.Second
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

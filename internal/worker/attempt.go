@@ -1,0 +1,242 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// attempt is one try at a job, from claim to acknowledged result.
+type attempt struct {
+	w     *Worker
+	job   jobs.Job
+	nonce string
+	log   *slog.Logger
+
+	// ctx is the work's context; stop ends it with a cause.
+	ctx  context.Context //nolint:containedctx // it is the attempt's own life, which no caller's context spans
+	stop context.CancelCauseFunc
+	// done is closed when the attempt is over and its slot is free.
+	done     chan struct{}
+	renewNow chan struct{}
+
+	// Only the goroutine of live touches what follows.
+	refusal *jobs.Failure // decided before any work
+	joblog  *jobLog
+	res     jobs.Result
+	// container is what has to be removed, "" when there is none.
+	container string
+}
+
+// Causes that end an attempt's work without being a failure of the job.
+var (
+	errDrain     = errors.New("the worker drains")
+	errLeaseLost = errors.New("the lease is lost")
+)
+
+// cancelled is the cause of a deliberate cancel.
+type cancelled struct{ by string }
+
+func (c cancelled) Error() string { return "cancelled by " + c.by }
+
+// ranOut is the cause of a timeout.
+type ranOut struct {
+	stage jobs.Stage
+	after time.Duration
+	idle  bool
+}
+
+func (r ranOut) Error() string { return fmt.Sprintf("%s took longer than %s", r.stage, r.after) }
+
+func newAttempt(w *Worker, job jobs.Job, nonce string) *attempt {
+	a := &attempt{
+		w: w, job: job, nonce: nonce, log: w.log.With("job_id", job.ID, "attempt", job.Attempt),
+		done: make(chan struct{}), renewNow: make(chan struct{}, 1),
+		res: jobs.Result{Worker: w.opts.Name, Host: w.opts.Host, Attempt: job.Attempt},
+	}
+	a.ctx, a.stop = context.WithCancelCause(context.Background())
+	return a
+}
+
+// live runs the attempt's work under a lease and reports what came of it.
+func (a *attempt) live(work func(context.Context) error) {
+	defer a.w.ended(a)
+	leased, release := context.WithCancel(context.Background())
+	defer release()
+	go a.keepLease(leased)
+	defer a.stop(nil)
+
+	err := a.guarded(work)
+	a.conclude(err)
+	if err != nil {
+		a.log.InfoContext(leased, "attempt ended", "outcome", a.res.State, "err", err)
+	} else {
+		a.log.InfoContext(leased, "attempt ended", "outcome", a.res.State)
+	}
+}
+
+// guarded runs the work; a panic in it is this job's failure, not the worker's.
+func (a *attempt) guarded(work func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.log.Error("attempt panicked", "err", p, "stack", string(debug.Stack()))
+			err = jobs.Fail(jobs.KindInternal, fmt.Errorf("panic: %v", p), "report this to the operator", "the worker made a mistake")
+		}
+	}()
+	if a.refusal != nil {
+		return a.refusal
+	}
+	if a.joblog, err = openLog(a.w.spoolPath(a.job.ID, a.job.Attempt), a.w.opts.LogCap, a.appendTail); err != nil {
+		return err
+	}
+	return work(a.ctx)
+}
+
+// fresh is the work of a newly claimed job.
+func (a *attempt) fresh(ctx context.Context) error {
+	image := ""
+	if a.job.Spec.Build != nil {
+		if err := a.build(ctx); err != nil {
+			return err
+		}
+		image = a.res.ImageID
+		if a.job.Spec.Build.Push {
+			if err := a.push(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if a.job.Spec.Run == nil {
+		return nil
+	}
+	if err := a.run(ctx, image); err != nil {
+		return err
+	}
+	return a.collect(ctx)
+}
+
+// stage runs one step under its timeout and says what its error means.
+func (a *attempt) stage(ctx context.Context, s jobs.Stage, timeout time.Duration, step func(context.Context) error) error {
+	started := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, ranOut{stage: s, after: timeout})
+	defer cancel()
+	err := step(ctx)
+	a.res.Times = append(a.res.Times, jobs.StageTime{Stage: s, Millis: time.Since(started).Milliseconds()})
+	return explain(ctx, s, err)
+}
+
+// explain turns an error of a step into the cause that ended it, or into a
+// Failure with its stage.
+func explain(ctx context.Context, s jobs.Stage, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		var c cancelled
+		var r ranOut
+		switch cause := context.Cause(ctx); {
+		case errors.Is(cause, errDrain), errors.Is(cause, errLeaseLost):
+			return cause
+		case errors.As(cause, &c):
+			return staged(s, jobs.Fail(jobs.KindCancelled, err, "", "cancelled by %s during %s", c.by, s))
+		case errors.As(cause, &r) && r.idle:
+			return staged(r.stage, jobs.Fail(jobs.KindIdleTimeout, err, "print progress now and then, or raise timeouts.idle",
+				"the %s printed nothing for %s", r.stage, r.after))
+		case errors.As(cause, &r):
+			return staged(r.stage, jobs.Fail(jobs.KindTimeout, err, fmt.Sprintf("raise timeouts.%s if it needs longer", r.stage),
+				"the %s took longer than %s", r.stage, r.after))
+		}
+	}
+	return staged(s, jobs.AsFailure(err))
+}
+
+func staged(s jobs.Stage, f *jobs.Failure) *jobs.Failure {
+	if f.Stage == "" {
+		f.Stage = s
+	}
+	return f
+}
+
+// note records progress. The work must not run ahead of its record, so it
+// waits for Redis to come back; a lost lease ends that.
+func (a *attempt) note(ctx context.Context, p jobs.Progress) error {
+	return insist(ctx, func() error { return a.w.Claims.Note(ctx, a.job.ID, a.nonce, p) })
+}
+
+// insist repeats a call to the store until it is answered or ctx ends. An
+// answer that the job is not ours is final.
+func insist(ctx context.Context, call func() error) error {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := call()
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, jobs.ErrStale), errors.Is(err, jobs.ErrNotFound):
+			return errors.Join(errLeaseLost, err)
+		}
+		if !pause(ctx, wait) {
+			return err
+		}
+	}
+}
+
+// keepLease renews the lease until ctx ends, and stops the work when somebody
+// wants it ended, when the job is somebody else's, or when the lease could not
+// be renewed to its end: then the reconciler may give the job away.
+func (a *attempt) keepLease(ctx context.Context) {
+	renewed := time.Now()
+	for {
+		t := time.NewTimer(a.w.opts.Renew)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-a.renewNow:
+			t.Stop()
+		case <-t.C:
+		}
+		sig, err := a.renew(ctx)
+		switch {
+		case err == nil:
+			renewed = time.Now()
+			if sig.CancelBy != "" {
+				a.stop(cancelled{by: sig.CancelBy})
+			}
+		case errors.Is(err, jobs.ErrStale), errors.Is(err, jobs.ErrNotFound):
+			if ctx.Err() == nil {
+				a.stop(errLeaseLost)
+			}
+			return
+		case time.Since(renewed) > a.w.opts.Lease-a.w.opts.Renew:
+			a.stop(errLeaseLost)
+		}
+	}
+}
+
+func (a *attempt) renew(ctx context.Context) (jobs.Signal, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.w.opts.Renew)
+	defer cancel()
+	return a.w.Claims.Renew(ctx, a.job.ID, a.nonce, a.w.opts.Lease)
+}
+
+// appendTail sends a part of the log to the live tail; it may fail, the whole
+// log follows with the result.
+func (a *attempt) appendTail(ctx context.Context, offset int64, frames []byte) error {
+	return a.w.Claims.AppendLog(ctx, a.job.ID, a.nonce, jobs.LogChunk{Attempt: a.job.Attempt, Offset: offset, Data: frames})
+}
+
+// removeSpool forgets the attempt's log file once its content is safe or moot.
+func (a *attempt) removeSpool() {
+	if a.joblog == nil {
+		return
+	}
+	if err := os.Remove(a.joblog.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		a.log.Warn("remove log spool", "err", err)
+	}
+}

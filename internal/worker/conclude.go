@@ -1,0 +1,196 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// cleanupTime bounds what follows the work: ending a container, saving a log.
+const cleanupTime = 2 * time.Minute
+
+// conclude reports what came of the work. Order matters: the log is saved
+// before the result that names it, and a container is removed only after the
+// result is acknowledged, but before a job is handed on.
+func (a *attempt) conclude(err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
+	defer cancel()
+	switch {
+	case errors.Is(err, errLeaseLost):
+		a.abandon(ctx)
+		return
+	case errors.Is(err, errDrain):
+		a.handBack(ctx, jobs.Release{Reason: errDrain.Error()})
+		return
+	case err != nil:
+		a.res.Failure = jobs.AsFailure(err)
+		a.res.State = a.res.Failure.Kind.Info().State
+	default:
+		a.res.State = jobs.Succeeded
+	}
+	d := jobs.Decide(a.job, a.res)
+	if !d.Final {
+		a.res.State = jobs.Waiting
+		a.log.InfoContext(ctx, "the job is tried again", "err", err)
+		a.handBack(ctx, d.Release)
+		return
+	}
+	a.res = d.Result
+	a.finish(ctx)
+}
+
+// finish saves the log and delivers the result, however long Redis is away.
+func (a *attempt) finish(ctx context.Context) {
+	if err := a.saveLog(ctx); err != nil {
+		f := jobs.Fail(jobs.KindStore, err, "ask the operator to check the artifact store", "the job's log could not be stored")
+		f.Stage = jobs.StageCollect
+		if d := jobs.Decide(a.job, jobs.Result{Failure: f}); !d.Final && a.res.State == jobs.Succeeded {
+			a.handBack(ctx, d.Release)
+			return
+		}
+		a.log.ErrorContext(ctx, "store the job's log", "err", err)
+		if a.res.Failure == nil { // a success without its log is not one
+			a.res.State, a.res.Failure = f.Kind.Info().State, f
+		}
+	}
+	// Not ctx: the result is worth more than the clean-up's bound.
+	err := insist(context.Background(), func() error {
+		return a.w.Claims.Finish(context.Background(), a.job.ID, a.nonce, a.res)
+	})
+	if err != nil { // the job is somebody else's; the store kept our result aside
+		a.log.WarnContext(ctx, "result came too late", "err", err)
+		a.abandon(ctx)
+		return
+	}
+	a.w.Observer.Ended(a.job.Spec.Queue, a.res)
+	a.removeSpool()
+	if a.res.KeepUntil.IsZero() {
+		a.removeContainer(ctx)
+		a.removeImage(ctx)
+	}
+}
+
+// saveLog ends the log and puts it into the artifact store.
+func (a *attempt) saveLog(ctx context.Context) error {
+	if a.joblog == nil {
+		return nil
+	}
+	a.joblog.close(ctx)
+	a.res.Log.Dropped = a.joblog.dropped
+	if a.joblog.size == 0 {
+		return nil
+	}
+	r, err := a.joblog.reader()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	blob, err := a.w.Store.Put(ctx, r)
+	if err != nil {
+		return err
+	}
+	a.res.Log.Digest, a.res.Log.Size = blob.Digest, blob.Size
+	return nil
+}
+
+// handBack stops and removes the container, then gives the job up for another
+// attempt: never the other way round, or two containers could run at once.
+func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
+	a.endContainer(ctx)
+	a.removeImage(ctx)
+	if a.joblog != nil {
+		a.joblog.close(ctx)
+	}
+	var t jobs.Ticket
+	err := insist(context.Background(), func() (err error) {
+		t, err = a.w.Claims.Release(context.Background(), a.job.ID, a.nonce, r)
+		return err
+	})
+	a.removeSpool()
+	if err != nil {
+		a.log.WarnContext(ctx, "hand the job back", "err", err)
+		return
+	}
+	if t.ID == "" { // it was cancelled meanwhile
+		return
+	}
+	if err := a.w.Queue.Push(ctx, t); err != nil {
+		// The record says queued; the reconciler issues the ticket.
+		a.log.WarnContext(ctx, "issue the ticket of the next attempt", "err", err)
+	}
+}
+
+// abandon ends what belongs to an attempt that is not ours any more.
+func (a *attempt) abandon(ctx context.Context) {
+	a.endContainer(ctx)
+	a.removeImage(ctx)
+	if a.joblog != nil {
+		a.joblog.close(ctx)
+	}
+	a.removeSpool()
+}
+
+// endContainer stops the attempt's container and removes it.
+func (a *attempt) endContainer(ctx context.Context) {
+	if a.container == "" {
+		return
+	}
+	if err := a.w.Engine.Stop(ctx, a.container, a.grace()); err != nil {
+		a.log.WarnContext(ctx, "stop container", "container_id", a.container, "err", err)
+	}
+	a.removeContainer(ctx)
+}
+
+func (a *attempt) removeContainer(ctx context.Context) {
+	if a.container == "" {
+		return
+	}
+	if err := a.w.Engine.Remove(ctx, a.container); err != nil {
+		// The next start of this worker finds it by name and labels.
+		a.log.WarnContext(ctx, "remove container", "container_id", a.container, "err", err)
+	}
+	a.container = ""
+}
+
+// removeImage removes a built image that nobody can name: it got no tag.
+func (a *attempt) removeImage(ctx context.Context) {
+	b := a.job.Spec.Build
+	if b == nil || len(b.Tags) > 0 || a.res.ImageID == "" {
+		return
+	}
+	if err := a.w.Engine.RemoveImage(ctx, a.res.ImageID); err != nil {
+		a.log.WarnContext(ctx, "remove image", "image_id", a.res.ImageID, "err", err)
+	}
+}
+
+// grace is how long the container may take to end after SIGTERM.
+func (a *attempt) grace() time.Duration {
+	if a.job.Spec.Run == nil {
+		return 0
+	}
+	return a.job.Spec.Run.StopGrace.Or(10 * time.Second)
+}
+
+// exitFailure says what a non-zero exit means, nil for a zero one.
+func exitFailure(code int, oom bool, memory jobs.Bytes, tail []string) error {
+	if code == 0 {
+		return nil
+	}
+	f := jobs.Fail(jobs.KindExitNonzero, nil, "", "the container ended with exit code %d", code)
+	switch {
+	case oom:
+		f = jobs.Fail(jobs.KindOOM, nil, "raise run.limits.memory, or let the program use less",
+			"the container ran out of its memory limit of %s (exit code %d)", memory, code)
+	case code == 137:
+		f.Hint = "it was killed with SIGKILL, and the engine reports no lack of memory"
+	case code == 139:
+		f.Hint = "it crashed with a segmentation fault"
+	case code > 128 && code < 160:
+		f.Hint = fmt.Sprintf("it was ended by signal %d", code-128)
+	}
+	f.Tail = tail
+	return f
+}

@@ -1,0 +1,142 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// notEligibleDelay is how long a ticket rests before the next worker, maybe
+// this one again, is asked.
+const notEligibleDelay = 2 * time.Second
+
+// deliver implements jobs.Handler: it takes a slot, then claims, then works.
+// It returns when the job is done or when the queue gives the ticket up; the
+// job goes on in that case.
+func (w *Worker) deliver(ctx context.Context, d jobs.Delivery) error {
+	select {
+	case w.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	a, err := w.claim(ctx, d)
+	if a == nil {
+		<-w.slots
+		return err
+	}
+	select {
+	case <-a.done:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// claim makes the job ours and starts the attempt. nil, nil means that the
+// ticket is spent without there being anything to do.
+func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
+	id := d.Ticket.ID
+	w.mu.Lock()
+	busy := w.running[id] != nil
+	w.mu.Unlock()
+	if busy {
+		return nil, nil
+	}
+	o := w.owner()
+	job, err := w.Claims.Claim(ctx, d.Ticket, o)
+	if errors.Is(err, jobs.ErrNotFound) && (d.Spec != nil || d.Invalid != nil) {
+		if err = w.accept(ctx, d); err == nil {
+			job, err = w.Claims.Claim(ctx, d.Ticket, o)
+		}
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, jobs.ErrNotFound):
+		w.log.WarnContext(ctx, "ticket of an unknown job dropped", "job_id", id)
+		return nil, nil
+	case errors.Is(err, jobs.ErrNotClaimable):
+		return nil, nil
+	case errors.Is(err, jobs.ErrNotEligible):
+		return nil, w.passOn(ctx, id)
+	default:
+		// The claim may have been written and its answer lost.
+		if job, err = w.confirm(ctx, id, o, err); err != nil {
+			return nil, err
+		}
+	}
+	w.Observer.Claimed(job.Spec.Queue, job.Started.Sub(job.Created))
+	a := w.start(job, o.Nonce)
+	if d.Invalid != nil {
+		a.refusal = jobs.Fail(jobs.KindSpecInvalid, d.Invalid, "correct the document and submit it again", "%v", d.Invalid)
+	} else if err := job.Spec.Validate(); err != nil {
+		a.refusal = jobs.Fail(jobs.KindSpecInvalid, err, "correct the document and submit it again", "%v", err)
+	}
+	go a.live(a.fresh)
+	return a, nil
+}
+
+// accept makes the record of a job that a plain asynq producer pushed.
+func (w *Worker) accept(ctx context.Context, d jobs.Delivery) error {
+	var spec jobs.Spec
+	if d.Spec != nil {
+		spec = *d.Spec
+	}
+	_, err := w.Records.Create(ctx, []jobs.Job{jobs.NewJob(d.Ticket.ID, spec.Normalize())})
+	if err != nil {
+		return fmt.Errorf("make the record of job %s: %w", d.Ticket.ID, err)
+	}
+	return nil
+}
+
+// passOn gives the ticket of a job that this worker may not take to the others.
+func (w *Worker) passOn(ctx context.Context, id string) error {
+	t, err := w.Claims.Reissue(ctx, id, notEligibleDelay)
+	if errors.Is(err, jobs.ErrNotClaimable) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return w.Queue.Push(ctx, t)
+}
+
+// confirm settles a claim that ended with an error: if it took effect after
+// all, the job is adopted, because nobody else will look for it until its lease
+// has passed. Otherwise it returns cause.
+func (w *Worker) confirm(ctx context.Context, id string, o jobs.Owner, cause error) (jobs.Job, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		job, err := w.Claims.Adopt(ctx, id, o)
+		if err == nil {
+			return job, nil
+		}
+		if errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound) || !pause(ctx, time.Second) {
+			return jobs.Job{}, cause
+		}
+	}
+}
+
+// start registers an attempt; the caller holds its slot, which the attempt
+// frees, and runs live.
+func (w *Worker) start(job jobs.Job, nonce string) *attempt {
+	a := newAttempt(w, job, nonce)
+	w.mu.Lock()
+	w.running[job.ID] = a
+	w.mu.Unlock()
+	w.wg.Add(1)
+	w.Observer.Slots(w.Busy())
+	return a
+}
+
+// ended undoes start.
+func (w *Worker) ended(a *attempt) {
+	w.mu.Lock()
+	delete(w.running, a.job.ID)
+	w.mu.Unlock()
+	<-w.slots
+	w.Observer.Slots(w.Busy())
+	close(a.done)
+	w.wg.Done()
+}

@@ -1,0 +1,216 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+const (
+	// keepEnd is how much of the end of a log over its cap is kept.
+	keepEnd = 64 << 10
+	// recentBytes is how much output is at hand to quote in a failure.
+	recentBytes = 8 << 10
+	recentLines = 20
+)
+
+// jobLog is the log of one attempt: a spool file of frames that survives the
+// process, a pump that feeds the live tail, and the last output for messages.
+// Writing never waits for Redis, because a container whose output nobody reads
+// stands still.
+//
+// Over its cap a log keeps its beginning and its end with a marker in between.
+type jobLog struct {
+	path string
+	pump *tailPump
+
+	mu sync.Mutex // guards everything below
+	// file is nil once the log is closed.
+	file    *os.File
+	buf     []byte
+	size    int64 // bytes in the file
+	cap     int64
+	dropped int64    // bytes of output left out
+	end     [][]byte // frames after the cap, the newest keepEnd bytes
+	endSize int
+	last    time.Time
+	recent  []byte
+	skip    engine.Skip // output bytes that an earlier process wrote
+	err     error       // the first write error; the log is incomplete after it
+}
+
+// openLog opens the spool file at path, continuing one that an earlier process
+// left. send feeds the live tail.
+func openLog(path string, logCap int64, send sendFunc) (*jobLog, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make log spool: %w", err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open log spool: %w", err)
+	}
+	l := &jobLog{path: path, file: file, cap: max(logCap, 2*keepEnd) - keepEnd, last: time.Now()}
+	if err := l.resume(); err != nil {
+		return nil, errors.Join(fmt.Errorf("read log spool: %w", err), file.Close())
+	}
+	l.pump = startPump(send)
+	return l, nil
+}
+
+// resume counts what is in the file and cuts off a frame that was being
+// written when the process died.
+func (l *jobLog) resume() error {
+	for fr := jobs.NewFrameReader(l.file); ; {
+		f, err := fr.Next()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		} else if err != nil {
+			return err
+		}
+		l.size += int64(jobs.FrameHeader + len(f.Data))
+		switch f.Stream {
+		case jobs.Stdout:
+			l.skip.Stdout += int64(len(f.Data))
+		case jobs.Stderr:
+			l.skip.Stderr += int64(len(f.Data))
+		}
+	}
+	if err := l.file.Truncate(l.size); err != nil {
+		return err
+	}
+	_, err := l.file.Seek(l.size, io.SeekStart)
+	return err
+}
+
+// writer returns a writer for one stream.
+func (l *jobLog) writer(s jobs.Stream) io.Writer { return streamWriter{l, s} }
+
+type streamWriter struct {
+	log    *jobLog
+	stream jobs.Stream
+}
+
+func (w streamWriter) Write(p []byte) (int, error) {
+	w.log.write(w.stream, p)
+	return len(p), nil
+}
+
+// write adds output. It keeps an error of the disk for close and reports none,
+// so that the container is not held up.
+func (l *jobLog) write(s jobs.Stream, p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = time.Now()
+	if s != jobs.BuildStatus {
+		l.recent = append(l.recent, p[max(0, len(p)-recentBytes):]...)
+		if len(l.recent) > 2*recentBytes {
+			l.recent = append(l.recent[:0], l.recent[len(l.recent)-recentBytes:]...)
+		}
+	}
+	l.buf = jobs.AppendFrame(l.buf[:0], jobs.Frame{Stream: s, At: l.last, Data: p})
+	if l.dropped == 0 && len(l.end) == 0 && l.size+int64(len(l.buf)) <= l.cap {
+		l.append(l.buf)
+		return
+	}
+	l.end = append(l.end, bytes.Clone(l.buf))
+	l.endSize += len(l.buf)
+	for l.endSize > keepEnd && len(l.end) > 1 {
+		l.dropped += dataBytes(l.end[0])
+		l.endSize -= len(l.end[0])
+		l.end = l.end[1:]
+	}
+}
+
+// append writes whole frames to the file and hands them to the pump. l.mu is
+// held.
+func (l *jobLog) append(frames []byte) {
+	if l.file == nil || l.err != nil {
+		l.dropped += dataBytes(frames)
+		return
+	}
+	if _, err := l.file.Write(frames); err != nil {
+		l.err = fmt.Errorf("write log spool: %w", err)
+		l.dropped += dataBytes(frames)
+		return
+	}
+	l.pump.add(l.size, frames)
+	l.size += int64(len(frames))
+}
+
+// dataBytes counts the output in encoded frames.
+func dataBytes(frames []byte) (n int64) {
+	for len(frames) >= jobs.FrameHeader {
+		size := int(binary.BigEndian.Uint32(frames[9:jobs.FrameHeader]))
+		n += int64(size)
+		frames = frames[jobs.FrameHeader+size:]
+	}
+	return n
+}
+
+// idleSince is when the last output came.
+func (l *jobLog) idleSince() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+// lines returns the last lines of output, at most recentLines.
+func (l *jobLog) lines() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.recent) == 0 {
+		return nil
+	}
+	all := bytes.Split(bytes.TrimRight(l.recent, "\n"), []byte("\n"))
+	all = all[max(0, len(all)-recentLines):]
+	out := make([]string, len(all))
+	for i, line := range all {
+		out[i] = string(bytes.ToValidUTF8(line[:min(len(line), 500)], []byte("\ufffd")))
+	}
+	return out
+}
+
+// close writes the marker and the end of a log over its cap, and waits a moment
+// for the live tail.
+func (l *jobLog) close(ctx context.Context) {
+	l.mu.Lock()
+	if l.file == nil {
+		l.mu.Unlock()
+		return
+	}
+	if l.dropped > 0 {
+		marker := fmt.Sprintf("[slipway: %d bytes of output left out: the log is over its limit of %s]\n", l.dropped, jobs.Bytes(l.cap+keepEnd))
+		l.append(jobs.AppendFrame(nil, jobs.Frame{Stream: jobs.Note, At: time.Now(), Data: []byte(marker)}))
+	}
+	for _, frame := range l.end {
+		l.append(frame)
+	}
+	l.end = nil
+	err := l.file.Close()
+	l.file = nil
+	l.err = errors.Join(l.err, err)
+	l.mu.Unlock()
+	l.pump.close(ctx)
+}
+
+// reader opens the closed log.
+func (l *jobLog) reader() (io.ReadCloser, error) {
+	f, err := os.Open(l.path)
+	if err != nil {
+		return nil, fmt.Errorf("open log spool: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,212 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// recover makes the host consistent with the records before any work is taken:
+// jobs that an earlier incarnation ran are adopted, and containers and files
+// that belong to no living job go.
+func (w *Worker) recover(ctx context.Context) error {
+	owned, err := w.Claims.Owned(ctx, w.opts.Host)
+	if err != nil {
+		return err
+	}
+	for _, job := range owned {
+		o := w.owner()
+		job, err := w.Claims.Adopt(ctx, job.ID, o)
+		if errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		select {
+		case w.slots <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		a := w.start(job, o.Nonce)
+		a.log.InfoContext(ctx, "adopting a job of an earlier worker", "stage", job.Stage, "container_id", job.Container.ID)
+		go a.live(a.adopted)
+	}
+	if err := w.removeStrays(ctx); err != nil {
+		return err
+	}
+	return w.removeSpools()
+}
+
+// adopted is the work of a job that an earlier incarnation began. A container
+// that was started is followed to its end; anything else starts again, on the
+// farm's account.
+func (a *attempt) adopted(ctx context.Context) error {
+	lost := jobs.Fail(jobs.KindWorkerLost, nil, "", "the worker was restarted during %s", orWord(a.job.Stage, "the start"))
+	if a.job.Container.Name == "" {
+		return staged(a.job.Stage, lost)
+	}
+	state, err := a.findContainer(ctx)
+	if err != nil {
+		return err
+	}
+	if state.ID != "" {
+		a.container, a.res.ContainerID = state.ID, state.ID
+	}
+	if state.ID == "" || state.Status == engine.StatusCreated {
+		return staged(a.job.Stage, lost)
+	}
+	if err := a.restore(ctx); err != nil {
+		return err
+	}
+	left := a.w.opts.Lease
+	if !a.job.Container.Deadline.IsZero() {
+		now, err := a.w.Claims.Now(ctx)
+		if err != nil {
+			return err
+		}
+		left = max(a.job.Container.Deadline.Sub(now), time.Millisecond)
+	}
+	err = a.stage(ctx, jobs.StageRun, left, func(ctx context.Context) error {
+		proc, err := a.w.Engine.Reattach(ctx, state.ID, a.joblog.skip, a.output())
+		if err != nil {
+			return err
+		}
+		return a.supervise(ctx, proc)
+	})
+	if err != nil {
+		return err
+	}
+	return a.collect(ctx)
+}
+
+// restore puts into the result what the earlier incarnation found out.
+func (a *attempt) restore(ctx context.Context) error {
+	if p := a.job.Partial; p != nil {
+		a.res.ImageID, a.res.Tags, a.res.Bases = p.ImageID, p.Tags, p.Bases
+		a.res.RepoDigests, a.res.Times = p.RepoDigests, p.Times
+		return nil
+	}
+	if a.job.Spec.Build != nil {
+		return nil
+	}
+	id, err := a.w.Engine.Image(ctx, a.job.Spec.Run.Image, io.Discard)
+	a.res.ImageID = id
+	return err
+}
+
+// findContainer looks for the attempt's container: by its recorded ID, or by
+// its name when the worker died between creating and recording it. A zero
+// State means that there is none.
+func (a *attempt) findContainer(ctx context.Context) (engine.State, error) {
+	id := a.job.Container.ID
+	if id == "" {
+		found, err := a.w.Engine.List(ctx, a.w.labels(a.job.ID, a.job.Attempt))
+		if err != nil {
+			return engine.State{}, err
+		}
+		for _, c := range found {
+			if c.Name == a.job.Container.Name {
+				id = c.ID
+			}
+		}
+	}
+	if id == "" {
+		return engine.State{}, nil
+	}
+	state, err := a.w.Engine.Inspect(ctx, id)
+	if err != nil && jobs.AsFailure(err).Kind == jobs.KindContainerLost {
+		return engine.State{}, nil
+	}
+	return state, err
+}
+
+// removeStrays removes containers of this host and farm that no living job
+// owns. Labels find candidates; name and record decide.
+func (w *Worker) removeStrays(ctx context.Context) error {
+	found, err := w.Engine.List(ctx, map[string]string{engine.LabelFarm: w.opts.Farm, engine.LabelHost: w.opts.Host})
+	if err != nil {
+		return err
+	}
+	for _, c := range found {
+		stray, err := w.isStray(ctx, c)
+		if err != nil {
+			return err
+		}
+		if !stray {
+			continue
+		}
+		w.log.InfoContext(ctx, "removing a container that no job owns", "container_id", c.ID, "job_id", c.Labels[engine.LabelJob])
+		if err := w.Engine.Stop(ctx, c.ID, 0); err != nil {
+			return fmt.Errorf("stop stray container %s: %w", c.ID, err)
+		}
+		if err := w.Engine.Remove(ctx, c.ID); err != nil {
+			return fmt.Errorf("remove stray container %s: %w", c.ID, err)
+		}
+	}
+	return nil
+}
+
+func (w *Worker) isStray(ctx context.Context, c engine.Listed) (bool, error) {
+	id := c.Labels[engine.LabelJob]
+	attempt, err := strconv.Atoi(c.Labels[engine.LabelAttempt])
+	if err != nil || c.Name != jobs.ContainerName(id, attempt) {
+		return false, nil // made by somebody else: an image can carry our labels
+	}
+	w.mu.Lock()
+	mine := w.running[id] != nil && w.running[id].job.Attempt == attempt
+	w.mu.Unlock()
+	if mine {
+		return false, nil
+	}
+	job, err := w.Records.Get(ctx, id)
+	switch {
+	case errors.Is(err, jobs.ErrNotFound):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	r := job.Result
+	kept := r != nil && r.ContainerID == c.ID && !r.KeepUntil.IsZero()
+	return !kept, nil
+}
+
+// removeSpools removes log files of attempts that are over.
+func (w *Worker) removeSpools() error {
+	dir := filepath.Join(w.opts.StateDir, "spool")
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("list log spools: %w", err)
+	}
+	w.mu.Lock()
+	used := make(map[string]bool, len(w.running))
+	for id, a := range w.running {
+		used[filepath.Base(w.spoolPath(id, a.job.Attempt))] = true
+	}
+	w.mu.Unlock()
+	for _, e := range entries {
+		if used[e.Name()] {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("remove log spool: %w", err)
+		}
+	}
+	return nil
+}
+
+func orWord(s jobs.Stage, word string) string {
+	if s == "" {
+		return word
+	}
+	return string(s)
+}

@@ -1,0 +1,116 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// run creates the container, records it, starts it and waits for its end, or,
+// for a service, until it is ready. built is "" when nothing was built.
+func (a *attempt) run(ctx context.Context, built string) error {
+	timeout := a.job.Spec.Timeouts.Run.Or(a.w.opts.Timeouts.Run.D())
+	return a.stage(ctx, jobs.StageRun, timeout, func(ctx context.Context) error {
+		proc, err := a.launch(ctx, built, timeout)
+		if err != nil {
+			return err
+		}
+		return a.supervise(ctx, proc)
+	})
+}
+
+// launch brings a container to life. Its name is in the record before it
+// exists and its ID before it starts, so that a restarted worker finds it.
+func (a *attempt) launch(ctx context.Context, built string, timeout time.Duration) (engine.Process, error) {
+	spec := *a.job.Spec.Run
+	image := built
+	if image == "" {
+		id, err := a.w.Engine.Image(ctx, spec.Image, a.joblog.writer(jobs.Note))
+		if err != nil {
+			return nil, err
+		}
+		image, a.res.ImageID = id, id
+	}
+	name := jobs.ContainerName(a.job.ID, a.job.Attempt)
+	progress := jobs.Progress{Stage: jobs.StageRun, Container: jobs.Container{Name: name}, RunTimeout: timeout}
+	if built != "" {
+		progress.Partial = &a.res
+	}
+	if err := a.note(ctx, progress); err != nil {
+		return nil, err
+	}
+	id, err := a.w.Engine.Create(ctx, engine.Container{
+		Name: name, Image: image, Spec: spec, Labels: a.w.labels(a.job.ID, a.job.Attempt),
+		LogBytes: a.w.opts.LogCap, PortAddress: a.w.opts.PortAddress, Defaults: a.w.opts.Limits,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.container, a.res.ContainerID = id, id
+	if err := a.note(ctx, jobs.Progress{Container: jobs.Container{ID: id}}); err != nil {
+		return nil, err
+	}
+	return a.w.Engine.Start(ctx, id, a.output())
+}
+
+func (a *attempt) output() engine.Output {
+	return engine.Output{Stdout: a.joblog.writer(jobs.Stdout), Stderr: a.joblog.writer(jobs.Stderr)}
+}
+
+// supervise follows a started container to its end or to readiness.
+func (a *attempt) supervise(ctx context.Context, proc engine.Process) error {
+	idle, done := a.watchIdle(ctx, jobs.StageRun)
+	defer done()
+	if a.job.Spec.Run.Keep != 0 {
+		return a.serve(ctx, proc)
+	}
+	state, err := proc.Wait(idle)
+	if err != nil {
+		return explain(idle, jobs.StageRun, a.halt(idle, proc, err))
+	}
+	return a.exited(state)
+}
+
+// halt stops a container whose job was told to end and waits for the rest of
+// its output. It returns err, why the wait ended.
+func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) error {
+	if ctx.Err() == nil {
+		return err // the engine gave up, not us
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.grace()+30*time.Second)
+	defer cancel()
+	if stopErr := a.w.Engine.Stop(bounded, a.container, a.grace()); stopErr != nil {
+		return errors.Join(err, stopErr)
+	}
+	state, waitErr := proc.Wait(bounded)
+	if waitErr != nil {
+		return errors.Join(err, waitErr)
+	}
+	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
+	return err
+}
+
+// exited records how the container ended and says whether that is a failure.
+func (a *attempt) exited(state engine.State) error {
+	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
+	memory := a.job.Spec.Run.Limits.Memory
+	if memory == 0 {
+		memory = a.w.opts.Limits.Memory
+	}
+	return exitFailure(state.ExitCode, state.OOM, memory, a.joblog.lines())
+}
+
+// addresses lists the published ports in the job's order.
+func (a *attempt) addresses(state engine.State) []string {
+	var out []string
+	for _, p := range a.job.Spec.Run.Ports {
+		if addr := state.Addresses[fmt.Sprintf("%d/%s", p.Container, p.Proto())]; addr != "" {
+			out = append(out, addr)
+		}
+	}
+	return out
+}

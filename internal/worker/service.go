@@ -1,0 +1,205 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// defaultReady is how long a service may take to become ready.
+const defaultReady = time.Minute
+
+// serve waits until the service is ready and leaves it running.
+func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
+	spec := a.job.Spec.Run
+	timeout := defaultReady
+	if spec.Ready != nil {
+		timeout = spec.Ready.Timeout.Or(defaultReady)
+	}
+	probing, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	ended := make(chan engine.State, 1)
+	go func() {
+		if state, err := proc.Wait(probing); err == nil {
+			ended <- state
+		}
+	}()
+	for {
+		reason, err := a.probe(probing)
+		if err != nil && probing.Err() == nil {
+			return err
+		}
+		if err == nil && reason == "" {
+			proc.Detach()
+			return a.keep(ctx)
+		}
+		select {
+		case state := <-ended:
+			a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
+			f := jobs.Fail(jobs.KindNotReady, nil, "a service must keep running in the foreground",
+				"the service ended with exit code %d before it was ready", state.ExitCode)
+			f.Tail = a.joblog.lines()
+			return f
+		case <-probing.Done():
+			err := a.halt(probing, proc, probing.Err())
+			if ctx.Err() != nil {
+				return err
+			}
+			f := jobs.Fail(jobs.KindNotReady, err, "check the port and the path of run.ready, or raise run.ready.timeout",
+				"the service was not ready within %s: %s", jobs.Duration(timeout), reason)
+			f.Tail = a.joblog.lines()
+			return f
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// probe asks once; "" means ready. It records the published addresses.
+func (a *attempt) probe(ctx context.Context) (reason string, err error) {
+	state, err := a.w.Engine.Inspect(ctx, a.container)
+	if err != nil {
+		return "", err
+	}
+	a.res.Addresses = a.addresses(state)
+	ready := a.job.Spec.Run.Ready
+	if state.Status != engine.StatusRunning {
+		return "the container does not run", nil
+	}
+	if ready == nil {
+		return "", nil
+	}
+	addr := loopback(state.Addresses[fmt.Sprintf("%d/tcp", ready.Port)])
+	if ready.TCP {
+		return dialOnce(ctx, addr), nil
+	}
+	return getOnce(ctx, "http://"+addr+ready.HTTP), nil
+}
+
+// loopback replaces the wildcard address, which can be listened on but should
+// not be dialled.
+func loopback(addr string) string {
+	if port, ok := strings.CutPrefix(addr, "0.0.0.0:"); ok {
+		return "127.0.0.1:" + port
+	}
+	return addr
+}
+
+func dialOnce(ctx context.Context, addr string) string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return "nothing accepts connections on " + addr
+	}
+	_ = conn.Close()
+	return ""
+}
+
+func getOnce(ctx context.Context, url string) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err.Error()
+	}
+	client := http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "nothing answers at " + url
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode >= http.StatusBadRequest {
+		return url + " answers " + resp.Status
+	}
+	return ""
+}
+
+// keep hands the running container over to the keeper: from the result on, it
+// stays until KeepUntil on the store's clock.
+func (a *attempt) keep(ctx context.Context) error {
+	var sig jobs.Signal
+	err := insist(ctx, func() (err error) {
+		sig, err = a.renew(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	a.res.KeepUntil = sig.Now.Add(a.job.Spec.Run.Keep.D())
+	return nil
+}
+
+// keeper ends kept services whose time is over, that somebody wants ended, or
+// that ended by themselves.
+func (w *Worker) keeper(ctx context.Context) {
+	for {
+		t := time.NewTimer(w.opts.Renew)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-w.keepNow:
+			t.Stop()
+		case <-t.C:
+		}
+		if err := w.endServices(ctx); err != nil && ctx.Err() == nil {
+			w.log.WarnContext(ctx, "look after kept services", "err", err)
+		}
+	}
+}
+
+func (w *Worker) endServices(ctx context.Context) error {
+	kept, err := w.Claims.Kept(ctx, w.opts.Host)
+	if err != nil || len(kept) == 0 {
+		return err
+	}
+	now, err := w.Claims.Now(ctx)
+	if err != nil {
+		return err
+	}
+	for _, job := range kept {
+		if !job.State.Terminal() || job.Result == nil {
+			continue // indexed just before its result is written
+		}
+		state, err := w.Engine.Inspect(ctx, job.Result.ContainerID)
+		gone := err != nil && jobs.AsFailure(err).Kind == jobs.KindContainerLost
+		if err != nil && !gone {
+			return err
+		}
+		if !gone && state.Status == engine.StatusRunning && job.CancelBy == "" && now.Before(job.Result.KeepUntil) {
+			continue
+		}
+		if err := w.endService(ctx, job); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endService removes a kept container, then forgets it.
+func (w *Worker) endService(ctx context.Context, job jobs.Job) error {
+	id := job.Result.ContainerID
+	if err := w.Engine.Stop(ctx, id, job.Spec.Run.StopGrace.Or(10*time.Second)); err != nil {
+		return fmt.Errorf("stop service of job %s: %w", job.ID, err)
+	}
+	if err := w.Engine.Remove(ctx, id); err != nil {
+		return fmt.Errorf("remove service of job %s: %w", job.ID, err)
+	}
+	if b := job.Spec.Build; b != nil && len(b.Tags) == 0 {
+		if err := w.Engine.RemoveImage(ctx, job.Result.ImageID); err != nil {
+			return fmt.Errorf("remove image of job %s: %w", job.ID, err)
+		}
+	}
+	w.log.InfoContext(ctx, "kept service ended", "job_id", job.ID, "container_id", id)
+	return w.Claims.Unkeep(ctx, job.ID, w.opts.Host)
+}

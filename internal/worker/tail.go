@@ -1,0 +1,119 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	// tailChunk is the most that one call sends.
+	tailChunk = 64 << 10
+	// tailBacklog is the most that waits to be sent; more than that and the
+	// oldest goes: readers see a gap and take it from the stored log.
+	tailBacklog = 256 << 10
+	// tailPause gathers output, so that a chatty job costs few calls.
+	tailPause = 50 * time.Millisecond
+	// tailFlush bounds how long the end of a job waits for the live tail.
+	tailFlush = 2 * time.Second
+)
+
+// sendFunc sends whole frames that start at offset of the log.
+type sendFunc func(ctx context.Context, offset int64, frames []byte) error
+
+// tailPump feeds the live tail from a goroutine of its own.
+type tailPump struct {
+	send sendFunc
+	wake chan struct{}
+	done chan struct{}
+
+	mu     sync.Mutex // guards what follows
+	queue  []piece
+	queued int
+	closed bool
+}
+
+type piece struct {
+	offset int64
+	frames []byte
+}
+
+func startPump(send sendFunc) *tailPump {
+	p := &tailPump{send: send, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go p.run()
+	return p
+}
+
+// add queues frames that start at offset; it copies them and never waits.
+func (p *tailPump) add(offset int64, frames []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.queue)
+	if n > 0 && len(p.queue[n-1].frames)+len(frames) <= tailChunk && p.queue[n-1].offset+int64(len(p.queue[n-1].frames)) == offset {
+		p.queue[n-1].frames = append(p.queue[n-1].frames, frames...)
+	} else {
+		p.queue = append(p.queue, piece{offset, append([]byte(nil), frames...)})
+	}
+	p.queued += len(frames)
+	for p.queued > tailBacklog && len(p.queue) > 1 {
+		p.queued -= len(p.queue[0].frames)
+		p.queue = p.queue[1:]
+	}
+	nudge(p.wake)
+}
+
+func (p *tailPump) run() {
+	defer close(p.done)
+	for {
+		next, ok, closed := p.take()
+		if !ok {
+			if closed {
+				return
+			}
+			<-p.wake
+			if !p.isClosed() {
+				time.Sleep(tailPause)
+			}
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), tailFlush)
+		err := p.send(ctx, next.offset, next.frames)
+		cancel()
+		if err != nil && !p.isClosed() {
+			time.Sleep(tailPause) // the piece is lost to the tail, not to the log
+		}
+	}
+}
+
+func (p *tailPump) take() (next piece, ok, closed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.queue) == 0 {
+		return piece{}, false, p.closed
+	}
+	next = p.queue[0]
+	p.queue = p.queue[1:]
+	p.queued -= len(next.frames)
+	return next, true, p.closed
+}
+
+func (p *tailPump) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
+}
+
+// close sends what is queued, for a moment at most.
+func (p *tailPump) close(ctx context.Context) {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	nudge(p.wake)
+	t := time.NewTimer(tailFlush)
+	defer t.Stop()
+	select {
+	case <-p.done:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,247 @@
+// Package worker takes one job from its ticket to its result: claim, fetch,
+// build, push, run, collect, finish. It owns the order of the steps, their
+// timeouts, the job's log, cancelling, draining, and what happens after a
+// restart: adopting what an earlier incarnation of the same host left running
+// and removing what it left behind. cmd/worker wires and starts it.
+//
+// Two things end at different times: taking work (the context of Run) and
+// working (each attempt has its own context, ended with a cause).
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Deps are what a worker works with.
+type Deps struct {
+	Claims  jobs.Claims
+	Records jobs.Records
+	Queue   jobs.Queue
+	Intake  jobs.Intake
+	Engine  engine.Engine
+	// Fetch opens a context as a verified stream of plain tar.
+	Fetch func(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
+	Store artifacts.Store
+	// Observer may be nil.
+	Observer Observer
+}
+
+// Observer is told what happens, for metrics. Its methods must be quick.
+type Observer interface {
+	Claimed(queue string, waited time.Duration)
+	Ended(queue string, r jobs.Result)
+	Slots(busy, total int)
+}
+
+// Options are the operator's settings; see Defaults.
+type Options struct {
+	// Name is for people, Host the identity kept in the state directory.
+	Name, Host string
+	// Farm keeps two farms on one daemon apart.
+	Farm  string
+	Slots int
+	// Platform and Labels are what jobs may require.
+	Platform string
+	Labels   map[string]string
+	StateDir string
+	// SecretsDir holds one file per secret, "" for none.
+	SecretsDir string
+	// Timeouts and Limits apply where a job sets none.
+	Timeouts jobs.Timeouts
+	Limits   jobs.Limits
+	// PortAddress is the host address that ports are bound to.
+	PortAddress string
+	// LogCap bounds a job's log, OutputCap its collected outputs, in bytes.
+	LogCap, OutputCap int64
+	// Lease is how long a silent worker keeps its jobs, Renew how often it
+	// speaks up.
+	Lease, Renew time.Duration
+	// Drain is how long Run waits for running jobs once it is told to stop.
+	Drain time.Duration
+}
+
+// Defaults are the settings that an operator did not choose.
+func Defaults() Options {
+	return Options{
+		Farm: "default", Slots: 2, PortAddress: "127.0.0.1",
+		Timeouts: jobs.Timeouts{
+			Fetch: jobs.Duration(10 * time.Minute), Build: jobs.Duration(30 * time.Minute),
+			Push: jobs.Duration(15 * time.Minute), Run: jobs.Duration(time.Hour), Idle: jobs.Duration(15 * time.Minute),
+		},
+		Limits: jobs.Limits{CPUs: 0, Memory: 2 << 30, Pids: 512},
+		LogCap: 64 << 20, OutputCap: 2 << 30,
+		Lease: 90 * time.Second, Renew: 5 * time.Second, Drain: 10 * time.Minute,
+	}
+}
+
+// Worker runs jobs on one build host.
+type Worker struct {
+	Deps
+	opts Options
+	log  *slog.Logger
+
+	// slots holds a token per job that may run; taking one comes before
+	// claiming.
+	slots chan struct{}
+
+	mu sync.Mutex // guards running
+	// running is every attempt in this process by job ID: single flight.
+	running map[string]*attempt
+	wg      sync.WaitGroup // one per attempt
+
+	keepNow chan struct{} // nudges the keeper
+}
+
+// New makes a Worker. A nil logger is silent.
+func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
+	if lg == nil {
+		lg = slog.New(slog.DiscardHandler)
+	}
+	if deps.Observer == nil {
+		deps.Observer = silent{}
+	}
+	return &Worker{
+		Deps: deps, opts: opts, log: lg.With("worker", opts.Name),
+		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
+	}
+}
+
+// Run recovers what an earlier incarnation left, takes and runs jobs until ctx
+// ends, then drains: running jobs may finish within Options.Drain or until
+// hurry ends; the rest is stopped and handed back.
+func (w *Worker) Run(ctx, hurry context.Context) error {
+	if err := w.ready(ctx); err != nil {
+		return err
+	}
+	// Hints must be heard while draining, too.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var helpers sync.WaitGroup
+	helpers.Go(func() { w.hearCancellations(background) })
+	helpers.Go(func() { w.keeper(background) })
+	defer helpers.Wait()
+	defer stop()
+
+	if err := w.recover(ctx); err != nil {
+		return fmt.Errorf("recover what an earlier worker of this host left: %w", err)
+	}
+	if err := w.Intake.Start(w.deliver); err != nil {
+		return err
+	}
+	w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
+	<-ctx.Done()
+	w.Intake.StopTaking()
+	w.drain(hurry)
+	return w.Intake.Close()
+}
+
+// ready waits until the engine answers; a worker without one takes no jobs.
+func (w *Worker) ready(ctx context.Context) error {
+	for {
+		info, err := w.Engine.Info(ctx)
+		if err == nil {
+			if w.opts.Platform == "" {
+				w.opts.Platform = info.Platform
+			}
+			return nil
+		}
+		w.log.WarnContext(ctx, "the engine does not answer; no jobs are taken", "err", err)
+		if !pause(ctx, 2*time.Second) {
+			return fmt.Errorf("wait for the engine: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// drain waits for running attempts and hands the rest back.
+func (w *Worker) drain(hurry context.Context) {
+	done := make(chan struct{})
+	go func() { w.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return
+	case <-hurry.Done():
+	case <-time.After(w.opts.Drain):
+	}
+	w.mu.Lock()
+	for _, a := range w.running {
+		a.stop(errDrain)
+	}
+	w.mu.Unlock()
+	<-done
+}
+
+// hearCancellations nudges attempts that somebody wants ended. Hints can be
+// lost; the next renewal tells for certain.
+func (w *Worker) hearCancellations(ctx context.Context) {
+	for id := range w.Claims.Cancellations(ctx) {
+		w.mu.Lock()
+		a := w.running[id]
+		w.mu.Unlock()
+		if a != nil {
+			nudge(a.renewNow)
+		}
+		nudge(w.keepNow)
+	}
+}
+
+// owner is a new fence for one claim.
+func (w *Worker) owner() jobs.Owner {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return jobs.Owner{
+		Worker: w.opts.Name, Host: w.opts.Host, Nonce: hex.EncodeToString(b[:]), Lease: w.opts.Lease,
+		Platform: w.opts.Platform, Labels: w.opts.Labels,
+	}
+}
+
+// labels mark everything that an attempt makes.
+func (w *Worker) labels(id string, attempt int) map[string]string {
+	return map[string]string{
+		engine.LabelFarm: w.opts.Farm, engine.LabelHost: w.opts.Host,
+		engine.LabelJob: id, engine.LabelAttempt: fmt.Sprint(attempt),
+	}
+}
+
+func (w *Worker) spoolPath(id string, attempt int) string {
+	return filepath.Join(w.opts.StateDir, "spool", fmt.Sprintf("%s-a%d.log", id, attempt))
+}
+
+// Busy is how many jobs run here, of how many that may.
+func (w *Worker) Busy() (busy, slots int) { return len(w.slots), cap(w.slots) }
+
+// nudge wakes the reader of a channel of capacity one.
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits for d; false means that ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+type silent struct{}
+
+func (silent) Claimed(string, time.Duration) {}
+func (silent) Ended(string, jobs.Result)     {}
+func (silent) Slots(int, int)                {}
