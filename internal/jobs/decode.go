@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -58,8 +60,9 @@ func decodeStrict(data []byte, into any) error {
 	w := walker{dec: dec, data: data}
 	w.value("", reflect.TypeOf(into).Elem(), 0)
 	if w.syntax == nil {
-		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-			w.add("spec_invalid", "", "%s: more data after the end of the document", w.at(dec.InputOffset()))
+		end := dec.InputOffset()
+		if rest := bytes.TrimLeft(data[end:], " \t\r\n"); len(rest) > 0 {
+			w.add("spec_invalid", "", "%s: more data after the end of the document", w.at(int64(len(data)-len(rest))))
 		}
 	}
 	if w.syntax != nil {
@@ -95,13 +98,23 @@ func (w *walker) token() json.Token {
 	}
 	tok, err := w.dec.Token()
 	if err != nil {
-		what := err.Error()
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			what = "the document ends too early"
-		}
-		w.syntax = fmt.Errorf("%s: not valid JSON: %s", w.at(w.dec.InputOffset()), what)
+		w.syntax = w.notJSON(err)
 	}
 	return tok
+}
+
+// notJSON says where the document stops being JSON. A decoder that reads token
+// by token knows that only roughly, a check of the whole document exactly.
+func (w *walker) notJSON(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%s: not valid JSON: the document ends too early", w.at(int64(len(w.data))))
+	}
+	offset := w.dec.InputOffset()
+	var syntax *json.SyntaxError
+	if errors.As(json.Unmarshal(w.data, new(json.RawMessage)), &syntax) {
+		offset, err = syntax.Offset-1, syntax
+	}
+	return fmt.Errorf("%s: not valid JSON: %w", w.at(offset), err)
 }
 
 var unmarshalerType = reflect.TypeFor[json.Unmarshaler]()
@@ -171,12 +184,8 @@ func (w *walker) object(ptr string, t reflect.Type, depth int) {
 }
 
 func (w *walker) unknown(at, key string, fields map[string]reflect.Type) {
-	known := make([]string, 0, len(fields))
-	for k := range fields {
-		known = append(known, k)
-	}
 	hint := ""
-	if n := Nearest(key, known); n != "" {
+	if n := Nearest(key, slices.Sorted(maps.Keys(fields))); n != "" {
 		hint = fmt.Sprintf(" (did you mean %q?)", n)
 	}
 	w.add("spec_unknown_field", at, "unknown field %q%s", clip(key), hint)
@@ -251,6 +260,12 @@ func found(v any) string {
 }
 
 func describe(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[Duration]():
+		return `a duration such as "90s"`
+	case reflect.TypeFor[Bytes]():
+		return `a size such as "512m"`
+	}
 	switch t.Kind() {
 	case reflect.String:
 		return "text"

@@ -2,7 +2,9 @@ package jobs
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Problem is one thing wrong with a document.
@@ -19,7 +21,15 @@ func (p Problem) String() string {
 	if p.Pointer == "" {
 		return p.Message
 	}
-	return p.Pointer + ": " + p.Message
+	return strings.Map(printable, p.Pointer) + ": " + p.Message
+}
+
+// printable keeps keys of a stranger's document from acting on a terminal.
+func printable(r rune) rune {
+	if strconv.IsPrint(r) {
+		return r
+	}
+	return utf8.RuneError
 }
 
 // Invalid reports everything wrong with a document. It matches [ErrInvalid].

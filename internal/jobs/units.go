@@ -39,8 +39,12 @@ func (d Duration) Or(def time.Duration) time.Duration {
 // MarshalJSON implements json.Marshaler.
 func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
 
-// UnmarshalJSON implements json.Unmarshaler; only strings are accepted.
+// UnmarshalJSON implements json.Unmarshaler; only strings are accepted, and
+// null, which changes nothing.
 func (d *Duration) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil
+	}
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
 		return errors.New(`want a duration in quotes, such as "90s" or "10m"`)
@@ -84,8 +88,11 @@ func (b Bytes) String() string {
 	return strconv.FormatInt(int64(b), 10) + "B"
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
+// UnmarshalJSON implements json.Unmarshaler; null changes nothing.
 func (b *Bytes) UnmarshalJSON(raw []byte) error {
+	if string(raw) == "null" {
+		return nil
+	}
 	var s string
 	if err := json.Unmarshal(raw, &s); err != nil {
 		n, err := strconv.ParseInt(string(raw), 10, 64)

@@ -3,6 +3,7 @@ package jobs
 import (
 	"fmt"
 	"maps"
+	"math"
 	"net/url"
 	"path"
 	"regexp"
@@ -266,6 +267,9 @@ func (p *problems) run(r Run, built bool) {
 	p.ports(r)
 	for _, k := range slices.Sorted(maps.Keys(r.Tmpfs)) {
 		p.abspath("/run/tmpfs/"+escape(k), k)
+		if k == "" || path.Clean(k) == "/" {
+			p.add("tmpfs_invalid", "/run/tmpfs/"+escape(k), "want a path below /")
+		}
 		if r.Tmpfs[k] < 0 {
 			p.add("tmpfs_invalid", "/run/tmpfs/"+escape(k), "the size is negative")
 		}
@@ -307,7 +311,7 @@ func (p *problems) abspath(ptr, v string) {
 }
 
 func (p *problems) limits(l Limits) {
-	if l.CPUs != 0 && (l.CPUs < 0.01 || l.CPUs > 1024) {
+	if l.CPUs != 0 && (l.CPUs < 0.01 || l.CPUs > 1024) || math.IsNaN(l.CPUs) {
 		p.add("limit_invalid", "/run/limits/cpus", "found %g; the limit is 0.01 to 1024", l.CPUs)
 	}
 	if l.Memory != 0 && l.Memory < MinMemory {
