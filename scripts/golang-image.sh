@@ -38,21 +38,13 @@ pull() {
 # tools and people need, and a tiny root around it.
 pack() {
 	local fs=$1
-	mkdir -p "$fs"/{bin,etc/ssl/certs,tmp,go/src,go/bin,root,usr/bin,dev,proc,sys}
-	chmod 1777 "$fs/tmp" "$fs/go" "$fs/go/src" "$fs/go/bin"
-	cp "$(readlink -f "$(command -v busybox)")" "$fs/bin/busybox"
-	local applet
-	for applet in $("$fs/bin/busybox" --list); do
-		[[ $applet == busybox ]] || ln -sf busybox "$fs/bin/$applet"
-	done
+	busybox_root "$fs"
+	mkdir -p "$fs"/{go/src,go/bin,usr/bin,etc/ssl/certs,usr/local/go}
+	chmod 1777 "$fs/go" "$fs/go/src" "$fs/go/bin"
 	ln -sf /bin/env "$fs/usr/bin/env"
-	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >"$fs/etc/passwd"
-	printf 'root:x:0:\nnogroup:x:65534:\n' >"$fs/etc/group"
-	printf 'hosts: files dns\n' >"$fs/etc/nsswitch.conf"
 	if [[ -r /etc/ssl/certs/ca-certificates.crt ]]; then
 		cp -L /etc/ssl/certs/ca-certificates.crt "$fs/etc/ssl/certs/"
 	fi
-	mkdir -p "$fs/usr/local/go"
 	tar -C "$goroot" -cf - \
 		--exclude='*_test.go' --exclude=testdata --exclude='src/cmd/*' --exclude='pkg/tool/*/fix' --exclude='*.md' \
 		VERSION go.env bin/go pkg/tool pkg/include src lib/time |

@@ -84,3 +84,17 @@ unmount_below() {
 		umount -l "$mount"
 	done < <(awk -v d="$1" '$5 == d || index($5, d "/") == 1 {print $5}' /proc/self/mountinfo | sort -r)
 }
+
+# busybox_root DIR makes a root file system with a shell and the usual commands.
+busybox_root() {
+	local applet
+	mkdir -p "$1"/{bin,dev,etc,proc,root,sys,tmp}
+	chmod 1777 "$1/tmp"
+	cp -L "$(command -v busybox)" "$1/bin/busybox"
+	for applet in $(busybox --list); do
+		[[ $applet == busybox ]] || ln -sf busybox "$1/bin/$applet"
+	done
+	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >"$1/etc/passwd"
+	printf 'root:x:0:\nnogroup:x:65534:\n' >"$1/etc/group"
+	printf 'hosts: files dns\n' >"$1/etc/nsswitch.conf"
+}
