@@ -154,17 +154,20 @@ func (w *walk) status(step string, log []byte) {
 	if w.b.Status == nil {
 		return
 	}
-	type vertex struct{ Digest, Name string }
+	type vertex struct {
+		Digest string `json:"digest"`
+		Name   string `json:"name"`
+	}
 	type vertexLog struct {
-		Vertex    string
-		Stream    int
-		Data      []byte
-		Timestamp time.Time
+		Vertex    string    `json:"vertex"`
+		Stream    int       `json:"stream"`
+		Data      []byte    `json:"data"`
+		Timestamp time.Time `json:"timestamp"`
 	}
 	digest := fakeDigest("vertex", step)
 	var msg struct {
-		Vertexes []vertex
-		Logs     []vertexLog
+		Vertexes []vertex    `json:"vertexes,omitempty"`
+		Logs     []vertexLog `json:"logs,omitempty"`
 	}
 	if log == nil {
 		msg.Vertexes = []vertex{{digest, step}}

@@ -11,7 +11,7 @@ type statement struct {
 }
 
 // parse splits a script into statements. It knows words, single and double
-// quotes, $NAME, ; && newline, > and >&2.
+// quotes, $NAME, ; && & newline, > and >&2.
 func parse(text string, env map[string]string) []statement {
 	var all []statement
 	var cur statement
@@ -35,6 +35,9 @@ func parse(text string, env map[string]string) []statement {
 		case strings.HasPrefix(text[i:], "1>&2"), strings.HasPrefix(text[i:], ">&2"):
 			cur.toStderr = true
 			i = i + strings.IndexByte(text[i:], '2') + 1
+		case text[i] == '&': // in the background; wait is a no-op, so it may block
+			next(false)
+			i++
 		case text[i] == '>':
 			toFile = true
 			i++

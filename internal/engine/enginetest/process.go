@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 
@@ -17,6 +18,8 @@ type process struct {
 	detached sync.Once
 	drained  chan struct{} // closed when the goroutine has ended
 }
+
+var errDetached = errors.New("detached from the container")
 
 // Reattach implements engine.Engine.
 func (f *Fake) Reattach(ctx context.Context, id string, skip engine.Skip, out engine.Output) (engine.Process, error) {
@@ -84,6 +87,11 @@ func (p *process) Wait(ctx context.Context) (engine.State, error) {
 		changed, down, gone := p.c.fake.changed, p.c.fake.down, p.c.gone
 		state := p.c.snapshot()
 		p.c.fake.mu.Unlock()
+		select {
+		case <-p.detach:
+			return engine.State{}, errDetached
+		default:
+		}
 		switch {
 		case down:
 		case gone:
@@ -98,6 +106,7 @@ func (p *process) Wait(ctx context.Context) (engine.State, error) {
 		}
 		select {
 		case <-changed:
+		case <-p.detach:
 		case <-ctx.Done():
 			return engine.State{}, ctx.Err()
 		}

@@ -21,7 +21,7 @@ import (
 //
 //	echo [-n] words   true   false   exit N   sleep SECONDS   env   pwd
 //	mkdir [-p] dir    cat file   head -c N /dev/zero   trap 'exit N' TERM
-//	sh -c 'commands'  with ; && quotes, > file, >&2 and $NAME
+//	sh -c 'commands'  with ; && & quotes, > file, >&2 and $NAME
 //
 // and two that busybox lacks: oom ends the container as the kernel does when it
 // has no memory left, httpd-ok answers every HTTP request with 200.
@@ -38,7 +38,7 @@ type shell struct {
 	oom       bool
 }
 
-var commands = []string{"sh", "/bin/sh", "echo", "true", "false", "exit", "sleep", "env", "pwd", "mkdir", "cat", "head", "trap", "oom", "httpd-ok"}
+var commands = []string{"sh", "/bin/sh", "echo", "true", "false", "exit", "sleep", "env", "pwd", "mkdir", "cat", "head", "trap", "oom", "httpd-ok", "wait"}
 
 func isCommand(name string) bool { return slices.Contains(commands, name) }
 
@@ -99,7 +99,7 @@ func (s *shell) simple(argv []string, w io.Writer) int {
 		return ""
 	}
 	switch argv[0] {
-	case "true":
+	case "true", "wait":
 	case "false":
 		return 1
 	case "exit":
@@ -119,7 +119,9 @@ func (s *shell) simple(argv []string, w io.Writer) int {
 	case "pwd":
 		fmt.Fprintln(w, s.workdir())
 	case "mkdir":
-		s.store(argv[len(argv)-1], nil)
+		for dir := s.abs(argv[len(argv)-1]); dir != "/"; dir = path.Dir(dir) {
+			s.store(dir, nil)
+		}
 	case "cat":
 		return s.cat(arg(1), w)
 	case "head":

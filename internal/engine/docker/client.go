@@ -1,0 +1,72 @@
+// Package docker implements engine.Engine on a Docker daemon, version 20.10 or
+// newer, through its HTTP API. Builds use the daemon's own BuildKit. The worker
+// makes one Engine per daemon.
+//
+// What the code relies on was measured on engines 20.10, 26.1 and 29; where a
+// line looks strange, a comment says which fact it stands on.
+package docker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/docker/docker/client"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+)
+
+// Engine is one Docker daemon. It is safe for concurrent use.
+type Engine struct {
+	lg    *slog.Logger
+	cli   *client.Client
+	creds credentials
+}
+
+var _ engine.Engine = (*Engine)(nil)
+
+// Options of an Engine; the zero value works.
+type Options struct {
+	// Host is the daemon's address, such as unix:///var/run/docker.sock or
+	// tcp://host:2376. Empty means DOCKER_HOST with its usual companions, or
+	// the local socket.
+	Host string
+	// RegistryAuthFile has the "auths" of a docker config.json; it is read anew
+	// for every use. Empty means that every registry is asked anonymously.
+	RegistryAuthFile string
+}
+
+// New prepares an Engine; it does not connect yet. A nil logger is silent.
+func New(lg *slog.Logger, opts Options) (*Engine, error) {
+	if lg == nil {
+		lg = slog.New(slog.DiscardHandler)
+	}
+	set := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
+	if opts.Host != "" {
+		set = append(set, client.WithHost(opts.Host))
+	}
+	cli, err := client.NewClientWithOpts(set...)
+	if err != nil {
+		return nil, fmt.Errorf("make docker client: %w", err)
+	}
+	return &Engine{lg: lg, cli: cli, creds: credentials{file: opts.RegistryAuthFile}}, nil
+}
+
+// Close gives back idle connections.
+func (e *Engine) Close() error { return e.cli.Close() }
+
+// Info implements engine.Engine.
+func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
+	version, err := e.cli.ServerVersion(ctx)
+	if err != nil {
+		return engine.Info{}, failure(ctx, err, "tell its version")
+	}
+	info, err := e.cli.Info(ctx)
+	if err != nil {
+		return engine.Info{}, failure(ctx, err, "describe itself")
+	}
+	return engine.Info{
+		Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
+		CPUs: info.NCPU, Memory: info.MemTotal,
+	}, nil
+}

@@ -1,0 +1,101 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"github.com/docker/docker/client"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Hints that several failures share.
+const (
+	hintRetry    = "the farm tries again by itself"
+	hintOperator = "ask the operator to look at the worker's log"
+	hintRegistry = "ask the operator for registry credentials on the worker, and check the name"
+)
+
+// failure turns an error of the daemon into a Failure. what says what the
+// daemon was asked to do. The daemon's own words stay in the cause: they may
+// hold paths of the host.
+func failure(ctx context.Context, err error, what string) error {
+	var f *jobs.Failure
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.As(err, &f):
+		return err
+	case isLost(err):
+		return daemonLost(err)
+	case isDiskFull(err.Error()):
+		return jobs.Fail(jobs.KindDiskFull, err, "ask the operator to make room on the host", "the build host's disk is full")
+	default:
+		return jobs.Fail(jobs.KindEngine, err, hintOperator, "the Docker daemon did not %s", what)
+	}
+}
+
+func daemonLost(err error) *jobs.Failure {
+	return jobs.Fail(jobs.KindDaemonLost, err, hintRetry, "the connection to the Docker daemon was lost")
+}
+
+func containerLost(id string, err error) *jobs.Failure {
+	return jobs.Fail(jobs.KindContainerLost, err, hintRetry, "container %s is gone", id[:min(12, len(id))])
+}
+
+// isLost tells a broken connection from an answer of the daemon. The client
+// marks some; hijacked connections and streams break with the plain errors.
+func isLost(err error) bool {
+	var op *net.OpError
+	return client.IsErrConnectionFailed(err) || errors.As(err, &op) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func isDiskFull(text string) bool {
+	return strings.Contains(text, "no space left on device") || strings.Contains(text, "disk quota exceeded")
+}
+
+// deniedPattern matches what registries and the daemon say without credentials
+// or with wrong ones. Status numbers count only where they are named as such:
+// a bare 401 may be a part of a digest.
+var deniedPattern = regexp.MustCompile(`(?i)\bunauthorized\b|authentication required|no basic auth credentials|` +
+	`access to the resource is denied|\bdenied\b.*\baccess\b|access forbidden|` +
+	`(?:status(?: code)?|response|HTTP)[ :]*(?:401|403)\b|\b(?:401 unauthorized|403 forbidden)\b|incorrect username or password`)
+
+// isDenied reports whether text says that the registry refused us. Docker's
+// "pull access denied ..., repository does not exist or may require login" is
+// no such case: it is what a registry says about any name it does not have.
+func isDenied(text string) bool {
+	return deniedPattern.MatchString(text) && !strings.Contains(text, "repository does not exist")
+}
+
+// unreachablePattern matches a registry that did not answer.
+var unreachablePattern = regexp.MustCompile(`no such host|connection refused|i/o timeout|network is unreachable|no route to host|` +
+	`TLS handshake timeout|server misbehaving|Temporary failure in name resolution|Client\.Timeout exceeded|connection reset by peer|context deadline exceeded`)
+
+func isUnreachable(text string) bool { return unreachablePattern.MatchString(text) }
+
+// missingHint says what to do about an image that was not found.
+func missingHint(text string) string {
+	switch {
+	case isUnreachable(text):
+		return "it is not on the build host and its registry could not be reached; check the name, or ask the operator to load it"
+	case strings.Contains(text, "may require"):
+		return "check the name; a private image needs registry credentials on the worker"
+	default:
+		return "check the name and the tag"
+	}
+}
+
+// deniedBy makes the failure of a registry that refused us.
+func deniedBy(ref string, err error) *jobs.Failure {
+	return jobs.Fail(jobs.KindRegistryDenied, err, hintRegistry, "registry %s denied access to %s", registryOf(ref), ref)
+}

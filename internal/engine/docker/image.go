@@ -1,0 +1,138 @@
+package docker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/pkg/jsonmessage"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Image implements engine.Engine.
+func (e *Engine) Image(ctx context.Context, ref string, progress io.Writer) (string, error) {
+	have, err := e.cli.ImageInspect(ctx, ref)
+	if err == nil {
+		return have.ID, nil
+	}
+	if !errdefs.IsNotFound(err) {
+		return "", failure(ctx, err, "look for image "+ref)
+	}
+	if err := e.pull(ctx, ref, progress); err != nil {
+		return "", err
+	}
+	have, err = e.cli.ImageInspect(ctx, ref)
+	if err != nil {
+		return "", failure(ctx, err, "look for image "+ref)
+	}
+	return have.ID, nil
+}
+
+func (e *Engine) pull(ctx context.Context, ref string, progress io.Writer) error {
+	auth, err := e.creds.header(ref)
+	if err != nil {
+		return jobs.Fail(jobs.KindEngine, err, hintOperator, "the worker's registry logins cannot be read")
+	}
+	stream, err := e.cli.ImagePull(ctx, ref, image.PullOptions{RegistryAuth: auth})
+	if err == nil {
+		defer stream.Close()
+		err = readMessages(stream, progress, nil)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil, isLost(err) && !isUnreachable(err.Error()), isDiskFull(err.Error()):
+		return failure(ctx, err, "pull image "+ref)
+	case isDenied(err.Error()):
+		return deniedBy(ref, err)
+	default:
+		return jobs.Fail(jobs.KindImageMissing, err, missingHint(err.Error()), "image %s was not found", ref)
+	}
+}
+
+// RemoveImage implements engine.Engine.
+func (e *Engine) RemoveImage(ctx context.Context, id string) error {
+	have, err := e.cli.ImageInspect(ctx, id)
+	if err == nil && len(have.RepoTags) > 0 {
+		return nil
+	}
+	if err == nil {
+		_, err = e.cli.ImageRemove(ctx, id, image.RemoveOptions{PruneChildren: true})
+	}
+	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) { // gone, or in use
+		return nil
+	}
+	return failure(ctx, err, "remove the image")
+}
+
+// Push implements engine.Engine. The daemon reports a failed push in the
+// stream, after it has said 200.
+func (e *Engine) Push(ctx context.Context, tag string, progress io.Writer) (string, error) {
+	named, err := reference.ParseNormalizedNamed(tag)
+	if err != nil {
+		return "", fmt.Errorf("push %s: %w", tag, err)
+	}
+	auth, err := e.creds.header(tag)
+	if err != nil {
+		return "", jobs.Fail(jobs.KindEngine, err, hintOperator, "the worker's registry logins cannot be read")
+	}
+	var digest string
+	stream, err := e.cli.ImagePush(ctx, tag, image.PushOptions{RegistryAuth: auth})
+	if err == nil {
+		defer stream.Close()
+		err = readMessages(stream, progress, func(m jsonmessage.JSONMessage) {
+			var pushed struct{ Digest string }
+			if json.Unmarshal(*m.Aux, &pushed) == nil && pushed.Digest != "" {
+				digest = pushed.Digest
+			}
+		})
+	}
+	switch {
+	case err == nil && digest == "":
+		return "", jobs.Fail(jobs.KindPush, nil, hintRetry, "the push of %s ended without a digest", tag)
+	case err == nil:
+		return reference.FamiliarName(named) + "@" + digest, nil
+	case ctx.Err() != nil, isLost(err) && !isUnreachable(err.Error()), isDiskFull(err.Error()):
+		return "", failure(ctx, err, "push "+tag)
+	case errdefs.IsNotFound(err):
+		return "", jobs.Fail(jobs.KindImageMissing, err, "build it with this tag first", "image %s is not on the build host", tag)
+	case isDenied(err.Error()):
+		return "", deniedBy(tag, err)
+	default:
+		return "", jobs.Fail(jobs.KindPush, err, hintRetry, "registry %s did not take %s", registryOf(tag), tag)
+	}
+}
+
+// readMessages reads the stream of a pull or push to its end. Words go to
+// progress, progress bars do not. aux, when not nil, gets what is for programs.
+func readMessages(stream io.Reader, progress io.Writer, aux func(jsonmessage.JSONMessage)) error {
+	dec := json.NewDecoder(stream)
+	for {
+		var m jsonmessage.JSONMessage
+		err := dec.Decode(&m)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case m.Error != nil:
+			return m.Error
+		case m.Aux != nil:
+			if aux != nil {
+				aux(m)
+			}
+		case progress != nil && m.Status != "" && m.Progress == nil:
+			line := m.Status + "\n"
+			if m.ID != "" {
+				line = m.ID + ": " + line
+			}
+			_, _ = io.WriteString(progress, line) // a full log does not stop a pull
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// errDetached is what Wait returns after Detach.
+var errDetached = errors.New("detached from the container")
+
+// process follows one container. The goroutine in follow owns everything but
+// the channels; it ends with the container, when the container is lost, or with
+// Detach. state and err are written before done is closed and read after it.
+type process struct {
+	e      *Engine
+	id     string
+	out    *demux
+	life   context.Context // ends with Detach
+	cancel context.CancelFunc
+	done   chan struct{}
+	state  engine.State
+	err    error
+}
+
+func newProcess(ctx context.Context, e *Engine, id string, skip engine.Skip, out engine.Output) *process {
+	p := &process{e: e, id: id, out: newDemux(skip, out), done: make(chan struct{})}
+	// The process outlives the call that started it.
+	p.life, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	return p
+}
+
+// Reattach implements engine.Engine.
+func (e *Engine) Reattach(ctx context.Context, id string, skip engine.Skip, out engine.Output) (engine.Process, error) {
+	if _, err := e.Inspect(ctx, id); err != nil {
+		return nil, err
+	}
+	p := newProcess(ctx, e, id, skip, out)
+	l, err := p.relink()
+	if err != nil {
+		p.cancel()
+		return nil, failure(ctx, err, "send the container's output")
+	}
+	go p.follow(l)
+	return p, nil
+}
+
+// Wait implements engine.Process.
+func (p *process) Wait(ctx context.Context) (engine.State, error) {
+	select {
+	case <-p.done:
+		return p.state, p.err
+	case <-ctx.Done():
+		return engine.State{}, ctx.Err()
+	}
+}
+
+// Detach implements engine.Process. After it returns nothing is written any
+// more, so a Writer must not call it.
+func (p *process) Detach() {
+	p.cancel()
+	<-p.done
+}
+
+// maxTails is how often the rest of an ended container's output is asked for.
+const maxTails = 3
+
+// follow reads one link after another until the container has ended and its
+// output is whole. What tells the end is the daemon's own word (wait and
+// inspect): an attach that ends without an error may as well be a daemon that
+// died.
+func (p *process) follow(l link) {
+	defer close(p.done)
+	defer p.cancel()
+	for tails := 0; ; {
+		whole := p.read(l)
+		s, absent, err := p.inspect()
+		if err != nil {
+			p.err = err
+			return
+		}
+		if s.Status != engine.StatusRunning {
+			if absent && p.endedWithDaemon(s, whole) {
+				p.err = jobs.Fail(jobs.KindDaemonLost, nil, hintRetry, "the Docker daemon went away and ended the container")
+				return
+			}
+			if !whole && tails == maxTails {
+				p.e.lg.WarnContext(p.life, "the end of a container's output is lost", "container_id", p.id)
+			}
+			if whole || tails == maxTails {
+				p.state = s
+				return
+			}
+			tails++
+		}
+		if l, err = p.relink(); err != nil {
+			p.e.lg.WarnContext(p.life, "cannot read a container's output", "container_id", p.id, "err", err)
+			l = link{}
+		}
+	}
+}
+
+// inspect asks for the container's state until the daemon answers. absent tells
+// that it did not at first.
+func (p *process) inspect() (s engine.State, absent bool, err error) {
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+		s, err = p.e.Inspect(p.life, p.id)
+		switch {
+		case p.life.Err() != nil:
+			return s, absent, errDetached
+		case err == nil, jobs.AsFailure(err).Kind == jobs.KindContainerLost:
+			return s, absent, err
+		}
+		absent = true
+		select {
+		case <-time.After(pause):
+		case <-p.life.Done():
+			return s, absent, errDetached
+		}
+	}
+}
+
+// endedWithDaemon guesses whether the daemon took the container along, which is
+// no doing of the job's. Without live-restore every container ends with its
+// daemon: in order with a whole output and by a signal, after a crash with a
+// broken link and any exit code.
+func (p *process) endedWithDaemon(s engine.State, whole bool) bool {
+	bySignal := s.ExitCode == 137 || s.ExitCode == 143
+	if bySignal && !s.OOM {
+		return true
+	}
+	if whole {
+		return false
+	}
+	info, err := p.e.cli.Info(p.life)
+	return err == nil && !info.LiveRestoreEnabled
+}
+
+// relink follows the container's log from the start, past what was read, and
+// waits for its end. It works on a stopped container, too.
+func (p *process) relink() (link, error) {
+	p.out.rewind()
+	output, err := p.e.cli.ContainerLogs(p.life, p.id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: true})
+	if err != nil {
+		return link{}, err
+	}
+	l := link{output: output}
+	l.exit, l.lost = p.e.cli.ContainerWait(p.life, p.id, container.WaitConditionNotRunning)
+	return l, nil
+}

@@ -1,0 +1,208 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Create implements engine.Engine.
+func (e *Engine) Create(ctx context.Context, c engine.Container) (string, error) {
+	made, err := e.cli.ContainerCreate(ctx, containerConfig(c), hostConfig(c), nil, nil, c.Name)
+	switch {
+	case err == nil:
+		for _, w := range made.Warnings {
+			e.lg.WarnContext(ctx, "docker warns about a container", "container_id", made.ID, "warning", w)
+		}
+		return made.ID, nil
+	case errdefs.IsConflict(err):
+		return e.adopt(ctx, c, err)
+	case errdefs.IsNotFound(err):
+		return "", jobs.Fail(jobs.KindImageMissing, err, "check the name and the tag", "image %s is not on the build host", c.Image)
+	case errdefs.IsInvalidArgument(err) && strings.Contains(err.Error(), "Range of CPUs"):
+		return "", jobs.Fail(jobs.KindLimitAboveHost, err, "ask for fewer CPUs, or require a larger worker",
+			"%g CPUs are more than the build host has", effective(c.Spec.Limits, c.Defaults).CPUs)
+	default:
+		return "", failure(ctx, err, "create the container")
+	}
+}
+
+// adopt returns the container that has the wanted name already, if it is ours:
+// the reply to an earlier create may have been lost.
+func (e *Engine) adopt(ctx context.Context, c engine.Container, conflict error) (string, error) {
+	have, err := e.cli.ContainerInspect(ctx, c.Name)
+	if err != nil {
+		return "", failure(ctx, err, "look at container "+c.Name)
+	}
+	for _, key := range []string{engine.LabelFarm, engine.LabelHost, engine.LabelJob, engine.LabelAttempt} {
+		if have.Config.Labels[key] != c.Labels[key] {
+			return "", jobs.Fail(jobs.KindEngine, conflict, hintOperator, "somebody else's container is named %s", c.Name)
+		}
+	}
+	return have.ID, nil
+}
+
+// Start implements engine.Engine.
+func (e *Engine) Start(ctx context.Context, id string, out engine.Output) (engine.Process, error) {
+	p := newProcess(ctx, e, id, engine.Skip{}, out)
+	attached, err := e.cli.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdout: true, Stderr: true})
+	if err != nil {
+		p.cancel()
+		return nil, e.startFailure(ctx, id, err)
+	}
+	l := link{output: hijacked{attached}}
+	l.exit, l.lost = e.cli.ContainerWait(p.life, id, container.WaitConditionNextExit)
+	if err := e.cli.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
+		p.cancel()
+		l.abandon()
+		attached.Close()
+		return nil, e.startFailure(ctx, id, err)
+	}
+	go p.follow(l)
+	return p, nil
+}
+
+// startFailure finds out why a container did not start. The container is left
+// for the caller to remove.
+func (e *Engine) startFailure(ctx context.Context, id string, err error) error {
+	if ctx.Err() != nil || isLost(err) {
+		return failure(ctx, err, "start the container")
+	}
+	have, inspectErr := e.cli.ContainerInspect(ctx, id)
+	if errdefs.IsNotFound(inspectErr) {
+		return containerLost(id, err)
+	}
+	command := "command"
+	if inspectErr == nil {
+		command = fmt.Sprintf("command %q", have.Path)
+	}
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "port is already allocated"), strings.Contains(text, "address already in use"):
+		return jobs.Fail(jobs.KindPortConflict, err, "choose another host port, or leave it out to get a free one", "%s", portMessage(text))
+	case strings.Contains(text, "permission denied") && errdefs.IsInvalidArgument(err):
+		return jobs.Fail(jobs.KindCommandNotExec, err, "make the file executable in the image", "%s cannot be executed", command)
+	case strings.Contains(text, "exec format error"):
+		return jobs.Fail(jobs.KindCommandNotExec, err, "the file is no program for this host's platform, or a script without #!", "%s cannot be executed", command)
+	case errdefs.IsInvalidArgument(err), strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory"):
+		return jobs.Fail(jobs.KindCommandNotFound, err, "check the command, and that the image has it", "%s was not found in the image", command)
+	default:
+		return failure(ctx, err, "start the container")
+	}
+}
+
+// portMessage names the port the daemon complained about.
+func portMessage(text string) string {
+	if _, rest, ok := strings.Cut(text, "Bind for "); ok {
+		if addr, _, ok := strings.Cut(rest, " failed"); ok {
+			return "host address " + addr + " is taken"
+		}
+	}
+	return "a host port of the job is taken"
+}
+
+// Inspect implements engine.Engine.
+func (e *Engine) Inspect(ctx context.Context, id string) (engine.State, error) {
+	have, err := e.cli.ContainerInspect(ctx, id)
+	if errdefs.IsNotFound(err) {
+		return engine.State{}, containerLost(id, err)
+	}
+	if err != nil {
+		return engine.State{}, failure(ctx, err, "look at the container")
+	}
+	s := engine.State{
+		ID: have.ID, Name: strings.TrimPrefix(have.Name, "/"), Labels: have.Config.Labels,
+		Status: status(have.State.Status), ExitCode: have.State.ExitCode,
+		OOM: have.State.OOMKilled, Error: have.State.Error,
+		Started: parseTime(have.State.StartedAt), Finished: parseTime(have.State.FinishedAt),
+		Addresses: map[string]string{},
+	}
+	if have.NetworkSettings != nil {
+		for port, bindings := range have.NetworkSettings.Ports {
+			if len(bindings) > 0 {
+				s.Addresses[string(port)] = net.JoinHostPort(bindings[0].HostIP, bindings[0].HostPort)
+			}
+		}
+	}
+	return s, nil
+}
+
+func status(word string) engine.Status {
+	switch word {
+	case container.StateCreated:
+		return engine.StatusCreated
+	case container.StateExited, container.StateDead, container.StateRemoving:
+		return engine.StatusExited
+	default:
+		return engine.StatusRunning
+	}
+}
+
+// parseTime reads the daemon's times; "0001-01-01T00:00:00Z" is its never.
+func parseTime(text string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// Stop implements engine.Engine. Giving up on ctx does not call the stop off.
+func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error {
+	seconds := graceSeconds(grace)
+	err := e.cli.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds})
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return failure(ctx, err, "stop the container")
+}
+
+// Remove implements engine.Engine. A running container is killed.
+func (e *Engine) Remove(ctx context.Context, id string) error {
+	err := e.cli.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	switch {
+	case errdefs.IsNotFound(err):
+		return nil
+	case errdefs.IsConflict(err): // somebody is removing it already
+		gone, lost := e.cli.ContainerWait(ctx, id, container.WaitConditionRemoved)
+		select {
+		case <-gone:
+			return nil
+		case err = <-lost:
+			if errdefs.IsNotFound(err) {
+				return nil
+			}
+		}
+	}
+	return failure(ctx, err, "remove the container")
+}
+
+// List implements engine.Engine.
+func (e *Engine) List(ctx context.Context, labels map[string]string) ([]engine.Listed, error) {
+	args := filters.NewArgs()
+	for k, v := range labels {
+		args.Add("label", k+"="+v)
+	}
+	all, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: args})
+	if err != nil {
+		return nil, failure(ctx, err, "list the containers")
+	}
+	found := make([]engine.Listed, 0, len(all))
+	for _, c := range all {
+		l := engine.Listed{ID: c.ID, Labels: c.Labels, Status: status(c.State)}
+		if len(c.Names) > 0 {
+			l.Name = strings.TrimPrefix(c.Names[0], "/")
+		}
+		found = append(found, l)
+	}
+	return found, nil
+}

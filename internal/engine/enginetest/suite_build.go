@@ -1,0 +1,194 @@
+package enginetest
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Archive makes a plain tar of files given as name, content, name, content.
+func Archive(t testing.TB, files ...string) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for i := 0; i+1 < len(files); i += 2 {
+		h := &tar.Header{Name: files[i], Mode: 0o644, Size: int64(len(files[i+1])), Format: tar.FormatPAX}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, files[i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+func noSecrets(name string) ([]byte, error) { return nil, errors.New("no secret " + name) }
+
+// build runs a build of one Dockerfile.
+func (s *trial) build(ctx context.Context, dockerfile string, change func(*engine.Build)) (engine.Built, error) {
+	b := engine.Build{
+		Spec:    jobs.Build{Dockerfile: "Dockerfile", NoCache: true},
+		Context: bytes.NewReader(Archive(s.t, "Dockerfile", dockerfile, "hello.txt", "hello\n")),
+		Labels:  s.labels(),
+		Secret:  noSecrets,
+	}
+	if change != nil {
+		change(&b)
+	}
+	built, err := s.Engine.Build(ctx, b)
+	if err == nil {
+		s.t.Cleanup(func() {
+			if err := s.Engine.RemoveImage(context.Background(), built.ImageID); err != nil {
+				s.t.Errorf("remove image: %v", err)
+			}
+		})
+	}
+	return built, err
+}
+
+func testBuild(t *testing.T, s *trial) {
+	var steps []string
+	var output bytes.Buffer
+	built, err := s.build(s.ctx, "FROM "+s.Image+"\nRUN echo from the build\nCMD [\"sh\", \"-c\", \"echo from the image; exit 3\"]\n", func(b *engine.Build) {
+		b.Status = func(raw []byte) {
+			var m struct {
+				Vertexes []struct{ Name string }
+				Logs     []struct{ Data []byte }
+			}
+			if err := json.Unmarshal(raw, &m); err != nil {
+				t.Errorf("status %s: %v", raw, err)
+			}
+			for _, v := range m.Vertexes {
+				steps = append(steps, v.Name)
+			}
+			for _, l := range m.Logs {
+				output.Write(l.Data)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatalf("build: %v", err)
+	}
+	if !jobs.IsDigest(built.ImageID) {
+		t.Errorf("image ID = %q", built.ImageID)
+	}
+	local, err := s.Engine.Image(s.ctx, s.Image, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]jobs.BaseImage{{Ref: s.Image, Digest: local, Local: true}}, built.Bases); diff != "" {
+		t.Errorf("bases (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(strings.Join(steps, "\n"), "RUN echo from the build") || output.String() != "from the build\n" {
+		t.Errorf("status told the steps %q and the output %q", steps, output.String())
+	}
+	s.Image = built.ImageID
+	p, rec := s.start(s.create(jobs.Run{}))
+	if st := s.wait(p); st.ExitCode != 3 || rec.stdout() != "from the image\n" {
+		t.Errorf("the image's command ended with %d and said %q", st.ExitCode, rec.stdout())
+	}
+}
+
+func testBuildFails(t *testing.T, s *trial) {
+	from := "FROM " + s.Image + "\n"
+	for _, tt := range []struct {
+		name       string
+		dockerfile string
+		spec       func(*jobs.Build)
+		kind       jobs.Kind
+		message    string // a part of it
+		tail       []string
+	}{
+		{"step", from + "RUN echo first; echo second; exit 9\n", nil, jobs.KindBuildFailed, `step "RUN echo first; echo second; exit 9" ended with exit code 9`, []string{"first", "second"}},
+		{"unknown instruction", from + "FROBNICATE x\n", nil, jobs.KindDockerfileInvalid, "line 2: unknown instruction: FROBNICATE", nil},
+		{"no FROM", "RUN true\n", nil, jobs.KindDockerfileInvalid, "FROM", nil},
+		{"missing Dockerfile", from, func(b *jobs.Build) { b.Dockerfile = "docker/other.Dockerfile" }, jobs.KindDockerfileMissing, "docker/other.Dockerfile", nil},
+		{"missing base", "FROM no-such-image:1\n", nil, jobs.KindBaseMissing, "no-such-image:1", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := &trial{Rig: s.Rig, t: t, ctx: t.Context()}
+			_, err := s.build(s.ctx, tt.dockerfile, func(b *engine.Build) {
+				if tt.spec != nil {
+					tt.spec(&b.Spec)
+				}
+			})
+			f := s.wantKind("build", err, tt.kind)
+			if !strings.Contains(f.Message, tt.message) || strings.Contains(f.Message, "/var/lib") || f.Hint == "" {
+				t.Errorf("message = %q, hint = %q; want %q in it", f.Message, f.Hint, tt.message)
+			}
+			if diff := cmp.Diff(tt.tail, f.Tail, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("tail (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func testBuildBadContext(t *testing.T, s *trial) {
+	want := jobs.Fail(jobs.KindContextDigest, nil, "", "the archive is another one")
+	archive := Archive(t, "Dockerfile", "FROM "+s.Image+"\n")
+	for name, r := range map[string]io.Reader{
+		"at once":      iotest.ErrReader(want),
+		"half way":     io.MultiReader(bytes.NewReader(archive[:600]), iotest.ErrReader(want)),
+		"after it all": io.MultiReader(bytes.NewReader(archive), iotest.ErrReader(want)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &trial{Rig: s.Rig, t: t, ctx: t.Context()}
+			_, err := s.build(s.ctx, "", func(b *engine.Build) { b.Context = r })
+			if !errors.Is(err, want) {
+				t.Errorf("build = %v, want the reader's error", err)
+			}
+		})
+	}
+}
+
+func testBuildCancelled(t *testing.T, s *trial) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	_, err := s.build(ctx, "FROM "+s.Image+"\nRUN echo started; sleep 60\n", func(b *engine.Build) {
+		b.Status = func(raw []byte) {
+			var m struct{ Logs []struct{ Data []byte } }
+			if json.Unmarshal(raw, &m) == nil && len(m.Logs) > 0 {
+				cancel()
+			}
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("build = %v, want context.Canceled", err)
+	}
+}
+
+func testBuildSecret(t *testing.T, s *trial) {
+	read := false
+	_, err := s.build(s.ctx, "FROM "+s.Image+"\n", func(b *engine.Build) {
+		b.Spec.Secrets = []jobs.Secret{{ID: "token", Name: "deploy-token"}}
+		b.Context = readerFunc(func([]byte) (int, error) {
+			read = true
+			return 0, io.EOF
+		})
+	})
+	f := s.wantKind("build", err, jobs.KindSecretNotFound)
+	if !strings.Contains(f.Message, "deploy-token") || read {
+		t.Errorf("message = %q, context read = %v; want the name in it and nothing read", f.Message, read)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

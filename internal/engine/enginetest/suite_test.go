@@ -1,0 +1,11 @@
+package enginetest
+
+import "testing"
+
+func TestFake(t *testing.T) {
+	t.Parallel()
+	TestEngine(t, func(*testing.T) Rig {
+		f := New()
+		return Rig{Engine: f, Image: "busybox:latest", Lose: func(_ *testing.T, id string) { f.Lose(id) }}
+	})
+}
