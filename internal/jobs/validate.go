@@ -53,6 +53,9 @@ func IsDigest(s string) bool { return digestPattern.MatchString(s) }
 // IsID reports whether s may be a job's ID: [a-z0-9-], 1 to 64 bytes.
 func IsID(s string) bool { return idPattern.MatchString(s) }
 
+// IsQueue reports whether s may be the name of a queue.
+func IsQueue(s string) bool { return queuePattern.MatchString(s) }
+
 // IsName reports whether s may be a recipe's or a queue's name.
 func IsName(s string) bool { return namePattern.MatchString(s) }
 

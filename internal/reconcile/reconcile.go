@@ -60,6 +60,7 @@ type Reconciler struct {
 	// since is when this reconciler began to see Redis without interruption.
 	// Leases that passed while Redis was away are no sign of a dead worker.
 	since time.Time
+	swept time.Time // when the last sweep was, on the store's clock
 }
 
 // New makes a Reconciler. nonce tells it from all others.
@@ -126,6 +127,10 @@ func (r *Reconciler) Pass(ctx context.Context) error {
 			}
 		}
 	}
+	if now.Sub(r.swept) < sweepEvery {
+		return nil
+	}
+	r.swept = now
 	swept, err := r.ledger.Sweep(ctx, r.opts.Batch)
 	if swept > 0 {
 		r.log.InfoContext(ctx, "forgot ended jobs beyond the retention", "count", swept)
@@ -181,6 +186,9 @@ func (r *Reconciler) lost(ctx context.Context, job jobs.Job, now time.Time) erro
 	}
 	return r.tickets.Push(ctx, t)
 }
+
+// sweepEvery is how often ended jobs are held against the retention.
+const sweepEvery = time.Minute
 
 // holdOff is how long owners get to renew their leases after Redis was away.
 const holdOff = 20 * time.Second

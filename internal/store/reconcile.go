@@ -43,6 +43,9 @@ func (s *Store) Scan(ctx context.Context, state jobs.State, skip, limit int) (fo
 	if err != nil {
 		return nil, false, fmt.Errorf("scan %s jobs: %w", state, err)
 	}
+	if len(entries) == 0 {
+		return nil, false, nil
+	}
 	ids := make([]string, len(entries))
 	for i, z := range entries {
 		ids[i], _ = z.Member.(string)

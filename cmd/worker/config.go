@@ -1,0 +1,155 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/store"
+	"github.com/slipway-farm/slipway/internal/worker"
+)
+
+// config is everything an operator can set. Each flag has an environment
+// variable of the same name: --store-dir would be SLIPWAY_STORE_DIR. A flag
+// wins over the environment, which wins over the default.
+type config struct {
+	Redis        string
+	UnsafeRedis  bool
+	StoreDir     string
+	FileRoots    []string
+	DockerHost   string
+	RegistryAuth string
+	Queues       []string
+	Admin        string
+	LogLevel     string
+	MaxContext   jobs.Bytes
+	Retention    store.Retention
+	QueueTimeout time.Duration
+	// RedisListen is where `worker dev` serves its embedded Redis.
+	RedisListen string
+	Worker      worker.Options
+}
+
+func defaults() config {
+	base := "/var/lib/slipway"
+	if os.Geteuid() != 0 {
+		base = filepath.Join(dataHome(), "slipway")
+	}
+	c := config{
+		Redis: "redis://127.0.0.1:6379/0", StoreDir: filepath.Join(base, "store"), Queues: []string{jobs.DefaultQueue},
+		Admin: "127.0.0.1:18080", LogLevel: "info", MaxContext: artifacts.DefaultMaxSize,
+		Retention: store.Retention{Age: 7 * 24 * time.Hour, Count: 100_000}, RedisListen: "127.0.0.1:6379",
+		Worker: worker.Defaults(),
+	}
+	c.Worker.StateDir = filepath.Join(base, "state")
+	return c
+}
+
+func dataHome() string {
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return os.TempDir()
+	}
+	return filepath.Join(home, ".local", "share")
+}
+
+// bind declares the flags.
+func (c *config) bind(f *pflag.FlagSet) {
+	w := &c.Worker
+	f.StringVar(&c.Redis, "redis", c.Redis, "the farm's Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
+	f.BoolVar(&c.UnsafeRedis, "allow-unsafe-redis", c.UnsafeRedis, "start although Redis may forget jobs (eviction, no persistence)")
+	f.StringVar(&c.StoreDir, "store", c.StoreDir, "directory of the artifact store, shared by all workers and producers")
+	f.StringSliceVar(&c.FileRoots, "file-root", c.FileRoots, "folder that file:// contexts may come from (repeatable; none by default)")
+	f.StringVar(&c.DockerHost, "docker-host", c.DockerHost, "the Docker daemon (default DOCKER_HOST or the local socket)")
+	f.StringVar(&c.RegistryAuth, "registry-auth", c.RegistryAuth, "file with registry credentials in the format of docker's config.json")
+	f.StringSliceVar(&c.Queues, "queues", c.Queues, "queues to serve")
+	f.StringVar(&c.Admin, "admin", c.Admin, "address of /livez, /readyz, /metrics and profiles; empty for none")
+	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
+	f.Var((*size)(&c.MaxContext), "max-context", "largest context, uncompressed")
+	f.DurationVar(&c.Retention.Age, "retention-age", c.Retention.Age, "how long ended jobs are kept")
+	f.Int64Var(&c.Retention.Count, "retention-count", c.Retention.Count, "how many ended jobs of each state are kept")
+	f.DurationVar(&c.QueueTimeout, "queue-timeout", c.QueueTimeout, "how long a job may wait for a worker if it does not say (0: for ever)")
+
+	f.StringVar(&w.Name, "name", w.Name, "name of this worker for people (default the host name)")
+	f.StringVar(&w.Farm, "farm", w.Farm, "name of the farm; keeps two farms on one daemon apart")
+	f.IntVar(&w.Slots, "slots", w.Slots, "how many jobs run at once")
+	f.StringToStringVar(&w.Labels, "label", w.Labels, "label that jobs may require, as key=value (repeatable)")
+	f.StringVar(&w.StateDir, "state", w.StateDir, "directory of this worker's identity and log spools; not shared")
+	f.StringVar(&w.SecretsDir, "secrets", w.SecretsDir, "directory with one file per build secret")
+	f.StringVar(&w.PortAddress, "port-address", w.PortAddress, "host address that published ports are bound to")
+	f.Var((*size)(&w.LogCap), "log-limit", "how much of a job's output is kept")
+	f.Var((*size)(&w.OutputCap), "output-limit", "how much a job may collect as outputs")
+	f.DurationVar(&w.Lease, "lease", w.Lease, "how long a silent worker keeps its jobs")
+	f.DurationVar(&w.Drain, "drain", w.Drain, "how long running jobs may go on after SIGTERM")
+	for name, d := range map[string]*jobs.Duration{
+		"fetch-timeout": &w.Timeouts.Fetch, "build-timeout": &w.Timeouts.Build, "push-timeout": &w.Timeouts.Push,
+		"run-timeout": &w.Timeouts.Run, "idle-timeout": &w.Timeouts.Idle,
+	} {
+		f.DurationVar((*time.Duration)(d), name, d.D(), "limit of a job that does not say")
+	}
+	f.Float64Var(&w.Limits.CPUs, "cpus", w.Limits.CPUs, "cores of a container that does not say (0: all)")
+	f.Var((*size)(&w.Limits.Memory), "memory", "memory of a container that does not say")
+	f.Int64Var(&w.Limits.Pids, "pids", w.Limits.Pids, "processes of a container that does not say")
+}
+
+// fromEnvironment sets every flag that was not given from its variable.
+func fromEnvironment(cmd *cobra.Command, getenv func(string) string) error {
+	var errs []error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		env := "SLIPWAY_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v := getenv(env); v != "" && !f.Changed {
+			if err := f.Value.Set(v); err != nil {
+				errs = append(errs, fmt.Errorf("%s=%q: %w", env, v, err))
+			}
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// complete fills in what depends on the host and checks the rest, before
+// anything is opened.
+func (c *config) complete() error {
+	if c.Worker.Name == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("name this worker with --name: %w", err)
+		}
+		c.Worker.Name = name
+	}
+	switch {
+	case c.Worker.Slots < 1 || c.Worker.Slots > 1000:
+		return fmt.Errorf("--slots %d: want 1 to 1000", c.Worker.Slots)
+	case len(c.Queues) == 0 || slices.ContainsFunc(c.Queues, func(q string) bool { return !jobs.IsQueue(q) }):
+		return fmt.Errorf("--queues %s: want names of lower-case letters, digits and -", strings.Join(c.Queues, ","))
+	case c.Worker.Lease < 3*c.Worker.Renew:
+		return fmt.Errorf("--lease %s: want at least %s, three renewals", c.Worker.Lease, 3*c.Worker.Renew)
+	case c.Worker.Limits.Memory != 0 && c.Worker.Limits.Memory < jobs.MinMemory:
+		return fmt.Errorf("--memory %s: the engine's minimum is %s", c.Worker.Limits.Memory, jobs.MinMemory)
+	case !jobs.IsName(c.Worker.Farm):
+		return fmt.Errorf("--farm %q: want lower-case letters, digits and . _ -", c.Worker.Farm)
+	}
+	return nil
+}
+
+// size is a flag in bytes with a unit.
+type size jobs.Bytes
+
+func (s *size) String() string { return jobs.Bytes(*s).String() }
+func (s *size) Type() string   { return "size" }
+func (s *size) Set(v string) error {
+	b, err := jobs.ParseBytes(v)
+	*s = size(b)
+	return err
+}

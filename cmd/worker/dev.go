@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+type redisClient = redis.UniversalClient
+
+// runDev serves an embedded Redis and one worker until ctx ends. Nothing
+// outlives it but the images that jobs tagged.
+func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
+	embedded := miniredis.NewMiniRedis()
+	if err := embedded.StartAddr(c.RedisListen); err != nil {
+		return fmt.Errorf("serve the embedded Redis on %s (choose another address with --redis-listen): %w", c.RedisListen, err)
+	}
+	defer embedded.Close()
+	ticking, stop := context.WithCancel(context.Background())
+	defer stop()
+	go keepTime(ticking, embedded)
+
+	c.Redis = "redis://" + embedded.Addr() + "/0"
+	c.UnsafeRedis = true // it forgets by design
+	_, _ = fmt.Fprintf(stderr, "A farm for trying out, Redis included. In another terminal:\n\n  export SLIPWAY_REDIS=%s SLIPWAY_STORE=%s\n  enqueue submit .\n\n", c.Redis, c.StoreDir)
+	return runWorker(ctx, hurry, c, stderr)
+}
+
+// keepTime lets keys expire: the embedded Redis has a clock that stands still
+// unless it is told.
+func keepTime(ctx context.Context, embedded *miniredis.Miniredis) {
+	const step = 100 * time.Millisecond
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			embedded.FastForward(step)
+		}
+	}
+}

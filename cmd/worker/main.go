@@ -1,0 +1,43 @@
+// Command worker runs jobs of the farm on one build host: it takes them from
+// Redis, drives the local Docker daemon and records what came of them. `worker`
+// alone serves a farm; `worker dev` is a whole farm in one process, for trying
+// it out.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	// The first signal drains, the second hands running jobs back at once.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	stopping, stop := context.WithCancel(context.Background())
+	hurry, stopNow := context.WithCancel(context.Background())
+	go func() {
+		<-signals
+		stop()
+		<-signals
+		stopNow()
+	}()
+	os.Exit(run(stopping, hurry, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
+
+// run is the whole program but for the process around it. Its result is the
+// exit code.
+func run(ctx, hurry context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	root := rootCommand(getenv, hurry)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	if err := root.ExecuteContext(ctx); err != nil {
+		_, _ = fmt.Fprintln(stderr, "worker:", err)
+		return 1
+	}
+	return 0
+}

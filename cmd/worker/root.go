@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+func rootCommand(getenv func(string) string, hurry context.Context) *cobra.Command {
+	serveConfig, devConfig := defaults(), defaults()
+	serve := func(cmd *cobra.Command, _ []string) error {
+		if err := prepare(cmd, &serveConfig, getenv); err != nil {
+			return err
+		}
+		return runWorker(cmd.Context(), hurry, serveConfig, cmd.ErrOrStderr())
+	}
+	root := &cobra.Command{
+		Use:           "worker",
+		Short:         "Run jobs of the farm on this build host",
+		Long:          "Takes jobs from the farm's Redis, builds and runs them on the local Docker daemon and records the results.\nEvery flag can be set in the environment: --log-level is SLIPWAY_LOG_LEVEL.\n\nWhoever can reach the Docker daemon is root on this host; so is this worker.",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          serve,
+	}
+	serveConfig.bind(root.Flags())
+
+	run := &cobra.Command{Use: "run", Short: "Serve the farm (the same as worker alone)", Args: cobra.NoArgs, RunE: serve}
+	serveConfig.bind(run.Flags())
+
+	dev := &cobra.Command{
+		Use:   "dev",
+		Short: "A whole farm in one process, with an embedded Redis that forgets everything",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := prepare(cmd, &devConfig, getenv); err != nil {
+				return err
+			}
+			return runDev(cmd.Context(), hurry, devConfig, cmd.ErrOrStderr())
+		},
+	}
+	devConfig.bind(dev.Flags())
+	dev.Flags().StringVar(&devConfig.RedisListen, "redis-listen", devConfig.RedisListen, "address of the embedded Redis")
+
+	version := &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) { cmd.Println("worker", buildVersion()) },
+	}
+	root.AddCommand(run, dev, version)
+	return root
+}
+
+func prepare(cmd *cobra.Command, c *config, getenv func(string) string) error {
+	if err := fromEnvironment(cmd, getenv); err != nil {
+		return err
+	}
+	return c.complete()
+}
+
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}
