@@ -174,7 +174,9 @@ type Timeouts struct {
 // Normalize fills in what an absent field means, so that two documents that
 // ask for the same thing are equal.
 func (s Spec) Normalize() Spec {
-	s.Version = SpecVersion
+	if s.Version == 0 {
+		s.Version = SpecVersion
+	}
 	if s.Queue == "" {
 		s.Queue = DefaultQueue
 	}

@@ -1,0 +1,306 @@
+package jobs_test
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+const hex64 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+// Shorthands for documents that are good but for the part in question.
+func withTop(fields string) string { return `{"run":{"image":"busybox"},` + fields + `}` }
+func withRun(fields string) string { return `{"run":{"image":"busybox",` + fields + `}}` }
+
+func withBuild(fields string) string {
+	return `{"context":{"ref":"file:///srv/a.tar"},"build":{` + fields + `}}`
+}
+
+func withContext(fields string) string { return `{"build":{},"context":{` + fields + `}}` }
+
+// withPorts has port 80 published.
+func withPorts(fields string) string { return withRun(`"ports":[{"container":80}],` + fields) }
+
+func list(n int, item string) string {
+	return "[" + strings.TrimSuffix(strings.Repeat(item+",", n), ",") + "]"
+}
+
+// vars is an object of n text fields that start with prefix.
+func vars(n int, prefix, value string) string {
+	fields := make([]string, n)
+	for i := range fields {
+		fields[i] = fmt.Sprintf("%q:%q", fmt.Sprintf("%s%d", prefix, i), value)
+	}
+	return "{" + strings.Join(fields, ",") + "}"
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ doc, want string }{
+		// The document as a whole.
+		{`{}`, "spec_empty"},
+		{`{"name":"x"}`, "spec_empty"},
+		{`{"build":{}}`, "context_missing /context"},
+		{`{"build":{},"run":{}}`, "context_missing /context"},
+		{`{"run":{"image":"busybox"},"context":{"ref":"file:///a.tar"}}`, "context_unused /context"},
+		{withRun(`"command":["echo"]`), ""},
+		{withBuild(``), ""},
+		{`{"context":{"ref":"file:///a.tar"},"build":{},"run":{}}`, ""},
+		{withTop(`"spec_version":1`), ""},
+		{withTop(`"spec_version":2`), "spec_version_unsupported /spec_version"},
+		{withTop(`"spec_version":-1`), "spec_version_unsupported /spec_version"},
+		{withTop(`"name":"a.b_c-1"`), ""},
+		{withTop(`"name":"-a"`), "name_invalid /name"},
+		{withTop(`"name":"A"`), "name_invalid /name"},
+		{withTop(`"name":"../x"`), "name_invalid /name"},
+		{withTop(`"name":"a\n"`), "name_invalid /name"},
+		{withTop(`"name":"` + strings.Repeat("a", 65) + `"`), "name_invalid /name"},
+		{withTop(`"queue":"special-1"`), ""},
+		{withTop(`"queue":"a.b"`), "queue_invalid /queue"},
+		{withTop(`"queue":"{x}"`), "queue_invalid /queue"},
+		{withTop(`"queue":"` + strings.Repeat("a", 33) + `"`), "queue_invalid /queue"},
+		{withTop(`"priority":"low"`), ""},
+		{withTop(`"priority":"urgent"`), "priority_invalid /priority"},
+		{withTop(`"idempotency_key":"` + strings.Repeat("k", 255) + `"`), ""},
+		{withTop(`"idempotency_key":"` + strings.Repeat("k", 256) + `"`), "idempotency_key_invalid /idempotency_key"},
+		{withTop(`"retries":10`), ""},
+		{withTop(`"retries":11`), "retries_invalid /retries"},
+		{withTop(`"retries":-1`), "retries_invalid /retries"},
+		{withTop(`"requires":{"platform":"linux/arm/v7","labels":{"gpu":"a100"}}`), ""},
+		{withTop(`"requires":{"platform":"linux"}`), "platform_invalid /requires/platform"},
+		{withTop(`"requires":{"labels":{"slipway.x":"1"}}`), "label_reserved /requires/labels/slipway.x"},
+
+		// Labels.
+		{withTop(`"labels":{"a/b.c-d_e":"any value \u00e4"}`), ""},
+		{withTop(`"labels":{"slipway.job":"1"}`), "label_reserved /labels/slipway.job"},
+		{withTop(`"labels":{"com.docker.x":"1"}`), "label_reserved /labels/com.docker.x"},
+		{withTop(`"labels":{"":"1"}`), "label_invalid /labels/"},
+		{withTop(`"labels":{"a=b":"1"}`), "label_invalid /labels/a=b"},
+		{withTop(`"labels":{"a/":"1"}`), "label_invalid /labels/a~1"},
+		{withTop(`"labels":{"a":"x\u0000"}`), "label_invalid /labels/a"},
+		{withTop(`"labels":{"a":"` + strings.Repeat("x", 257) + `"}`), "label_invalid /labels/a"},
+		{withTop(`"labels":` + vars(33, "l", "")), "labels_too_many /labels"},
+
+		// Timeouts.
+		{withTop(`"timeouts":{"queue":"168h","fetch":"1s","build":"24h","push":"0s","run":"90s","idle":"2m"}`), ""},
+		{withTop(`"timeouts":{"queue":"168h1s"}`), "timeout_invalid /timeouts/queue"},
+		{withTop(`"timeouts":{"fetch":"999ms"}`), "timeout_invalid /timeouts/fetch"},
+		{withTop(`"timeouts":{"build":"24h1s"}`), "timeout_invalid /timeouts/build"},
+		{withTop(`"timeouts":{"push":"-1s"}`), "timeout_invalid /timeouts/push"},
+		{withTop(`"timeouts":{"run":"2540400h"}`), "timeout_invalid /timeouts/run"},
+		{withTop(`"timeouts":{"idle":"1ns"}`), "timeout_invalid /timeouts/idle"},
+
+		// Contexts.
+		{withContext(`"ref":"cas:sha256:` + hex64 + `"`), ""},
+		{withContext(`"ref":"cas:sha256:` + hex64 + `","digest":"sha256:` + hex64 + `","size":1`), ""},
+		{withContext(`"ref":"cas:sha256:` + hex64 + `","digest":"sha256:` + strings.Repeat("0", 64) + `"`), "context_digest_conflict /context/digest"},
+		{withContext(`"ref":"cas:sha256:123"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"cas:md5:` + hex64 + `"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"file:///srv/a.tar.gz"`), ""},
+		{withContext(`"ref":"file://host/a.tar"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"file:a.tar"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"file:///a.tar?x=1"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"https://example.com/a.tar"`), ""},
+		{withContext(`"ref":"http://example.com/a.tar"`), ""},
+		{withContext(`"ref":"https:///a.tar"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"https://ann:pass@example.com/a.tar"`), "url_userinfo /context/ref"},
+		{withContext(`"ref":"https://ann@example.com/a.tar"`), "url_userinfo /context/ref"},
+		{withContext(`"ref":"https://example.com/\n"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"s3://bucket/key"`), ""},
+		{withContext(`"ref":"s3:///key"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"ftp://example.com/a.tar"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"git@example.com:a"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"/srv/a.tar"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":""`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"file:///` + strings.Repeat("a", 4090) + `"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"file:///a","digest":"sha256:ABC"`), "digest_invalid /context/digest"},
+		{withContext(`"ref":"file:///a","size":-1`), "context_size_invalid /context/size"},
+
+		// Builds.
+		{withBuild(`"dockerfile":"docker/Dockerfile.dev"`), ""},
+		{withBuild(`"dockerfile":"a/../b"`), ""},
+		{withBuild(`"dockerfile":"/etc/passwd"`), "dockerfile_path_invalid /build/dockerfile"},
+		{withBuild(`"dockerfile":"../Dockerfile"`), "dockerfile_path_invalid /build/dockerfile"},
+		{withBuild(`"dockerfile":"a/../../b"`), "dockerfile_path_invalid /build/dockerfile"},
+		{withBuild(`"dockerfile":".."`), "dockerfile_path_invalid /build/dockerfile"},
+		{withBuild(`"dockerfile":"./"`), "dockerfile_path_invalid /build/dockerfile"},
+		{withBuild(`"dockerfile":"a\u0000"`), "dockerfile_path_invalid /build/dockerfile"},
+		{withBuild(`"platform":"linux/amd64"`), ""},
+		{withBuild(`"platform":"Linux/amd64"`), "platform_invalid /build/platform"},
+		{withBuild(`"target":"final"`), ""},
+		{withBuild(`"target":"a b"`), "target_invalid /build/target"},
+		{withBuild(`"args":{"A":"1","BUILDKIT_INLINE_CACHE":"1"}`), ""},
+		{withBuild(`"args":{"BUILDKIT_SYNTAX":"evil"}`), "build_arg_reserved /build/args/BUILDKIT_SYNTAX"},
+		{withBuild(`"args":{"SLIPWAY_X":"1"}`), "build_arg_reserved /build/args/SLIPWAY_X"},
+		{withBuild(`"args":{"1A":"1"}`), "build_arg_name_invalid /build/args/1A"},
+		{withBuild(`"args":{"A":"\u0000"}`), "build_arg_value_invalid /build/args/A"},
+		{withBuild(`"args":` + vars(129, "A", "")), "build_arg_too_large /build/args"},
+		{withBuild(`"labels":{"slipway.job":"x"}`), "label_reserved /build/labels/slipway.job"},
+		{withBuild(`"network":"default"`), ""},
+		{withBuild(`"network":"host"`), "network_invalid /build/network"},
+		{withBuild(`"tags":["app:1","localhost:5000/team/app"],"push":true`), ""},
+		{withBuild(`"tags":["app:1","App:1"]`), "image_ref_invalid /build/tags/1"},
+		{withBuild(`"tags":[""]`), "image_ref_invalid /build/tags/0"},
+		{withBuild(`"tags":["app@sha256:` + hex64 + `"]`), "image_ref_invalid /build/tags/0"},
+		{withBuild(`"tags":` + list(65, `"app"`)), "list_too_long /build/tags"},
+		{withBuild(`"push":true`), "push_without_tag /build/push"},
+		{withBuild(`"cache_from":["example.com/app:cache"]`), ""},
+		{withBuild(`"cache_from":["-app"]`), "image_ref_invalid /build/cache_from/0"},
+		{withBuild(`"cache_from":` + list(65, `"app"`)), "list_too_long /build/cache_from"},
+		{withBuild(`"secrets":[{"id":"npm"},{"id":"x","name":"team.npm"}]`), ""},
+		{withBuild(`"secrets":[{"id":""}]`), "secret_invalid /build/secrets/0/id"},
+		{withBuild(`"secrets":[{"id":"a/b"}]`), "secret_invalid /build/secrets/0/id"},
+		{withBuild(`"secrets":[{"id":"a","name":"../b"}]`), "secret_invalid /build/secrets/0/name"},
+		{withBuild(`"secrets":` + list(65, `{"id":"a"}`)), "list_too_long /build/secrets"},
+
+		// Runs.
+		{`{"run":{}}`, "run_image_missing /run/image"},
+		{`{"context":{"ref":"file:///a"},"build":{},"run":{"image":"busybox"}}`, "run_image_conflict /run/image"},
+		{`{"run":{"image":"docker.io/library/busybox:1.36@sha256:` + hex64 + `"}}`, ""},
+		{`{"run":{"image":"[::1]:5000/a/b"}}`, ""},
+		{`{"run":{"image":"` + hex64 + `"}}`, "image_ref_invalid /run/image"},
+		{`{"run":{"image":"sha256:` + hex64 + `"}}`, "image_ref_invalid /run/image"},
+		{`{"run":{"image":"bus ybox"}}`, "image_ref_invalid /run/image"},
+		{`{"run":{"image":"b\u00fcsybox"}}`, "image_ref_invalid /run/image"},
+		{`{"run":{"image":"busybox:` + strings.Repeat("t", 129) + `"}}`, "image_ref_invalid /run/image"},
+		{`{"run":{"image":"` + strings.Repeat("a/", 300) + `a"}}`, "image_ref_invalid /run/image"},
+		{withRun(`"command":["sh","-c","exit 7"],"entrypoint":[""]`), ""},
+		{withRun(`"command":["a","b\u0000"]`), "command_invalid /run/command/1"},
+		{withRun(`"entrypoint":["\u0000"]`), "command_invalid /run/entrypoint/0"},
+		{withRun(`"command":["` + strings.Repeat("x", 128<<10) + `"]`), "command_too_large /run/command"},
+		{withRun(`"env":{"A":"b=c\n","a.b-c":""}`), ""},
+		{withRun(`"env":{"A=B":"1"}`), "env_name_invalid /run/env/A=B"},
+		{withRun(`"env":{"":"1"}`), "env_name_invalid /run/env/"},
+		{withRun(`"env":{"A\nB":"1"}`), "env_name_invalid /run/env/A\nB"},
+		{withRun(`"env":{"SLIPWAY_TOKEN":"1"}`), "env_reserved /run/env/SLIPWAY_TOKEN"},
+		{withRun(`"env":{"A":"\u0000"}`), "env_value_invalid /run/env/A"},
+		{withRun(`"env":{"A":"` + strings.Repeat("x", 32<<10) + `"}`), "env_too_large /run/env"},
+		{withRun(`"workdir":"/srv/app"`), ""},
+		{withRun(`"workdir":"srv"`), "path_invalid /run/workdir"},
+		{withRun(`"workdir":"/a/../b"`), "path_invalid /run/workdir"},
+		{withRun(`"workdir":"/a:/b"`), "path_invalid /run/workdir"},
+		{withRun(`"user":"0"`), ""},
+		{withRun(`"user":"www-data:1000"`), ""},
+		{withRun(`"user":"a b"`), "user_invalid /run/user"},
+		{withRun(`"user":"-1"`), "user_invalid /run/user"},
+		{withRun(`"network":"bridge"`), ""},
+		{withRun(`"network":"host"`), "network_invalid /run/network"},
+		{withRun(`"stop_grace":"10m"`), ""},
+		{withRun(`"stop_grace":"11m"`), "stop_grace_invalid /run/stop_grace"},
+		{withRun(`"keep":"168h"`), ""},
+		{withRun(`"keep":"169h"`), "keep_invalid /run/keep"},
+		{withRun(`"keep":"-1h"`), "keep_invalid /run/keep"},
+		{withRun(`"tmpfs":{"/tmp":"64m","/run/x":0}`), ""},
+		{withRun(`"tmpfs":{"tmp":1}`), "path_invalid /run/tmpfs/tmp"},
+		{withRun(`"tmpfs":{"":1}`), "tmpfs_invalid /run/tmpfs/"},
+		{withRun(`"tmpfs":{"//":1}`), "tmpfs_invalid /run/tmpfs/~1~1"},
+		{withRun(`"tmpfs":{"/tmp":-1}`), "tmpfs_invalid /run/tmpfs/~1tmp"},
+		{withRun(`"outputs":["/out","/a.txt"]`), ""},
+		{withRun(`"outputs":["out"]`), "path_invalid /run/outputs/0"},
+		{withRun(`"outputs":["/a/../../etc"]`), "path_invalid /run/outputs/0"},
+		{withRun(`"outputs":["/"]`), "output_invalid /run/outputs/0"},
+		{withRun(`"outputs":[""]`), "output_invalid /run/outputs/0"},
+		{withRun(`"outputs":` + list(65, `"/a"`)), "list_too_long /run/outputs"},
+		{withRun(`"outputs":["/a"],"keep":"1h"`), "outputs_with_keep /run/outputs"},
+
+		// Limits.
+		{withRun(`"limits":{"cpus":0.01,"memory":"6m","pids":1,"shm":"64m","ulimits":{"nofile":{"soft":1,"hard":1}}}`), ""},
+		{withRun(`"limits":{"cpus":0.0001}`), "limit_invalid /run/limits/cpus"},
+		{withRun(`"limits":{"cpus":-1}`), "limit_invalid /run/limits/cpus"},
+		{withRun(`"limits":{"cpus":1025}`), "limit_invalid /run/limits/cpus"},
+		{withRun(`"limits":{"memory":1}`), "limit_below_minimum /run/limits/memory"},
+		{withRun(`"limits":{"memory":-1}`), "limit_below_minimum /run/limits/memory"},
+		{withRun(`"limits":{"pids":-1}`), "limit_invalid /run/limits/pids"},
+		{withRun(`"limits":{"pids":4194305}`), "limit_invalid /run/limits/pids"},
+		{withRun(`"limits":{"shm":-1}`), "limit_invalid /run/limits/shm"},
+		{withRun(`"limits":{"ulimits":{"nofiles":{"soft":1,"hard":1}}}`), "ulimit_unknown /run/limits/ulimits/nofiles"},
+		{withRun(`"limits":{"ulimits":{"core":{"soft":2,"hard":1}}}`), "ulimit_invalid /run/limits/ulimits/core"},
+		{withRun(`"limits":{"ulimits":{"core":{"soft":-1,"hard":1}}}`), "ulimit_invalid /run/limits/ulimits/core"},
+
+		// Ports and services.
+		{withRun(`"ports":[{"container":80,"host":8080},{"container":53,"host":8080,"protocol":"udp"},{"container":1},{"container":2}]`), ""},
+		{withRun(`"ports":[{"container":0}]`), "port_invalid /run/ports/0"},
+		{withRun(`"ports":[{"container":65536}]`), "port_invalid /run/ports/0"},
+		{withRun(`"ports":[{"container":80,"host":-1}]`), "port_invalid /run/ports/0"},
+		{withRun(`"ports":[{"container":80,"protocol":"sctp"}]`), "port_invalid /run/ports/0/protocol"},
+		{withRun(`"ports":[{"container":80,"host":8080},{"container":81,"host":8080}]`), "port_duplicate /run/ports/1"},
+		{withRun(`"ports":` + list(65, `{"container":80}`)), "list_too_long /run/ports"},
+		{withPorts(`"network":"none"`), "ports_without_network /run/ports"},
+		{withPorts(`"keep":"1h","ready":{"http":"/","port":80}`), ""},
+		{withPorts(`"keep":"1h","ready":{"tcp":true,"port":80,"timeout":"30s"}`), ""},
+		{withPorts(`"ready":{"tcp":true,"port":80}`), "ready_without_keep /run/ready"},
+		{withPorts(`"keep":"1h","ready":{"port":80}`), "ready_invalid /run/ready"},
+		{withPorts(`"keep":"1h","ready":{"tcp":true,"http":"/","port":80}`), "ready_invalid /run/ready"},
+		{withPorts(`"keep":"1h","ready":{"http":"healthz","port":80}`), "ready_invalid /run/ready/http"},
+		{withPorts(`"keep":"1h","ready":{"http":"/\r\nX: y","port":80}`), "ready_invalid /run/ready/http"},
+		{withPorts(`"keep":"1h","ready":{"tcp":true,"port":81}`), "ready_invalid /run/ready/port"},
+		{withRun(`"ports":[{"container":80,"protocol":"udp"}],"keep":"1h","ready":{"tcp":true,"port":80}`), "ready_invalid /run/ready/port"},
+		{withPorts(`"keep":"1h","ready":{"tcp":true,"port":80,"timeout":"25h"}`), "timeout_invalid /run/ready/timeout"},
+
+		// Everything wrong is said at once.
+		{`{"name":"A","retries":99,"run":{"image":"B","limits":{"memory":1}}}`, "name_invalid /name|retries_invalid /retries|image_ref_invalid /run/image|limit_below_minimum /run/limits/memory"},
+	} {
+		s, err := jobs.DecodeSpec([]byte(tt.doc))
+		if err != nil {
+			t.Errorf("%.200s: cannot be decoded: %v", tt.doc, err)
+			continue
+		}
+		for form, s := range map[string]jobs.Spec{"as it is": s, "normalized": s.Normalize()} {
+			err := s.Validate()
+			if got := strings.Join(problemsOf(t, err), "|"); got != tt.want {
+				t.Errorf("%.200s, %s:\n got %q\nwant %q (%v)", tt.doc, form, got, tt.want, err)
+			}
+		}
+	}
+}
+
+// A Go program can send what JSON cannot hold.
+func TestValidateFromGo(t *testing.T) {
+	t.Parallel()
+	base := func() jobs.Spec { return jobs.Spec{Run: &jobs.Run{Image: "busybox"}} }
+	for _, tt := range []struct {
+		name   string
+		change func(*jobs.Spec)
+		want   string
+	}{
+		{"cpus NaN", func(s *jobs.Spec) { s.Run.Limits.CPUs = math.NaN() }, "limit_invalid /run/limits/cpus"},
+		{"cpus infinite", func(s *jobs.Spec) { s.Run.Limits.CPUs = math.Inf(1) }, "limit_invalid /run/limits/cpus"},
+		{"key of broken UTF-8", func(s *jobs.Spec) { s.IdempotencyKey = "\xff" }, "idempotency_key_invalid /idempotency_key"},
+		{"the shortest duration", func(s *jobs.Spec) { s.Timeouts.Run = math.MinInt64 }, "timeout_invalid /timeouts/run"},
+	} {
+		s := base()
+		tt.change(&s)
+		if got := strings.Join(problemsOf(t, s.Validate()), "|"); got != tt.want {
+			t.Errorf("%s: got %q; want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestNormalize(t *testing.T) {
+	t.Parallel()
+	s := jobs.Spec{
+		Context: &jobs.Context{Ref: "file:///a"}, Build: &jobs.Build{},
+		Run: &jobs.Run{Ports: []jobs.Port{{Container: 80}}},
+	}
+	n := s.Normalize()
+	if n.Version != 1 || n.Queue != "builds" || n.Priority != jobs.PriorityNormal || n.Build.Dockerfile != "Dockerfile" || n.Run.Network != "bridge" {
+		t.Errorf("got %+v, build %+v, run %+v", n, n.Build, n.Run)
+	}
+	if s.Build.Dockerfile != "" || s.Run.Network != "" {
+		t.Error("Normalize changed the document it was called on")
+	}
+	if got := (jobs.Spec{Run: &jobs.Run{}}).Normalize().Run.Network; got != "none" {
+		t.Errorf("a run without ports has network %q; want none", got)
+	}
+	if a, b := jobs.SpecDigest(n), jobs.SpecDigest(n.Normalize()); a != b || len(a) != 64 {
+		t.Errorf("digests %s and %s of one document", a, b)
+	}
+	n.Timeouts.Run = jobs.Duration(time.Minute)
+	if jobs.SpecDigest(n) == jobs.SpecDigest(s.Normalize()) {
+		t.Error("two documents have one digest")
+	}
+}
