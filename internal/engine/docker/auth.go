@@ -9,24 +9,34 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types/registry"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// dockerHub is the registry of names without a host. docker login files it under
-// https://index.docker.io/v1/.
+// dockerHub is the registry of names without a host. docker login files it
+// under https://index.docker.io/v1/.
 const dockerHub = "docker.io"
 
-// credentials reads the operator's file of registry logins.
-type credentials struct{ file string }
+// logins maps a registry host such as registry.example.com:5000 to its login.
+type logins map[string]registry.AuthConfig
 
-// lookup returns the login of a registry host such as registry.example.com:5000,
-// zero when there is none.
-func (c credentials) lookup(host string) (registry.AuthConfig, error) {
-	if c.file == "" {
-		return registry.AuthConfig{}, nil
+// readLogins reads the "auths" of a docker config.json; no file means no
+// logins.
+func readLogins(file string) (logins, error) {
+	if file == "" {
+		return nil, nil
 	}
-	raw, err := os.ReadFile(c.file)
+	found, err := parseLogins(file)
 	if err != nil {
-		return registry.AuthConfig{}, fmt.Errorf("read registry logins: %w", err)
+		return nil, jobs.Fail(jobs.KindEngine, err, hintOperator, "the worker's registry logins cannot be read")
+	}
+	return found, nil
+}
+
+func parseLogins(file string) (logins, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
 	}
 	var config struct {
 		Auths map[string]struct {
@@ -35,29 +45,30 @@ func (c credentials) lookup(host string) (registry.AuthConfig, error) {
 		} `json:"auths"`
 	}
 	if err := json.Unmarshal(raw, &config); err != nil {
-		return registry.AuthConfig{}, fmt.Errorf("read registry logins: %w", err)
+		return nil, fmt.Errorf("parse %s: %w", file, err)
 	}
+	all := logins{}
 	for key, entry := range config.Auths {
-		if keyHost(key) != canonicalHost(host) {
-			continue
-		}
 		plain, err := base64.StdEncoding.DecodeString(entry.Auth)
 		user, password, ok := strings.Cut(string(plain), ":")
 		if err != nil || !ok {
-			return registry.AuthConfig{}, fmt.Errorf("read registry logins: the entry of %s is not base64 of user:password", key)
+			return nil, fmt.Errorf("parse %s: the entry of %s is not the base64 of user:password", file, key)
 		}
-		return registry.AuthConfig{Username: user, Password: password, IdentityToken: entry.IdentityToken, ServerAddress: key}, nil
+		all[keyHost(key)] = registry.AuthConfig{Username: user, Password: password, IdentityToken: entry.IdentityToken, ServerAddress: key}
 	}
-	return registry.AuthConfig{}, nil
+	return all, nil
 }
 
-// header is the login for a reference as the API takes it.
-func (c credentials) header(ref string) (string, error) {
-	login, err := c.lookup(registryOf(ref))
+// lookup returns the login of a registry host, zero when there is none.
+func (l logins) lookup(host string) registry.AuthConfig { return l[canonicalHost(host)] }
+
+// header is the login for an image name as the API takes it.
+func (e *Engine) header(ref string) (string, error) {
+	all, err := readLogins(e.authFile)
 	if err != nil {
 		return "", err
 	}
-	return registry.EncodeAuthConfig(login)
+	return registry.EncodeAuthConfig(all.lookup(registryOf(ref)))
 }
 
 // registryOf returns the registry host of an image name.

@@ -18,9 +18,9 @@ import (
 
 // Engine is one Docker daemon. It is safe for concurrent use.
 type Engine struct {
-	lg    *slog.Logger
-	cli   *client.Client
-	creds credentials
+	lg       *slog.Logger
+	cli      *client.Client
+	authFile string
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -49,7 +49,7 @@ func New(lg *slog.Logger, opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make docker client: %w", err)
 	}
-	return &Engine{lg: lg, cli: cli, creds: credentials{file: opts.RegistryAuthFile}}, nil
+	return &Engine{lg: lg, cli: cli, authFile: opts.RegistryAuthFile}, nil
 }
 
 // Close gives back idle connections.

@@ -35,9 +35,9 @@ func (e *Engine) Image(ctx context.Context, ref string, progress io.Writer) (str
 }
 
 func (e *Engine) pull(ctx context.Context, ref string, progress io.Writer) error {
-	auth, err := e.creds.header(ref)
+	auth, err := e.header(ref)
 	if err != nil {
-		return jobs.Fail(jobs.KindEngine, err, hintOperator, "the worker's registry logins cannot be read")
+		return err
 	}
 	stream, err := e.cli.ImagePull(ctx, ref, image.PullOptions{RegistryAuth: auth})
 	if err == nil {
@@ -78,9 +78,9 @@ func (e *Engine) Push(ctx context.Context, tag string, progress io.Writer) (stri
 	if err != nil {
 		return "", fmt.Errorf("push %s: %w", tag, err)
 	}
-	auth, err := e.creds.header(tag)
+	auth, err := e.header(tag)
 	if err != nil {
-		return "", jobs.Fail(jobs.KindEngine, err, hintOperator, "the worker's registry logins cannot be read")
+		return "", err
 	}
 	var digest string
 	stream, err := e.cli.ImagePush(ctx, tag, image.PushOptions{RegistryAuth: auth})

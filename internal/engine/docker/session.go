@@ -1,0 +1,90 @@
+package docker
+
+import (
+	"context"
+	"net"
+
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/auth"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	"google.golang.org/grpc"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// buildSession answers what BuildKit asks for during a build: secrets and
+// registry logins. Without one even a public base cannot be pulled.
+type buildSession struct {
+	id    string
+	close func()
+}
+
+// openSession offers the secrets and logins of one build to the daemon. What
+// is missing is found here, before anything is built.
+func (e *Engine) openSession(ctx context.Context, b engine.Build) (*buildSession, error) {
+	secrets, err := readSecrets(b)
+	if err != nil {
+		return nil, err
+	}
+	known, err := readLogins(e.authFile)
+	if err != nil {
+		return nil, err
+	}
+	s, err := session.NewSession(ctx, "")
+	if err != nil {
+		return nil, failure(ctx, err, "prepare a build session")
+	}
+	s.Allow(secretsprovider.FromMap(secrets))
+	s.Allow(&authServer{logins: known})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		dial := func(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error) {
+			return e.cli.DialHijack(ctx, "/session", proto, meta)
+		}
+		if err := s.Run(ctx, dial); err != nil {
+			e.lg.WarnContext(ctx, "a build session broke", "err", err) // the build says the same to its caller
+		}
+	}()
+	return &buildSession{id: s.ID(), close: func() {
+		_ = s.Close()
+		<-done
+	}}, nil
+}
+
+// readSecrets fetches the values of all secrets the build may use.
+func readSecrets(b engine.Build) (map[string][]byte, error) {
+	values := map[string][]byte{}
+	for _, s := range b.Spec.Secrets {
+		name := s.SecretName()
+		value, err := b.Secret(name)
+		if err != nil {
+			return nil, jobs.Fail(jobs.KindSecretNotFound, err, "ask the operator to add it to the worker, or check the name", "the worker has no secret %q", name)
+		}
+		if len(value) > secretsprovider.MaxSecretSize {
+			return nil, jobs.Fail(jobs.KindSecretNotFound, nil, "ask the operator for a smaller one", "secret %q has %d bytes; BuildKit takes %d", name, len(value), secretsprovider.MaxSecretSize)
+		}
+		values[s.ID] = value
+	}
+	return values, nil
+}
+
+// authServer serves registry logins. The rest of the protocol is about tokens
+// the client fetches itself; BuildKit does without when it is unimplemented.
+type authServer struct {
+	auth.UnimplementedAuthServer
+	logins logins
+}
+
+// Register implements session.Attachable.
+func (s *authServer) Register(server *grpc.Server) { auth.RegisterAuthServer(server, s) }
+
+// Credentials implements auth.AuthServer. No login is an empty answer.
+func (s *authServer) Credentials(_ context.Context, req *auth.CredentialsRequest) (*auth.CredentialsResponse, error) {
+	login := s.logins.lookup(req.Host)
+	if login.IdentityToken != "" {
+		return &auth.CredentialsResponse{Secret: login.IdentityToken}, nil
+	}
+	return &auth.CredentialsResponse{Username: login.Username, Secret: login.Password}, nil
+}
