@@ -79,10 +79,9 @@ func (s *Service) SubmitBatch(ctx context.Context, specs []Spec) ([]Submitted, e
 	}
 	tickets := make([]Ticket, 0, len(batch))
 	for i, job := range batch {
-		if !created[i] {
-			out[at[i]].Existing = true
-			continue
-		}
+		out[at[i]].Existing = !created[i]
+		// A job that is there may lack its ticket, when an earlier submission
+		// broke off in between; one ticket too many does no harm.
 		tickets = append(tickets, job.Ticket())
 	}
 	if err := s.queue.Push(ctx, tickets...); err != nil {
