@@ -79,9 +79,8 @@ type News struct {
 	// Log is framed log, see [Frame]. LogOffset is where it starts in the whole
 	// log: more than the reader has seen means that a part is gone from the
 	// live tail and must be read from the artifact store or is a gap.
-	Log       []LogChunk
-	Next      Cursor
-	ServerNow time.Time
+	Log  []LogChunk
+	Next Cursor
 }
 
 // LogChunk is a run of whole frames.
@@ -97,7 +96,8 @@ type LogChunk struct {
 type Claims interface {
 	// Claim makes the caller the owner of a queued or waiting job, or returns
 	// ErrNotClaimable, ErrNotEligible or ErrNotFound. A ticket of another
-	// attempt is not claimable; attempt 0 stands for the current one.
+	// attempt is not claimable; attempt 0 stands for the current one. Claiming
+	// again with the same nonce returns the same job.
 	Claim(ctx context.Context, t Ticket, o Owner) (Job, error)
 	// Adopt takes over a running job that an earlier incarnation of the same
 	// host owned, keeping the attempt.

@@ -75,6 +75,8 @@ func (c *Consumer) Start(h jobs.Handler) error {
 		name, _ := asynq.GetTaskID(ctx)
 		d := jobs.Delivery{Ticket: jobs.Ticket{ID: env.ID}, Spec: env.Spec, Invalid: err}
 		d.Ticket.Attempt, d.Ticket.Seq = parseTaskID(env.ID, name)
+		from, _ := asynq.GetQueueName(ctx)
+		d.Ticket.Queue, d.Ticket.Priority = parseAsynqName(from)
 		return h(ctx, d)
 	}))
 	if err != nil {

@@ -159,7 +159,7 @@ func (d *doorbell) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 }
 
 func (d *doorbell) moved(ctx context.Context, asynqQueue string, n int) {
-	queue, _, _ := strings.Cut(asynqQueue, ":")
+	queue, _ := parseAsynqName(asynqQueue)
 	pipe := d.rdb.Pipeline()
 	ringBell(ctx, pipe, queue, n)
 	if _, err := pipe.Exec(ctx); err != nil {

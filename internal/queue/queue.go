@@ -28,6 +28,15 @@ func asynqName(queue string, p jobs.Priority) string {
 	return queue + ":" + string(p)
 }
 
+// parseAsynqName undoes asynqName.
+func parseAsynqName(name string) (string, jobs.Priority) {
+	queue, priority, ok := strings.Cut(name, ":")
+	if !ok {
+		return queue, jobs.PriorityNormal
+	}
+	return queue, jobs.Priority(priority)
+}
+
 // weights is how asynq shares a worker among the priorities: high is asked
 // first six times in ten.
 func weights(queues []string) map[string]int {

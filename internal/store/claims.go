@@ -154,6 +154,11 @@ func (s *Store) finish(ctx context.Context, id, nonce string, r jobs.Result, los
 	if err != nil {
 		return fmt.Errorf("encode result of job %s: %w", id, err)
 	}
+	if r.Host == "" {
+		if r.Host, err = s.rdb.HGet(ctx, jobKey(id), "host").Result(); err != nil && !errors.Is(err, redis.Nil) {
+			return fmt.Errorf("look for the host of job %s: %w", id, err)
+		}
+	}
 	kept := !r.KeepUntil.IsZero()
 	if kept { // before the record says so, for the same reason as in Create
 		z := redis.Z{Score: float64(r.KeepUntil.UnixMicro()), Member: id}
@@ -272,7 +277,7 @@ func (s *Store) Kept(ctx context.Context, host string) ([]jobs.Job, error) {
 // Unkeep implements jobs.Claims.
 func (s *Store) Unkeep(ctx context.Context, id, host string) error {
 	pipe := s.rdb.Pipeline()
-	pipe.HDel(ctx, jobKey(id), "kept", "cancel")
+	pipe.HDel(ctx, jobKey(id), "kept")
 	pipe.ZRem(ctx, keptKey(host), id)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("forget kept service of job %s: %w", id, err)

@@ -19,6 +19,15 @@ const followBatch = 64
 // Follow implements jobs.Records with one blocking read of both streams.
 func (s *Store) Follow(ctx context.Context, id string, after jobs.Cursor, wait time.Duration) (jobs.News, error) {
 	news := jobs.News{Next: after}
+	if after == (jobs.Cursor{}) {
+		known, err := s.rdb.Exists(ctx, jobKey(id)).Result()
+		if err != nil {
+			return news, fmt.Errorf("follow job %s: %w", id, err)
+		}
+		if known == 0 {
+			return news, fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
+		}
+	}
 	args := &redis.XReadArgs{
 		Streams: []string{eventsKey(id), logKey(id), orStart(after.Event), orStart(after.Log)},
 		Count:   followBatch,

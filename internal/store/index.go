@@ -129,32 +129,44 @@ func parsePlace(token string) (listPlace, error) {
 
 // before returns up to n distinct entries older than place, newest first.
 func (s *Store) before(ctx context.Context, keys []string, place listPlace, n int) ([]listPlace, error) {
-	upTo := "+inf"
-	if place.id != "" {
-		upTo = strconv.FormatFloat(place.score, 'f', 0, 64)
-	}
-	// One more than n: the job at place itself comes first again.
-	pipe := s.rdb.Pipeline()
-	replies := make([]*redis.ZSliceCmd, len(keys))
-	for i, k := range keys {
-		replies[i] = pipe.ZRevRangeByScoreWithScores(ctx, k, &redis.ZRangeBy{Max: upTo, Min: "-inf", Count: int64(n + 1)})
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("list jobs: %w", err)
-	}
 	var all []listPlace
-	for _, r := range replies {
-		for _, z := range r.Val() {
-			id, _ := z.Member.(string)
-			e := listPlace{score: z.Score, id: id}
-			if place.id == "" || e.score < place.score || e.score == place.score && e.id < place.id {
-				all = append(all, e)
-			}
+	for _, k := range keys {
+		found, err := s.beforeIn(ctx, k, place, n)
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, found...)
 	}
 	slices.SortFunc(all, func(a, b listPlace) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.id, a.id))
 	})
 	all = slices.CompactFunc(all, func(a, b listPlace) bool { return a.id == b.id })
 	return all[:min(n, len(all))], nil
+}
+
+// beforeIn is before for one index. Jobs created in the same microsecond share
+// a score, so those at place's own score are read over until they are past it.
+func (s *Store) beforeIn(ctx context.Context, key string, place listPlace, n int) ([]listPlace, error) {
+	by := &redis.ZRangeBy{Max: "+inf", Min: "-inf", Count: int64(n + 1)}
+	if place.id != "" {
+		by.Max = strconv.FormatFloat(place.score, 'f', 0, 64)
+	}
+	var found []listPlace
+	for {
+		entries, err := s.rdb.ZRevRangeByScoreWithScores(ctx, key, by).Result()
+		if err != nil {
+			return nil, fmt.Errorf("list jobs: %w", err)
+		}
+		for _, z := range entries {
+			id, _ := z.Member.(string)
+			e := listPlace{score: z.Score, id: id}
+			if place.id == "" || e.score < place.score || e.score == place.score && e.id < place.id {
+				found = append(found, e)
+			}
+		}
+		if len(found) >= n || int64(len(entries)) < by.Count {
+			return found[:min(n, len(found))], nil
+		}
+		by.Offset += by.Count
+	}
 }

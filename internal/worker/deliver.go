@@ -62,7 +62,7 @@ func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
 		return nil, w.passOn(ctx, id)
 	default:
 		// The claim may have been written and its answer lost.
-		if job, err = w.confirm(ctx, id, o, err); err != nil {
+		if job, err = w.confirm(ctx, d.Ticket, o, err); err != nil {
 			return nil, err
 		}
 	}
@@ -101,21 +101,22 @@ func (w *Worker) passOn(ctx context.Context, id string) error {
 	return w.Queue.Push(ctx, t)
 }
 
-// confirm settles a claim that ended with an error: if it took effect after
-// all, the job is adopted, because nobody else will look for it until its lease
-// has passed. Otherwise it returns cause.
-func (w *Worker) confirm(ctx context.Context, id string, o jobs.Owner, cause error) (jobs.Job, error) {
+// confirm settles a claim that ended with an error, by claiming again with the
+// same nonce: if the first one took effect after all, nobody else would look
+// for the job until its lease has passed.
+func (w *Worker) confirm(ctx context.Context, t jobs.Ticket, o jobs.Owner, cause error) (jobs.Job, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	for {
-		job, err := w.Claims.Adopt(ctx, id, o)
+	for pause(ctx, time.Second) {
+		job, err := w.Claims.Claim(ctx, t, o)
 		if err == nil {
 			return job, nil
 		}
-		if errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound) || !pause(ctx, time.Second) {
-			return jobs.Job{}, cause
+		if errors.Is(err, jobs.ErrNotClaimable) || errors.Is(err, jobs.ErrNotFound) {
+			break
 		}
 	}
+	return jobs.Job{}, cause
 }
 
 // start registers an attempt; the caller holds its slot, which the attempt

@@ -196,9 +196,8 @@ func (m *Memory) news(ctx context.Context, id string, after jobs.Cursor) (jobs.N
 		return jobs.News{}, nil, err
 	}
 	n := jobs.News{
-		Events:    slices.Clone(r.events[min(events, len(r.events)):]),
-		Next:      jobs.Cursor{Event: fmt.Sprintf("%08d", len(r.events)), Log: strconv.Itoa(r.gone + len(r.log))},
-		ServerNow: m.clock.now(),
+		Events: slices.Clone(r.events[min(events, len(r.events)):]),
+		Next:   jobs.Cursor{Event: fmt.Sprintf("%08d", len(r.events)), Log: strconv.Itoa(r.gone + len(r.log))},
 	}
 	for _, c := range r.log[min(max(chunks-r.gone, 0), len(r.log)):] {
 		c.Data = slices.Clone(c.Data)

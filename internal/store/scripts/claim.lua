@@ -4,6 +4,8 @@
 local r = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'not_before', 'expires', 'v', 'started')
 if not r[1] then return 'missing' end
 if tonumber(r[5]) > tonumber(ARGV[6]) then return '' end
+-- The owner asks again, because the answer got lost.
+if r[1] == 'running' and redis.call('HGET', KEYS[1], 'nonce') == ARGV[2] then return 'running' end
 if r[1] ~= 'queued' and r[1] ~= 'waiting' then return '' end
 if ARGV[1] ~= '0' and ARGV[1] ~= r[2] then return '' end
 local t = now()

@@ -8,6 +8,7 @@ if r[1] == 'queued' or r[1] == 'waiting' then
   redis.call('SET', KEYS[3], ARGV[3])
   redis.call('HSET', KEYS[1], 'state', ARGV[2], 'finished', int(now()))
   redis.call('HDEL', KEYS[1], 'not_before')
+  if ARGV[1] ~= '' then redis.call('HSET', KEYS[1], 'cancel', ARGV[1]) end
   redis.call('EXPIRE', KEYS[4], ARGV[4])
   event(KEYS[2], 'finished', ARGV[2])
   return r[1]

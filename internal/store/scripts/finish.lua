@@ -15,7 +15,7 @@ if not owned(KEYS[1], ARGV[1], ARGV[6] == '1') then
 end
 redis.call('SET', KEYS[3], ARGV[3])
 redis.call('HSET', KEYS[1], 'state', ARGV[2], 'finished', int(now()))
-redis.call('HDEL', KEYS[1], 'lease', 'cancel', 'stage', 'deadline', 'lb')
+redis.call('HDEL', KEYS[1], 'lease', 'stage', 'deadline', 'lb')
 if ARGV[4] == '1' then redis.call('HSET', KEYS[1], 'kept', 1) end
 redis.call('DEL', KEYS[6])
 redis.call('EXPIRE', KEYS[4], ARGV[5])

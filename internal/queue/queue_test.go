@@ -1,0 +1,74 @@
+package queue_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/queue"
+)
+
+// delivery is a producer with consumers that start when a queue is first
+// received from.
+func delivery(t *testing.T, dial func() redis.UniversalClient) jobstest.Delivery {
+	t.Helper()
+	rdb := dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	consumers := map[string]chan jobs.Ticket{}
+	return jobstest.Delivery{
+		Queue: queue.NewProducer(rdb),
+		Receive: func(ctx context.Context, name string) (jobs.Ticket, error) {
+			tickets, ok := consumers[name]
+			if !ok {
+				tickets = consume(t, dial(), name)
+				consumers[name] = tickets
+			}
+			select {
+			case ticket := <-tickets:
+				return ticket, nil
+			case <-ctx.Done():
+				return jobs.Ticket{}, ctx.Err()
+			}
+		},
+	}
+}
+
+// consume starts a consumer of one queue with one slot, so that tickets come in
+// the order in which they are delivered.
+func consume(t *testing.T, rdb redis.UniversalClient, name string) chan jobs.Ticket {
+	t.Helper()
+	c := queue.NewConsumer(rdb, queue.ConsumerOptions{Queues: []string{name}, Slots: 1, Fallback: time.Second})
+	tickets := make(chan jobs.Ticket)
+	done := make(chan struct{})
+	err := c.Start(func(ctx context.Context, d jobs.Delivery) error {
+		select {
+		case tickets <- d.Ticket:
+			return nil
+		case <-done:
+			return context.Canceled
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		close(done)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return tickets
+}
+
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	jobstest.TestQueue(t, func(t *testing.T) jobstest.Delivery {
+		server := miniredis.RunT(t)
+		return delivery(t, func() redis.UniversalClient { return redis.NewClient(&redis.Options{Addr: server.Addr()}) })
+	})
+}

@@ -1,0 +1,29 @@
+//go:build integration
+
+package store_test
+
+import (
+	"testing"
+
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/store"
+)
+
+// real is a store on a redis-server of its own, whose clock nobody can move.
+func real(t *testing.T) jobstest.Store {
+	t.Helper()
+	server := hosttest.StartRedis(t)
+	rdb, err := redisconn.Open(t.Context(), server.SocketURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rdb.Close() })
+	s := store.New(rdb, store.Options{LogTail: 4 << 10})
+	return jobstest.Store{Records: s, Claims: s}
+}
+
+func TestRecordsOnRedis(t *testing.T) { jobstest.TestRecords(t, real) }
+
+func TestClaimsOnRedis(t *testing.T) { jobstest.TestClaims(t, real) }
