@@ -27,7 +27,7 @@ func (a *attempt) build(ctx context.Context) error {
 	defer tarball.Close()
 
 	timeout := a.job.Spec.Timeouts.Build.Or(a.w.opts.Timeouts.Build.D())
-	return a.stage(ctx, jobs.StageBuild, timeout, func(ctx context.Context) error {
+	err = a.stage(ctx, jobs.StageBuild, timeout, func(ctx context.Context) error {
 		if err := a.note(ctx, jobs.Progress{Stage: jobs.StageBuild}); err != nil {
 			return err
 		}
@@ -44,11 +44,14 @@ func (a *attempt) build(ctx context.Context) error {
 		a.res.Tags = spec.Tags
 		return nil
 	})
+	// The fetch goes on under the build, so both are measured on their own.
+	a.res.Times = append([]jobs.StageTime{{Stage: jobs.StageFetch, Millis: tarball.took.Milliseconds()}}, a.res.Times...)
+	return err
 }
 
 // openContext opens the context under the fetch timeout, which covers the
 // transfer to its last byte even while the build is already reading it.
-func (a *attempt) openContext(ctx context.Context, c jobs.Context, timeout time.Duration) (io.ReadCloser, error) {
+func (a *attempt) openContext(ctx context.Context, c jobs.Context, timeout time.Duration) (*timedReader, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, ranOut{stage: jobs.StageFetch, after: timeout})
 	started := time.Now()
 	r, err := a.w.Fetch(ctx, c)
@@ -56,19 +59,19 @@ func (a *attempt) openContext(ctx context.Context, c jobs.Context, timeout time.
 		cancel()
 		return nil, explain(ctx, jobs.StageFetch, err)
 	}
-	return &timedReader{ctx: ctx, r: r, cancel: cancel, ended: func() {
-		a.res.Times = append(a.res.Times, jobs.StageTime{Stage: jobs.StageFetch, Millis: time.Since(started).Milliseconds()})
-	}}, nil
+	return &timedReader{ctx: ctx, r: r, cancel: cancel, started: started}, nil
 }
 
-// timedReader ends with the fetch timeout's failure, or with the source's own.
-// The engine reads it on one goroutine and Close comes after that.
+// timedReader ends with the fetch timeout's failure, or with the source's own,
+// and measures how long the transfer took. The engine reads it on one goroutine
+// and Close comes after that.
 type timedReader struct {
-	ctx    context.Context //nolint:containedctx // the reader's own bound
-	r      io.ReadCloser
-	cancel context.CancelFunc
-	ended  func()
-	err    error
+	ctx     context.Context //nolint:containedctx // the reader's own bound
+	r       io.ReadCloser
+	cancel  context.CancelFunc
+	started time.Time
+	took    time.Duration // until the last byte
+	err     error
 }
 
 func (t *timedReader) Read(p []byte) (int, error) {
@@ -80,6 +83,7 @@ func (t *timedReader) Read(p []byte) (int, error) {
 		return 0, t.err
 	}
 	n, err := t.r.Read(p)
+	t.took = time.Since(t.started)
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = explain(t.ctx, jobs.StageFetch, err)
 	}
@@ -89,7 +93,6 @@ func (t *timedReader) Read(p []byte) (int, error) {
 
 func (t *timedReader) Close() error {
 	t.cancel()
-	t.ended()
 	return t.r.Close()
 }
 

@@ -102,6 +102,9 @@ type Worker struct {
 	wg      sync.WaitGroup // one per attempt
 
 	keepNow chan struct{} // nudges the keeper
+	// engine is what Engine.Info said when Run started; written before any
+	// attempt starts.
+	engine string
 }
 
 // New makes a Worker. A nil logger is silent.
@@ -151,6 +154,7 @@ func (w *Worker) ready(ctx context.Context) error {
 	for {
 		info, err := w.Engine.Info(ctx)
 		if err == nil {
+			w.engine = info.String()
 			if w.opts.Platform == "" {
 				w.opts.Platform = info.Platform
 			}
