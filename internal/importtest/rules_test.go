@@ -1,0 +1,141 @@
+package importtest
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+const module = "github.com/slipway-farm/slipway"
+
+// layer orders packages: each imports only from lower layers, so that siblings
+// never meet.
+type layer int
+
+const (
+	language layer = iota // what all others speak
+	seams                 // contracts with the outside
+	adapters              // one outside thing each: Redis, Docker, a kind of store
+	flow                  // the order of steps
+	programs
+	examples // stand outside: they may use what a stranger may use
+	support  // packages for tests only; they may import what they like
+)
+
+func (l layer) String() string {
+	return [...]string{"language", "seams", "adapters", "flow", "programs", "examples", "support"}[l]
+}
+
+// rule places packages in a layer. The first pattern that matches the path
+// below the module counts.
+type rule struct {
+	pattern string
+	layer   layer
+	// modules lists the third-party modules that may be imported; any says that
+	// all may.
+	modules []string
+}
+
+var anyModule = []string{"any"}
+
+func rules() []rule {
+	return []rule{
+		{"internal/*test", support, anyModule},
+		{"internal/*/*test", support, anyModule},
+		{"examples", examples, anyModule},
+		{"examples/*", examples, anyModule},
+		{"cmd/*", programs, anyModule},
+
+		{"internal/api", flow, nil},
+		{"internal/worker", flow, nil},
+		{"internal/rebuild", flow, nil},
+		{"internal/reconcile", flow, nil},
+
+		{"internal/redisconn", adapters, anyModule},
+		{"internal/queue", adapters, anyModule},
+		{"internal/store", adapters, anyModule},
+		{"internal/telemetry", adapters, anyModule},
+		{"internal/engine/*", adapters, anyModule},
+		{"internal/artifacts/*", adapters, anyModule},
+		{"internal/notify/*", adapters, anyModule},
+
+		// Every source and store needs the same decompression, and a
+		// .dockerignore must mean exactly what it means to Docker.
+		{"internal/artifacts", seams, []string{"github.com/klauspost/compress", "github.com/moby/patternmatcher"}},
+		{"internal/engine", seams, nil},
+		{"internal/notify", seams, nil},
+
+		{"internal/jobs", language, nil},
+	}
+}
+
+// unlinked lists what a program must not link, however far away.
+func unlinked() map[string][]string {
+	return map[string][]string{
+		// A producer talks to Redis only; the Docker client would double it.
+		"cmd/enqueue": {"github.com/docker/docker", module + "/internal/engine"},
+	}
+}
+
+// find returns the rule of a package of the module.
+func find(pkg string) (rule, bool) {
+	below := strings.TrimPrefix(pkg, module+"/")
+	for _, r := range rules() {
+		if ok, err := path.Match(r.pattern, below); err == nil && ok {
+			return r, true
+		}
+	}
+	return rule{}, false
+}
+
+// within reports whether a package is root or below it.
+func within(pkg, root string) bool { return pkg == root || strings.HasPrefix(pkg, root+"/") }
+
+// checkImports holds one package to the rules and returns what breaks them.
+func checkImports(p pkg) []string {
+	var found []string
+	add := func(format string, args ...any) {
+		found = append(found, p.ImportPath+": "+fmt.Sprintf(format, args...))
+	}
+	r, ok := find(p.ImportPath)
+	if !ok {
+		add("it is in no layer; give it a rule in internal/importtest")
+		return found
+	}
+	for _, imp := range p.Imports {
+		first, _, _ := strings.Cut(imp, "/")
+		switch {
+		case within(imp, module):
+			to, ok := find(imp)
+			switch {
+			case r.layer == support || !ok: // a package without a rule is found by itself
+			case to.layer == support:
+				add("imports %s, which is for tests", imp)
+			case r.layer == examples:
+				add("imports %s, which a stranger cannot", imp)
+			case to.layer == r.layer:
+				add("imports its sibling %s; both are %s", imp, r.layer)
+			case to.layer > r.layer:
+				add("imports %s: %s do not know %s", imp, r.layer, to.layer)
+			}
+		case strings.Contains(first, "."):
+			if !slices.Equal(r.modules, anyModule) && !slices.ContainsFunc(r.modules, func(m string) bool { return within(imp, m) }) {
+				add("imports %s; third-party modules belong in adapters and programs", imp)
+			}
+		}
+	}
+	for program, roots := range unlinked() {
+		if p.ImportPath != module+"/"+program {
+			continue
+		}
+		for _, dep := range p.Deps {
+			for _, root := range roots {
+				if within(dep, root) {
+					add("links %s", dep)
+				}
+			}
+		}
+	}
+	return found
+}
