@@ -39,7 +39,7 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	case err != nil:
 		return engine.Built{}, t.failure(ctx, err, b.Spec)
 	}
-	bases, err := e.bases(ctx, t)
+	bases, err := e.bases(ctx, t, b.Spec.Pull)
 	if err != nil {
 		return engine.Built{}, err
 	}

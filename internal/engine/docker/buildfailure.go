@@ -15,12 +15,12 @@ import (
 // pair are alive, the first in 20.10.
 var (
 	parseErrorPattern = regexp.MustCompile(`[Dd]ockerfile parse error (?:on )?line (\d+): (.*)`)
-	invalidPattern    = regexp.MustCompile(`no build stage in current context|file with no instructions|cannot be empty|` +
+	invalidPattern    = regexp.MustCompile(`file with no instructions|cannot be empty|` +
 		`no build stages? in|requires? (?:at least|exactly)|base name \(.*\) should not be blank|invalid reference format|` +
 		`could not be found|circular dependency|failed to parse|unsupported value|syntax error`)
 	noFilePattern   = regexp.MustCompile(`failed to read dockerfile: .*(?:no such file or directory|not found)`)
 	exitCodePattern = regexp.MustCompile(`exit code: (\d+)`)
-	noSecretPattern = regexp.MustCompile(`secret ([^ :]+): not found|secret not found: ([^ :]+)`)
+	noSecretPattern = regexp.MustCompile(`secret ([^ :]+)(?: not found)?: not found`)
 	// hostPathPattern finds paths of the build host in the daemon's words.
 	hostPathPattern = regexp.MustCompile(`/[^\s:"']*/(?:buildkit[^/\s]*|overlay2|containerd|docker/tmp)[^\s:"']*`)
 	// wrappers is what the daemon puts before the words that matter.
@@ -50,9 +50,11 @@ func (t *trace) failure(ctx context.Context, err error, spec jobs.Build) error {
 		found := parseErrorPattern.FindStringSubmatch(text)
 		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile", "%s line %s: %s", name, found[1], public(found[2]))
 	case st != nil && baseOf(st.name) != "":
-		return baseFailure(baseOf(st.name), err)
+		return baseFailure(baseOf(st.name), spec.Platform, err)
 	case st != nil && !strings.HasPrefix(st.name, "[internal]"):
 		return st.failure(err)
+	case strings.Contains(text, "no build stage in current context"):
+		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile", "%s: the first instruction must be FROM", name)
 	case invalidPattern.MatchString(text):
 		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile, and check build.target", "%s: %s", name, public(text))
 	case errors.As(err, &said):
@@ -69,7 +71,7 @@ func (st *step) failure(err error) *jobs.Failure {
 	if code := exitCodePattern.FindStringSubmatch(st.err); code != nil {
 		f = jobs.Fail(jobs.KindBuildFailed, err, "look at the step's output in the build's log", "step %q ended with exit code %s", name, code[1])
 	} else if secret := noSecretPattern.FindStringSubmatch(st.err); secret != nil {
-		f = jobs.Fail(jobs.KindBuildFailed, err, "name it in build.secrets", "step %q wants secret %q, which the job does not name", name, secret[1]+secret[2])
+		f = jobs.Fail(jobs.KindBuildFailed, err, "name it in build.secrets", "step %q wants secret %q, which the job does not name", name, secret[1])
 	} else {
 		f = jobs.Fail(jobs.KindBuildFailed, err, "look at the step in the build's log", "step %q failed: %s", name, public(st.err))
 	}
@@ -77,12 +79,16 @@ func (st *step) failure(err error) *jobs.Failure {
 	return f
 }
 
-func baseFailure(ref string, err error) *jobs.Failure {
+func baseFailure(ref, platform string, err error) *jobs.Failure {
 	text := err.Error()
+	what := "base image " + ref
+	if platform != "" {
+		what += " for platform " + platform
+	}
 	if isDenied(text) {
 		return deniedBy(ref, err)
 	}
-	return jobs.Fail(jobs.KindBaseMissing, err, missingHint(text), "base image %s was not found", ref)
+	return jobs.Fail(jobs.KindBaseMissing, err, missingHint(text), "%s was not found", what)
 }
 
 // baseOf returns the image a vertex is about, "" when it is about something

@@ -3,6 +3,7 @@
 package docker
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -29,6 +30,10 @@ func testMain(m *testing.M) (code int) {
 			code = 1
 		}
 	}()
+	if err := h.ImportBusybox(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	host = h
 	return m.Run()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -100,7 +101,7 @@ func (e *Engine) Push(ctx context.Context, tag string, progress io.Writer) (stri
 		return reference.FamiliarName(named) + "@" + digest, nil
 	case ctx.Err() != nil, isLost(err) && !isUnreachable(err.Error()), isDiskFull(err.Error()):
 		return "", failure(ctx, err, "push "+tag)
-	case errdefs.IsNotFound(err):
+	case errdefs.IsNotFound(err), strings.Contains(err.Error(), "image does not exist locally"):
 		return "", jobs.Fail(jobs.KindImageMissing, err, "build it with this tag first", "image %s is not on the build host", tag)
 	case isDenied(err.Error()):
 		return "", deniedBy(tag, err)

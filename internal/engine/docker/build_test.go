@@ -1,0 +1,182 @@
+//go:build integration
+
+package docker
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/docker/docker/api/types/image"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/engine/enginetest"
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// tryBuild builds one Dockerfile beside a file hello.txt.
+func tryBuild(t *testing.T, e *Engine, dockerfile string, spec jobs.Build) (engine.Built, error) {
+	t.Helper()
+	return e.Build(t.Context(), engine.Build{
+		Spec:    spec,
+		Context: bytes.NewReader(enginetest.Archive(t, "Dockerfile", dockerfile, "hello.txt", "hello\n")),
+		Labels:  map[string]string{engine.LabelJob: "ours"},
+		Secret: func(name string) ([]byte, error) {
+			if name != "deploy-token" {
+				return nil, errors.New("no such file")
+			}
+			return []byte("hunter2"), nil
+		},
+	})
+}
+
+func TestBuildFailures(t *testing.T) {
+	t.Parallel()
+	e := open(t, host, Options{})
+	from := "FROM busybox:latest\n"
+	for _, tt := range []struct {
+		name, dockerfile string
+		spec             jobs.Build
+		kind             jobs.Kind
+		message          string
+	}{
+		{"empty", "", jobs.Build{}, jobs.KindDockerfileInvalid, "Dockerfile: the Dockerfile cannot be empty"},
+		{"no FROM", "RUN true\n", jobs.Build{}, jobs.KindDockerfileInvalid, "Dockerfile: the first instruction must be FROM"},
+		{"bad base name", "FROM Foo\n", jobs.Build{}, jobs.KindDockerfileInvalid, `Dockerfile: failed to parse stage name "Foo": invalid reference format: repository name must be lowercase`},
+		{"blank base name", "ARG X\nFROM $X\n", jobs.Build{}, jobs.KindDockerfileInvalid, "Dockerfile: base name ($X) should not be blank"},
+		{"bad target", from, jobs.Build{Target: "nope"}, jobs.KindDockerfileInvalid, "Dockerfile: target stage nope could not be found"},
+		{"missing argument", from + "ENV\n", jobs.Build{}, jobs.KindDockerfileInvalid, "Dockerfile line 2: ENV requires at least one argument"},
+		{"missing file", from + "COPY nofile /x\n", jobs.Build{}, jobs.KindBuildFailed, `step "COPY nofile /x" failed: "/nofile" not found: not found`},
+		{"command not found", from + "RUN frobnicate\n", jobs.Build{}, jobs.KindBuildFailed, `step "RUN frobnicate" ended with exit code 127`},
+		{"secret not named", from + "RUN --mount=type=secret,id=tok,required true\n", jobs.Build{}, jobs.KindBuildFailed, `step "RUN --mount=type=secret,id=tok,required true" wants secret "tok", which the job does not name`},
+		{"COPY --from", from + "COPY --from=no/such:1 / /x\n", jobs.Build{}, jobs.KindBaseMissing, "base image no/such:1 was not found"},
+		{"frontend", "# syntax=docker/dockerfile:1\n" + from, jobs.Build{}, jobs.KindBaseMissing, "base image docker/dockerfile:1 was not found"},
+		{"platform", from, jobs.Build{Platform: "linux/arm64"}, jobs.KindBaseMissing, "base image busybox:latest for platform linux/arm64 was not found"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := tryBuild(t, e, tt.dockerfile, tt.spec)
+			f := jobs.AsFailure(err)
+			if f.Kind != tt.kind || f.Message != tt.message {
+				t.Errorf("build = %s %q, want %s %q", f.Kind, f.Message, tt.kind, tt.message)
+			}
+			if f.Hint == "" {
+				t.Error("a failure without a hint")
+			}
+		})
+	}
+}
+
+func TestBuildTail(t *testing.T) {
+	t.Parallel()
+	e := open(t, host, Options{})
+	_, err := tryBuild(t, e, "FROM busybox:latest\nRUN for i in $(seq 100); do echo line $i; done; false\n", jobs.Build{})
+	var want []string
+	for i := 81; i <= 100; i++ {
+		want = append(want, fmt.Sprint("line ", i))
+	}
+	if diff := cmp.Diff(want, jobs.AsFailure(err).Tail); diff != "" {
+		t.Errorf("tail (-want +got):\n%s", diff)
+	}
+}
+
+func TestBuildOptions(t *testing.T) {
+	t.Parallel()
+	e := open(t, host, Options{})
+	built, err := tryBuild(t, e, `FROM scratch AS unused
+COPY hello.txt /
+FROM busybox:latest AS wanted
+ARG GREETING
+LABEL slipway.job=theirs from=dockerfile
+RUN --mount=type=secret,id=token test "$(cat /run/secrets/token)" = hunter2
+RUN test "$(ls /sys/class/net)" = lo && echo "$GREETING" > /greeting
+CMD ["cat", "/greeting"]
+FROM scratch
+`, jobs.Build{
+		Target: "wanted", Args: map[string]string{"GREETING": "good day"}, Network: "none", Platform: "",
+		Labels: map[string]string{"team": "builds"}, Tags: []string{"options-test:1", "options-test:2"},
+		Secrets: []jobs.Secret{{ID: "token", Name: "deploy-token"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	have, err := e.cli.ImageInspect(t.Context(), built.ImageID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantLabels := map[string]string{engine.LabelJob: "ours", "from": "dockerfile", "team": "builds"}
+	if diff := cmp.Diff(wantLabels, have.Config.Labels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"options-test:1", "options-test:2"}, have.RepoTags); diff != "" {
+		t.Errorf("tags (-want +got):\n%s", diff)
+	}
+	for _, tag := range have.RepoTags {
+		if _, err := e.cli.ImageRemove(t.Context(), tag, image.RemoveOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestBases builds on images of a registry and of the host, in each of the
+// ways a Dockerfile can name one.
+func TestBases(t *testing.T) {
+	t.Parallel()
+	e := open(t, host, Options{})
+	addr := hosttest.StartRegistry(t, host, hosttest.Login{})
+	remote, pulled, unused := addr+"/remote:1", addr+"/pulled:1", addr+"/unused:1"
+	digests := map[string]string{}
+	for _, tag := range []string{remote, pulled, unused} {
+		if _, err := tryBuild(t, e, "FROM busybox:latest\nLABEL tag="+tag+"\n", jobs.Build{Tags: []string{tag}}); err != nil {
+			t.Fatal(err)
+		}
+		pushed, err := e.Push(t.Context(), tag, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, digest, _ := strings.Cut(pushed, "@")
+		if name != strings.TrimSuffix(tag, ":1") || !jobs.IsDigest(digest) {
+			t.Fatalf("push = %q, want %s@sha256:...", pushed, tag)
+		}
+		digests[tag] = digest
+		if tag != pulled {
+			if _, err := e.cli.ImageRemove(t.Context(), tag, image.RemoveOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	local, err := e.Image(t.Context(), "busybox:latest", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	built, err := tryBuild(t, e, `
+FROM `+unused+` AS unused
+FROM busybox:latest AS first
+RUN --mount=type=bind,from=`+pulled+`,target=/other ls /other > /list
+FROM scratch
+COPY --from=first /list /
+COPY --from=`+remote+` /bin/busybox /
+`, jobs.Build{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []jobs.BaseImage{
+		{Ref: pulled, Digest: digests[pulled]},
+		{Ref: remote, Digest: digests[remote]},
+		{Ref: "busybox:latest", Digest: local, Local: true},
+	}
+	if diff := cmp.Diff(want, built.Bases); diff != "" {
+		t.Errorf("bases (-want +got):\n%s", diff)
+	}
+	again, err := tryBuild(t, e, "FROM "+remote+"@"+digests[remote]+"\n", jobs.Build{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]jobs.BaseImage{{Ref: remote + "@" + digests[remote], Digest: digests[remote]}}, again.Bases); diff != "" {
+		t.Errorf("bases by digest (-want +got):\n%s", diff)
+	}
+}
