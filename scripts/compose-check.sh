@@ -12,7 +12,8 @@ cd "$root"
 # A short path: those of unix sockets have at most 107 bytes.
 work=$(mktemp -d /tmp/slipway-compose-XXXXXX)
 ns=$(basename "$work")
-export DOCKER_HOST=unix://$work/docker.sock
+export DOCKER_SOCKET=$work/docker.sock
+export DOCKER_HOST=unix://$DOCKER_SOCKET
 fix_hint="see the messages above; the daemon's log is printed with KEEP_LOG=1"
 
 cleanup() {

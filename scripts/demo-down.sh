@@ -14,7 +14,7 @@ end_service() {
 		say "ending the demo's jobs"
 		end_jobs
 		say "stopping the worker"
-		stop_process "$demo_dir/worker.pid" worker 30
+		stop_worker
 	fi
 	docker_answers || return 0
 	# A worker that was killed could not remove its containers.

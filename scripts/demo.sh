@@ -21,7 +21,7 @@ start_worker() {
 	fi
 	if alive "$pidfile" worker; then
 		end_jobs
-		stop_process "$pidfile" worker 30
+		stop_worker
 	fi
 	rm -f "$jobs_file"
 	local port
@@ -33,7 +33,8 @@ start_worker() {
 		--state "$demo_dir/state" --store "$demo_dir/store" \
 		>>"$demo_dir/worker.log" 2>&1 </dev/null &
 	echo $! >"$pidfile"
-	wait_for 30 ready || {
+	wait_for 30 ready_or_dead || true
+	ready || {
 		tail -n 3 "$demo_dir/worker.log" >&2
 		die "the worker did not get ready" "see $demo_dir/worker.log, then run 'make demo-down' and 'make demo'"
 	}
@@ -41,6 +42,8 @@ start_worker() {
 }
 
 ready() { http_get 127.0.0.1 "$admin_port" /readyz >/dev/null; }
+
+ready_or_dead() { ready || not running "$(<"$demo_dir/worker.pid")"; }
 
 free_port() {
 	# Docker's proxy may hold the port a moment longer than the container lives.
@@ -75,14 +78,14 @@ check() {
 }
 
 step "tools and Docker"
-scripts/ensure-tools.sh demo
-scripts/ensure-docker.sh
+scripts/ensure-tools.sh demo || exit
+scripts/ensure-docker.sh || exit
 mkdir -p "$demo_dir"
 say "Docker $(docker version --format '{{.Server.Version}}') answers"
 
 step "programs and base image"
-make --no-print-directory -s build
-scripts/golang-image.sh golang:1.15
+make --no-print-directory -s build || exit
+scripts/golang-image.sh golang:1.15 || exit
 
 step "worker"
 start_worker
