@@ -1,0 +1,291 @@
+//go:build integration
+
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// bins is where TestMain put the programs, hostA the build host that most tests
+// share; each test has a farm (a Redis, a store, workers) of its own.
+var (
+	bins  string
+	hostA *hosttest.Host
+)
+
+func TestMain(m *testing.M) {
+	code, err := testMain(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func testMain(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "slipway-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	bins = dir
+	build := exec.Command("go", "build", "-o", dir, "../../cmd/worker", "../../cmd/enqueue")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("build the programs: %w\n%s", err, out)
+	}
+	host, cleanup, err := hosttest.RunHost("e2e")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, cleanup()) }()
+	if err := host.ImportBusybox(context.Background()); err != nil {
+		return 1, err
+	}
+	hostA = host
+	return m.Run(), nil
+}
+
+// farm is one Redis with its artifact store, and the environment that the
+// programs find them by.
+type farm struct {
+	t     *testing.T
+	redis *hosttest.Redis
+	dir   string
+}
+
+func newFarm(t *testing.T) *farm {
+	t.Helper()
+	return &farm{t: t, redis: hosttest.StartRedis(t, "--appendonly", "yes"), dir: t.TempDir()}
+}
+
+func (f *farm) env() []string {
+	return append(os.Environ(), "SLIPWAY_REDIS="+f.redis.SocketURL(), "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "CI=true")
+}
+
+// workerProcess is a worker on a build host. Its state directory outlives the
+// process, so that a restart is the same worker.
+type workerProcess struct {
+	f    *farm
+	host *hosttest.Host
+	name string
+	args []string
+	cmd  *exec.Cmd
+	log  *os.File
+	done chan struct{}
+	err  error // of the process; read after done
+}
+
+// worker starts a worker called name on host and waits until it takes jobs. At
+// the end of the test it is drained.
+func (f *farm) worker(host *hosttest.Host, name string, args ...string) *workerProcess {
+	f.t.Helper()
+	log, err := os.Create(filepath.Join(f.dir, name+".log"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	w := &workerProcess{f: f, host: host, name: name, args: args, log: log}
+	f.t.Cleanup(func() {
+		w.stop()
+		if f.t.Failed() {
+			f.t.Logf("log of worker %s:\n%s", name, w.output())
+		}
+		_ = log.Close()
+	})
+	w.start()
+	return w
+}
+
+// start runs the process again after stop or kill.
+func (w *workerProcess) start() {
+	w.f.t.Helper()
+	args := append([]string{"--name", w.name, "--state", filepath.Join(w.f.dir, w.name), "--admin", ""}, w.args...)
+	before := strings.Count(w.output(), "worker takes jobs")
+	// The process itself must be ours to kill, not a shell around it.
+	w.cmd = w.host.Command(context.Background(), filepath.Join(bins, "worker"), args...)
+	w.cmd.Env = append(w.f.env(), "DOCKER_HOST="+w.host.DockerHost())
+	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
+	if err := w.cmd.Start(); err != nil {
+		w.f.t.Fatal(err)
+	}
+	w.done = make(chan struct{})
+	go func() { w.err = w.cmd.Wait(); close(w.done) }()
+	w.f.eventually(30*time.Second, "worker "+w.name+" takes jobs", func() bool {
+		select {
+		case <-w.done:
+			w.f.t.Fatalf("worker %s ended: %v\n%s", w.name, w.err, w.output())
+		default:
+		}
+		return strings.Count(w.output(), "worker takes jobs") > before
+	})
+}
+
+// stop drains the worker and waits for its end.
+func (w *workerProcess) stop() { w.signal(syscall.SIGTERM) }
+
+// kill ends the worker as a crash would.
+func (w *workerProcess) kill() { w.signal(syscall.SIGKILL) }
+
+func (w *workerProcess) signal(sig syscall.Signal) {
+	_ = w.cmd.Process.Signal(sig) // it may have ended
+	select {
+	case <-w.done:
+	case <-time.After(time.Minute):
+		_ = w.cmd.Process.Kill()
+		<-w.done
+		w.f.t.Errorf("worker %s did not end within a minute of %s", w.name, sig)
+	}
+}
+
+func (w *workerProcess) output() string {
+	b, err := os.ReadFile(w.log.Name())
+	if err != nil {
+		w.f.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// answer is what a run of enqueue printed and its exit code.
+type answer struct {
+	stdout, stderr string
+	code           int
+}
+
+// enqueue runs the command line with nothing on stdin.
+func (f *farm) enqueue(args ...string) answer {
+	f.t.Helper()
+	return f.enqueueWith(nil, args...)
+}
+
+func (f *farm) enqueueWith(stdin []byte, args ...string) answer {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(bins, "enqueue"), args...)
+	cmd.Env = f.env()
+	cmd.Stdin = bytes.NewReader(stdin)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		f.t.Fatalf("enqueue %q: %v", args, err)
+	}
+	return answer{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// submit submits a job without following it and returns its ID.
+func (f *farm) submit(args ...string) string {
+	f.t.Helper()
+	a := f.enqueue(append([]string{"submit", "-d", "-q"}, args...)...)
+	if a.code != 0 {
+		f.t.Fatalf("submit %q: exit code %d\n%s", args, a.code, a.stderr)
+	}
+	return strings.TrimSpace(a.stdout)
+}
+
+// job reads a job's record as the command line shows it.
+func (f *farm) job(id string) jobs.Job {
+	f.t.Helper()
+	a := f.enqueue("status", id, "-o", "json")
+	var job jobs.Job
+	if err := json.Unmarshal([]byte(a.stdout), &job); err != nil {
+		f.t.Fatalf("status %s: %v (exit code %d)\n%s%s", id, err, a.code, a.stdout, a.stderr)
+	}
+	return job
+}
+
+// ended waits for the end of a job.
+func (f *farm) ended(id string) jobs.Job {
+	f.t.Helper()
+	f.enqueue("wait", id, "--timeout", "3m")
+	job := f.job(id)
+	if !job.State.Terminal() {
+		f.t.Fatalf("job %s is %s after waiting for it", id, job.State)
+	}
+	return job
+}
+
+// eventually waits until ok holds.
+func (f *farm) eventually(limit time.Duration, what string, ok func() bool) {
+	f.t.Helper()
+	deadline := time.Now().Add(limit)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(deadline) {
+			f.t.Fatalf("not within %s: %s", limit, what)
+		}
+		<-tick.C
+	}
+}
+
+// docker runs the docker command on a host and returns its output by line.
+func docker(t *testing.T, h *hosttest.Host, args ...string) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "docker", args...)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST="+h.DockerHost())
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("docker %q: %v", args, err)
+	}
+	return slices.DeleteFunc(strings.Split(string(out), "\n"), func(l string) bool { return l == "" })
+}
+
+// baseline is what is on a host: containers, volumes, networks, and images that
+// carry our labels.
+func baseline(t *testing.T, h *hosttest.Host) []string {
+	t.Helper()
+	var all []string
+	for _, what := range [][]string{
+		{"ps", "-aq", "--no-trunc"}, {"volume", "ls", "-q"}, {"network", "ls", "-q"},
+		{"images", "-aq", "--no-trunc", "--filter", "label=slipway.farm"},
+	} {
+		all = append(all, docker(t, h, what...)...)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// clean fails the test when the host is not as it was before.
+func clean(t *testing.T, h *hosttest.Host, before []string) {
+	t.Helper()
+	var now []string
+	deadline := time.Now().Add(20 * time.Second)
+	for time.Now().Before(deadline) {
+		if now = baseline(t, h); slices.Equal(now, before) {
+			return
+		}
+	}
+	t.Errorf("left behind on host %s:\n got %q\nwant %q", h.Name, now, before)
+}
+
+// context writes files into a new directory.
+func contextDir(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
