@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,10 +49,24 @@ func load(t *testing.T, root string) []pkg {
 	}
 }
 
+// look reads the folders below dir. What `go list` reads does not count when
+// `go test` decides whether a result is still good; what the test reads does,
+// so that a new folder is not overlooked.
+func look(t *testing.T, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(_ string, _ fs.DirEntry, err error) error { return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestProject(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, dir := range []string{"cmd", "internal", "examples"} {
+		look(t, filepath.Join(root, dir))
 	}
 	pkgs := load(t, root)
 	if !slices.ContainsFunc(pkgs, func(p pkg) bool { return p.ImportPath == module+"/internal/jobs" }) {

@@ -43,6 +43,7 @@ func rules() []rule {
 	return []rule{
 		{"internal/*test", support, anyModule},
 		{"internal/*/*test", support, anyModule},
+		{"internal/e2e", support, anyModule},
 		{"examples", examples, anyModule},
 		{"examples/*", examples, anyModule},
 		{"cmd/*", programs, anyModule},
