@@ -17,6 +17,8 @@ redis.call('SET', KEYS[3], ARGV[3])
 redis.call('HSET', KEYS[1], 'state', ARGV[2], 'finished', int(now()))
 redis.call('HDEL', KEYS[1], 'lease', 'stage', 'deadline', 'lb')
 if ARGV[4] == '1' then redis.call('HSET', KEYS[1], 'kept', 1) end
+-- The dead owner may come back; what it reports then is stale.
+if ARGV[6] == '1' then redis.call('HDEL', KEYS[1], 'nonce') end
 redis.call('DEL', KEYS[6])
 redis.call('EXPIRE', KEYS[4], ARGV[5])
 event(KEYS[2], 'finished', ARGV[2])

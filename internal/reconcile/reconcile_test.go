@@ -1,0 +1,223 @@
+package reconcile_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/reconcile"
+	"github.com/slipway-farm/slipway/internal/store"
+)
+
+// tickets is a queue that can lose what was pushed.
+type tickets struct {
+	pushed []jobs.Ticket
+	lost   bool
+}
+
+func (q *tickets) Push(_ context.Context, t ...jobs.Ticket) error {
+	q.pushed = append(q.pushed, t...)
+	return nil
+}
+
+func (q *tickets) Missing(context.Context, jobs.Ticket) (bool, error) { return q.lost, nil }
+
+// farm is a store on an embedded Redis whose clock the test moves, with a
+// reconciler that has led it for a while.
+type farm struct {
+	*store.Store
+	*reconcile.Reconciler
+	queue *tickets
+	rdb   redis.UniversalClient
+	move  func(time.Duration)
+}
+
+func newFarm(t *testing.T) *farm {
+	t.Helper()
+	server := miniredis.RunT(t)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f := &farm{queue: &tickets{}, move: func(d time.Duration) {
+		now = now.Add(d)
+		server.SetTime(now)
+		server.FastForward(d)
+	}}
+	f.move(0)
+	f.rdb = redis.NewClient(&redis.Options{Addr: server.Addr()})
+	t.Cleanup(func() { _ = f.rdb.Close() })
+	f.Store = store.New(f.rdb, store.Options{Retention: store.Retention{Age: time.Hour, Count: 100}})
+	f.Reconciler = reconcile.New(nil, f.Store, f.queue, "leader", reconcile.Options{})
+	f.pass(t)
+	f.move(time.Minute)
+	return f
+}
+
+func (f *farm) pass(t *testing.T) {
+	t.Helper()
+	if err := f.Pass(t.Context()); err != nil {
+		t.Fatalf("Pass: %v", err)
+	}
+}
+
+func (f *farm) submit(t *testing.T, spec jobs.Spec) jobs.Job {
+	t.Helper()
+	job := jobs.NewJob("job-"+spec.Name, spec.Normalize())
+	if _, err := f.Create(t.Context(), []jobs.Job{job}); err != nil {
+		t.Fatal(err)
+	}
+	return f.get(t, job.ID)
+}
+
+func (f *farm) get(t *testing.T, id string) jobs.Job {
+	t.Helper()
+	job, err := f.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return job
+}
+
+func runSpec(name string) jobs.Spec {
+	return jobs.Spec{Name: name, Labels: map[string]string{"k": "v"}, Run: &jobs.Run{Image: "busybox"}}
+}
+
+func owner(nonce string) jobs.Owner {
+	return jobs.Owner{Worker: "w", Host: "h", Nonce: nonce, Lease: 90 * time.Second}
+}
+
+// The promises that need a reconciler, in the words of the shared suite.
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	jobstest.TestClaims(t, func(t *testing.T) jobstest.Store {
+		f := newFarm(t)
+		return jobstest.Store{Records: f.Store, Claims: f.Store, Advance: f.move, Reconcile: f.Pass}
+	})
+}
+
+func TestMissingTicketIsIssuedAgain(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	job := f.submit(t, runSpec("a"))
+	f.queue.lost = true
+
+	f.pass(t)
+	if len(f.queue.pushed) != 0 {
+		t.Fatalf("a fresh job got another ticket: %+v; its producer may be enqueueing it right now", f.queue.pushed)
+	}
+	f.move(11 * time.Second)
+	f.pass(t)
+	want := job.Ticket()
+	want.Seq = 2
+	if len(f.queue.pushed) != 1 || f.queue.pushed[0] != want {
+		t.Fatalf("pushed %+v; want %+v", f.queue.pushed, want)
+	}
+	f.queue.lost = false
+	f.pass(t)
+	if len(f.queue.pushed) != 1 {
+		t.Errorf("pushed %+v; want no ticket while there is one", f.queue.pushed)
+	}
+}
+
+func TestDeadOwnerLosesTheJobThreeTimes(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	job := f.submit(t, runSpec("a"))
+	for i := range jobs.MaxLosses {
+		claimed, err := f.Claim(t.Context(), job.Ticket(), owner("n"))
+		if err != nil {
+			t.Fatalf("claim %d: %v", i+1, err)
+		}
+		f.pass(t)
+		if got := f.get(t, job.ID); got.State != jobs.Running {
+			t.Fatalf("state %s before the lease has passed", got.State)
+		}
+		f.move(91 * time.Second)
+		f.pass(t)
+		f.move(10 * time.Second) // beyond the pause before the next attempt
+		if err := f.Finish(t.Context(), job.ID, "n", jobs.Result{State: jobs.Succeeded, Attempt: claimed.Attempt}); err == nil {
+			t.Fatal("a result of the dead owner was accepted")
+		}
+		job = f.get(t, job.ID)
+	}
+	if job.State != jobs.Failed || job.Result.Failure.Kind != jobs.KindPoisoned || job.Retries != 0 {
+		t.Errorf("job is %s, %+v, %d retries; want it poisoned with none spent", job.State, job.Result.Failure, job.Retries)
+	}
+	if len(f.queue.pushed) != jobs.MaxLosses-1 {
+		t.Errorf("tickets %+v; want one per new attempt", f.queue.pushed)
+	}
+}
+
+// After Redis was away every lease looks passed; owners get time to renew.
+func TestOwnersGetTimeAfterRedisWasAway(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	job := f.submit(t, runSpec("a"))
+	if _, err := f.Claim(t.Context(), job.Ticket(), owner("n")); err != nil {
+		t.Fatal(err)
+	}
+	f.move(5 * time.Minute)
+	fresh := reconcile.New(nil, f.Store, f.queue, "leader", reconcile.Options{})
+	if err := fresh.Pass(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Renew(t.Context(), job.ID, "n", 90*time.Second); err != nil {
+		t.Fatalf("Renew: %v; want the owner to be given time", err)
+	}
+	f.move(30 * time.Second)
+	if err := fresh.Pass(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.get(t, job.ID); got.State != jobs.Running || got.Attempt != 1 {
+		t.Errorf("job is %s, attempt %d; want it untouched", got.State, got.Attempt)
+	}
+}
+
+func TestQueueTimeout(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	spec := runSpec("a")
+	spec.Timeouts.Queue = jobs.Duration(30 * time.Second)
+	job := f.submit(t, spec)
+	f.pass(t)
+	f.move(31 * time.Second)
+	f.pass(t)
+	got := f.get(t, job.ID)
+	if got.State != jobs.Expired || got.Result.Failure.Kind != jobs.KindQueueTimeout || got.Result.Failure.Hint == "" {
+		t.Errorf("job is %s, %+v; want it expired with a hint", got.State, got.Result)
+	}
+}
+
+func TestRetentionForgetsEverything(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	job := f.submit(t, runSpec("a"))
+	if _, err := f.Cancel(t.Context(), job.ID, "an operator"); err != nil {
+		t.Fatal(err)
+	}
+	f.move(time.Hour + 2*time.Minute)
+	f.pass(t)
+	keys, err := f.rdb.Keys(t.Context(), "*").Result()
+	if err != nil || len(keys) != 1 || keys[0] != "slipway:leader" {
+		t.Errorf("left in Redis: %q, %v; want only the leader's lease", keys, err)
+	}
+}
+
+func TestOnlyOneLeads(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	job := f.submit(t, runSpec("a"))
+	f.queue.lost = true
+	f.pass(t) // leads from here
+	f.move(11 * time.Second)
+	second := reconcile.New(nil, f.Store, f.queue, "second", reconcile.Options{})
+	if err := second.Pass(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.get(t, job.ID); got.Seq != 1 {
+		t.Errorf("ticket %d was issued by a reconciler that does not lead", got.Seq)
+	}
+}
