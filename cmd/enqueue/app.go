@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/queue"
+	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/store"
+)
+
+// process is what the program gets from the operating system.
+type process struct {
+	getenv         func(string) string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	// interrupts delivers SIGINT and SIGTERM.
+	interrupts <-chan os.Signal
+}
+
+// app is one run of the program: the process, the global flags, and the farm,
+// which is opened by the first verb that needs it. It belongs to one goroutine.
+type app struct {
+	process
+	redisURL, storeDir, color string
+	// openService and openStore reach the farm; tests put a farm in memory here.
+	openService func(context.Context) (*jobs.Service, io.Closer, error)
+	openStore   func() (artifacts.Store, error)
+
+	svc     *jobs.Service
+	store   artifacts.Store
+	closers []io.Closer
+}
+
+func newApp(p process) *app {
+	a := &app{process: p}
+	a.openService = a.dial
+	a.openStore = a.openDir
+	return a
+}
+
+// run executes one command line and returns the exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	defer a.close()
+	root := a.rootCmd()
+	root.SetArgs(args)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	return a.report(root.ExecuteContext(ctx))
+}
+
+func (a *app) close() {
+	for _, c := range a.closers {
+		_ = c.Close() // the program ends; nobody can use what would be said
+	}
+}
+
+// service opens the way into the farm once.
+func (a *app) service(ctx context.Context) (*jobs.Service, error) {
+	if a.svc != nil {
+		return a.svc, nil
+	}
+	svc, closer, err := a.openService(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.svc = svc
+	a.closers = append(a.closers, closer)
+	return svc, nil
+}
+
+// artifacts opens the artifact store once.
+func (a *app) artifacts() (artifacts.Store, error) {
+	if a.store != nil {
+		return a.store, nil
+	}
+	s, err := a.openStore()
+	if err != nil {
+		return nil, failure{
+			code: jobs.ExitInfra, err: err, what: "cannot use the artifact store " + a.storeDir,
+			hint: "give the directory that the workers use with --store or SLIPWAY_STORE",
+		}
+	}
+	a.store = s
+	return s, nil
+}
+
+func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
+	rdb, err := redisconn.Open(ctx, a.redisURL)
+	switch {
+	case err == nil:
+	case redisconn.Unreachable(err):
+		return nil, nil, err
+	default:
+		return nil, nil, failure{code: jobs.ExitUsage, what: "--redis", err: err}
+	}
+	return jobs.NewService(store.New(rdb, store.Options{}), queue.NewProducer(rdb), newID), rdb, nil
+}
+
+func (a *app) openDir() (artifacts.Store, error) { return dirstore.New(a.storeDir) }
+
+// newID is a UUID of version 7: it grows with time, so that IDs sort by age.
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// defaults for the flags that say where the farm is: environment, then default.
+func (a *app) defaultRedis() string {
+	if v := a.getenv("SLIPWAY_REDIS"); v != "" {
+		return v
+	}
+	return "redis://127.0.0.1:6379/0"
+}
+
+func (a *app) defaultStore() string {
+	switch {
+	case a.getenv("SLIPWAY_STORE") != "":
+		return a.getenv("SLIPWAY_STORE")
+	case os.Geteuid() == 0:
+		return "/var/lib/slipway/store"
+	case a.getenv("XDG_DATA_HOME") != "":
+		return filepath.Join(a.getenv("XDG_DATA_HOME"), "slipway", "store")
+	default:
+		return filepath.Join(a.getenv("HOME"), ".local", "share", "slipway", "store")
+	}
+}
+
+// redisName is the farm's address without its password, for messages.
+func (a *app) redisName() string { return redisconn.Redact(a.redisURL) }
+
+// whoami names the person behind a cancel, for the job's events.
+func (a *app) whoami() string {
+	name := a.getenv("USER")
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return name
+	}
+	return strings.TrimPrefix(name+"@"+host, "@")
+}
+
+// interruptible returns a context that the first interrupt cancels, for verbs
+// that only read. stop ends the watch.
+func (a *app) interruptible(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-a.interrupts:
+			cancel(errInterrupted)
+		case <-quit:
+		}
+	}()
+	return ctx, func() {
+		close(quit)
+		<-done
+		cancel(nil)
+	}
+}
+
+var errInterrupted = errors.New("interrupted")

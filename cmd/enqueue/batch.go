@@ -1,0 +1,296 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+const (
+	// batchSize is how many documents go to the farm in one round trip.
+	batchSize = 1000
+	// batchLinger is how long a chunk waits for more documents, so that a slow
+	// writer at the other end of a pipe is not held up.
+	batchLinger = 20 * time.Millisecond
+)
+
+// document is one line of a batch.
+type document struct {
+	line int
+	spec jobs.Spec
+	err  error
+}
+
+// batchFlags may be given with --batch; everything else belongs into the
+// documents.
+func batchFlags() []string {
+	return []string{"batch", "dry-run", "detach", "quiet", "output", "progress", "redis", "store", "color"}
+}
+
+// submitBatch submits one document per line. It reads ahead while the farm
+// takes a chunk.
+func (a *app) submitBatch(cmd *cobra.Command, f *submitFlags, p printer, path string, command []string) error {
+	var other error
+	allowed := map[string]bool{}
+	for _, name := range batchFlags() {
+		allowed[name] = true
+	}
+	cmd.Flags().Visit(func(fl *pflag.Flag) {
+		if !allowed[fl.Name] && other == nil {
+			other = usage("write it into the documents", "--%s cannot be combined with --batch", fl.Name)
+		}
+	})
+	switch {
+	case other != nil:
+		return other
+	case path != "" || len(command) > 0:
+		return usage("", "--batch takes no PATH and no command; every document has its own")
+	}
+	in := io.NopCloser(a.stdin)
+	if f.batch != "-" {
+		file, err := os.Open(f.batch)
+		if err != nil {
+			return usage("", "--batch: %s cannot be read: %v", f.batch, pathReason(err))
+		}
+		in = file
+	}
+	ctx, stop := a.interruptible(cmd.Context())
+	defer stop()
+	b := batch{app: a, printer: p, quiet: f.quiet, dryRun: f.dryRun}
+	if !f.dryRun {
+		var err error
+		if b.svc, err = a.service(ctx); err != nil {
+			return err
+		}
+	}
+	lines := make(chan document, batchSize)
+	go readDocuments(ctx, in, lines)
+	return b.run(ctx, lines)
+}
+
+// readDocuments sends one document per line that is not blank, and closes both
+// ends. It stops when ctx ends; a read that blocks on stdin then ends with the
+// program.
+func readDocuments(ctx context.Context, in io.ReadCloser, out chan<- document) {
+	defer close(out)
+	defer in.Close() // only read
+	r := bufio.NewReaderSize(in, 256<<10)
+	for line := 1; ; line++ {
+		raw, err := readLine(r)
+		doc := document{line: line, err: err}
+		last := err != nil && !errors.Is(err, errLongLine)
+		if errors.Is(err, io.EOF) {
+			doc.err = nil
+		}
+		if raw = bytes.TrimSpace(raw); len(raw) > 0 && doc.err == nil {
+			doc.spec, doc.err = jobs.DecodeSpec(raw)
+		} else if doc.err == nil {
+			if last {
+				return
+			}
+			continue
+		}
+		select {
+		case out <- doc:
+		case <-ctx.Done():
+			return
+		}
+		if last {
+			return
+		}
+	}
+}
+
+var errLongLine = fmt.Errorf("the line is longer than %s", jobs.Bytes(jobs.MaxSpecBytes))
+
+// readLine returns the next line without holding more of it than a document
+// may have. The last line may come with io.EOF.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	var line []byte
+	long := false
+	for {
+		part, err := r.ReadSlice('\n')
+		if long = long || len(line)+len(part) > jobs.MaxSpecBytes+2; !long {
+			line = append(line, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+		case err == nil && long:
+			return nil, errLongLine
+		default:
+			return line, err
+		}
+	}
+}
+
+// batch is a submission of many jobs.
+type batch struct {
+	*app
+	svc           *jobs.Service
+	printer       printer
+	quiet, dryRun bool
+
+	taken, existing, refused int
+}
+
+func (b *batch) run(ctx context.Context, lines <-chan document) error {
+	out := bufio.NewWriterSize(b.stdout, 64<<10)
+	b.printer.w = out
+	for {
+		chunk, more := nextChunk(ctx, lines)
+		if err := b.submit(ctx, out, chunk); err != nil {
+			_ = out.Flush() // the first error says more
+			return b.broken(chunk, err)
+		}
+		if err := out.Flush(); err != nil {
+			return fmt.Errorf("print job IDs: %w", err)
+		}
+		if !more {
+			break
+		}
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if !b.quiet {
+		fmt.Fprintln(b.stderr, b.count())
+	}
+	if b.refused > 0 {
+		return exit(jobs.ExitUsage)
+	}
+	return nil
+}
+
+// nextChunk gathers what is there, up to batchSize documents, and reports
+// whether more may come.
+func nextChunk(ctx context.Context, lines <-chan document) (chunk []document, more bool) {
+	var linger <-chan time.Time
+	for len(chunk) < batchSize {
+		select {
+		case doc, ok := <-lines:
+			if !ok {
+				return chunk, false
+			}
+			chunk = append(chunk, doc)
+			if linger == nil {
+				linger = time.After(batchLinger)
+			}
+		case <-linger:
+			return chunk, true
+		case <-ctx.Done():
+			return nil, false
+		}
+	}
+	return chunk, true
+}
+
+// submit hands one chunk over and prints an answer for every line.
+func (b *batch) submit(ctx context.Context, out io.Writer, chunk []document) error {
+	var specs []jobs.Spec
+	for _, d := range chunk {
+		if d.err == nil {
+			specs = append(specs, d.spec)
+		}
+	}
+	var subs []jobs.Submitted
+	if b.dryRun {
+		subs = make([]jobs.Submitted, len(specs))
+		for i, s := range specs {
+			subs[i].Err = s.Normalize().Validate()
+		}
+	} else if len(specs) > 0 {
+		var err error
+		if subs, err = b.svc.SubmitBatch(ctx, specs); err != nil {
+			return err
+		}
+	}
+	for _, d := range chunk {
+		var sub jobs.Submitted
+		if d.err == nil {
+			sub, subs = subs[0], subs[1:]
+			d.err = sub.Err
+		}
+		if err := b.answer(out, d, sub); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lineAnswer is one line of -o jsonl.
+type lineAnswer struct {
+	Line     int            `json:"line"`
+	ID       string         `json:"id,omitempty"`
+	Existing bool           `json:"existing,omitempty"`
+	Error    string         `json:"error,omitempty"`
+	Problems []jobs.Problem `json:"problems,omitempty"`
+}
+
+func (b *batch) answer(out io.Writer, d document, sub jobs.Submitted) error {
+	a := lineAnswer{Line: d.line, ID: sub.ID, Existing: sub.Existing}
+	switch {
+	case d.err != nil:
+		b.refused++
+		a.Error = d.err.Error()
+		var inv *jobs.Invalid
+		if errors.As(d.err, &inv) {
+			a.Problems = inv.Problems
+		}
+		fmt.Fprintf(b.stderr, "%s line %d: %s\n", b.paint(b.stderr).red("error:"), d.line, oneLine(d.err.Error()))
+	case sub.Existing:
+		b.existing++
+	default:
+		b.taken++
+	}
+	switch {
+	case b.printer.kind == "jsonl" || b.printer.kind == "json" || b.printer.kind == "template":
+		if b.printer.kind == "json" {
+			b.printer.kind = "jsonl" // a stream has no end to put a bracket at
+		}
+		return b.printer.one(a.ID, a)
+	case d.err != nil:
+		return nil
+	case b.dryRun:
+		p := printer{w: out, kind: "jsonl"}
+		return p.one("", d.spec.Normalize())
+	default:
+		_, err := fmt.Fprintln(out, a.ID)
+		return err
+	}
+}
+
+func (b *batch) count() string {
+	verb := "submitted"
+	if b.dryRun {
+		verb = "acceptable"
+	}
+	s := fmt.Sprintf("%d jobs %s", b.taken, verb)
+	if b.existing > 0 {
+		s += fmt.Sprintf(", %d there already", b.existing)
+	}
+	if b.refused > 0 {
+		s += fmt.Sprintf(", %d refused", b.refused)
+	}
+	return s
+}
+
+// broken says from which line on the outcome is not known.
+func (b *batch) broken(chunk []document, err error) error {
+	if len(chunk) == 0 {
+		return err
+	}
+	f := b.explain(err)
+	f.hint = fmt.Sprintf("lines 1 to %d are submitted; of lines %d to %d some may be: repeat them, safely where they have an idempotency_key",
+		chunk[0].line-1, chunk[0].line, chunk[len(chunk)-1].line)
+	return f
+}

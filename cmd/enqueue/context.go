@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// source is where the context of a build comes from.
+type source struct {
+	kind sourceKind
+	// arg is the argument as it was given.
+	arg string
+}
+
+type sourceKind int
+
+const (
+	noSource sourceKind = iota
+	fromDir
+	fromTar   // a tar file on this machine
+	fromStdin // a tar on stdin
+	fromRef   // a reference that the worker opens
+)
+
+// schemes are the references that a document can hold.
+func schemes() []string { return []string{"cas", "file", "http", "https", "s3"} }
+
+// findSource says what a PATH argument means.
+func (a *app) findSource(arg string) (source, error) {
+	if arg == "-" {
+		if isTerminal(a.stdin) {
+			return source{}, usage("pipe a tar into it: tar c . | enqueue submit -", "- reads a tar from stdin, and stdin is a terminal")
+		}
+		return source{fromStdin, arg}, nil
+	}
+	if scheme, _, ok := strings.Cut(arg, ":"); ok && slices.Contains(schemes(), scheme) {
+		return source{fromRef, arg}, nil
+	}
+	info, err := os.Stat(arg)
+	switch {
+	case err == nil && info.IsDir():
+		return source{fromDir, arg}, nil
+	case err == nil && info.Mode().IsRegular():
+		return source{fromTar, arg}, nil
+	case err == nil:
+		return source{}, usage("", "PATH %q is neither a directory nor a tar file", arg)
+	case strings.Contains(arg, "://"):
+		return source{}, usage("known are "+strings.Join(schemes(), ":, ")+":", "PATH %q is a reference of an unknown scheme", arg)
+	default:
+		return source{}, usage("give a directory, a tar file, - for stdin, or a reference", "PATH %q cannot be read: %v", arg, pathReason(err))
+	}
+}
+
+// pathReason is the system's reason without the path, which the message has.
+func pathReason(err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+// dockerfile translates -f, which is relative to the working directory as in
+// docker, into a path inside the context.
+func (s source) dockerfile(file string) (string, error) {
+	if file == "" || s.kind != fromDir {
+		return file, nil
+	}
+	if _, err := os.Stat(file); err != nil && !filepath.IsAbs(file) {
+		return filepath.ToSlash(file), nil // it may be inside; packing says so if not
+	}
+	dir, err := realPath(s.arg)
+	if err != nil {
+		return "", err
+	}
+	// The folder is resolved and the name kept, so that a link stays a link.
+	parent, err := realPath(filepath.Dir(file))
+	if err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(dir, filepath.Join(parent, filepath.Base(file)))
+	if err == nil && filepath.IsLocal(rel) {
+		return filepath.ToSlash(rel), nil
+	}
+	if !filepath.IsAbs(file) {
+		if _, err := os.Stat(filepath.Join(s.arg, file)); err == nil {
+			return filepath.ToSlash(file), nil
+		}
+	}
+	return "", usage("copy it into the directory, or submit a directory that holds both", "--file: %s is outside the context %s", file, s.arg)
+}
+
+func realPath(p string) (string, error) {
+	abs, err := filepath.Abs(p)
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", p, err)
+	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return "", usage("", "%s cannot be read: %v", p, pathReason(err))
+	}
+	return abs, nil
+}
+
+// placeholder is a context for checking everything else before any work is
+// done on the real one.
+func (s source) placeholder(digest string) *jobs.Context {
+	if s.kind == fromRef {
+		return &jobs.Context{Ref: s.arg, Digest: digest}
+	}
+	return &jobs.Context{Ref: artifacts.Ref("sha256:" + strings.Repeat("0", 64))}
+}
+
+// upload puts the context into the store and returns it with the path of the
+// Dockerfile, which packing may find under another name.
+func (s source) upload(ctx context.Context, store artifacts.Store, stdin io.Reader, opts artifacts.UploadOptions) (artifacts.Uploaded, error) {
+	switch s.kind {
+	case fromDir:
+		return artifacts.Upload(ctx, store, s.arg, opts)
+	case fromStdin:
+		return artifacts.UploadTar(ctx, store, stdin, opts)
+	default:
+		f, err := os.Open(s.arg)
+		if err != nil {
+			return artifacts.Uploaded{}, fmt.Errorf("open context: %w", err)
+		}
+		defer f.Close() // only read
+		return artifacts.UploadTar(ctx, store, f, opts)
+	}
+}
+
+// fullStore claims to have everything, so that a dry run learns the digest of a
+// context and stores nothing.
+type fullStore struct{ artifacts.Store }
+
+// Stat implements artifacts.Store.
+func (fullStore) Stat(_ context.Context, digest string) (artifacts.Blob, error) {
+	return artifacts.Blob{Digest: digest}, nil
+}
+
+// packProgress draws one line while a directory is packed. It returns nil where
+// nobody would see it.
+func (a *app) packProgress(show bool) (progress func(int, int64), clear func()) {
+	if !show || !isTerminal(a.stderr) || a.dumb() {
+		return nil, func() {}
+	}
+	var last time.Time
+	progress = func(files int, bytes int64) {
+		if time.Since(last) < 100*time.Millisecond {
+			return
+		}
+		last = time.Now()
+		fmt.Fprintf(a.stderr, "\rpacking: %d files, %s\x1b[K", files, amount(bytes))
+	}
+	return progress, func() { fmt.Fprint(a.stderr, "\r\x1b[K") }
+}
+
+// amount is a size for people.
+func amount(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	v, i := float64(n), 0
+	for v >= 1024 && i < len(units)-1 {
+		v, i = v/1024, i+1
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, units[i])
+}
+
+func describeUpload(up artifacts.Uploaded) string {
+	var parts []string
+	if up.Report.Files > 0 {
+		parts = append(parts, fmt.Sprintf("%d files", up.Report.Files))
+	}
+	parts = append(parts, amount(up.Context.Size), up.Context.Digest)
+	if up.Existed {
+		parts = append(parts, "in the store already")
+	}
+	return "context: " + strings.Join(parts, ", ")
+}

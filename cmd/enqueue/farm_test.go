@@ -1,0 +1,246 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+)
+
+// farm is a farm in memory with one worker that plays what a job asks for: a
+// build of two steps, then the container's command as a small language:
+//
+//	echo WORD...   WORDs on stdout          err WORD...   on stderr
+//	exit N         the container's exit     fail KIND     a failure of that kind
+//	raw TEXT       Go-quoted bytes          hang          until it is cancelled
+type farm struct {
+	mem   *jobstest.Memory
+	queue *jobstest.Queue
+	svc   *jobs.Service
+	store artifacts.Store
+	dir   string
+	// paused holds jobs back in their queue.
+	paused bool
+
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+type farmOptions struct {
+	paused    bool
+	tailBytes int
+}
+
+func newFarm(dir string, o farmOptions) (*farm, error) {
+	store, err := dirstore.New(dir)
+	if err != nil {
+		return nil, err
+	}
+	f := &farm{
+		mem: jobstest.NewMemory(jobstest.Options{TailBytes: o.tailBytes}), queue: jobstest.NewQueue(),
+		store: store, dir: dir, paused: o.paused,
+	}
+	f.svc = jobs.NewService(f.mem, f.queue, jobstest.NewIDs())
+	ctx, cancel := context.WithCancel(context.Background())
+	f.stop = cancel
+	if !o.paused {
+		f.wg.Go(func() { f.work(ctx) })
+	}
+	return f, nil
+}
+
+func startFarm(t *testing.T, o farmOptions) *farm {
+	t.Helper()
+	f, err := newFarm(t.TempDir(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.close)
+	return f
+}
+
+func (f *farm) close() {
+	f.stop()
+	f.wg.Wait()
+}
+
+// app is a run of the program on this farm.
+func (f *farm) app(p process) *app {
+	a := newApp(p)
+	a.openService = func(context.Context) (*jobs.Service, io.Closer, error) {
+		// As redisconn.Open does, look whether anybody is there.
+		if _, err := f.svc.List(context.Background(), jobs.Query{Limit: 1}); err != nil {
+			return nil, nil, err
+		}
+		return f.svc, io.NopCloser(nil), nil
+	}
+	return a
+}
+
+func (f *farm) work(ctx context.Context) {
+	for {
+		t, err := f.queue.Receive(ctx, "")
+		if err != nil {
+			return
+		}
+		f.wg.Go(func() { f.play(ctx, t) })
+	}
+}
+
+// attempt is one attempt of a job that the worker plays.
+type attempt struct {
+	*farm
+	ctx   context.Context
+	job   jobs.Job
+	nonce string
+	log   []byte
+	res   jobs.Result
+}
+
+func (f *farm) play(ctx context.Context, t jobs.Ticket) {
+	a := &attempt{farm: f, ctx: ctx, nonce: rand.Text()}
+	var err error
+	a.job, err = f.mem.Claim(ctx, t, jobs.Owner{Worker: "w1", Host: "h1", Nonce: a.nonce, Lease: time.Hour})
+	if err != nil {
+		return
+	}
+	a.res = jobs.Result{State: jobs.Succeeded, Worker: "w1", Host: "h1", Attempt: a.job.Attempt, Engine: "test"}
+	if b := a.job.Spec.Build; b != nil {
+		a.build(*b)
+	}
+	if r := a.job.Spec.Run; r != nil {
+		a.run(*r)
+	}
+	a.finish()
+}
+
+func (a *attempt) stage(s jobs.Stage) {
+	_ = a.mem.Note(a.ctx, a.job.ID, a.nonce, jobs.Progress{Stage: s})
+}
+
+func (a *attempt) write(s jobs.Stream, data string) {
+	raw := jobs.AppendFrame(nil, jobs.Frame{Stream: s, At: time.Now(), Data: []byte(data)})
+	_ = a.mem.AppendLog(a.ctx, a.job.ID, a.nonce, jobs.LogChunk{Attempt: a.job.Attempt, Offset: int64(len(a.log)), Data: raw})
+	a.log = append(a.log, raw...)
+}
+
+func (a *attempt) build(b jobs.Build) {
+	a.stage(jobs.StageBuild)
+	for _, s := range buildStatus("[1/2] FROM docker.io/library/alpine", "[2/2] RUN make") {
+		raw, _ := json.Marshal(s)
+		a.write(jobs.BuildStatus, string(raw))
+	}
+	a.res.ImageID, a.res.Tags = "sha256:"+strings.Repeat("a", 64), b.Tags
+	if b.Push {
+		a.stage(jobs.StagePush)
+		name, _, _ := strings.Cut(b.Tags[0], ":")
+		a.res.RepoDigests = []string{name + "@sha256:" + strings.Repeat("d", 64)}
+	}
+}
+
+// buildStatus is what BuildKit says about steps that go well; the last one
+// writes a line.
+func buildStatus(steps ...string) []client.SolveStatus {
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var all []client.SolveStatus
+	for i, name := range steps {
+		d := digest.FromString(name)
+		from, to := start.Add(time.Duration(i)*time.Second), start.Add(time.Duration(i+1)*time.Second)
+		all = append(all, client.SolveStatus{Vertexes: []*client.Vertex{{Digest: d, Name: name, Started: &from}}})
+		if i == len(steps)-1 {
+			all = append(all, client.SolveStatus{Logs: []*client.VertexLog{{Vertex: d, Stream: 1, Data: []byte("made it\n"), Timestamp: to}}})
+		}
+		all = append(all, client.SolveStatus{Vertexes: []*client.Vertex{{Digest: d, Name: name, Started: &from, Completed: &to}}})
+	}
+	return all
+}
+
+func (a *attempt) run(r jobs.Run) {
+	a.stage(jobs.StageRun)
+	a.res.ContainerID = strings.Repeat("c", 64)
+	for i, p := range r.Ports {
+		a.res.Addresses = append(a.res.Addresses, fmt.Sprintf("127.0.0.1:%d", cmp.Or(p.Host, 30000+i)))
+	}
+	if r.Keep != 0 {
+		a.res.KeepUntil = time.Now().Add(r.Keep.D())
+		return
+	}
+	code := 0
+	verb, args := "", r.Command
+	if len(args) > 0 {
+		verb, args = args[0], args[1:]
+	}
+	switch text := strings.Join(args, " "); verb {
+	case "echo":
+		a.write(jobs.Stdout, text+"\n")
+	case "err":
+		a.write(jobs.Stderr, text+"\n")
+	case "raw":
+		s, err := strconv.Unquote(`"` + text + `"`)
+		if err != nil {
+			panic(err)
+		}
+		a.write(jobs.Stdout, s)
+	case "exit":
+		a.write(jobs.Stderr, "giving up\n")
+		code, _ = strconv.Atoi(text)
+		if code != 0 {
+			a.fail(jobs.Fail(jobs.KindExitNonzero, nil, "read its output", "the container ended with exit code %d", code))
+		}
+	case "fail":
+		a.fail(jobs.Fail(jobs.Kind(text), nil, "try something else", "it failed as asked"))
+		return
+	case "hang":
+		a.write(jobs.Stdout, "hanging\n")
+		a.untilCancelled()
+		return
+	}
+	a.res.ExitCode = &code
+}
+
+func (a *attempt) fail(f *jobs.Failure) {
+	f.Stage = jobs.StageRun
+	a.res.Failure, a.res.State = f, f.Kind.Info().State
+}
+
+func (a *attempt) untilCancelled() {
+	ctx, stop := context.WithCancel(a.ctx)
+	defer stop()
+	hints := a.mem.Cancellations(ctx)
+	for {
+		sig, err := a.mem.Renew(a.ctx, a.job.ID, a.nonce, time.Hour)
+		if err != nil {
+			return
+		}
+		if sig.CancelBy != "" {
+			a.fail(jobs.Fail(jobs.KindCancelled, nil, "", "cancelled by %s", sig.CancelBy))
+			return
+		}
+		if _, ok := <-hints; !ok {
+			return
+		}
+	}
+}
+
+func (a *attempt) finish() {
+	blob, err := a.store.Put(a.ctx, strings.NewReader(string(a.log)))
+	if err == nil && len(a.log) > 0 {
+		a.res.Log = jobs.LogInfo{Digest: blob.Digest, Size: blob.Size}
+	}
+	_ = a.mem.Finish(a.ctx, a.job.ID, a.nonce, a.res)
+}

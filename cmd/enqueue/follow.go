@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+const (
+	// followWait is how long one Follow may wait for news.
+	followWait = 10 * time.Second
+	// lossPatience is how long a follower keeps trying when Redis went away
+	// under it: the job itself goes on meanwhile.
+	lossPatience = time.Minute
+)
+
+// follower shows one job from wherever its log is to its end. It keeps its
+// place, so that run can be called again after its context ended. It belongs to
+// one goroutine at a time.
+type follower struct {
+	svc   *jobs.Service
+	store func() (artifacts.Store, error)
+	view  *view
+	id    string
+
+	cursor jobs.Cursor
+	// attempt and seen are the place in the framed log: every byte before seen
+	// of this attempt was shown or marked as a gap.
+	attempt int
+	seen    int64
+	// idle is true once the reader was told that no worker took the job yet.
+	idle bool
+}
+
+// run shows the job until it has ended and all its log was shown, and returns
+// it. Anything wrong with the log is a note, never an error.
+func (f *follower) run(ctx context.Context) (jobs.Job, error) {
+	ended := false
+	var lost time.Time
+	for {
+		wait := followWait
+		if ended {
+			wait = 0
+		}
+		news, err := f.svc.Follow(ctx, f.id, f.cursor, wait)
+		if err == nil && len(news.Events) == 0 && len(news.Log) == 0 {
+			var job jobs.Job
+			if job, err = f.svc.Get(ctx, f.id); err == nil {
+				if job.State.Terminal() {
+					f.rest(ctx, job)
+					return job, nil
+				}
+				f.waiting(job)
+			}
+		}
+		if err != nil {
+			if err = f.again(ctx, err, &lost); err != nil {
+				return jobs.Job{}, err
+			}
+			continue
+		}
+		lost = time.Time{}
+		f.cursor = news.Next
+		for _, c := range news.Log {
+			f.chunk(ctx, c)
+		}
+		for _, e := range news.Events {
+			ended = ended || e.Type == jobs.EventFinished
+			f.event(e)
+		}
+	}
+}
+
+// again decides whether to go on after err: yes while Redis is away for less
+// than lossPatience.
+func (f *follower) again(ctx context.Context, err error, lost *time.Time) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case jobs.IsUsage(err):
+		return err
+	case lost.IsZero():
+		*lost = time.Now()
+		f.view.note("lost the farm's Redis; the job goes on, trying again for %s", jobs.Duration(lossPatience))
+	case time.Since(*lost) > lossPatience:
+		return err
+	}
+	select {
+	case <-time.After(time.Second):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// waiting tells once that a job stays in its queue.
+func (f *follower) waiting(job jobs.Job) {
+	if job.State == jobs.Queued && !f.idle {
+		f.idle = true
+		f.view.note("still queued: no worker of queue %q has taken the job yet", job.Spec.Queue)
+	}
+}
+
+// event shows what the log itself does not tell.
+func (f *follower) event(e jobs.Event) {
+	switch e.Type {
+	case jobs.EventClaimed:
+		f.view.note("● running on worker %s", oneLine(e.Text))
+	case jobs.EventStage:
+		// The build is over: its display must not go on counting seconds.
+		if s := jobs.Stage(e.Text); s == jobs.StagePush || s == jobs.StageRun || s == jobs.StageCollect {
+			f.view.closeBuild()
+		}
+	case jobs.EventRetry:
+		f.view.note("◌ trying again: %s", oneLine(e.Text))
+	case jobs.EventLost:
+		f.view.note("◌ lost, the farm starts another attempt: %s", oneLine(e.Text))
+	case jobs.EventReturned:
+		f.view.note("◌ handed back to the queue: %s", oneLine(e.Text))
+	case jobs.EventCancel:
+		f.view.note("⊘ cancel requested by %s", oneLine(e.Text))
+	}
+}
+
+// chunk shows the part of a piece of live log that was not shown yet.
+func (f *follower) chunk(ctx context.Context, c jobs.LogChunk) {
+	if c.Attempt < f.attempt {
+		return
+	}
+	f.begin(c.Attempt)
+	if c.Offset > f.seen {
+		f.fill(ctx, c.Offset)
+	}
+	end := c.Offset + int64(len(c.Data))
+	if end <= f.seen {
+		return
+	}
+	f.view.frames(c.Data[f.seen-c.Offset:])
+	f.seen = end
+}
+
+// begin moves to an attempt; a later one has a log of its own.
+func (f *follower) begin(attempt int) {
+	if attempt == f.attempt {
+		return
+	}
+	if f.attempt != 0 {
+		f.view.closeBuild()
+		f.view.note("attempt %d", attempt)
+	}
+	f.attempt, f.seen = attempt, 0
+}
+
+// rest shows what an ended job's log has beyond the live tail.
+func (f *follower) rest(ctx context.Context, job jobs.Job) {
+	r := job.Result
+	if r == nil || r.Log.Digest == "" {
+		return
+	}
+	f.begin(max(r.Attempt, f.attempt))
+	if r.Log.Size > f.seen {
+		f.fill(ctx, r.Log.Size)
+	}
+}
+
+// fill shows the bytes up to offset end that the live tail no longer has: from
+// the artifact store when the job has ended, else a marker stands for them.
+func (f *follower) fill(ctx context.Context, end int64) {
+	reason := ""
+	job, err := f.svc.Get(ctx, f.id)
+	if err == nil && job.Result != nil && job.Result.Attempt == f.attempt && job.Result.Log.Digest != "" {
+		var n int64
+		n, err = f.fromStore(ctx, job.Result.Log.Digest, f.seen, end)
+		f.seen += n
+		if err != nil {
+			reason = ": " + oneLine(err.Error())
+		}
+	}
+	if f.seen < end {
+		f.view.note("[gap: %d bytes]%s", end-f.seen, reason)
+		f.seen = end
+	}
+}
+
+// fromStore shows the stored log from offset from up to end, -1 for all of it,
+// and returns how many bytes it showed.
+func (f *follower) fromStore(ctx context.Context, digest string, from, end int64) (int64, error) {
+	store, err := f.store()
+	if err != nil {
+		return 0, err
+	}
+	blob, err := store.Open(ctx, digest)
+	if err != nil {
+		return 0, fmt.Errorf("open the stored log: %w", err)
+	}
+	defer blob.Close() // only read
+	if _, err := io.CopyN(io.Discard, blob, from); err != nil {
+		return 0, fmt.Errorf("read the stored log: %w", err)
+	}
+	var r io.Reader = blob
+	if end >= 0 {
+		r = io.LimitReader(blob, end-from)
+	}
+	var shown int64
+	for frames := jobs.NewFrameReader(r); ; {
+		frame, err := frames.Next()
+		if errors.Is(err, io.EOF) {
+			return shown, nil
+		}
+		if err != nil {
+			return shown, fmt.Errorf("read the stored log: %w", err)
+		}
+		f.view.frame(frame)
+		shown += int64(jobs.FrameHeader + len(frame.Data))
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/template"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// printer writes documents in the format of -o. Field names are the API's in
+// every format.
+type printer struct {
+	w    io.Writer
+	kind string // "", table, json, jsonl, name, template
+	tmpl *template.Template
+}
+
+// newPrinter understands -o: json, jsonl, name, template=TEXT, or one of the
+// verb's own words.
+func newPrinter(w io.Writer, format string, own ...string) (printer, error) {
+	p := printer{w: w, kind: format}
+	text, isTemplate := strings.CutPrefix(format, "template=")
+	known := append(own, "json", "jsonl", "name", "template=...")
+	switch {
+	case isTemplate:
+		var err error
+		p.kind = "template"
+		p.tmpl, err = template.New("output").Funcs(template.FuncMap{"json": toJSON}).Parse(text)
+		if err != nil {
+			return p, failure{code: jobs.ExitUsage, what: "--output", err: err, hint: "write fields as {{.id}} and {{.result.image_id}}"}
+		}
+		return p, nil
+	case format == "":
+		return p, nil
+	}
+	for _, k := range known {
+		if k == format {
+			return p, nil
+		}
+	}
+	hint := ""
+	if n := jobs.Nearest(format, known); n != "" {
+		hint = fmt.Sprintf("did you mean %s?", n)
+	}
+	return p, usage(hint, "--output: found %q; known are %s", format, strings.Join(known, ", "))
+}
+
+func toJSON(v any) (string, error) {
+	raw, err := json.Marshal(v)
+	return string(raw), err
+}
+
+// human reports whether no machine-readable format was asked for.
+func (p printer) human() bool { return p.kind == "" || p.kind == "table" }
+
+// one prints a document as json (indented), jsonl (one line) or through the
+// template. id is what -o name prints.
+func (p printer) one(id string, doc any) error {
+	switch p.kind {
+	case "name":
+		_, err := fmt.Fprintln(p.w, id)
+		return err
+	case "template":
+		fields, err := asFields(doc)
+		if err != nil {
+			return err
+		}
+		if err := p.tmpl.Execute(p.w, fields); err != nil {
+			return failure{code: jobs.ExitUsage, what: "--output", err: err}
+		}
+		_, err = fmt.Fprintln(p.w)
+		return err
+	default:
+		enc := json.NewEncoder(p.w)
+		enc.SetEscapeHTML(false)
+		if p.kind != "jsonl" {
+			enc.SetIndent("", "  ")
+		}
+		return enc.Encode(doc)
+	}
+}
+
+// many prints jobs: as one object {"jobs": [...]} in json, one by one else. A
+// next page token goes into the object.
+func (p printer) many(list []jobs.Job, nextPage string) error {
+	if p.kind == "json" {
+		return p.one("", struct {
+			Jobs []jobs.Job `json:"jobs"`
+			Next string     `json:"next_page_token,omitempty"`
+		}{append([]jobs.Job{}, list...), nextPage})
+	}
+	for _, j := range list {
+		if err := p.one(j.ID, j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// asFields is the document as its JSON, so that templates use the API's names.
+func asFields(doc any) (any, error) {
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		return nil, fmt.Errorf("marshal document: %w", err)
+	}
+	var fields any
+	dec := json.NewDecoder(strings.NewReader(string(raw)))
+	dec.UseNumber()
+	if err := dec.Decode(&fields); err != nil {
+		return nil, fmt.Errorf("read document: %w", err)
+	}
+	return fields, nil
+}

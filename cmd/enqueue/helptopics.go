@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// version is set by the linker (-X main.version=...); without it the version
+// that Go recorded counts.
+var version string
+
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v, revision := version, ""
+			if info, ok := debug.ReadBuildInfo(); ok {
+				if v == "" {
+					v = info.Main.Version
+				}
+				for _, s := range info.Settings {
+					if s.Key == "vcs.revision" {
+						revision = " " + s.Value
+					}
+				}
+			}
+			fmt.Fprintf(a.stdout, "enqueue %s%s %s %s/%s\n", v, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return nil
+		},
+	}
+}
+
+// exitCodes is what every exit code means.
+func exitCodes() string {
+	rows := []struct {
+		code    int
+		meaning string
+	}{
+		{jobs.ExitOK, "the job succeeded, or the verb did what it was asked"},
+		{jobs.ExitFailed, "the job failed: its build or its run"},
+		{jobs.ExitUsage, "usage: the command line or the job document cannot be taken"},
+		{jobs.ExitInfra, "the farm failed: its infrastructure, not the job"},
+		{jobs.ExitAuth, "access was denied, by Redis or by a registry"},
+		{jobs.ExitCancelled, "the job was cancelled"},
+		{jobs.ExitTimeout, "the job timed out: a stage, its silence, or the wait for a worker"},
+		{jobs.ExitUnreachable, "the farm's Redis cannot be reached"},
+		{jobs.ExitPending, "the job has not ended: wait --timeout ran out, or result came too early"},
+		{jobs.ExitDetached, "interrupted: the job, when there is one, goes on without you"},
+	}
+	var b strings.Builder
+	b.WriteString("Exit codes of enqueue:\n\n")
+	for _, r := range rows {
+		fmt.Fprintf(&b, "  %3d  %s\n", r.code, r.meaning)
+	}
+	b.WriteString(`
+submit (when it follows) and wait end with the code of the job; with several
+jobs, with the code of the first in the order of the arguments that is not 0.
+submit --exit-code-from run ends with the exit code of the container instead,
+when one ended. status, ls, logs, result and cancel end with 0 when they did
+what they were asked, whatever became of the job. A log that cannot be read
+never changes the exit code of submit.`)
+	return b.String()
+}
+
+// exitCodesTopic is a command without an action, which cobra shows as a topic
+// of help.
+func exitCodesTopic() *cobra.Command {
+	return &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitCodes()}
+}
+
+// groupedUsage shows the flags of a verb in its groups instead of one long
+// alphabetical list.
+func groupedUsage(cmd *cobra.Command, groups []flagGroup) {
+	cmd.SetUsageFunc(func(cmd *cobra.Command) error {
+		w := cmd.OutOrStdout()
+		fmt.Fprintf(w, "Usage:\n  %s\n", cmd.UseLine())
+		for _, g := range groups {
+			fmt.Fprintf(w, "\n%s:\n%s", g.title, g.flags.FlagUsages())
+		}
+		fmt.Fprintf(w, "\nGlobal:\n%s", cmd.InheritedFlags().FlagUsages())
+		return nil
+	})
+}

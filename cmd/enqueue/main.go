@@ -1,0 +1,26 @@
+// Command enqueue is the producer of the farm: it packs a directory, submits
+// jobs, follows them and reads their results. It holds no logic of the farm;
+// every verb is a few calls on [jobs.Service]. Data goes to stdout, progress,
+// hints and errors go to stderr, and the exit code says how it ended (enqueue
+// help exit-codes).
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	interrupts := make(chan os.Signal, 4)
+	signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM)
+	os.Exit(run(context.Background(), os.Args[1:], process{
+		getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interrupts: interrupts,
+	}))
+}
+
+// run is the whole program but for the process around it.
+func run(ctx context.Context, args []string, p process) int {
+	return newApp(p).run(ctx, args)
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// rootCmd declares the verbs.
+func (a *app) rootCmd() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "enqueue",
+		Short: "Build images and run containers on the farm",
+		Long: `enqueue submits build-and-run jobs to a Slipway farm and follows them.
+
+  enqueue submit -t myapp .                       build the directory
+  enqueue submit -p 8080:8080 --keep 1h .         build it and keep it up as a service
+  enqueue submit --image alpine -- echo hello     run an image
+  enqueue ls`,
+		// Verbs say themselves what is wrong; run prints it once.
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return unknownVerb(cmd, args[0])
+		},
+	}
+	fs := root.PersistentFlags()
+	fs.StringVar(&a.redisURL, "redis", a.defaultRedis(), "the farm's Redis (env SLIPWAY_REDIS)")
+	fs.StringVar(&a.storeDir, "store", a.defaultStore(), "directory of the artifact store (env SLIPWAY_STORE)")
+	a.color = "auto"
+	fs.Var(choiceVar(&a.color, "auto", "always", "never"), "color", "colours on a terminal (also NO_COLOR, FORCE_COLOR)")
+	// The default of --redis may hold a password from the environment.
+	fs.Lookup("redis").DefValue = a.redisName()
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(
+		a.submitCmd(), a.statusCmd(), a.listCmd(), a.logsCmd(), a.waitCmd(), a.cancelCmd(), a.resultCmd(),
+		a.versionCmd(), exitCodesTopic(),
+	)
+	_ = root.RegisterFlagCompletionFunc("color", words("auto", "always", "never")) // the flag is declared above
+	return root
+}
+
+func unknownVerb(cmd *cobra.Command, verb string) error {
+	known := []string{"help", "completion"}
+	for _, c := range cmd.Commands() {
+		known = append(known, c.Name())
+	}
+	hint := "enqueue help lists the verbs"
+	if n := jobs.Nearest(verb, known); n != "" {
+		hint = fmt.Sprintf("did you mean enqueue %s?", n)
+	}
+	return usage(hint, "unknown verb %q", verb)
+}
+
+// flagError turns what pflag says into a usage failure, and an unknown flag
+// into a suggestion.
+func flagError(cmd *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	var unknown *pflag.NotExistError
+	help := fmt.Sprintf("%s --help lists the flags", cmd.CommandPath())
+	switch {
+	case errors.As(err, &invalid):
+		cause := err
+		if u := errors.Unwrap(invalid); u != nil {
+			cause = u
+		}
+		return failure{code: jobs.ExitUsage, what: "--" + invalid.GetFlag().Name, err: cause}
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
+		var known []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+		if n := jobs.Nearest(unknown.GetSpecifiedName(), known); n != "" {
+			help = fmt.Sprintf("did you mean --%s?", n)
+		}
+		return usage(help, "unknown flag --%s", unknown.GetSpecifiedName())
+	default:
+		return usage(help, "%s", err)
+	}
+}
+
+// ids is the argument check of verbs that take job IDs.
+func ids(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return usage("enqueue ls shows the jobs of this farm", "%s: the job ID is missing", cmd.CommandPath())
+		case most > 0 && len(args) > most:
+			return usage("", "%s takes one job ID, found %d arguments: %s", cmd.CommandPath(), len(args), strings.Join(args, " "))
+		}
+		return nil
+	}
+}
+
+// noArgs is the argument check of verbs that take none.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage("", "%s takes no arguments, found %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}

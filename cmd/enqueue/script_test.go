@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// TestScripts runs the verbs in testdata/script, each script on a farm of its
+// own. Added commands:
+//
+//	enqueue ARG... [<FILE]   one run of the program; ! when it must not end with 0
+//	code N                   the exit code of the last enqueue
+//	farm down|denied|up      break Redis, and mend it
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE") != "",
+		Setup: func(env *testscript.Env) error {
+			store := filepath.Join(env.WorkDir, ".store")
+			f, err := newFarm(store, farmOptions{paused: strings.HasSuffix(env.WorkDir, "_paused")})
+			if err != nil {
+				return err
+			}
+			env.Defer(f.close)
+			env.Values[farmKey{}] = &scriptFarm{farm: f}
+			env.Setenv("SLIPWAY_STORE", store)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"enqueue": scriptEnqueue, "code": scriptCode, "farm": scriptFarmDo,
+		},
+	})
+}
+
+type farmKey struct{}
+
+// scriptFarm is the farm of one script and the last exit code.
+type scriptFarm struct {
+	*farm
+	code int
+}
+
+func scriptEnqueue(ts *testscript.TestScript, neg bool, args []string) {
+	f := ts.Value(farmKey{}).(*scriptFarm)
+	var stdin io.Reader = strings.NewReader("")
+	if n := len(args); n > 0 && strings.HasPrefix(args[n-1], "<") {
+		stdin = strings.NewReader(ts.ReadFile(args[n-1][1:]))
+		args = args[:n-1]
+	}
+	f.code = f.app(process{
+		getenv: ts.Getenv, stdin: stdin, stdout: ts.Stdout(), stderr: ts.Stderr(),
+	}).run(context.Background(), args)
+	if (f.code != 0) != neg {
+		ts.Fatalf("enqueue ended with %d", f.code)
+	}
+}
+
+func scriptCode(ts *testscript.TestScript, neg bool, args []string) {
+	f := ts.Value(farmKey{}).(*scriptFarm)
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	if (f.code == want) == neg {
+		ts.Fatalf("enqueue ended with %d, want %d (neg %t)", f.code, want, neg)
+	}
+}
+
+func scriptFarmDo(ts *testscript.TestScript, _ bool, args []string) {
+	f := ts.Value(farmKey{}).(*scriptFarm)
+	switch args[0] {
+	case "down":
+		f.mem.Break(fmt.Errorf("%w: dial tcp 127.0.0.1:6379: connection refused", jobs.ErrUnreachable))
+	case "denied":
+		f.mem.Break(fmt.Errorf("%w: NOAUTH Authentication required", jobs.ErrUnreachable))
+	case "up":
+		f.mem.Break(nil)
+	default:
+		ts.Fatalf("farm %s is not known", args[0])
+	}
+}

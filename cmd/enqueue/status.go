@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+func (a *app) statusCmd() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use: "status ID...", Short: "Show where jobs are", Args: ids(1, 0), ValidArgsFunction: a.completeIDs,
+		Long: "Show where jobs are. Ends with 0 whatever became of them; wait ends with the job's own code.",
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "", "json, jsonl, name or template=...")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, err := newPrinter(a.stdout, format)
+		if err != nil {
+			return err
+		}
+		list, err := a.getAll(cmd.Context(), args)
+		if err != nil {
+			return err
+		}
+		if !p.human() {
+			return p.jobs(list)
+		}
+		for _, j := range list {
+			a.describe(j)
+		}
+		return nil
+	}
+	return cmd
+}
+
+// jobs prints the jobs that were named: one as itself, several as a list.
+func (p printer) jobs(list []jobs.Job) error {
+	if len(list) == 1 {
+		return p.one(list[0].ID, list[0])
+	}
+	return p.many(list, "")
+}
+
+// getAll reads jobs by ID.
+func (a *app) getAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
+	svc, err := a.service(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]jobs.Job, 0, len(ids))
+	for _, id := range ids {
+		j, err := a.get(ctx, svc, id)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, j)
+	}
+	return list, nil
+}
+
+// get reads a job. That there is no such job is the caller's mistake and names
+// the ID; the store's own words would say it twice.
+func (a *app) get(ctx context.Context, svc *jobs.Service, id string) (jobs.Job, error) {
+	j, err := svc.Get(ctx, id)
+	if errors.Is(err, jobs.ErrNotFound) {
+		return j, usage("enqueue ls shows the jobs of this farm", "no such job: %s", id)
+	}
+	return j, err
+}
+
+// describe writes a job for people.
+func (a *app) describe(j jobs.Job) {
+	p := a.paint(a.stdout)
+	field(a.stdout, p, "job", j.ID)
+	if j.State.Terminal() {
+		summarize(a.stdout, p, j)
+		return
+	}
+	head := p.state(j.State)
+	if j.Stage != "" {
+		head += " (" + string(j.Stage) + ")"
+	}
+	field(a.stdout, p, "name", j.Spec.Name)
+	field(a.stdout, p, "queue", j.Spec.Queue)
+	field(a.stdout, p, "attempt", fmt.Sprint(j.Attempt))
+	field(a.stdout, p, "worker", j.Worker)
+	field(a.stdout, p, "container", j.Container.ID)
+	field(a.stdout, p, "created", j.Created.Local().Format(time.DateTime))
+	if j.State == jobs.Waiting {
+		field(a.stdout, p, "tried at", j.NotBefore.Local().Format(time.DateTime))
+	}
+	if j.CancelBy != "" {
+		field(a.stdout, p, "cancel", "requested by "+j.CancelBy)
+	}
+	fmt.Fprintf(a.stdout, "  %s %s\n", p.bold(fmt.Sprintf("%-10s", "state")), head)
+	field(a.stdout, p, "next", next(j))
+}
+
+func (a *app) listCmd() *cobra.Command {
+	var format, pageToken string
+	var states []string
+	var q jobs.Query
+	limit := 50
+	cmd := &cobra.Command{
+		Use: "ls", Aliases: []string{"ps", "list"}, Short: "List jobs, newest first", Args: noArgs,
+	}
+	fs := cmd.Flags()
+	fs.StringSliceVar(&states, "state", nil, "only jobs in these states (comma separated or repeated)")
+	fs.StringVar(&q.Name, "name", "", "only jobs of this name")
+	fs.StringVar(&q.Label, "label", "", "only jobs with this label, key=value")
+	fs.IntVar(&limit, "limit", limit, "how many jobs")
+	fs.StringVar(&pageToken, "page-token", "", "go on where an earlier -o json stopped (next_page_token)")
+	fs.StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p, err := newPrinter(a.stdout, format, "table")
+		if err != nil {
+			return err
+		}
+		if q.States, err = knownStates(states); err != nil {
+			return err
+		}
+		if limit < 1 {
+			return usage("", "--limit: found %d; want 1 or more", limit)
+		}
+		if k, _, ok := strings.Cut(q.Label, "="); q.Label != "" && (!ok || k == "") {
+			return usage("", "--label: found %q; want KEY=VALUE", q.Label)
+		}
+		q.PageToken = pageToken
+		list, nextPage, err := a.list(cmd.Context(), q, limit)
+		if err != nil {
+			return err
+		}
+		if p.human() {
+			return a.table(list)
+		}
+		return p.many(list, nextPage)
+	}
+	_ = cmd.RegisterFlagCompletionFunc("state", words(stateWords()...)) // the flag is declared above
+	return cmd
+}
+
+// list reads pages until it has limit jobs.
+func (a *app) list(ctx context.Context, q jobs.Query, limit int) ([]jobs.Job, string, error) {
+	svc, err := a.service(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	var list []jobs.Job
+	for {
+		q.Limit = min(limit-len(list), 200)
+		page, err := svc.List(ctx, q)
+		if err != nil {
+			return nil, "", err
+		}
+		list = append(list, page.Jobs...)
+		if page.NextPageToken == "" || len(list) >= limit {
+			return list, page.NextPageToken, nil
+		}
+		q.PageToken = page.NextPageToken
+	}
+}
+
+func (a *app) table(list []jobs.Job) error {
+	// Colours would count as width, so the table has none.
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "ID\tNAME\tSTATE\tSTAGE\tAGE\tTOOK\tWORKER")
+	for _, j := range list {
+		stage := j.Stage
+		if j.Result != nil && j.Result.Failure != nil {
+			stage = j.Result.Failure.Stage
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.Spec.Name, painter{}.state(j.State), stage,
+			age(time.Since(j.Created)), lasted(j), oneLine(j.Worker))
+	}
+	return w.Flush()
+}
+
+// age is a duration in its largest unit.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%dd", int(d.Hours()/24))
+	}
+}
+
+func stateWords() []string {
+	var words []string
+	for _, s := range jobs.States() {
+		words = append(words, string(s))
+	}
+	return words
+}
+
+func knownStates(words []string) ([]jobs.State, error) {
+	var states []jobs.State
+	for _, w := range words {
+		var s string
+		if err := choiceVar(&s, stateWords()...).Set(w); err != nil {
+			return nil, failure{code: jobs.ExitUsage, what: "--state", err: err}
+		}
+		states = append(states, jobs.State(s))
+	}
+	return states, nil
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"io"
+	"os"
+
+	"github.com/moby/buildkit/util/progress/progressui"
+	"golang.org/x/term"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// isTerminal reports whether w is a terminal.
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// dumb is true where a terminal cannot be drawn on, or nobody looks.
+func (a *app) dumb() bool { return a.getenv("TERM") == "dumb" || a.getenv("CI") != "" }
+
+// progressMode settles --progress: flag, SLIPWAY_PROGRESS, BUILDKIT_PROGRESS,
+// then tty when stderr is a terminal that can be drawn on.
+func (a *app) progressMode(flag string) (progressui.DisplayMode, error) {
+	from := "--progress"
+	if flag == "" {
+		flag, from = a.getenv("SLIPWAY_PROGRESS"), "SLIPWAY_PROGRESS"
+	}
+	if flag == "" {
+		flag, from = a.getenv("BUILDKIT_PROGRESS"), "BUILDKIT_PROGRESS"
+	}
+	tty := isTerminal(a.stderr)
+	switch mode := progressui.DisplayMode(flag); mode {
+	case progressui.PlainMode, progressui.RawJSONMode, progressui.QuietMode:
+		return mode, nil
+	case progressui.TtyMode:
+		if !tty {
+			return "", usage("use plain, or auto", "%s: tty needs a terminal on stderr", from)
+		}
+		return mode, nil
+	case progressui.AutoMode, progressui.DefaultMode:
+		if tty && !a.dumb() {
+			return progressui.TtyMode, nil
+		}
+		return progressui.PlainMode, nil
+	default:
+		return "", usage("", "%s: found %q; known are auto, tty, plain, rawjson and quiet", from, flag)
+	}
+}
+
+// colored reports whether text for w may carry colours: --color, NO_COLOR,
+// CLICOLOR_FORCE and FORCE_COLOR, then whether w is a terminal.
+func (a *app) colored(w io.Writer) bool {
+	switch {
+	case a.color == "always":
+		return true
+	case a.color == "never":
+		return false
+	case a.getenv("NO_COLOR") != "":
+		return false
+	case a.getenv("CLICOLOR_FORCE") != "" && a.getenv("CLICOLOR_FORCE") != "0", a.getenv("FORCE_COLOR") != "":
+		return true
+	default:
+		return isTerminal(w) && !a.dumb()
+	}
+}
+
+// painter colours words, or leaves them as they are.
+type painter struct{ on bool }
+
+func (a *app) paint(w io.Writer) painter { return painter{on: a.colored(w)} }
+
+func (p painter) sgr(code, s string) string {
+	if !p.on {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (p painter) red(s string) string    { return p.sgr("31", s) }
+func (p painter) green(s string) string  { return p.sgr("32", s) }
+func (p painter) yellow(s string) string { return p.sgr("33", s) }
+func (p painter) bold(s string) string   { return p.sgr("1", s) }
+
+// state is a glyph and a word, so that colour never carries the meaning alone.
+func (p painter) state(s jobs.State) string {
+	switch s {
+	case jobs.Queued:
+		return "○ " + string(s)
+	case jobs.Running:
+		return p.bold("● " + string(s))
+	case jobs.Waiting:
+		return p.yellow("◌ " + string(s))
+	case jobs.Succeeded:
+		return p.green("✓ " + string(s))
+	case jobs.Cancelled:
+		return p.yellow("⊘ " + string(s))
+	default:
+		return p.red("✗ " + string(s))
+	}
+}
+
+// screen wraps w for bytes that strangers wrote: a terminal gets them without
+// the sequences that could harm it, everything else gets them untouched.
+func (a *app) screen(w io.Writer) io.Writer {
+	if !isTerminal(w) {
+		return w
+	}
+	return &sanitizer{w: w, keepColor: a.colored(w)}
+}

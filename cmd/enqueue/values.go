@@ -1,0 +1,215 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// value is a flag whose text is parsed by set. Repeating the flag calls set
+// again.
+type value struct {
+	kind string
+	set  func(string) error
+	text string
+}
+
+var _ pflag.Value = (*value)(nil)
+
+// String implements pflag.Value.
+func (v *value) String() string { return v.text }
+
+// Type implements pflag.Value; help shows it.
+func (v *value) Type() string { return v.kind }
+
+// Set implements pflag.Value.
+func (v *value) Set(s string) error {
+	if err := v.set(s); err != nil {
+		return err
+	}
+	v.text = s
+	return nil
+}
+
+// bytesVar is a size such as 512m.
+func bytesVar(p *jobs.Bytes) *value {
+	return &value{kind: "bytes", set: func(s string) (err error) {
+		*p, err = jobs.ParseBytes(s)
+		return err
+	}}
+}
+
+// durationVar is a duration such as 90s. Zero is refused: in a document it
+// would mean the operator's default, which is not what somebody writes 0 for.
+func durationVar(p *jobs.Duration) *value {
+	return &value{kind: "duration", set: func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return fmt.Errorf("%q is not a duration; write it as 90s or 10m", s)
+		}
+		if d <= 0 {
+			return fmt.Errorf("found %s; want more than 0 (leave the flag out for the operator's default)", s)
+		}
+		*p = jobs.Duration(d)
+		return nil
+	}}
+}
+
+// secondsVar is a duration, or a number of seconds as docker has it.
+func secondsVar(p *jobs.Duration) *value {
+	v := durationVar(p)
+	parse := v.set
+	v.set = func(s string) error {
+		if _, err := strconv.Atoi(s); err == nil {
+			s += "s"
+		}
+		return parse(s)
+	}
+	return v
+}
+
+// pairsVar is KEY=VALUE, repeatable. With a lookup, KEY alone takes its value
+// from the environment and is left out when it is not set there, as in docker.
+func pairsVar(p *map[string]string, lookup func(string) string) *value {
+	return &value{kind: "key=value", set: func(s string) error {
+		k, v, ok := strings.Cut(s, "=")
+		if k == "" {
+			return fmt.Errorf("found %q; want KEY=VALUE", s)
+		}
+		if !ok {
+			if lookup == nil {
+				return fmt.Errorf("found %q; want KEY=VALUE", s)
+			}
+			if v = lookup(k); v == "" {
+				return nil
+			}
+		}
+		put(p, k, v)
+		return nil
+	}}
+}
+
+// put sets a key of a map that may not be there yet.
+func put[V any](m *map[string]V, k string, v V) {
+	if *m == nil {
+		*m = map[string]V{}
+	}
+	(*m)[k] = v
+}
+
+// portsVar is [HOST:]CONTAINER[/PROTOCOL], repeatable.
+func portsVar(p *[]jobs.Port) *value {
+	return &value{kind: "[host:]port", set: func(s string) error {
+		rest, proto, _ := strings.Cut(s, "/")
+		parts := strings.Split(rest, ":")
+		if len(parts) > 2 {
+			return fmt.Errorf("found %q; want [HOST:]CONTAINER[/udp]: the address is the operator's choice", s)
+		}
+		port := jobs.Port{Protocol: proto}
+		var err error
+		if port.Container, err = portNumber(parts[len(parts)-1]); err != nil {
+			return err
+		}
+		if len(parts) == 2 && parts[0] != "" {
+			if port.Host, err = portNumber(parts[0]); err != nil {
+				return err
+			}
+		}
+		*p = append(*p, port)
+		return nil
+	}}
+}
+
+func portNumber(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > 65535 {
+		return 0, fmt.Errorf("%q is not a port; ports go from 1 to 65535, ranges are not known", s)
+	}
+	return n, nil
+}
+
+// ulimitsVar is NAME=SOFT[:HARD], repeatable.
+func ulimitsVar(p *map[string]jobs.Ulimit) *value {
+	return &value{kind: "name=soft[:hard]", set: func(s string) error {
+		name, rest, ok := strings.Cut(s, "=")
+		softText, hardText, both := strings.Cut(rest, ":")
+		if !both {
+			hardText = softText
+		}
+		soft, err1 := strconv.ParseInt(softText, 10, 64)
+		hard, err2 := strconv.ParseInt(hardText, 10, 64)
+		if !ok || name == "" || err1 != nil || err2 != nil {
+			return fmt.Errorf("found %q; want NAME=SOFT[:HARD], such as nofile=1024:4096", s)
+		}
+		put(p, name, jobs.Ulimit{Soft: soft, Hard: hard})
+		return nil
+	}}
+}
+
+// tmpfsVar is PATH[:size=SIZE], repeatable.
+func tmpfsVar(p *map[string]jobs.Bytes) *value {
+	return &value{kind: "path[:size=n]", set: func(s string) error {
+		path, options, _ := strings.Cut(s, ":")
+		var size jobs.Bytes
+		if options != "" {
+			text, ok := strings.CutPrefix(options, "size=")
+			if !ok {
+				return fmt.Errorf("found option %q; known is size", options)
+			}
+			var err error
+			if size, err = jobs.ParseBytes(text); err != nil {
+				return err
+			}
+		}
+		put(p, path, size)
+		return nil
+	}}
+}
+
+// secretsVar is id=ID[,name=NAME], repeatable. docker's src= and env= are
+// refused: the value of a secret never travels with a job.
+func secretsVar(p *[]jobs.Secret) *value {
+	return &value{kind: "id=..[,name=..]", set: func(s string) error {
+		var secret jobs.Secret
+		for _, field := range strings.Split(s, ",") {
+			k, v, _ := strings.Cut(field, "=")
+			switch k {
+			case "id":
+				secret.ID = v
+			case "name":
+				secret.Name = v
+			case "src", "source", "env":
+				return fmt.Errorf("%s= is not taken: a secret's value never travels; the operator gives it to the workers, and name= says which one", k)
+			default:
+				return fmt.Errorf("found %q; want id=ID[,name=NAME]", field)
+			}
+		}
+		if secret.ID == "" {
+			return fmt.Errorf("found %q; want id=ID[,name=NAME]", s)
+		}
+		*p = append(*p, secret)
+		return nil
+	}}
+}
+
+// choiceVar is one of a few words.
+func choiceVar(p *string, words ...string) *value {
+	return &value{kind: strings.Join(words, "|"), set: func(s string) error {
+		for _, w := range words {
+			if s == w {
+				*p = s
+				return nil
+			}
+		}
+		hint := ""
+		if n := jobs.Nearest(s, words); n != "" {
+			hint = fmt.Sprintf(" (did you mean %q?)", n)
+		}
+		return fmt.Errorf("found %q; known are %s%s", s, strings.Join(words, ", "), hint)
+	}}
+}
