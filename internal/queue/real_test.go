@@ -1,0 +1,124 @@
+//go:build integration
+
+package queue_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/queue"
+	"github.com/slipway-farm/slipway/internal/redisconn"
+)
+
+func dialer(t *testing.T, server *hosttest.Redis) func() redis.UniversalClient {
+	return func() redis.UniversalClient {
+		rdb, err := redisconn.Open(context.Background(), server.SocketURL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rdb
+	}
+}
+
+func TestQueueOnRedis(t *testing.T) {
+	jobstest.TestQueue(t, func(t *testing.T) jobstest.Delivery {
+		return delivery(t, dialer(t, hosttest.StartRedis(t)))
+	})
+}
+
+// An idle worker is woken by the bell, not by its next look.
+func TestDoorbellWakes(t *testing.T) {
+	dial := dialer(t, hosttest.StartRedis(t))
+	rdb := dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	producer := queue.NewProducer(rdb)
+	c := queue.NewConsumer(dial(), queue.ConsumerOptions{Queues: []string{"builds", "other"}, Slots: 2, Fallback: time.Hour})
+	got := make(chan jobs.Ticket)
+	if err := c.Start(func(_ context.Context, d jobs.Delivery) error { got <- d.Ticket; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for i := range 50 {
+		want := jobs.Ticket{
+			ID: fmt.Sprintf("job-%d", i), Attempt: 1, Seq: 1,
+			Queue: []string{"builds", "other"}[i%2], Priority: jobs.Priorities()[i%3],
+		}
+		if err := producer.Push(t.Context(), want); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case tk := <-got:
+			if tk != want {
+				t.Fatalf("got %+v; want %+v", tk, want)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("ticket %d was not delivered: the bell did not wake the worker", i)
+		}
+	}
+}
+
+// Tickets that asynq itself moves from its delayed set wake a worker, too.
+func TestDoorbellWakesForDelayedTickets(t *testing.T) {
+	dial := dialer(t, hosttest.StartRedis(t))
+	rdb := dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	c := queue.NewConsumer(dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Hour})
+	got := make(chan jobs.Ticket, 1)
+	if err := c.Start(func(_ context.Context, d jobs.Delivery) error { got <- d.Ticket; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	delayed := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds", Delay: time.Second}
+	if err := queue.NewProducer(rdb).Push(t.Context(), delayed); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-got:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the delayed ticket was not delivered")
+	}
+}
+
+func TestMissing(t *testing.T) {
+	dial := dialer(t, hosttest.StartRedis(t))
+	rdb := dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	p := queue.NewProducer(rdb)
+	tk := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds", Priority: jobs.PriorityHigh}
+	var got []bool
+	look := func() {
+		missing, err := p.Missing(t.Context(), tk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, missing)
+	}
+	look()
+	if err := p.Push(t.Context(), tk); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	if err := rdb.Del(t.Context(), "asynq:{builds:high}:t:job-1:1:1").Err(); err != nil { // evicted
+		t.Fatal(err)
+	}
+	look()
+	if want := []bool{true, false, true}; !slices.Equal(got, want) {
+		t.Errorf("before, after, evicted: missing %v; want %v", got, want)
+	}
+}

@@ -1,0 +1,266 @@
+package worker_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/engine/enginetest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/worker"
+)
+
+const patience = 20 * time.Second
+
+// farm is everything around a worker, in memory.
+type farm struct {
+	t      *testing.T
+	memory *jobstest.Memory
+	queue  *jobstest.Queue
+	engine *enginetest.Fake
+	store  *artifactstest.Store
+	svc    *jobs.Service
+	// files is the context that every build gets.
+	files map[string]string
+	fetch func(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
+	state string
+}
+
+func newFarm(t *testing.T) *farm {
+	t.Helper()
+	f := &farm{
+		t: t, memory: jobstest.NewMemory(jobstest.Options{}), queue: jobstest.NewQueue(), engine: enginetest.New(),
+		store: artifactstest.NewStore(), state: t.TempDir(), files: map[string]string{},
+	}
+	f.svc = jobs.NewService(f.memory, f.queue, jobstest.NewIDs())
+	f.fetch = func(context.Context, jobs.Context) (io.ReadCloser, error) {
+		var b bytes.Buffer
+		tw := tar.NewWriter(&b)
+		for name, content := range f.files {
+			_ = tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))})
+			_, _ = io.WriteString(tw, content)
+		}
+		_ = tw.Close()
+		return io.NopCloser(&b), nil
+	}
+	return f
+}
+
+// intake hands the memory queue's tickets to a worker.
+type intake struct {
+	queue *jobstest.Queue
+	ctx   context.Context
+	stop  context.CancelFunc
+}
+
+func (in *intake) Start(h jobs.Handler) error {
+	go func() {
+		for {
+			t, err := in.queue.Receive(in.ctx, jobs.DefaultQueue)
+			if err != nil {
+				return
+			}
+			go func() { _ = h(context.WithoutCancel(in.ctx), jobs.Delivery{Ticket: t}) }()
+		}
+	}()
+	return nil
+}
+
+func (in *intake) StopTaking()  { in.stop() }
+func (in *intake) Close() error { return nil }
+
+// running is a worker at work.
+type running struct {
+	stop, hurry context.CancelFunc
+	done        chan error
+}
+
+// start runs a worker until the test ends or stop is called.
+func (f *farm) start(change ...func(*worker.Options)) *running {
+	f.t.Helper()
+	o := worker.Defaults()
+	o.Name, o.Host, o.StateDir, o.Slots = "one", "host-1", f.state, 4
+	o.Renew = 20 * time.Millisecond
+	for _, c := range change {
+		c(&o)
+	}
+	taking, stopTaking := context.WithCancel(context.Background())
+	w := worker.New(nil, worker.Deps{
+		Claims: f.memory, Records: f.memory, Queue: f.queue, Engine: f.engine, Store: f.store,
+		Intake: &intake{queue: f.queue, ctx: taking, stop: stopTaking},
+		Fetch:  func(ctx context.Context, c jobs.Context) (io.ReadCloser, error) { return f.fetch(ctx, c) },
+	}, o)
+	ctx, stop := context.WithCancel(context.Background())
+	hurryCtx, hurry := context.WithCancel(context.Background())
+	r := &running{stop: stop, hurry: hurry, done: make(chan error, 1)}
+	go func() { r.done <- w.Run(ctx, hurryCtx) }()
+	f.t.Cleanup(func() {
+		stop()
+		hurry()
+		select {
+		case <-r.done:
+		case <-time.After(patience):
+			f.t.Error("the worker did not end")
+		}
+	})
+	return r
+}
+
+// end waits for the end of the worker.
+func (r *running) end(t *testing.T) {
+	t.Helper()
+	select {
+	case err := <-r.done:
+		if err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		r.done <- nil
+	case <-time.After(patience):
+		t.Fatal("the worker did not end")
+	}
+}
+
+func (f *farm) submit(spec jobs.Spec) string {
+	f.t.Helper()
+	sub, err := f.svc.Submit(f.t.Context(), spec)
+	if err != nil {
+		f.t.Fatalf("Submit: %v", err)
+	}
+	return sub.ID
+}
+
+func (f *farm) job(id string) jobs.Job {
+	f.t.Helper()
+	job, err := f.svc.Get(f.t.Context(), id)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return job
+}
+
+// ended waits for the job's end and checks that nothing of it is left.
+func (f *farm) ended(id string) jobs.Job {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	defer cancel()
+	job, err := f.svc.Wait(ctx, id)
+	if err != nil {
+		f.t.Fatalf("wait for %s, which is %s: %v", id, job.State, err)
+	}
+	return job
+}
+
+// empty waits until no container and no spool file is left.
+func (f *farm) empty() {
+	f.t.Helper()
+	f.eventually("containers and spool files are gone", func() bool {
+		spools, err := os.ReadDir(filepath.Join(f.state, "spool"))
+		return len(f.engine.Containers()) == 0 && (err != nil || len(spools) == 0)
+	})
+}
+
+func (f *farm) eventually(what string, ok func() bool) {
+	f.t.Helper()
+	deadline := time.Now().Add(patience)
+	for tick := time.NewTicker(2 * time.Millisecond); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			f.t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// stage waits until the job runs and has a container that is running.
+func (f *farm) containerRuns(id string) {
+	f.t.Helper()
+	f.eventually("the container of "+id+" runs", func() bool {
+		for _, c := range f.engine.Containers() {
+			if c.Labels["slipway.job"] == id && c.Status == "running" {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// log returns the stored log of an ended job by stream.
+func (f *farm) log(job jobs.Job) map[jobs.Stream]string {
+	f.t.Helper()
+	out := map[jobs.Stream]string{}
+	if job.Result.Log.Digest == "" {
+		return out
+	}
+	r, err := f.store.Open(f.t.Context(), job.Result.Log.Digest)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer r.Close()
+	for fr := jobs.NewFrameReader(r); ; {
+		frame, err := fr.Next()
+		if err == io.EOF {
+			return out
+		}
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		out[frame.Stream] += string(frame.Data)
+	}
+}
+
+func shell(command string) jobs.Spec {
+	return jobs.Spec{Run: &jobs.Run{Image: "busybox", Command: []string{"sh", "-c", command}}}
+}
+
+func wantFailure(t *testing.T, job jobs.Job, state jobs.State, stage jobs.Stage, kind jobs.Kind, text string) {
+	t.Helper()
+	f := job.Result.Failure
+	if job.State != state || f == nil || f.Stage != stage || f.Kind != kind || !strings.Contains(f.Message, text) {
+		t.Errorf("job is %s, failure %+v; want %s, %s in %s, %q", job.State, f, state, kind, stage, text)
+	}
+}
+
+// engineContainer is what a worker of host-1 would create for attempt 1.
+func engineContainer(name, id string, spec jobs.Spec) engine.Container {
+	return engine.Container{Name: name, Image: "busybox", Spec: *spec.Run, Labels: map[string]string{
+		engine.LabelFarm: "default", engine.LabelHost: "host-1", engine.LabelJob: id, engine.LabelAttempt: "1",
+	}}
+}
+
+// spoolFirstLine starts the container and leaves its first line in the spool
+// file, as a worker that died a moment later does.
+func (f *farm) spoolFirstLine(id, container string) {
+	f.t.Helper()
+	ctx, cancel := context.WithCancel(f.t.Context())
+	defer cancel()
+	first := make(chan []byte, 100)
+	proc, err := f.engine.Start(ctx, container, engine.Output{Stdout: writerFunc(func(p []byte) { first <- bytes.Clone(p) }), Stderr: io.Discard})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	line := <-first
+	proc.Detach()
+	dir := filepath.Join(f.state, "spool")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		f.t.Fatal(err)
+	}
+	whole := jobs.AppendFrame(nil, jobs.Frame{Stream: jobs.Stdout, At: time.Now(), Data: line})
+	torn := whole[:len(whole)-1] // it died while it wrote a second frame
+	if err := os.WriteFile(filepath.Join(dir, id+"-a1.log"), append(whole, torn...), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+type writerFunc func(p []byte)
+
+func (w writerFunc) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
+}
