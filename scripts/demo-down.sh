@@ -7,6 +7,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 # shellcheck source=scripts/demo-env.sh
 source "$(dirname "$0")/demo-env.sh"
+cd "$root"
 fix_hint="mend what the message above says and run it again; .demo holds what is left"
 
 end_service() {
@@ -74,8 +75,11 @@ drop_rules() {
 	say "there is no demo to take down"
 	exit 0
 }
+if [[ -d $demo_dir/docker/data ]]; then
+	scripts/ensure-docker.sh || exit # one that was killed left its containers running
+fi
 end_service
-if [[ -e $demo_dir/docker/pid || -d $demo_dir/docker/data ]]; then
+if [[ -d $demo_dir/docker/data ]]; then
 	stop_docker
 else
 	remove_images

@@ -29,7 +29,10 @@ if ! [[ -e $dir/host-before ]]; then
 		iptables -S FORWARD 2>/dev/null | head -n 1
 	} >"$dir/host-before" || true
 fi
-alive "$pidfile" dockerd || rm -f "$pidfile" # a killed dockerd leaves it behind
+# A daemon that was killed leaves these behind, and a new one would wait for
+# the processes they name.
+alive "$pidfile" dockerd || rm -f "$pidfile"
+alive "$exec_root/containerd/containerd.pid" containerd || rm -f "$exec_root/containerd/containerd.pid"
 
 say "starting dockerd (data in ${dir#"$root"/}, log in ${dir#"$root"/}/log)"
 # setsid: an interrupt at the terminal is for the demo, not for the daemon.

@@ -54,7 +54,7 @@ docker_answers() { timeout 10 docker version --format '{{.Server.Version}}' >/de
 # alive PIDFILE NAME tells whether the process of the pid file runs and is the
 # named program, so that a number that was given away again is never signalled.
 alive() {
-	[[ -s $1 && $(cat "/proc/$(<"$1")/comm" 2>/dev/null) == "$2" ]]
+	[[ -s $1 && $(cat "/proc/$(<"$1")/comm" 2>/dev/null) == "$2" ]] && running "$(<"$1")"
 }
 
 # stop_process PIDFILE NAME SECONDS asks with SIGTERM and kills after a while.

@@ -70,7 +70,9 @@ func (v *view) frame(f jobs.Frame) {
 		_, _ = w.Write(f.Data)
 		v.midLine = f.Data[len(f.Data)-1] != '\n'
 	case jobs.Note:
-		v.note("%s", oneLine(string(bytes.TrimRight(f.Data, "\n"))))
+		for line := range bytes.Lines(f.Data) {
+			v.note("%s", oneLine(string(line)))
+		}
 	}
 }
 

@@ -76,9 +76,9 @@ type Cursor struct{ Event, Log string }
 // News is what happened after a cursor.
 type News struct {
 	Events []Event
-	// Log is framed log, see [Frame]. LogOffset is where it starts in the whole
-	// log: more than the reader has seen means that a part is gone from the
-	// live tail and must be read from the artifact store or is a gap.
+	// Log is new log. A chunk that starts behind what the reader has seen is a
+	// repeat; one that starts beyond it means that a part is gone from the live
+	// tail: it is in the stored log once the job has ended.
 	Log  []LogChunk
 	Next Cursor
 }

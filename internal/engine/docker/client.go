@@ -70,3 +70,16 @@ func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
 		CPUs: info.NCPU, Memory: info.MemTotal,
 	}, nil
 }
+
+// closing reports whether the daemon takes no new connections. One that shuts
+// down still answers on the old ones while it ends its containers; those are
+// given up, so that the next call meets the daemon that comes back.
+func (e *Engine) closing(ctx context.Context) bool {
+	conn, err := e.cli.Dialer()(ctx)
+	if err != nil {
+		e.cli.HTTPClient().CloseIdleConnections()
+		return true
+	}
+	_ = conn.Close()
+	return false
+}

@@ -80,12 +80,16 @@ func (p *process) follow(l link) {
 	for tails := 0; ; {
 		whole := p.read(l)
 		s, absent, err := p.inspect()
+		if err == nil && !absent && p.e.closing(p.life) {
+			s, absent, err = p.inspect()
+			absent = true
+		}
 		if err != nil {
 			p.err = err
 			return
 		}
 		if s.Status != engine.StatusRunning {
-			if absent && p.endedWithDaemon(s, whole) {
+			if absent && p.endedWithDaemon(s) {
 				p.err = jobs.Fail(jobs.KindDaemonLost, nil, hintRetry, "the Docker daemon went away and ended the container")
 				return
 			}
@@ -127,22 +131,19 @@ func (p *process) inspect() (s engine.State, absent bool, err error) {
 
 // endedWithDaemon guesses whether the daemon took the container along, which is
 // no doing of the job's. Without live-restore every container ends with its
-// daemon: in order with a whole output and by a signal, after a crash with a
-// broken link and any exit code.
-func (p *process) endedWithDaemon(s engine.State, whole bool) bool {
-	bySignal := s.ExitCode == 137 || s.ExitCode == 143
-	if bySignal && !s.OOM {
+// daemon, with any exit code if it listens to SIGTERM. With it, only a kill by
+// somebody else's hand looks like that.
+func (p *process) endedWithDaemon(s engine.State) bool {
+	if (s.ExitCode == 137 || s.ExitCode == 143) && !s.OOM {
 		return true
-	}
-	if whole {
-		return false
 	}
 	info, err := p.e.cli.Info(p.life)
 	return err == nil && !info.LiveRestoreEnabled
 }
 
 // relink follows the container's log from the start, past what was read, and
-// waits for its end. It works on a stopped container, too.
+// waits for its end. It works on a stopped container, too. The log is not quite
+// what was attached to: engine 20.10 drops the newline of a line over 16 KiB.
 func (p *process) relink() (link, error) {
 	p.out.rewind()
 	output, err := p.e.cli.ContainerLogs(p.life, p.id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: true})
