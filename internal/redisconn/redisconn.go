@@ -100,7 +100,8 @@ type Safety struct {
 // as unknown, not as safe.
 func CheckSafety(ctx context.Context, rdb redis.UniversalClient) (Safety, error) {
 	var s Safety
-	info, err := rdb.Info(ctx, "server").Result()
+	// All sections: the embedded Redis of `worker dev` knows no "server".
+	info, err := rdb.Info(ctx).Result()
 	if err != nil {
 		return s, fmt.Errorf("ask redis for its version: %w", err)
 	}
