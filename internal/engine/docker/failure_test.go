@@ -1,0 +1,111 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+func TestFailure(t *testing.T) {
+	t.Parallel()
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tt := range []struct {
+		name string
+		ctx  context.Context
+		err  error
+		want jobs.Kind
+	}{
+		{"cut stream", t.Context(), fmt.Errorf("read: %w", io.ErrUnexpectedEOF), jobs.KindDaemonLost},
+		{"disk", t.Context(), errors.New("write /var/lib/docker/x: no space left on device"), jobs.KindDiskFull},
+		{"refusal", t.Context(), errors.New("invalid mount config at /var/lib/docker"), jobs.KindEngine},
+		{"a failure already", t.Context(), containerLost("abc", nil), jobs.KindContainerLost},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := jobs.AsFailure(failure(tt.ctx, tt.err, "do it"))
+			if f.Kind != tt.want || strings.Contains(f.Message, "/var/lib") {
+				t.Errorf("failure = %s %q, want %s without paths", f.Kind, f.Message, tt.want)
+			}
+		})
+	}
+	if err := failure(over, io.EOF, "do it"); !errors.Is(err, context.Canceled) {
+		t.Errorf("failure after a cancel = %v, want context.Canceled", err)
+	}
+	if err := failure(t.Context(), nil, "do it"); err != nil {
+		t.Errorf("no failure = %v", err)
+	}
+}
+
+func TestRegistryWords(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		text                string
+		denied, unreachable bool
+	}{
+		{"unauthorized: authentication required", true, false},
+		{"denied: requested access to the resource is denied", true, false},
+		{"no basic auth credentials", true, false},
+		{"pulling from host r:5000 failed with status code [manifests v1]: 401 Unauthorized", true, false},
+		{"unexpected status: 403 Forbidden", true, false},
+		{"pull access denied for x, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", false, false},
+		{"manifest for sha256:401403401 not found: manifest unknown", false, false},
+		{"dial tcp: lookup registry-1.docker.io: no such host", false, true},
+		{"dial tcp 127.0.0.1:1: connect: connection refused", false, true},
+	} {
+		if isDenied(tt.text) != tt.denied || isUnreachable(tt.text) != tt.unreachable {
+			t.Errorf("%q: denied %v, unreachable %v; want %v, %v", tt.text, isDenied(tt.text), isUnreachable(tt.text), tt.denied, tt.unreachable)
+		}
+	}
+}
+
+// TestBuildWords is about what newer engines say; the words of 20.10 are tested
+// against the engine itself.
+func TestBuildWords(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, text string
+		step       step
+		kind       jobs.Kind
+		message    string
+	}{
+		{"parse error", "failed to solve: dockerfile parse error on line 3: unknown instruction: RUM (did you mean RUN?)", step{}, jobs.KindDockerfileInvalid, "app.Dockerfile line 3: unknown instruction: RUM (did you mean RUN?)"},
+		{"no file", "failed to solve: failed to read dockerfile: open app.Dockerfile: no such file or directory", step{}, jobs.KindDockerfileMissing, "the context has no app.Dockerfile"},
+		{"exit code", `process "/bin/sh -c false" did not complete successfully: exit code: 1`, step{name: "[build 2/3] RUN false", err: `process "/bin/sh -c false" did not complete successfully: exit code: 1`}, jobs.KindBuildFailed, `step "RUN false" ended with exit code 1`},
+		{"host path", "failed to solve: lstat /var/lib/docker/tmp/buildkit-mount123/a: no such file or directory", step{}, jobs.KindBuildFailed, "the build failed: lstat ...: no such file or directory"},
+		{"base", "failed to solve: busybox:9: failed to resolve source metadata for docker.io/library/busybox:9: not found", step{name: "[internal] load metadata for docker.io/library/busybox:9", err: "not found"}, jobs.KindBaseMissing, "base image busybox:9 was not found"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTrace(nil)
+			tr.order = append(tr.order, &step{name: "[other 1/1] RUN sleep", err: "context canceled"}, &tt.step)
+			f := jobs.AsFailure(tr.failure(t.Context(), &solveError{tt.text}, jobs.Build{Dockerfile: "app.Dockerfile"}))
+			if f.Kind != tt.kind || f.Message != tt.message {
+				t.Errorf("failure = %s %q, want %s %q", f.Kind, f.Message, tt.kind, tt.message)
+			}
+		})
+	}
+}
+
+func TestTail(t *testing.T) {
+	t.Parallel()
+	var got tail
+	for i := range 30 {
+		got.add(fmt.Sprintf("line %d", i))
+		got.add("\n")
+	}
+	got.add(strings.Repeat("x", 2*maxLine))
+	got.add("y\nlast")
+	lines := got.last()
+	want := []string{"line 12", strings.Repeat("x", maxLine), "last"}
+	if diff := cmp.Diff(want, []string{lines[0], lines[maxTail-2], lines[maxTail-1]}); diff != "" || len(lines) != maxTail {
+		t.Errorf("%d lines (-want +got):\n%s", len(lines), diff)
+	}
+}

@@ -1,0 +1,132 @@
+//go:build integration
+
+package docker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/engine/enginetest"
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// watched is an output that tells when a text has come.
+type watched struct {
+	mu   sync.Mutex
+	text strings.Builder
+	want string
+	came chan struct{}
+}
+
+func watch(want string) *watched { return &watched{want: want, came: make(chan struct{})} }
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := strings.Contains(w.text.String(), w.want)
+	w.text.Write(p)
+	if !before && strings.Contains(w.text.String(), w.want) {
+		close(w.came)
+	}
+	return len(p), nil
+}
+
+func (w *watched) await(t *testing.T) {
+	t.Helper()
+	select {
+	case <-w.came:
+	case <-time.After(time.Minute):
+		t.Fatalf("%q did not come", w.want)
+	}
+}
+
+func counting(n int) (script, output string) {
+	var b strings.Builder
+	for i := 1; i <= n; i++ {
+		fmt.Fprintln(&b, i)
+	}
+	return fmt.Sprintf("for i in $(seq %d); do echo $i; sleep 0.1; done; exit 5", n), b.String()
+}
+
+// TestDaemonRestart takes the daemon away under a running container, in each of
+// the ways a daemon goes.
+func TestDaemonRestart(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		leave  func(*hosttest.Host) error
+		killed bool // the container does not outlive the daemon
+	}{
+		{"crash with live-restore", []string{"--live-restore"}, (*hosttest.Host).Kill, false},
+		{"stop with live-restore", []string{"--live-restore"}, (*hosttest.Host).Stop, false},
+		{"crash", nil, (*hosttest.Host).Kill, true},
+		{"stop", nil, (*hosttest.Host).Stop, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h := hosttest.StartHost(t, "restart", tt.args...)
+			e := open(t, h, Options{})
+			script, want := counting(60)
+			if tt.killed { // the daemon gives a container ten seconds
+				script, _ = counting(600)
+			}
+			out := watch("10\n")
+			p, err := e.Start(t.Context(), create(t, e, spec(t, script)), engine.Output{Stdout: out})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out.await(t)
+			if err := tt.leave(h); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.Info(t.Context()); err == nil || jobs.AsFailure(err).Kind != jobs.KindDaemonLost {
+				t.Errorf("info without a daemon = %v, want daemon_lost", err)
+			}
+			if err := h.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			s, err := p.Wait(ctx)
+			switch {
+			case tt.killed && (err == nil || jobs.AsFailure(err).Kind != jobs.KindDaemonLost):
+				t.Errorf("wait = %+v, %v; want daemon_lost", s, err)
+			case tt.killed:
+			case err != nil || s.ExitCode != 5:
+				t.Errorf("wait = %+v, %v; want exit code 5", s, err)
+			case out.text.String() != want:
+				t.Errorf("output = %q", out.text.String())
+			}
+		})
+	}
+}
+
+func TestDaemonLostInBuild(t *testing.T) {
+	t.Parallel()
+	h := hosttest.StartHost(t, "build")
+	e := open(t, h, Options{})
+	var once sync.Once
+	_, err := e.Build(t.Context(), engine.Build{
+		Context: bytes.NewReader(enginetest.Archive(t, "Dockerfile", "FROM busybox:latest\nRUN echo started; sleep 60\n")),
+		Status: func(raw []byte) {
+			if bytes.Contains(raw, []byte(`"logs"`)) {
+				once.Do(func() {
+					if err := h.Kill(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		},
+	})
+	if err == nil || jobs.AsFailure(err).Kind != jobs.KindDaemonLost {
+		t.Errorf("build = %v, want daemon_lost", err)
+	}
+}
