@@ -58,7 +58,14 @@ func prepare(cmd *cobra.Command, c *config, getenv func(string) string) error {
 	return c.complete()
 }
 
+// version is set by the linker (-X main.version=...); without it the version
+// of the module counts.
+var version string
+
 func buildVersion() string {
+	if version != "" {
+		return version
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -27,6 +28,8 @@ import (
 // TLS and ACL user are part of the URL. The error wraps jobs.ErrUnreachable and
 // never holds the password.
 func Open(ctx context.Context, rawURL string) (redis.UniversalClient, error) {
+	// The library prints to stderr what it also returns as errors.
+	redis.SetLogger(&logging.VoidLogger{})
 	client, err := parse(rawURL)
 	if err != nil {
 		return nil, err
@@ -51,6 +54,7 @@ func parse(rawURL string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, bad(err)
 		}
+		o.ContextTimeoutEnabled, o.DialerRetries = true, dialRetries
 		return redis.NewClusterClient(o), nil
 	}
 	if rest, ok := strings.CutPrefix(rawURL, "redis+sentinel://"); ok {
@@ -58,14 +62,20 @@ func parse(rawURL string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, bad(err)
 		}
+		o.ContextTimeoutEnabled, o.DialerRetries = true, dialRetries
 		return redis.NewFailoverClient(o), nil
 	}
 	o, err := redis.ParseURL(rawURL)
 	if err != nil {
 		return nil, bad(err)
 	}
+	o.ContextTimeoutEnabled, o.DialerRetries = true, dialRetries
 	return redis.NewClient(o), nil
 }
+
+// dialRetries is how often the library dials again before a call fails; who
+// wants to wait longer repeats the call.
+const dialRetries = 2
 
 // Redact hides the password and the query of a Redis URL for messages and logs.
 func Redact(rawURL string) string {

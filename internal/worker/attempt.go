@@ -58,7 +58,7 @@ func newAttempt(w *Worker, job jobs.Job, nonce string) *attempt {
 	a := &attempt{
 		w: w, job: job, nonce: nonce, log: w.log.With("job_id", job.ID, "attempt", job.Attempt),
 		done: make(chan struct{}), renewNow: make(chan struct{}, 1),
-		res: jobs.Result{Worker: w.opts.Name, Host: w.opts.Host, Attempt: job.Attempt, Engine: w.engine},
+		res: jobs.Result{Worker: w.opts.Name, Host: w.opts.Host, Attempt: job.Attempt, Engine: w.engine.String()},
 	}
 	a.ctx, a.stop = context.WithCancelCause(context.Background())
 	return a

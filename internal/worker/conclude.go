@@ -31,6 +31,9 @@ func (a *attempt) conclude(err error) {
 	default:
 		a.res.State = jobs.Succeeded
 	}
+	if f := a.res.Failure; f != nil && (f.Kind == jobs.KindDaemonLost || f.Kind == jobs.KindEngine) {
+		a.w.suspect.Store(true)
+	}
 	d := jobs.Decide(a.job, a.res)
 	if !d.Final {
 		a.res.State = jobs.Waiting
@@ -179,7 +182,8 @@ func exitFailure(code int, oom bool, memory jobs.Bytes, tail []string) error {
 	if code == 0 {
 		return nil
 	}
-	f := jobs.Fail(jobs.KindExitNonzero, nil, "", "the container ended with exit code %d", code)
+	f := jobs.Fail(jobs.KindExitNonzero, nil, "the program chose this exit code; the end of its output may say why",
+		"the container ended with exit code %d", code)
 	switch {
 	case oom:
 		f = jobs.Fail(jobs.KindOOM, nil, "raise run.limits.memory, or let the program use less",

@@ -22,6 +22,10 @@ func (w *Worker) deliver(ctx context.Context, d jobs.Delivery) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if err := w.checkEngine(ctx); err != nil {
+		<-w.slots
+		return err // the ticket comes back, here or at another worker
+	}
 	a, err := w.claim(ctx, d)
 	if a == nil {
 		<-w.slots
@@ -31,6 +35,19 @@ func (w *Worker) deliver(ctx context.Context, d jobs.Delivery) error {
 	case <-a.done:
 	case <-ctx.Done():
 	}
+	return nil
+}
+
+// checkEngine fails while an engine that failed a job does not answer, so that
+// it does not fail one job after the other.
+func (w *Worker) checkEngine(ctx context.Context) error {
+	if !w.suspect.Load() {
+		return nil
+	}
+	if _, err := w.Engine.Info(ctx); err != nil {
+		return fmt.Errorf("take no job without an engine: %w", err)
+	}
+	w.suspect.Store(false)
 	return nil
 }
 

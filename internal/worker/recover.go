@@ -60,11 +60,11 @@ func (a *attempt) adopted(ctx context.Context) error {
 	if state.ID != "" {
 		a.container, a.res.ContainerID = state.ID, state.ID
 	}
-	if state.ID == "" || state.Status == engine.StatusCreated {
-		return staged(a.job.Stage, lost)
-	}
 	if err := a.restore(ctx); err != nil {
 		return err
+	}
+	if state.ID == "" || state.Status == engine.StatusCreated {
+		return staged(a.job.Stage, lost)
 	}
 	left := a.w.opts.Lease
 	if !a.job.Container.Deadline.IsZero() {

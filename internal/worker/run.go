@@ -35,6 +35,11 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 		}
 		image, a.res.ImageID = id, id
 	}
+	// The engine refuses CPUs that it does not have, but takes any memory.
+	if m := int64(spec.Limits.Memory); m > a.w.engine.Memory && a.w.engine.Memory > 0 {
+		return nil, jobs.Fail(jobs.KindLimitAboveHost, nil, "ask for less memory, or require a larger worker",
+			"%s of memory are more than the build host has", spec.Limits.Memory)
+	}
 	name := jobs.ContainerName(a.job.ID, a.job.Attempt)
 	progress := jobs.Progress{Stage: jobs.StageRun, Container: jobs.Container{Name: name}, RunTimeout: timeout}
 	if built != "" {
@@ -70,7 +75,7 @@ func (a *attempt) supervise(ctx context.Context, proc engine.Process) error {
 	}
 	state, err := proc.Wait(idle)
 	if err != nil {
-		return explain(idle, jobs.StageRun, a.halt(idle, proc, err))
+		return a.quote(explain(idle, jobs.StageRun, a.halt(idle, proc, err)))
 	}
 	return a.exited(state)
 }
@@ -91,6 +96,15 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 		return errors.Join(err, waitErr)
 	}
 	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
+	return err
+}
+
+// quote adds the last output to a timeout: it tells where the program stood.
+func (a *attempt) quote(err error) error {
+	var f *jobs.Failure
+	if errors.As(err, &f) && f.Kind.Info().Exit == jobs.ExitTimeout && f.Tail == nil {
+		f.Tail = a.joblog.lines()
+	}
 	return err
 }
 

@@ -139,9 +139,14 @@ func (a *attempt) keep(ctx context.Context) error {
 	return nil
 }
 
+// strayEvery is how often the keeper looks for containers that no job owns,
+// such as one whose removal failed.
+const strayEvery = time.Minute
+
 // keeper ends kept services whose time is over, that somebody wants ended, or
-// that ended by themselves.
+// that ended by themselves, and removes strays.
 func (w *Worker) keeper(ctx context.Context) {
+	looked := time.Now()
 	for {
 		t := time.NewTimer(w.opts.Renew)
 		select {
@@ -154,6 +159,13 @@ func (w *Worker) keeper(ctx context.Context) {
 		}
 		if err := w.endServices(ctx); err != nil && ctx.Err() == nil {
 			w.log.WarnContext(ctx, "look after kept services", "err", err)
+		}
+		if time.Since(looked) < strayEvery {
+			continue
+		}
+		looked = time.Now()
+		if err := w.removeStrays(ctx); err != nil && ctx.Err() == nil {
+			w.log.WarnContext(ctx, "look for stray containers", "err", err)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -102,9 +103,12 @@ type Worker struct {
 	wg      sync.WaitGroup // one per attempt
 
 	keepNow chan struct{} // nudges the keeper
+	// suspect is set when the engine failed a job for reasons of its own: the
+	// next job waits until it answers again.
+	suspect atomic.Bool
 	// engine is what Engine.Info said when Run started; written before any
 	// attempt starts.
-	engine string
+	engine engine.Info
 }
 
 // New makes a Worker. A nil logger is silent.
@@ -145,6 +149,8 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
 	<-ctx.Done()
 	w.Intake.StopTaking()
+	running, _ := w.Busy()
+	w.log.InfoContext(ctx, "worker drains", "running", running)
 	w.drain(hurry)
 	return w.Intake.Close()
 }
@@ -154,7 +160,7 @@ func (w *Worker) ready(ctx context.Context) error {
 	for {
 		info, err := w.Engine.Info(ctx)
 		if err == nil {
-			w.engine = info.String()
+			w.engine = info
 			if w.opts.Platform == "" {
 				w.opts.Platform = info.Platform
 			}

@@ -371,3 +371,21 @@ func TestSecretsComeFromTheirDirectory(t *testing.T) {
 		t.Errorf("job is %s: %+v", job.State, job.Result.Failure)
 	}
 }
+
+// An engine that went away fails one attempt, not one job after the other.
+func TestNoJobsWithoutAnEngine(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	f.start()
+	f.engine.SetDown(true)
+	id := f.submit(shell("echo hi"))
+	f.eventually("the first attempt is lost", func() bool { return f.job(id).Losses == 1 })
+	f.queue.Advance(time.Minute)
+	f.memory.Advance(time.Minute)
+	second := f.submit(shell("echo hi"))
+	f.eventually("both tickets were looked at", func() bool { return f.queue.Len() == 0 })
+	f.engine.SetDown(false)
+	if job := f.job(second); job.Losses != 0 || job.State != jobs.Queued {
+		t.Errorf("job is %s after %d losses; want it untouched while the engine is away", job.State, job.Losses)
+	}
+}
