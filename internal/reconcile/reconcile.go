@@ -102,7 +102,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 // Pass makes one pass if this reconciler leads.
 func (r *Reconciler) Pass(ctx context.Context) error {
 	lead, err := r.ledger.Lead(ctx, r.nonce, 3*r.opts.Interval)
-	if err != nil || !lead {
+	if err != nil || !lead && !r.since.IsZero() {
 		return err
 	}
 	now, err := r.ledger.Now(ctx)
@@ -111,6 +111,9 @@ func (r *Reconciler) Pass(ctx context.Context) error {
 	}
 	if r.since.IsZero() {
 		r.since = now
+	}
+	if !lead {
+		return nil
 	}
 	for _, s := range []jobs.State{jobs.Queued, jobs.Waiting, jobs.Running} {
 		found, more, err := r.ledger.Scan(ctx, s, r.skip[s], r.opts.Batch)
