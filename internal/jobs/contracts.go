@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -17,6 +18,9 @@ var (
 	// ErrNotClaimable: the job is not waiting for a worker (any more), or the
 	// ticket is of an earlier attempt. The ticket is spent.
 	ErrNotClaimable = errors.New("not claimable")
+	// ErrTooEarly: the pause before the next attempt is not over; it is an
+	// ErrNotClaimable, too.
+	ErrTooEarly = fmt.Errorf("%w yet", ErrNotClaimable)
 	// ErrNotEligible: the job requires something that this worker is not.
 	ErrNotEligible = errors.New("the worker does not meet what the job requires")
 	// ErrStale: the caller does not own the job (any more).

@@ -36,6 +36,8 @@ func (s *Store) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Jo
 	switch reply {
 	case "missing":
 		return jobs.Job{}, fmt.Errorf("%w: %q", jobs.ErrNotFound, t.ID)
+	case "early":
+		return jobs.Job{}, fmt.Errorf("%w: job %s", jobs.ErrTooEarly, t.ID)
 	case "expired":
 		if _, err := s.Expire(ctx, t.ID); err != nil {
 			return jobs.Job{}, err

@@ -9,9 +9,14 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// notEligibleDelay is how long a ticket rests before the next worker, maybe
-// this one again, is asked.
-const notEligibleDelay = 2 * time.Second
+const (
+	// notEligibleDelay is how long a ticket rests before the next worker, maybe
+	// this one again, is asked.
+	notEligibleDelay = 2 * time.Second
+	// tooEarlyDelay makes up for clocks that differ: asynq delays a ticket by
+	// the hosts' clocks, the record by the store's.
+	tooEarlyDelay = time.Second
+)
 
 // deliver implements jobs.Handler: it takes a slot, then claims, then works.
 // It returns when the job is done or when the queue gives the ticket up; the
@@ -73,10 +78,12 @@ func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
 	case errors.Is(err, jobs.ErrNotFound):
 		w.log.WarnContext(ctx, "ticket of an unknown job dropped", "job_id", id)
 		return nil, nil
+	case errors.Is(err, jobs.ErrTooEarly):
+		return nil, w.passOn(ctx, id, tooEarlyDelay)
 	case errors.Is(err, jobs.ErrNotClaimable):
 		return nil, nil
 	case errors.Is(err, jobs.ErrNotEligible):
-		return nil, w.passOn(ctx, id)
+		return nil, w.passOn(ctx, id, notEligibleDelay)
 	default:
 		// The claim may have been written and its answer lost.
 		if job, err = w.confirm(ctx, d.Ticket, o, err); err != nil {
@@ -85,7 +92,9 @@ func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
 	}
 	w.Observer.Claimed(job.Spec.Queue, job.Started.Sub(job.Created))
 	a := w.start(job, o.Nonce)
-	if d.Invalid != nil {
+	// Only a record made from a refused document is empty; a good job must not
+	// pay for a bad task that bears its ID.
+	if empty := job.Spec.Build == nil && job.Spec.Run == nil; empty && d.Invalid != nil {
 		a.refusal = jobs.Fail(jobs.KindSpecInvalid, d.Invalid, "correct the document and submit it again", "%v", d.Invalid)
 	} else if err := job.Spec.Validate(); err != nil {
 		a.refusal = jobs.Fail(jobs.KindSpecInvalid, err, "correct the document and submit it again", "%v", err)
@@ -107,9 +116,9 @@ func (w *Worker) accept(ctx context.Context, d jobs.Delivery) error {
 	return nil
 }
 
-// passOn gives the ticket of a job that this worker may not take to the others.
-func (w *Worker) passOn(ctx context.Context, id string) error {
-	t, err := w.Claims.Reissue(ctx, id, notEligibleDelay)
+// passOn issues another ticket of a job that could not be taken here and now.
+func (w *Worker) passOn(ctx context.Context, id string, delay time.Duration) error {
+	t, err := w.Claims.Reissue(ctx, id, delay)
 	if errors.Is(err, jobs.ErrNotClaimable) {
 		return nil
 	} else if err != nil {

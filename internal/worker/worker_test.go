@@ -377,6 +377,7 @@ func TestNoJobsWithoutAnEngine(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t)
 	f.start()
+	f.ended(f.submit(shell("true"))) // the worker is up
 	f.engine.SetDown(true)
 	id := f.submit(shell("echo hi"))
 	f.eventually("the first attempt is lost", func() bool { return f.job(id).Losses == 1 })

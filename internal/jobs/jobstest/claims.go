@@ -30,7 +30,7 @@ func (m *Memory) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.J
 	case t.Attempt != j.Attempt && t.Attempt != 0:
 		return jobs.Job{}, fmt.Errorf("claim job %s with a ticket of attempt %d, now %d: %w", t.ID, t.Attempt, j.Attempt, jobs.ErrNotClaimable)
 	case now.Before(j.NotBefore):
-		return jobs.Job{}, fmt.Errorf("claim job %s, which waits until %s: %w", t.ID, j.NotBefore, jobs.ErrNotClaimable)
+		return jobs.Job{}, fmt.Errorf("claim job %s, which waits until %s: %w", t.ID, j.NotBefore, jobs.ErrTooEarly)
 	case late(*j, now):
 		m.giveUp(r)
 		return jobs.Job{}, fmt.Errorf("claim job %s, which expired: %w", t.ID, jobs.ErrNotClaimable)

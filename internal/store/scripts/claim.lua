@@ -9,8 +9,7 @@ if r[1] == 'running' and redis.call('HGET', KEYS[1], 'nonce') == ARGV[2] then re
 if r[1] ~= 'queued' and r[1] ~= 'waiting' then return '' end
 if ARGV[1] ~= '0' and ARGV[1] ~= r[2] then return '' end
 local t = now()
--- asynq delivers a delayed ticket by the producer's clock; allow a second.
-if r[3] and tonumber(r[3]) > t + 1000000 then return '' end
+if r[3] and tonumber(r[3]) > t then return 'early' end
 if r[4] and tonumber(r[4]) < t then return 'expired' end
 redis.call('HSET', KEYS[1], 'state', 'running', 'nonce', ARGV[2], 'worker', ARGV[3],
   'host', ARGV[4], 'lease', int(t + tonumber(ARGV[5])))
