@@ -58,7 +58,8 @@ type Engine interface {
 	Inspect(ctx context.Context, id string) (State, error)
 	// Stop asks with SIGTERM and kills after grace. Stopped or gone is success.
 	Stop(ctx context.Context, id string, grace time.Duration) error
-	// Remove removes a container with its anonymous volumes. Gone is success.
+	// Remove removes a container with its anonymous volumes, and kills it first
+	// when it runs. Gone is success.
 	Remove(ctx context.Context, id string) error
 	// CopyOut streams a path of a container as tar. KindOutputMissing when the
 	// container has no such path.
@@ -74,7 +75,8 @@ type Process interface {
 	// connection is not an end: Wait looks for the daemon until it is back or
 	// ctx ends, and returns KindContainerLost when the container is gone then.
 	Wait(ctx context.Context) (State, error)
-	// Detach stops reading output without stopping the container.
+	// Detach stops reading output without stopping the container. Nothing is
+	// written after it returns, so a writer must not call it; Wait fails then.
 	Detach()
 }
 

@@ -29,7 +29,7 @@ func start(ctx context.Context, log string, argv []string, ready func(context.Co
 		return nil, err
 	}
 	defer out.Close()
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec // the arguments are the tests'
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
 	// Its own process group, so that a Ctrl-C leaves it to the cleanup; SIGTERM
 	// when this process dies, so that a killed test does not leave it behind.

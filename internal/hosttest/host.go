@@ -110,7 +110,7 @@ func (h *Host) Kill() error {
 	file := filepath.Join(h.Dir, "exec/containerd/containerd.pid")
 	pid, err := os.ReadFile(file)
 	if err != nil { // it shared another containerd
-		return nil //nolint:nilerr // nothing to wait for
+		return nil // nothing to wait for
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -140,7 +140,7 @@ func (h *Host) cleanup() error {
 	ns := filepath.Base(h.Dir)
 	if _, err := os.Stat(systemContainerd); err == nil {
 		for _, name := range []string{ns, ns + "-plugins"} {
-			_ = exec.CommandContext(ctx, "ctr", "namespaces", "rm", name).Run() //nolint:gosec // absent is fine
+			_ = exec.CommandContext(ctx, "ctr", "namespaces", "rm", name).Run() // absent is fine
 		}
 	}
 	if _, err := os.Stat(h.Netns); err == nil {

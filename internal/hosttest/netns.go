@@ -23,7 +23,7 @@ func addNetns(ctx context.Context, name string) error {
 }
 
 func command(ctx context.Context, argv ...string) error {
-	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput() //nolint:gosec // the arguments are ours
+	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%v: %w: %s", argv, err, out)
 	}
@@ -33,7 +33,7 @@ func command(ctx context.Context, argv ...string) error {
 // Command prepares a program that runs inside the host's network namespace. It
 // is not `ip netns exec`, which remounts /sys and hides the cgroups.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + h.Netns, name}, args...)...) //nolint:gosec // the arguments are the tests'
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + h.Netns, name}, args...)...)
 }
 
 // Dial connects from inside the host's network namespace. The address must be

@@ -81,7 +81,7 @@ func (p *process) follow(l link) {
 		whole := p.read(l)
 		s, absent, err := p.inspect()
 		if err == nil && !absent && p.e.closing(p.life) {
-			s, absent, err = p.inspect()
+			s, _, err = p.inspect()
 			absent = true
 		}
 		if err != nil {

@@ -179,12 +179,12 @@ func TestReattachFidelity(t *testing.T) {
 	fmt.Fprint(&text, "last")
 	want.Write(text.Bytes()[skip:])
 	id := create(t, e, spec(t, `printf 'a\rb\377\000\n'; seq 1 500000; printf last`))
-	p, err := e.Start(t.Context(), id, engine.Output{})
-	if err != nil {
+	if _, err := e.Start(t.Context(), id, engine.Output{}); err != nil {
 		t.Fatal(err)
 	}
 	got := &digestWriter{hash: sha256.New()}
-	if p, err = e.Reattach(t.Context(), id, engine.Skip{Stdout: skip}, engine.Output{Stdout: got}); err != nil {
+	p, err := e.Reattach(t.Context(), id, engine.Skip{Stdout: skip}, engine.Output{Stdout: got})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.Wait(t.Context()); err != nil {

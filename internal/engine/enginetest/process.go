@@ -3,7 +3,6 @@ package enginetest
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -76,7 +75,7 @@ func writeSkipping(ch chunk, skip *engine.Skip, out engine.Output) {
 	n := min(*left, int64(len(ch.data)))
 	*left -= n
 	if rest := ch.data[n:]; len(rest) > 0 && w != nil {
-		_, _ = io.Writer(w).Write(rest) // an engine drains a container whether or not anybody listens
+		_, _ = w.Write(rest) // an engine drains a container whether or not anybody listens
 	}
 }
 

@@ -70,14 +70,14 @@ func testAdopt(t *testing.T, s *trial) {
 	other := s.container(sh("true"))
 	other.Labels[engine.LabelHost] = "elsewhere"
 	_, err = s.Engine.Create(s.ctx, other)
-	s.wantKind("create with other labels", err, jobs.KindEngine)
+	_ = s.wantKind("create with other labels", err, jobs.KindEngine)
 }
 
 func testNoImage(_ *testing.T, s *trial) {
 	c := s.container(sh("true"))
 	c.Image = "no-such-image:1"
 	_, err := s.Engine.Create(s.ctx, c)
-	s.wantKind("create", err, jobs.KindImageMissing)
+	_ = s.wantKind("create", err, jobs.KindImageMissing)
 }
 
 func testStartFailures(t *testing.T, s *trial) {
@@ -202,16 +202,16 @@ func testLost(t *testing.T, s *trial) {
 	s.Lose(t, id)
 	// An engine kills before it removes, and Wait may see the one or the other.
 	if st, err := p.Wait(s.ctx); err != nil || st.ExitCode != 137 {
-		s.wantKind("wait", err, jobs.KindContainerLost)
+		_ = s.wantKind("wait", err, jobs.KindContainerLost)
 	}
 	_, err := s.Engine.Inspect(s.ctx, id)
-	s.wantKind("inspect", err, jobs.KindContainerLost)
+	_ = s.wantKind("inspect", err, jobs.KindContainerLost)
 	_, err = s.Engine.Reattach(s.ctx, id, engine.Skip{}, engine.Output{})
-	s.wantKind("reattach", err, jobs.KindContainerLost)
+	_ = s.wantKind("reattach", err, jobs.KindContainerLost)
 	_, err = s.Engine.CopyOut(s.ctx, id, "/tmp")
-	s.wantKind("copy out", err, jobs.KindContainerLost)
+	_ = s.wantKind("copy out", err, jobs.KindContainerLost)
 	_, err = s.Engine.Start(s.ctx, id, engine.Output{})
-	s.wantKind("start", err, jobs.KindContainerLost)
+	_ = s.wantKind("start", err, jobs.KindContainerLost)
 }
 
 func testRemove(t *testing.T, s *trial) {
@@ -279,7 +279,7 @@ func testCopyOut(t *testing.T, s *trial) {
 		}
 	}
 	_, err := s.Engine.CopyOut(s.ctx, id, "/out/missing")
-	s.wantKind("copy of a missing path", err, jobs.KindOutputMissing)
+	_ = s.wantKind("copy of a missing path", err, jobs.KindOutputMissing)
 }
 
 func testPorts(t *testing.T, s *trial) {
@@ -302,7 +302,7 @@ func testPorts(t *testing.T, s *trial) {
 		s := &trial{Rig: s.Rig, t: t, ctx: t.Context()}
 		run.Ports = []jobs.Port{{Container: 8080, Host: atoi(t, port)}}
 		_, err := s.Engine.Start(s.ctx, s.create(run), engine.Output{})
-		s.wantKind("start", err, jobs.KindPortConflict)
+		_ = s.wantKind("start", err, jobs.KindPortConflict)
 	})
 }
 
@@ -327,7 +327,7 @@ func testImage(t *testing.T, s *trial) {
 		t.Errorf("image = %q, %v; want %q", again, err, id)
 	}
 	_, err = s.Engine.Image(s.ctx, "no-such-image:1", nil)
-	s.wantKind("a missing image", err, jobs.KindImageMissing)
+	_ = s.wantKind("a missing image", err, jobs.KindImageMissing)
 	if err := s.Engine.RemoveImage(s.ctx, "sha256:"+strings.Repeat("0", 64)); err != nil {
 		t.Errorf("remove of an image that is gone = %v", err)
 	}
