@@ -32,7 +32,8 @@ type Store interface {
 	// verifies nothing; see Verify.
 	Open(ctx context.Context, digest string) (io.ReadCloser, error)
 	// Put stores what r yields. It reads r to its end, computes the digest, and
-	// makes the blob visible at once and whole or not at all. A blob that is
+	// makes the blob visible at once and whole or not at all; when r fails,
+	// nothing is stored and the error has r's in its chain. A blob that is
 	// there already is left as it is.
 	Put(ctx context.Context, r io.Reader) (Blob, error)
 	// Delete removes a blob; one that is not there is not an error.
@@ -40,7 +41,7 @@ type Store interface {
 }
 
 // Source opens references of one or more URL schemes. Open returns the bytes
-// as they are at the reference, compressed or not; [Open] decompresses and
+// as they are at the reference, compressed or not; [Fetcher] decompresses and
 // verifies. Failures are *jobs.Failure.
 type Source interface {
 	// Schemes lists the schemes the source serves, without the colon.

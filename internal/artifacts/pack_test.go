@@ -1,0 +1,424 @@
+package artifacts_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// tree makes a directory of name: content. A name that ends in / is a
+// directory, a content that starts with -> a link.
+func tree(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	grow(t, dir, files)
+	return dir
+}
+
+func grow(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		p := filepath.Join(dir, name)
+		err := os.MkdirAll(filepath.Dir(p), 0o755)
+		target, isLink := strings.CutPrefix(files[name], "->")
+		switch {
+		case err != nil:
+		case strings.HasSuffix(name, "/"):
+			err = os.MkdirAll(p, 0o755)
+		case isLink:
+			err = os.Symlink(target, p)
+		default:
+			err = os.WriteFile(p, []byte(files[name]), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// pack packs dir and checks the report against the bytes.
+func pack(t testing.TB, dir string, opts artifacts.PackOptions) ([]byte, artifacts.PackReport, error) {
+	t.Helper()
+	var b bytes.Buffer
+	report, err := artifacts.Pack(t.Context(), &b, dir, opts)
+	if want := (artifacts.Blob{Digest: artifactstest.Digest(b.Bytes()), Size: int64(b.Len())}); err == nil && report.Blob != want {
+		t.Errorf("report says %+v of %+v", report.Blob, want)
+	}
+	return b.Bytes(), report, err
+}
+
+func headers(t testing.TB, b []byte) []*tar.Header {
+	t.Helper()
+	r := tar.NewReader(bytes.NewReader(b))
+	var all []*tar.Header
+	for {
+		hdr, err := r.Next()
+		if err == io.EOF { //nolint:errorlint // the parser returns it bare
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, hdr)
+	}
+}
+
+func names(t testing.TB, b []byte) []string {
+	t.Helper()
+	var all []string
+	for _, hdr := range headers(t, b) {
+		all = append(all, hdr.Name)
+	}
+	return all
+}
+
+func TestPackIgnores(t *testing.T) {
+	t.Parallel()
+	const from = "FROM scratch\n"
+	files := map[string]string{
+		"Dockerfile": from, "a.go": "", "b.txt": "", ".git/config": "", "src/a.go": "", "src/b.txt": "", "src/deep/c.txt": "", "src/deep/er/d.txt": "",
+		"node_modules/x/index.js": "", "node_modules/keep.txt": "", "empty/": "",
+	}
+	tests := []struct {
+		name  string
+		extra map[string]string
+		file  string // Dockerfile
+		want  string // names, without the extra files
+	}{
+		{name: "none", want: ".git/ .git/config Dockerfile a.go b.txt empty/ node_modules/ node_modules/keep.txt node_modules/x/ node_modules/x/index.js src/ src/a.go src/b.txt src/deep/ src/deep/c.txt src/deep/er/ src/deep/er/d.txt"},
+		{name: "directories", extra: map[string]string{".dockerignore": "# comment\n\n/node_modules\n.git/\nsrc/deep\n"}, want: "Dockerfile a.go b.txt empty/ src/ src/a.go src/b.txt"},
+		{name: "top level only", extra: map[string]string{".dockerignore": "*.txt"}, want: ".git/ .git/config Dockerfile a.go empty/ node_modules/ node_modules/keep.txt node_modules/x/ node_modules/x/index.js src/ src/a.go src/b.txt src/deep/ src/deep/c.txt src/deep/er/ src/deep/er/d.txt"},
+		{name: "at any depth", extra: map[string]string{".dockerignore": "**/*.txt\n.git"}, want: "Dockerfile a.go empty/ node_modules/ node_modules/x/ node_modules/x/index.js src/ src/a.go src/deep/ src/deep/er/"},
+		{name: "all but one", extra: map[string]string{".dockerignore": "*\n!src/a.go"}, want: "Dockerfile src/ src/a.go"},
+		{name: "all but a pattern", extra: map[string]string{".dockerignore": "**\n!**/d.txt"}, want: "Dockerfile src/ src/deep/ src/deep/er/ src/deep/er/d.txt"},
+		{name: "all but a directory, but part of it", extra: map[string]string{".dockerignore": "*\n!src\nsrc/deep\n!src/deep/er"}, want: "Dockerfile src/ src/a.go src/b.txt src/deep/ src/deep/er/ src/deep/er/d.txt"},
+		{name: "the last match decides", extra: map[string]string{".dockerignore": "*\n!a.go\na.*"}, want: "Dockerfile"},
+		{name: "everything", extra: map[string]string{".dockerignore": "**"}, want: "Dockerfile"},
+		{name: "byte order mark", extra: map[string]string{".dockerignore": "\ufeff*\n!a.go"}, want: "Dockerfile a.go"},
+		{name: "own ignore file wins", extra: map[string]string{".dockerignore": "a.go", "Dockerfile.dockerignore": "*"}, want: "Dockerfile"},
+		{name: "own empty ignore file wins", extra: map[string]string{".dockerignore": "*", "Dockerfile.dockerignore": ""}, want: ".git/ .git/config Dockerfile a.go b.txt empty/ node_modules/ node_modules/keep.txt node_modules/x/ node_modules/x/index.js src/ src/a.go src/b.txt src/deep/ src/deep/c.txt src/deep/er/ src/deep/er/d.txt"},
+		{name: "named Dockerfile below", file: "build/app.Dockerfile", extra: map[string]string{"build/app.Dockerfile": from, "build/other": "", "build/app.Dockerfile.dockerignore": "*\n!b.txt", ".dockerignore": "b.txt"}, want: "b.txt"},
+		{name: "Dockerfile as a link", file: "df", extra: map[string]string{"df": "->src/../src/real", "src/real": from, ".dockerignore": "*"}, want: "src/"},
+		{name: "the ignore file as a link", extra: map[string]string{".dockerignore": "->conf/ignore", "conf/ignore": "*\n!conf"}, want: "Dockerfile conf/"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := tree(t, files)
+			grow(t, dir, tt.extra)
+			b, _, err := pack(t, dir, artifacts.PackOptions{Dockerfile: tt.file})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := slices.DeleteFunc(names(t, b), func(n string) bool { _, ok := tt.extra[n]; return ok })
+			want := strings.Fields(tt.want)
+			if dirOf := filepath.Dir(tt.file); dirOf != "." && tt.file != "" {
+				want = append(want, dirOf+"/")
+			}
+			slices.Sort(got)
+			slices.Sort(want)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("names differ (-want +got):\n%s", diff)
+			}
+			for name := range tt.extra { // what the build needs is always sent
+				needed := name == cmpOr(tt.file, "Dockerfile") || strings.HasSuffix(name, ".dockerignore")
+				if needed && !slices.Contains(names(t, b), name) {
+					t.Errorf("%s is not sent", name)
+				}
+			}
+		})
+	}
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func TestPackRefuses(t *testing.T) {
+	t.Parallel()
+	const from = "FROM scratch\n"
+	ok := map[string]string{"Dockerfile": from, "src/": "", "z": ""}
+	tests := []struct {
+		name  string
+		files map[string]string
+		file  string
+		do    func(t *testing.T, dir string)
+		kind  jobs.Kind
+		says  string
+	}{
+		{name: "no Dockerfile", files: map[string]string{"a": "", "src/x": ""}, kind: jobs.KindDockerfileMissing, says: `there is no "Dockerfile" in the directory, which has a, src/`},
+		{name: "empty directory", kind: jobs.KindDockerfileMissing, says: "which is empty"},
+		{name: "Dockerfile above", files: ok, file: "../Dockerfile", kind: jobs.KindDockerfileMissing, says: "outside the directory"},
+		{name: "absolute Dockerfile", files: ok, file: "/etc/hostname", kind: jobs.KindDockerfileMissing, says: "outside the directory"},
+		{name: "Dockerfile is the directory", files: ok, file: ".", kind: jobs.KindDockerfileMissing, says: "outside the directory"},
+		{name: "Dockerfile is a directory", files: ok, file: "src", kind: jobs.KindDockerfileMissing, says: `"src" cannot be used: not a regular file`},
+		{name: "Dockerfile links out", files: map[string]string{"Dockerfile": "->/etc/hostname"}, kind: jobs.KindDockerfileMissing, says: "leads out of the directory"},
+		{name: "Dockerfile links to nothing", files: map[string]string{"Dockerfile": "->gone"}, kind: jobs.KindDockerfileMissing, says: `there is no "Dockerfile"`},
+		{name: "Dockerfile is a FIFO", files: map[string]string{"a": ""}, do: fifo("Dockerfile"), kind: jobs.KindDockerfileMissing, says: "not a regular file"},
+		{name: "FIFO", files: ok, do: fifo("src/pipe"), kind: jobs.KindContextInvalid, says: `"src/pipe" is a FIFO`},
+		{name: "bad pattern", files: map[string]string{"Dockerfile": from, ".dockerignore": "a[\n"}, kind: jobs.KindContextInvalid, says: ".dockerignore cannot be used: syntax error in pattern"},
+		{name: "lone exclamation mark", files: map[string]string{"Dockerfile": from, ".dockerignore": "!\n"}, kind: jobs.KindContextInvalid, says: ".dockerignore cannot be used"},
+		{name: "huge ignore file", files: map[string]string{"Dockerfile": from, ".dockerignore": strings.Repeat("x\n", 1<<20)}, kind: jobs.KindContextInvalid, says: ".dockerignore is larger than 1MiB"},
+		{name: "ignore file is a directory", files: map[string]string{"Dockerfile": from, ".dockerignore/": ""}, kind: jobs.KindContextInvalid, says: ".dockerignore cannot be used: not a regular file"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := tree(t, tt.files)
+			if tt.do != nil {
+				tt.do(t, dir)
+			}
+			_, _, err := pack(t, dir, artifacts.PackOptions{Dockerfile: tt.file})
+			checkFailure(t, err, tt.kind, tt.says)
+		})
+	}
+	t.Run("no directory", func(t *testing.T) {
+		t.Parallel()
+		_, _, err := pack(t, filepath.Join(t.TempDir(), "gone"), artifacts.PackOptions{})
+		checkFailure(t, err, jobs.KindContextNotFound, "no such file or directory")
+	})
+}
+
+func fifo(name string) func(t *testing.T, dir string) {
+	return func(t *testing.T, dir string) {
+		if err := syscall.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestPackEntries(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("d", 90) + "/" + strings.Repeat("e", 90) + "/" + strings.Repeat("f", 90) + "/" + strings.Repeat("g", 120)
+	dir := tree(t, map[string]string{
+		"Dockerfile": "FROM scratch\n", "suid": "x", "dir/": "", "link": "->/etc/passwd", "dangling": "->../../gone", "dirlink": "->dir",
+		"odd\n\x1b[31m\xff": "bytes", "é": "", long: "deep", "dir/private": "", "a-b": "", "a/b": "",
+	})
+	for name, mode := range map[string]os.FileMode{"suid": 0o755 | os.ModeSetuid | os.ModeSetgid, "dir": 0o777 | os.ModeSticky, "dir/private": 0o600} {
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Link(filepath.Join(dir, "suid"), filepath.Join(dir, "hard")); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+
+	b, report, err := pack(t, dir, artifacts.PackOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type entry struct {
+		Type byte
+		Mode int64
+		Size int64
+		Link string
+	}
+	got := make(map[string]entry)
+	for _, hdr := range headers(t, b) {
+		got[hdr.Name] = entry{hdr.Typeflag, hdr.Mode, hdr.Size, hdr.Linkname}
+		if hdr.Uid != 0 || hdr.Gid != 0 || hdr.Uname != "" || hdr.Gname != "" || hdr.ModTime.Unix() != 0 {
+			t.Errorf("%q: owner %d %q, group %d %q, time %v, want none", hdr.Name, hdr.Uid, hdr.Uname, hdr.Gid, hdr.Gname, hdr.ModTime)
+		}
+		if plain := strings.IndexFunc(hdr.Name, func(r rune) bool { return r > 126 }) < 0 && len(hdr.Name) < 200; plain != (len(hdr.PAXRecords) == 0) {
+			t.Errorf("%q: PAX records %q", hdr.Name, hdr.PAXRecords)
+		}
+	}
+	maps.DeleteFunc(got, func(n string, _ entry) bool { return strings.HasPrefix(n, "ddd") && !strings.HasSuffix(n, "g") })
+	want := map[string]entry{
+		"Dockerfile": {tar.TypeReg, 0o644, 13, ""}, "suid": {tar.TypeReg, 0o755, 1, ""}, "hard": {tar.TypeReg, 0o755, 1, ""},
+		"dir/": {tar.TypeDir, 0o777, 0, ""}, "dir/private": {tar.TypeReg, 0o600, 0, ""}, "link": {tar.TypeSymlink, 0o777, 0, "/etc/passwd"},
+		"dangling": {tar.TypeSymlink, 0o777, 0, "../../gone"}, "dirlink": {tar.TypeSymlink, 0o777, 0, "dir"},
+		"odd\n\x1b[31m\xff": {tar.TypeReg, 0o644, 5, ""}, "é": {tar.TypeReg, 0o644, 0, ""}, long: {tar.TypeReg, 0o644, 4, ""},
+		"a-b": {tar.TypeReg, 0o644, 0, ""}, "a/": {tar.TypeDir, 0o755, 0, ""}, "a/b": {tar.TypeReg, 0o644, 0, ""},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("entries differ (-want +got):\n%s", diff)
+	}
+	if report.Files != 9 || report.Bytes != 24 || !slices.Equal(report.Sockets, []string{"s"}) || report.Dockerfile != "Dockerfile" {
+		t.Errorf("report = %+v", report)
+	}
+	// What is packed is what the worker takes.
+	if _, err := fetch(t, content(b), jobs.Context{Digest: report.Digest, Size: report.Size}, artifacts.Limits{}); err != nil {
+		t.Errorf("the stream refuses it: %v", err)
+	}
+}
+
+func TestPackLowerCaseDockerfile(t *testing.T) {
+	t.Parallel()
+	_, report, err := pack(t, tree(t, map[string]string{"dockerfile": "FROM scratch\n", ".dockerignore": "*"}), artifacts.PackOptions{})
+	if err != nil || report.Dockerfile != "dockerfile" || report.Files != 2 {
+		t.Errorf("got %+v, %v, want dockerfile and the ignore file", report, err)
+	}
+}
+
+// TestPackIsDeterministic makes the same tree in other orders, at other times
+// and under another umask.
+func TestPackIsDeterministic(t *testing.T) {
+	files := map[string]string{"Dockerfile": "FROM scratch\n", "a/b/c": "1", "a/z": "2", "a.b": "3", "é/ü": "4", "link": "->a/z", "empty/": ""}
+	for i := range 40 {
+		files[fmt.Sprintf("many/%02d", i)] = fmt.Sprint(i)
+	}
+	dir := tree(t, files)
+	_, want, err := pack(t, dir, artifacts.PackOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The digest is part of the contract between versions: a change makes
+	// every context that is stored be sent again.
+	const golden = "sha256:4bd92a638ec0275d4d746ebff974a013f6f3eb278a455e3e9512cc4d706eb672"
+	if want.Digest != golden {
+		t.Errorf("digest = %s, want %s", want.Digest, golden)
+	}
+
+	old := syscall.Umask(0o077)
+	defer syscall.Umask(old)
+	again := t.TempDir()
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(files))) {
+		grow(t, again, map[string]string{name: files[name]})
+	}
+	then := time.Unix(1e9, 5)
+	if err := os.Chtimes(filepath.Join(again, "Dockerfile"), then, then); err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err := pack(t, again, artifacts.PackOptions{GitModes: true}); err != nil || got.Digest != want.Digest {
+		t.Errorf("umask 077, git modes: %s, %v, want %s", got.Digest, err, want.Digest)
+	}
+	if _, got, err := pack(t, dir, artifacts.PackOptions{}); err != nil || got.Digest != want.Digest {
+		t.Errorf("packed again under another umask: %s, %v, want %s", got.Digest, err, want.Digest)
+	}
+	if err := os.Chmod(filepath.Join(dir, "a/z"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err := pack(t, dir, artifacts.PackOptions{GitModes: true}); err != nil || got.Digest == want.Digest {
+		t.Errorf("an executable file does not count: %v", err)
+	}
+}
+
+// TestPackUnreadable: nobody but the owner may read one file and one directory.
+func TestPackUnreadable(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, closed, ignore, says string
+	}{
+		{"file", "src/secret", "", `"src/secret" cannot be read: permission denied`},
+		{"directory", "src", "", `"src" cannot be read: permission denied`},
+		{"ignore file", ".dockerignore", "", ".dockerignore cannot be used: permission denied"},
+		{"Dockerfile", "Dockerfile", "", `the Dockerfile "Dockerfile" cannot be used: permission denied`},
+		{"ignored directory", "src", "src\n!src/secret", ""},
+		{"ignored file", "src/secret", "src/secret", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := tree(t, map[string]string{"Dockerfile": "FROM scratch\n", "src/secret": "x", ".dockerignore": tt.ignore})
+			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // nobody has to get there
+				t.Fatal(err)
+			}
+			closed := filepath.Join(dir, tt.closed)
+			if err := os.Chmod(closed, 0); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			asNobody(func() { _, _, err = pack(t, dir, artifacts.PackOptions{}) })
+			if err := os.Chmod(closed, 0o700); err != nil { // for the clean-up
+				t.Fatal(err)
+			}
+			if tt.says == "" {
+				if err != nil {
+					t.Errorf("got %v, want nil", err)
+				}
+				return
+			}
+			if kind := jobs.AsFailure(err).Kind; kind != jobs.KindContextInvalid && kind != jobs.KindDockerfileMissing {
+				t.Fatalf("got %v", err)
+			}
+			checkFailure(t, err, jobs.AsFailure(err).Kind, tt.says)
+		})
+	}
+}
+
+// asNobody runs f on a thread that has no rights of root on files, so that the
+// test says the same for every user.
+func asNobody(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with us
+		if os.Geteuid() == 0 {
+			_ = syscall.Setfsuid(65534)
+		}
+		f()
+	}()
+	<-done
+}
+
+// TestPackChanges writes into a file while it is packed.
+func TestPackChanges(t *testing.T) {
+	t.Parallel()
+	const size = 2 << 20
+	for name, change := range map[string]func(p string) error{
+		"shrinks":    func(p string) error { return os.Truncate(p, size/2) },
+		"grows":      func(p string) error { return os.Truncate(p, size+1) },
+		"is touched": func(p string) error { return os.Chtimes(p, time.Now(), time.Now().Add(time.Hour)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := tree(t, map[string]string{"Dockerfile": "FROM scratch\n", "big": strings.Repeat("x", size)})
+			once := false
+			_, err := artifacts.Pack(t.Context(), writing(func(p []byte) (int, error) {
+				if !once {
+					once = true
+					if err := change(filepath.Join(dir, "big")); err != nil {
+						t.Error(err)
+					}
+				}
+				return len(p), nil
+			}), dir, artifacts.PackOptions{})
+			checkFailure(t, err, jobs.KindContextInvalid, `"big" changed while it was packed`)
+		})
+	}
+}
+
+type writing func([]byte) (int, error)
+
+func (f writing) Write(p []byte) (int, error) { return f(p) }
+
+func TestPackStops(t *testing.T) {
+	t.Parallel()
+	dir := tree(t, map[string]string{"Dockerfile": "FROM scratch\n"})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := artifacts.Pack(ctx, io.Discard, dir, artifacts.PackOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v, want context.Canceled", err)
+	}
+	full := errors.New("disk full")
+	if _, err := artifacts.Pack(t.Context(), writing(func([]byte) (int, error) { return 0, full }), dir, artifacts.PackOptions{}); !errors.Is(err, full) {
+		t.Errorf("failing writer: %v, want %v", err, full)
+	}
+}

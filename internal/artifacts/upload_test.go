@@ -1,0 +1,187 @@
+package artifacts_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+func TestUpload(t *testing.T) {
+	t.Parallel()
+	dir := tree(t, map[string]string{"Dockerfile": "FROM scratch\n", "big": strings.Repeat("0123456789", 100_000), ".dockerignore": "x", "x": ""})
+	plain, _, err := pack(t, dir, artifacts.PackOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, temp := artifactstest.NewStore(), t.TempDir()
+	opts := artifacts.UploadOptions{TempDir: temp}
+	want := artifactstest.Digest(plain)
+	uploads := []struct {
+		name string
+		do   func() (artifacts.Uploaded, error)
+	}{
+		{"directory", func() (artifacts.Uploaded, error) { return artifacts.Upload(t.Context(), store, dir, opts) }},
+		{"directory again", func() (artifacts.Uploaded, error) { return artifacts.Upload(t.Context(), store, dir, opts) }},
+		{"tar", func() (artifacts.Uploaded, error) {
+			return artifacts.UploadTar(t.Context(), store, bytes.NewReader(plain), opts)
+		}},
+		{"gzip", func() (artifacts.Uploaded, error) {
+			return artifacts.UploadTar(t.Context(), store, bytes.NewReader(gz(t, plain)), opts)
+		}},
+		{"zstd", func() (artifacts.Uploaded, error) {
+			return artifacts.UploadTar(t.Context(), store, bytes.NewReader(zst(t, plain)), opts)
+		}},
+	}
+	for i, tt := range uploads {
+		up, err := tt.do()
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if c := (jobs.Context{Ref: "cas:" + want, Digest: want, Size: int64(len(plain))}); up.Context != c {
+			t.Errorf("%s: context = %+v, want %+v", tt.name, up.Context, c)
+		}
+		if up.Existed != (i > 0) || store.Puts() != 1 {
+			t.Errorf("%s: existed %v after %d puts, want one put by the first", tt.name, up.Existed, store.Puts())
+		}
+	}
+	s, err := artifacts.NewFetcher(artifacts.Limits{}, artifacts.StoreSource(store)).Open(t.Context(), jobs.Context{Ref: "cas:" + want})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got, err := io.ReadAll(s); err != nil || !bytes.Equal(got, plain) {
+		t.Errorf("read back %d bytes, %v, want %d", len(got), err, len(plain))
+	}
+	if left, err := os.ReadDir(temp); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestUploadRefuses(t *testing.T) {
+	t.Parallel()
+	dir := tree(t, map[string]string{"Dockerfile": "FROM scratch\n", "big": strings.Repeat("x", 1<<20)})
+	plain, _, err := pack(t, dir, artifacts.PackOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	readOnly := fmt.Errorf("create: %w", syscall.EACCES)
+	full := fmt.Errorf("write: %w", syscall.ENOSPC)
+	tests := []struct {
+		name  string
+		store artifacts.Store
+		dir   string
+		tar   []byte
+		limit int64
+		kind  jobs.Kind
+		says  string
+	}{
+		{name: "no Dockerfile", dir: t.TempDir(), kind: jobs.KindDockerfileMissing, says: "which is empty"},
+		{name: "big directory", dir: dir, limit: 100_000, kind: jobs.KindContextTooLarge, says: "unpacks to more than"},
+		{name: "big tar", tar: plain, limit: 100_000, kind: jobs.KindContextTooLarge, says: "unpacks to more than"},
+		{name: "no tar", tar: []byte("hello"), kind: jobs.KindContextInvalid, says: "not a tar archive"},
+		{name: "cut tar", tar: gz(t, plain)[:200], kind: jobs.KindContextInvalid, says: "truncated"},
+		{name: "no permission", dir: dir, store: broken{put: readOnly}, kind: jobs.KindStore, says: "does not let this user"},
+		{name: "full", tar: plain, store: broken{put: full}, kind: jobs.KindDiskFull, says: "is full"},
+		{name: "store away", dir: dir, store: broken{stat: errors.New("away")}, kind: jobs.KindStore, says: "could not be used for the context"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			store, temp := tt.store, t.TempDir()
+			if store == nil {
+				store = artifactstest.NewStore()
+			}
+			opts := artifacts.UploadOptions{TempDir: temp, Limits: artifacts.Limits{Size: tt.limit}}
+			var err error
+			if tt.tar != nil {
+				_, err = artifacts.UploadTar(t.Context(), store, bytes.NewReader(tt.tar), opts)
+			} else {
+				_, err = artifacts.Upload(t.Context(), store, tt.dir, opts)
+			}
+			checkFailure(t, err, tt.kind, tt.says)
+			if left, err := os.ReadDir(temp); err != nil || len(left) != 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// broken is a store that has nothing and fails.
+type broken struct {
+	artifacts.Store
+	stat, put error
+}
+
+func (b broken) Stat(context.Context, string) (artifacts.Blob, error) {
+	if b.stat != nil {
+		return artifacts.Blob{}, b.stat
+	}
+	return artifacts.Blob{}, artifacts.ErrNotFound
+}
+
+func (b broken) Put(_ context.Context, r io.Reader) (artifacts.Blob, error) {
+	_, _ = io.Copy(io.Discard, r)
+	return artifacts.Blob{}, b.put
+}
+
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	blob := artifacts.Blob{Digest: artifactstest.Digest([]byte("abc")), Size: 3}
+	for text, ok := range map[string]bool{"abc": true, "abd": false, "ab": false, "abcd": false, "": false} {
+		_, err := io.Copy(io.Discard, artifacts.Verify(strings.NewReader(text), blob))
+		if _, mismatch := errors.AsType[*artifacts.MismatchError](err); mismatch == ok {
+			t.Errorf("Verify(%q) = %v, want a mismatch: %v", text, err, !ok)
+		}
+	}
+}
+
+// BenchmarkPackSmallFiles packs 10,000 files of 1 KB.
+func BenchmarkPackSmallFiles(b *testing.B) {
+	files := map[string]string{"Dockerfile": "FROM scratch\n"}
+	for i := range 10_000 {
+		files[fmt.Sprintf("d%02d/e%02d/f%d", i%30, i%7, i)] = strings.Repeat(fmt.Sprint(i), 200)
+	}
+	dir := tree(b, files)
+	b.ResetTimer()
+	for b.Loop() {
+		if _, err := artifacts.Upload(b.Context(), artifactstest.NewStore(), dir, artifacts.UploadOptions{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkOpen reads 132 MiB out of a directory store, as the worker does.
+func BenchmarkOpen(b *testing.B) {
+	store, err := dirstore.New(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	line := strings.Repeat("the quick brown fox jumps over the lazy dog\n", 1<<20)
+	up, err := artifacts.UploadTar(b.Context(), store, bytes.NewReader(archive(b, "a", line, "b", line, "c", line)), artifacts.UploadOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	f := artifacts.NewFetcher(artifacts.Limits{}, artifacts.StoreSource(store))
+	b.SetBytes(up.Context.Size)
+	for b.Loop() {
+		s, err := f.Open(b.Context(), up.Context)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, s); err != nil {
+			b.Fatal(err)
+		}
+		_ = s.Close()
+	}
+}
