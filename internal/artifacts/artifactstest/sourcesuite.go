@@ -1,0 +1,132 @@
+package artifactstest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// SourceCase is a source with what the suite needs to try it.
+type SourceCase struct {
+	Source artifacts.Source
+	// Place makes content available and returns its reference.
+	Place func(t *testing.T, content []byte) string
+	// Missing is a well-formed reference that leads to nothing.
+	Missing string
+	// Refused are references that must not be opened, by the kind of failure.
+	Refused map[string]jobs.Kind
+	// Secrets are texts that no message may contain, such as other paths of
+	// the host.
+	Secrets []string
+}
+
+// TestSource holds a source to the promises of artifacts.Source.
+func TestSource(t *testing.T, open func(t *testing.T) SourceCase) {
+	t.Run("content comes as it is", func(t *testing.T) {
+		t.Parallel()
+		c := open(t)
+		for _, tt := range contents() {
+			if tt.content == nil {
+				continue
+			}
+			ref := c.Place(t, tt.content)
+			r, err := c.Source.Open(t.Context(), ref)
+			if err != nil {
+				t.Fatalf("%s: Open(%q) = %v", tt.name, ref, err)
+			}
+			got, err := io.ReadAll(r)
+			if err != nil || !bytes.Equal(got, tt.content) {
+				t.Errorf("%s: got %d bytes, %v, want %d", tt.name, len(got), err, len(tt.content))
+			}
+			if err := r.Close(); err != nil {
+				t.Errorf("%s: Close = %v", tt.name, err)
+			}
+		}
+	})
+	t.Run("schemes are those of its references", func(t *testing.T) {
+		t.Parallel()
+		c := open(t)
+		scheme, _, _ := strings.Cut(c.Missing, ":")
+		known := false
+		for _, s := range c.Source.Schemes() {
+			known = known || s == scheme
+			if s == "" || strings.ToLower(s) != s || strings.Contains(s, ":") {
+				t.Errorf("Schemes has %q, want a lower-case name without colon", s)
+			}
+		}
+		if !known {
+			t.Errorf("Schemes = %q, want %q in it", c.Source.Schemes(), scheme)
+		}
+	})
+	t.Run("failures have a kind, a hint and no secret", func(t *testing.T) {
+		t.Parallel()
+		c := open(t)
+		refs := map[string]jobs.Kind{c.Missing: jobs.KindContextNotFound}
+		for ref, kind := range c.Refused {
+			refs[ref] = kind
+		}
+		for ref, kind := range refs {
+			r, err := c.Source.Open(t.Context(), ref)
+			if err == nil {
+				_ = r.Close()
+				t.Errorf("Open(%q) = nil, want %s", ref, kind)
+				continue
+			}
+			f, ok := errors.AsType[*jobs.Failure](err)
+			if !ok || f.Kind != kind {
+				t.Errorf("Open(%q) = %v, want kind %s", ref, err, kind)
+				continue
+			}
+			if f.Message == "" || f.Hint == "" {
+				t.Errorf("Open(%q): message %q, hint %q, want both", ref, f.Message, f.Hint)
+			}
+			for _, secret := range c.Secrets {
+				if strings.Contains(f.Message, secret) || strings.Contains(f.Hint, secret) {
+					t.Errorf("Open(%q): %q, %q shows %q", ref, f.Message, f.Hint, secret)
+				}
+			}
+		}
+	})
+	t.Run("a cancelled context opens nothing", func(t *testing.T) {
+		t.Parallel()
+		c := open(t)
+		ref := c.Place(t, []byte("late"))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		r, err := c.Source.Open(ctx, ref)
+		if err == nil {
+			_ = r.Close()
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("Open = %v, want context.Canceled", err)
+		}
+	})
+	t.Run("many at once", func(t *testing.T) {
+		t.Parallel()
+		c := open(t)
+		content := noise(100_000)
+		ref := c.Place(t, content)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				r, err := c.Source.Open(t.Context(), ref)
+				if err != nil {
+					t.Errorf("Open = %v", err)
+					return
+				}
+				defer r.Close()
+				if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content) {
+					t.Errorf("got %d bytes, %v, want %d", len(got), err, len(content))
+				}
+			})
+		}
+		wg.Wait()
+	})
+}

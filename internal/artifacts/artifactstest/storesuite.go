@@ -1,0 +1,209 @@
+package artifactstest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+)
+
+// TestStore holds a store to the promises of artifacts.Store. open returns an
+// empty one.
+func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
+	t.Run("content comes back", func(t *testing.T) {
+		t.Parallel()
+		store := open(t)
+		for _, tt := range contents() {
+			got := put(t, store, tt.content)
+			if want := (artifacts.Blob{Digest: Digest(tt.content), Size: int64(len(tt.content))}); got != want {
+				t.Errorf("%s: Put = %+v, want %+v", tt.name, got, want)
+			}
+			if stat, err := store.Stat(t.Context(), got.Digest); err != nil || stat != got {
+				t.Errorf("%s: Stat = %+v, %v, want %+v", tt.name, stat, err, got)
+			}
+			if read := read(t, store, got.Digest); !bytes.Equal(read, tt.content) {
+				t.Errorf("%s: got %d bytes back, want the %d that were put", tt.name, len(read), len(tt.content))
+			}
+		}
+	})
+	t.Run("missing is ErrNotFound", func(t *testing.T) {
+		t.Parallel()
+		store := open(t)
+		missing := Digest([]byte("nobody put this"))
+		if _, err := store.Stat(t.Context(), missing); !errors.Is(err, artifacts.ErrNotFound) {
+			t.Errorf("Stat = %v, want ErrNotFound", err)
+		}
+		if _, err := store.Open(t.Context(), missing); !errors.Is(err, artifacts.ErrNotFound) {
+			t.Errorf("Open = %v, want ErrNotFound", err)
+		}
+		if err := store.Delete(t.Context(), missing); err != nil {
+			t.Errorf("Delete = %v, want nil", err)
+		}
+	})
+	t.Run("not a digest is an error", func(t *testing.T) {
+		t.Parallel()
+		store := open(t)
+		for _, bad := range []string{"", "x", "sha256:", "sha256:../../../etc/passwd", "sha256:" + strings.Repeat("A", 64), "md5:" + strings.Repeat("a", 32)} {
+			if _, err := store.Stat(t.Context(), bad); err == nil || errors.Is(err, artifacts.ErrNotFound) {
+				t.Errorf("Stat(%q) = %v, want an error that is not ErrNotFound", bad, err)
+			}
+			if _, err := store.Open(t.Context(), bad); err == nil || errors.Is(err, artifacts.ErrNotFound) {
+				t.Errorf("Open(%q) = %v, want an error that is not ErrNotFound", bad, err)
+			}
+			if err := store.Delete(t.Context(), bad); err == nil {
+				t.Errorf("Delete(%q) = nil, want an error", bad)
+			}
+		}
+	})
+	t.Run("a failing reader leaves nothing", func(t *testing.T) {
+		t.Parallel()
+		store := open(t)
+		boom := errors.New("boom")
+		for _, tt := range contents() {
+			_, err := store.Put(t.Context(), io.MultiReader(bytes.NewReader(tt.content), failingReader{boom}))
+			if !errors.Is(err, boom) {
+				t.Errorf("%s: Put = %v, want %v", tt.name, err, boom)
+			}
+			if _, err := store.Stat(t.Context(), Digest(tt.content)); !errors.Is(err, artifacts.ErrNotFound) {
+				t.Errorf("%s: Stat = %v, want ErrNotFound", tt.name, err)
+			}
+		}
+	})
+	t.Run("a reader that was cut short is a failure", func(t *testing.T) {
+		t.Parallel()
+		store := open(t)
+		for _, cut := range []error{io.ErrUnexpectedEOF, errors.Join(errors.New("cut"), io.EOF)} {
+			if b, err := store.Put(t.Context(), io.MultiReader(strings.NewReader("half"), failingReader{cut})); err == nil {
+				t.Errorf("Put of a reader that ends with %v = %+v, nil, want an error", cut, b)
+			}
+		}
+	})
+	t.Run("deleted is gone", func(t *testing.T) {
+		t.Parallel()
+		store := open(t)
+		b := put(t, store, []byte("soon gone"))
+		if err := store.Delete(t.Context(), b.Digest); err != nil {
+			t.Fatalf("Delete = %v", err)
+		}
+		if _, err := store.Stat(t.Context(), b.Digest); !errors.Is(err, artifacts.ErrNotFound) {
+			t.Errorf("Stat = %v, want ErrNotFound", err)
+		}
+		put(t, store, []byte("soon gone"))
+		if got := read(t, store, b.Digest); string(got) != "soon gone" {
+			t.Errorf("got %q after a second Put", got)
+		}
+	})
+	t.Run("a cancelled context stops it", func(t *testing.T) {
+		t.Parallel()
+		store := open(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := store.Put(ctx, strings.NewReader("late")); !errors.Is(err, context.Canceled) {
+			t.Errorf("Put = %v, want context.Canceled", err)
+		}
+	})
+	t.Run("a reader may be closed early", func(t *testing.T) {
+		t.Parallel()
+		store := open(t)
+		b := put(t, store, noise(1<<20))
+		for range 20 {
+			r, err := store.Open(t.Context(), b.Digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(r, make([]byte, 1000)); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := read(t, store, b.Digest); Digest(got) != b.Digest {
+			t.Error("the content is another one afterwards")
+		}
+	})
+	t.Run("many at once", func(t *testing.T) {
+		t.Parallel()
+		store := open(t)
+		var wg sync.WaitGroup
+		for i := range 24 {
+			wg.Go(func() {
+				content := contents()[i%len(contents())].content
+				b, err := store.Put(t.Context(), bytes.NewReader(content))
+				if err != nil {
+					t.Errorf("Put = %v", err)
+					return
+				}
+				r, err := store.Open(t.Context(), b.Digest)
+				if err != nil {
+					t.Errorf("Open = %v", err)
+					return
+				}
+				defer r.Close()
+				if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content) {
+					t.Errorf("read %d bytes, %v, want %d", len(got), err, len(content))
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// contents are blobs of the sizes at which a store may change its ways.
+func contents() []struct {
+	name    string
+	content []byte
+} {
+	return []struct {
+		name    string
+		content []byte
+	}{
+		{"empty", nil},
+		{"a log", []byte(strings.Repeat("hello\n", 40))},
+		{"64 KiB less one", noise(64<<10 - 1)},
+		{"64 KiB", noise(64 << 10)},
+		{"64 KiB and one", noise(64<<10 + 1)},
+		{"zeros", make([]byte, 1<<20)},
+		{"noise", noise(3 << 20)},
+	}
+}
+
+// noise does not compress, and is the same each time.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
+	return b
+}
+
+func put(t *testing.T, store artifacts.Store, content []byte) artifacts.Blob {
+	t.Helper()
+	b, err := store.Put(t.Context(), bytes.NewReader(content))
+	if err != nil {
+		t.Fatalf("Put %d bytes: %v", len(content), err)
+	}
+	return b
+}
+
+func read(t *testing.T, store artifacts.Store, digest string) []byte {
+	t.Helper()
+	r, err := store.Open(t.Context(), digest)
+	if err != nil {
+		t.Fatalf("Open %s: %v", digest, err)
+	}
+	defer r.Close()
+	content, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatalf("read %s: %v", digest, err)
+	}
+	return content
+}
+
+type failingReader struct{ err error }
+
+func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
