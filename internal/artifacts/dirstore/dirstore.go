@@ -1,0 +1,172 @@
+// Package dirstore keeps artifacts in a directory, under the digest of their
+// content:
+//
+//	sha256/ab/<hex>.zst   a blob, see blob.go
+//	tmp/                  what is being written
+//
+// A blob is written to tmp, synced, and renamed, so it is there whole or not at
+// all, and a crash leaves nothing but files in tmp, which are removed when they
+// are old. Any number of processes may use one directory. The worker and the
+// enqueue command open it; the umask and the mode of the directory decide who
+// else may read it.
+package dirstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+const (
+	dirMode  = 0o775 // before the umask
+	fileMode = 0o664
+	// smallSize is what is handled in memory at one go: logs, mostly.
+	smallSize = 64 << 10
+	chunkSize = 256 << 10
+	// staleAfter is when a file in tmp belongs to nobody any more. Writers of
+	// big blobs touch theirs all the time.
+	staleAfter = 24 * time.Hour
+	sweepEvery = time.Hour
+)
+
+// Store is an artifacts.Store in a directory. It is safe for concurrent use.
+type Store struct {
+	dir      string
+	encoders sync.Pool    // of *zstd.Encoder
+	decoders sync.Pool    // of *zstd.Decoder
+	buffers  sync.Pool    // of *[]byte with smallSize bytes
+	swept    atomic.Int64 // unix seconds of the last sweep
+}
+
+var _ artifacts.Store = (*Store)(nil)
+
+// New opens the store in dir and makes the directory, readable by its owner and
+// group, when there is none.
+func New(dir string) (*Store, error) {
+	if dir == "" {
+		return nil, errors.New("open artifact store: no directory is given")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open artifact store: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("open artifact store: %w", err)
+	}
+	s := &Store{dir: dir}
+	s.sweep(time.Now())
+	return s, nil
+}
+
+// path is where the blob of digest is. The check keeps a stranger's digest from
+// being a path.
+func (s *Store) path(digest string) (string, error) {
+	if !jobs.IsDigest(digest) {
+		return "", fmt.Errorf("%q is not a digest", digest)
+	}
+	hexa := strings.TrimPrefix(digest, "sha256:")
+	return filepath.Join(s.dir, "sha256", hexa[:2], hexa+".zst"), nil
+}
+
+// Stat implements artifacts.Store.
+func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Blob, error) {
+	f, size, err := s.open(ctx, digest)
+	if err != nil {
+		return artifacts.Blob{}, err
+	}
+	_ = f.Close()
+	return artifacts.Blob{Digest: digest, Size: size}, nil
+}
+
+// Open implements artifacts.Store.
+func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
+	f, size, err := s.open(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.newReader(f, size)
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("open artifact %s: %w", digest, err)
+	}
+	return r, nil
+}
+
+// open opens the blob's file and returns the size of its content. A file that
+// is not whole is not a blob: it is reported as missing, and the next Put
+// replaces it.
+func (s *Store) open(ctx context.Context, digest string) (*os.File, int64, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	name, err := s.path(digest)
+	if err != nil {
+		return nil, 0, err
+	}
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("open artifact %s: %w", digest, artifacts.ErrNotFound)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("open artifact %s: %w", digest, err)
+	}
+	size, err := contentSize(f)
+	if err == nil {
+		return f, size, nil
+	}
+	_ = f.Close()
+	if errors.Is(err, errNoTrailer) {
+		return nil, 0, fmt.Errorf("open artifact %s: %w: %w", digest, artifacts.ErrNotFound, err)
+	}
+	return nil, 0, fmt.Errorf("open artifact %s: %w", digest, err)
+}
+
+// Delete implements artifacts.Store.
+func (s *Store) Delete(ctx context.Context, digest string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	name, err := s.path(digest)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete artifact %s: %w", digest, err)
+	}
+	return nil
+}
+
+func (s *Store) buffer() *[]byte {
+	if b, ok := s.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, smallSize)
+	return &b
+}
+
+func (s *Store) encoder() (*zstd.Encoder, error) {
+	if e, ok := s.encoders.Get().(*zstd.Encoder); ok {
+		return e, nil
+	}
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+}
+
+func (s *Store) decoder() (*zstd.Decoder, error) {
+	if d, ok := s.decoders.Get().(*zstd.Decoder); ok {
+		return d, nil
+	}
+	return zstd.NewReader(nil)
+}
