@@ -128,7 +128,16 @@ func (a *attempt) stage(ctx context.Context, s jobs.Stage, timeout time.Duration
 	defer cancel()
 	err := step(ctx)
 	a.res.Times = append(a.res.Times, jobs.StageTime{Stage: s, Millis: time.Since(started).Milliseconds()})
-	return explain(ctx, s, err)
+	return a.quote(explain(ctx, s, err))
+}
+
+// quote adds the last output to a timeout: it tells where the program stood.
+func (a *attempt) quote(err error) error {
+	var f *jobs.Failure
+	if errors.As(err, &f) && f.Kind.Info().Exit == jobs.ExitTimeout && f.Tail == nil {
+		f.Tail = a.joblog.lines()
+	}
+	return err
 }
 
 // explain turns an error of a step into the cause that ended it, or into a

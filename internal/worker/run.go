@@ -75,7 +75,7 @@ func (a *attempt) supervise(ctx context.Context, proc engine.Process) error {
 	}
 	state, err := proc.Wait(idle)
 	if err != nil {
-		return a.quote(explain(idle, jobs.StageRun, a.halt(idle, proc, err)))
+		return explain(idle, jobs.StageRun, a.halt(idle, proc, err))
 	}
 	return a.exited(state)
 }
@@ -96,15 +96,6 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 		return errors.Join(err, waitErr)
 	}
 	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
-	return err
-}
-
-// quote adds the last output to a timeout: it tells where the program stood.
-func (a *attempt) quote(err error) error {
-	var f *jobs.Failure
-	if errors.As(err, &f) && f.Kind.Info().Exit == jobs.ExitTimeout && f.Tail == nil {
-		f.Tail = a.joblog.lines()
-	}
 	return err
 }
 

@@ -2,9 +2,11 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -14,6 +16,9 @@ import (
 
 // defaultReady is how long a service may take to become ready.
 const defaultReady = time.Minute
+
+// hangUp is how long a connection must hold to count as accepted.
+const hangUp = 250 * time.Millisecond
 
 // serve waits until the service is ready and leaves it running.
 func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
@@ -98,7 +103,13 @@ func dialOnce(ctx context.Context, addr string) string {
 	if err != nil {
 		return "nothing accepts connections on " + addr
 	}
-	_ = conn.Close()
+	defer conn.Close()
+	// Docker's proxy accepts whether or not the container listens, and hangs up
+	// when it does not. A service speaks first or waits for us.
+	_ = conn.SetReadDeadline(time.Now().Add(hangUp))
+	if _, err := conn.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return "nothing accepts connections behind " + addr
+	}
 	return ""
 }
 
