@@ -98,14 +98,24 @@ func TestTail(t *testing.T) {
 	t.Parallel()
 	var got tail
 	for i := range 30 {
-		got.add(fmt.Sprintf("line %d", i))
-		got.add("\n")
+		got.add(1, fmt.Sprintf("line %d", i))
+		got.add(1, "\n")
 	}
-	got.add(strings.Repeat("x", 2*maxLine))
-	got.add("y\nlast")
+	got.add(1, strings.Repeat("x", 2*maxLine))
+	got.add(1, "y\nlast")
 	lines := got.last()
 	want := []string{"line 12", strings.Repeat("x", maxLine), "last"}
 	if diff := cmp.Diff(want, []string{lines[0], lines[maxTail-2], lines[maxTail-1]}); diff != "" || len(lines) != maxTail {
 		t.Errorf("%d lines (-want +got):\n%s", len(lines), diff)
+	}
+	// BuildKit tells what went to stderr before a flood on stdout.
+	var both tail
+	both.add(stderrStream, "the reason\n")
+	for i := range 30 {
+		both.add(1, fmt.Sprintf("line %d\n", i))
+	}
+	lines = both.last()
+	if diff := cmp.Diff([]string{"the reason", "line 11", "line 29"}, []string{lines[0], lines[1], lines[maxTail-1]}); diff != "" || len(lines) != maxTail {
+		t.Errorf("%d lines of both streams (-want +got):\n%s", len(lines), diff)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"time"
 
@@ -100,12 +101,14 @@ func (e *Engine) startFailure(ctx context.Context, id string, err error) error {
 	}
 }
 
+// takenPattern finds the address in the daemon's complaint: the first form is
+// about a port of another container, the second about one of another process.
+var takenPattern = regexp.MustCompile(`Bind for (\S+) failed|listen \w+ (\S+): bind: address already in use`)
+
 // portMessage names the port the daemon complained about.
 func portMessage(text string) string {
-	if _, rest, ok := strings.Cut(text, "Bind for "); ok {
-		if addr, _, ok := strings.Cut(rest, " failed"); ok {
-			return "host address " + addr + " is taken"
-		}
+	if found := takenPattern.FindStringSubmatch(text); found != nil {
+		return "host address " + found[1] + found[2] + " is taken"
 	}
 	return "a host port of the job is taken"
 }

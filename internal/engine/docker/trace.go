@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/docker/docker/pkg/jsonmessage"
@@ -106,7 +107,7 @@ func (t *trace) add(s *client.SolveStatus) error {
 		}
 	}
 	for _, l := range s.Logs {
-		t.step(l.Vertex).tail.add(string(l.Data))
+		t.step(l.Vertex).tail.add(l.Stream, string(l.Data))
 	}
 	if t.status == nil {
 		return nil
@@ -140,31 +141,67 @@ func (t *trace) failed() *step {
 	return nil
 }
 
-// tail keeps the last lines of an output that comes in pieces.
+// tail keeps the last lines of an output that comes in pieces, on two streams.
+// BuildKit passes on what came at the same time one stream after the other, so
+// the end of one must not push out the end of the other: it may be the reason.
 type tail struct {
-	lines []string // whole ones
-	part  string   // the last one, as far as it came
+	stdout, stderr stream
+	count          int // lines so far
 }
 
-func (t *tail) add(text string) {
+// stream is one of the two.
+type stream struct {
+	lines []line // whole ones
+	part  string // the last one, as far as it came
+}
+
+type line struct {
+	at   int // place among the lines of both streams
+	text string
+}
+
+// stderrStream is what BuildKit calls stderr in a VertexLog.
+const stderrStream = 2
+
+func (t *tail) add(number int, text string) {
+	s := &t.stdout
+	if number == stderrStream {
+		s = &t.stderr
+	}
 	for {
-		line, rest, whole := strings.Cut(text, "\n")
-		if len(t.part) < maxLine {
-			t.part += line[:min(len(line), maxLine-len(t.part))]
+		part, rest, whole := strings.Cut(text, "\n")
+		if len(s.part) < maxLine {
+			s.part += part[:min(len(part), maxLine-len(s.part))]
 		}
 		if !whole {
 			return
 		}
-		t.lines = append(t.lines, t.part)
-		t.lines = t.lines[max(0, len(t.lines)-maxTail):]
-		t.part, text = "", rest
+		t.count++
+		s.lines = append(s.lines, line{t.count, s.part})
+		s.lines = s.lines[max(0, len(s.lines)-maxTail):]
+		s.part, text = "", rest
 	}
 }
 
+// last returns the end of both streams, each with at least half of the lines
+// if it has that many.
 func (t *tail) last() []string {
-	all := t.lines
-	if t.part != "" {
-		all = append(all[:len(all):len(all)], t.part)
+	out, errs := t.stdout.end(t.count), t.stderr.end(t.count)
+	n := min(len(errs), max(maxTail/2, maxTail-len(out)))
+	all := append(errs[len(errs)-n:], out[max(0, len(out)-(maxTail-n)):]...)
+	slices.SortStableFunc(all, func(a, b line) int { return a.at - b.at })
+	var texts []string
+	for _, l := range all {
+		texts = append(texts, l.text)
 	}
-	return all[max(0, len(all)-maxTail):]
+	return texts
+}
+
+// end returns the last lines with the one that was not ended.
+func (s *stream) end(count int) []line {
+	all := slices.Clone(s.lines)
+	if s.part != "" {
+		all = append(all, line{count + 1, s.part})
+	}
+	return all
 }
