@@ -72,7 +72,7 @@ func headers(t testing.TB, b []byte) []*tar.Header {
 	var all []*tar.Header
 	for {
 		hdr, err := r.Next()
-		if err == io.EOF { //nolint:errorlint // the parser returns it bare
+		if err == io.EOF {
 			return all
 		}
 		if err != nil {
