@@ -86,49 +86,41 @@ func readDocuments(ctx context.Context, in io.ReadCloser, out chan<- document) {
 	defer in.Close() // only read
 	r := bufio.NewReaderSize(in, 256<<10)
 	for line := 1; ; line++ {
-		raw, err := readLine(r)
-		doc := document{line: line, err: err}
-		last := err != nil && !errors.Is(err, errLongLine)
-		if errors.Is(err, io.EOF) {
-			doc.err = nil
-		}
-		if raw = bytes.TrimSpace(raw); len(raw) > 0 && doc.err == nil {
+		raw, long, err := readLine(r)
+		doc := document{line: line}
+		raw = bytes.TrimSpace(raw)
+		switch {
+		case long:
+			doc.err = fmt.Errorf("the line is longer than %s", jobs.Bytes(jobs.MaxSpecBytes))
+		case err != nil && !errors.Is(err, io.EOF):
+			doc.err = fmt.Errorf("read: %w", err)
+		case len(raw) > 0:
 			doc.spec, doc.err = jobs.DecodeSpec(raw)
-		} else if doc.err == nil {
-			if last {
+		}
+		if len(raw) > 0 || doc.err != nil {
+			select {
+			case out <- doc:
+			case <-ctx.Done():
 				return
 			}
-			continue
 		}
-		select {
-		case out <- doc:
-		case <-ctx.Done():
-			return
-		}
-		if last {
+		if err != nil {
 			return
 		}
 	}
 }
 
-var errLongLine = fmt.Errorf("the line is longer than %s", jobs.Bytes(jobs.MaxSpecBytes))
-
 // readLine returns the next line without holding more of it than a document
-// may have. The last line may come with io.EOF.
-func readLine(r *bufio.Reader) ([]byte, error) {
-	var line []byte
-	long := false
+// may have; long reports that there was more. The last line may come with
+// io.EOF.
+func readLine(r *bufio.Reader) (line []byte, long bool, err error) {
 	for {
 		part, err := r.ReadSlice('\n')
 		if long = long || len(line)+len(part) > jobs.MaxSpecBytes+2; !long {
 			line = append(line, part...)
 		}
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-		case err == nil && long:
-			return nil, errLongLine
-		default:
-			return line, err
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, long, err
 		}
 	}
 }

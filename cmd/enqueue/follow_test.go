@@ -1,0 +1,387 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/moby/buildkit/util/progress/progressui"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// buffer is a writer that a test reads while others write.
+type buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// TestInterrupt: the first Ctrl-C detaches, a second in time cancels.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		args    []string
+		signals []os.Signal
+		// apart is the time between the signals.
+		apart  time.Duration
+		code   int
+		state  jobs.State
+		stderr string
+	}{
+		{name: "detach", signals: []os.Signal{os.Interrupt}, code: jobs.ExitDetached, state: jobs.Running, stderr: "job continues: enqueue logs -f job-00000001\n"},
+		{name: "sigterm", signals: []os.Signal{syscall.SIGTERM}, code: jobs.ExitDetached, state: jobs.Running, stderr: "job continues: enqueue logs -f job-00000001\n"},
+		{name: "cancel", signals: []os.Signal{os.Interrupt, os.Interrupt}, apart: time.Second, code: jobs.ExitCancelled, state: jobs.Cancelled, stderr: "⊘ cancelled"},
+		{name: "too late", signals: []os.Signal{os.Interrupt, os.Interrupt}, apart: 3 * time.Second, code: jobs.ExitDetached, state: jobs.Running},
+		{name: "in ci", args: []string{"--cancel-on-interrupt"}, signals: []os.Signal{os.Interrupt}, code: jobs.ExitCancelled, state: jobs.Cancelled, stderr: "cancelling job-00000001"},
+		{name: "in ci, sigterm", args: []string{"--cancel-on-interrupt"}, signals: []os.Signal{syscall.SIGTERM}, code: jobs.ExitCancelled, state: jobs.Cancelled},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				f, err := newFarm(dir, farmOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.close()
+				var stdout, stderr buffer
+				interrupts := make(chan os.Signal, 4)
+				code := make(chan int, 1)
+				go func() {
+					a := f.app(process{getenv: noEnv, stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, interrupts: interrupts})
+					code <- a.run(t.Context(), append(append([]string{"submit"}, tt.args...), "--image", "a", "--", "hang"))
+				}()
+				synctest.Wait()
+				if !strings.Contains(stdout.String(), "hanging\n") {
+					t.Fatalf("the job does not hang: %q %q", stdout.String(), stderr.String())
+				}
+				for _, sig := range tt.signals {
+					interrupts <- sig
+					time.Sleep(tt.apart) // in the bubble's time
+				}
+				if got := <-code; got != tt.code {
+					t.Errorf("exit code %d, want %d", got, tt.code)
+				}
+				job, err := f.svc.Get(t.Context(), "job-00000001")
+				if err != nil || job.State != tt.state {
+					t.Errorf("job is %s (%v), want %s", job.State, err, tt.state)
+				}
+				if !strings.Contains(stderr.String(), tt.stderr) {
+					t.Errorf("stderr %q, want %q", stderr.String(), tt.stderr)
+				}
+			})
+		})
+	}
+}
+
+func noEnv(string) string { return "" }
+
+// feed is a job whose owner is the test.
+type feed struct {
+	*farm
+	id     string
+	offset int64
+	log    []byte
+	try    int
+}
+
+func newFeed(t *testing.T, f *farm) *feed {
+	t.Helper()
+	sub, err := f.svc.Submit(t.Context(), jobs.Spec{Run: &jobs.Run{Image: "a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := &feed{farm: f, id: sub.ID}
+	fd.claim(t)
+	return fd
+}
+
+func (f *feed) claim(t *testing.T) {
+	t.Helper()
+	job, err := f.mem.Claim(t.Context(), jobs.Ticket{ID: f.id}, jobs.Owner{Worker: "w1", Host: "h1", Nonce: "n", Lease: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.try, f.offset, f.log = job.Attempt, 0, nil
+}
+
+// write appends a frame to the log; a lost one never reaches the live tail.
+func (f *feed) write(t *testing.T, text string, lost bool) {
+	t.Helper()
+	raw := jobs.AppendFrame(nil, jobs.Frame{Stream: jobs.Stdout, At: time.Unix(1, 0), Data: []byte(text)})
+	f.log = append(f.log, raw...)
+	if !lost {
+		c := jobs.LogChunk{Attempt: f.try, Offset: f.offset, Data: raw}
+		if err := f.mem.AppendLog(t.Context(), f.id, "n", c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.offset += int64(len(raw))
+}
+
+func (f *feed) finish(t *testing.T, stored bool) {
+	t.Helper()
+	res := jobs.Result{State: jobs.Succeeded, Attempt: f.try, Log: jobs.LogInfo{
+		Digest: "sha256:" + strings.Repeat("0", 64), Size: int64(len(f.log)),
+	}}
+	if stored {
+		blob, err := f.store.Put(t.Context(), bytes.NewReader(f.log))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Log.Digest = blob.Digest
+	}
+	if err := f.mem.Finish(t.Context(), f.id, "n", res); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// follower shows the feed's job to out and errs.
+func (f *feed) follower(out, errs *buffer) *follower {
+	a := f.app(process{getenv: noEnv, stdout: out, stderr: errs})
+	return &follower{
+		svc: f.svc, store: func() (artifacts.Store, error) { return f.farm.store, nil },
+		view: a.newView(progressui.PlainMode, false, false), id: f.id,
+	}
+}
+
+func TestFollowGaps(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		play    func(t *testing.T, f *feed)
+		out     string
+		errs    string
+		without string
+	}{
+		{
+			name: "no gap",
+			play: func(t *testing.T, f *feed) {
+				f.write(t, "one ", false)
+				f.write(t, "two", false)
+				f.finish(t, true)
+			},
+			out: "one two", without: "gap",
+		},
+		{
+			name: "filled from the store",
+			play: func(t *testing.T, f *feed) {
+				f.write(t, "one ", true)
+				f.write(t, "two ", false)
+				f.write(t, "three ", true)
+				f.write(t, "four ", false)
+				f.write(t, "five", true)
+				f.finish(t, true)
+			},
+			out: "one two three four five", without: "gap",
+		},
+		{
+			name: "marked when the store does not have it",
+			play: func(t *testing.T, f *feed) {
+				f.write(t, "one ", true)
+				f.write(t, "two", false)
+				f.finish(t, false)
+			},
+			out: "two", errs: "[gap: 17 bytes]: open the stored log: ",
+		},
+		{
+			name: "a new attempt starts anew",
+			play: func(t *testing.T, f *feed) {
+				f.write(t, "first ", false)
+				if _, err := f.mem.Release(t.Context(), f.id, "n", jobs.Release{Reason: "worker went away", Spend: jobs.SpendLoss}); err != nil {
+					t.Fatal(err)
+				}
+				f.claim(t)
+				f.write(t, "second", false)
+				f.finish(t, true)
+			},
+			out: "first second", errs: "attempt 2\n",
+		},
+		{
+			name: "nothing in the live tail",
+			play: func(t *testing.T, f *feed) {
+				f.write(t, "only stored", true)
+				f.finish(t, true)
+			},
+			out: "only stored", without: "gap",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFeed(t, startFarm(t, farmOptions{paused: true}))
+			tt.play(t, f)
+			var out, errs buffer
+			job, err := f.follower(&out, &errs).run(t.Context())
+			if err != nil || job.State != jobs.Succeeded {
+				t.Fatalf("run: %s, %v", job.State, err)
+			}
+			if out.String() != tt.out {
+				t.Errorf("stdout %q, want %q", out.String(), tt.out)
+			}
+			if !strings.Contains(errs.String(), tt.errs) || tt.without != "" && strings.Contains(errs.String(), tt.without) {
+				t.Errorf("stderr %q, want %q without %q", errs.String(), tt.errs, tt.without)
+			}
+		})
+	}
+}
+
+// TestFollowRunningGap: while the job runs nothing can fill a gap.
+func TestFollowRunningGap(t *testing.T) {
+	t.Parallel()
+	f := startFarm(t, farmOptions{paused: true})
+	synctest.Test(t, func(t *testing.T) {
+		g, err := newFarm(f.dir, farmOptions{paused: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.close()
+		fd := newFeed(t, g)
+		fd.write(t, "one ", true)
+		fd.write(t, "two ", false)
+		var out, errs buffer
+		fw := fd.follower(&out, &errs)
+		done := make(chan error, 1)
+		go func() {
+			_, err := fw.run(t.Context())
+			done <- err
+		}()
+		synctest.Wait()
+		fd.write(t, "three", false)
+		fd.finish(t, true)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if out.String() != "two three" || !strings.Contains(errs.String(), "[gap: 17 bytes]\n") {
+			t.Errorf("stdout %q, stderr %q", out.String(), errs.String())
+		}
+	})
+}
+
+// TestFollowOutage: Redis may go away for a while, and not for good.
+func TestFollowOutage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, back := range map[string]bool{"comes back": true, "stays away": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, err := newFarm(dir, farmOptions{paused: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer g.close()
+				fd := newFeed(t, g)
+				var out, errs buffer
+				fw := fd.follower(&out, &errs)
+				done := make(chan error, 1)
+				go func() {
+					_, err := fw.run(t.Context())
+					done <- err
+				}()
+				synctest.Wait()
+				g.mem.Break(jobs.ErrUnreachable)
+				time.Sleep(30 * time.Second) // in the bubble's time
+				if back {
+					g.mem.Break(nil)
+					fd.write(t, "still here", false)
+					fd.finish(t, true)
+				}
+				err = <-done
+				if back && (err != nil || out.String() != "still here") || !back && err == nil {
+					t.Errorf("run: %v, stdout %q", err, out.String())
+				}
+				if n := strings.Count(errs.String(), "lost the farm's Redis"); n != 1 {
+					t.Errorf("told %d times: %q", n, errs.String())
+				}
+			})
+		})
+	}
+}
+
+// TestDisplaySurvives: status frames come from builds; none may end the
+// program or hide the output after it.
+func TestDisplaySurvives(t *testing.T) {
+	t.Parallel()
+	for _, raw := range []string{
+		"", "null", "{", `{"vertexes":[null]}`, `{"logs":[null,{"vertex":"sha256:x","data":"aGk="}]}`,
+		`{"statuses":[{"id":"x","vertex":"nope"}]}`, `{"warnings":[{"short":"aGk="}]}`,
+		`{"vertexes":[{"digest":"d","name":"n","started":"2026-01-01T00:00:00Z","progressGroup":{}}]}`,
+	} {
+		var out, errs buffer
+		a := newApp(process{getenv: noEnv, stdout: &out, stderr: &errs})
+		v := a.newView(progressui.PlainMode, false, false)
+		v.frame(jobs.Frame{Stream: jobs.BuildStatus, Data: []byte(raw)})
+		for _, s := range buildStatus("step") {
+			good, err := json.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.frame(jobs.Frame{Stream: jobs.BuildStatus, Data: good})
+		}
+		v.frame(jobs.Frame{Stream: jobs.Stdout, Data: []byte("after")})
+		v.close()
+		if out.String() != "after" {
+			t.Errorf("%s: stdout %q", raw, out.String())
+		}
+	}
+}
+
+func TestExitOf(t *testing.T) {
+	t.Parallel()
+	seven := 7
+	for name, tt := range map[string]struct {
+		job     jobs.Job
+		fromRun bool
+		want    int
+	}{
+		"succeeded":               {jobs.Job{State: jobs.Succeeded, Result: &jobs.Result{State: jobs.Succeeded}}, false, 0},
+		"cancelled without why":   {jobs.Job{State: jobs.Cancelled, Result: &jobs.Result{State: jobs.Cancelled}}, false, 5},
+		"expired in the queue":    {jobs.Job{State: jobs.Expired}, false, 6},
+		"refused":                 {jobs.Job{State: jobs.Refused}, false, 2},
+		"running":                 {jobs.Job{State: jobs.Running}, false, 8},
+		"container's code":        {jobs.Job{State: jobs.Failed, Result: &jobs.Result{ExitCode: &seven, Failure: &jobs.Failure{Kind: jobs.KindExitNonzero}}}, true, 7},
+		"not asked for":           {jobs.Job{State: jobs.Failed, Result: &jobs.Result{ExitCode: &seven, Failure: &jobs.Failure{Kind: jobs.KindExitNonzero}}}, false, 1},
+		"no container, queue":     {jobs.Job{State: jobs.Expired, Result: &jobs.Result{Failure: &jobs.Failure{Kind: jobs.KindQueueTimeout}}}, true, 6},
+		"a kind from the future?": {jobs.Job{State: jobs.Failed, Result: &jobs.Result{Failure: &jobs.Failure{Kind: "new"}}}, false, 3},
+	} {
+		if got := exitOf(tt.job, tt.fromRun); got != tt.want {
+			t.Errorf("%s: %d, want %d", name, got, tt.want)
+		}
+	}
+}
+
+func TestContextCauseOfInterrupt(t *testing.T) {
+	t.Parallel()
+	interrupts := make(chan os.Signal, 1)
+	a := newApp(process{getenv: noEnv, interrupts: interrupts})
+	ctx, stop := a.interruptible(t.Context())
+	defer stop()
+	interrupts <- os.Interrupt
+	<-ctx.Done()
+	if !errors.Is(context.Cause(ctx), errInterrupted) {
+		t.Errorf("cause %v", context.Cause(ctx))
+	}
+}
