@@ -38,7 +38,7 @@ test: ## Run all tests with the race detector (as root; installs what they need)
 .PHONY: bench
 bench: ## Measure throughput and latency against real Docker and Redis
 	@scripts/ensure-tools.sh test
-	go test -tags integration -run '^$$' -bench . -benchtime 1x -timeout 30m ./...
+	go test -tags integration -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench
 
 .PHONY: lint
 lint: ## Check format, code and scripts

@@ -44,6 +44,7 @@ func rules() []rule {
 		{"internal/*test", support, anyModule},
 		{"internal/*/*test", support, anyModule},
 		{"internal/e2e", support, anyModule},
+		{"internal/bench", support, anyModule},
 		{"examples", examples, anyModule},
 		{"examples/*", examples, anyModule},
 		{"cmd/*", programs, anyModule},

@@ -1,0 +1,188 @@
+//go:build integration
+
+package bench_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/client"
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/queue"
+	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/store"
+)
+
+// slots is how many jobs the worker runs at once.
+const slots = 4
+
+// BenchmarkFarm takes every measure once; run it with -benchtime 1x.
+func BenchmarkFarm(b *testing.B) {
+	f := newFarm(b)
+	r := &report{}
+	for _, m := range []struct {
+		name    string
+		measure func(*farm, *report)
+	}{
+		{"noop", (*farm).noop},
+		{"claim", (*farm).claim},
+		{"idle", (*farm).idle},
+		{"submissions", (*farm).submissions},
+		{"memory", (*farm).memory},
+		{"flood", (*farm).flood},
+	} {
+		b.Run(m.name, func(b *testing.B) {
+			part := *f
+			part.B, part.ctx = b, b.Context()
+			for b.Loop() {
+				m.measure(&part, r)
+			}
+			b.ReportMetric(0, "ns/op") // the length of the run says nothing
+		})
+	}
+	fmt.Printf("\n%s\n%s", machine(f), r)
+}
+
+// farm is one worker on one build host, with a producer in this process.
+type farm struct {
+	*testing.B
+	ctx    context.Context
+	bins   string
+	dir    string
+	host   *hosttest.Host
+	docker *client.Client
+	redis  *hosttest.Redis
+	rdb    redis.UniversalClient
+	svc    *jobs.Service
+	worker *exec.Cmd
+}
+
+func newFarm(b *testing.B) *farm {
+	b.Helper()
+	f := &farm{B: b, ctx: b.Context(), bins: b.TempDir(), dir: b.TempDir()}
+	build := exec.CommandContext(f.ctx, "go", "build", "-o", f.bins, "../../cmd/worker", "../../cmd/enqueue")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("build the programs: %v\n%s", err, out)
+	}
+	f.host = hosttest.StartHost(b, "bench")
+	hosttest.Busybox(b, f.host)
+	var err error
+	f.docker, err = client.NewClientWithOpts(client.WithHost(f.host.DockerHost()), client.WithAPIVersionNegotiation())
+	f.must(err)
+	b.Cleanup(func() { _ = f.docker.Close() })
+	f.redis = hosttest.StartRedis(b)
+	f.rdb = f.open(f.redis)
+	f.svc = service(f.rdb)
+	f.startWorker()
+	return f
+}
+
+// service is a producer on an open client.
+func service(rdb redis.UniversalClient) *jobs.Service {
+	return jobs.NewService(store.New(rdb, store.Options{}), queue.NewProducer(rdb), func() string {
+		return uuid.Must(uuid.NewV7()).String()
+	})
+}
+
+func (f *farm) must(err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+// open connects to a Redis for the length of the run.
+func (f *farm) open(r *hosttest.Redis) redis.UniversalClient {
+	f.Helper()
+	rdb, err := redisconn.Open(f.ctx, r.SocketURL())
+	f.must(err)
+	f.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+func (f *farm) env(r *hosttest.Redis) []string {
+	return append(os.Environ(), "SLIPWAY_REDIS="+r.SocketURL(), "SLIPWAY_STORE="+filepath.Join(f.dir, "store"),
+		"DOCKER_HOST="+f.host.DockerHost(), "CI=true")
+}
+
+// startWorker runs the worker until the end of the benchmark.
+func (f *farm) startWorker() {
+	f.Helper()
+	log, err := os.Create(filepath.Join(f.dir, "worker.log"))
+	f.must(err)
+	// nsenter becomes the worker, so its pid is the worker's.
+	f.worker = f.host.Command(context.Background(), filepath.Join(f.bins, "worker"), "--name", "bench",
+		"--state", filepath.Join(f.dir, "state"), "--admin", os.Getenv("BENCH_ADMIN"), "--slots", fmt.Sprint(slots))
+	f.worker.Env = f.env(f.redis)
+	f.worker.Stdout, f.worker.Stderr = log, log
+	f.must(f.worker.Start())
+	f.Cleanup(func() {
+		_ = f.worker.Process.Signal(syscall.SIGTERM)
+		_ = f.worker.Wait()
+		if f.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			f.Logf("log of the worker:\n%s", text[max(0, len(text)-4<<10):])
+		}
+		_ = log.Close()
+	})
+	f.eventually("the worker takes jobs", func() bool {
+		text, err := os.ReadFile(log.Name())
+		return err == nil && strings.Contains(string(text), "worker takes jobs")
+	})
+}
+
+// submit submits a job and waits for the record of its end.
+func (f *farm) submit(spec jobs.Spec, want jobs.State) jobs.Job {
+	f.Helper()
+	job, err := f.done(spec, want)
+	f.must(err)
+	return job
+}
+
+// done is submit for any goroutine.
+func (f *farm) done(spec jobs.Spec, want jobs.State) (jobs.Job, error) {
+	sub, err := f.svc.Submit(f.ctx, spec)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	job, err := f.svc.Wait(f.ctx, sub.ID)
+	if err == nil && job.State != want {
+		err = fmt.Errorf("job %s is %s, want %s: %+v", job.ID, job.State, want, job.Result)
+	}
+	return job, err
+}
+
+// quiet waits until the worker has removed its last container.
+func (f *farm) quiet() {
+	f.Helper()
+	f.eventually("no container is left", func() bool {
+		all, err := f.docker.ContainerList(f.ctx, container.ListOptions{All: true})
+		f.must(err)
+		return len(all) == 0
+	})
+}
+
+func (f *farm) eventually(what string, ok func() bool) {
+	f.Helper()
+	deadline := time.Now().Add(time.Minute)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(deadline) {
+			f.Fatalf("not within a minute: %s", what)
+		}
+		<-tick.C
+	}
+}

@@ -1,0 +1,157 @@
+//go:build integration
+
+package bench_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/queue"
+	"github.com/slipway-farm/slipway/internal/store"
+)
+
+const stored = 4000
+
+// memory weighs jobs in Redis: many copies of one that was really built and
+// run, taken through queue and store in the steps of the worker.
+func (f *farm) memory(r *report) {
+	sample := f.built()
+	doc, err := json.Marshal(sample.Spec)
+	f.must(err)
+	server := hosttest.StartRedis(f)
+	rdb := f.open(server)
+	specs := make([]jobs.Spec, stored)
+	for i := range specs {
+		specs[i] = sample.Spec
+	}
+	// One job first, for what is there once: scripts, indexes, queues.
+	records := store.New(rdb, store.Options{LogTailKeep: time.Second})
+	_, err = service(rdb).Submit(f.ctx, sample.Spec)
+	f.must(err)
+	f.work(server, records, sample, 1)
+	empty := f.used(rdb)
+	subs, err := service(rdb).SubmitBatch(f.ctx, specs)
+	f.must(err)
+	queued := f.used(rdb)
+	f.work(server, records, sample, stored)
+	f.eventually("the live logs are gone", func() bool {
+		// Their time is over; asking for them makes Redis notice.
+		pipe := rdb.Pipeline()
+		var left []*redis.IntCmd
+		for _, sub := range subs {
+			left = append(left, pipe.Exists(f.ctx, "slipway:{"+sub.ID+"}:log"))
+		}
+		_, err := pipe.Exec(f.ctx)
+		f.must(err)
+		sum := int64(0)
+		for _, l := range left {
+			sum += l.Val()
+		}
+		return sum == 0
+	})
+	finished := f.used(rdb)
+	const bar = 2 << 10
+	r.weight("Redis memory per queued job", bar, (queued-empty)/stored)
+	r.weight("Redis memory per finished job, without its live log", bar, (finished-empty)/stored)
+	r.note("a job of this kind has a document of %d bytes; by key: %s", len(doc), f.byKey(rdb, subs[0].ID))
+}
+
+// built is the record of a job that was built and run.
+func (f *farm) built() jobs.Job {
+	dir := f.TempDir()
+	f.must(os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM busybox\nCOPY Dockerfile /\nCMD [\"echo\", \"hello\"]\n"), 0o600))
+	cmd := exec.CommandContext(f.ctx, filepath.Join(f.bins, "enqueue"), "submit", "-d", "-q",
+		"--name", "hello-web", "--tag", "registry.example.com/team/hello-web:1.2.3", "--run", dir)
+	cmd.Env = f.env(f.redis)
+	id, err := cmd.Output()
+	f.must(err)
+	job, err := f.svc.Wait(f.ctx, strings.TrimSpace(string(id)))
+	f.must(err)
+	if job.State != jobs.Succeeded {
+		f.Fatalf("job %s is %s: %+v", job.ID, job.State, job.Result.Failure)
+	}
+	return job
+}
+
+// work takes n jobs from the queue to their end the way a worker does.
+func (f *farm) work(server *hosttest.Redis, records *store.Store, sample jobs.Job, n int) {
+	f.Helper()
+	intake := queue.NewConsumer(f.open(server), queue.ConsumerOptions{Queues: []string{sample.Spec.Queue}, Slots: 8})
+	done := make(chan error, n)
+	f.must(intake.Start(func(ctx context.Context, d jobs.Delivery) error {
+		done <- oneJob(ctx, records, sample, d)
+		return nil
+	}))
+	for range n {
+		f.must(<-done)
+	}
+	f.must(intake.Close())
+}
+
+func oneJob(ctx context.Context, records *store.Store, sample jobs.Job, d jobs.Delivery) error {
+	id, nonce := d.Ticket.ID, "0123456789abcdef0123456789abcdef"
+	o := jobs.Owner{Worker: sample.Worker, Host: sample.Host, Nonce: nonce, Lease: time.Minute}
+	if _, err := records.Claim(ctx, d.Ticket, o); err != nil {
+		return err
+	}
+	name := jobs.ContainerName(id, 1)
+	for _, p := range []jobs.Progress{
+		{Stage: jobs.StageFetch},
+		{Stage: jobs.StageBuild},
+		{Stage: jobs.StageRun, Container: jobs.Container{Name: name}, RunTimeout: time.Hour, Partial: sample.Result},
+		{Container: jobs.Container{ID: sample.Result.ContainerID}},
+	} {
+		if err := records.Note(ctx, id, nonce, p); err != nil {
+			return err
+		}
+	}
+	frame := jobs.AppendFrame(nil, jobs.Frame{Stream: jobs.Stdout, At: time.Now(), Data: []byte("hello\n")})
+	if err := records.AppendLog(ctx, id, nonce, jobs.LogChunk{Attempt: 1, Data: frame}); err != nil {
+		return err
+	}
+	return records.Finish(ctx, id, nonce, *sample.Result)
+}
+
+// used is the server's memory without what it only buffers for clients.
+func (f *farm) used(rdb redis.UniversalClient) float64 {
+	f.Helper()
+	f.must(rdb.Do(f.ctx, "MEMORY", "PURGE").Err())
+	info, err := rdb.InfoMap(f.ctx, "memory").Result()
+	f.must(err)
+	m := info["Memory"]
+	n := func(name string) float64 {
+		v, err := strconv.ParseFloat(m[name], 64)
+		f.must(err)
+		return v
+	}
+	return n("used_memory") - n("mem_clients_normal") - n("mem_aof_buffer")
+}
+
+// byKey lists what the keys of one job take.
+func (f *farm) byKey(rdb redis.UniversalClient, id string) string {
+	f.Helper()
+	keys, err := rdb.Keys(f.ctx, "slipway:{"+id+"}:*").Result()
+	f.must(err)
+	sizes := map[string]float64{}
+	for _, k := range keys {
+		n, err := rdb.MemoryUsage(f.ctx, k).Result()
+		f.must(err)
+		sizes[k[len("slipway:{}:")+len(id):]] = float64(n)
+	}
+	var parts []string
+	for _, k := range byValue(sizes) {
+		parts = append(parts, fmt.Sprintf("%s %.0f", k, sizes[k]))
+	}
+	return strings.Join(parts, ", ")
+}
