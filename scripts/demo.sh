@@ -84,6 +84,7 @@ mkdir -p "$demo_dir"
 say "Docker $(docker version --format '{{.Server.Version}}') answers"
 
 step "programs and base image"
+say "building bin/worker and bin/enqueue (the first time takes a minute or two)"
 make --no-print-directory -s build || exit
 scripts/golang-image.sh golang:1.15 || exit
 

@@ -19,7 +19,11 @@ die() {
 
 # fix_hint is what the last line says when a command fails that no die covers.
 fix_hint="run it with bash -x to see the failing command"
-unexpected() { die "line $1 of $0 failed" "$fix_hint"; }
+unexpected() {
+	((BASH_SUBSHELL == 0)) || exit 1 # the shell around it says so
+	die "line $1 of $0 failed" "$fix_hint"
+}
+set -E
 trap 'unexpected $LINENO' ERR
 
 # wait_for SECONDS COMMAND... runs the command every 0.1 s until it succeeds.
