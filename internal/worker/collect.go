@@ -2,9 +2,9 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"io"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -38,11 +38,10 @@ func (a *attempt) collectOne(ctx context.Context, path string, left int64) (jobs
 	}
 	defer tarball.Close()
 	blob, err := a.w.Store.Put(ctx, &cappedReader{r: tarball, left: left, limit: a.w.opts.OutputCap})
-	var f *jobs.Failure
-	if err != nil && !errors.As(err, &f) {
-		err = jobs.Fail(jobs.KindStore, err, "ask the operator to check the artifact store", "the output %s could not be stored", path)
+	if err != nil {
+		return jobs.Output{}, artifacts.StoreFailure(err, "the output "+path)
 	}
-	return jobs.Output{Path: path, Digest: blob.Digest, Size: blob.Size}, err
+	return jobs.Output{Path: path, Digest: blob.Digest, Size: blob.Size}, nil
 }
 
 // cappedReader fails when more than left bytes come.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -48,7 +49,7 @@ func (a *attempt) conclude(err error) {
 // finish saves the log and delivers the result, however long Redis is away.
 func (a *attempt) finish(ctx context.Context) {
 	if err := a.saveLog(ctx); err != nil {
-		f := jobs.Fail(jobs.KindStore, err, "ask the operator to check the artifact store", "the job's log could not be stored")
+		f := artifacts.StoreFailure(err, "the job's log")
 		f.Stage = jobs.StageCollect
 		if d := jobs.Decide(a.job, jobs.Result{Failure: f}); !d.Final && a.res.State == jobs.Succeeded {
 			a.handBack(ctx, d.Release)
