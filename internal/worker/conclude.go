@@ -61,20 +61,29 @@ func (a *attempt) finish(ctx context.Context) {
 		}
 	}
 	// Not ctx: the result is worth more than the clean-up's bound.
-	err := insist(context.Background(), func() error {
-		return a.w.Claims.Finish(context.Background(), a.job.ID, a.nonce, a.res)
-	})
-	if err != nil { // the job is somebody else's; the store kept our result aside
+	err := insist(a.w.deliver, func() error { return a.w.Claims.Finish(a.w.deliver, a.job.ID, a.nonce, a.res) })
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
+	defer cancel()
+	switch {
+	case err == nil:
+	case errors.Is(err, errLeaseLost): // the store kept our result aside
 		a.log.WarnContext(ctx, "result came too late", "err", err)
 		a.abandon(ctx)
+		return
+	default:
+		// The worker ends while the store is away. Container and spool stay for
+		// its next start, which collects the result again.
+		a.log.ErrorContext(ctx, "result not delivered", "err", err)
 		return
 	}
 	a.w.Observer.Ended(a.job.Spec.Queue, a.res)
 	a.removeSpool()
-	if a.res.KeepUntil.IsZero() {
-		a.removeContainer(ctx)
-		a.removeImage(ctx)
+	if !a.res.KeepUntil.IsZero() {
+		nudge(a.w.keepNow)
+		return
 	}
+	a.removeContainer(ctx)
+	a.removeImage(ctx)
 }
 
 // saveLog ends the log and puts it into the artifact store.
@@ -109,19 +118,19 @@ func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
 		a.joblog.close(ctx)
 	}
 	var t jobs.Ticket
-	err := insist(context.Background(), func() (err error) {
-		t, err = a.w.Claims.Release(context.Background(), a.job.ID, a.nonce, r)
+	err := insist(a.w.deliver, func() (err error) {
+		t, err = a.w.Claims.Release(a.w.deliver, a.job.ID, a.nonce, r)
 		return err
 	})
 	a.removeSpool()
-	if err != nil {
+	if err != nil { // somebody else has it, or the reconciler will give it away
 		a.log.WarnContext(ctx, "hand the job back", "err", err)
 		return
 	}
 	if t.ID == "" { // it was cancelled meanwhile
 		return
 	}
-	if err := a.w.Queue.Push(ctx, t); err != nil {
+	if err := a.w.Queue.Push(a.w.deliver, t); err != nil {
 		// The record says queued; the reconciler issues the ticket.
 		a.log.WarnContext(ctx, "issue the ticket of the next attempt", "err", err)
 	}

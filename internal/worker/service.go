@@ -197,16 +197,16 @@ func (w *Worker) endServices(ctx context.Context) error {
 		state, err := w.Engine.Inspect(ctx, job.Result.ContainerID)
 		gone := err != nil && jobs.AsFailure(err).Kind == jobs.KindContainerLost
 		if err != nil && !gone {
-			return err
+			return true, err
 		}
 		if !gone && state.Status == engine.StatusRunning && job.CancelBy == "" && now.Before(job.Result.KeepUntil) {
 			continue
 		}
 		if err := w.endService(ctx, job); err != nil {
-			return err
+			return true, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // endService removes a kept container, then forgets it.

@@ -103,6 +103,10 @@ type Worker struct {
 	wg      sync.WaitGroup // one per attempt
 
 	keepNow chan struct{} // nudges the keeper
+	// deliver spans the delivery of results, however long the store is away;
+	// giveUp ends it when the worker has to end.
+	deliver context.Context //nolint:containedctx // spans all attempts, not a call
+	giveUp  context.CancelFunc
 	// suspect is set when the engine failed a job for reasons of its own: the
 	// next job waits until it answers again.
 	suspect atomic.Bool
@@ -119,7 +123,9 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	if deps.Observer == nil {
 		deps.Observer = silent{}
 	}
+	deliver, giveUp := context.WithCancel(context.Background())
 	return &Worker{
+		deliver: deliver, giveUp: giveUp,
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name),
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
 	}
@@ -143,7 +149,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	if err := w.recover(ctx); err != nil {
 		return fmt.Errorf("recover what an earlier worker of this host left: %w", err)
 	}
-	if err := w.Intake.Start(w.deliver); err != nil {
+	if err := w.Intake.Start(w.take); err != nil {
 		return err
 	}
 	w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
@@ -188,8 +194,17 @@ func (w *Worker) drain(hurry context.Context) {
 		a.stop(errDrain)
 	}
 	w.mu.Unlock()
-	<-done
+	select {
+	case <-done:
+	case <-time.After(lastWords):
+		w.giveUp()
+		<-done
+	}
 }
+
+// lastWords is how long a worker that has to end tries to deliver results and
+// to hand jobs back while the store is away.
+const lastWords = 30 * time.Second
 
 // hearCancellations nudges attempts that somebody wants ended. Hints can be
 // lost; the next renewal tells for certain.

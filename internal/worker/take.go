@@ -18,10 +18,10 @@ const (
 	tooEarlyDelay = time.Second
 )
 
-// deliver implements jobs.Handler: it takes a slot, then claims, then works.
+// take implements jobs.Handler: it takes a slot, then claims, then works.
 // It returns when the job is done or when the queue gives the ticket up; the
 // job goes on in that case.
-func (w *Worker) deliver(ctx context.Context, d jobs.Delivery) error {
+func (w *Worker) take(ctx context.Context, d jobs.Delivery) error {
 	select {
 	case w.slots <- struct{}{}:
 	case <-ctx.Done():
