@@ -155,7 +155,7 @@ func (b *batch) run(ctx context.Context, lines <-chan document) error {
 		return err
 	}
 	if !b.quiet {
-		fmt.Fprintln(b.stderr, b.count())
+		fmt.Fprintln(b.stderr, b.summary())
 	}
 	if b.refused > 0 {
 		return exit(jobs.ExitUsage)
@@ -261,12 +261,12 @@ func (b *batch) answer(out io.Writer, d document, sub jobs.Submitted) error {
 	}
 }
 
-func (b *batch) count() string {
+func (b *batch) summary() string {
 	verb := "submitted"
 	if b.dryRun {
 		verb = "acceptable"
 	}
-	s := fmt.Sprintf("%d jobs %s", b.taken, verb)
+	s := count(b.taken, "job") + " " + verb
 	if b.existing > 0 {
 		s += fmt.Sprintf(", %d there already", b.existing)
 	}

@@ -159,7 +159,7 @@ func (a *app) packProgress(show bool) (progress func(int, int64), clear func()) 
 			return
 		}
 		last = time.Now()
-		fmt.Fprintf(a.stderr, "\rpacking: %d files, %s\x1b[K", files, amount(bytes))
+		fmt.Fprintf(a.stderr, "\rpacking: %s, %s\x1b[K", count(files, "file"), amount(bytes))
 	}
 	return progress, func() { fmt.Fprint(a.stderr, "\r\x1b[K") }
 }
@@ -177,10 +177,18 @@ func amount(n int64) string {
 	return fmt.Sprintf("%.1f %s", v, units[i])
 }
 
+// count is a number with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 func describeUpload(up artifacts.Uploaded) string {
 	var parts []string
 	if up.Report.Files > 0 {
-		parts = append(parts, fmt.Sprintf("%d files", up.Report.Files))
+		parts = append(parts, count(up.Report.Files, "file"))
 	}
 	parts = append(parts, amount(up.Context.Size), up.Context.Digest)
 	if up.Existed {

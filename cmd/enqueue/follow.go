@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -66,12 +67,17 @@ func (f *follower) run(ctx context.Context) (jobs.Job, error) {
 		}
 		lost = time.Time{}
 		f.cursor = news.Next
-		for _, c := range news.Log {
-			f.chunk(ctx, c)
-		}
+		// Events and log come on two streams without an order between them: what
+		// brought the output about reads best before it.
 		for _, e := range news.Events {
 			ended = ended || e.Type == jobs.EventFinished
 			f.event(e)
+		}
+		for _, c := range news.Log {
+			f.chunk(ctx, c)
+		}
+		if slices.ContainsFunc(news.Events, buildIsOver) {
+			f.view.closeBuild() // it must not go on counting seconds
 		}
 	}
 }
@@ -111,11 +117,6 @@ func (f *follower) event(e jobs.Event) {
 	switch e.Type {
 	case jobs.EventClaimed:
 		f.view.note("● running on worker %s", oneLine(e.Text))
-	case jobs.EventStage:
-		// The build is over: its display must not go on counting seconds.
-		if s := jobs.Stage(e.Text); s == jobs.StagePush || s == jobs.StageRun || s == jobs.StageCollect {
-			f.view.closeBuild()
-		}
 	case jobs.EventRetry:
 		f.view.note("◌ trying again: %s", oneLine(e.Text))
 	case jobs.EventLost:
@@ -125,6 +126,12 @@ func (f *follower) event(e jobs.Event) {
 	case jobs.EventCancel:
 		f.view.note("⊘ cancel requested by %s", oneLine(e.Text))
 	}
+}
+
+// buildIsOver reports whether the event is the start of a stage after the build.
+func buildIsOver(e jobs.Event) bool {
+	s := jobs.Stage(e.Text)
+	return e.Type == jobs.EventStage && (s == jobs.StagePush || s == jobs.StageRun || s == jobs.StageCollect)
 }
 
 // chunk shows the part of a piece of live log that was not shown yet.

@@ -88,7 +88,7 @@ func (f *submitFlags) bindWhat() {
 
 func (f *submitFlags) bindBuild(getenv func(string) string) {
 	fs := f.group("Build")
-	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "name[:tag] for the image; repeatable")
+	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`name[:tag]` for the image; repeatable")
 	fs.StringVarP(&f.file, "file", "f", "", "Dockerfile (default PATH/Dockerfile); without PATH: the job document")
 	fs.Var(pairsVar(&f.buildArgs, getenv), "build-arg", "build argument, KEY alone takes it from the environment; repeatable")
 	fs.StringVar(&f.target, "target", "", "stage to build")
@@ -97,7 +97,7 @@ func (f *submitFlags) bindBuild(getenv func(string) string) {
 	fs.BoolVar(&f.push, "push", false, "push every tag to its registry after the build")
 	fs.BoolVar(&f.noCache, "no-cache", false, "build every step anew")
 	fs.BoolVar(&f.pull, "pull", false, "ask the registry for newer base images")
-	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "image to take build cache from; repeatable")
+	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "`image` to take build cache from; repeatable")
 	fs.StringVar(&f.buildNetwork, "build-network", "", "network of RUN steps: default or none")
 	fs.Var(durationVar(&f.buildTimeout), "build-timeout", "end the build after this long")
 }
@@ -127,7 +127,7 @@ func (f *submitFlags) bindRun(getenv func(string) string) {
 	fs.BoolVar(&f.readyTCP, "ready-tcp", false, "with --keep: ready when the port accepts connections (the default with a tcp port)")
 	fs.IntVar(&f.readyPort, "ready-port", 0, "container port to ask (default the first published tcp port)")
 	fs.Var(durationVar(&f.readyTimeout), "ready-timeout", "give up when it is not ready after this long")
-	fs.StringArrayVar(&f.outputs, "output-path", nil, "absolute path to collect from the stopped container; repeatable")
+	fs.StringArrayVar(&f.outputs, "output-path", nil, "absolute `path` to collect from the stopped container; repeatable")
 }
 
 func (f *submitFlags) bindJob() {

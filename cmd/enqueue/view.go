@@ -134,6 +134,7 @@ func (v *view) note(format string, args ...any) {
 	case v.mode == progressui.TtyMode && v.build != nil:
 		v.held = append(v.held, line)
 	default:
+		v.resetColor()
 		v.endLine()
 		fmt.Fprintln(v.errw, v.paint.yellow(line))
 	}
@@ -165,12 +166,17 @@ func (v *view) closeBuild() {
 // close leaves the terminal in order. The view can be used again afterwards.
 func (v *view) close() {
 	v.closeBuild()
+	v.resetColor()
+	v.endLine()
+}
+
+// resetColor ends a colour that the container left on.
+func (v *view) resetColor() {
 	for _, w := range []io.Writer{v.out, v.errOut} {
 		if s, ok := w.(*sanitizer); ok {
 			s.Reset()
 		}
 	}
-	v.endLine()
 }
 
 // lockedWriter lets the display and the notes share stderr.
