@@ -155,11 +155,20 @@ func (a *attempt) keep(ctx context.Context) error {
 const strayEvery = time.Minute
 
 // keeper ends kept services whose time is over, that somebody wants ended, or
-// that ended by themselves, and removes strays.
+// that ended by themselves, and removes strays. Only this process adds to the
+// services, and nudges it then, so while there are none it seldom looks.
 func (w *Worker) keeper(ctx context.Context) {
 	looked := time.Now()
 	for {
-		t := time.NewTimer(w.opts.Renew)
+		kept, err := w.endServices(ctx)
+		if err != nil && ctx.Err() == nil {
+			w.log.WarnContext(ctx, "look after kept services", "err", err)
+		}
+		next := strayEvery
+		if kept || err != nil {
+			next = w.opts.Renew
+		}
+		t := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -167,9 +176,6 @@ func (w *Worker) keeper(ctx context.Context) {
 		case <-w.keepNow:
 			t.Stop()
 		case <-t.C:
-		}
-		if err := w.endServices(ctx); err != nil && ctx.Err() == nil {
-			w.log.WarnContext(ctx, "look after kept services", "err", err)
 		}
 		if time.Since(looked) < strayEvery {
 			continue
@@ -181,14 +187,15 @@ func (w *Worker) keeper(ctx context.Context) {
 	}
 }
 
-func (w *Worker) endServices(ctx context.Context) error {
+// endServices makes one round and reports whether there were any services.
+func (w *Worker) endServices(ctx context.Context) (some bool, err error) {
 	kept, err := w.Claims.Kept(ctx, w.opts.Host)
 	if err != nil || len(kept) == 0 {
-		return err
+		return false, err
 	}
 	now, err := w.Claims.Now(ctx)
 	if err != nil {
-		return err
+		return true, err
 	}
 	for _, job := range kept {
 		if !job.State.Terminal() || job.Result == nil {
