@@ -5,7 +5,6 @@ package e2e_test
 import (
 	"archive/tar"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -206,7 +205,7 @@ func TestFailures(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			before := baseline(t, hostA)
 			f := f.in(t)
-			args := []string{"submit", "-o", "json"}
+			var args []string
 			if tt.files != nil {
 				args = append(args, contextDir(t, tt.files))
 			}
@@ -214,11 +213,7 @@ func TestFailures(t *testing.T) {
 				args = append(args, fill.Replace(a))
 			}
 			tt.message = fill.Replace(tt.message)
-			a := f.enqueue(args...)
-			var job jobs.Job
-			if err := json.Unmarshal([]byte(a.stdout), &job); err != nil {
-				t.Fatalf("submit: %v (exit code %d)\n%s%s", err, a.code, a.stdout, a.stderr)
-			}
+			job, a := f.run(args...)
 			tt.check(t, job)
 			if got := job.Result.Failure.Tail; tt.tail == "any" && !(slices.Contains(got, "the last words") && slices.Contains(got, "line 30")) {
 				t.Errorf("the failure lacks the last words or the last line: %q", got)
