@@ -43,14 +43,12 @@ func (e *Engine) bases(ctx context.Context, t *trace, pull bool) ([]jobs.BaseIma
 // trace tells of their digests, by full reference.
 func (t *trace) baseRefs() (refs []string, digests map[string]string) {
 	digests = map[string]string{}
-	add := func(ref string) {
-		if !slices.Contains(refs, ref) {
-			refs = append(refs, ref)
-		}
+	known := func(ref string) bool {
+		return slices.ContainsFunc(refs, func(have string) bool { return normalized(have) == normalized(ref) })
 	}
 	for _, st := range t.order {
-		if ref, ok := strings.CutPrefix(st.name, loadMetadata); ok {
-			add(ref)
+		if ref, ok := strings.CutPrefix(st.name, loadMetadata); ok && !known(ref) {
+			refs = append(refs, ref)
 		}
 		for _, found := range resolvedPattern.FindAllStringSubmatch(st.name, -1) {
 			digests[normalized(found[1])] = found[2]
@@ -58,8 +56,8 @@ func (t *trace) baseRefs() (refs []string, digests map[string]string) {
 	}
 	for _, st := range t.order {
 		ref, ok := strings.CutPrefix(stepName(st.name), "FROM ")
-		if name, _, _ := strings.Cut(ref, "@"); ok && !slices.Contains(refs, ref) {
-			add(name)
+		if name, _, _ := strings.Cut(ref, "@"); ok && !known(ref) && !known(name) {
+			refs = append(refs, name)
 		}
 	}
 	slices.Sort(refs)
