@@ -68,7 +68,7 @@ func (f *farm) idle(r *report) {
 	<-time.After(idleTime)
 	ours, theirs := since(before, f.commands(f.rdb)), since(theirsBefore, f.commands(rdb))
 	server.Shutdown()
-	r.atMost("Redis commands for an idle worker, those in scripts too", "asynq alone", "/s", 5, total(ours), total(theirs))
+	r.atMost("Redis commands of an idle worker, those in scripts too", "asynq alone", "/s", 5, total(ours), total(theirs))
 	r.note("commands of an idle worker: %s", perName(ours))
 }
 

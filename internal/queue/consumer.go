@@ -20,7 +20,8 @@ type ConsumerOptions struct {
 	Queues []string
 	// Slots is how many tickets may be in hand at once.
 	Slots int
-	// Fallback is the longest sleep without a bell, 3 s when 0.
+	// Fallback is how often the queues are looked at for delayed tickets and
+	// for those that came without a bell, 3 s when 0.
 	Fallback time.Duration
 	Log      *slog.Logger
 }
@@ -42,7 +43,7 @@ func NewConsumer(rdb redis.UniversalClient, o ConsumerOptions) *Consumer {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	bell := newDoorbell(rdb, o.Log, o.Queues, o.Fallback)
+	bell := newDoorbell(rdb, o.Log, o.Queues)
 	rdb.AddHook(bell)
 	srv := asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: o.Slots,
@@ -53,7 +54,9 @@ func NewConsumer(rdb redis.UniversalClient, o ConsumerOptions) *Consumer {
 		RetryDelayFunc: func(n int, _ error, _ *asynq.Task) time.Duration {
 			return min(time.Second<<min(n, 5), 30*time.Second) + rand.N(time.Second)
 		},
-		DelayedTaskCheckInterval: 2 * time.Second,
+		DelayedTaskCheckInterval: o.Fallback,
+		// It removes tasks that are kept after their end; ours are not.
+		JanitorInterval: 10 * time.Minute,
 		// Handlers have returned before Close, so this is not a wait for jobs.
 		ShutdownTimeout: time.Second,
 		Logger:          asynqLog{o.Log},

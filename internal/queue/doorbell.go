@@ -13,19 +13,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// doorbell lets asynq's polling loop sleep until there is something to take.
-// It is a go-redis hook on the consumer's own client: after a pass in which
-// every queue was empty it holds the next answer back until the bell rings, a
-// fallback time has passed, or the consumer stops. asynq dequeues on a single
+// doorbell lets asynq's polling loops sleep until there is something to do. It
+// is a go-redis hook on the consumer's own client with a say in two of them:
+//
+// After a dequeue pass in which every queue was empty it holds the next answer
+// back until the bell rings or the consumer stops. asynq dequeues on a single
 // goroutine, so at most one call waits here.
 //
 //	asynq: dequeue a, b, c -> empty -> hook waits -> "empty" -> dequeue again
+//
+// And it answers the forwarder, which looks for delayed tasks every so often,
+// with "none" when a queue has neither those nor waiting ones: one command
+// takes the place of two scripts. When it has, the bell rings here, so this is
+// also how tasks are found whose producer rings no bell.
 type doorbell struct {
 	rdb      redis.UniversalClient
 	log      *slog.Logger
 	queues   []string
 	passSize int // asynq queues in one pass
-	fallback time.Duration
 
 	ring chan struct{} // a listener heard a bell
 	stop chan struct{} // closed to let asynq go
@@ -38,11 +43,14 @@ type doorbell struct {
 	// empties counts empty answers in a row. Only asynq's dequeue goroutine
 	// touches it.
 	empties int
+	// empty is the asynq queue that was last found empty. Only asynq's
+	// forwarder touches it.
+	empty string
 }
 
-func newDoorbell(rdb redis.UniversalClient, log *slog.Logger, queues []string, fallback time.Duration) *doorbell {
+func newDoorbell(rdb redis.UniversalClient, log *slog.Logger, queues []string) *doorbell {
 	d := &doorbell{
-		rdb: rdb, log: log, queues: queues, passSize: len(weights(queues)), fallback: fallback,
+		rdb: rdb, log: log, queues: queues, passSize: len(weights(queues)),
 		ring: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	for range queues {
@@ -74,10 +82,7 @@ func (d *doorbell) await(queue string) {
 		err := d.rdb.BLPop(context.Background(), bellWait, bellKey(queue)).Err()
 		switch {
 		case err == nil && d.waiting.Load():
-			select {
-			case d.ring <- struct{}{}:
-			default:
-			}
+			d.heard()
 			return
 		case err == nil:
 			// This worker got busy meanwhile: the bell is for somebody else.
@@ -86,7 +91,7 @@ func (d *doorbell) await(queue string) {
 			}
 			return
 		case !errors.Is(err, redis.Nil):
-			// Redis is away; the fallback pass finds out when it is back.
+			// Redis is away; the forwarder finds out when it is back.
 			select {
 			case <-d.stop:
 			case <-time.After(time.Second):
@@ -96,8 +101,21 @@ func (d *doorbell) await(queue string) {
 	}
 }
 
-// bellWait bounds one BLPOP, and so how long a listener outlives its consumer.
-const bellWait = 2 * time.Second
+// heard lets a waiting dequeue go.
+func (d *doorbell) heard() {
+	select {
+	case d.ring <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	// bellWait bounds one BLPOP, and so how long a listener outlives its
+	// consumer.
+	bellWait = 5 * time.Second
+	// longestWait is for the day on which asynq's forwarder is another one.
+	longestWait = 30 * time.Second
+)
 
 // wait holds asynq's dequeue until there may be something to take.
 func (d *doorbell) wait() {
@@ -109,7 +127,7 @@ func (d *doorbell) wait() {
 		default:
 		}
 	}
-	t := time.NewTimer(d.fallback)
+	t := time.NewTimer(longestWait)
 	defer t.Stop()
 	select {
 	case <-d.ring:
@@ -135,8 +153,12 @@ func (d *doorbell) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 // scripts, which are told apart by their keys.
 func (d *doorbell) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		script, queue := asynqScript(cmd)
+		if script == forwardScript && d.nothingIn(ctx, queue, cmd) {
+			return nil
+		}
 		err := next(ctx, cmd)
-		switch script, queue := asynqScript(cmd); script {
+		switch script {
 		case dequeueScript:
 			if !errors.Is(err, redis.Nil) {
 				d.empties = 0
@@ -156,6 +178,34 @@ func (d *doorbell) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		return err
 	}
+}
+
+// nothingIn answers a forward script with 0 when there is nothing to forward. It
+// asks Redis at the first of the two scripts that asynq runs for a queue.
+func (d *doorbell) nothingIn(ctx context.Context, queue string, cmd redis.Cmder) bool {
+	c, ok := cmd.(*redis.Cmd)
+	if !ok {
+		return false
+	}
+	set, _ := c.Args()[3].(string)
+	if strings.HasSuffix(set, ":scheduled") {
+		d.empty = ""
+		prefix := strings.TrimSuffix(set, "scheduled")
+		n, err := d.rdb.Exists(ctx, prefix+"scheduled", prefix+"retry", prefix+"pending").Result()
+		if err != nil {
+			return false // asynq reports it
+		}
+		if n == 0 {
+			d.empty = queue
+		} else if d.waiting.Load() {
+			d.heard()
+		}
+	}
+	if d.empty != queue {
+		return false
+	}
+	c.SetVal(int64(0))
+	return true
 }
 
 func (d *doorbell) moved(ctx context.Context, asynqQueue string, n int) {

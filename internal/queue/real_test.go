@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
@@ -74,7 +75,7 @@ func TestDoorbellWakesForDelayedTickets(t *testing.T) {
 	dial := dialer(t, hosttest.StartRedis(t))
 	rdb := dial()
 	t.Cleanup(func() { _ = rdb.Close() })
-	c := queue.NewConsumer(dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Hour})
+	c := queue.NewConsumer(dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Second})
 	got := make(chan jobs.Ticket, 1)
 	if err := c.Start(func(_ context.Context, d jobs.Delivery) error { got <- d.Ticket; return nil }); err != nil {
 		t.Fatal(err)
@@ -92,6 +93,39 @@ func TestDoorbellWakesForDelayedTickets(t *testing.T) {
 	case <-got:
 	case <-time.After(20 * time.Second):
 		t.Fatal("the delayed ticket was not delivered")
+	}
+}
+
+// A plain asynq producer rings no bell; its tickets are found by a look.
+func TestTicketsWithoutBell(t *testing.T) {
+	dial := dialer(t, hosttest.StartRedis(t))
+	rdb := dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	c := queue.NewConsumer(dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Second})
+	got := make(chan jobs.Ticket, 1)
+	if err := c.Start(func(_ context.Context, d jobs.Delivery) error { got <- d.Ticket; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	plain := asynq.NewClientFromRedisClient(rdb)
+	for i := range 3 { // the consumer sleeps between them
+		id := fmt.Sprintf("job-%d", i)
+		task := asynq.NewTask(queue.TaskType, []byte(`{"id":"`+id+`"}`), asynq.Queue("builds"))
+		if _, err := plain.EnqueueContext(t.Context(), task); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case tk := <-got:
+			if tk.ID != id {
+				t.Fatalf("got %+v; want %s", tk, id)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s was not delivered", id)
+		}
 	}
 }
 

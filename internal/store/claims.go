@@ -294,11 +294,13 @@ func (s *Store) Cancellations(ctx context.Context) <-chan string {
 	go func() {
 		defer close(out)
 		defer sub.Close()
+		// A connection that broke unnoticed costs hints only.
+		hints := sub.Channel(redis.WithChannelHealthCheckInterval(15 * time.Second))
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case msg, ok := <-sub.Channel():
+			case msg, ok := <-hints:
 				if !ok {
 					return
 				}

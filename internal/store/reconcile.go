@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,18 +15,17 @@ import (
 // Lead makes nonce the farm's reconciler for ttl, or prolongs that; false means
 // that another worker is.
 func (s *Store) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
-	ok, err := s.rdb.SetNX(ctx, leaderKey, nonce, ttl).Result()
-	if err != nil {
-		return false, fmt.Errorf("become reconciler: %w", err)
-	}
-	if ok {
-		return true, nil
-	}
 	holder, err := s.rdb.Get(ctx, leaderKey).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
+	switch {
+	case errors.Is(err, redis.Nil):
+		ok, err := s.rdb.SetNX(ctx, leaderKey, nonce, ttl).Result()
+		if err != nil {
+			return false, fmt.Errorf("become reconciler: %w", err)
+		}
+		return ok, nil
+	case err != nil:
 		return false, fmt.Errorf("look for the reconciler: %w", err)
-	}
-	if holder != nonce {
+	case holder != nonce:
 		return false, nil
 	}
 	if err := s.rdb.Expire(ctx, leaderKey, ttl).Err(); err != nil {
@@ -111,12 +111,15 @@ func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
 		if !state.Terminal() {
 			continue
 		}
-		total, err := s.rdb.ZCard(ctx, stateKey(state)).Result()
+		over, aged, err := s.beyond(ctx, state, now)
 		if err != nil {
-			return swept, fmt.Errorf("count %s jobs: %w", state, err)
+			return swept, err
 		}
-		over := total - s.opts.Retention.Count
-		old, _, err := s.Scan(ctx, state, 0, limit)
+		due := min(int64(limit), max(over, aged))
+		if due <= 0 {
+			continue
+		}
+		old, _, err := s.Scan(ctx, state, 0, int(due))
 		if err != nil {
 			return swept, err
 		}
@@ -134,6 +137,18 @@ func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
 		}
 	}
 	return swept, nil
+}
+
+// beyond counts the jobs in a state's index that are more than may be kept, and
+// those that are old enough to have ended too long ago. Both stand at its start.
+func (s *Store) beyond(ctx context.Context, state jobs.State, now time.Time) (over, aged int64, err error) {
+	pipe := s.rdb.Pipeline()
+	total := pipe.ZCard(ctx, stateKey(state))
+	old := pipe.ZCount(ctx, stateKey(state), "-inf", strconv.FormatInt(now.Add(-s.opts.Retention.Age).UnixMicro(), 10))
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, 0, fmt.Errorf("count %s jobs: %w", state, err)
+	}
+	return total.Val() - s.opts.Retention.Count, old.Val(), nil
 }
 
 // forget removes every key of a job, the index entries last, so that a crash in
