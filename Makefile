@@ -45,7 +45,6 @@ lint: ## Check format, code and scripts
 	@scripts/ensure-tools.sh lint
 	shellcheck -x .ci/run scripts/*.sh
 	scripts/tool.sh golangci-lint run ./...
-	go vet -tags integration ./...
 
 .PHONY: fmt
 fmt: ## Format the code
