@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -18,6 +17,9 @@ const (
 	// lossPatience is how long a follower keeps trying when Redis went away
 	// under it: the job itself goes on meanwhile.
 	lossPatience = time.Minute
+	// settle is how long the log must be silent after a build before its display
+	// is closed: the log comes later than the event of the next stage.
+	settle = 300 * time.Millisecond
 )
 
 // follower shows one job from wherever its log is to its end. It keeps its
@@ -34,6 +36,12 @@ type follower struct {
 	// of this attempt was shown or marked as a gap.
 	attempt int
 	seen    int64
+	// whole defers output that the live tail has lost to the end of the job,
+	// when the store has all of it, instead of going on behind a gap: whoever
+	// reads stdout is a program.
+	whole bool
+	// behind is true while output is deferred, runs once the run has begun.
+	behind, runs bool
 	// idle is true once the reader was told that no worker took the job yet.
 	idle bool
 }
@@ -41,12 +49,15 @@ type follower struct {
 // run shows the job until it has ended and all its log was shown, and returns
 // it. Anything wrong with the log is a note, never an error.
 func (f *follower) run(ctx context.Context) (jobs.Job, error) {
-	ended := false
+	ended, built := false, false
 	var lost time.Time
 	for {
 		wait := followWait
-		if ended {
+		switch {
+		case ended:
 			wait = 0
+		case built:
+			wait = settle
 		}
 		news, err := f.svc.Follow(ctx, f.id, f.cursor, wait)
 		if err == nil && len(news.Events) == 0 && len(news.Log) == 0 {
@@ -57,6 +68,10 @@ func (f *follower) run(ctx context.Context) (jobs.Job, error) {
 					return job, nil
 				}
 				f.waiting(job)
+			}
+			if built && err == nil {
+				built = false
+				f.view.closeBuild() // it must not go on counting seconds
 			}
 		}
 		if err != nil {
@@ -71,13 +86,11 @@ func (f *follower) run(ctx context.Context) (jobs.Job, error) {
 		// brought the output about reads best before it.
 		for _, e := range news.Events {
 			ended = ended || e.Type == jobs.EventFinished
+			built = built || buildIsOver(e)
 			f.event(e)
 		}
 		for _, c := range news.Log {
 			f.chunk(ctx, c)
-		}
-		if slices.ContainsFunc(news.Events, buildIsOver) {
-			f.view.closeBuild() // it must not go on counting seconds
 		}
 	}
 }
@@ -116,7 +129,10 @@ func (f *follower) waiting(job jobs.Job) {
 func (f *follower) event(e jobs.Event) {
 	switch e.Type {
 	case jobs.EventClaimed:
+		f.runs = false
 		f.view.note("● running on worker %s", oneLine(e.Text))
+	case jobs.EventStage:
+		f.runs = f.runs || e.Text == string(jobs.StageRun)
 	case jobs.EventRetry:
 		f.view.note("◌ trying again: %s", oneLine(e.Text))
 	case jobs.EventLost:
@@ -140,8 +156,11 @@ func (f *follower) chunk(ctx context.Context, c jobs.LogChunk) {
 		return
 	}
 	f.begin(c.Attempt)
-	if c.Offset > f.seen {
+	if c.Offset > f.seen && !f.behind {
 		f.fill(ctx, c.Offset)
+	}
+	if f.behind {
+		return
 	}
 	end := c.Offset + int64(len(c.Data))
 	if end <= f.seen {
@@ -158,18 +177,25 @@ func (f *follower) begin(attempt int) {
 	}
 	if f.attempt != 0 {
 		f.view.closeBuild()
+		if f.behind {
+			f.view.note("[gap: the rest of attempt %d]", f.attempt)
+		}
 		f.view.note("attempt %d", attempt)
 	}
-	f.attempt, f.seen = attempt, 0
+	f.attempt, f.seen, f.behind = attempt, 0, false
 }
 
 // rest shows what an ended job's log has beyond the live tail.
 func (f *follower) rest(ctx context.Context, job jobs.Job) {
 	r := job.Result
 	if r == nil || r.Log.Digest == "" {
+		if f.behind {
+			f.view.note("[gap: the rest of the log, which was not stored]")
+		}
 		return
 	}
 	f.begin(max(r.Attempt, f.attempt))
+	f.behind = false
 	if r.Log.Size > f.seen {
 		f.fill(ctx, r.Log.Size)
 	}
@@ -188,7 +214,12 @@ func (f *follower) fill(ctx context.Context, end int64) {
 			reason = ": " + oneLine(err.Error())
 		}
 	}
-	if f.seen < end {
+	switch {
+	case f.seen >= end:
+	case f.whole && f.runs && err == nil && job.Result == nil:
+		f.behind = true
+		f.view.note("the output is faster than the live log; the rest follows when the job has ended")
+	default:
 		f.view.note("[gap: %d bytes]%s", end-f.seen, reason)
 		f.seen = end
 	}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/util/progress/progressui"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -128,10 +129,33 @@ func (f *feed) claim(t *testing.T) {
 	f.try, f.offset, f.log = job.Attempt, 0, nil
 }
 
-// write appends a frame to the log; a lost one never reaches the live tail.
+// write appends output to the log; a lost one never reaches the live tail.
 func (f *feed) write(t *testing.T, text string, lost bool) {
 	t.Helper()
-	raw := jobs.AppendFrame(nil, jobs.Frame{Stream: jobs.Stdout, At: time.Unix(1, 0), Data: []byte(text)})
+	f.frame(t, jobs.Stdout, []byte(text), lost)
+}
+
+// status appends what BuildKit says.
+func (f *feed) status(t *testing.T, s client.SolveStatus) {
+	t.Helper()
+	raw, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.frame(t, jobs.BuildStatus, raw, false)
+}
+
+// stage tells the job's events that a stage begins.
+func (f *feed) stage(t *testing.T, s jobs.Stage) {
+	t.Helper()
+	if err := f.mem.Note(t.Context(), f.id, "n", jobs.Progress{Stage: s}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *feed) frame(t *testing.T, s jobs.Stream, data []byte, lost bool) {
+	t.Helper()
+	raw := jobs.AppendFrame(nil, jobs.Frame{Stream: s, At: time.Unix(1, 0), Data: data})
 	f.log = append(f.log, raw...)
 	if !lost {
 		c := jobs.LogChunk{Attempt: f.try, Offset: f.offset, Data: raw}
@@ -277,6 +301,88 @@ func TestFollowRunningGap(t *testing.T) {
 		}
 		if out.String() != "two three" || !strings.Contains(errs.String(), "[gap: 17 bytes]\n") {
 			t.Errorf("stdout %q, stderr %q", out.String(), errs.String())
+		}
+	})
+}
+
+// TestFollowWhole: who pipes the output gets all of it, late where it must be.
+func TestFollowWhole(t *testing.T) {
+	t.Parallel()
+	for name, stored := range map[string]bool{"one two three": true, "one ": false} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			g, err := newFarm(dir, farmOptions{paused: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer g.close()
+			fd := newFeed(t, g)
+			var out, errs buffer
+			fw := fd.follower(&out, &errs)
+			fw.whole = true
+			done := make(chan error, 1)
+			go func() {
+				_, err := fw.run(t.Context())
+				done <- err
+			}()
+			fd.stage(t, jobs.StageRun)
+			fd.write(t, "one ", false)
+			synctest.Wait()
+			fd.write(t, "two ", true)
+			fd.write(t, "three", false)
+			synctest.Wait()
+			if out.String() != "one " || !strings.Contains(errs.String(), "follows when the job has ended") {
+				t.Errorf("while it runs: stdout %q, stderr %q", out.String(), errs.String())
+			}
+			fd.finish(t, stored)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			if gap := strings.Contains(errs.String(), "[gap: "); out.String() != name || gap == stored {
+				t.Errorf("stored %t: stdout %q, stderr %q", stored, out.String(), errs.String())
+			}
+		})
+	}
+}
+
+// TestFollowLateBuildLog: the log comes after the event of the next stage; the
+// build's display must still be the same one.
+func TestFollowLateBuildLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		g, err := newFarm(dir, farmOptions{paused: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.close()
+		fd := newFeed(t, g)
+		var out, errs buffer
+		fw := fd.follower(&out, &errs)
+		done := make(chan error, 1)
+		go func() {
+			_, err := fw.run(t.Context())
+			done <- err
+		}()
+		status := buildStatus("[1/2] FROM a", "[2/2] RUN make")
+		for i, s := range status {
+			if i == len(status)-2 {
+				fd.stage(t, jobs.StageRun)
+			}
+			fd.status(t, s)
+			synctest.Wait()
+		}
+		time.Sleep(2 * settle) // in the bubble's time
+		if got := errs.String(); !strings.Contains(got, "made it\n#2 DONE 1.0s\n") {
+			t.Errorf("the display is not closed when the build is over: %q", got)
+		}
+		fd.write(t, "of the run", false)
+		fd.finish(t, true)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(errs.String(), "#1 [2/2]") || strings.Count(errs.String(), "#2 [2/2] RUN make") != 1 || out.String() != "of the run" {
+			t.Errorf("stdout %q, stderr %q; want two steps numbered 1 and 2", out.String(), errs.String())
 		}
 	})
 }
