@@ -83,6 +83,9 @@ func (e *Engine) Push(ctx context.Context, tag string, progress io.Writer) (stri
 	if err != nil {
 		return "", err
 	}
+	if err := e.login(ctx, tag); err != nil {
+		return "", err
+	}
 	var digest string
 	stream, err := e.cli.ImagePush(ctx, tag, image.PushOptions{RegistryAuth: auth})
 	if err == nil {
@@ -108,6 +111,25 @@ func (e *Engine) Push(ctx context.Context, tag string, progress io.Writer) (stri
 	default:
 		return "", jobs.Fail(jobs.KindPush, err, hintRetry, "registry %s did not take %s", registryOf(tag), tag)
 	}
+}
+
+// login asks the registry whether it takes our login, when we have one: a push
+// with a wrong one fails only after the daemon has tried for a minute. Any other
+// answer than a no is left to the push.
+func (e *Engine) login(ctx context.Context, ref string) error {
+	all, err := readLogins(e.authFile)
+	if err != nil {
+		return err
+	}
+	auth := all.lookup(registryOf(ref))
+	if auth.Password == "" {
+		return nil
+	}
+	_, err = e.cli.RegistryLogin(ctx, auth)
+	if err != nil && (errdefs.IsUnauthorized(err) || isDenied(err.Error())) {
+		return deniedBy(ref, err)
+	}
+	return nil
 }
 
 // readMessages reads the stream of a pull or push to its end. Words go to

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/docker/docker/api/types/image"
 
@@ -34,7 +35,7 @@ func TestRegistryLogins(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := stranger.Push(t.Context(), tag, nil)
-	wantDenied(t, "push", err)
+	wantDenied(t, "push without a login", err)
 	var progress bytes.Buffer
 	pushed, err := known.Push(t.Context(), tag, &progress)
 	if err != nil || !strings.HasPrefix(pushed, addr+"/private/app@sha256:") {
@@ -43,18 +44,28 @@ func TestRegistryLogins(t *testing.T) {
 	if !strings.Contains(progress.String(), "digest: sha256:") {
 		t.Errorf("progress = %q", progress.String())
 	}
+	wrong := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(wrong, fmt.Appendf(nil, `{"auths":{%q:{"auth":"ZmFybTp3cm9uZw=="}}}`, addr), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	_, err = open(t, host, Options{RegistryAuthFile: wrong}).Push(t.Context(), tag, nil)
+	wantDenied(t, "push with a wrong password", err)
+	if took := time.Since(started); took > 20*time.Second {
+		t.Errorf("the denial took %s", took)
+	}
 	if _, err := known.cli.ImageRemove(t.Context(), tag, image.RemoveOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	// The images have names of their own: BuildKit remembers who resolved what.
 	_, err = tryBuild(t, stranger, "FROM "+tag+"\n", jobs.Build{})
-	wantDenied(t, "build", err)
+	wantDenied(t, "build without a login", err)
 	built, err := tryBuild(t, known, "FROM "+tag+"\n", jobs.Build{})
 	if err != nil || built.Bases[0].Digest != strings.TrimPrefix(pushed, addr+"/private/app@") {
 		t.Errorf("build = %+v, %v; want a base of %s", built, err, pushed)
 	}
 	_, err = stranger.Image(t.Context(), tag, nil)
-	wantDenied(t, "pull", err)
+	wantDenied(t, "pull without a login", err)
 	if _, err := known.Image(t.Context(), tag, &progress); err != nil {
 		t.Errorf("pull = %v", err)
 	}
@@ -67,7 +78,7 @@ func TestRegistryLogins(t *testing.T) {
 func wantDenied(t *testing.T, what string, err error) {
 	t.Helper()
 	if err == nil || jobs.AsFailure(err).Kind != jobs.KindRegistryDenied {
-		t.Errorf("%s without a login = %v, want registry_denied", what, err)
+		t.Errorf("%s = %v, want registry_denied", what, err)
 	}
 }
 
