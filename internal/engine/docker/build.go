@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"slices"
 
 	"github.com/docker/docker/api/types/build"
 
@@ -23,6 +24,7 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	defer s.close()
 	body := newGate(b.Context)
 	defer body.close(ctx)
+	earlier := e.earlier(ctx, b)
 	t := newTrace(b.Status)
 	answer, err := e.cli.ImageBuild(ctx, body, buildOptions(b, s.id))
 	if err == nil {
@@ -39,11 +41,34 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	case err != nil:
 		return engine.Built{}, t.failure(ctx, err, b.Spec)
 	}
+	for _, id := range earlier { // it lost its tags just now
+		if err := e.RemoveImage(ctx, id); err != nil {
+			e.lg.WarnContext(ctx, "remove the image of an earlier attempt", "image_id", id, "err", err)
+		}
+	}
 	bases, err := e.bases(ctx, t, b.Spec.Pull)
 	if err != nil {
 		return engine.Built{}, err
 	}
 	return engine.Built{ImageID: t.imageID, Bases: bases}, nil
+}
+
+// earlier lists the images that earlier attempts of the same job left under its
+// tags. Nobody could name them once this attempt has the tags.
+func (e *Engine) earlier(ctx context.Context, b engine.Build) (ids []string) {
+	if b.Labels[engine.LabelAttempt] == "1" {
+		return nil
+	}
+	for _, tag := range b.Spec.Tags {
+		have, err := e.cli.ImageInspect(ctx, tag)
+		if err != nil || have.Config == nil || slices.Contains(ids, have.ID) {
+			continue // there is none, as a rule
+		}
+		if l := have.Config.Labels; l[engine.LabelJob] == b.Labels[engine.LabelJob] && l[engine.LabelAttempt] != b.Labels[engine.LabelAttempt] {
+			ids = append(ids, have.ID)
+		}
+	}
+	return ids
 }
 
 func buildOptions(b engine.Build, sessionID string) build.ImageBuildOptions {
