@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,10 +24,15 @@ import (
 
 const stored = 4000
 
-// memory weighs jobs in Redis: many copies of one that was really built and
-// run, taken through queue and store in the steps of the worker.
+// memory weighs jobs in Redis: many copies of one that was really run, taken
+// through queue and store in the steps of the worker.
 func (f *farm) memory(r *report) {
-	sample := f.built()
+	run := jobs.Spec{Run: &jobs.Run{Image: hosttest.BusyboxTag, Command: []string{"true"}}}
+	f.weigh(r, "no-op", f.submit(run, jobs.Succeeded))
+	f.weigh(r, "built and run", f.built())
+}
+
+func (f *farm) weigh(r *report, kind string, sample jobs.Job) {
 	doc, err := json.Marshal(sample.Spec)
 	f.must(err)
 	server := hosttest.StartRedis(f)
@@ -45,26 +51,12 @@ func (f *farm) memory(r *report) {
 	f.must(err)
 	queued := f.used(rdb)
 	f.work(server, records, sample, stored)
-	f.eventually("the live logs are gone", func() bool {
-		// Their time is over; asking for them makes Redis notice.
-		pipe := rdb.Pipeline()
-		var left []*redis.IntCmd
-		for _, sub := range subs {
-			left = append(left, pipe.Exists(f.ctx, "slipway:{"+sub.ID+"}:log"))
-		}
-		_, err := pipe.Exec(f.ctx)
-		f.must(err)
-		sum := int64(0)
-		for _, l := range left {
-			sum += l.Val()
-		}
-		return sum == 0
-	})
+	f.expired(rdb, subs)
 	finished := f.used(rdb)
 	const bar = 2 << 10
-	r.weight("Redis memory per queued job", bar, (queued-empty)/stored)
-	r.weight("Redis memory per finished job, without its live log", bar, (finished-empty)/stored)
-	r.note("a job of this kind has a document of %d bytes; by key: %s", len(doc), f.byKey(rdb, subs[0].ID))
+	r.weight("Redis memory per queued job, "+kind, bar, (queued-empty)/stored)
+	r.weight("Redis memory per finished job without its live log, "+kind, bar, (finished-empty)/stored)
+	r.note("%s: a document of %d bytes; keys of a finished job: %s", kind, len(doc), f.byKey(rdb, subs[0].ID))
 }
 
 // built is the record of a job that was built and run.
@@ -105,16 +97,18 @@ func oneJob(ctx context.Context, records *store.Store, sample jobs.Job, d jobs.D
 	if _, err := records.Claim(ctx, d.Ticket, o); err != nil {
 		return err
 	}
-	name := jobs.ContainerName(id, 1)
-	for _, p := range []jobs.Progress{
-		{Stage: jobs.StageFetch},
-		{Stage: jobs.StageBuild},
-		{Stage: jobs.StageRun, Container: jobs.Container{Name: name}, RunTimeout: time.Hour, Partial: sample.Result},
-		{Container: jobs.Container{ID: sample.Result.ContainerID}},
-	} {
+	for _, t := range sample.Result.Times {
+		p := jobs.Progress{Stage: t.Stage}
+		if t.Stage == jobs.StageRun {
+			p.Container, p.RunTimeout = jobs.Container{Name: jobs.ContainerName(id, 1)}, time.Hour
+		}
 		if err := records.Note(ctx, id, nonce, p); err != nil {
 			return err
 		}
+	}
+	p := jobs.Progress{Container: jobs.Container{ID: sample.Result.ContainerID}, Partial: sample.Result}
+	if err := records.Note(ctx, id, nonce, p); err != nil {
+		return err
 	}
 	frame := jobs.AppendFrame(nil, jobs.Frame{Stream: jobs.Stdout, At: time.Now(), Data: []byte("hello\n")})
 	if err := records.AppendLog(ctx, id, nonce, jobs.LogChunk{Attempt: 1, Data: frame}); err != nil {
@@ -136,6 +130,22 @@ func (f *farm) used(rdb redis.UniversalClient) float64 {
 		return v
 	}
 	return n("used_memory") - n("mem_clients_normal") - n("mem_aof_buffer")
+}
+
+// expired waits until the jobs' live logs and what wakes their readers are gone;
+// asking for a key whose time is over makes Redis notice.
+func (f *farm) expired(rdb redis.UniversalClient, subs []jobs.Submitted) {
+	f.Helper()
+	f.eventually("the live logs are gone", func() bool {
+		pipe := rdb.Pipeline()
+		left := make([]*redis.IntCmd, len(subs))
+		for i, sub := range subs {
+			left[i] = pipe.Exists(f.ctx, "slipway:{"+sub.ID+"}:log", "slipway:{"+sub.ID+"}:news")
+		}
+		_, err := pipe.Exec(f.ctx)
+		f.must(err)
+		return !slices.ContainsFunc(left, func(c *redis.IntCmd) bool { return c.Val() > 0 })
+	})
 }
 
 // byKey lists what the keys of one job take.

@@ -28,7 +28,7 @@ func (s *Store) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Jo
 	if !o.Meets(spec.Requires) {
 		return jobs.Job{}, fmt.Errorf("%w: job %s", jobs.ErrNotEligible, t.ID)
 	}
-	reply, err := s.scripts.claim.Run(ctx, s.rdb, []string{jobKey(t.ID), eventsKey(t.ID)},
+	reply, err := s.scripts.claim.Run(ctx, s.rdb, []string{jobKey(t.ID), newsKey(t.ID)},
 		t.Attempt, o.Nonce, o.Worker, o.Host, o.Lease.Microseconds(), recordVersion).Text()
 	if err != nil {
 		return jobs.Job{}, fmt.Errorf("claim job %s: %w", t.ID, err)
@@ -80,7 +80,7 @@ func (s *Store) partial(ctx context.Context, job jobs.Job) (jobs.Job, error) {
 
 // Adopt implements jobs.Claims.
 func (s *Store) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, error) {
-	reply, err := s.scripts.adopt.Run(ctx, s.rdb, []string{jobKey(id), eventsKey(id)},
+	reply, err := s.scripts.adopt.Run(ctx, s.rdb, []string{jobKey(id), newsKey(id)},
 		o.Nonce, o.Worker, o.Host, o.Lease.Microseconds()).Text()
 	if err != nil {
 		return jobs.Job{}, fmt.Errorf("adopt job %s: %w", id, err)
@@ -124,7 +124,7 @@ func (s *Store) Note(ctx context.Context, id, nonce string, p jobs.Progress) err
 		}
 		partial = string(raw)
 	}
-	ok, err := s.scripts.note.Run(ctx, s.rdb, []string{jobKey(id), eventsKey(id), partialKey(id)},
+	ok, err := s.scripts.note.Run(ctx, s.rdb, []string{jobKey(id), newsKey(id), partialKey(id)},
 		nonce, string(p.Stage), p.Container.Name, p.Container.ID, p.RunTimeout.Microseconds(), partial).Bool()
 	return fenced(ok, err, "note progress of", id)
 }
@@ -169,7 +169,7 @@ func (s *Store) finish(ctx context.Context, id, nonce string, r jobs.Result, los
 		}
 	}
 	reply, err := s.scripts.finish.Run(ctx, s.rdb,
-		[]string{jobKey(id), eventsKey(id), resultKey(id), logKey(id), staleKey(id), partialKey(id)},
+		[]string{jobKey(id), newsKey(id), resultKey(id), logKey(id), staleKey(id), partialKey(id)},
 		nonce, string(r.State), raw, flag(kept), seconds(s.opts.LogTailKeep), flag(lost)).Text()
 	if err != nil {
 		return fmt.Errorf("finish job %s: %w", id, err)
@@ -211,7 +211,7 @@ func (s *Store) release(ctx context.Context, id, nonce string, r jobs.Release, l
 	}
 	spend := map[jobs.Spend]string{jobs.SpendNothing: "nothing", jobs.SpendRetry: "retry", jobs.SpendLoss: "loss"}[r.Spend]
 	attempt, err := s.scripts.release.Run(ctx, s.rdb,
-		[]string{jobKey(id), eventsKey(id), resultKey(id), logKey(id), partialKey(id)},
+		[]string{jobKey(id), newsKey(id), resultKey(id), logKey(id), partialKey(id)},
 		nonce, r.Reason, spend, r.Delay.Microseconds(), s.expiresIn(job.Spec), cancelled,
 		seconds(s.opts.LogTailKeep), flag(lost)).Int()
 	switch {

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,37 +15,49 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// followBatch bounds one answer of Follow, in stream entries per stream.
+// followBatch bounds one answer of Follow, in chunks of the log.
 const followBatch = 64
 
-// Follow implements jobs.Records with one blocking read of both streams.
+// Follow implements jobs.Records: it reads what there is, else blocks on the
+// streams of events and log, and reads again.
 func (s *Store) Follow(ctx context.Context, id string, after jobs.Cursor, wait time.Duration) (jobs.News, error) {
-	news := jobs.News{Next: after}
-	if after == (jobs.Cursor{}) {
-		known, err := s.rdb.Exists(ctx, jobKey(id)).Result()
-		if err != nil {
-			return news, fmt.Errorf("follow job %s: %w", id, err)
-		}
-		if known == 0 {
-			return news, fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
-		}
+	seen, err := eventNumber(after.Event)
+	if err != nil {
+		return jobs.News{Next: after}, err
 	}
-	args := &redis.XReadArgs{
-		Streams: []string{eventsKey(id), logKey(id), orStart(after.Event), orStart(after.Log)},
-		Count:   followBatch,
+	news, err := s.news(ctx, id, after, seen)
+	if err != nil || len(news.Events)+len(news.Log) > 0 || wait <= 0 {
+		return news, err
+	}
+	err = s.await(ctx, &redis.XReadArgs{
+		Streams: []string{newsKey(id), logKey(id), strconv.Itoa(seen), orStart(after.Log)},
+		Count:   1,
 		Block:   max(wait, time.Millisecond),
-	}
-	streams, err := s.xread(ctx, args)
+	})
 	if err != nil {
 		return news, fmt.Errorf("follow job %s: %w", id, err)
 	}
-	for _, stream := range streams {
+	return s.news(ctx, id, after, seen)
+}
+
+// news reads the events after number seen and the log after the cursor.
+func (s *Store) news(ctx context.Context, id string, after jobs.Cursor, seen int) (jobs.News, error) {
+	news := jobs.News{Next: after}
+	pipe := s.rdb.Pipeline()
+	record := pipe.HGetAll(ctx, jobKey(id))
+	log := pipe.XRead(ctx, &redis.XReadArgs{Streams: []string{logKey(id), orStart(after.Log)}, Count: followBatch, Block: -1})
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return news, fmt.Errorf("follow job %s: %w", id, err)
+	}
+	if len(record.Val()) == 0 {
+		return news, fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
+	}
+	news.Events = decodeEvents(record.Val(), seen)
+	if n := len(news.Events); n > 0 {
+		news.Next.Event = news.Events[n-1].ID
+	}
+	for _, stream := range log.Val() {
 		for _, m := range stream.Messages {
-			if stream.Stream == eventsKey(id) {
-				news.Events = append(news.Events, decodeEvent(m))
-				news.Next.Event = m.ID
-				continue
-			}
 			news.Log = append(news.Log, decodeChunk(m))
 			news.Next.Log = m.ID
 		}
@@ -51,26 +65,22 @@ func (s *Store) Follow(ctx context.Context, id string, after jobs.Cursor, wait t
 	return news, nil
 }
 
-// xread waits on its own goroutine, because go-redis does not end a blocking
+// await waits on its own goroutine, because go-redis does not end a blocking
 // read when ctx does. The read ends by itself after args.Block.
-func (s *Store) xread(ctx context.Context, args *redis.XReadArgs) ([]redis.XStream, error) {
-	type reply struct {
-		streams []redis.XStream
-		err     error
-	}
-	done := make(chan reply, 1)
+func (s *Store) await(ctx context.Context, args *redis.XReadArgs) error {
+	done := make(chan error, 1)
 	go func() {
-		streams, err := s.rdb.XRead(ctx, args).Result()
+		err := s.rdb.XRead(ctx, args).Err()
 		if errors.Is(err, redis.Nil) {
 			err = nil
 		}
-		done <- reply{streams, err}
+		done <- err
 	}()
 	select {
-	case r := <-done:
-		return r.streams, r.err
+	case err := <-done:
+		return err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 }
 
@@ -81,12 +91,46 @@ func orStart(id string) string {
 	return id
 }
 
-func decodeEvent(m redis.XMessage) jobs.Event {
-	kind, _ := m.Values["t"].(string)
-	text, _ := m.Values["x"].(string)
-	ms, _, _ := strings.Cut(m.ID, "-")
-	n, _ := strconv.ParseInt(ms, 10, 64)
-	return jobs.Event{ID: m.ID, At: time.UnixMilli(n).UTC(), Type: jobs.EventType(kind), Text: text}
+// decodeEvents returns the events in a record after number seen. An event's ID
+// is milliseconds-number.
+func decodeEvents(record map[string]string, seen int) []jobs.Event {
+	type numbered struct {
+		n     int
+		event jobs.Event
+	}
+	var found []numbered
+	for field, value := range record {
+		number, ok := strings.CutPrefix(field, "e")
+		n, err := strconv.Atoi(number)
+		if !ok || err != nil || n <= seen {
+			continue
+		}
+		at, rest, _ := strings.Cut(value, " ")
+		kind, text, _ := strings.Cut(rest, " ")
+		ms, _ := strconv.ParseInt(at, 10, 64)
+		found = append(found, numbered{n, jobs.Event{
+			ID: at + "-" + strconv.Itoa(n), At: time.UnixMilli(ms).UTC(), Type: jobs.EventType(kind), Text: text,
+		}})
+	}
+	slices.SortFunc(found, func(a, b numbered) int { return cmp.Compare(a.n, b.n) })
+	var events []jobs.Event
+	for _, f := range found {
+		events = append(events, f.event)
+	}
+	return events
+}
+
+// eventNumber reads the number out of an event's ID; "" stands for none.
+func eventNumber(id string) (int, error) {
+	if id == "" {
+		return 0, nil
+	}
+	_, number, _ := strings.Cut(id, "-")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%w: cursor %q is not one of ours", jobs.ErrInvalid, id)
+	}
+	return n, nil
 }
 
 func decodeChunk(m redis.XMessage) jobs.LogChunk {

@@ -19,9 +19,11 @@ const recordVersion = 1
 //
 //	v state stage attempt seq retries losses created queued started finished
 //	not_before expires worker host nonce lease name cid deadline cancel kept lb
+//	en e1 e2 ...
 //
 // nonce is the owner's fence, name and cid the container's, lb the bytes in
-// the live log tail.
+// the live log tail. e<n> is an event, "milliseconds type text", and en the
+// number of the newest.
 func jobKey(id string) string { return "slipway:{" + id + "}:job" }
 
 // specKey is a string, the normalized document as JSON; it never changes.
@@ -33,8 +35,9 @@ func resultKey(id string) string { return "slipway:{" + id + "}:result" }
 // partialKey is a string, what the running attempt noted of its Result so far.
 func partialKey(id string) string { return "slipway:{" + id + "}:partial" }
 
-// eventsKey is a stream of {t: type, x: text}.
-func eventsKey(id string) string { return "slipway:{" + id + "}:events" }
+// newsKey is a stream whose only entry has the number of the newest event as its
+// ID. It lives for seconds: readers who have seen all events block on it.
+func newsKey(id string) string { return "slipway:{" + id + "}:news" }
 
 // logKey is a stream of {a: attempt, o: offset, d: frames}, the live log tail,
 // bounded in bytes.

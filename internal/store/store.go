@@ -113,7 +113,7 @@ func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		for k, v := range job.Spec.Labels {
 			pipe.ZAddNX(ctx, labelKey(k+"="+v), entry)
 		}
-		made[i] = s.scripts.create.EvalSha(ctx, pipe, []string{jobKey(job.ID), specKey(job.ID), eventsKey(job.ID)},
+		made[i] = s.scripts.create.EvalSha(ctx, pipe, []string{jobKey(job.ID), specKey(job.ID)},
 			spec, created, s.expiresIn(job.Spec), recordVersion)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
@@ -206,11 +206,15 @@ func decodeJob(id string, rec map[string]string, spec, result string) (jobs.Job,
 	if err := json.Unmarshal([]byte(spec), &job.Spec); err != nil {
 		return job, fmt.Errorf("read document of job %s: %w", id, err)
 	}
-	if result != "" {
-		job.Result = new(jobs.Result)
-		if err := json.Unmarshal([]byte(result), job.Result); err != nil {
-			return job, fmt.Errorf("read result of job %s: %w", id, err)
-		}
+	if result == "" {
+		return job, nil
+	}
+	job.Result = new(jobs.Result)
+	if err := json.Unmarshal([]byte(result), job.Result); err != nil {
+		return job, fmt.Errorf("read result of job %s: %w", id, err)
+	}
+	if r := job.Result; r.ContainerID != "" { // the record does not repeat it
+		job.Container = jobs.Container{Name: jobs.ContainerName(id, r.Attempt), ID: r.ContainerID}
 	}
 	return job, nil
 }
@@ -243,7 +247,7 @@ func (s *Store) end(ctx context.Context, id, by string, r jobs.Result, onlyExpir
 	if err != nil {
 		return "", fmt.Errorf("encode result of job %s: %w", id, err)
 	}
-	reply, err := s.scripts.end.Run(ctx, s.rdb, []string{jobKey(id), eventsKey(id), resultKey(id), logKey(id)},
+	reply, err := s.scripts.end.Run(ctx, s.rdb, []string{jobKey(id), newsKey(id), resultKey(id), logKey(id)},
 		by, string(r.State), raw, seconds(s.opts.LogTailKeep), flag(onlyExpired)).Text()
 	if err != nil {
 		return "", fmt.Errorf("end job %s: %w", id, err)

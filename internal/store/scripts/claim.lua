@@ -1,5 +1,5 @@
 -- claim: a worker becomes the owner of a queued or waiting job.
--- KEYS job events   ARGV attempt nonce worker host lease_us version
+-- KEYS job news   ARGV attempt nonce worker host lease_us version
 -- Returns the previous state, or an empty string when it is not claimable.
 local r = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'not_before', 'expires', 'v', 'started')
 if not r[1] then return 'missing' end
@@ -15,5 +15,5 @@ redis.call('HSET', KEYS[1], 'state', 'running', 'nonce', ARGV[2], 'worker', ARGV
   'host', ARGV[4], 'lease', int(t + tonumber(ARGV[5])))
 if not r[6] then redis.call('HSET', KEYS[1], 'started', int(t)) end
 redis.call('HDEL', KEYS[1], 'not_before', 'stage', 'name', 'cid', 'deadline')
-event(KEYS[2], 'claimed', ARGV[3])
+event(KEYS[1], KEYS[2], 'claimed', ARGV[3])
 return r[1]

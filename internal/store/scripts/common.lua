@@ -8,11 +8,19 @@ local function num(key, field)
 end
 -- Lua prints large numbers as 1.8e+15; Redis must get whole digits.
 local function int(n) return string.format('%.0f', n) end
-local function event(key, kind, text)
-  if text ~= '' then
-    redis.call('XADD', key, 'MAXLEN', '~', 256, '*', 't', kind, 'x', text)
-  else
-    redis.call('XADD', key, 'MAXLEN', '~', 256, '*', 't', kind)
+-- event adds e<n> = "milliseconds type text" to the record, forgets the oldest
+-- of more than 100, and wakes who follows the job. A stream of its own would
+-- take 4 KB for each job.
+local function event(job, news, kind, text)
+  local t = redis.call('TIME')
+  local n = redis.call('HINCRBY', job, 'en', 1)
+  local at = t[1] .. string.format('%03d', math.floor(tonumber(t[2]) / 1000))
+  if text ~= '' then text = ' ' .. text end
+  redis.call('HSET', job, 'e' .. n, at .. ' ' .. kind .. text)
+  if n > 100 then redis.call('HDEL', job, 'e' .. (n - 100)) end
+  if news then
+    redis.call('XADD', news, 'MAXLEN', 1, n .. '-0', 'n', '')
+    redis.call('EXPIRE', news, 10)
   end
 end
 -- owned tells whether nonce owns the running job. With lost set, the caller is

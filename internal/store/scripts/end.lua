@@ -1,6 +1,6 @@
 -- end: a job that no worker has ends here and now: cancelled or expired.
 -- A running job, or a kept service, is marked for its worker instead.
--- KEYS job events result log   ARGV by state result log_ttl_s only_if_expired(0/1)
+-- KEYS job news result log   ARGV by state result log_ttl_s only_if_expired(0/1)
 local r = redis.call('HMGET', KEYS[1], 'state', 'expires', 'cancel', 'kept')
 if not r[1] then return 'missing' end
 if ARGV[5] == '1' and not (r[2] and tonumber(r[2]) < now()) then return 'early' end
@@ -10,14 +10,14 @@ if r[1] == 'queued' or r[1] == 'waiting' then
   redis.call('HDEL', KEYS[1], 'not_before')
   if ARGV[1] ~= '' then redis.call('HSET', KEYS[1], 'cancel', ARGV[1]) end
   redis.call('EXPIRE', KEYS[4], ARGV[4])
-  event(KEYS[2], 'finished', ARGV[2])
+  event(KEYS[1], KEYS[2], 'finished', ARGV[2])
   return r[1]
 end
 if ARGV[5] == '1' then return 'early' end
 if r[1] == 'running' or r[4] then
   if not r[3] then
     redis.call('HSET', KEYS[1], 'cancel', ARGV[1])
-    event(KEYS[2], 'cancel_requested', ARGV[1])
+    event(KEYS[1], KEYS[2], 'cancel_requested', ARGV[1])
   end
   return 'asked'
 end

@@ -1,5 +1,5 @@
 -- finish: accept the owner's result, or set a stale one aside.
--- KEYS job events result log stale partial
+-- KEYS job news result log stale partial
 -- ARGV nonce state result kept log_ttl_s lost(0/1)
 local r = redis.call('HMGET', KEYS[1], 'state', 'nonce')
 if not r[1] then return 'missing' end
@@ -9,17 +9,17 @@ if not owned(KEYS[1], ARGV[1], ARGV[6] == '1') then
   if ARGV[6] == '0' then
     redis.call('LPUSH', KEYS[5], ARGV[3])
     redis.call('LTRIM', KEYS[5], 0, 2)
-    event(KEYS[2], 'stale_result', '')
+    event(KEYS[1], KEYS[2], 'stale_result', '')
   end
   return 'stale'
 end
 redis.call('SET', KEYS[3], ARGV[3])
 redis.call('HSET', KEYS[1], 'state', ARGV[2], 'finished', int(now()))
-redis.call('HDEL', KEYS[1], 'lease', 'stage', 'deadline', 'lb')
+redis.call('HDEL', KEYS[1], 'lease', 'stage', 'deadline', 'lb', 'name', 'cid')
 if ARGV[4] == '1' then redis.call('HSET', KEYS[1], 'kept', 1) end
 -- The dead owner may come back; what it reports then is stale.
 if ARGV[6] == '1' then redis.call('HDEL', KEYS[1], 'nonce') end
 redis.call('DEL', KEYS[6])
 redis.call('EXPIRE', KEYS[4], ARGV[5])
-event(KEYS[2], 'finished', ARGV[2])
+event(KEYS[1], KEYS[2], 'finished', ARGV[2])
 return 'ok'

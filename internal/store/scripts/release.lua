@@ -1,6 +1,6 @@
 -- release: the owner (or, with lost set, the reconciler) gives the job up for
 -- another attempt. A job that somebody wants ended is cancelled instead.
--- KEYS job events result log partial
+-- KEYS job news result log partial
 -- ARGV nonce reason spend(nothing|retry|loss) delay_us expires_in_us cancelled_result log_ttl_s lost(0/1)
 -- Returns 0 when refused, -1 when it was cancelled, else the new attempt.
 if not owned(KEYS[1], ARGV[1], ARGV[8] == '1') then return 0 end
@@ -9,9 +9,9 @@ local t = now()
 if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then
   redis.call('SET', KEYS[3], ARGV[6])
   redis.call('HSET', KEYS[1], 'state', 'cancelled', 'finished', int(t))
-  redis.call('HDEL', KEYS[1], 'lease', 'stage', 'deadline', 'lb')
+  redis.call('HDEL', KEYS[1], 'lease', 'stage', 'deadline', 'lb', 'name', 'cid')
   redis.call('EXPIRE', KEYS[4], ARGV[7])
-  event(KEYS[2], 'finished', 'cancelled')
+  event(KEYS[1], KEYS[2], 'finished', 'cancelled')
   return -1
 end
 local attempt = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
@@ -32,5 +32,5 @@ end
 if ARGV[5] ~= '0' then
   redis.call('HSET', KEYS[1], 'expires', int(t + tonumber(ARGV[4]) + tonumber(ARGV[5])))
 end
-event(KEYS[2], kind, ARGV[2])
+event(KEYS[1], KEYS[2], kind, ARGV[2])
 return attempt
