@@ -183,6 +183,9 @@ func (s Spec) Normalize() Spec {
 	if s.Priority == "" {
 		s.Priority = PriorityNormal
 	}
+	if c := s.Context; c != nil && c.Ref == "cas:"+c.Digest {
+		s.Context = &Context{Ref: c.Ref, Size: c.Size} // the reference is the digest
+	}
 	if s.Build != nil {
 		b := *s.Build
 		if b.Dockerfile == "" {

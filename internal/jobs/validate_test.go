@@ -299,6 +299,12 @@ func TestNormalize(t *testing.T) {
 	if a, b := jobs.SpecDigest(n), jobs.SpecDigest(n.Normalize()); a != b || len(a) != 64 {
 		t.Errorf("digests %s and %s of one document", a, b)
 	}
+	digest := "sha256:" + strings.Repeat("0", 64)
+	for _, c := range []jobs.Context{{Ref: "cas:" + digest, Digest: digest}, {Ref: "cas:" + digest}} {
+		if got := (jobs.Spec{Context: &c}).Normalize().Context; *got != (jobs.Context{Ref: "cas:" + digest}) {
+			t.Errorf("context %+v is normalized to %+v; want the reference only", c, got)
+		}
+	}
 	n.Timeouts.Run = jobs.Duration(time.Minute)
 	if jobs.SpecDigest(n) == jobs.SpecDigest(s.Normalize()) {
 		t.Error("two documents have one digest")
