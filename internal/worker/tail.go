@@ -25,12 +25,12 @@ type sendFunc func(ctx context.Context, offset int64, frames []byte) error
 type tailPump struct {
 	send sendFunc
 	wake chan struct{}
+	over chan struct{} // closed when no more output comes
 	done chan struct{}
 
 	mu     sync.Mutex // guards what follows
 	queue  []piece
 	queued int
-	closed bool
 }
 
 type piece struct {
@@ -39,7 +39,7 @@ type piece struct {
 }
 
 func startPump(send sendFunc) *tailPump {
-	p := &tailPump{send: send, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	p := &tailPump{send: send, wake: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{})}
 	go p.run()
 	return p
 }
@@ -65,50 +65,63 @@ func (p *tailPump) add(offset int64, frames []byte) {
 func (p *tailPump) run() {
 	defer close(p.done)
 	for {
-		next, ok, closed := p.take()
-		if !ok {
-			if closed {
-				return
-			}
-			<-p.wake
-			if !p.isClosed() {
-				time.Sleep(tailPause)
+		over := p.isOver() // asked first, so that nothing comes after the last take
+		next, ok := p.take()
+		switch {
+		case !ok && over:
+			return
+		case !ok:
+			select {
+			case <-p.wake:
+				p.pause()
+			case <-p.over:
 			}
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), tailFlush)
 		err := p.send(ctx, next.offset, next.frames)
 		cancel()
-		if err != nil && !p.isClosed() {
-			time.Sleep(tailPause) // the piece is lost to the tail, not to the log
+		if err != nil {
+			p.pause() // the piece is lost to the tail, not to the log
 		}
 	}
 }
 
-func (p *tailPump) take() (next piece, ok, closed bool) {
+// pause lets output gather, but never holds up the end of the job.
+func (p *tailPump) pause() {
+	t := time.NewTimer(tailPause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-p.over:
+	}
+}
+
+func (p *tailPump) take() (next piece, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.queue) == 0 {
-		return piece{}, false, p.closed
+		return piece{}, false
 	}
 	next = p.queue[0]
 	p.queue = p.queue[1:]
 	p.queued -= len(next.frames)
-	return next, true, p.closed
+	return next, true
 }
 
-func (p *tailPump) isClosed() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.closed
+func (p *tailPump) isOver() bool {
+	select {
+	case <-p.over:
+		return true
+	default:
+		return false
+	}
 }
 
-// close sends what is queued, for a moment at most.
+// close sends what is queued, for a moment at most. Nothing may be added after
+// it, and it is called once.
 func (p *tailPump) close(ctx context.Context) {
-	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock()
-	nudge(p.wake)
+	close(p.over)
 	t := time.NewTimer(tailFlush)
 	defer t.Stop()
 	select {
