@@ -35,28 +35,47 @@ func (f *farm) noop(r *report) {
 	spec := jobs.Spec{Run: &jobs.Run{Image: hosttest.BusyboxTag, Command: []string{"true"}}}
 	cfg, host := f.settings(spec)
 	bare := func() error { return f.bare(cfg, host) }
+	farm := func() error {
+		_, err := f.done(spec, jobs.Succeeded)
+		return err
+	}
 	for _, clients := range []int{1, 4} {
-		farm := func() error {
-			_, err := f.done(spec, jobs.Succeeded)
-			return err
-		}
 		f.block(clients, 2, bare)
 		f.block(clients, 2, farm)
-		var ours, theirs []block
-		for range rounds {
-			theirs = append(theirs, f.block(clients, perClient, bare))
-			ours = append(ours, f.block(clients, perClient, farm))
-		}
+		ours, theirs := f.alternate(clients, farm, bare)
 		r.rate(fmt.Sprintf("no-op jobs, %d at once", clients), "bare loop", 0.90, rates(ours), rates(theirs))
 		r.latency(fmt.Sprintf("no-op job, submit to finished record, p50, %d at once", clients), "bare loop",
 			1.15, quantile(pool(ours), 0.5), quantile(pool(theirs), 0.5))
 	}
+	f.printing(r)
 	var ours, theirs []block
 	for range rounds {
 		theirs = append(theirs, f.block(slots, perClient, bare))
 		ours = append(ours, f.backlog(spec, slots*perClient))
 	}
 	r.rate(fmt.Sprintf("no-op jobs from a backlog, %d at once", slots), "bare loop", 0.90, rates(ours), rates(theirs))
+}
+
+// printing is noop for jobs with a line of output, which goes to the live log
+// and to the artifact store.
+func (f *farm) printing(r *report) {
+	spec := jobs.Spec{Run: &jobs.Run{Image: hosttest.BusyboxTag, Command: []string{"echo", "hello"}}}
+	cfg, host := f.settings(spec)
+	ours, theirs := f.alternate(1, func() error {
+		_, err := f.done(spec, jobs.Succeeded)
+		return err
+	}, func() error { return f.bare(cfg, host) })
+	r.latency("job with a line of output, submit to finished record, p50", "bare loop",
+		1.15, quantile(pool(ours), 0.5), quantile(pool(theirs), 0.5))
+}
+
+// alternate measures both in turn, so that what slows the machine slows both.
+func (f *farm) alternate(clients int, farm, bare func() error) (ours, theirs []block) {
+	for range rounds {
+		theirs = append(theirs, f.block(clients, perClient, bare))
+		ours = append(ours, f.block(clients, perClient, farm))
+	}
+	return ours, theirs
 }
 
 // block lets clients call once n times each.
