@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -72,6 +73,9 @@ func flagError(cmd *cobra.Command, err error) error {
 		cause := err
 		if u := errors.Unwrap(invalid); u != nil {
 			cause = u
+		}
+		if _, ok := errors.AsType[*strconv.NumError](cause); ok {
+			cause = fmt.Errorf("found %q; want a number", invalid.GetValue())
 		}
 		return failure{code: jobs.ExitUsage, what: "--" + invalid.GetFlag().Name, err: cause}
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":

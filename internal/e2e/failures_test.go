@@ -390,7 +390,7 @@ func TestBadSubmissions(t *testing.T) {
 		{"no JSON", []string{"-f", document(`FROM busybox`)}, []string{"job.json", "enqueue submit -f"}},
 		{"value beyond its limit", []string{"--image", "busybox", "--retries", "99", "--", "true"}, []string{"--retries", "99", "10"}},
 		{"unknown flag", []string{"--tagg", "x", dir}, []string{"--tagg", "--tag"}},
-		{"flag without a number", []string{"--image", "busybox", "--cpus", "many", "--", "true"}, []string{"--cpus", "number"}},
+		{"flag without a number", []string{"--image", "busybox", "--cpus", "many", "--", "true"}, []string{"--cpus", `found "many"; want a number`}},
 		{"flag without a size", []string{"--image", "busybox", "-m", "12q", "--", "true"}, []string{"12q", "512m"}},
 		{"build and image", []string{"--image", "busybox", dir}, []string{"--image", "PATH"}},
 		{"build flag without a build", []string{"--image", "busybox", "--no-cache", "--", "true"}, []string{"--no-cache"}},
