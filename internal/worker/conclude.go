@@ -199,7 +199,7 @@ func exitFailure(code int, oom bool, memory jobs.Bytes, tail []string) error {
 		f = jobs.Fail(jobs.KindOOM, nil, "raise run.limits.memory, or let the program use less",
 			"the container ran out of its memory limit of %s (exit code %d)", memory, code)
 	case code == 137:
-		f.Hint = "it was killed with SIGKILL, and the engine reports no lack of memory"
+		f.Hint = "it was killed with SIGKILL; the engine reports no lack of memory, which it can miss right after the start"
 	case code == 139:
 		f.Hint = "it crashed with a segmentation fault"
 	case code > 128 && code < 160:
