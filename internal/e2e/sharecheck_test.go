@@ -173,14 +173,16 @@ func (s *sharing) onlyRecords() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	allowed := regexp.MustCompile(`^(slipway:\{[0-9a-f-]{36}\}:(job|spec|result|events|log)|slipway:jobs:(succeeded|failed|refused)|slipway:name:m[0-9]{3}` +
+	allowed := regexp.MustCompile(`^(slipway:\{[0-9a-f-]{36}\}:(job|spec|result|log|news)|slipway:jobs:(succeeded|failed|refused)|slipway:name:m[0-9]{3}` +
 		`|slipway:\{builds\}:bell|slipway:leader|asynq:queues|asynq:\{builds(:high|:low)?\}:(processed|failed)(:[0-9-]+)?)$`)
 	for _, key := range keys {
 		if !allowed.MatchString(key) {
 			s.t.Errorf("redis still has %s", key)
 		}
-		// The live tail is for those who follow; the log is in the store.
-		if strings.HasSuffix(key, "}:log") && rdb.TTL(s.t.Context(), key).Val() <= 0 {
+		// What is for those who follow a job must go soon after its end; -1 is
+		// Redis' word for never.
+		follows := strings.HasSuffix(key, "}:log") || strings.HasSuffix(key, "}:news")
+		if follows && rdb.TTL(s.t.Context(), key).Val() == -1 {
 			s.t.Errorf("redis keeps %s for ever", key)
 		}
 	}
