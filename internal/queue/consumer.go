@@ -49,7 +49,7 @@ func NewConsumer(rdb redis.UniversalClient, o ConsumerOptions) *Consumer {
 		Concurrency: o.Slots,
 		Queues:      weights(o.Queues),
 		// The doorbell does the waiting.
-		TaskCheckInterval: time.Millisecond,
+		TaskCheckInterval: 50 * time.Microsecond,
 		// Returned tickets come back soon and spread out; they are cheap.
 		RetryDelayFunc: func(n int, _ error, _ *asynq.Task) time.Duration {
 			return min(time.Second<<min(n, 5), 30*time.Second) + rand.N(time.Second)
