@@ -133,8 +133,10 @@ func (r *Reconciler) Pass(ctx context.Context) error {
 	if now.Sub(r.swept) < sweepEvery {
 		return nil
 	}
-	r.swept = now
 	swept, err := r.ledger.Sweep(ctx, r.opts.Batch)
+	if swept < r.opts.Batch { // else there may be more: go on with the next pass
+		r.swept = now
+	}
 	if swept > 0 {
 		r.log.InfoContext(ctx, "forgot ended jobs beyond the retention", "count", swept)
 	}
