@@ -52,7 +52,8 @@ func (f *farm) wakeUp() time.Duration {
 	return (<-woken).Sub(start)
 }
 
-const idleTime = 32 * time.Second
+// idleTime covers what is done once a minute, once.
+const idleTime = time.Minute
 
 // idle counts the commands of a worker that has nothing to do, against those of
 // asynq's own server for as many queues.
