@@ -252,7 +252,9 @@ func baseline(t *testing.T, h *hosttest.Host) []string {
 	t.Helper()
 	var all []string
 	for _, what := range [][]string{
-		{"ps", "-aq", "--no-trunc"}, {"volume", "ls", "-q"}, {"network", "ls", "-q"},
+		{"ps", "-aq", "--no-trunc"},
+		{"volume", "ls", "-q"},
+		{"network", "ls", "-q"},
 		{"images", "-aq", "--no-trunc", "--filter", "label=slipway.farm"},
 	} {
 		all = append(all, docker(t, h, what...)...)

@@ -40,9 +40,12 @@ type Engine interface {
 	// Image makes sure that ref is on the host, pulling it when it is not, and
 	// returns its ID. KindImageMissing when there is no such image.
 	Image(ctx context.Context, ref string, progress io.Writer) (string, error)
-	// RemoveImage removes an untagged image; one that is gone, tagged or in use
-	// is left alone without an error.
-	RemoveImage(ctx context.Context, id string) error
+	// RemoveImage takes a name from an image, and removes the image with its
+	// last name. Given an ID, it removes the image only if it has no name. One
+	// that is gone or in use is left alone without an error.
+	RemoveImage(ctx context.Context, ref string) error
+	// Images returns the names of the images that carry all of the labels.
+	Images(ctx context.Context, labels map[string]string) ([]Listed, error)
 	// Create makes a container and returns its ID. A container of that name
 	// and with the same farm, host, job and attempt labels is returned instead
 	// of a second one.
@@ -164,7 +167,8 @@ const (
 	StatusExited  Status = "exited"
 )
 
-// Listed is a container found by its labels.
+// Listed is a container, or one name of an image, found by its labels. An image
+// has no Status.
 type Listed struct {
 	ID, Name string
 	Labels   map[string]string

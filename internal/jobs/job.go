@@ -60,6 +60,13 @@ func ContainerName(id string, attempt int) string {
 	return fmt.Sprintf("slipway-%s-a%d", id, attempt)
 }
 
+// ImageName is the name of an attempt's image on its build host while the job
+// has not ended, when the document gives it none: what has no name cannot be
+// found after a crash.
+func ImageName(id string, attempt int) string {
+	return fmt.Sprintf("slipway-job:%s-a%d", id, attempt)
+}
+
 // Ticket says "look at job ID"; it is what travels through the queue.
 type Ticket struct {
 	ID       string

@@ -16,6 +16,9 @@ import (
 // build fetches the context and streams it into the engine.
 func (a *attempt) build(ctx context.Context) error {
 	spec := *a.job.Spec.Build
+	if len(spec.Tags) == 0 {
+		spec.Tags = []string{jobs.ImageName(a.job.ID, a.job.Attempt)}
+	}
 	if err := a.note(ctx, jobs.Progress{Stage: jobs.StageFetch}); err != nil {
 		return err
 	}
@@ -41,7 +44,7 @@ func (a *attempt) build(ctx context.Context) error {
 		if err != nil {
 			return explain(ctx, jobs.StageBuild, err)
 		}
-		a.res.Tags = spec.Tags
+		a.res.Tags = a.job.Spec.Build.Tags
 		return nil
 	})
 	// The fetch goes on under the build, so both are measured on their own.

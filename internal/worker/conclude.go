@@ -170,11 +170,7 @@ func (a *attempt) removeContainer(ctx context.Context) {
 
 // removeImage removes a built image that nobody can name: it got no tag.
 func (a *attempt) removeImage(ctx context.Context) {
-	b := a.job.Spec.Build
-	if b == nil || len(b.Tags) > 0 || a.res.ImageID == "" {
-		return
-	}
-	if err := a.w.Engine.RemoveImage(ctx, a.res.ImageID); err != nil {
+	if err := a.w.removeName(ctx, a.job, a.job.Attempt); err != nil {
 		a.log.WarnContext(ctx, "remove image", "image_id", a.res.ImageID, "err", err)
 	}
 }

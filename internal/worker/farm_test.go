@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -205,7 +206,7 @@ func (f *farm) log(job jobs.Job) map[jobs.Stream]string {
 	defer r.Close()
 	for fr := jobs.NewFrameReader(r); ; {
 		frame, err := fr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -126,56 +125,6 @@ func (a *attempt) findContainer(ctx context.Context) (engine.State, error) {
 		return engine.State{}, nil
 	}
 	return state, err
-}
-
-// removeStrays removes containers of this host and farm that no living job
-// owns. Labels find candidates; name and record decide.
-func (w *Worker) removeStrays(ctx context.Context) error {
-	found, err := w.Engine.List(ctx, map[string]string{engine.LabelFarm: w.opts.Farm, engine.LabelHost: w.opts.Host})
-	if err != nil {
-		return err
-	}
-	for _, c := range found {
-		stray, err := w.isStray(ctx, c)
-		if err != nil {
-			return err
-		}
-		if !stray {
-			continue
-		}
-		w.log.InfoContext(ctx, "removing a container that no job owns", "container_id", c.ID, "job_id", c.Labels[engine.LabelJob])
-		if err := w.Engine.Stop(ctx, c.ID, 0); err != nil {
-			return fmt.Errorf("stop stray container %s: %w", c.ID, err)
-		}
-		if err := w.Engine.Remove(ctx, c.ID); err != nil {
-			return fmt.Errorf("remove stray container %s: %w", c.ID, err)
-		}
-	}
-	return nil
-}
-
-func (w *Worker) isStray(ctx context.Context, c engine.Listed) (bool, error) {
-	id := c.Labels[engine.LabelJob]
-	attempt, err := strconv.Atoi(c.Labels[engine.LabelAttempt])
-	if err != nil || c.Name != jobs.ContainerName(id, attempt) {
-		return false, nil // made by somebody else: an image can carry our labels
-	}
-	w.mu.Lock()
-	mine := w.running[id] != nil && w.running[id].job.Attempt == attempt
-	w.mu.Unlock()
-	if mine {
-		return false, nil
-	}
-	job, err := w.Records.Get(ctx, id)
-	switch {
-	case errors.Is(err, jobs.ErrNotFound):
-		return true, nil
-	case err != nil:
-		return false, err
-	}
-	r := job.Result
-	kept := r != nil && r.ContainerID == c.ID && !r.KeepUntil.IsZero()
-	return !kept, nil
 }
 
 // removeSpools removes log files of attempts that are over.

@@ -81,10 +81,18 @@ func (a *attempt) probe(ctx context.Context) (reason string, err error) {
 		return "", nil
 	}
 	addr := loopback(state.Addresses[fmt.Sprintf("%d/tcp", ready.Port)])
-	if ready.TCP {
-		return dialOnce(ctx, addr), nil
+	if !ready.TCP {
+		return getOnce(ctx, "http://"+addr+ready.HTTP), nil
 	}
-	return getOnce(ctx, "http://"+addr+ready.HTTP), nil
+	if reason := dialOnce(ctx, addr); reason != "" {
+		return reason, nil
+	}
+	// It may have ended since, with Docker's proxy still holding the port.
+	state, err = a.w.Engine.Inspect(ctx, a.container)
+	if err == nil && state.Status != engine.StatusRunning {
+		return "the container does not run", nil
+	}
+	return "", err
 }
 
 // loopback replaces the wildcard address, which can be listened on but should
@@ -225,10 +233,8 @@ func (w *Worker) endService(ctx context.Context, job jobs.Job) error {
 	if err := w.Engine.Remove(ctx, id); err != nil {
 		return fmt.Errorf("remove service of job %s: %w", job.ID, err)
 	}
-	if b := job.Spec.Build; b != nil && len(b.Tags) == 0 {
-		if err := w.Engine.RemoveImage(ctx, job.Result.ImageID); err != nil {
-			return fmt.Errorf("remove image of job %s: %w", job.ID, err)
-		}
+	if err := w.removeName(ctx, job, job.Result.Attempt); err != nil {
+		return fmt.Errorf("remove image of job %s: %w", job.ID, err)
 	}
 	w.log.InfoContext(ctx, "kept service ended", "job_id", job.ID, "container_id", id)
 	return w.Claims.Unkeep(ctx, job.ID, w.opts.Host)

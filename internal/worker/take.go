@@ -61,10 +61,16 @@ func (w *Worker) checkEngine(ctx context.Context) error {
 func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
 	id := d.Ticket.ID
 	w.mu.Lock()
-	busy := w.running[id] != nil
+	a := w.running[id]
 	w.mu.Unlock()
-	if busy {
+	if a != nil && (d.Ticket.Attempt == 0 || d.Ticket.Attempt == a.job.Attempt) {
 		return nil, nil
+	} else if a != nil { // the next attempt's ticket; this one is about to end
+		select {
+		case <-a.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	o := w.owner()
 	job, err := w.Claims.Claim(ctx, d.Ticket, o)
@@ -91,7 +97,7 @@ func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
 		}
 	}
 	w.Observer.Claimed(job.Spec.Queue, job.Started.Sub(job.Created))
-	a := w.start(job, o.Nonce)
+	a = w.start(job, o.Nonce)
 	// Only a record made from a refused document is empty; a good job must not
 	// pay for a bad task that bears its ID.
 	if empty := job.Spec.Build == nil && job.Spec.Run == nil; empty && d.Invalid != nil {

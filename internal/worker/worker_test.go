@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/engine/enginetest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
@@ -288,11 +291,19 @@ func TestStraysAreRemoved(t *testing.T) {
 	if _, err := f.engine.Create(t.Context(), foreign); err != nil {
 		t.Fatal(err)
 	}
+	image, err := f.engine.Build(t.Context(), engine.Build{
+		Spec: jobs.Build{Tags: []string{jobs.ImageName("gone", 1)}}, Labels: stray.Labels,
+		Context: bytes.NewReader(enginetest.Archive(t, "Dockerfile", "FROM busybox\n")),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	f.start()
 	f.eventually("only the container that is not ours is left", func() bool {
 		left := f.engine.Containers()
 		return len(left) == 1 && left[0].Name == "somebody-elses"
 	})
+	f.eventually("the image that only we had a name for is gone", func() bool { return !f.engine.HasImage(image.ImageID) })
 }
 
 func TestKeptService(t *testing.T) {

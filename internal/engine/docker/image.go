@@ -13,6 +13,7 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/pkg/jsonmessage"
 
+	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -58,18 +59,36 @@ func (e *Engine) pull(ctx context.Context, ref string, progress io.Writer) error
 }
 
 // RemoveImage implements engine.Engine.
-func (e *Engine) RemoveImage(ctx context.Context, id string) error {
-	have, err := e.cli.ImageInspect(ctx, id)
-	if err == nil && len(have.RepoTags) > 0 {
-		return nil
+func (e *Engine) RemoveImage(ctx context.Context, ref string) error {
+	var err error
+	if jobs.IsDigest(ref) {
+		var have image.InspectResponse
+		if have, err = e.cli.ImageInspect(ctx, ref); err == nil && len(have.RepoTags) > 0 {
+			return nil
+		}
 	}
 	if err == nil {
-		_, err = e.cli.ImageRemove(ctx, id, image.RemoveOptions{PruneChildren: true})
+		_, err = e.cli.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
 	}
 	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) { // gone, or in use
 		return nil
 	}
 	return failure(ctx, err, "remove the image")
+}
+
+// Images implements engine.Engine.
+func (e *Engine) Images(ctx context.Context, labels map[string]string) ([]engine.Listed, error) {
+	all, err := e.cli.ImageList(ctx, image.ListOptions{Filters: byLabels(labels)})
+	if err != nil {
+		return nil, failure(ctx, err, "list the images")
+	}
+	var found []engine.Listed
+	for _, img := range all {
+		for _, tag := range img.RepoTags {
+			found = append(found, engine.Listed{ID: img.ID, Name: tag, Labels: img.Labels})
+		}
+	}
+	return found, nil
 }
 
 // Push implements engine.Engine. The daemon reports a failed push in the

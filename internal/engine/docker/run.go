@@ -191,11 +191,7 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 
 // List implements engine.Engine.
 func (e *Engine) List(ctx context.Context, labels map[string]string) ([]engine.Listed, error) {
-	args := filters.NewArgs()
-	for k, v := range labels {
-		args.Add("label", k+"="+v)
-	}
-	all, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: args})
+	all, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: byLabels(labels)})
 	if err != nil {
 		return nil, failure(ctx, err, "list the containers")
 	}
@@ -208,4 +204,13 @@ func (e *Engine) List(ctx context.Context, labels map[string]string) ([]engine.L
 		found = append(found, l)
 	}
 	return found, nil
+}
+
+// byLabels selects what carries all of the labels.
+func byLabels(labels map[string]string) filters.Args {
+	args := filters.NewArgs()
+	for k, v := range labels {
+		args.Add("label", k+"="+v)
+	}
+	return args
 }

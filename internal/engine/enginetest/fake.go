@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -202,24 +203,54 @@ func (f *Fake) Image(ctx context.Context, ref string, progress io.Writer) (strin
 }
 
 // RemoveImage implements engine.Engine.
-func (f *Fake) RemoveImage(ctx context.Context, id string) error {
-	if err := f.enter(ctx, "removeimage", id); err != nil {
+func (f *Fake) RemoveImage(ctx context.Context, ref string) error {
+	if err := f.enter(ctx, "removeimage", ref); err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	id := ref
+	if !jobs.IsDigest(ref) {
+		id = f.tags[normal(ref)]
+	}
+	names := 0
 	for _, tagged := range f.tags {
 		if tagged == id {
-			return nil
+			names++
 		}
 	}
-	for _, c := range f.containers {
-		if c.image == id {
-			return nil
-		}
+	used := slices.ContainsFunc(slices.Collect(maps.Values(f.containers)), func(c *container) bool { return c.image == id })
+	switch {
+	case id == ref && names > 0, names <= 1 && used:
+		return nil
+	case id != ref:
+		delete(f.tags, normal(ref))
 	}
-	delete(f.images, id)
+	if names <= 1 {
+		delete(f.images, id)
+	}
 	return nil
+}
+
+// Images implements engine.Engine.
+func (f *Fake) Images(ctx context.Context, labels map[string]string) ([]engine.Listed, error) {
+	if err := f.enter(ctx, "images", ""); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var found []engine.Listed
+	for tag, id := range f.tags {
+		img := f.images[id]
+		carries := true
+		for k, v := range labels {
+			carries = carries && img.labels[k] == v
+		}
+		if carries {
+			found = append(found, engine.Listed{ID: id, Name: tag, Labels: img.labels})
+		}
+	}
+	return found, nil
 }
 
 // enter is the start of every operation: the hook, then the daemon's absence.

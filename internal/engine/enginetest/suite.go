@@ -41,6 +41,7 @@ func TestEngine(t *testing.T, setup func(t *testing.T) Rig) {
 		"copy out":              testCopyOut,
 		"ports":                 testPorts,
 		"image":                 testImage,
+		"images by name":        testImages,
 		"build":                 testBuild,
 		"build fails":           testBuildFails,
 		"build bad context":     testBuildBadContext,

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -103,6 +104,40 @@ func testBuild(t *testing.T, s *trial) {
 	if st := s.wait(p); st.ExitCode != 3 || rec.stdout() != "from the image\n" {
 		t.Errorf("the image's command ended with %d and said %q", st.ExitCode, rec.stdout())
 	}
+}
+
+// A name of the farm's own is how a build without tags is found again.
+func testImages(t *testing.T, s *trial) {
+	name := jobs.ImageName("some-job", 1)
+	built, err := s.build(s.ctx, "FROM "+s.Image+"\nRUN echo named\n", func(b *engine.Build) { b.Spec.Tags = []string{name} })
+	if err != nil {
+		t.Fatalf("build: %v", err)
+	}
+	names := func() (all []string) {
+		found, err := s.Engine.Images(s.ctx, s.labels())
+		if err != nil {
+			t.Fatalf("images: %v", err)
+		}
+		for _, img := range found {
+			if img.ID == built.ImageID {
+				all = append(all, img.Name)
+			}
+		}
+		return all
+	}
+	if got := names(); !slices.Equal(got, []string{name}) {
+		t.Errorf("images = %q, want %q", got, name)
+	}
+	for _, ref := range []string{built.ImageID, name, name} {
+		if err := s.Engine.RemoveImage(s.ctx, ref); err != nil {
+			t.Errorf("remove image %s: %v", ref, err)
+		}
+	}
+	if got := names(); len(got) != 0 {
+		t.Errorf("images = %q after the name was removed", got)
+	}
+	_, err = s.Engine.Create(s.ctx, engine.Container{Name: jobs.ContainerName("some-job", 1), Image: built.ImageID, Spec: jobs.Run{Network: "none"}, Labels: s.labels()})
+	_ = s.wantKind("a container of the removed image", err, jobs.KindImageMissing)
 }
 
 func testBuildFails(t *testing.T, s *trial) {
