@@ -46,7 +46,7 @@ func (e *Engine) Reattach(ctx context.Context, id string, skip engine.Skip, out 
 		p.cancel()
 		return nil, failure(ctx, err, "send the container's output")
 	}
-	go p.follow(l)
+	go p.follow(l, false)
 	return p, nil
 }
 
@@ -73,12 +73,14 @@ const maxTails = 3
 // follow reads one link after another until the container has ended and its
 // output is whole. What tells the end is the daemon's own word (wait and
 // inspect): an attach that ends without an error may as well be a daemon that
-// died.
-func (p *process) follow(l link) {
+// died. complete tells that l is sure to have all of the output: an attach from
+// before the start has, and so has a log that is read after the end. A log that
+// is followed meanwhile may end without the last of it on engine 20.10.
+func (p *process) follow(l link, complete bool) {
 	defer close(p.done)
 	defer p.cancel()
 	for tails := 0; ; {
-		whole := p.read(l)
+		whole := p.read(l) && complete
 		s, absent, err := p.inspect()
 		if err == nil && !absent && p.e.closing(p.life) {
 			s, _, err = p.inspect()
@@ -102,6 +104,7 @@ func (p *process) follow(l link) {
 			}
 			tails++
 		}
+		complete = s.Status != engine.StatusRunning
 		if l, err = p.relink(); err != nil {
 			p.e.lg.WarnContext(p.life, "cannot read a container's output", "container_id", p.id, "err", err)
 			l = link{}

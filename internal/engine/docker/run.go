@@ -68,7 +68,7 @@ func (e *Engine) Start(ctx context.Context, id string, out engine.Output) (engin
 		attached.Close()
 		return nil, e.startFailure(ctx, id, err)
 	}
-	go p.follow(l)
+	go p.follow(l, true)
 	return p, nil
 }
 
