@@ -3,6 +3,7 @@
 package docker
 
 import (
+	"context"
 	"bytes"
 	"encoding/base64"
 	"fmt"
@@ -93,6 +94,11 @@ func TestRegistryUnreachable(t *testing.T) {
 	if _, err := tryBuild(t, e, "FROM busybox:latest\n", jobs.Build{Tags: []string{tag}}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := e.RemoveImage(context.Background(), tag); err != nil {
+			t.Error(err)
+		}
+	})
 	_, err = e.Push(t.Context(), tag, nil)
 	if f := jobs.AsFailure(err); f.Kind != jobs.KindPush {
 		t.Errorf("push = %v, want push_failed", err)
