@@ -19,13 +19,13 @@ func delivery(t *testing.T, dial func() redis.UniversalClient) jobstest.Delivery
 	t.Helper()
 	rdb := dial()
 	t.Cleanup(func() { _ = rdb.Close() })
-	consumers := map[string]chan jobs.Ticket{}
+	consumers := map[string]<-chan jobs.Ticket{}
 	return jobstest.Delivery{
 		Queue: queue.NewProducer(rdb),
 		Receive: func(ctx context.Context, name string) (jobs.Ticket, error) {
 			tickets, ok := consumers[name]
 			if !ok {
-				tickets = consume(t, dial(), name)
+				tickets = consume(t, dial(), queue.ConsumerOptions{Queues: []string{name}, Slots: 1, Fallback: time.Second})
 				consumers[name] = tickets
 			}
 			select {
@@ -38,11 +38,11 @@ func delivery(t *testing.T, dial func() redis.UniversalClient) jobstest.Delivery
 	}
 }
 
-// consume starts a consumer of one queue with one slot, so that tickets come in
-// the order in which they are delivered.
-func consume(t *testing.T, rdb redis.UniversalClient, name string) chan jobs.Ticket {
+// consume starts a consumer for the length of the test. With one slot the
+// tickets come in the order in which they are delivered.
+func consume(t *testing.T, rdb redis.UniversalClient, o queue.ConsumerOptions) <-chan jobs.Ticket {
 	t.Helper()
-	c := queue.NewConsumer(rdb, queue.ConsumerOptions{Queues: []string{name}, Slots: 1, Fallback: time.Second})
+	c := queue.NewConsumer(rdb, o)
 	tickets := make(chan jobs.Ticket)
 	done := make(chan struct{})
 	err := c.Start(func(ctx context.Context, d jobs.Delivery) error {

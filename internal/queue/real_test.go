@@ -41,16 +41,7 @@ func TestDoorbellWakes(t *testing.T) {
 	rdb := dial()
 	t.Cleanup(func() { _ = rdb.Close() })
 	producer := queue.NewProducer(rdb)
-	c := queue.NewConsumer(dial(), queue.ConsumerOptions{Queues: []string{"builds", "other"}, Slots: 2, Fallback: time.Hour})
-	got := make(chan jobs.Ticket)
-	if err := c.Start(func(_ context.Context, d jobs.Delivery) error { got <- d.Ticket; return nil }); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	got := consume(t, dial(), queue.ConsumerOptions{Queues: []string{"builds", "other"}, Slots: 2, Fallback: time.Hour})
 	for i := range 50 {
 		want := jobs.Ticket{
 			ID: fmt.Sprintf("job-%d", i), Attempt: 1, Seq: 1,
@@ -75,16 +66,7 @@ func TestDoorbellWakesForDelayedTickets(t *testing.T) {
 	dial := dialer(t, hosttest.StartRedis(t))
 	rdb := dial()
 	t.Cleanup(func() { _ = rdb.Close() })
-	c := queue.NewConsumer(dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Second})
-	got := make(chan jobs.Ticket, 1)
-	if err := c.Start(func(_ context.Context, d jobs.Delivery) error { got <- d.Ticket; return nil }); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	got := consume(t, dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Second})
 	delayed := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds", Delay: time.Second}
 	if err := queue.NewProducer(rdb).Push(t.Context(), delayed); err != nil {
 		t.Fatal(err)
@@ -101,16 +83,7 @@ func TestTicketsWithoutBell(t *testing.T) {
 	dial := dialer(t, hosttest.StartRedis(t))
 	rdb := dial()
 	t.Cleanup(func() { _ = rdb.Close() })
-	c := queue.NewConsumer(dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Second})
-	got := make(chan jobs.Ticket, 1)
-	if err := c.Start(func(_ context.Context, d jobs.Delivery) error { got <- d.Ticket; return nil }); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	got := consume(t, dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Second})
 	plain := asynq.NewClientFromRedisClient(rdb)
 	for i := range 3 { // the consumer sleeps between them
 		id := fmt.Sprintf("job-%d", i)

@@ -3,8 +3,8 @@
 package docker
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"os"
