@@ -29,16 +29,6 @@ func TestMemoryClaims(t *testing.T) {
 	jobstest.TestClaims(t, memory)
 }
 
-// The suites must also pass where the clock cannot be moved.
-func TestMemoryClaimsRealClock(t *testing.T) {
-	t.Parallel()
-	jobstest.TestClaims(t, func(t *testing.T) jobstest.Store {
-		s := memory(t)
-		s.Advance = nil
-		return s
-	})
-}
-
 func TestQueue(t *testing.T) {
 	t.Parallel()
 	jobstest.TestQueue(t, func(*testing.T) jobstest.Delivery {
