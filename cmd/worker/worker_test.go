@@ -1,0 +1,128 @@
+//go:build integration
+
+// These tests need neither Docker nor Redis; they are not among the quick ones
+// because linking the whole worker takes longer than they do.
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/hosttest"
+)
+
+// parse runs a command line up to the point where something would be opened.
+func parse(t *testing.T, env map[string]string, args ...string) (config, error) {
+	t.Helper()
+	c := defaults()
+	cmd := &cobra.Command{Use: "worker", SilenceUsage: true, SilenceErrors: true}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return prepare(cmd, &c, func(k string) string { return env[k] })
+	}
+	c.bind(cmd.Flags())
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(t.Context())
+	return c, err
+}
+
+func TestFlagBeatsEnvironmentBeatsDefault(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"SLIPWAY_SLOTS": "7", "SLIPWAY_LOG_LIMIT": "1m", "SLIPWAY_LABEL": "disk=ssd", "SLIPWAY_BUILD_TIMEOUT": "90s"}
+	c, err := parse(t, env, "--slots", "3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := c.Worker
+	if w.Slots != 3 || w.LogCap != 1<<20 || w.Labels["disk"] != "ssd" || w.Timeouts.Build.D() != 90*time.Second || w.Timeouts.Run.D() != time.Hour || w.Name == "" {
+		t.Errorf("config %+v; want the flag, then the environment, then the default", w)
+	}
+}
+
+func TestBadSettings(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		env  map[string]string
+		args []string
+		want string
+	}{
+		{"slots", nil, []string{"--slots", "0"}, "want 1 to 1000"},
+		{"queue", nil, []string{"--queues", "Builds!"}, "lower-case"},
+		{"lease", nil, []string{"--lease", "1s"}, "three renewals"},
+		{"memory", nil, []string{"--memory", "1m"}, "the engine's minimum is 6MiB"},
+		{"farm", nil, []string{"--farm", "A B"}, "--farm"},
+		{"size", nil, []string{"--log-limit", "lots"}, `"lots" is not a size`},
+		{"environment", map[string]string{"SLIPWAY_SLOTS": "many"}, nil, `SLIPWAY_SLOTS="many"`},
+		{"unknown flag", nil, []string{"--slot", "1"}, "unknown flag"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := parse(t, tt.env, tt.args...); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v; want it to say %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestHostIdentity(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "state")
+	first, release, err := hostIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := hostIdentity(dir); err == nil || !strings.Contains(err.Error(), "another worker uses the state directory") {
+		t.Errorf("second worker: %v; want it refused", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	again, release, err := hostIdentity(dir)
+	if err != nil || again != first {
+		t.Errorf("identity %q, %v after a restart; want %q", again, err, first)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "host"), []byte("copied by hand"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := hostIdentity(dir); err == nil || !strings.Contains(err.Error(), "read host identity") {
+		t.Errorf("damaged identity: %v; want it refused", err)
+	}
+}
+
+// A Redis that may forget jobs is refused unless the operator insists.
+func TestUnsafeRedis(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, want string
+		redis      []string
+	}{
+		{"eviction", "maxmemory-policy noeviction", []string{"--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", "--appendonly", "yes"}},
+		{"no persistence", "appendonly yes", []string{"--appendonly", "no", "--save", ""}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := hosttest.StartRedis(t, tt.redis...)
+			ended, end := context.WithCancel(t.Context())
+			end() // if it gets as far as taking jobs, it stops at once
+			var stderr bytes.Buffer
+			args := []string{"--redis", server.SocketURL(), "--state", t.TempDir(), "--store", t.TempDir(), "--admin", ""}
+			code := run(t.Context(), ended, args, func(string) string { return "" }, &stderr, &stderr)
+			if code != 1 || !strings.Contains(stderr.String(), tt.want) || !strings.Contains(stderr.String(), "--allow-unsafe-redis") {
+				t.Errorf("exit code %d, %q; want a refusal that says %q", code, stderr.String(), tt.want)
+			}
+		})
+	}
+}
