@@ -87,9 +87,19 @@ func (a *app) waitAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
 	return list, nil
 }
 
+// firstLook bounds the look at a job before the wait for it begins.
+const firstLook = 5 * time.Second
+
 // waitOne waits across a short absence of Redis, which the job survives too.
 func waitOne(ctx context.Context, svc *jobs.Service, id string) (jobs.Job, error) {
-	var seen jobs.Job
+	// Not under --timeout: a job that was there all the time is not unknown when
+	// the time runs out during the first look.
+	first, cancel := context.WithTimeout(context.WithoutCancel(ctx), firstLook)
+	seen, err := svc.Get(first, id)
+	cancel()
+	if err != nil {
+		return seen, err
+	}
 	var lost time.Time
 	for {
 		j, err := svc.Wait(ctx, id)
@@ -99,7 +109,7 @@ func waitOne(ctx context.Context, svc *jobs.Service, id string) (jobs.Job, error
 		switch {
 		case err == nil:
 			return j, nil
-		case ctx.Err() != nil, jobs.IsUsage(err), seen.ID == "":
+		case ctx.Err() != nil, jobs.IsUsage(err):
 			return seen, err
 		case lost.IsZero():
 			lost = time.Now()

@@ -139,20 +139,25 @@ func (s *Service) Follow(ctx context.Context, id string, after Cursor, wait time
 // Wait returns the job as soon as it has ended. It ends with ctx's error, and
 // then returns the job as it was last seen.
 func (s *Service) Wait(ctx context.Context, id string) (Job, error) {
+	var seen Job
 	var cur Cursor
 	for {
 		job, err := s.records.Get(ctx, id)
-		if err != nil || job.State.Terminal() {
-			return job, err
+		if err == nil {
+			seen = job
+			if job.State.Terminal() {
+				return job, nil
+			}
+			var news News
+			news, err = s.records.Follow(ctx, id, cur, 10*time.Second)
+			cur = news.Next
 		}
-		news, err := s.records.Follow(ctx, id, cur, 10*time.Second)
 		if err != nil {
 			if ctx.Err() != nil {
 				err = ctx.Err()
 			}
-			return job, err
+			return seen, err
 		}
-		cur = news.Next
 	}
 }
 
