@@ -107,11 +107,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 	f.t.Cleanup(func() {
 		stop()
 		hurry()
-		select {
-		case <-r.done:
-		case <-time.After(patience):
-			f.t.Error("the worker did not end")
-		}
+		r.end(f.t)
 	})
 	return r
 }
@@ -126,7 +122,7 @@ func (r *running) end(t *testing.T) {
 		}
 		r.done <- nil
 	case <-time.After(patience):
-		t.Fatal("the worker did not end")
+		t.Error("the worker did not end")
 	}
 }
 

@@ -146,7 +146,8 @@ func (w *Worker) removeSpools() error {
 		if used[e.Name()] {
 			continue
 		}
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+		// An adopted attempt that ends right now removes its own.
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove log spool: %w", err)
 		}
 	}

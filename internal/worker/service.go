@@ -36,10 +36,14 @@ func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
 			ended <- state
 		}
 	}()
+	why := "nothing was heard of it"
 	for {
 		reason, err := a.probe(probing)
 		if err != nil && probing.Err() == nil {
 			return err
+		}
+		if reason != "" {
+			why = reason
 		}
 		if err == nil && reason == "" {
 			proc.Detach()
@@ -58,7 +62,7 @@ func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
 				return err
 			}
 			f := jobs.Fail(jobs.KindNotReady, err, "check the port and the path of run.ready, or raise run.ready.timeout",
-				"the service was not ready within %s: %s", jobs.Duration(timeout), reason)
+				"the service was not ready within %s: %s", jobs.Duration(timeout), why)
 			f.Tail = a.joblog.lines()
 			return f
 		case <-time.After(100 * time.Millisecond):
@@ -156,86 +160,4 @@ func (a *attempt) keep(ctx context.Context) error {
 	}
 	a.res.KeepUntil = sig.Now.Add(a.job.Spec.Run.Keep.D())
 	return nil
-}
-
-// strayEvery is how often the keeper looks for containers that no job owns,
-// such as one whose removal failed.
-const strayEvery = time.Minute
-
-// keeper ends kept services whose time is over, that somebody wants ended, or
-// that ended by themselves, and removes strays. Only this process adds to the
-// services, and nudges it then, so while there are none it seldom looks.
-func (w *Worker) keeper(ctx context.Context) {
-	looked := time.Now()
-	for {
-		kept, err := w.endServices(ctx)
-		if err != nil && ctx.Err() == nil {
-			w.log.WarnContext(ctx, "look after kept services", "err", err)
-		}
-		next := strayEvery
-		if kept || err != nil {
-			next = w.opts.Renew
-		}
-		t := time.NewTimer(next)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return
-		case <-w.keepNow:
-			t.Stop()
-		case <-t.C:
-		}
-		if time.Since(looked) < strayEvery {
-			continue
-		}
-		looked = time.Now()
-		if err := w.removeStrays(ctx); err != nil && ctx.Err() == nil {
-			w.log.WarnContext(ctx, "look for stray containers", "err", err)
-		}
-	}
-}
-
-// endServices makes one round and reports whether there were any services.
-func (w *Worker) endServices(ctx context.Context) (some bool, err error) {
-	kept, err := w.Claims.Kept(ctx, w.opts.Host)
-	if err != nil || len(kept) == 0 {
-		return false, err
-	}
-	now, err := w.Claims.Now(ctx)
-	if err != nil {
-		return true, err
-	}
-	for _, job := range kept {
-		if !job.State.Terminal() || job.Result == nil {
-			continue // indexed just before its result is written
-		}
-		state, err := w.Engine.Inspect(ctx, job.Result.ContainerID)
-		gone := err != nil && jobs.AsFailure(err).Kind == jobs.KindContainerLost
-		if err != nil && !gone {
-			return true, err
-		}
-		if !gone && state.Status == engine.StatusRunning && job.CancelBy == "" && now.Before(job.Result.KeepUntil) {
-			continue
-		}
-		if err := w.endService(ctx, job); err != nil {
-			return true, err
-		}
-	}
-	return true, nil
-}
-
-// endService removes a kept container, then forgets it.
-func (w *Worker) endService(ctx context.Context, job jobs.Job) error {
-	id := job.Result.ContainerID
-	if err := w.Engine.Stop(ctx, id, job.Spec.Run.StopGrace.Or(10*time.Second)); err != nil {
-		return fmt.Errorf("stop service of job %s: %w", job.ID, err)
-	}
-	if err := w.Engine.Remove(ctx, id); err != nil {
-		return fmt.Errorf("remove service of job %s: %w", job.ID, err)
-	}
-	if err := w.removeName(ctx, job, job.Result.Attempt); err != nil {
-		return fmt.Errorf("remove image of job %s: %w", job.ID, err)
-	}
-	w.log.InfoContext(ctx, "kept service ended", "job_id", job.ID, "container_id", id)
-	return w.Claims.Unkeep(ctx, job.ID, w.opts.Host)
 }
