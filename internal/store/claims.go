@@ -28,34 +28,47 @@ func (s *Store) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Jo
 	if !o.Meets(spec.Requires) {
 		return jobs.Job{}, fmt.Errorf("%w: job %s", jobs.ErrNotEligible, t.ID)
 	}
+	// Before the record says so, as in Create: a worker that dies in between
+	// finds its job when it is back.
+	if err := s.rdb.SAdd(ctx, hostKey(o.Host), t.ID).Err(); err != nil {
+		return jobs.Job{}, fmt.Errorf("index job %s by host: %w", t.ID, err)
+	}
+	from, err := s.claim(ctx, t, o)
+	if errors.Is(err, jobs.ErrNotClaimable) || errors.Is(err, jobs.ErrNotFound) {
+		return jobs.Job{}, errors.Join(err, s.rdb.SRem(ctx, hostKey(o.Host), t.ID).Err())
+	} else if err != nil { // it may have been written all the same
+		return jobs.Job{}, err
+	}
+	return s.owned(ctx, t.ID, from)
+}
+
+// claim runs claim.lua and returns the state that the job was in.
+func (s *Store) claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.State, error) {
 	reply, err := s.scripts.claim.Run(ctx, s.rdb, []string{jobKey(t.ID), newsKey(t.ID)},
 		t.Attempt, o.Nonce, o.Worker, o.Host, o.Lease.Microseconds(), recordVersion).Text()
 	if err != nil {
-		return jobs.Job{}, fmt.Errorf("claim job %s: %w", t.ID, err)
+		return "", fmt.Errorf("claim job %s: %w", t.ID, err)
 	}
 	switch reply {
 	case "missing":
-		return jobs.Job{}, fmt.Errorf("%w: %q", jobs.ErrNotFound, t.ID)
+		return "", fmt.Errorf("%w: %q", jobs.ErrNotFound, t.ID)
 	case "early":
-		return jobs.Job{}, fmt.Errorf("%w: job %s", jobs.ErrTooEarly, t.ID)
+		return "", fmt.Errorf("%w: job %s", jobs.ErrTooEarly, t.ID)
 	case "expired":
 		if _, err := s.Expire(ctx, t.ID); err != nil {
-			return jobs.Job{}, err
+			return "", err
 		}
-		return jobs.Job{}, fmt.Errorf("%w: job %s waited too long", jobs.ErrNotClaimable, t.ID)
+		return "", fmt.Errorf("%w: job %s waited too long", jobs.ErrNotClaimable, t.ID)
 	case "":
-		return jobs.Job{}, fmt.Errorf("%w: job %s, attempt %d", jobs.ErrNotClaimable, t.ID, t.Attempt)
+		return "", fmt.Errorf("%w: job %s, attempt %d", jobs.ErrNotClaimable, t.ID, t.Attempt)
 	}
-	return s.owned(ctx, t.ID, o, jobs.State(reply))
+	return jobs.State(reply), nil
 }
 
 // owned reads a job that the caller just became the owner of and moves it in
 // the indexes. The claim stands already, so a failure here must not lose it:
 // the record is retried by the caller's adoption or the reconciler.
-func (s *Store) owned(ctx context.Context, id string, o jobs.Owner, from jobs.State) (jobs.Job, error) {
-	if err := s.rdb.SAdd(ctx, hostKey(o.Host), id).Err(); err != nil {
-		return jobs.Job{}, fmt.Errorf("index job %s by host: %w", id, err)
-	}
+func (s *Store) owned(ctx context.Context, id string, from jobs.State) (jobs.Job, error) {
 	job, err := s.Get(ctx, id)
 	if err != nil {
 		return jobs.Job{}, err
@@ -91,7 +104,7 @@ func (s *Store) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, e
 	case "stale":
 		return jobs.Job{}, fmt.Errorf("%w: %s", jobs.ErrStale, id)
 	}
-	job, err := s.owned(ctx, id, o, jobs.Queued)
+	job, err := s.owned(ctx, id, jobs.Queued)
 	if err != nil {
 		return job, err
 	}
