@@ -32,12 +32,14 @@ test-short: ## Run the tests that need neither Docker nor Redis
 .PHONY: test
 test: ## Run all tests with the race detector (as root; installs what they need)
 	@scripts/ensure-tools.sh test
+	@scripts/tool.sh versitygw --version >/dev/null
 	go test -race ./...
 	go test -race -tags integration -count=1 -timeout 30m ./...
 
 .PHONY: bench
 bench: ## Measure throughput and latency against real Docker and Redis
 	@scripts/ensure-tools.sh test
+	@scripts/tool.sh versitygw --version >/dev/null
 	go test -tags integration -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench
 
 .PHONY: lint

@@ -13,9 +13,11 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
+	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/queue"
 	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/s3conn"
 	"github.com/slipway-farm/slipway/internal/store"
 )
 
@@ -32,20 +34,20 @@ type process struct {
 // which is opened by the first verb that needs it. It belongs to one goroutine.
 type app struct {
 	process
-	redisURL, storeDir, color string
+	redisURL, storeURL, color string
 	// openService and openStore reach the farm; tests put a farm in memory here.
 	openService func(context.Context) (*jobs.Service, io.Closer, error)
 	openStore   func() (artifacts.Store, error)
 
 	svc     *jobs.Service
-	store   artifacts.Store
+	blobs   *artifacts.Blobs
 	closers []io.Closer
 }
 
 func newApp(p process) *app {
 	a := &app{process: p}
 	a.openService = a.dial
-	a.openStore = a.openDir
+	a.openStore = a.openFarmStore
 	return a
 }
 
@@ -81,19 +83,19 @@ func (a *app) service(ctx context.Context) (*jobs.Service, error) {
 }
 
 // artifacts opens the artifact store once.
-func (a *app) artifacts() (artifacts.Store, error) {
-	if a.store != nil {
-		return a.store, nil
+func (a *app) artifacts() (*artifacts.Blobs, error) {
+	if a.blobs != nil {
+		return a.blobs, nil
 	}
 	s, err := a.openStore()
 	if err != nil {
 		return nil, failure{
-			code: jobs.ExitInfra, err: err, what: "cannot use the artifact store " + a.storeDir,
-			hint: "give the directory that the workers use with --store or SLIPWAY_STORE",
+			code: jobs.ExitInfra, err: err, what: "cannot use the artifact store " + a.storeURL,
+			hint: "give the one that the workers use with --store or SLIPWAY_STORE: a directory, or s3://bucket/prefix",
 		}
 	}
-	a.store = s
-	return s, nil
+	a.blobs = artifacts.NewBlobs(s, "")
+	return a.blobs, nil
 }
 
 func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
@@ -108,7 +110,13 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 	return jobs.NewService(store.New(rdb, store.Options{}), queue.NewProducer(rdb), newID), rdb, nil
 }
 
-func (a *app) openDir() (artifacts.Store, error) { return dirstore.New(a.storeDir) }
+// openFarmStore opens what --store says: a bucket, or a directory.
+func (a *app) openFarmStore() (artifacts.Store, error) {
+	if strings.HasPrefix(a.storeURL, "s3://") {
+		return s3store.New(a.storeURL, s3conn.Environment(a.getenv), artifacts.Transfer{})
+	}
+	return dirstore.New(a.storeURL)
+}
 
 // newID is a UUID of version 7: it grows with time, so that IDs sort by age.
 func newID() string { return uuid.Must(uuid.NewV7()).String() }

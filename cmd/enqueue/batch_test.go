@@ -57,7 +57,7 @@ func TestBatchOfAStream(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		f, err := newFarm(dir, farmOptions{paused: true})
+		f, err := newFarm(t, dir, farmOptions{paused: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -113,9 +112,9 @@ func realPath(p string) (string, error) {
 
 // placeholder is a context for checking everything else before any work is
 // done on the real one.
-func (s source) placeholder(digest string) *jobs.Context {
+func (s source) placeholder(digest, credential string) *jobs.Context {
 	if s.kind == fromRef {
-		return &jobs.Context{Ref: s.arg, Digest: digest}
+		return &jobs.Context{Ref: s.arg, Digest: digest, Credential: credential}
 	}
 	return &jobs.Context{Ref: artifacts.Ref("sha256:" + strings.Repeat("0", 64))}
 }
@@ -147,23 +146,6 @@ func (fullStore) Stat(_ context.Context, digest string) (artifacts.Blob, error) 
 	return artifacts.Blob{Digest: digest}, nil
 }
 
-// packProgress draws one line while a directory is packed. It returns nil where
-// nobody would see it.
-func (a *app) packProgress(show bool) (progress func(int, int64), clear func()) {
-	if !show || !isTerminal(a.stderr) || a.dumb() {
-		return nil, func() {}
-	}
-	var last time.Time
-	progress = func(files int, bytes int64) {
-		if time.Since(last) < 100*time.Millisecond {
-			return
-		}
-		last = time.Now()
-		fmt.Fprintf(a.stderr, "\rpacking: %s, %s\x1b[K", count(files, "file"), amount(bytes))
-	}
-	return progress, func() { fmt.Fprint(a.stderr, "\r\x1b[K") }
-}
-
 // amount is a size for people.
 func amount(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
@@ -185,14 +167,30 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// describeUpload says what was made of a context, and what is not in it.
 func describeUpload(up artifacts.Uploaded) string {
 	var parts []string
 	if up.Report.Files > 0 {
 		parts = append(parts, count(up.Report.Files, "file"))
 	}
-	parts = append(parts, amount(up.Context.Size), up.Context.Digest)
+	sent := amount(up.Stored) + " sent"
 	if up.Existed {
-		parts = append(parts, "in the store already")
+		sent = "in the store already, nothing sent"
 	}
-	return "context: " + strings.Join(parts, ", ")
+	parts = append(parts, amount(up.Context.Size)+" ("+sent+")", up.Context.Digest)
+	line := "context: " + strings.Join(parts, ", ")
+	var out []string
+	if up.Report.GitLeftOut {
+		out = append(out, ".git (--keep-git sends it)")
+	}
+	if n := up.Report.Ignored; n > 0 {
+		out = append(out, fmt.Sprintf("%d ignored", n))
+	}
+	if n := len(up.Report.Sockets); n > 0 {
+		out = append(out, count(n, "socket"))
+	}
+	if len(out) > 0 {
+		line += "; left out: " + strings.Join(out, ", ")
+	}
+	return line
 }

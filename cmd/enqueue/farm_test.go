@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
@@ -29,6 +32,7 @@ import (
 //	exit N         the container's exit     fail KIND     a failure of that kind
 //	raw TEXT       Go-quoted bytes          hang          until it is cancelled
 type farm struct {
+	t     testing.TB
 	mem   *jobstest.Memory
 	queue *jobstest.Queue
 	svc   *jobs.Service
@@ -46,13 +50,13 @@ type farmOptions struct {
 	tailBytes int
 }
 
-func newFarm(dir string, o farmOptions) (*farm, error) {
+func newFarm(t testing.TB, dir string, o farmOptions) (*farm, error) {
 	store, err := dirstore.New(dir)
 	if err != nil {
 		return nil, err
 	}
 	f := &farm{
-		mem: jobstest.NewMemory(jobstest.Options{TailBytes: o.tailBytes}), queue: jobstest.NewQueue(),
+		t: t, mem: jobstest.NewMemory(jobstest.Options{TailBytes: o.tailBytes}), queue: jobstest.NewQueue(),
 		store: store, dir: dir, paused: o.paused,
 	}
 	f.svc = jobs.NewService(f.mem, f.queue, jobstest.NewIDs())
@@ -66,7 +70,7 @@ func newFarm(dir string, o farmOptions) (*farm, error) {
 
 func startFarm(t *testing.T, o farmOptions) *farm {
 	t.Helper()
-	f, err := newFarm(t.TempDir(), o)
+	f, err := newFarm(t, t.TempDir(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,6 +215,29 @@ func (a *attempt) run(r jobs.Run) {
 		return
 	}
 	a.res.ExitCode = &code
+	if code == 0 {
+		a.collect(r.Outputs)
+	}
+}
+
+// collect makes outputs: a file where the path has a dot in its last part, else
+// a directory of a few things.
+func (a *attempt) collect(paths []string) {
+	for _, p := range paths {
+		name := path.Base(p)
+		entries := []artifactstest.Entry{artifactstest.File(name, "content of "+name+"\n")}
+		if !strings.Contains(name, ".") {
+			entries = []artifactstest.Entry{
+				artifactstest.Dir(name), artifactstest.File(name+"/one", "1"), artifactstest.Dir(name + "/deep"),
+				artifactstest.File(name+"/deep/two", "22"), artifactstest.Symlink(name+"/link", "/etc/passwd"), artifactstest.Hardlink(name+"/same", name+"/one"),
+			}
+		}
+		blob, err := artifacts.NewBlobs(a.store, "").Write(a.ctx, bytes.NewReader(artifactstest.Tar(a.t, entries...)))
+		if err != nil {
+			panic(err)
+		}
+		a.res.Outputs = append(a.res.Outputs, jobs.Output{Path: p, Digest: blob.Digest, Size: blob.Size, Entries: len(entries)})
+	}
 }
 
 func (a *attempt) fail(f *jobs.Failure) {
@@ -238,7 +265,7 @@ func (a *attempt) untilCancelled() {
 }
 
 func (a *attempt) finish() {
-	blob, err := a.store.Put(a.ctx, strings.NewReader(string(a.log)))
+	blob, err := artifacts.NewBlobs(a.store, "").Write(a.ctx, strings.NewReader(string(a.log)))
 	if err == nil && len(a.log) > 0 {
 		a.res.Log = jobs.LogInfo{Digest: blob.Digest, Size: blob.Size}
 	}

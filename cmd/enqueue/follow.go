@@ -27,7 +27,7 @@ const (
 // one goroutine at a time.
 type follower struct {
 	svc   *jobs.Service
-	store func() (artifacts.Store, error)
+	store func() (*artifacts.Blobs, error)
 	view  *view
 	id    string
 
@@ -232,7 +232,7 @@ func (f *follower) fromStore(ctx context.Context, digest string, from, end int64
 	if err != nil {
 		return 0, err
 	}
-	blob, err := store.Open(ctx, digest)
+	blob, err := store.Read(ctx, digest)
 	if err != nil {
 		return 0, fmt.Errorf("open the stored log: %w", err)
 	}

@@ -63,7 +63,7 @@ func TestInterrupt(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
-				f, err := newFarm(dir, farmOptions{})
+				f, err := newFarm(t, dir, farmOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -172,7 +172,7 @@ func (f *feed) finish(t *testing.T, stored bool) {
 		Digest: "sha256:" + strings.Repeat("0", 64), Size: int64(len(f.log)),
 	}}
 	if stored {
-		blob, err := f.store.Put(t.Context(), bytes.NewReader(f.log))
+		blob, err := artifacts.NewBlobs(f.store, "").Write(t.Context(), bytes.NewReader(f.log))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +187,7 @@ func (f *feed) finish(t *testing.T, stored bool) {
 func (f *feed) follower(out, errs *buffer) *follower {
 	a := f.app(process{getenv: noEnv, stdout: out, stderr: errs})
 	return &follower{
-		svc: f.svc, store: func() (artifacts.Store, error) { return f.farm.store, nil },
+		svc: f.svc, store: func() (*artifacts.Blobs, error) { return artifacts.NewBlobs(f.farm.store, ""), nil },
 		view: a.newView(progressui.PlainMode, false, false), id: f.id,
 	}
 }
@@ -278,7 +278,7 @@ func TestFollowRunningGap(t *testing.T) {
 	t.Parallel()
 	f := startFarm(t, farmOptions{paused: true})
 	synctest.Test(t, func(t *testing.T) {
-		g, err := newFarm(f.dir, farmOptions{paused: true})
+		g, err := newFarm(t, f.dir, farmOptions{paused: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +311,7 @@ func TestFollowWhole(t *testing.T) {
 	for name, stored := range map[string]bool{"one two three": true, "one ": false} {
 		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
-			g, err := newFarm(dir, farmOptions{paused: true})
+			g, err := newFarm(t, dir, farmOptions{paused: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -351,7 +351,7 @@ func TestFollowLateBuildLog(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		g, err := newFarm(dir, farmOptions{paused: true})
+		g, err := newFarm(t, dir, farmOptions{paused: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -394,7 +394,7 @@ func TestFollowOutage(t *testing.T) {
 	for name, back := range map[string]bool{"comes back": true, "stays away": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g, err := newFarm(dir, farmOptions{paused: true})
+				g, err := newFarm(t, dir, farmOptions{paused: true})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -36,14 +36,14 @@ func (a *app) rootCmd() *cobra.Command {
 	}
 	fs := root.PersistentFlags()
 	fs.StringVar(&a.redisURL, "redis", a.defaultRedis(), "the farm's Redis (env SLIPWAY_REDIS)")
-	fs.StringVar(&a.storeDir, "store", a.defaultStore(), "directory of the artifact store (env SLIPWAY_STORE)")
+	fs.StringVar(&a.storeURL, "store", a.defaultStore(), "artifact store of the farm: a directory, or s3://bucket/prefix with the AWS_ variables (env SLIPWAY_STORE)")
 	a.color = "auto"
 	fs.Var(choiceVar(&a.color, "auto", "always", "never"), "color", "colours on a terminal (also NO_COLOR, FORCE_COLOR)")
 	// The default of --redis may hold a password from the environment.
 	fs.Lookup("redis").DefValue = a.redisName()
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
-		a.submitCmd(), a.statusCmd(), a.listCmd(), a.logsCmd(), a.waitCmd(), a.cancelCmd(), a.resultCmd(),
+		a.submitCmd(), a.statusCmd(), a.listCmd(), a.logsCmd(), a.waitCmd(), a.cancelCmd(), a.resultCmd(), a.outputsCmd(),
 		a.versionCmd(), exitCodesTopic(),
 	)
 	_ = root.RegisterFlagCompletionFunc("color", words("auto", "always", "never")) // the flag is declared above

@@ -30,7 +30,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		Setup: func(env *testscript.Env) error {
 			store := filepath.Join(env.WorkDir, ".store")
-			f, err := newFarm(store, farmOptions{paused: strings.HasSuffix(env.WorkDir, "_paused")})
+			f, err := newFarm(t, store, farmOptions{paused: strings.HasSuffix(env.WorkDir, "_paused")})
 			if err != nil {
 				return err
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -155,11 +156,17 @@ func (s *submission) read(path string, command []string, changed func(string) bo
 	if f.digest != "" && s.source.kind != fromRef {
 		return usage("", "--digest goes with a reference; the digest of a local context is computed")
 	}
+	if f.credential != "" && s.source.kind != fromRef {
+		return usage("", "--credential goes with an https: reference")
+	}
+	if (f.keepGit || changed("modes")) && s.source.kind != fromDir {
+		return usage("", "--keep-git and --modes are about packing a directory")
+	}
 	if s.spec, err = s.request.spec(); err != nil {
 		return err
 	}
 	if s.source.kind != noSource {
-		s.spec.Context = s.source.placeholder(f.digest)
+		s.spec.Context = s.source.placeholder(f.digest, f.credential)
 	}
 	s.spec = s.spec.Normalize()
 	if err := s.spec.Validate(); err != nil {
@@ -211,19 +218,25 @@ func (s *submission) storeContext(ctx context.Context) error {
 			return err
 		}
 	}
-	progress, clear := s.packProgress(!s.flags.quiet && s.mode == progressui.TtyMode)
-	opts := artifacts.UploadOptions{Pack: artifacts.PackOptions{Dockerfile: s.spec.Build.Dockerfile, Progress: progress}}
-	up, err := s.source.upload(ctx, store, s.stdin, opts)
-	clear()
+	progress := s.contextProgress(!s.flags.quiet && s.mode == progressui.TtyMode)
+	up, err := s.source.upload(ctx, store, s.stdin, progress.options(artifacts.UploadOptions{Pack: artifacts.PackOptions{
+		Dockerfile: s.spec.Build.Dockerfile, Modes: artifacts.Modes(s.flags.modes), KeepGit: s.flags.keepGit,
+		Check: func(d artifacts.Dockerfile) error { return dockerfile.Parse(dockerfile.File(d)) },
+	}}))
+	progress.clear()
 	if err != nil {
 		return err
 	}
 	s.spec.Context = &up.Context
-	if up.Report.Dockerfile != "" {
-		s.spec.Build.Dockerfile = up.Report.Dockerfile
+	if up.Report.Dockerfile.Name != "" {
+		s.spec.Build.Dockerfile = up.Report.Dockerfile.Name
 	}
+	s.spec.Build.HideDockerfile = s.spec.Build.HideDockerfile || up.Report.Hidden
 	if !s.flags.dryRun {
 		s.say("%s", describeUpload(up))
+	}
+	for _, w := range up.Warnings {
+		s.say("warning: %s", oneLine(w))
 	}
 	return nil
 }

@@ -9,7 +9,11 @@ import (
 // submitFlags are the flags of submit, in the groups that help shows.
 type submitFlags struct {
 	// what to do
-	document, batch, digest string
+	document, batch string
+
+	// the context
+	digest, credential, modes string
+	keepGit                   bool
 
 	// build, as in docker buildx build
 	tags                []string
@@ -71,6 +75,7 @@ func (f *submitFlags) group(title string) *pflag.FlagSet {
 // bind declares every flag; getenv serves --build-arg KEY and --env KEY.
 func (f *submitFlags) bind(getenv func(string) string) {
 	f.bindWhat()
+	f.bindContext()
 	f.bindBuild(getenv)
 	f.bindRun(getenv)
 	f.bindJob()
@@ -82,8 +87,15 @@ func (f *submitFlags) bindWhat() {
 	fs.StringVar(&f.document, "spec", "", "job document (JSON) to start from, - for stdin; other flags change it")
 	fs.StringVar(&f.document, "job", "", "the same as --spec")
 	fs.StringVar(&f.batch, "batch", "", "submit one job document per line of this file, - for stdin; prints the IDs")
-	fs.StringVar(&f.digest, "digest", "", "sha256:... that the uncompressed tar behind a reference must have")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "check the job and print its document; nothing is stored or submitted")
+}
+
+func (f *submitFlags) bindContext() {
+	fs := f.group("Context")
+	fs.StringVar(&f.digest, "digest", "", "sha256:... that the uncompressed tar behind a reference must have")
+	fs.StringVar(&f.credential, "credential", "", "`name` of what the worker logs in with at an https: reference")
+	fs.BoolVar(&f.keepGit, "keep-git", false, "send .git, which is left out otherwise")
+	fs.Var(choiceVar(&f.modes, "auto", "git", "keep"), "modes", "permission bits of a directory: as git knows them, as they are, or auto: git's inside a checkout")
 }
 
 func (f *submitFlags) bindBuild(getenv func(string) string) {

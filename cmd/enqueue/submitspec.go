@@ -250,6 +250,7 @@ func pointerFlags(runs bool) []struct{ pointer, flag string } {
 		{"/timeouts/run", "timeout"},
 		{"/timeouts/idle", "idle-timeout"},
 		{"/context/digest", "digest"},
+		{"/context/credential", "credential"},
 		{"/build/dockerfile", "file"},
 		{"/build/target", "target"},
 		{"/build/args", "build-arg"},

@@ -154,6 +154,8 @@ func next(j jobs.Job) string {
 		return "enqueue logs -f " + j.ID
 	case j.Result != nil && !j.Result.KeepUntil.IsZero():
 		return "enqueue cancel " + j.ID + " (ends the service)"
+	case j.State == jobs.Succeeded && j.Result != nil && len(j.Result.Outputs) > 0:
+		return "enqueue outputs " + j.ID
 	case j.State == jobs.Succeeded:
 		return "enqueue result " + j.ID
 	default:

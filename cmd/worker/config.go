@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/worker"
@@ -22,16 +21,17 @@ import (
 // variable of the same name: --store-dir would be SLIPWAY_STORE_DIR. A flag
 // wins over the environment, which wins over the default.
 type config struct {
-	Redis        string
-	UnsafeRedis  bool
-	StoreDir     string
-	FileRoots    []string
+	Redis       string
+	UnsafeRedis bool
+	// Store is a directory or s3://bucket/prefix.
+	Store string
+	// Policy is the operator's file, "" for the defaults.
+	Policy       string
 	DockerHost   string
 	RegistryAuth string
 	Queues       []string
 	Admin        string
 	LogLevel     string
-	MaxContext   jobs.Bytes
 	Retention    store.Retention
 	QueueTimeout time.Duration
 	// RedisListen is where `worker dev` serves its embedded Redis.
@@ -45,8 +45,8 @@ func defaults() config {
 		base = filepath.Join(dataHome(), "slipway")
 	}
 	c := config{
-		Redis: "redis://127.0.0.1:6379/0", StoreDir: filepath.Join(base, "store"), Queues: []string{jobs.DefaultQueue},
-		Admin: "127.0.0.1:18080", LogLevel: "info", MaxContext: artifacts.DefaultMaxSize,
+		Redis: "redis://127.0.0.1:6379/0", Store: filepath.Join(base, "store"), Queues: []string{jobs.DefaultQueue},
+		Admin: "127.0.0.1:18080", LogLevel: "info",
 		Retention: store.Retention{Age: 7 * 24 * time.Hour, Count: 100_000}, RedisListen: "127.0.0.1:6379",
 		Worker: worker.Defaults(),
 	}
@@ -70,14 +70,13 @@ func (c *config) bind(f *pflag.FlagSet) {
 	w := &c.Worker
 	f.StringVar(&c.Redis, "redis", c.Redis, "the farm's Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
 	f.BoolVar(&c.UnsafeRedis, "allow-unsafe-redis", c.UnsafeRedis, "start although Redis may forget jobs (eviction, no persistence)")
-	f.StringVar(&c.StoreDir, "store", c.StoreDir, "directory of the artifact store, shared by all workers and producers")
-	f.StringSliceVar(&c.FileRoots, "file-root", c.FileRoots, "folder that file:// contexts may come from (repeatable; none by default)")
+	f.StringVar(&c.Store, "store", c.Store, "artifact store, shared by all workers and producers: a directory, or s3://bucket/prefix with the AWS_ variables")
+	f.StringVar(&c.Policy, "policy", c.Policy, "file that says which contexts, Dockerfiles and images are taken (worker policy prints the default)")
 	f.StringVar(&c.DockerHost, "docker-host", c.DockerHost, "the Docker daemon (default DOCKER_HOST or the local socket)")
 	f.StringVar(&c.RegistryAuth, "registry-auth", c.RegistryAuth, "file with registry credentials in the format of docker's config.json")
 	f.StringSliceVar(&c.Queues, "queues", c.Queues, "queues to serve")
 	f.StringVar(&c.Admin, "admin", c.Admin, "address of /livez, /readyz, /metrics and profiles; empty for none")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
-	f.Var((*size)(&c.MaxContext), "max-context", "largest context, uncompressed")
 	f.DurationVar(&c.Retention.Age, "retention-age", c.Retention.Age, "how long ended jobs are kept")
 	f.Int64Var(&c.Retention.Count, "retention-count", c.Retention.Count, "how many ended jobs of each state are kept")
 	f.DurationVar(&c.QueueTimeout, "queue-timeout", c.QueueTimeout, "how long a job may wait for a worker if it does not say (0: for ever)")

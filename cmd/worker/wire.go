@@ -6,18 +6,28 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/cassource"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/artifacts/filesource"
+	"github.com/slipway-farm/slipway/internal/artifacts/httpsource"
+	"github.com/slipway-farm/slipway/internal/artifacts/s3source"
+	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
 	"github.com/slipway-farm/slipway/internal/engine/docker"
-	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/netguard"
+	"github.com/slipway-farm/slipway/internal/policy"
 	"github.com/slipway-farm/slipway/internal/queue"
 	"github.com/slipway-farm/slipway/internal/reconcile"
 	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/s3conn"
 	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 	"github.com/slipway-farm/slipway/internal/worker"
@@ -48,15 +58,18 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	blobs, err := dirstore.New(c.StoreDir)
+	temp, err := tempDir(c)
 	if err != nil {
 		return err
 	}
-	files, err := filesource.New(c.FileRoots)
+	blobs, err := openStore(c.Store, temp)
 	if err != nil {
 		return err
 	}
-	fetcher := artifacts.NewFetcher(artifacts.Limits{Size: int64(c.MaxContext)}, artifacts.StoreSource(blobs), files)
+	admits, err := openPolicy(lg, c.Policy, func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, temp) })
+	if err != nil {
+		return err
+	}
 	eng, err := docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth})
 	if err != nil {
 		return err
@@ -67,11 +80,9 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 	tickets := queue.NewProducer(rdb)
 	metrics := telemetry.NewMetrics()
 	w := worker.New(lg, worker.Deps{
-		Claims: records, Records: records, Queue: tickets, Engine: eng, Store: blobs, Observer: metrics,
+		Claims: records, Records: records, Queue: tickets, Engine: eng, Blobs: blobs, Observer: metrics,
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
-		Fetch: func(ctx context.Context, ref jobs.Context) (io.ReadCloser, error) {
-			return fetcher.Open(ctx, ref)
-		},
+		Fetch:  admits.fetch, Admit: admits.admit, AdmitImages: admits.admitImages,
 	}, c.Worker)
 
 	if c.Admin != "" {
@@ -95,6 +106,73 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 	defer background.Wait()
 	defer stop()
 	return w.Run(ctx, hurry)
+}
+
+// openStore opens the artifact store: a directory, or a bucket. Large things are
+// kept in temp on their way there.
+func openStore(where, temp string) (*artifacts.Blobs, error) {
+	var s artifacts.Store
+	var err error
+	if strings.HasPrefix(where, "s3://") {
+		s, err = s3store.New(where, s3conn.Environment(os.Getenv), artifacts.Transfer{})
+	} else {
+		s, err = dirstore.New(where)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return artifacts.NewBlobs(s, temp), nil
+}
+
+// tempDir is where contexts and outputs are kept while they are used. The files
+// have no names, so that nothing has to be removed after a crash.
+func tempDir(c config) (string, error) {
+	dir := filepath.Join(c.Worker.StateDir, "tmp")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make directory for temporary files: %w", err)
+	}
+	return dir, nil
+}
+
+// newFetcher opens the context sources that a policy allows.
+func newFetcher(p policy.Policy, blobs *artifacts.Blobs, temp string) (*artifacts.Fetcher, error) {
+	transfer := artifacts.Transfer{Stall: time.Duration(p.Context.StallTimeout)}
+	var sources []artifacts.Source
+	if len(only(p, artifacts.SchemeCAS)) > 0 {
+		sources = append(sources, cassource.New(blobs))
+	}
+	if len(only(p, "file")) > 0 {
+		files, err := filesource.New(p.Context.FileRoots)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, files)
+	}
+	if schemes := only(p, "https", "http"); len(schemes) > 0 {
+		credentials := map[string]httpsource.Credential{}
+		for name, c := range p.Context.HTTP.Credentials {
+			credentials[name] = httpsource.Credential(c)
+		}
+		sources = append(sources, httpsource.New(httpsource.Options{
+			Schemes: schemes, Guard: netguard.New(networks(p.Context.HTTP.Networks)), Hosts: p.Context.HTTP.Hosts,
+			Credentials: credentials, Transfer: transfer,
+		}))
+	}
+	if len(only(p, "s3")) > 0 {
+		var buckets []s3source.Buckets
+		for _, b := range p.Context.S3 {
+			buckets = append(buckets, s3source.Buckets{Names: b.Buckets, Profile: s3conn.Profile{
+				Endpoint: b.Endpoint, Region: b.Region, AccessKeyFile: b.AccessKeyFile, SecretKeyFile: b.SecretKeyFile,
+			}})
+		}
+		objects, err := s3source.New(buckets, transfer)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, objects)
+	}
+	opts := artifacts.Options{Limits: p.Context.Limits(), NeedDigest: p.Context.RequireDigest, TempDir: temp}
+	return artifacts.NewFetcher(opts, sources...), nil
 }
 
 // checkRedis refuses a Redis that may forget acknowledged jobs, or warns.

@@ -23,22 +23,30 @@ const (
 	formatUnknown format = ""
 )
 
-// magics are the first bytes of formats that people send, with how each is
-// named in a refusal.
-var magics = []struct{ prefix, name string }{
-	{"\x1f\x8b", "gzip data"},
-	{"\x28\xb5\x2f\xfd", "zstd data"},
-	{"\xfd7zXZ\x00", "xz data"},
-	{"BZh", "bzip2 data"},
-	{"PK\x03\x04", "a zip file"},
-	{"PK\x05\x06", "an empty zip file"},
-	{"7z\xbc\xaf\x27\x1c", "a 7z file"},
-	{"Rar!\x1a\x07", "a rar file"},
-	{"\x04\x22\x4d\x18", "lz4 data"},
-	{"LZIP", "lzip data"},
-	{"\x1f\x9d", "compress (.Z) data"},
-	{"\x5d\x00\x00", "lzma data"},
-	{"\x7fELF", "a program"},
+// magic is how a format that people send starts.
+type magic struct {
+	prefix, name string
+	// compressed formats hold what may well be a tar.
+	compressed bool
+}
+
+// magics are the formats that are named in a refusal.
+func magics() []magic {
+	return []magic{
+		{"\x1f\x8b", "gzip data", true},
+		{"\x28\xb5\x2f\xfd", "zstd data", true},
+		{"\xfd7zXZ\x00", "xz data", true},
+		{"BZh", "bzip2 data", true},
+		{"\x04\x22\x4d\x18", "lz4 data", true},
+		{"LZIP", "lzip data", true},
+		{"\x1f\x9d", "compress (.Z) data", true},
+		{"\x5d\x00\x00", "lzma data", true},
+		{"PK\x03\x04", "a zip file", false},
+		{"PK\x05\x06", "an empty zip file", false},
+		{"7z\xbc\xaf\x27\x1c", "a 7z file", false},
+		{"Rar!\x1a\x07", "a rar file", false},
+		{"\x7fELF", "a program", false},
+	}
 }
 
 // detect tells the format of a stream by its first bytes, at most sniffSize.
@@ -72,35 +80,43 @@ func isTar(head []byte) bool {
 }
 
 // describe quotes how a stream starts and says what that looks like.
-func describe(head []byte) string {
-	quoted := strconv.QuoteToASCII(string(head[:min(len(head), 24)]))
-	for _, m := range magics {
-		if bytes.HasPrefix(head, []byte(m.prefix)) {
-			return quoted + " (" + m.name + ")"
-		}
-	}
+func describe(head []byte) (quoted, like string) {
+	quoted = strconv.QuoteToASCII(string(head[:min(len(head), 24)]))
 	text := strings.ToLower(string(bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")))
 	switch {
 	case strings.HasPrefix(text, "<!doctype html"), strings.HasPrefix(text, "<html"):
-		return quoted + " (an HTML page?)"
+		like = "an HTML page?"
 	case strings.HasPrefix(text, "<?xml"):
-		return quoted + " (an XML document?)"
+		like = "an XML document?"
 	case strings.HasPrefix(text, "{"), strings.HasPrefix(text, "["):
-		return quoted + " (a JSON document?)"
+		like = "a JSON document?"
 	case strings.HasPrefix(text, "from "), strings.HasPrefix(text, "# syntax"):
-		return quoted + " (a Dockerfile?)"
+		like = "a Dockerfile?"
 	}
-	return quoted
+	return quoted, like
 }
 
 // notTar refuses a stream that is no archive the farm takes.
 func notTar(head []byte, cause error) *jobs.Failure {
-	d := describe(head)
 	hint := "send a tar, plain or compressed with gzip or zstd"
-	if strings.Contains(d, "HTML") {
+	quoted, like := describe(head)
+	for _, m := range magics() {
+		if !bytes.HasPrefix(head, []byte(m.prefix)) {
+			continue
+		}
+		if m.compressed {
+			return jobs.Fail(jobs.KindContextCompression, cause, hint+", and compressed once",
+				"the context holds %s, it starts with %s; taken are tar, gzip and zstd", m.name, quoted)
+		}
+		like = m.name
+	}
+	if like != "" {
+		quoted += " (" + like + ")"
+	}
+	if strings.Contains(like, "HTML") {
 		hint = "the reference leads to a web page; check its address and whether it needs a login"
 	}
-	return jobs.Fail(jobs.KindContextInvalid, cause, hint, "the context is not a tar archive: it starts with %s", d)
+	return jobs.Fail(jobs.KindContextNotTar, cause, hint, "the context is not a tar archive: it starts with %s", quoted)
 }
 
 func isZero(b []byte) bool {

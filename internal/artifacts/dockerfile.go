@@ -2,6 +2,7 @@ package artifacts
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -12,62 +13,64 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// findDockerfile checks that name, a path inside root, is a file that the
-// build can use, and returns the path it has. As in docker, a missing
-// Dockerfile may be called dockerfile.
-func findDockerfile(root *os.Root, name string) (string, error) {
-	if strings.ContainsRune(name, 0) || !filepath.IsLocal(filepath.FromSlash(name)) || path.Clean(name) == "." {
-		return "", jobs.Fail(jobs.KindDockerfileMissing, nil, "give a path inside the directory, or submit a directory that holds it",
+// readDockerfile reads the Dockerfile at name, a path inside root. As in docker,
+// a missing Dockerfile may be called dockerfile.
+func readDockerfile(root *os.Root, name string) (Dockerfile, error) {
+	if strings.ContainsRune(name, 0) || !filepath.IsLocal(filepath.FromSlash(name)) || name == "." {
+		return Dockerfile{}, jobs.Fail(jobs.KindDockerfileOutside, nil, "give a path inside the directory, or submit a directory that holds it",
 			"the Dockerfile %q is outside the directory", clip(name))
 	}
-	name = path.Clean(name)
-	err := checkDockerfile(root, name)
+	content, err := readFile(root, name)
 	if errors.Is(err, fs.ErrNotExist) && path.Base(name) == defaultDockerfile {
 		lower := path.Join(path.Dir(name), strings.ToLower(defaultDockerfile))
-		if checkDockerfile(root, lower) == nil {
-			return lower, nil
+		if content, err := readFile(root, lower); err == nil {
+			return Dockerfile{lower, content}, nil
 		}
 	}
 	switch {
+	case err == nil && len(content) > maxDockerfile:
+		return Dockerfile{}, dockerfileTooLarge(name, int64(len(content)))
 	case err == nil:
-		return name, nil
+		return Dockerfile{name, content}, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return "", jobs.Fail(jobs.KindDockerfileMissing, err, "name another one with -f", "there is no %q in the directory%s", clip(name), listTop(root))
+		top, more := listTop(root)
+		return Dockerfile{}, dockerfileMissing(name, top, more)
 	case escapes(err):
-		return "", jobs.Fail(jobs.KindDockerfileMissing, err, "replace the link with the file", "the Dockerfile %q is a link that leads out of the directory", clip(name))
+		return Dockerfile{}, dockerfileOutside(name, err)
+	case errors.Is(err, errNotRegular):
+		return Dockerfile{}, dockerfileNotRegular(name, errNotRegular.Error())
 	}
-	return "", jobs.Fail(jobs.KindDockerfileMissing, err, "name a readable file with -f", "the Dockerfile %q cannot be used: %s", clip(name), reason(err))
+	return Dockerfile{}, jobs.Fail(jobs.KindDockerfileMissing, err, "name a readable file with -f", "the Dockerfile %q cannot be used: %s", clip(name), reason(err))
 }
 
-func checkDockerfile(root *os.Root, name string) error {
+// readFile reads a regular file, and no more of it than tells that it is too
+// large for a Dockerfile.
+func readFile(root *os.Root, name string) ([]byte, error) {
 	f, err := openRegular(root, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return f.Close()
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxDockerfile+1))
 }
 
 // listTop names what is in the directory, for somebody who looks for a file.
-func listTop(root *os.Root) string {
+func listTop(root *os.Root) (names []string, more bool) {
 	entries, err := readDir(root)
-	if err != nil || len(entries) == 0 {
-		return ", which is empty"
+	if err != nil {
+		return nil, false
 	}
-	var names []string
-	for _, e := range entries[:min(len(entries), 8)] {
+	for _, e := range entries[:min(len(entries), maxTop)] {
 		name := e.Name()
 		if e.IsDir() {
 			name += "/"
 		}
 		names = append(names, name)
 	}
-	if len(entries) > len(names) {
-		names = append(names, "...")
-	}
-	return ", which has " + clip(strings.Join(names, ", "))
+	return names, len(entries) > maxTop
 }
 
-var errNotRegular = errors.New("not a regular file")
+var errNotRegular = errors.New("no regular file")
 
 // openRegular opens a regular file for reading. It does not wait for somebody
 // to write into a FIFO, and opens no device.

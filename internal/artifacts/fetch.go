@@ -2,6 +2,9 @@ package artifacts
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"strings"
@@ -9,34 +12,28 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// DefaultMaxSize is the default of Limits.Size: 4 GiB.
-const DefaultMaxSize = 4 << 30
-
-// Limits bound what the farm takes as a context. The zero value has the
-// defaults.
-type Limits struct {
-	// Size is the most bytes of uncompressed tar; 0 means DefaultMaxSize.
-	Size int64
-}
-
-func (l Limits) size() int64 {
-	if l.Size == 0 {
-		return DefaultMaxSize
-	}
-	return l.Size
+// Options say what a Fetcher takes.
+type Options struct {
+	Limits Limits
+	// NeedDigest refuses a reference that is announced without its digest.
+	NeedDigest bool
+	// TempDir is where contexts that cannot be read twice are kept while they
+	// are used, "" for the system's directory of temporary files.
+	TempDir string
 }
 
 // Fetcher opens contexts through the source of their scheme. It is safe for
 // concurrent use.
 type Fetcher struct {
-	limits  Limits
+	opts    Options
 	sources map[string]Source
+	seed    maphash.Seed
 }
 
 // NewFetcher returns a Fetcher over sources; of two sources for one scheme the
 // later one serves it.
-func NewFetcher(limits Limits, sources ...Source) *Fetcher {
-	f := &Fetcher{limits: limits, sources: make(map[string]Source)}
+func NewFetcher(opts Options, sources ...Source) *Fetcher {
+	f := &Fetcher{opts: opts, sources: make(map[string]Source), seed: maphash.MakeSeed()}
 	for _, s := range sources {
 		for _, scheme := range s.Schemes() {
 			f.sources[scheme] = s
@@ -45,43 +42,203 @@ func NewFetcher(limits Limits, sources ...Source) *Fetcher {
 	return f
 }
 
-// Open opens the reference and looks at its first bytes. The stream yields
-// plain tar and fails, at the latest instead of io.EOF, when the content is not
-// what c announces or not an archive the farm takes. Every error, also of the
-// stream, is a *jobs.Failure. Cancelling ctx ends the stream.
-func (f *Fetcher) Open(ctx context.Context, c jobs.Context) (*Stream, error) {
+// Fetched is a context that was read to its last byte and found good. It
+// belongs to one goroutine.
+type Fetched struct {
+	// Blob describes the plain tar.
+	Blob
+	// Dockerfile is what the build will read.
+	Dockerfile Dockerfile
+	// Warnings are sentences about what was taken all the same.
+	Warnings []string
+
+	keep  *keeper
+	again pass
+}
+
+// Fetch reads a context once, before anybody else sees a byte of it: it is
+// decompressed, measured, compared with what c announces, every entry is looked
+// at, and the Dockerfile is found. Every error is a *jobs.Failure.
+//
+// A transfer that brings damaged or wrong bytes is repeated once: what comes
+// the same twice is what is there, and the announcement or the archive is wrong;
+// what differs was damaged on its way.
+func (f *Fetcher) Fetch(ctx context.Context, c jobs.Context, dockerfile string) (*Fetched, error) {
+	src, p, err := f.prepare(c)
+	if err != nil {
+		return nil, err
+	}
+	got, sum, err := f.read(ctx, src, c, p, dockerfile)
+	if sum == nil || !inDoubt(err) {
+		return got, err
+	}
+	again, sumAgain, errAgain := f.read(ctx, src, c, p, dockerfile)
+	switch {
+	case errAgain == nil:
+		again.Warnings = append(again.Warnings, fmt.Sprintf("the transfer was repeated, because it brought wrong bytes at first: %s", jobs.AsFailure(err).Message))
+		return again, nil
+	case inDoubt(errAgain) && sumAgain != nil && *sum != *sumAgain:
+		return nil, jobs.Fail(jobs.KindContextFetch, errAgain, "try again; if it stays, ask the operator to look at the server or the network between",
+			"two transfers of the context brought different bytes, of which the last were no good: %s", jobs.AsFailure(errAgain).Message)
+	}
+	return nil, errAgain
+}
+
+// prepare finds the source of a reference, and what the context has to be.
+func (f *Fetcher) prepare(c jobs.Context) (Source, pass, error) {
 	scheme, rest, ok := strings.Cut(c.Ref, ":")
 	if !ok {
-		return nil, jobs.Fail(jobs.KindSpecInvalid, nil, "write cas:sha256:... or file:///path", "the context reference has no scheme")
+		return nil, pass{}, jobs.Fail(jobs.KindSpecInvalid, nil, "write cas:sha256:... or https://...", "the context reference has no scheme")
 	}
 	src, ok := f.sources[scheme]
 	if !ok {
 		known := strings.Join(slices.Sorted(maps.Keys(f.sources)), ", ")
-		return nil, jobs.Fail(jobs.KindSchemeNotAllowed, nil, "use one of: "+known,
-			"contexts of scheme %q are not allowed; known are %s", clip(scheme), known)
+		return nil, pass{}, jobs.Fail(jobs.KindSchemeNotAllowed, nil, "use one of: "+known,
+			"contexts of scheme %q are not allowed; allowed are %s", clip(scheme), known)
 	}
-	want := expected{Blob: Blob{Digest: c.Digest, Size: c.Size}, mismatch: jobs.KindContextDigest}
-	if scheme == schemeCAS {
+	p := pass{want: Blob{Digest: c.Digest, Size: c.Size}, mismatch: jobs.KindContextDigest, limits: f.opts.Limits}
+	switch {
+	case scheme == SchemeCAS:
 		if c.Digest != "" && c.Digest != rest {
-			return nil, digestFailure(jobs.KindContextDigest, &MismatchError{Want: Blob{Digest: c.Digest}, Got: Blob{Digest: rest}})
+			return nil, p, digestFailure(jobs.KindContextDigest, &MismatchError{Want: Blob{Digest: c.Digest}, Got: Blob{Digest: rest}})
 		}
-		want.Digest, want.mismatch = rest, jobs.KindStore
+		p.want.Digest, p.mismatch = rest, jobs.KindStore
+	case f.opts.NeedDigest && c.Digest == "":
+		return nil, p, jobs.Fail(jobs.KindContextDigestNeeded, nil, "give the sha256 of the uncompressed tar with --digest (context.digest)",
+			"the operator wants every context announced with its digest")
 	}
+	return src, p, nil
+}
 
-	ctx, cancel := context.WithCancel(ctx)
-	raw, err := src.Open(ctx, c.Ref)
+// sum stands for the bytes of a transfer.
+type sum struct {
+	n    int64
+	hash uint64
+}
+
+// read makes the first pass. When it fails, the sum of what came over a network
+// is returned, too.
+func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, dockerfile string) (got *Fetched, s *sum, err error) {
+	raw, err := src.Open(ctx, c)
 	if err != nil {
-		cancel()
-		return nil, fetchFailure(err)
+		return nil, nil, fetchFailure(err)
 	}
-	s, err := newStream(ctx, raw, want, f.limits)
+	k := newKeeper(f.opts.TempDir, raw)
+	defer func() {
+		if err != nil {
+			_ = k.close() // what was read is no good anyway
+		}
+	}()
+	first, err := k.first(f.seed)
 	if err != nil {
-		cancel()
+		return nil, nil, err
+	}
+	p.find, p.keep = newFinder(dockerfile), k
+	stream, err := readAll(ctx, first, p)
+	if err != nil {
+		return nil, f.drain(ctx, first), err
+	}
+	got = &Fetched{Blob: stream.blob(), Warnings: stream.look.warnings(), keep: k}
+	p.want, p.keep = got.Blob, nil
+	if got.Dockerfile, err = f.dockerfile(ctx, k, p); err != nil {
+		return nil, nil, err
+	}
+	p.find, p.rewrite = nil, true
+	got.again = p
+	return got, nil, nil
+}
+
+// readAll makes a pass for what the stages find.
+func readAll(ctx context.Context, src *source, p pass) (*Stream, error) {
+	stream, err := newStream(ctx, src, p)
+	if err != nil {
 		return nil, err
 	}
-	s.cancel = cancel
-	return s, nil
+	defer stream.Close()
+	buf := make([]byte, 256<<10)
+	for err == nil {
+		_, err = stream.Read(buf)
+	}
+	if !ended(err) {
+		return nil, err
+	}
+	return stream, nil
 }
+
+// dockerfile takes what the first pass found, and follows links, each with a
+// pass of its own.
+func (f *Fetcher) dockerfile(ctx context.Context, k *keeper, p pass) (Dockerfile, error) {
+	found, follow, err := p.find.result()
+	name := found.Name
+	for range maxLinks {
+		if err != nil || follow == "" {
+			found.Name = name
+			return found, err
+		}
+		p.find = newFinder(follow)
+		p.find.wanted = p.find.wanted[:1]
+		src, err := k.again()
+		if err != nil {
+			return found, err
+		}
+		if _, err := readAll(ctx, src, p); err != nil {
+			return found, err
+		}
+		at := follow
+		found, follow, err = p.find.result()
+		if f, ok := errors.AsType[*jobs.Failure](err); ok && f.Kind == jobs.KindDockerfileMissing {
+			return found, jobs.Fail(jobs.KindDockerfileMissing, nil, "replace the link with the file", "the Dockerfile %q is a link to %q, which is not in the context", clip(name), clip(at))
+		}
+	}
+	return found, dockerfileNotRegular(name, "the start of too many links")
+}
+
+// drain reads a transfer whose pass failed to its end, within reason, and
+// returns its sum; nil when it has none.
+func (f *Fetcher) drain(ctx context.Context, src *source) *sum {
+	if src.sum == nil || src.failed() != nil {
+		return nil
+	}
+	src.copy, src.ctx = nil, ctx
+	buf := make([]byte, 64<<10)
+	for limit := f.opts.Limits.complete().Size; src.n.Load() < limit; {
+		if _, err := src.Read(buf); err != nil {
+			break
+		}
+	}
+	if src.failed() != nil {
+		return nil
+	}
+	return &sum{n: src.n.Load(), hash: src.sum.Sum64()}
+}
+
+// inDoubt tells failures that may come from the transfer from those that are
+// the archive's own.
+func inDoubt(err error) bool {
+	f, ok := errors.AsType[*jobs.Failure](err)
+	return ok && slices.Contains([]jobs.Kind{
+		jobs.KindContextDigest, jobs.KindContextEmpty, jobs.KindContextNotTar, jobs.KindContextCompression,
+		jobs.KindContextDamaged, jobs.KindContextTruncated, jobs.KindContextTrailing, jobs.KindStore,
+	}, f.Kind)
+}
+
+// Open streams the context as plain tar: the same entries under headers of our
+// own, checked once more on their way. One stream at a time; every error of it
+// is a *jobs.Failure. drop leaves the Dockerfile out.
+func (c *Fetched) Open(ctx context.Context, drop bool) (*Stream, error) {
+	src, err := c.keep.again()
+	if err != nil {
+		return nil, err
+	}
+	p := c.again
+	if drop {
+		p.drop = c.Dockerfile.Name
+	}
+	return newStream(ctx, src, p)
+}
+
+// Close frees what was kept. Streams must be closed before.
+func (c *Fetched) Close() error { return c.keep.close() }
 
 // clip shortens a stranger's text for a message.
 func clip(s string) string {

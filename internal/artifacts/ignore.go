@@ -18,10 +18,10 @@ import (
 const (
 	defaultDockerfile = "Dockerfile"
 	ignoreFile        = ".dockerignore"
-	// maxIgnoreFile keeps a stranger's ignore file from costing a minute of CPU.
+	// Every file is compared with every pattern, so that an ignore file could
+	// cost hours of CPU.
 	maxIgnoreFile = 1 << 20
-	// maxLinks is how many symbolic links in a row a Dockerfile may be.
-	maxLinks = 8
+	maxPatterns   = 10_000
 )
 
 // ignores decides which paths of a directory are left out, as docker build
@@ -30,9 +30,6 @@ type ignores struct {
 	matcher *patternmatcher.PatternMatcher
 	// name of the ignore file, for messages.
 	name string
-	// always is what the build needs whatever the patterns say, and the
-	// directories that lead there.
-	always map[string]bool
 
 	// exceptions are the patterns that start with !, and anywhere says that
 	// one of them may match in any directory; see findExceptions.
@@ -43,8 +40,9 @@ type ignores struct {
 // matched is what the patterns said about a directory, for those below it.
 type matched = patternmatcher.MatchInfo
 
-func newIgnores(root *os.Root, dockerfile, dockerfilePath string) (*ignores, error) {
-	ig := &ignores{always: make(map[string]bool), name: dockerfile + ignoreFile}
+// newIgnores reads the ignore file of a Dockerfile.
+func newIgnores(root *os.Root, dockerfile string) (*ignores, error) {
+	ig := &ignores{name: dockerfile + ignoreFile}
 	patterns, err := readIgnoreFile(root, ig.name)
 	if errors.Is(err, fs.ErrNotExist) {
 		ig.name = ignoreFile
@@ -57,24 +55,48 @@ func newIgnores(root *os.Root, dockerfile, dockerfilePath string) (*ignores, err
 		return nil, ignoreFailure(ig.name, err)
 	}
 	ig.findExceptions()
-	for _, p := range []string{dockerfilePath, ig.name, ignoreFile} {
-		ig.keep(root, p)
-	}
 	return ig, nil
 }
 
-// keep sends p, the directories it is in, and what it links to.
-func (ig *ignores) keep(root *os.Root, p string) {
+// names tells whether an exception is about dir or something in it.
+func (ig *ignores) names(dir string) bool {
+	return slices.ContainsFunc(ig.exceptions, func(e string) bool { return strings.HasPrefix(e, dir+"/") })
+}
+
+// visible tells whether a file, with all links that lead to it, is sent.
+func (ig *ignores) visible(root *os.Root, p string) (bool, error) {
 	for range maxLinks {
-		for q := p; q != "." && q != "/" && q != ".."; q = path.Dir(q) {
-			ig.always[q] = true
+		ignored, err := ig.matcher.MatchesOrParentMatches(p)
+		if err != nil {
+			return false, ignoreFailure(ig.name, err)
 		}
-		target, err := root.Readlink(p)
-		if err != nil || path.IsAbs(target) {
-			return
+		if ignored {
+			return false, nil
 		}
-		p = path.Join(path.Dir(p), target)
+		link, target := firstLink(root, p)
+		if link == "" {
+			return true, nil
+		}
+		p = path.Join(path.Dir(link), target, strings.TrimPrefix(p, link))
+		if path.IsAbs(target) || leaves(p) {
+			return false, nil
+		}
 	}
+	return false, nil
+}
+
+// firstLink is the first part of a path that is a symbolic link, with where it
+// leads; "" when there is none.
+func firstLink(root *os.Root, p string) (link, target string) {
+	for i := range len(p) + 1 {
+		if i < len(p) && p[i] != '/' {
+			continue
+		}
+		if target, err := root.Readlink(p[:i]); err == nil {
+			return p[:i], target
+		}
+	}
+	return "", ""
 }
 
 // skip reports whether p is left out, and what the patterns say about the
@@ -107,10 +129,7 @@ func (ig *ignores) findExceptions() {
 
 // prune reports whether the ignored directory dir need not be looked into.
 func (ig *ignores) prune(dir string) bool {
-	if ig.anywhere || ig.always[dir] {
-		return false
-	}
-	return !slices.ContainsFunc(ig.exceptions, func(e string) bool { return strings.HasPrefix(e, dir+"/") })
+	return !ig.anywhere && !ig.names(dir)
 }
 
 func readIgnoreFile(root *os.Root, name string) ([]string, error) {
@@ -128,11 +147,14 @@ func readIgnoreFile(root *os.Root, name string) ([]string, error) {
 		return nil, ignoreFailure(name, err)
 	}
 	if r.N <= 0 {
-		return nil, jobs.Fail(jobs.KindContextInvalid, nil, "use patterns instead of a list of files", "%s is larger than %s", name, jobs.Bytes(maxIgnoreFile))
+		return nil, jobs.Fail(jobs.KindIgnoreFile, nil, "use patterns instead of a list of files", "%s is larger than %s", name, jobs.Bytes(maxIgnoreFile))
+	}
+	if len(patterns) > maxPatterns {
+		return nil, jobs.Fail(jobs.KindIgnoreFile, nil, "use patterns instead of a list of files", "%s has %d patterns; the limit is %d", name, len(patterns), maxPatterns)
 	}
 	return patterns, nil
 }
 
 func ignoreFailure(name string, err error) *jobs.Failure {
-	return jobs.Fail(jobs.KindContextInvalid, err, "correct its patterns and make it a readable file", "%s cannot be used: %s", name, reason(err))
+	return jobs.Fail(jobs.KindIgnoreFile, err, "correct its patterns and make it a readable file", "%s cannot be used: %s", name, reason(err))
 }

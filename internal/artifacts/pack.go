@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -14,21 +15,47 @@ type PackOptions struct {
 	// Dockerfile is a slash-separated path inside the directory; "" means
 	// Dockerfile.
 	Dockerfile string
-	// GitModes records the modes that git knows: 0755 for directories and for
-	// files that their owner may execute, 0644 for others. Two clones then have
-	// the same digest whatever the umask was; without it permission bits are
-	// sent as they are, as docker build does.
-	GitModes bool
-	// Progress, when not nil, is told after each file how much was packed.
-	Progress func(files int, bytes int64)
+	// Modes says which permission bits are recorded; "" means ModesAuto.
+	Modes Modes
+	// KeepGit sends .git, which is left out otherwise.
+	KeepGit bool
+	// Check, when not nil, judges the Dockerfile before anything is packed.
+	Check func(Dockerfile) error
+	// Progress, when not nil, is told now and then what was packed so far. It
+	// must be quick.
+	Progress func(PackReport)
 }
+
+// Modes is which permission bits a context records.
+type Modes string
+
+// The ways to record permission bits.
+const (
+	// ModesKeep sends them as they are, as docker build does.
+	ModesKeep Modes = "keep"
+	// ModesGit sends the modes that git knows: 0755 for directories and for
+	// files that their owner may execute, 0644 for others. Two clones then have
+	// the same digest whatever the umask was.
+	ModesGit Modes = "git"
+	// ModesAuto is ModesGit inside a checkout of git, and ModesKeep elsewhere.
+	ModesAuto Modes = "auto"
+)
 
 // PackReport says what was packed.
 type PackReport struct {
 	// Blob describes the tar.
 	Blob
-	// Dockerfile is the path of the Dockerfile inside the tar.
-	Dockerfile string
+	// Dockerfile is the path of the Dockerfile inside the tar, Content what is in
+	// it.
+	Dockerfile Dockerfile
+	// Hidden is true when the ignore file leaves the Dockerfile out: it is in
+	// the tar, because a build needs it, under a name of its own with
+	// [HiddenPrefix], and COPY must not see it.
+	Hidden bool
+	// Modes is what was recorded, ModesKeep or ModesGit.
+	Modes Modes
+	// GitLeftOut is true when there was a .git that was not sent.
+	GitLeftOut bool
 	// Files counts regular files, and Bytes what is in them.
 	Files int
 	Bytes int64
@@ -51,26 +78,36 @@ type PackReport struct {
 //     files of their own;
 //   - headers are USTAR, with PAX records where a name or size needs them.
 //
-// Ignore files work as in docker build, and the Dockerfile and the ignore file
-// are sent even when they are ignored; .git is a directory like any other. A
-// FIFO, a device and a file that cannot be read or that changes while it is
-// read are errors, so that no context is silently incomplete. What is wrong
-// with the directory is reported as a *jobs.Failure.
+// Ignore files work as in docker build. Besides, .git is left out, unless an
+// exception such as !.git names it. A Dockerfile that is ignored comes first, under
+// another name; nobody but the build is to see it. A FIFO, a device and a file
+// that cannot be read or that changes while it is read are errors, so that no
+// context is silently incomplete. What is wrong with the directory is reported
+// as a *jobs.Failure.
 func Pack(ctx context.Context, w io.Writer, dir string, opts PackOptions) (PackReport, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return PackReport{}, jobs.Fail(jobs.KindContextNotFound, err, "give the directory that holds the Dockerfile", "the directory %q cannot be opened: %s", clip(dir), reason(err))
 	}
 	defer root.Close()
-	name := opts.Dockerfile
-	if name == "" {
-		name = defaultDockerfile
-	}
 	p := newPacker(w, opts)
-	if p.report.Dockerfile, err = findDockerfile(root, name); err != nil {
+	if p.report.Modes, err = opts.Modes.in(dir); err != nil {
 		return PackReport{}, err
 	}
-	if p.ignores, err = newIgnores(root, path.Clean(name), p.report.Dockerfile); err != nil {
+	name := path.Clean(or(opts.Dockerfile, defaultDockerfile))
+	if p.report.Dockerfile, err = readDockerfile(root, name); err != nil {
+		return PackReport{}, err
+	}
+	if opts.Check != nil {
+		if err := opts.Check(p.report.Dockerfile); err != nil {
+			return PackReport{}, err
+		}
+	}
+	if p.ignores, err = newIgnores(root, name); err != nil {
+		return PackReport{}, err
+	}
+	p.leaveGit = !opts.KeepGit && !p.ignores.names(gitDir)
+	if err := p.dockerfile(root); err != nil {
 		return PackReport{}, err
 	}
 	if err := p.dir(ctx, root, "", matched{}); err != nil {
@@ -80,4 +117,32 @@ func Pack(ctx context.Context, w io.Writer, dir string, opts PackOptions) (PackR
 		return PackReport{}, err
 	}
 	return p.report, nil
+}
+
+const gitDir = ".git"
+
+// in decides about the modes of a directory.
+func (m Modes) in(dir string) (Modes, error) {
+	switch m {
+	case ModesKeep, ModesGit:
+		return m, nil
+	case ModesAuto, "":
+	default:
+		return "", jobs.Fail(jobs.KindContextInvalid, nil, "known are auto, git and keep", "modes %q are not known", m)
+	}
+	abs, err := filepath.Abs(dir)
+	if err == nil {
+		abs, err = filepath.EvalSymlinks(abs)
+	}
+	if err != nil {
+		return "", unreadable(dir, err)
+	}
+	for ; ; abs = filepath.Dir(abs) {
+		if _, err := os.Lstat(filepath.Join(abs, gitDir)); err == nil {
+			return ModesGit, nil
+		}
+		if abs == filepath.Dir(abs) {
+			return ModesKeep, nil
+		}
+	}
 }

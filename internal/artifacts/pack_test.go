@@ -98,62 +98,70 @@ func TestPackIgnores(t *testing.T) {
 		"Dockerfile": from, "a.go": "", "b.txt": "", ".git/config": "", "src/a.go": "", "src/b.txt": "", "src/deep/c.txt": "", "src/deep/er/d.txt": "",
 		"node_modules/x/index.js": "", "node_modules/keep.txt": "", "empty/": "",
 	}
+	const (
+		git   = ".git/ .git/config "
+		nodes = " node_modules/ node_modules/keep.txt node_modules/x/ node_modules/x/index.js"
+		src   = " src/ src/a.go src/b.txt src/deep/ src/deep/c.txt src/deep/er/ src/deep/er/d.txt"
+	)
 	tests := []struct {
-		name  string
-		extra map[string]string
-		file  string // Dockerfile
-		want  string // names, without the extra files
+		name    string
+		extra   map[string]string
+		file    string // Dockerfile
+		keepGit bool
+		want    string
 	}{
-		{name: "none", want: ".git/ .git/config Dockerfile a.go b.txt empty/ node_modules/ node_modules/keep.txt node_modules/x/ node_modules/x/index.js src/ src/a.go src/b.txt src/deep/ src/deep/c.txt src/deep/er/ src/deep/er/d.txt"},
-		{name: "directories", extra: map[string]string{".dockerignore": "# comment\n\n/node_modules\n.git/\nsrc/deep\n"}, want: "Dockerfile a.go b.txt empty/ src/ src/a.go src/b.txt"},
-		{name: "top level only", extra: map[string]string{".dockerignore": "*.txt"}, want: ".git/ .git/config Dockerfile a.go empty/ node_modules/ node_modules/keep.txt node_modules/x/ node_modules/x/index.js src/ src/a.go src/b.txt src/deep/ src/deep/c.txt src/deep/er/ src/deep/er/d.txt"},
-		{name: "at any depth", extra: map[string]string{".dockerignore": "**/*.txt\n.git"}, want: "Dockerfile a.go empty/ node_modules/ node_modules/x/ node_modules/x/index.js src/ src/a.go src/deep/ src/deep/er/"},
-		{name: "all but one", extra: map[string]string{".dockerignore": "*\n!src/a.go"}, want: "Dockerfile src/ src/a.go"},
-		{name: "all but a pattern", extra: map[string]string{".dockerignore": "**\n!**/d.txt"}, want: "Dockerfile src/ src/deep/ src/deep/er/ src/deep/er/d.txt"},
-		{name: "all but a directory, but part of it", extra: map[string]string{".dockerignore": "*\n!src\nsrc/deep\n!src/deep/er"}, want: "Dockerfile src/ src/a.go src/b.txt src/deep/ src/deep/er/ src/deep/er/d.txt"},
-		{name: "the last match decides", extra: map[string]string{".dockerignore": "*\n!a.go\na.*"}, want: "Dockerfile"},
-		{name: "everything", extra: map[string]string{".dockerignore": "**"}, want: "Dockerfile"},
-		{name: "byte order mark", extra: map[string]string{".dockerignore": "\ufeff*\n!a.go"}, want: "Dockerfile a.go"},
-		{name: "own ignore file wins", extra: map[string]string{".dockerignore": "a.go", "Dockerfile.dockerignore": "*"}, want: "Dockerfile"},
-		{name: "own empty ignore file wins", extra: map[string]string{".dockerignore": "*", "Dockerfile.dockerignore": ""}, want: ".git/ .git/config Dockerfile a.go b.txt empty/ node_modules/ node_modules/keep.txt node_modules/x/ node_modules/x/index.js src/ src/a.go src/b.txt src/deep/ src/deep/c.txt src/deep/er/ src/deep/er/d.txt"},
-		{name: "named Dockerfile below", file: "build/app.Dockerfile", extra: map[string]string{"build/app.Dockerfile": from, "build/other": "", "build/app.Dockerfile.dockerignore": "*\n!b.txt", ".dockerignore": "b.txt"}, want: "b.txt"},
-		{name: "Dockerfile as a link", file: "df", extra: map[string]string{"df": "->src/../src/real", "src/real": from, ".dockerignore": "*"}, want: "src/"},
-		{name: "the ignore file as a link", extra: map[string]string{".dockerignore": "->conf/ignore", "conf/ignore": "*\n!conf"}, want: "Dockerfile conf/"},
+		{name: "none", want: "Dockerfile a.go b.txt empty/" + nodes + src},
+		{name: "none, git kept", keepGit: true, want: git + "Dockerfile a.go b.txt empty/" + nodes + src},
+		{name: "git kept by a pattern", extra: map[string]string{".dockerignore": "!.git\nsrc"}, want: ".dockerignore " + git + "Dockerfile a.go b.txt empty/" + nodes},
+		{name: "directories", extra: map[string]string{".dockerignore": "# comment\n\n/node_modules\n.git/\nsrc/deep\n"}, want: ".dockerignore Dockerfile a.go b.txt empty/ src/ src/a.go src/b.txt"},
+		{name: "top level only", extra: map[string]string{".dockerignore": "*.txt"}, want: ".dockerignore Dockerfile a.go empty/" + nodes + src},
+		{name: "at any depth", extra: map[string]string{".dockerignore": "**/*.txt\n.git"}, want: ".dockerignore Dockerfile a.go empty/ node_modules/ node_modules/x/ node_modules/x/index.js src/ src/a.go src/deep/ src/deep/er/"},
+		{name: "the ignore file itself", extra: map[string]string{".dockerignore": ".dockerignore\nsrc\nnode_modules"}, want: "Dockerfile a.go b.txt empty/"},
+		{name: "the Dockerfile and the ignore file", extra: map[string]string{".dockerignore": "Dockerfile*\n.docker*\nsrc\nnode_modules"}, want: ".slipway-Dockerfile a.go b.txt empty/"},
+		{name: "all but one", extra: map[string]string{".dockerignore": "*\n!src/a.go"}, want: ".slipway-Dockerfile src/ src/a.go"},
+		{name: "all but a pattern", extra: map[string]string{".dockerignore": "**\n!**/d.txt"}, want: ".slipway-Dockerfile src/ src/deep/ src/deep/er/ src/deep/er/d.txt"},
+		{name: "all but a directory, but part of it", extra: map[string]string{".dockerignore": "*\n!src\nsrc/deep\n!src/deep/er"}, want: ".slipway-Dockerfile src/ src/a.go src/b.txt src/deep/ src/deep/er/ src/deep/er/d.txt"},
+		{name: "the last match decides", extra: map[string]string{".dockerignore": "*\n!a.go\na.*"}, want: ".slipway-Dockerfile"},
+		{name: "everything", extra: map[string]string{".dockerignore": "**"}, want: ".slipway-Dockerfile"},
+		{name: "byte order mark", extra: map[string]string{".dockerignore": "\ufeff*\n!a.go"}, want: ".slipway-Dockerfile a.go"},
+		{name: "own ignore file wins", extra: map[string]string{".dockerignore": "a.go", "Dockerfile.dockerignore": "*"}, want: ".slipway-Dockerfile"},
+		{name: "own empty ignore file wins", extra: map[string]string{".dockerignore": "*", "Dockerfile.dockerignore": ""}, want: ".dockerignore Dockerfile Dockerfile.dockerignore a.go b.txt empty/" + nodes + src},
+		{name: "named Dockerfile below", file: "build/app.Dockerfile", extra: map[string]string{"build/app.Dockerfile": from, "build/other": "", "build/app.Dockerfile.dockerignore": "*\n!b.txt", ".dockerignore": "b.txt"}, want: ".slipway-app.Dockerfile b.txt"},
+		{name: "Dockerfile as a link", file: "df", extra: map[string]string{"df": "->src/../src/real", "src/real": from, ".dockerignore": "*"}, want: ".slipway-df"},
+		{name: "Dockerfile as a link to what is ignored", file: "df", extra: map[string]string{"df": "->src/real", "src/real": from, ".dockerignore": "**\n!df"}, want: ".slipway-df df"},
+		{name: "Dockerfile as a link to what is sent", file: "df", extra: map[string]string{"df": "->src/real", "src/real": from, ".dockerignore": "**\n!df\n!src/real"}, want: "df src/ src/real"},
+		{name: "Dockerfile behind a linked directory", file: "now/df", extra: map[string]string{"now": "->v2", "v2/df": from, ".dockerignore": "**\n!now\n!v2"}, want: "now v2/ v2/df"},
+		{name: "Dockerfile behind a link that is ignored", file: "now/df", extra: map[string]string{"now": "->v2", "v2/df": from, ".dockerignore": "**\n!v2"}, want: ".slipway-df v2/ v2/df"},
+		{name: "the ignore file as a link", extra: map[string]string{".dockerignore": "->conf/ignore", "conf/ignore": "*\n!conf"}, want: ".slipway-Dockerfile conf/ conf/ignore"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			dir := tree(t, files)
 			grow(t, dir, tt.extra)
-			b, _, err := pack(t, dir, artifacts.PackOptions{Dockerfile: tt.file})
+			b, report, err := pack(t, dir, artifacts.PackOptions{Dockerfile: tt.file, KeepGit: tt.keepGit})
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := slices.DeleteFunc(names(t, b), func(n string) bool { _, ok := tt.extra[n]; return ok })
-			want := strings.Fields(tt.want)
-			if dirOf := filepath.Dir(tt.file); dirOf != "." && tt.file != "" {
-				want = append(want, dirOf+"/")
-			}
-			slices.Sort(got)
-			slices.Sort(want)
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(strings.Fields(tt.want), names(t, b)); diff != "" {
 				t.Errorf("names differ (-want +got):\n%s", diff)
 			}
-			for name := range tt.extra { // what the build needs is always sent
-				needed := name == cmpOr(tt.file, "Dockerfile") || strings.HasSuffix(name, ".dockerignore")
-				if needed && !slices.Contains(names(t, b), name) {
-					t.Errorf("%s is not sent", name)
-				}
+			if got := report.GitLeftOut; got == strings.Contains(tt.want, git) {
+				t.Errorf("GitLeftOut = %v", got)
+			}
+			// The worker finds the Dockerfile, and hides the one that is hidden.
+			got, sent, err := fetch(t, near(b), jobs.Context{}, report.Dockerfile.Name, artifacts.Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(got.Dockerfile.Content) != from || report.Hidden != strings.Contains(tt.want, ".slipway-") {
+				t.Errorf("Dockerfile %+v, hidden %v", got.Dockerfile, report.Hidden)
+			}
+			if len(sent) == 0 {
+				t.Error("nothing is sent")
 			}
 		})
 	}
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func TestPackRefuses(t *testing.T) {
@@ -168,20 +176,22 @@ func TestPackRefuses(t *testing.T) {
 		kind  jobs.Kind
 		says  string
 	}{
-		{name: "no Dockerfile", files: map[string]string{"a": "", "src/x": ""}, kind: jobs.KindDockerfileMissing, says: `there is no "Dockerfile" in the directory, which has a, src/`},
+		{name: "no Dockerfile", files: map[string]string{"a": "", "src/x": ""}, kind: jobs.KindDockerfileMissing, says: `there is no "Dockerfile" in the context, which has "a", "src/"`},
 		{name: "empty directory", kind: jobs.KindDockerfileMissing, says: "which is empty"},
-		{name: "Dockerfile above", files: ok, file: "../Dockerfile", kind: jobs.KindDockerfileMissing, says: "outside the directory"},
-		{name: "absolute Dockerfile", files: ok, file: "/etc/hostname", kind: jobs.KindDockerfileMissing, says: "outside the directory"},
-		{name: "Dockerfile is the directory", files: ok, file: ".", kind: jobs.KindDockerfileMissing, says: "outside the directory"},
-		{name: "Dockerfile is a directory", files: ok, file: "src", kind: jobs.KindDockerfileMissing, says: `"src" cannot be used: not a regular file`},
-		{name: "Dockerfile links out", files: map[string]string{"Dockerfile": "->/etc/hostname"}, kind: jobs.KindDockerfileMissing, says: "leads out of the directory"},
+		{name: "Dockerfile above", files: ok, file: "../Dockerfile", kind: jobs.KindDockerfileOutside, says: "outside the directory"},
+		{name: "absolute Dockerfile", files: ok, file: "/etc/hostname", kind: jobs.KindDockerfileOutside, says: "outside the directory"},
+		{name: "Dockerfile is the directory", files: ok, file: ".", kind: jobs.KindDockerfileOutside, says: "outside the directory"},
+		{name: "Dockerfile is a directory", files: ok, file: "src", kind: jobs.KindDockerfileNotRegular, says: `the Dockerfile "src" is no regular file`},
+		{name: "Dockerfile links out", files: map[string]string{"Dockerfile": "->/etc/hostname"}, kind: jobs.KindDockerfileOutside, says: "leads out of the context"},
 		{name: "Dockerfile links to nothing", files: map[string]string{"Dockerfile": "->gone"}, kind: jobs.KindDockerfileMissing, says: `there is no "Dockerfile"`},
-		{name: "Dockerfile is a FIFO", files: map[string]string{"a": ""}, do: fifo("Dockerfile"), kind: jobs.KindDockerfileMissing, says: "not a regular file"},
+		{name: "Dockerfile is a FIFO", files: map[string]string{"a": ""}, do: fifo("Dockerfile"), kind: jobs.KindDockerfileNotRegular, says: "no regular file"},
 		{name: "FIFO", files: ok, do: fifo("src/pipe"), kind: jobs.KindContextInvalid, says: `"src/pipe" is a FIFO`},
-		{name: "bad pattern", files: map[string]string{"Dockerfile": from, ".dockerignore": "a[\n"}, kind: jobs.KindContextInvalid, says: ".dockerignore cannot be used: syntax error in pattern"},
-		{name: "lone exclamation mark", files: map[string]string{"Dockerfile": from, ".dockerignore": "!\n"}, kind: jobs.KindContextInvalid, says: ".dockerignore cannot be used"},
-		{name: "huge ignore file", files: map[string]string{"Dockerfile": from, ".dockerignore": strings.Repeat("x\n", 1<<20)}, kind: jobs.KindContextInvalid, says: ".dockerignore is larger than 1MiB"},
-		{name: "ignore file is a directory", files: map[string]string{"Dockerfile": from, ".dockerignore/": ""}, kind: jobs.KindContextInvalid, says: ".dockerignore cannot be used: not a regular file"},
+		{name: "bad pattern", files: map[string]string{"Dockerfile": from, ".dockerignore": "a[\n"}, kind: jobs.KindIgnoreFile, says: ".dockerignore cannot be used: syntax error in pattern"},
+		{name: "lone exclamation mark", files: map[string]string{"Dockerfile": from, ".dockerignore": "!\n"}, kind: jobs.KindIgnoreFile, says: ".dockerignore cannot be used"},
+		{name: "huge ignore file", files: map[string]string{"Dockerfile": from, ".dockerignore": strings.Repeat("xyz\n", 1<<19)}, kind: jobs.KindIgnoreFile, says: ".dockerignore is larger than 1MiB"},
+		{name: "too many patterns", files: map[string]string{"Dockerfile": from, ".dockerignore": strings.Repeat("x\n", 10_001)}, kind: jobs.KindIgnoreFile, says: ".dockerignore has 10001 patterns; the limit is 10000"},
+		{name: "name of the farm's own", files: map[string]string{"Dockerfile": from, ".dockerignore": "Dockerfile", ".slipway-Dockerfile": ""}, kind: jobs.KindContextInvalid, says: `".slipway-Dockerfile" has a name that the farm needs`},
+		{name: "ignore file is a directory", files: map[string]string{"Dockerfile": from, ".dockerignore/": ""}, kind: jobs.KindIgnoreFile, says: ".dockerignore cannot be used: no regular file"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -261,20 +271,22 @@ func TestPackEntries(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("entries differ (-want +got):\n%s", diff)
 	}
-	if report.Files != 9 || report.Bytes != 24 || !slices.Equal(report.Sockets, []string{"s"}) || report.Dockerfile != "Dockerfile" {
+	if report.Files != 9 || report.Bytes != 24 || !slices.Equal(report.Sockets, []string{"s"}) || report.Dockerfile.Name != "Dockerfile" {
 		t.Errorf("report = %+v", report)
 	}
 	// What is packed is what the worker takes.
-	if _, err := fetch(t, content(b), jobs.Context{Digest: report.Digest, Size: report.Size}, artifacts.Limits{}); err != nil {
+	if _, _, err := fetch(t, near(b), jobs.Context{Digest: report.Digest, Size: report.Size}, "", artifacts.Limits{}); err != nil {
 		t.Errorf("the stream refuses it: %v", err)
 	}
 }
 
 func TestPackLowerCaseDockerfile(t *testing.T) {
 	t.Parallel()
-	_, report, err := pack(t, tree(t, map[string]string{"dockerfile": "FROM scratch\n", ".dockerignore": "*"}), artifacts.PackOptions{})
-	if err != nil || report.Dockerfile != "dockerfile" || report.Files != 2 {
-		t.Errorf("got %+v, %v, want dockerfile and the ignore file", report, err)
+	for ignore, want := range map[string]string{"x": "dockerfile", "*": ".slipway-dockerfile"} {
+		_, report, err := pack(t, tree(t, map[string]string{"dockerfile": "FROM scratch\n", ".dockerignore": ignore}), artifacts.PackOptions{})
+		if err != nil || report.Dockerfile.Name != want || string(report.Dockerfile.Content) != "FROM scratch\n" || report.Hidden != (ignore == "*") {
+			t.Errorf("ignoring %s: got %+v, %v, want %s", ignore, report, err, want)
+		}
 	}
 }
 
@@ -307,7 +319,7 @@ func TestPackIsDeterministic(t *testing.T) {
 	if err := os.Chtimes(filepath.Join(again, "Dockerfile"), then, then); err != nil {
 		t.Fatal(err)
 	}
-	if _, got, err := pack(t, again, artifacts.PackOptions{GitModes: true}); err != nil || got.Digest != want.Digest {
+	if _, got, err := pack(t, again, artifacts.PackOptions{Modes: artifacts.ModesGit}); err != nil || got.Digest != want.Digest {
 		t.Errorf("umask 077, git modes: %s, %v, want %s", got.Digest, err, want.Digest)
 	}
 	if _, got, err := pack(t, dir, artifacts.PackOptions{}); err != nil || got.Digest != want.Digest {
@@ -316,7 +328,7 @@ func TestPackIsDeterministic(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "a/z"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, got, err := pack(t, dir, artifacts.PackOptions{GitModes: true}); err != nil || got.Digest == want.Digest {
+	if _, got, err := pack(t, dir, artifacts.PackOptions{Modes: artifacts.ModesGit}); err != nil || got.Digest == want.Digest {
 		t.Errorf("an executable file does not count: %v", err)
 	}
 }
@@ -355,7 +367,7 @@ func TestPackUnreadable(t *testing.T) {
 				}
 				return
 			}
-			if kind := jobs.AsFailure(err).Kind; kind != jobs.KindContextInvalid && kind != jobs.KindDockerfileMissing {
+			if kind := jobs.AsFailure(err).Kind; kind != jobs.KindContextInvalid && kind != jobs.KindDockerfileMissing && kind != jobs.KindIgnoreFile {
 				t.Fatalf("got %v", err)
 			}
 			checkFailure(t, err, jobs.AsFailure(err).Kind, tt.says)

@@ -22,9 +22,10 @@ import (
 
 // packer writes one tar.
 type packer struct {
-	opts    PackOptions
-	ignores *ignores
-	report  PackReport
+	opts     PackOptions
+	ignores  *ignores
+	leaveGit bool
+	report   PackReport
 
 	tar  *tar.Writer
 	buf  *bufio.Writer
@@ -76,12 +77,15 @@ func (p *packer) dir(ctx context.Context, root *os.Root, at string, up matched) 
 }
 
 func (p *packer) entry(ctx context.Context, root *os.Root, e fs.DirEntry, at string, up matched) error {
+	if at == gitDir && p.leaveGit {
+		p.report.GitLeftOut = true
+		return nil
+	}
 	skip, info, err := p.ignores.skip(at, up)
 	if err != nil {
 		return err
 	}
-	forced := skip && p.ignores.always[at]
-	if skip && !forced && (!e.IsDir() || p.ignores.prune(at)) {
+	if skip && (!e.IsDir() || p.ignores.prune(at)) {
 		p.report.Ignored++
 		return nil
 	}
@@ -167,11 +171,42 @@ func (p *packer) file(ctx context.Context, root *os.Root, st fs.FileInfo, hdr *t
 		return changed(at, err)
 	}
 	p.report.Files++
-	p.report.Bytes += hdr.Size
-	if p.opts.Progress != nil {
-		p.opts.Progress(p.report.Files, p.report.Bytes)
+	return nil
+}
+
+// HiddenPrefix starts the name of a Dockerfile that is in the archive, and not
+// in the context.
+const HiddenPrefix = ".slipway-"
+
+// dockerfile packs a Dockerfile that the walk would leave out, before anything
+// else.
+func (p *packer) dockerfile(root *os.Root) error {
+	d := &p.report.Dockerfile
+	visible, err := p.ignores.visible(root, d.Name)
+	if err != nil || visible {
+		return err
+	}
+	p.report.Hidden, d.Name = true, HiddenPrefix+path.Base(d.Name)
+	if _, err := root.Lstat(d.Name); err == nil {
+		return jobs.Fail(jobs.KindContextInvalid, nil, "rename it", "%q has a name that the farm needs for itself", clip(d.Name))
+	}
+	hdr := p.header(d.Name, 0o644)
+	hdr.Typeflag, hdr.Size = tar.TypeReg, int64(len(d.Content))
+	if err := p.write(hdr); err != nil {
+		return err
+	}
+	if _, err := p.tar.Write(d.Content); err != nil {
+		return fmt.Errorf("write context: %q: %w", d.Name, err)
 	}
 	return nil
+}
+
+// progress counts what was packed and tells of it.
+func (p *packer) progress(n int) {
+	p.report.Bytes += int64(n)
+	if p.opts.Progress != nil {
+		p.opts.Progress(p.report)
+	}
 }
 
 // content copies exactly size bytes of f, which must then be at its end.
@@ -192,6 +227,7 @@ func (p *packer) content(ctx context.Context, f io.Reader, at string, size int64
 			return fmt.Errorf("write context: %q: %w", at, err)
 		}
 		size -= int64(n)
+		p.progress(n)
 	}
 }
 
@@ -214,9 +250,9 @@ func (p *packer) header(name string, mode fs.FileMode) *tar.Header {
 	switch {
 	case mode.Type() == fs.ModeSymlink:
 		perm = 0o777 // what Linux says of every link, and other systems do not
-	case p.opts.GitModes && (mode.IsDir() || perm&0o100 != 0):
+	case p.report.Modes == ModesGit && (mode.IsDir() || perm&0o100 != 0):
 		perm = 0o755
-	case p.opts.GitModes:
+	case p.report.Modes == ModesGit:
 		perm = 0o644
 	}
 	return &tar.Header{Name: name, Mode: int64(perm), ModTime: time.Unix(0, 0)}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"sync"
@@ -14,13 +15,10 @@ import (
 
 // Stream is the plain tar of a context, checked while it is read:
 //
-//	source -> decompress -> limit -> archive -> verify -> reader
+//	source -> decompress -> limit -> verify -> walk -> reader
 //
-// Every arrow is an io.Reader that hands the same bytes on and may fail; a
-// further check is one more stage in newStream. Nothing is held back, so the
-// reader has seen bytes by the time a stage fails and must throw away what it
-// made of them: the error stays, and Err returns it after the reader's own
-// consumer has lost it.
+// Every arrow is an io.Reader that hands bytes on and may fail. What a stage
+// finds stays: Err returns it after the reader's own consumer has lost it.
 type Stream struct {
 	cancel context.CancelFunc
 	raw    *source
@@ -30,33 +28,52 @@ type Stream struct {
 	mu     sync.Mutex
 	r      io.Reader
 	verify *verifier
+	look   *inspector
 	free   func()
 	err    error
 }
 
-// expected is what a stream has to turn out to be.
-type expected struct {
-	Blob // zero fields are unknown
+// pass is what one reading of a context is for.
+type pass struct {
+	// want is what the plain tar has to turn out to be; zero fields are unknown.
+	want Blob
 	// mismatch is the kind of a wrong digest: whose fault that is depends on
 	// who announced it.
 	mismatch jobs.Kind
+	limits   Limits
+	// find looks for the Dockerfile; nil looks for none.
+	find *finder
+	// rewrite hands the archive on under headers of our own, without the entry
+	// drop.
+	rewrite bool
+	drop    string
+	// keep is where what cannot be read twice, or not fast, is kept; nil keeps
+	// nothing.
+	keep *keeper
 }
 
-// newStream builds the stages over raw and owns raw from then on.
-func newStream(ctx context.Context, raw io.ReadCloser, want expected, limits Limits) (*Stream, error) {
-	s := &Stream{cancel: func() {}, raw: newSource(ctx, raw), free: func() {}}
-	plain, free, err := decompress(bufio.NewReaderSize(s.raw, 128<<10), s.raw)
+// newStream builds the stages over src.
+func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	src.ctx = ctx
+	s := &Stream{cancel: cancel, raw: src, free: func() {}}
+	limits := p.limits.complete()
+	plain, format, free, err := decompress(bufio.NewReaderSize(src, 128<<10), src)
 	if err != nil {
-		_ = raw.Close()
+		cancel()
 		return nil, s.failure(err)
 	}
 	s.free = free
-	limited := &limiter{r: plain, left: limits.size(), limit: limits.size()}
-	checked := newArchive(limited)
-	s.verify = newVerifier(checked, want.Blob)
-	s.r = failing(s.verify, func(err error) error {
+	if p.keep != nil && format == formatGzip {
+		if plain, err = p.keep.unpacked(plain, src); err != nil {
+			_ = s.Close()
+			return nil, s.failure(err)
+		}
+	}
+	s.verify = newVerifier(&limiter{r: plain, limits: limits, raw: src, compressed: format != formatTar}, p.want)
+	hashed := failing(s.verify, func(err error) error {
 		if m, ok := errors.AsType[*MismatchError](err); ok {
-			kind := want.mismatch
+			kind := p.mismatch
 			if !m.digest() {
 				kind = jobs.KindContextDigest
 			}
@@ -64,6 +81,11 @@ func newStream(ctx context.Context, raw io.ReadCloser, want expected, limits Lim
 		}
 		return err
 	})
+	s.look = newInspector(limits, p.find)
+	s.r = newWalker(hashed, s.look)
+	if p.rewrite {
+		s.r = newRewriter(hashed, s.look, p.drop)
+	}
 	return s, nil
 }
 
@@ -102,25 +124,25 @@ func (s *Stream) Err() error {
 	return s.err
 }
 
-// Blob is what was read so far; after io.EOF it describes the whole tar.
-func (s *Stream) Blob() Blob {
+// blob is what was read so far of the plain tar as it came; after io.EOF it
+// describes the whole.
+func (s *Stream) blob() Blob {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.verify.blob()
 }
 
-// Close ends the stream and a Read that is under way. It may be called more
-// than once.
+// Close ends the stream. A Read that is under way ends first, which it does as
+// soon as the source lets it. It may be called more than once.
 func (s *Stream) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
 	s.cancel()
-	err := s.raw.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.free()
-	return err
+	return nil
 }
 
 // failure makes a *jobs.Failure of whatever a stage returned. A source's own
@@ -141,39 +163,49 @@ func fetchFailure(err error) *jobs.Failure {
 }
 
 // source is the lowest stage: it counts the bytes as they come, ends with its
-// context, and remembers the error of the reader below.
+// context, and remembers the error of the reader below. A decoder reads in a
+// goroutine of its own.
 type source struct {
-	read  func([]byte) (int, error)
-	close func() error
-
-	// A decoder reads in a goroutine of its own.
+	ctx context.Context //nolint:containedctx // that of the stream
 	n   atomic.Int64
 	err atomic.Pointer[error]
-}
 
-func newSource(ctx context.Context, r io.ReadCloser) *source {
-	return &source{
-		read: func(p []byte) (int, error) {
-			if ctx.Err() != nil {
-				return 0, context.Cause(ctx)
-			}
-			n, err := r.Read(p)
-			if err != nil && !ended(err) && ctx.Err() != nil {
-				err = context.Cause(ctx)
-			}
-			return n, err
-		},
-		close: r.Close,
-	}
+	mu sync.Mutex // held by Read
+	r  io.Reader
+	// copy takes the bytes as they come, unless it is nil.
+	copy *recording
+	// sum is of the bytes so far, nil when nobody will ask.
+	sum *maphash.Hash
 }
 
 func (s *source) Read(p []byte) (int, error) {
-	n, err := s.read(p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return 0, s.fail(context.Cause(s.ctx))
+	}
+	n, err := s.r.Read(p)
 	s.n.Add(int64(n))
+	if s.sum != nil {
+		_, _ = s.sum.Write(p[:n])
+	}
+	if s.copy != nil {
+		if _, failed := s.copy.Write(p[:n]); failed != nil {
+			err = failed
+		}
+	}
 	if err != nil && !ended(err) {
-		s.err.CompareAndSwap(nil, &err)
+		if s.ctx.Err() != nil {
+			err = context.Cause(s.ctx)
+		}
+		return n, s.fail(err)
 	}
 	return n, err
+}
+
+func (s *source) fail(err error) error {
+	s.err.CompareAndSwap(nil, &err)
+	return err
 }
 
 func (s *source) failed() error {
@@ -183,24 +215,45 @@ func (s *source) failed() error {
 	return nil
 }
 
-// limiter stops a stream that is longer than its limit.
+// limiter stops a stream that is longer than its limits.
 type limiter struct {
-	r           io.Reader
-	left, limit int64
+	r          io.Reader
+	n          int64
+	limits     Limits
+	raw        *source
+	compressed bool
 }
 
 func (l *limiter) Read(p []byte) (int, error) {
 	// One byte more than is left tells a stream of exactly the limit from a
 	// longer one.
-	if int64(len(p)) > l.left+1 {
-		p = p[:l.left+1]
+	if left := l.limits.Size - l.n; int64(len(p)) > left+1 {
+		p = p[:left+1]
 	}
 	n, err := l.r.Read(p)
-	if int64(n) > l.left {
-		return int(l.left), tooLarge(l.limit)
+	if l.n += int64(n); l.n > l.limits.Size {
+		return 0, tooLarge(l.limits.Size)
 	}
-	l.left -= int64(n)
+	if l.compressed {
+		if over := l.limits.over(l.n, l.raw.n.Load()); over != nil {
+			return 0, over
+		}
+	}
 	return n, err
+}
+
+// over refuses a compressed context of which so much has come and unpacked to
+// so much.
+func (l Limits) over(unpacked, compressed int64) error {
+	switch {
+	case compressed > l.Compressed:
+		return jobs.Fail(jobs.KindContextTooLarge, nil, "leave files out with .dockerignore, or ask the operator for a higher limit",
+			"the context has more than %s compressed", jobs.Bytes(l.Compressed))
+	case unpacked > ratioFrom && unpacked/l.Ratio > compressed:
+		return jobs.Fail(jobs.KindContextRatio, nil, "leave out files of zeros, send the tar without compression, or ask the operator for a higher limit",
+			"the context unpacks to more than %d times its size: %d bytes to %d", l.Ratio, compressed, unpacked)
+	}
+	return nil
 }
 
 func tooLarge(limit int64) *jobs.Failure {

@@ -3,23 +3,23 @@ package artifacts
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"os"
-	"syscall"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // UploadOptions say how a context gets into a store.
 type UploadOptions struct {
+	// Pack says how a directory is packed; its Dockerfile and Check are about a
+	// tar, too.
 	Pack   PackOptions
 	Limits Limits
 	// TempDir holds the packed context until the store has it; "" means the
 	// system's directory for temporary files. It takes the compressed size.
 	TempDir string
+	// Sending, when not nil, is told how much of the compressed context has been
+	// sent, and how much there is.
+	Sending func(sent, total int64)
 }
 
 // Uploaded is a context that a store has.
@@ -28,121 +28,119 @@ type Uploaded struct {
 	Context jobs.Context
 	// Existed is true when the store had it already and nothing was sent.
 	Existed bool
-	// Report says what was packed; of a tar it knows the Blob only.
+	// Stored is the compressed size in bytes.
+	Stored int64
+	// Report says what was packed; of a tar it knows the Blob, and the
+	// Dockerfile unless that is a link.
 	Report PackReport
+	// Warnings are sentences about what was taken all the same.
+	Warnings []string
 }
 
 // Upload packs dir and stores it, unless the store has it. What is wrong with
 // the directory or the store is reported as a *jobs.Failure.
 func Upload(ctx context.Context, store Store, dir string, opts UploadOptions) (Uploaded, error) {
-	sp, err := newSpool(opts.TempDir)
+	rec, err := newRecording(opts.TempDir, true)
 	if err != nil {
 		return Uploaded{}, err
 	}
-	defer sp.remove()
-	limited := &limitWriter{w: sp, left: opts.Limits.size(), limit: opts.Limits.size()}
+	defer rec.close()
+	limits := opts.Limits.complete()
+	limited := &limitWriter{w: rec, left: limits.Size, limit: limits.Size}
 	report, err := Pack(ctx, limited, dir, opts.Pack)
 	if err != nil {
-		return Uploaded{}, spoolFailure(err)
+		return Uploaded{}, asFailure(err)
 	}
-	return sp.upload(ctx, store, report)
+	return upload(ctx, store, rec, Uploaded{Report: report}, opts)
 }
 
-// UploadTar stores a tar, plain or compressed, unless the store has it. What is
-// wrong with the tar or the store is reported as a *jobs.Failure.
+// UploadTar stores a tar, plain or compressed, unless the store has it. It is
+// checked as the worker will check it. What is wrong with the tar or the store
+// is reported as a *jobs.Failure.
 func UploadTar(ctx context.Context, store Store, r io.Reader, opts UploadOptions) (Uploaded, error) {
-	in, err := newStream(ctx, io.NopCloser(r), expected{}, opts.Limits)
+	find := newFinder(or(opts.Pack.Dockerfile, defaultDockerfile))
+	in, err := newStream(ctx, &source{r: r}, pass{limits: opts.Limits, find: find})
 	if err != nil {
 		return Uploaded{}, err
 	}
 	defer in.Close()
-	sp, err := newSpool(opts.TempDir)
+	rec, err := newRecording(opts.TempDir, true)
 	if err != nil {
 		return Uploaded{}, err
 	}
-	defer sp.remove()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{sp}, struct{ io.Reader }{in}, make([]byte, 256<<10)); err != nil {
-		if in.Err() != nil {
-			return Uploaded{}, in.Err()
+	defer rec.close()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{rec}, struct{ io.Reader }{in}, make([]byte, 256<<10)); err != nil {
+		return Uploaded{}, asFailure(err)
+	}
+	found, follow, err := find.result()
+	if err != nil {
+		return Uploaded{}, err
+	}
+	if follow != "" { // the worker reads it once more to follow a link
+		found = Dockerfile{}
+	} else if opts.Pack.Check != nil {
+		if err := opts.Pack.Check(found); err != nil {
+			return Uploaded{}, err
 		}
-		return Uploaded{}, spoolFailure(err)
 	}
-	return sp.upload(ctx, store, PackReport{Blob: in.Blob()})
+	return upload(ctx, store, rec, Uploaded{Report: PackReport{Blob: in.blob(), Dockerfile: found}, Warnings: in.look.warnings()}, opts)
 }
 
-// spool is a temporary file that holds a context compressed: its digest has to
-// be known before it is worth sending.
-type spool struct {
-	f   *os.File
-	enc *zstd.Encoder
-}
-
-func newSpool(dir string) (*spool, error) {
-	f, err := os.CreateTemp(dir, "slipway-context-*")
-	if err != nil {
-		return nil, spoolFailure(err)
-	}
-	// Where the system lets us, the file has no name while it is used, so that
-	// nothing is left behind after a crash.
-	_ = os.Remove(f.Name())
-	enc, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		_ = f.Close()
-		return nil, spoolFailure(err)
-	}
-	return &spool{f: f, enc: enc}, nil
-}
-
-func (s *spool) Write(p []byte) (int, error) { return s.enc.Write(p) }
-
-func (s *spool) remove() {
-	_ = s.f.Close()
-	_ = os.Remove(s.f.Name())
-}
-
-// spoolFailure finds the failure behind an error of the writer, which tar and
-// the encoder hand on.
-func spoolFailure(err error) error {
+// asFailure finds the failure behind an error of the writer, which tar and the
+// encoder hand on.
+func asFailure(err error) error {
 	if f, ok := errors.AsType[*jobs.Failure](err); ok {
 		return f
 	}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return jobs.Fail(jobs.KindDiskFull, err, "free space there, or set TMPDIR to a directory on another disk", "the directory for temporary files is full, so the context could not be packed")
-	}
-	return fmt.Errorf("spool context: %w", err)
+	return err
 }
 
-// upload stores what was written, which is report.Blob.
-func (s *spool) upload(ctx context.Context, store Store, report PackReport) (Uploaded, error) {
-	up := Uploaded{
-		Context: jobs.Context{Ref: Ref(report.Digest), Digest: report.Digest, Size: report.Size},
-		Report:  report,
+// upload stores what was recorded, which is up.Report.Blob.
+func upload(ctx context.Context, store Store, rec *recording, up Uploaded, opts UploadOptions) (Uploaded, error) {
+	blob := up.Report.Blob
+	up.Context = jobs.Context{Ref: Ref(blob.Digest), Digest: blob.Digest, Size: blob.Size}
+	f, size, err := rec.rewind()
+	if err != nil {
+		return Uploaded{}, err
 	}
-	if err := s.enc.Close(); err != nil {
-		return Uploaded{}, spoolFailure(err)
+	up.Stored = size
+	if err := opts.Limits.complete().over(blob.Size, size); err != nil {
+		return Uploaded{}, err
 	}
-	_, err := store.Stat(ctx, report.Digest)
-	if err == nil {
+	switch _, err := store.Stat(ctx, blob.Digest); {
+	case err == nil:
 		up.Existed = true
 		return up, nil
-	}
-	if !errors.Is(err, ErrNotFound) {
+	case !errors.Is(err, ErrNotFound):
 		return Uploaded{}, StoreFailure(err, "the context")
 	}
-	if _, err := s.f.Seek(0, io.SeekStart); err != nil {
-		return Uploaded{}, spoolFailure(err)
-	}
-	plain, err := zstd.NewReader(s.f)
-	if err != nil {
-		return Uploaded{}, spoolFailure(err)
-	}
-	defer plain.Close()
-	// A store makes a blob visible at its end only, so a spool that was
-	// damaged on the disk never becomes one.
-	if _, err := store.Put(ctx, Verify(plain, report.Blob)); err != nil {
+	data := &sending{ReadSeeker: f, total: size, tell: opts.Sending}
+	if err := store.Put(ctx, blob, data); err != nil {
 		return Uploaded{}, StoreFailure(err, "the context")
 	}
 	return up, nil
+}
+
+// sending tells how far a store has read.
+type sending struct {
+	io.ReadSeeker
+	sent, total int64
+	tell        func(sent, total int64)
+}
+
+func (s *sending) Read(p []byte) (int, error) {
+	n, err := s.ReadSeeker.Read(p)
+	if s.sent += int64(n); s.tell != nil {
+		s.tell(s.sent, s.total)
+	}
+	return n, err
+}
+
+// Seek implements io.Seeker: a store starts again after a failure.
+func (s *sending) Seek(offset int64, whence int) (int64, error) {
+	at, err := s.ReadSeeker.Seek(offset, whence)
+	s.sent = at
+	return at, err
 }
 
 // limitWriter refuses a context that is longer than its limit.

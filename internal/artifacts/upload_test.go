@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/artifacts/cassource"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -37,10 +38,10 @@ func TestUpload(t *testing.T) {
 			return artifacts.UploadTar(t.Context(), store, bytes.NewReader(plain), opts)
 		}},
 		{"gzip", func() (artifacts.Uploaded, error) {
-			return artifacts.UploadTar(t.Context(), store, bytes.NewReader(gz(t, plain)), opts)
+			return artifacts.UploadTar(t.Context(), store, bytes.NewReader(artifactstest.Gzip(t, plain)), opts)
 		}},
 		{"zstd", func() (artifacts.Uploaded, error) {
-			return artifacts.UploadTar(t.Context(), store, bytes.NewReader(zst(t, plain)), opts)
+			return artifacts.UploadTar(t.Context(), store, bytes.NewReader(artifactstest.Zstd(t, plain)), opts)
 		}},
 	}
 	for i, tt := range uploads {
@@ -55,12 +56,12 @@ func TestUpload(t *testing.T) {
 			t.Errorf("%s: existed %v after %d puts, want one put by the first", tt.name, up.Existed, store.Puts())
 		}
 	}
-	s, err := artifacts.NewFetcher(artifacts.Limits{}, artifacts.StoreSource(store)).Open(t.Context(), jobs.Context{Ref: "cas:" + want})
+	r, err := artifacts.NewBlobs(store, temp).Read(t.Context(), want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
-	if got, err := io.ReadAll(s); err != nil || !bytes.Equal(got, plain) {
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, plain) {
 		t.Errorf("read back %d bytes, %v, want %d", len(got), err, len(plain))
 	}
 	if left, err := os.ReadDir(temp); err != nil || len(left) != 0 {
@@ -89,8 +90,8 @@ func TestUploadRefuses(t *testing.T) {
 		{name: "no Dockerfile", dir: t.TempDir(), kind: jobs.KindDockerfileMissing, says: "which is empty"},
 		{name: "big directory", dir: dir, limit: 100_000, kind: jobs.KindContextTooLarge, says: "unpacks to more than"},
 		{name: "big tar", tar: plain, limit: 100_000, kind: jobs.KindContextTooLarge, says: "unpacks to more than"},
-		{name: "no tar", tar: []byte("hello"), kind: jobs.KindContextInvalid, says: "not a tar archive"},
-		{name: "cut tar", tar: gz(t, plain)[:200], kind: jobs.KindContextInvalid, says: "truncated"},
+		{name: "no tar", tar: []byte("hello"), kind: jobs.KindContextNotTar, says: "not a tar archive"},
+		{name: "cut tar", tar: artifactstest.Gzip(t, plain)[:200], kind: jobs.KindContextTruncated, says: "truncated"},
 		{name: "no permission", dir: dir, store: broken{put: readOnly}, kind: jobs.KindStore, says: "does not let this user"},
 		{name: "full", tar: plain, store: broken{put: full}, kind: jobs.KindDiskFull, says: "is full"},
 		{name: "store away", dir: dir, store: broken{stat: errors.New("away")}, kind: jobs.KindStore, says: "could not be used for the context"},
@@ -130,10 +131,7 @@ func (b broken) Stat(context.Context, string) (artifacts.Blob, error) {
 	return artifacts.Blob{}, artifacts.ErrNotFound
 }
 
-func (b broken) Put(_ context.Context, r io.Reader) (artifacts.Blob, error) {
-	_, _ = io.Copy(io.Discard, r)
-	return artifacts.Blob{}, b.put
-}
+func (b broken) Put(context.Context, artifacts.Blob, io.ReadSeeker) error { return b.put }
 
 func TestVerify(t *testing.T) {
 	t.Parallel()
@@ -161,27 +159,34 @@ func BenchmarkPackSmallFiles(b *testing.B) {
 	}
 }
 
-// BenchmarkOpen reads 132 MiB out of a directory store, as the worker does.
-func BenchmarkOpen(b *testing.B) {
+// BenchmarkFetch reads 132 MiB out of a directory store twice, as the worker does.
+func BenchmarkFetch(b *testing.B) {
 	store, err := dirstore.New(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}
 	line := strings.Repeat("the quick brown fox jumps over the lazy dog\n", 1<<20)
-	up, err := artifacts.UploadTar(b.Context(), store, bytes.NewReader(archive(b, "a", line, "b", line, "c", line)), artifacts.UploadOptions{})
+	plain := artifactstest.Tar(b, artifactstest.File("Dockerfile", "FROM x"), artifactstest.File("a", line), artifactstest.File("b", line), artifactstest.File("c", line))
+	limits := artifacts.Limits{Ratio: 100_000}
+	up, err := artifacts.UploadTar(b.Context(), store, bytes.NewReader(plain), artifacts.UploadOptions{Limits: limits})
 	if err != nil {
 		b.Fatal(err)
 	}
-	f := artifacts.NewFetcher(artifacts.Limits{}, artifacts.StoreSource(store))
+	f := artifacts.NewFetcher(artifacts.Options{Limits: limits}, cassource.New(store))
 	b.SetBytes(up.Context.Size)
 	for b.Loop() {
-		s, err := f.Open(b.Context(), up.Context)
+		got, err := f.Fetch(b.Context(), up.Context, "Dockerfile")
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := io.Copy(io.Discard, s); err != nil {
+		s, err := got.Open(b.Context(), false)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{s}, make([]byte, 128<<10)); err != nil {
 			b.Fatal(err)
 		}
 		_ = s.Close()
+		_ = got.Close()
 	}
 }

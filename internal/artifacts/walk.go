@@ -4,143 +4,205 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
-	"strings"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// archive passes a tar through while it follows its headers, so that a stream
-// that is no tar, is damaged, or is cut, even between two entries, fails here.
-// It uses the parser that the daemon uses, and never holds more than the
-// headers of one entry. What entries may contain is not its business: that is
-// the place for a check of each header, see [archive.entry].
-type archive struct {
-	in  *tap
-	tr  *tar.Reader
-	err error
+// walker passes a tar through while it follows its headers and has each one
+// inspected, so that a stream that is no tar, is damaged, or is cut, even
+// between two entries, fails here. It uses the parser that the daemon uses, and
+// never holds more than the headers of one entry.
+//
+// Bytes go on as they are, or, with rewrite, under headers of our own: then the
+// daemon reads what the inspector saw and nothing else, whatever another parser
+// would have made of the archive.
+type walker struct {
+	in      *tap
+	tr      *tar.Reader
+	look    *inspector
+	rewrite bool
+	// drop is the path of an entry that is not handed on when rewriting.
+	drop string
+	err  error
 
-	state   archiveState
-	entries int
-	// name of the entry being passed.
-	name string
+	// out is what Read has to hand on before anything else.
+	out   *bytes.Buffer
+	state walkState
+	// entry is the one being passed, nil when it is not handed on.
+	entry *tar.Header
+	name  string
 }
 
-type archiveState int
+type walkState int
 
 const (
-	inHeader archiveState = iota
+	inHeader walkState = iota
 	inBody
 	inTrailer // after the end-of-archive: only padding may follow
 )
 
-func newArchive(r io.Reader) *archive {
-	a := &archive{in: &tap{r: r}}
-	a.tr = tar.NewReader(a.in)
-	return a
+const blockSize = 512
+
+func newWalker(r io.Reader, look *inspector) *walker {
+	w := &walker{in: &tap{r: r}, look: look}
+	w.out = &w.in.kept
+	w.tr = tar.NewReader(w.in)
+	return w
 }
 
-func (a *archive) Read(p []byte) (int, error) {
+// newRewriter is newWalker with headers of our own.
+func newRewriter(r io.Reader, look *inspector, drop string) *walker {
+	w := newWalker(r, look)
+	w.rewrite, w.drop, w.out = true, drop, &bytes.Buffer{}
+	return w
+}
+
+func (w *walker) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	for {
-		if a.in.kept.Len() > 0 {
-			return a.in.kept.Read(p)
+		if w.out.Len() > 0 {
+			return w.out.Read(p)
 		}
-		if a.err != nil {
-			return 0, a.err
+		if w.err != nil {
+			return 0, w.err
 		}
-		switch a.state {
+		switch w.state {
 		case inHeader:
-			a.err = a.next()
+			w.err = w.next()
 		case inBody:
-			// The bytes of an entry that is not sparse are those of the stream,
-			// so they need not be kept aside.
-			n, err := a.tr.Read(p)
-			switch {
-			case ended(err):
-				a.state = inHeader
-			case err != nil:
-				a.err = a.failure(err)
-			}
-			if n > 0 {
+			if n := w.body(p); n > 0 {
 				return n, nil
 			}
 		case inTrailer:
-			n, err := a.in.Read(p)
-			if !isZero(p[:n]) {
-				err = jobs.Fail(jobs.KindContextInvalid, nil, "send one archive; two that are joined are not taken",
-					"the context has more data after the end of the archive, before byte %d", a.in.n)
-			}
-			a.err = err
-			if n > 0 {
+			if n := w.trailer(p); n > 0 {
 				return n, nil
 			}
 		}
 	}
 }
 
-// next moves on to the next header, keeping the bytes it is made of.
-func (a *archive) next() error {
-	a.in.keep = true
-	hdr, err := a.tr.Next()
-	a.in.keep = false
+// body passes on what is in an entry. The bytes of one that is not sparse are
+// those of the stream, so they need not be kept aside.
+func (w *walker) body(p []byte) int {
+	n, err := w.tr.Read(p)
 	switch {
-	case err == nil, errors.Is(err, tar.ErrInsecurePath):
-		a.entries++
-		a.name = hdr.Name
-		a.state = inBody
-		return a.entry(hdr)
 	case ended(err):
-		return a.end()
+		w.state = inHeader
+	case err != nil:
+		w.err = w.failure(err)
 	}
-	return a.failure(err)
+	_, _ = w.look.find.Write(p[:n])
+	if w.rewrite && w.entry == nil {
+		return 0
+	}
+	if ended(err) && w.rewrite {
+		w.out.Write(make([]byte, -w.entry.Size&(blockSize-1)))
+	}
+	return n
 }
 
-// entry judges one header. Sparse entries are refused because their bytes are
-// not those of the stream, and a small one stands for any amount of zeros.
-func (a *archive) entry(hdr *tar.Header) error {
-	sparse := hdr.Typeflag == tar.TypeGNUSparse
-	for k := range hdr.PAXRecords {
-		sparse = sparse || strings.HasPrefix(k, "GNU.sparse.")
+func (w *walker) trailer(p []byte) int {
+	n, err := w.in.Read(p)
+	if !isZero(p[:n]) {
+		err = jobs.Fail(jobs.KindContextTrailing, nil, "send one archive; two that are joined are not taken",
+			"the context has more data after the end of the archive, before byte %d", w.in.n)
 	}
-	if sparse {
-		return jobs.Fail(jobs.KindContextInvalid, nil, "pack without the option --sparse", "the context has a sparse entry, %q", clip(hdr.Name))
+	w.err = err
+	if w.rewrite {
+		return 0
+	}
+	return n
+}
+
+// next moves on to the next header, keeping the bytes it is made of.
+func (w *walker) next() error {
+	w.in.kept.Reset()
+	w.in.keep = true
+	hdr, err := w.tr.Next()
+	w.in.keep = false
+	if hdr == nil || err != nil && !errors.Is(err, tar.ErrInsecurePath) {
+		if ended(err) {
+			return w.end()
+		}
+		return w.failure(err)
+	}
+	w.name, w.state = hdr.Name, inBody
+	if w.entry, err = w.look.entry(hdr); err != nil || !w.rewrite {
+		return err
+	}
+	if w.entry == nil || w.drop != "" && w.entry.Name == w.drop {
+		w.entry = nil
+		return nil
+	}
+	// A writer of its own for each header: they have nothing in common.
+	if err := tar.NewWriter(w.out).WriteHeader(w.entry); err != nil {
+		return jobs.Fail(jobs.KindNameInvalid, err, "rename it", "entry %d %q cannot be written as a tar header", w.look.n, clip(hdr.Name))
 	}
 	return nil
 }
 
 // end looks at how the parser got to its end: it takes a stream that just stops
 // between two entries for complete.
-func (a *archive) end() error {
-	last := a.in.kept.Bytes()
-	if len(last) < sniffSize || !isZero(last[len(last)-sniffSize:]) {
-		return a.failure(io.ErrUnexpectedEOF)
+func (w *walker) end() error {
+	last := w.in.kept.Bytes()
+	if len(last) < blockSize || !isZero(last[len(last)-blockSize:]) {
+		return w.failure(io.ErrUnexpectedEOF)
 	}
-	if a.entries == 0 {
+	if w.look.n == 0 {
 		return emptyFailure("the context is empty: the archive has no entries")
 	}
-	a.state = inTrailer
+	if w.rewrite {
+		w.out.Write(make([]byte, 2*blockSize))
+	}
+	w.state = inTrailer
 	return nil
 }
 
-func (a *archive) failure(err error) error {
-	switch {
-	case a.in.err != nil:
-		return a.in.err // of the stage below
-	case a.in.n == 0:
-		return emptyFailure("the context is empty: it unpacks to 0 bytes")
-	case a.entries == 0 && !isTar(a.in.kept.Bytes()):
-		return notTar(a.in.kept.Bytes(), err)
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return truncated("archive", a.in.n)
-	case a.entries == 0:
-		return jobs.Fail(jobs.KindContextInvalid, err, "make the archive again; it may have been damaged on its way", "the first entry of the archive is damaged")
+func (w *walker) failure(err error) error {
+	where := fmt.Sprintf("after entry %d, %q", w.look.n, clip(w.name))
+	if w.look.n == 0 {
+		where = "in its first entry"
 	}
-	return jobs.Fail(jobs.KindContextInvalid, err, "make the archive again; it may have been damaged on its way",
-		"the archive is damaged at byte %d, after entry %d, %q", a.in.n, a.entries, clip(a.name))
+	kept := w.in.kept.Bytes()
+	switch {
+	case w.in.err != nil:
+		return w.in.err // of the stage below
+	case w.in.n == 0:
+		return emptyFailure("the context is empty: it unpacks to 0 bytes")
+	case w.look.n == 0 && !isTar(kept):
+		return notTar(kept, err)
+	case bytes.Contains(kept, []byte("GNU.sparse.")):
+		return jobs.Fail(jobs.KindSparseFile, err, "pack without the option --sparse", "the archive has a sparse file %s", where)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return truncated("archive", w.in.n)
+	case errors.Is(err, errHeaderTooLarge), errors.Is(err, tar.ErrFieldTooLong):
+		return jobs.Fail(jobs.KindHeaderTooLarge, nil, "use shorter names and fewer PAX records", "the archive has a header of more than %s %s", jobs.Bytes(maxHeader), where)
+	case nulInName(kept):
+		return jobs.Fail(jobs.KindNameInvalid, err, "rename it", "the archive has a name with a NUL byte %s", where)
+	}
+	return jobs.Fail(jobs.KindContextDamaged, err, "make the archive again; it may have been damaged on its way",
+		"the archive is damaged at byte %d, %s", w.in.n, where)
 }
+
+// nulInName tells whether a PAX record that the parser refused is a name with a
+// NUL byte in it, which is an attack rather than an accident.
+func nulInName(header []byte) bool {
+	for _, key := range []string{" path=", " linkpath="} {
+		if _, value, ok := bytes.Cut(header, []byte(key)); ok {
+			name, _, _ := bytes.Cut(value, []byte("\n"))
+			if bytes.IndexByte(name, 0) >= 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+var errHeaderTooLarge = errors.New("header too large")
 
 // tap counts the bytes that the parser takes and keeps those that the parser
 // does not hand on itself.
@@ -157,6 +219,9 @@ func (t *tap) Read(p []byte) (int, error) {
 	t.n += int64(n)
 	if t.keep {
 		t.kept.Write(p[:n])
+		if t.kept.Len() > maxHeader+4*blockSize && err == nil {
+			return n, errHeaderTooLarge
+		}
 	}
 	if err != nil && !ended(err) {
 		t.err = err

@@ -50,14 +50,14 @@ func failings() []failing {
 	const lines = "for i in $(seq 30); do echo line $i; done; echo the last words >&2; exit 3"
 	return []failing{{
 		name:  "Dockerfile syntax error",
-		files: dockerfile("FROM busybox\nRUNN echo\n"),
-		state: jobs.Failed, stage: jobs.StageBuild, kind: jobs.KindDockerfileInvalid, code: -1, exit: jobs.ExitFailed,
+		args:  []string{"file://ROOT/syntax.tar"},
+		state: jobs.Refused, stage: jobs.StageBuild, kind: jobs.KindDockerfileInvalid, code: -1, exit: jobs.ExitUsage,
 		message: `Dockerfile line 2: unknown instruction: RUNN.*`, hint: "correct the Dockerfile",
 	}, {
 		name:  "Dockerfile without FROM",
-		files: dockerfile("RUN echo\n"),
-		state: jobs.Failed, stage: jobs.StageBuild, kind: jobs.KindDockerfileInvalid, code: -1, exit: jobs.ExitFailed,
-		message: `Dockerfile: the first instruction must be FROM`, hint: "correct the Dockerfile",
+		args:  []string{"file://ROOT/nofrom.tar"},
+		state: jobs.Refused, stage: jobs.StageBuild, kind: jobs.KindDockerfileInvalid, code: -1, exit: jobs.ExitUsage,
+		message: `Dockerfile line 1: the first instruction must be FROM`, hint: "correct the Dockerfile",
 	}, {
 		name:  "RUN fails",
 		files: dockerfile("FROM busybox\nRUN echo a step before\nRUN " + lines + "\n"),
@@ -191,7 +191,9 @@ func failings() []failing {
 func TestFailures(t *testing.T) {
 	f := newFarm(t)
 	root := contextDir(t, map[string]string{"context.tar": ""})
-	f.tarOf(filepath.Join(root, "context.tar"), map[string]string{"Dockerfile": "FROM busybox\n"})
+	for name, text := range map[string]string{"context": "FROM busybox\n", "syntax": "FROM busybox\nRUNN echo\n", "nofrom": "RUN echo\n"} {
+		f.tarOf(filepath.Join(root, name+".tar"), map[string]string{"Dockerfile": text})
+	}
 	taken, err := hostA.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +204,7 @@ func TestFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets := t.TempDir()
-	f.worker(hostA, "one", "--file-root", root, "--secrets", secrets)
+	f.worker(hostA, "one", f.fileRoots(root), "--secrets", secrets)
 	fill := strings.NewReplacer("ROOT", root, "PORT", port)
 	for _, tt := range failings() {
 		t.Run(tt.name, func(t *testing.T) {

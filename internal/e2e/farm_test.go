@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -71,6 +73,32 @@ type farm struct {
 func newFarm(t *testing.T) *farm {
 	t.Helper()
 	return &farm{t: t, redis: hosttest.StartRedis(t, "--appendonly", "yes"), dir: t.TempDir()}
+}
+
+// blobs reads the farm's artifact store.
+func (f *farm) blobs() *artifacts.Blobs {
+	f.t.Helper()
+	store, err := dirstore.New(filepath.Join(f.dir, "store"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return artifacts.NewBlobs(store, f.dir)
+}
+
+// policy writes an operator's policy and returns the worker's flag for it.
+func (f *farm) policy(text string) string {
+	f.t.Helper()
+	file := filepath.Join(f.dir, "policy.yaml")
+	if err := os.WriteFile(file, []byte("version: 1\n"+text), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	return "--policy=" + file
+}
+
+// fileRoots is a policy that opens folders for file:// contexts.
+func (f *farm) fileRoots(dirs ...string) string {
+	f.t.Helper()
+	return f.policy(fmt.Sprintf("context: {file_roots: [%s]}\n", strings.Join(dirs, ", ")))
 }
 
 func (f *farm) env() []string {

@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -331,11 +330,7 @@ type streams struct {
 // stored reads a job's log out of the artifact store.
 func (f *farm) stored(job jobs.Job) (s streams) {
 	f.t.Helper()
-	store, err := dirstore.New(filepath.Join(f.dir, "store"))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	blob, err := store.Open(f.t.Context(), job.Result.Log.Digest)
+	blob, err := f.blobs().Read(f.t.Context(), job.Result.Log.Digest)
 	if err != nil {
 		f.t.Fatalf("open the log of job %s: %v", job.ID, err)
 	}

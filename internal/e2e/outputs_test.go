@@ -10,11 +10,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -69,7 +67,7 @@ func TestOutputFailures(t *testing.T) {
 	}, {
 		name:  "over the limit",
 		args:  []string{"--output-path", "/large", "--image", "busybox", "--", "sh", "-c", "head -c 2000000 /dev/zero >/large"},
-		state: jobs.Failed, stage: jobs.StageCollect, kind: jobs.KindOutputTooLarge, code: 0, exit: jobs.ExitFailed,
+		state: jobs.Failed, stage: jobs.StageCollect, kind: jobs.KindOutputLimit, code: 0, exit: jobs.ExitFailed,
 		message: `the outputs are larger than 1MiB`, hint: "collect less",
 	}, {
 		name:  "of a run that failed",
@@ -107,11 +105,7 @@ func (f *farm) run(args ...string) (jobs.Job, answer) {
 // output reads a collected path out of the store: content by name in its tar.
 func (f *farm) output(out jobs.Output) map[string]string {
 	f.t.Helper()
-	store, err := dirstore.New(filepath.Join(f.dir, "store"))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	blob, err := store.Open(f.t.Context(), out.Digest)
+	blob, err := f.blobs().Read(f.t.Context(), out.Digest)
 	if err != nil {
 		f.t.Fatalf("open output %s: %v", out.Path, err)
 	}

@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -229,10 +228,7 @@ func (f *farm) wantNowhere(what, text string) {
 			f.t.Errorf("%s is in %s", what, path)
 		}
 	}
-	store, err := dirstore.New(filepath.Join(f.dir, "store"))
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	store := f.blobs()
 	for _, job := range f.list(200) {
 		digests := []string{job.Result.Log.Digest}
 		if job.Spec.Context != nil {
@@ -242,7 +238,7 @@ func (f *farm) wantNowhere(what, text string) {
 			if digest == "" {
 				continue
 			}
-			blob, err := store.Open(f.t.Context(), digest)
+			blob, err := store.Read(f.t.Context(), digest)
 			if err != nil {
 				f.t.Fatal(err)
 			}

@@ -20,7 +20,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -124,7 +123,6 @@ type sharing struct {
 	hosts   map[string]*hosttest.Host // by worker
 	ledgers map[string]*ledger
 	counter *buildCounter
-	store   *dirstore.Store
 	lots    map[string]lot                 // by mark
 	jobs    map[string]jobs.Job            // by mark
 	tags    map[string]map[string][]string // image IDs by worker and mark
@@ -134,14 +132,10 @@ func TestShare(t *testing.T) {
 	hostB := hosttest.StartHost(t, "e2e-b")
 	hosttest.Busybox(t, hostB)
 	f := newFarm(t)
-	store, err := dirstore.New(filepath.Join(f.dir, "store"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := &sharing{
 		farm: f, hosts: map[string]*hosttest.Host{"one": hostA, "two": hostB}, ledgers: map[string]*ledger{},
-		counter: &buildCounter{steps: map[string][]string{}}, store: store,
-		lots: map[string]lot{}, jobs: map[string]jobs.Job{}, tags: map[string]map[string][]string{},
+		counter: &buildCounter{steps: map[string][]string{}},
+		lots:    map[string]lot{}, jobs: map[string]jobs.Job{}, tags: map[string]map[string][]string{},
 	}
 	before := map[string][]string{}
 	contexts := t.TempDir()
@@ -150,7 +144,7 @@ func TestShare(t *testing.T) {
 		before[name] = baseline(t, h)
 		s.ledgers[name] = watch(t, h)
 		s.counter.listen(t, h)
-		workers[name] = s.worker(h, name, "--slots", "4", "--file-root", contexts)
+		workers[name] = s.worker(h, name, "--slots", "4", f.fileRoots(contexts))
 	}
 	ids := s.submitMix(contexts)
 	s.awaitAll(ids)

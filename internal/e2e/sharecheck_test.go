@@ -114,7 +114,7 @@ func (s *sharing) readTags(worker string) {
 // blob reads from the artifact store.
 func (s *sharing) blob(digest string) []byte {
 	s.t.Helper()
-	r, err := s.store.Open(s.t.Context(), digest)
+	r, err := s.blobs().Read(s.t.Context(), digest)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -101,6 +101,9 @@ type Build struct {
 	Spec jobs.Build
 	// Context is a plain, verified tar.
 	Context io.Reader
+	// Dockerfile is what to build from when it is no part of the context; nil
+	// means that it is, at Spec.Dockerfile.
+	Dockerfile []byte
 	// Labels to set on the image besides Spec.Labels; these win.
 	Labels map[string]string
 	// Secret returns the value of a secret of the worker by name.

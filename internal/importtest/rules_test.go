@@ -58,14 +58,20 @@ func rules() []rule {
 		{"internal/queue", adapters, anyModule},
 		{"internal/store", adapters, anyModule},
 		{"internal/telemetry", adapters, anyModule},
+		{"internal/policy", adapters, anyModule},
 		{"internal/engine/*", adapters, anyModule},
 		{"internal/artifacts/*", adapters, anyModule},
 		{"internal/notify/*", adapters, anyModule},
 
 		// Every source and store needs the same decompression, and a
 		// .dockerignore must mean exactly what it means to Docker.
-		{"internal/artifacts", seams, []string{"github.com/klauspost/compress", "github.com/moby/patternmatcher"}},
+		{"internal/artifacts", seams, []string{"github.com/klauspost/compress", "github.com/moby/patternmatcher", "golang.org/x/text", "github.com/cenkalti/backoff"}},
 		{"internal/engine", seams, nil},
+		// The Dockerfile is read with the parser that the daemon has.
+		{"internal/dockerfile", seams, []string{"github.com/moby/buildkit/frontend/dockerfile", "github.com/distribution/reference"}},
+		{"internal/netguard", seams, nil},
+		// A source and a store share it.
+		{"internal/s3conn", seams, []string{"github.com/minio/minio-go/v7"}},
 		{"internal/notify", seams, nil},
 
 		{"internal/jobs", language, nil},

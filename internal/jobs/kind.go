@@ -43,38 +43,88 @@ type KindInfo struct {
 
 // The kinds. See [Kinds] for what each means.
 const (
-	KindSpecInvalid      Kind = "spec_invalid"
-	KindSpecVersion      Kind = "spec_version_unsupported"
-	KindContextNotFound  Kind = "context_not_found"
-	KindContextDigest    Kind = "context_digest_mismatch"
-	KindContextInvalid   Kind = "context_invalid"
-	KindContextTooLarge  Kind = "context_too_large"
-	KindSchemeNotAllowed Kind = "context_scheme_not_allowed"
-	KindFileOutsideRoots Kind = "file_outside_roots"
-	KindSecretNotFound   Kind = "secret_not_found"
-	KindLimitAboveHost   Kind = "limit_above_host"
+	KindSpecInvalid Kind = "spec_invalid"
+	KindSpecVersion Kind = "spec_version_unsupported"
 
-	KindDockerfileMissing Kind = "dockerfile_missing"
-	KindDockerfileInvalid Kind = "dockerfile_invalid"
-	KindBuildFailed       Kind = "build_failed"
-	KindBaseMissing       Kind = "base_image_missing"
-	KindImageMissing      Kind = "image_missing"
-	KindRegistryDenied    Kind = "registry_denied"
-	KindExitNonzero       Kind = "exit_nonzero"
-	KindCommandNotFound   Kind = "command_not_found"
-	KindCommandNotExec    Kind = "command_not_executable"
-	KindOOM               Kind = "oom_killed"
-	KindTimeout           Kind = "timeout"
-	KindIdleTimeout       Kind = "idle_timeout"
-	KindNotReady          Kind = "not_ready"
-	KindPortConflict      Kind = "port_conflict"
-	KindOutputMissing     Kind = "output_missing"
-	KindOutputTooLarge    Kind = "output_too_large"
+	// Where a context comes from.
+	KindContextNotFound     Kind = "context_not_found"
+	KindContextDenied       Kind = "context_denied"
+	KindSchemeNotAllowed    Kind = "url_scheme_not_allowed"
+	KindHostNotAllowed      Kind = "url_host_not_allowed"
+	KindForbiddenAddress    Kind = "url_forbidden_address"
+	KindRedirect            Kind = "url_redirect_refused"
+	KindCredentialInvalid   Kind = "credential_invalid"
+	KindBucketNotAllowed    Kind = "bucket_not_allowed"
+	KindFileOutsideRoots    Kind = "file_outside_roots"
+	KindFileNotRegular      Kind = "file_not_regular"
+	KindContextDigest       Kind = "context_digest_mismatch"
+	KindContextDigestNeeded Kind = "context_digest_missing"
+
+	// What a context is.
+	KindContextInvalid     Kind = "context_invalid"
+	KindIgnoreFile         Kind = "ignore_file_invalid"
+	KindContextEmpty       Kind = "context_empty"
+	KindContextNotTar      Kind = "context_not_tar"
+	KindContextCompression Kind = "context_compression_not_allowed"
+	KindContextDamaged     Kind = "context_damaged"
+	KindContextTruncated   Kind = "context_truncated"
+	KindContextTrailing    Kind = "context_trailing_data"
+	KindContextTooLarge    Kind = "context_too_large"
+	KindContextRatio       Kind = "context_ratio"
+	KindTooManyEntries     Kind = "context_too_many_entries"
+	KindPathEscape         Kind = "context_path_escape"
+	KindNameInvalid        Kind = "context_name_invalid"
+	KindNameTooLong        Kind = "context_name_too_long"
+	KindTooDeep            Kind = "context_too_deep"
+	KindHeaderTooLarge     Kind = "context_header_too_large"
+	KindHeaderNotAllowed   Kind = "context_header_not_allowed"
+	KindSymlinkParent      Kind = "context_symlink_parent"
+	KindHardlinkEscape     Kind = "context_hardlink_escape"
+	KindHardlinkTarget     Kind = "context_hardlink_target"
+	KindDeviceNode         Kind = "context_device_node"
+	KindSpecialFile        Kind = "context_special_file"
+	KindSparseFile         Kind = "context_sparse_file"
+	KindDuplicateEntry     Kind = "context_duplicate_entry"
+
+	// What a build asks for.
+	KindDockerfileMissing     Kind = "dockerfile_missing"
+	KindDockerfileNotRegular  Kind = "dockerfile_not_regular"
+	KindDockerfileOutside     Kind = "dockerfile_outside_context"
+	KindDockerfileInvalid     Kind = "dockerfile_invalid"
+	KindFrontendNotAllowed    Kind = "dockerfile_frontend_not_allowed"
+	KindSourceNotAllowed      Kind = "dockerfile_source_not_allowed"
+	KindEntitlementNotAllowed Kind = "dockerfile_entitlement_not_allowed"
+	KindBuildArgReserved      Kind = "build_arg_reserved"
+	KindImageNotAllowed       Kind = "image_not_allowed"
+	KindRegistryNotAllowed    Kind = "registry_not_allowed"
+	KindPushPrefix            Kind = "push_prefix"
+	KindTagIsBase             Kind = "tag_is_base"
+	KindSecretNotFound        Kind = "secret_not_found"
+	KindLimitAboveHost        Kind = "limit_above_host"
+
+	// What became of the work.
+	KindBuildFailed     Kind = "build_failed"
+	KindBaseMissing     Kind = "base_image_missing"
+	KindImageMissing    Kind = "image_missing"
+	KindRegistryDenied  Kind = "registry_denied"
+	KindExitNonzero     Kind = "exit_nonzero"
+	KindCommandNotFound Kind = "command_not_found"
+	KindCommandNotExec  Kind = "command_not_executable"
+	KindOOM             Kind = "oom_killed"
+	KindTimeout         Kind = "timeout"
+	KindIdleTimeout     Kind = "idle_timeout"
+	KindNotReady        Kind = "not_ready"
+	KindPortConflict    Kind = "port_conflict"
+	KindOutputMissing   Kind = "output_missing"
+	KindOutputIsLink    Kind = "output_is_link"
+	KindOutputLimit     Kind = "output_limit"
 
 	KindCancelled    Kind = "cancelled"
 	KindQueueTimeout Kind = "queue_timeout"
 
+	// What went wrong with the farm.
 	KindContextFetch  Kind = "context_fetch_failed"
+	KindFetchTimeout  Kind = "fetch_timeout"
 	KindStore         Kind = "store_failed"
 	KindPush          Kind = "push_failed"
 	KindDaemonLost    Kind = "daemon_lost"
@@ -86,27 +136,74 @@ const (
 	KindInternal      Kind = "internal_error"
 )
 
-// Kinds is the one table of kinds of failure.
+// Kinds is the one table of kinds of failure, in the order of a job's life.
 func Kinds() []KindInfo {
 	const (
 		no, yes = false, true
 		unproc  = http.StatusUnprocessableEntity
 		unavail = http.StatusServiceUnavailable
 	)
+	// refused is a kind that is found before anything is done.
+	refused := func(k Kind, status int, meaning string) KindInfo {
+		return KindInfo{k, Refused, UserFault, no, status, ExitUsage, meaning}
+	}
 	return []KindInfo{
-		{KindSpecInvalid, Refused, UserFault, no, http.StatusBadRequest, ExitUsage, "the job document is not acceptable"},
-		{KindSpecVersion, Refused, UserFault, no, http.StatusBadRequest, ExitUsage, "the job document is of a version this farm does not know"},
-		{KindContextNotFound, Refused, UserFault, no, unproc, ExitUsage, "the context reference leads to nothing"},
-		{KindContextDigest, Refused, UserFault, no, unproc, ExitUsage, "the context is not the one that was announced"},
-		{KindContextInvalid, Refused, UserFault, no, unproc, ExitUsage, "the context is not an archive the farm takes"},
-		{KindContextTooLarge, Refused, UserFault, no, http.StatusRequestEntityTooLarge, ExitUsage, "the context is over the operator's limit"},
-		{KindSchemeNotAllowed, Refused, UserFault, no, unproc, ExitUsage, "the operator does not allow contexts of this scheme"},
-		{KindFileOutsideRoots, Refused, UserFault, no, unproc, ExitUsage, "the file is outside the folders the operator opened"},
-		{KindSecretNotFound, Refused, UserFault, no, unproc, ExitUsage, "the worker has no secret of this name"},
-		{KindLimitAboveHost, Refused, UserFault, no, unproc, ExitUsage, "the limit is more than the host has"},
+		refused(KindSpecInvalid, http.StatusBadRequest, "the job document is not acceptable"),
+		refused(KindSpecVersion, http.StatusBadRequest, "the job document is of a version this farm does not know"),
 
-		{KindDockerfileMissing, Failed, UserFault, no, unproc, ExitFailed, "the context has no such Dockerfile"},
-		{KindDockerfileInvalid, Failed, UserFault, no, unproc, ExitFailed, "the Dockerfile cannot be parsed"},
+		refused(KindContextNotFound, unproc, "the context reference leads to nothing"),
+		refused(KindContextDenied, unproc, "the server of the context does not hand it out"),
+		refused(KindSchemeNotAllowed, unproc, "the operator does not allow contexts of this scheme"),
+		refused(KindHostNotAllowed, unproc, "the operator does not allow contexts from this host"),
+		refused(KindForbiddenAddress, unproc, "the reference leads to an address that contexts may not come from"),
+		refused(KindRedirect, unproc, "the server of the context sends the worker where it does not go"),
+		refused(KindCredentialInvalid, unproc, "the worker has no such credential, or not for this host"),
+		refused(KindBucketNotAllowed, unproc, "the operator does not allow contexts from this bucket"),
+		refused(KindFileOutsideRoots, unproc, "the file is outside the folders the operator opened"),
+		refused(KindFileNotRegular, unproc, "the reference leads to a directory, a device or the like"),
+		refused(KindContextDigest, unproc, "the context is not the one that was announced"),
+		refused(KindContextDigestNeeded, unproc, "the operator wants every context announced with its digest"),
+
+		refused(KindContextInvalid, unproc, "the directory cannot be made into a context"),
+		refused(KindIgnoreFile, unproc, "the ignore file cannot be used"),
+		refused(KindContextEmpty, unproc, "the context has nothing in it"),
+		refused(KindContextNotTar, unproc, "the context is not a tar archive"),
+		refused(KindContextCompression, unproc, "the context is compressed in a way the farm does not take"),
+		refused(KindContextDamaged, unproc, "the archive or its compression is damaged"),
+		refused(KindContextTruncated, unproc, "the archive or its compression ends too early"),
+		refused(KindContextTrailing, unproc, "there is more data after the end of the archive"),
+		refused(KindContextTooLarge, http.StatusRequestEntityTooLarge, "the context is over the operator's limit of size"),
+		refused(KindContextRatio, http.StatusRequestEntityTooLarge, "the context unpacks to far more than it is"),
+		refused(KindTooManyEntries, http.StatusRequestEntityTooLarge, "the archive has more entries than the operator's limit"),
+		refused(KindPathEscape, unproc, "an entry leaves the context"),
+		refused(KindNameInvalid, unproc, "an entry has an impossible name"),
+		refused(KindNameTooLong, unproc, "an entry has too long a name"),
+		refused(KindTooDeep, unproc, "an entry is too deep in directories"),
+		refused(KindHeaderTooLarge, unproc, "an entry has too large a header"),
+		refused(KindHeaderNotAllowed, unproc, "a global header of the archive changes what other entries say"),
+		refused(KindSymlinkParent, unproc, "an entry would be written through a symbolic link"),
+		refused(KindHardlinkEscape, unproc, "a hard link leads out of the context"),
+		refused(KindHardlinkTarget, unproc, "a hard link leads to no file before it"),
+		refused(KindDeviceNode, unproc, "an entry is a device"),
+		refused(KindSpecialFile, unproc, "an entry is a FIFO, a socket or something unknown"),
+		refused(KindSparseFile, unproc, "an entry is a sparse file"),
+		refused(KindDuplicateEntry, unproc, "two entries stand for the same path"),
+
+		refused(KindDockerfileMissing, unproc, "the context has no such Dockerfile"),
+		refused(KindDockerfileNotRegular, unproc, "the Dockerfile is no regular file"),
+		refused(KindDockerfileOutside, unproc, "the Dockerfile is a link that leads out of the context"),
+		refused(KindDockerfileInvalid, unproc, "the Dockerfile cannot be parsed"),
+		refused(KindFrontendNotAllowed, unproc, "the operator does not allow the Dockerfile's # syntax image"),
+		refused(KindSourceNotAllowed, unproc, "the operator does not allow what the Dockerfile adds from elsewhere"),
+		refused(KindEntitlementNotAllowed, unproc, "the Dockerfile asks for the host's network, devices or more rights"),
+		refused(KindBuildArgReserved, unproc, "the build argument is the operator's to set"),
+		refused(KindImageNotAllowed, unproc, "the operator does not allow the image"),
+		refused(KindRegistryNotAllowed, http.StatusForbidden, "the operator does not allow pushes to the registry"),
+		refused(KindPushPrefix, http.StatusForbidden, "the operator does not allow pushes to this place of the registry"),
+		refused(KindTagIsBase, unproc, "the tag would replace an image that the build stands on"),
+		refused(KindSecretNotFound, unproc, "the worker has no secret of this name"),
+		refused(KindLimitAboveHost, unproc, "the limit is more than the host has"),
+
 		{KindBuildFailed, Failed, UserFault, yes, unproc, ExitFailed, "a build step failed"},
 		{KindBaseMissing, Failed, UserFault, no, unproc, ExitFailed, "a base image was not found"},
 		{KindImageMissing, Failed, UserFault, no, unproc, ExitFailed, "the image to run was not found"},
@@ -120,12 +217,14 @@ func Kinds() []KindInfo {
 		{KindNotReady, Failed, UserFault, yes, unproc, ExitFailed, "the service did not become ready"},
 		{KindPortConflict, Failed, UserFault, yes, http.StatusConflict, ExitFailed, "the host port is taken"},
 		{KindOutputMissing, Failed, UserFault, no, unproc, ExitFailed, "an output path does not exist in the stopped container"},
-		{KindOutputTooLarge, Failed, UserFault, no, unproc, ExitFailed, "the outputs are over the operator's limit"},
+		{KindOutputIsLink, Failed, UserFault, no, unproc, ExitFailed, "an output path is a symbolic link"},
+		{KindOutputLimit, Failed, UserFault, no, unproc, ExitFailed, "the outputs are over the operator's limit"},
 
 		{KindCancelled, Cancelled, UserFault, no, http.StatusConflict, ExitCancelled, "it was cancelled"},
 		{KindQueueTimeout, Expired, UserFault, no, http.StatusGatewayTimeout, ExitTimeout, "no worker took it in time"},
 
 		{KindContextFetch, Failed, InfraFault, yes, http.StatusBadGateway, ExitInfra, "the context could not be fetched"},
+		{KindFetchTimeout, Failed, InfraFault, yes, http.StatusGatewayTimeout, ExitInfra, "the transfer of the context took longer than its timeout"},
 		{KindStore, Failed, InfraFault, yes, unavail, ExitInfra, "the artifact store could not be used"},
 		{KindPush, Failed, InfraFault, yes, http.StatusBadGateway, ExitInfra, "the registry did not take the image"},
 		{KindDaemonLost, Failed, InfraFault, yes, unavail, ExitInfra, "the Docker daemon went away"},

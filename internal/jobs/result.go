@@ -64,6 +64,8 @@ type Output struct {
 	// Digest of the uncompressed tar in the artifact store.
 	Digest string `json:"digest"`
 	Size   int64  `json:"size"`
+	// Entries is how many files, directories and links are in it.
+	Entries int `json:"entries,omitempty"`
 }
 
 // LogInfo says what became of the job's log.
@@ -91,6 +93,8 @@ type StageTime struct {
 type Result struct {
 	State   State    `json:"state"`
 	Failure *Failure `json:"failure,omitempty"`
+	// Context is the digest of the context when the job did not announce it.
+	Context string `json:"context,omitempty"`
 	// ImageID is the engine's ID of the built or run image.
 	ImageID string `json:"image_id,omitempty"`
 	// Tags are the names the image got on the build host.

@@ -65,17 +65,23 @@ type Context struct {
 	Digest string `json:"digest,omitempty"`
 	// Size of the uncompressed tar in bytes, 0 when unknown.
 	Size int64 `json:"size,omitempty"`
+	// Credential is the worker's name of what to log in with at an https:
+	// reference. Its value never travels.
+	Credential string `json:"credential,omitempty"`
 }
 
 // Build asks for an image to be built from the context.
 type Build struct {
 	// Dockerfile is a slash-separated path inside the context.
-	Dockerfile string            `json:"dockerfile,omitempty"`
-	Target     string            `json:"target,omitempty"`
-	Args       map[string]string `json:"args,omitempty"`
-	Labels     map[string]string `json:"labels,omitempty"`
-	Platform   string            `json:"platform,omitempty"`
-	Tags       []string          `json:"tags,omitempty"`
+	Dockerfile string `json:"dockerfile,omitempty"`
+	// HideDockerfile keeps the Dockerfile from COPY and ADD, though it is in the
+	// archive. It is what docker build does with one that .dockerignore names.
+	HideDockerfile bool              `json:"hide_dockerfile,omitempty"`
+	Target         string            `json:"target,omitempty"`
+	Args           map[string]string `json:"args,omitempty"`
+	Labels         map[string]string `json:"labels,omitempty"`
+	Platform       string            `json:"platform,omitempty"`
+	Tags           []string          `json:"tags,omitempty"`
 	// Pull asks the registry for newer bases even when a local one is there.
 	Pull      bool     `json:"pull,omitempty"`
 	NoCache   bool     `json:"no_cache,omitempty"`

@@ -114,3 +114,19 @@ func clip(s string) string {
 	}
 	return s
 }
+
+// Wildcard compares with a pattern in which * stands for any characters.
+func Wildcard(pattern, s string) bool {
+	first, rest, found := strings.Cut(pattern, "*")
+	if !found {
+		return pattern == s
+	}
+	s, ok := strings.CutPrefix(s, first)
+	for parts := strings.Split(rest, "*"); ok && len(parts) > 0; parts = parts[1:] {
+		if len(parts) == 1 {
+			return strings.HasSuffix(s, parts[0])
+		}
+		_, s, ok = strings.Cut(s, parts[0])
+	}
+	return false
+}

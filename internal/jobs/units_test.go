@@ -118,3 +118,30 @@ func TestNearest(t *testing.T) {
 		t.Errorf("Nearest of nothing = %q", got)
 	}
 }
+
+func TestWildcard(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"a", "a", true},
+		{"a", "ab", false},
+		{"*", "", true},
+		{"*", "a/b", true},
+		{"a*", "a", true},
+		{"a*", "ba", false},
+		{"*.example.com", "a.example.com", true},
+		{"*.example.com", "example.com", false},
+		{"a*b*c", "aXbYc", true},
+		{"a*b*c", "acb", false},
+		{"ab*ba", "aba", false},
+		{"a**c", "abc", true},
+		{"", "", true},
+		{"", "a", false},
+	} {
+		if got := jobs.Wildcard(tt.pattern, tt.s); got != tt.want {
+			t.Errorf("Wildcard(%q, %q) = %v, want %v", tt.pattern, tt.s, got, tt.want)
+		}
+	}
+}

@@ -147,7 +147,11 @@ func (p *problems) context(c Context) {
 	if c.Size < 0 {
 		p.add("context_size_invalid", "/context/size", "found %d; want 0 (unknown) or more", c.Size)
 	}
+	p.match(secretPattern, "credential_invalid", "/context/credential", c.Credential, "letters, digits and . _ -, at most 64")
 	scheme, rest, _ := strings.Cut(c.Ref, ":")
+	if c.Credential != "" && scheme != "https" {
+		p.add("credential_unused", "/context/credential", "a credential goes with an https: reference")
+	}
 	if !slices.Contains(contextKinds, scheme) || rest == "" || len(c.Ref) > 4096 {
 		p.add("context_ref_invalid", "/context/ref", "found %q; want cas:sha256:..., file:///path, https://... or s3://bucket/key", clip(c.Ref))
 		return

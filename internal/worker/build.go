@@ -4,99 +4,133 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// build fetches the context and streams it into the engine.
+// build fetches the context, looks at what it asks for, and streams it into the
+// engine.
 func (a *attempt) build(ctx context.Context) error {
 	spec := *a.job.Spec.Build
 	if len(spec.Tags) == 0 {
 		spec.Tags = []string{jobs.ImageName(a.job.ID, a.job.Attempt)}
 	}
-	if err := a.note(ctx, jobs.Progress{Stage: jobs.StageFetch}); err != nil {
-		return err
-	}
-	fetch := a.job.Spec.Timeouts.Fetch.Or(a.w.opts.Timeouts.Fetch.D())
-	tarball, err := a.openContext(ctx, *a.job.Spec.Context, fetch)
+	fetched, err := a.fetch(ctx, &spec)
 	if err != nil {
 		return err
 	}
-	defer tarball.Close()
-
+	defer func() {
+		if err := fetched.Close(); err != nil {
+			a.log.WarnContext(ctx, "close context", "err", err)
+		}
+	}()
 	timeout := a.job.Spec.Timeouts.Build.Or(a.w.opts.Timeouts.Build.D())
-	err = a.stage(ctx, jobs.StageBuild, timeout, func(ctx context.Context) error {
+	return a.stage(ctx, jobs.StageBuild, timeout, func(ctx context.Context) error {
 		if err := a.note(ctx, jobs.Progress{Stage: jobs.StageBuild}); err != nil {
 			return err
 		}
 		ctx, done := a.watchIdle(ctx, jobs.StageBuild)
 		defer done()
+		tarball, err := fetched.Open(ctx, spec.HideDockerfile)
+		if err != nil {
+			return explain(ctx, jobs.StageFetch, err)
+		}
+		defer tarball.Close()
 		built, err := a.w.Engine.Build(ctx, engine.Build{
-			Spec: spec, Context: tarball, Labels: a.w.labels(a.job.ID, a.job.Attempt), Secret: a.w.secret,
+			Spec: spec, Context: tarball, Dockerfile: hidden(&spec, fetched.Dockerfile), Labels: a.w.labels(a.job.ID, a.job.Attempt), Secret: a.w.secret,
 			Status: func(status []byte) { a.joblog.write(jobs.BuildStatus, status) },
 		})
 		a.res.ImageID, a.res.Bases = built.ImageID, built.Bases
+		if tarball.Err() != nil {
+			return explain(ctx, jobs.StageFetch, tarball.Err())
+		}
 		if err != nil {
 			return explain(ctx, jobs.StageBuild, err)
+		}
+		if err := a.admitBases(ctx, built.Bases, spec.Tags); err != nil {
+			return err
 		}
 		a.res.Tags = a.job.Spec.Build.Tags
 		return nil
 	})
-	// The fetch goes on under the build, so both are measured on their own.
-	a.res.Times = append([]jobs.StageTime{{Stage: jobs.StageFetch, Millis: tarball.took.Milliseconds()}}, a.res.Times...)
+}
+
+// fetch reads the context to its last byte before the engine sees the first.
+// What it says about the Dockerfile goes into spec.
+func (a *attempt) fetch(ctx context.Context, spec *jobs.Build) (fetched *artifacts.Fetched, err error) {
+	timeout := a.job.Spec.Timeouts.Fetch.Or(a.w.opts.Timeouts.Fetch.D())
+	err = a.stage(ctx, jobs.StageFetch, timeout, func(ctx context.Context) error {
+		if err := a.note(ctx, jobs.Progress{Stage: jobs.StageFetch}); err != nil {
+			return err
+		}
+		c := *a.job.Spec.Context
+		if fetched, err = a.w.Fetch(ctx, c, spec.Dockerfile); err != nil {
+			return err
+		}
+		for _, w := range fetched.Warnings {
+			fmt.Fprintln(a.joblog.writer(jobs.Note), "context:", w)
+		}
+		if c.Digest == "" && c.Ref != artifacts.Ref(fetched.Digest) {
+			a.res.Context = fetched.Digest
+		}
+		spec.Dockerfile = fetched.Dockerfile.Name
+		if a.w.Admit == nil {
+			return nil
+		}
+		err := a.w.Admit(artifacts.Dockerfile{Name: shown(*spec), Content: fetched.Dockerfile.Content}, spec)
+		return explain(ctx, jobs.StageBuild, err)
+	})
+	if err != nil && fetched != nil {
+		err = errors.Join(err, fetched.Close())
+	}
+	return fetched, err
+}
+
+// shown is the Dockerfile's name for people: one that is hidden in the archive
+// has another there.
+func shown(spec jobs.Build) string {
+	if spec.HideDockerfile {
+		return strings.TrimPrefix(spec.Dockerfile, artifacts.HiddenPrefix)
+	}
+	return spec.Dockerfile
+}
+
+// hidden is the Dockerfile for a build whose context does not have it.
+func hidden(spec *jobs.Build, d artifacts.Dockerfile) []byte {
+	if !spec.HideDockerfile {
+		return nil
+	}
+	spec.Dockerfile = shown(*spec)
+	return d.Content
+}
+
+// admitBases judges what the build really stood on: triggers in a base image
+// may have led to others than the Dockerfile names. Nobody is to use an image
+// that is not admitted.
+func (a *attempt) admitBases(ctx context.Context, bases []jobs.BaseImage, tags []string) error {
+	if a.w.AdmitImages == nil {
+		return nil
+	}
+	refs := make([]string, len(bases))
+	for i, b := range bases {
+		refs[i] = b.Ref
+	}
+	err := a.w.AdmitImages(refs...)
+	if err == nil {
+		return nil
+	}
+	for _, tag := range tags {
+		if err := a.w.Engine.RemoveImage(ctx, tag); err != nil {
+			a.log.WarnContext(ctx, "remove an image that is not admitted", "image", tag, "err", err)
+		}
+	}
 	return err
-}
-
-// openContext opens the context under the fetch timeout, which covers the
-// transfer to its last byte even while the build is already reading it.
-func (a *attempt) openContext(ctx context.Context, c jobs.Context, timeout time.Duration) (*timedReader, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, ranOut{stage: jobs.StageFetch, after: timeout})
-	started := time.Now()
-	r, err := a.w.Fetch(ctx, c)
-	if err != nil {
-		cancel()
-		return nil, explain(ctx, jobs.StageFetch, err)
-	}
-	return &timedReader{ctx: ctx, r: r, cancel: cancel, started: started}, nil
-}
-
-// timedReader ends with the fetch timeout's failure, or with the source's own,
-// and measures how long the transfer took. The engine reads it on one goroutine
-// and Close comes after that.
-type timedReader struct {
-	ctx     context.Context //nolint:containedctx // the reader's own bound
-	r       io.ReadCloser
-	cancel  context.CancelFunc
-	started time.Time
-	took    time.Duration // until the last byte
-	err     error
-}
-
-func (t *timedReader) Read(p []byte) (int, error) {
-	if t.err != nil {
-		return 0, t.err
-	}
-	if t.ctx.Err() != nil {
-		t.err = explain(t.ctx, jobs.StageFetch, t.ctx.Err())
-		return 0, t.err
-	}
-	n, err := t.r.Read(p)
-	t.took = time.Since(t.started)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = explain(t.ctx, jobs.StageFetch, err)
-	}
-	t.err = err
-	return n, err
-}
-
-func (t *timedReader) Close() error {
-	t.cancel()
-	return t.r.Close()
 }
 
 // secret reads a secret of the worker. Names are validated with the document,

@@ -2,11 +2,15 @@ package worker
 
 import (
 	"context"
-	"io"
+	"fmt"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
+
+// collectTime bounds how long outputs may take into the store.
+const collectTime = 10 * time.Minute
 
 // collect copies the job's outputs from the stopped container into the store.
 func (a *attempt) collect(ctx context.Context) error {
@@ -14,7 +18,7 @@ func (a *attempt) collect(ctx context.Context) error {
 	if len(outputs) == 0 {
 		return nil
 	}
-	return a.stage(ctx, jobs.StageCollect, cleanupTime*5, func(ctx context.Context) error {
+	return a.stage(ctx, jobs.StageCollect, collectTime, func(ctx context.Context) error {
 		if err := a.note(ctx, jobs.Progress{Stage: jobs.StageCollect}); err != nil {
 			return err
 		}
@@ -37,24 +41,13 @@ func (a *attempt) collectOne(ctx context.Context, path string, left int64) (jobs
 		return jobs.Output{}, err
 	}
 	defer tarball.Close()
-	blob, err := a.w.Store.Put(ctx, &cappedReader{r: tarball, left: left, limit: a.w.opts.OutputCap})
+	c := artifacts.Collect(tarball, path, left, a.w.opts.OutputCap)
+	blob, err := a.w.Blobs.Write(ctx, c)
 	if err != nil {
 		return jobs.Output{}, artifacts.StoreFailure(err, "the output "+path)
 	}
-	return jobs.Output{Path: path, Digest: blob.Digest, Size: blob.Size}, nil
-}
-
-// cappedReader fails when more than left bytes come.
-type cappedReader struct {
-	r           io.Reader
-	left, limit int64
-}
-
-func (c *cappedReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if c.left -= int64(n); c.left < 0 {
-		return 0, jobs.Fail(jobs.KindOutputTooLarge, nil, "collect less, or ask the operator to raise the limit",
-			"the outputs are larger than %s", jobs.Bytes(c.limit))
+	if n, first := c.LeftOut(); n > 0 {
+		fmt.Fprintf(a.joblog.writer(jobs.Note), "output %s: devices, FIFOs and the like are not collected; left out are %d, the first is %q\n", path, n, first)
 	}
-	return n, err
+	return jobs.Output{Path: path, Digest: blob.Digest, Size: blob.Size, Entries: c.Entries()}, nil
 }

@@ -101,7 +101,7 @@ func (a *attempt) saveLog(ctx context.Context) error {
 		return err
 	}
 	defer r.Close()
-	blob, err := a.w.Store.Put(ctx, r)
+	blob, err := a.w.Blobs.Write(ctx, r)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/enginetest"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -33,6 +35,8 @@ type farm struct {
 	// files is the context that every build gets.
 	files map[string]string
 	fetch func(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
+	// admit judges images.
+	admit func(refs []string) error
 	state string
 }
 
@@ -42,6 +46,7 @@ func newFarm(t *testing.T) *farm {
 		t: t, memory: jobstest.NewMemory(jobstest.Options{}), queue: jobstest.NewQueue(), engine: enginetest.New(),
 		store: artifactstest.NewStore(), state: t.TempDir(), files: map[string]string{},
 	}
+	f.admit = func([]string) error { return nil }
 	f.svc = jobs.NewService(f.memory, f.queue, jobstest.NewIDs())
 	f.fetch = func(context.Context, jobs.Context) (io.ReadCloser, error) {
 		var b bytes.Buffer
@@ -54,6 +59,15 @@ func newFarm(t *testing.T) *farm {
 		return io.NopCloser(&b), nil
 	}
 	return f
+}
+
+// source serves file: references with what fetch says.
+type source struct{ f *farm }
+
+func (source) Schemes() []string { return []string{"file"} }
+
+func (s source) Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error) {
+	return s.f.fetch(ctx, c)
 }
 
 // intake hands the memory queue's tickets to a worker.
@@ -96,9 +110,14 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 	}
 	taking, stopTaking := context.WithCancel(context.Background())
 	w := worker.New(nil, worker.Deps{
-		Claims: f.memory, Records: f.memory, Queue: f.queue, Engine: f.engine, Store: f.store,
+		Claims: f.memory, Records: f.memory, Queue: f.queue, Engine: f.engine,
+		Blobs:  artifacts.NewBlobs(f.store, f.t.TempDir()),
 		Intake: &intake{queue: f.queue, ctx: taking, stop: stopTaking},
-		Fetch:  func(ctx context.Context, c jobs.Context) (io.ReadCloser, error) { return f.fetch(ctx, c) },
+		Fetch:  artifacts.NewFetcher(artifacts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,
+		Admit: func(d artifacts.Dockerfile, b *jobs.Build) error {
+			return dockerfile.Check(dockerfile.File(d), *b, dockerfile.Defaults())
+		},
+		AdmitImages: func(refs ...string) error { return f.admit(refs) },
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())
@@ -195,7 +214,7 @@ func (f *farm) log(job jobs.Job) map[jobs.Stream]string {
 	if job.Result.Log.Digest == "" {
 		return out
 	}
-	r, err := f.store.Open(f.t.Context(), job.Result.Log.Digest)
+	r, err := artifacts.NewBlobs(f.store, "").Read(f.t.Context(), job.Result.Log.Digest)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func (a *attempt) adopted(ctx context.Context) error {
 // restore puts into the result what the earlier incarnation found out.
 func (a *attempt) restore(ctx context.Context) error {
 	if p := a.job.Partial; p != nil {
-		a.res.ImageID, a.res.Tags, a.res.Bases = p.ImageID, p.Tags, p.Bases
+		a.res.Context, a.res.ImageID, a.res.Tags, a.res.Bases = p.Context, p.ImageID, p.Tags, p.Bases
 		a.res.RepoDigests, a.res.Times = p.RepoDigests, p.Times
 		return nil
 	}

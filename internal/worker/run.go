@@ -29,6 +29,11 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	spec := *a.job.Spec.Run
 	image := built
 	if image == "" {
+		if a.w.AdmitImages != nil {
+			if err := a.w.AdmitImages(spec.Image); err != nil {
+				return nil, err
+			}
+		}
 		id, err := a.w.Engine.Image(ctx, spec.Image, a.joblog.writer(jobs.Note))
 		if err != nil {
 			return nil, err

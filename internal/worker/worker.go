@@ -13,7 +13,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -32,9 +31,14 @@ type Deps struct {
 	Queue   jobs.Queue
 	Intake  jobs.Intake
 	Engine  engine.Engine
-	// Fetch opens a context as a verified stream of plain tar.
-	Fetch func(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
-	Store artifacts.Store
+	// Fetch reads a context whole, checks it, and finds the Dockerfile in it.
+	Fetch func(ctx context.Context, c jobs.Context, dockerfile string) (*artifacts.Fetched, error)
+	// Admit judges what a build is about to do by the operator's policy, and may
+	// change it; nil admits everything.
+	Admit func(d artifacts.Dockerfile, b *jobs.Build) error
+	// AdmitImages judges the images that a build or a run uses; nil admits all.
+	AdmitImages func(refs ...string) error
+	Blobs       *artifacts.Blobs
 	// Observer may be nil.
 	Observer Observer
 }

@@ -77,7 +77,7 @@ func TestFailures(t *testing.T) {
 		{"no such command", "", jobs.Spec{Run: &jobs.Run{Image: "busybox", Command: []string{"nosuch"}}}, jobs.Failed, jobs.StageRun, jobs.KindCommandNotFound, ""},
 		{"run timeout", "", shell("sleep 60"), jobs.Failed, jobs.StageRun, jobs.KindTimeout, "longer than 200ms"},
 		{"idle timeout", "", shell("echo x; sleep 60"), jobs.Failed, jobs.StageRun, jobs.KindIdleTimeout, "nothing for 200ms"},
-		{"dockerfile", "FROM busybox\nRUNN true\n", build, jobs.Failed, jobs.StageBuild, jobs.KindDockerfileInvalid, "RUNN"},
+		{"dockerfile", "FROM busybox\nRUNN true\n", build, jobs.Refused, jobs.StageBuild, jobs.KindDockerfileInvalid, "RUNN"},
 		{"build step", "FROM busybox\nRUN exit 3\n", build, jobs.Failed, jobs.StageBuild, jobs.KindBuildFailed, "exit code 3"},
 		{"base", "FROM nosuch\n", build, jobs.Failed, jobs.StageBuild, jobs.KindBaseMissing, "nosuch"},
 		{"build timeout", "FROM busybox\nRUN sleep 60\n", build, jobs.Failed, jobs.StageBuild, jobs.KindTimeout, "longer than 200ms"},

@@ -18,6 +18,9 @@ type SourceCase struct {
 	Source artifacts.Source
 	// Place makes content available and returns its reference.
 	Place func(t *testing.T, content []byte) string
+	// Decode makes the content of what the source yields; nil when they are the
+	// same.
+	Decode func(t *testing.T, raw []byte) []byte
 	// Missing is a well-formed reference that leads to nothing.
 	Missing string
 	// Refused are references that must not be opened, by the kind of failure.
@@ -37,13 +40,20 @@ func TestSource(t *testing.T, open func(t *testing.T) SourceCase) {
 				continue
 			}
 			ref := c.Place(t, tt.content)
-			r, err := c.Source.Open(t.Context(), ref)
+			r, err := c.Source.Open(t.Context(), jobs.Context{Ref: ref})
 			if err != nil {
 				t.Fatalf("%s: Open(%q) = %v", tt.name, ref, err)
 			}
-			got, err := io.ReadAll(r)
-			if err != nil || !bytes.Equal(got, tt.content) {
-				t.Errorf("%s: got %d bytes, %v, want %d", tt.name, len(got), err, len(tt.content))
+			if got := c.read(t, r); !bytes.Equal(got, tt.content) {
+				t.Errorf("%s: got %d bytes, want %d", tt.name, len(got), len(tt.content))
+			}
+			if again, ok := r.(artifacts.Rewinder); ok {
+				if err := again.Rewind(); err != nil {
+					t.Errorf("%s: Rewind = %v", tt.name, err)
+				}
+				if got := c.read(t, r); !bytes.Equal(got, tt.content) {
+					t.Errorf("%s: got %d bytes after Rewind, want %d", tt.name, len(got), len(tt.content))
+				}
 			}
 			if err := r.Close(); err != nil {
 				t.Errorf("%s: Close = %v", tt.name, err)
@@ -73,7 +83,7 @@ func TestSource(t *testing.T, open func(t *testing.T) SourceCase) {
 			refs[ref] = kind
 		}
 		for ref, kind := range refs {
-			r, err := c.Source.Open(t.Context(), ref)
+			r, err := c.Source.Open(t.Context(), jobs.Context{Ref: ref})
 			if err == nil {
 				_ = r.Close()
 				t.Errorf("Open(%q) = nil, want %s", ref, kind)
@@ -100,7 +110,7 @@ func TestSource(t *testing.T, open func(t *testing.T) SourceCase) {
 		ref := c.Place(t, []byte("late"))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		r, err := c.Source.Open(ctx, ref)
+		r, err := c.Source.Open(ctx, jobs.Context{Ref: ref})
 		if err == nil {
 			_ = r.Close()
 		}
@@ -116,17 +126,29 @@ func TestSource(t *testing.T, open func(t *testing.T) SourceCase) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				r, err := c.Source.Open(t.Context(), ref)
+				r, err := c.Source.Open(t.Context(), jobs.Context{Ref: ref})
 				if err != nil {
 					t.Errorf("Open = %v", err)
 					return
 				}
 				defer r.Close()
-				if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content) {
-					t.Errorf("got %d bytes, %v, want %d", len(got), err, len(content))
+				if got := c.read(t, r); !bytes.Equal(got, content) {
+					t.Errorf("got %d bytes, want %d", len(got), len(content))
 				}
 			})
 		}
 		wg.Wait()
 	})
+}
+
+// read reads to the end.
+func (c SourceCase) read(t *testing.T, r io.Reader) []byte {
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		t.Errorf("read: %v", err)
+	}
+	if c.Decode != nil {
+		return c.Decode(t, raw)
+	}
+	return raw
 }

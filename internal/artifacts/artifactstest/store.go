@@ -10,6 +10,10 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -18,8 +22,14 @@ import (
 // Store is an artifacts.Store in memory. The zero value is empty and ready.
 type Store struct {
 	mu    sync.Mutex
-	blobs map[string][]byte
+	blobs map[string]stored
 	puts  int
+}
+
+type stored struct {
+	size     int64
+	data     []byte
+	modified time.Time
 }
 
 var _ artifacts.Store = (*Store)(nil)
@@ -35,63 +45,110 @@ func (s *Store) Puts() int {
 }
 
 // Damage replaces the content of a blob, as a broken disk would.
-func (s *Store) Damage(digest string, content []byte) {
+func (s *Store) Damage(t testing.TB, digest string, content []byte) {
+	t.Helper()
+	data := Packed(t, content)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.blobs[digest] = content
+	b := s.blobs[digest]
+	b.data = data
+	s.blobs[digest] = b
+}
+
+// Age makes a blob older.
+func (s *Store) Age(digest string, by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.blobs[digest]
+	b.modified = b.modified.Add(-by)
+	s.blobs[digest] = b
 }
 
 // Stat implements artifacts.Store.
 func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Blob, error) {
-	content, err := s.get(ctx, digest)
+	b, err := s.get(ctx, digest)
 	if err != nil {
 		return artifacts.Blob{}, err
 	}
-	return artifacts.Blob{Digest: digest, Size: int64(len(content))}, nil
+	return artifacts.Blob{Digest: digest, Size: b.size}, nil
 }
 
 // Open implements artifacts.Store.
 func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
-	content, err := s.get(ctx, digest)
+	b, err := s.get(ctx, digest)
 	if err != nil {
 		return nil, err
 	}
-	return io.NopCloser(bytes.NewReader(content)), nil
+	return rewinder{bytes.NewReader(b.data)}, nil
 }
 
-func (s *Store) get(ctx context.Context, digest string) ([]byte, error) {
+type rewinder struct{ *bytes.Reader }
+
+func (rewinder) Close() error { return nil }
+
+// Rewind implements artifacts.Rewinder.
+func (r rewinder) Rewind() error {
+	_, err := r.Seek(0, io.SeekStart)
+	return err
+}
+
+func (s *Store) get(ctx context.Context, digest string) (stored, error) {
 	if err := check(ctx, digest); err != nil {
-		return nil, err
+		return stored{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	content, ok := s.blobs[digest]
+	b, ok := s.blobs[digest]
 	if !ok {
-		return nil, fmt.Errorf("open artifact %s: %w", digest, artifacts.ErrNotFound)
+		return stored{}, fmt.Errorf("open artifact %s: %w", digest, artifacts.ErrNotFound)
 	}
-	return content, nil
+	return b, nil
 }
 
 // Put implements artifacts.Store.
-func (s *Store) Put(ctx context.Context, r io.Reader) (artifacts.Blob, error) {
-	content, err := io.ReadAll(r)
+func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) error {
+	if err := check(ctx, b.Digest); err != nil {
+		return err
+	}
+	if _, err := data.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("put artifact: %w", err)
+	}
+	all, err := io.ReadAll(data)
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return artifacts.Blob{}, fmt.Errorf("put artifact: %w", err)
+		return fmt.Errorf("put artifact: %w", err)
 	}
-	b := artifacts.Blob{Digest: Digest(content), Size: int64(len(content))}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.blobs == nil {
-		s.blobs = make(map[string][]byte)
+		s.blobs = make(map[string]stored)
 	}
 	if _, ok := s.blobs[b.Digest]; !ok {
-		s.blobs[b.Digest] = content
+		s.blobs[b.Digest] = stored{b.Size, all, time.Now()}
 	}
 	s.puts++
-	return b, nil
+	return nil
+}
+
+// List implements artifacts.Store.
+func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error {
+	s.mu.Lock()
+	var all []artifacts.Stored
+	for digest, b := range s.blobs {
+		all = append(all, artifacts.Stored{Digest: digest, Size: int64(len(b.data)), Modified: b.modified})
+	}
+	s.mu.Unlock()
+	for _, b := range all {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := f(b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Delete implements artifacts.Store.
@@ -112,7 +169,18 @@ func check(ctx context.Context, digest string) error {
 	return ctx.Err()
 }
 
-// Digest is the digest of content as a Store computes it.
+// Packed is content as a store is given it.
+func Packed(t testing.TB, content []byte) []byte {
+	t.Helper()
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer enc.Close()
+	return enc.EncodeAll(content, nil)
+}
+
+// Digest is the digest of content as a store knows it.
 func Digest(content []byte) string {
 	sum := sha256.Sum256(content)
 	return "sha256:" + hex.EncodeToString(sum[:])

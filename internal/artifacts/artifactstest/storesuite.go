@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 )
@@ -18,7 +19,7 @@ import (
 func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 	t.Run("content comes back", func(t *testing.T) {
 		t.Parallel()
-		store := open(t)
+		store := artifacts.NewBlobs(open(t), t.TempDir())
 		for _, tt := range contents() {
 			got := put(t, store, tt.content)
 			if want := (artifacts.Blob{Digest: Digest(tt.content), Size: int64(len(tt.content))}); got != want {
@@ -34,12 +35,12 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 	})
 	t.Run("missing is ErrNotFound", func(t *testing.T) {
 		t.Parallel()
-		store := open(t)
+		store := artifacts.NewBlobs(open(t), t.TempDir())
 		missing := Digest([]byte("nobody put this"))
 		if _, err := store.Stat(t.Context(), missing); !errors.Is(err, artifacts.ErrNotFound) {
 			t.Errorf("Stat = %v, want ErrNotFound", err)
 		}
-		if _, err := store.Open(t.Context(), missing); !errors.Is(err, artifacts.ErrNotFound) {
+		if _, err := store.Read(t.Context(), missing); !errors.Is(err, artifacts.ErrNotFound) {
 			t.Errorf("Open = %v, want ErrNotFound", err)
 		}
 		if err := store.Delete(t.Context(), missing); err != nil {
@@ -48,12 +49,12 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 	})
 	t.Run("not a digest is an error", func(t *testing.T) {
 		t.Parallel()
-		store := open(t)
+		store := artifacts.NewBlobs(open(t), t.TempDir())
 		for _, bad := range []string{"", "x", "sha256:", "sha256:../../../etc/passwd", "sha256:" + strings.Repeat("A", 64), "md5:" + strings.Repeat("a", 32)} {
 			if _, err := store.Stat(t.Context(), bad); err == nil || errors.Is(err, artifacts.ErrNotFound) {
 				t.Errorf("Stat(%q) = %v, want an error that is not ErrNotFound", bad, err)
 			}
-			if _, err := store.Open(t.Context(), bad); err == nil || errors.Is(err, artifacts.ErrNotFound) {
+			if _, err := store.Read(t.Context(), bad); err == nil || errors.Is(err, artifacts.ErrNotFound) {
 				t.Errorf("Open(%q) = %v, want an error that is not ErrNotFound", bad, err)
 			}
 			if err := store.Delete(t.Context(), bad); err == nil {
@@ -63,10 +64,10 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 	})
 	t.Run("a failing reader leaves nothing", func(t *testing.T) {
 		t.Parallel()
-		store := open(t)
+		store := artifacts.NewBlobs(open(t), t.TempDir())
 		boom := errors.New("boom")
 		for _, tt := range contents() {
-			_, err := store.Put(t.Context(), io.MultiReader(bytes.NewReader(tt.content), failingReader{boom}))
+			_, err := store.Write(t.Context(), io.MultiReader(bytes.NewReader(tt.content), failingReader{boom}))
 			if !errors.Is(err, boom) {
 				t.Errorf("%s: Put = %v, want %v", tt.name, err, boom)
 			}
@@ -77,16 +78,16 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 	})
 	t.Run("a reader that was cut short is a failure", func(t *testing.T) {
 		t.Parallel()
-		store := open(t)
+		store := artifacts.NewBlobs(open(t), t.TempDir())
 		for _, cut := range []error{io.ErrUnexpectedEOF, errors.Join(errors.New("cut"), io.EOF)} {
-			if b, err := store.Put(t.Context(), io.MultiReader(strings.NewReader("half"), failingReader{cut})); err == nil {
+			if b, err := store.Write(t.Context(), io.MultiReader(strings.NewReader("half"), failingReader{cut})); err == nil {
 				t.Errorf("Put of a reader that ends with %v = %+v, nil, want an error", cut, b)
 			}
 		}
 	})
 	t.Run("deleted is gone", func(t *testing.T) {
 		t.Parallel()
-		store := open(t)
+		store := artifacts.NewBlobs(open(t), t.TempDir())
 		b := put(t, store, []byte("soon gone"))
 		if err := store.Delete(t.Context(), b.Digest); err != nil {
 			t.Fatalf("Delete = %v", err)
@@ -99,21 +100,78 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 			t.Errorf("got %q after a second Put", got)
 		}
 	})
+	t.Run("all of the data is stored, wherever it stood", func(t *testing.T) {
+		t.Parallel()
+		store := artifacts.NewBlobs(open(t), t.TempDir())
+		content := noise(100_000)
+		data := Packed(t, content)
+		b := artifacts.Blob{Digest: Digest(content), Size: int64(len(content))}
+		r := bytes.NewReader(data)
+		if _, err := r.Seek(17, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Put(t.Context(), b, r); err != nil {
+			t.Fatalf("Put = %v", err)
+		}
+		if got := read(t, store, b.Digest); !bytes.Equal(got, content) {
+			t.Errorf("got %d bytes back, want %d", len(got), len(content))
+		}
+		// It is there: other data under its name is not looked at.
+		if err := store.Put(t.Context(), b, bytes.NewReader(Packed(t, []byte("other")))); err != nil {
+			t.Errorf("a second Put = %v", err)
+		}
+		if got := read(t, store, b.Digest); !bytes.Equal(got, content) {
+			t.Error("a second Put replaced the blob")
+		}
+		if err := store.Put(t.Context(), artifacts.Blob{Digest: "sha256:../x"}, bytes.NewReader(data)); err == nil {
+			t.Error("Put under something that is no digest = nil")
+		}
+	})
+	t.Run("every blob is listed", func(t *testing.T) {
+		t.Parallel()
+		store := artifacts.NewBlobs(open(t), t.TempDir())
+		before := time.Now().Add(-time.Minute)
+		want := map[string]bool{}
+		for _, tt := range contents() {
+			want[put(t, store, tt.content).Digest] = true
+		}
+		gone := put(t, store, []byte("gone"))
+		if err := store.Delete(t.Context(), gone.Digest); err != nil {
+			t.Fatal(err)
+		}
+		err := store.List(t.Context(), func(s artifacts.Stored) error {
+			if !want[s.Digest] {
+				t.Errorf("lists %s, which is not there or was listed before", s.Digest)
+			}
+			delete(want, s.Digest)
+			if s.Size <= 0 || s.Modified.Before(before) || s.Modified.After(time.Now().Add(time.Minute)) {
+				t.Errorf("lists %+v, want a size and a time of just now", s)
+			}
+			return nil
+		})
+		if err != nil || len(want) > 0 {
+			t.Errorf("List = %v, it leaves out %v", err, want)
+		}
+		enough := errors.New("enough")
+		if err := store.List(t.Context(), func(artifacts.Stored) error { return enough }); !errors.Is(err, enough) {
+			t.Errorf("List = %v, want %v", err, enough)
+		}
+	})
 	t.Run("a cancelled context stops it", func(t *testing.T) {
 		t.Parallel()
-		store := open(t)
+		store := artifacts.NewBlobs(open(t), t.TempDir())
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := store.Put(ctx, strings.NewReader("late")); !errors.Is(err, context.Canceled) {
+		if _, err := store.Write(ctx, strings.NewReader("late")); !errors.Is(err, context.Canceled) {
 			t.Errorf("Put = %v, want context.Canceled", err)
 		}
 	})
 	t.Run("a reader may be closed early", func(t *testing.T) {
 		t.Parallel()
-		store := open(t)
+		store := artifacts.NewBlobs(open(t), t.TempDir())
 		b := put(t, store, noise(1<<20))
 		for range 20 {
-			r, err := store.Open(t.Context(), b.Digest)
+			r, err := store.Read(t.Context(), b.Digest)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,17 +188,17 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 	})
 	t.Run("many at once", func(t *testing.T) {
 		t.Parallel()
-		store := open(t)
+		store := artifacts.NewBlobs(open(t), t.TempDir())
 		var wg sync.WaitGroup
 		for i := range 24 {
 			wg.Go(func() {
 				content := contents()[i%len(contents())].content
-				b, err := store.Put(t.Context(), bytes.NewReader(content))
+				b, err := store.Write(t.Context(), bytes.NewReader(content))
 				if err != nil {
 					t.Errorf("Put = %v", err)
 					return
 				}
-				r, err := store.Open(t.Context(), b.Digest)
+				r, err := store.Read(t.Context(), b.Digest)
 				if err != nil {
 					t.Errorf("Open = %v", err)
 					return
@@ -181,18 +239,18 @@ func noise(n int) []byte {
 	return b
 }
 
-func put(t *testing.T, store artifacts.Store, content []byte) artifacts.Blob {
+func put(t *testing.T, store *artifacts.Blobs, content []byte) artifacts.Blob {
 	t.Helper()
-	b, err := store.Put(t.Context(), bytes.NewReader(content))
+	b, err := store.Write(t.Context(), bytes.NewReader(content))
 	if err != nil {
 		t.Fatalf("Put %d bytes: %v", len(content), err)
 	}
 	return b
 }
 
-func read(t *testing.T, store artifacts.Store, digest string) []byte {
+func read(t *testing.T, store *artifacts.Blobs, digest string) []byte {
 	t.Helper()
-	r, err := store.Open(t.Context(), digest)
+	r, err := store.Read(t.Context(), digest)
 	if err != nil {
 		t.Fatalf("Open %s: %v", digest, err)
 	}

@@ -1,7 +1,7 @@
 // Package dirstore keeps artifacts in a directory, under the digest of their
 // content:
 //
-//	sha256/ab/<hex>.zst   a blob, see blob.go
+//	sha256/ab/<hex>.zst   a blob, see trailer.go
 //	tmp/                  what is being written
 //
 // A blob is written to tmp, synced, and renamed, so it is there whole or not at
@@ -20,21 +20,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 const (
-	dirMode  = 0o775 // before the umask
-	fileMode = 0o664
-	// smallSize is what is handled in memory at one go: logs, mostly.
-	smallSize = 64 << 10
+	dirMode   = 0o775 // before the umask
+	fileMode  = 0o664
 	chunkSize = 256 << 10
 	// staleAfter is when a file in tmp belongs to nobody any more. Writers of
 	// big blobs touch theirs all the time.
@@ -44,11 +39,8 @@ const (
 
 // Store is an artifacts.Store in a directory. It is safe for concurrent use.
 type Store struct {
-	dir      string
-	encoders sync.Pool    // of *zstd.Encoder
-	decoders sync.Pool    // of *zstd.Decoder
-	buffers  sync.Pool    // of *[]byte with smallSize bytes
-	swept    atomic.Int64 // unix seconds of the last sweep
+	dir   string
+	swept atomic.Int64 // unix seconds of the last sweep
 }
 
 var _ artifacts.Store = (*Store)(nil)
@@ -93,16 +85,20 @@ func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Blob, error)
 
 // Open implements artifacts.Store.
 func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
-	f, size, err := s.open(ctx, digest)
+	f, _, err := s.open(ctx, digest)
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.newReader(f, size)
-	if err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("open artifact %s: %w", digest, err)
-	}
-	return r, nil
+	return file{f}, nil
+}
+
+// file is a blob's file, which can be read again.
+type file struct{ *os.File }
+
+// Rewind implements artifacts.Rewinder.
+func (f file) Rewind() error {
+	_, err := f.Seek(0, io.SeekStart)
+	return err
 }
 
 // open opens the blob's file and returns the size of its content. A file that
@@ -149,24 +145,33 @@ func (s *Store) Delete(ctx context.Context, digest string) error {
 	return nil
 }
 
-func (s *Store) buffer() *[]byte {
-	if b, ok := s.buffers.Get().(*[]byte); ok {
-		return b
+// List implements artifacts.Store. What comes or goes meanwhile may be listed or
+// not.
+func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error {
+	top := filepath.Join(s.dir, "sha256")
+	err := filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil || d.IsDir():
+			return err
+		}
+		digest := "sha256:" + strings.TrimSuffix(d.Name(), ".zst")
+		if own, err := s.path(digest); err != nil || own != p {
+			return nil // somebody else put it there
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		return f(artifacts.Stored{Digest: digest, Size: info.Size(), Modified: info.ModTime()})
+	})
+	if err != nil {
+		return fmt.Errorf("list artifacts: %w", err)
 	}
-	b := make([]byte, smallSize)
-	return &b
-}
-
-func (s *Store) encoder() (*zstd.Encoder, error) {
-	if e, ok := s.encoders.Get().(*zstd.Encoder); ok {
-		return e, nil
-	}
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
-}
-
-func (s *Store) decoder() (*zstd.Decoder, error) {
-	if d, ok := s.decoders.Get().(*zstd.Decoder); ok {
-		return d, nil
-	}
-	return zstd.NewReader(nil)
+	return nil
 }

@@ -19,14 +19,14 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 )
 
-func setup(tb testing.TB) (*Store, string) {
+func setup(tb testing.TB) (*artifacts.Blobs, string) {
 	tb.Helper()
 	dir := filepath.Join(tb.TempDir(), "store")
 	s, err := New(dir)
 	if err != nil {
 		tb.Fatalf("New = %v", err)
 	}
-	return s, dir
+	return artifacts.NewBlobs(s, tb.TempDir()), dir
 }
 
 // files lists what is in the store's directory.
@@ -50,7 +50,7 @@ func TestStore(t *testing.T) {
 	t.Parallel()
 	artifactstest.TestStore(t, func(t *testing.T) artifacts.Store {
 		s, _ := setup(t)
-		return s
+		return s.Store
 	})
 }
 
@@ -58,7 +58,7 @@ func TestLayout(t *testing.T) {
 	t.Parallel()
 	s, dir := setup(t)
 	content := []byte("hello\n")
-	b, err := s.Put(t.Context(), bytes.NewReader(content))
+	b, err := s.Write(t.Context(), bytes.NewReader(content))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +87,11 @@ func TestNothingIsLeftInTemp(t *testing.T) {
 	s, dir := setup(t)
 	big := bytes.Repeat([]byte("x"), 1<<20)
 	for range 3 { // the same content again is thrown away
-		if _, err := s.Put(t.Context(), bytes.NewReader(big)); err != nil {
+		if _, err := s.Write(t.Context(), bytes.NewReader(big)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err := s.Put(t.Context(), io.MultiReader(bytes.NewReader(big), iotest{}))
+	_, err := s.Write(t.Context(), io.MultiReader(bytes.NewReader(big), iotest{}))
 	if err == nil {
 		t.Error("Put of a failing reader = nil, want an error")
 	}
@@ -127,7 +127,7 @@ func TestDamagedFile(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s, dir := setup(t)
-			b, err := s.Put(t.Context(), bytes.NewReader(tt.content))
+			b, err := s.Write(t.Context(), bytes.NewReader(tt.content))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -142,7 +142,7 @@ func TestDamagedFile(t *testing.T) {
 			if _, err := s.Stat(t.Context(), b.Digest); errors.Is(err, artifacts.ErrNotFound) != tt.missing {
 				t.Errorf("Stat = %v, want ErrNotFound: %v", err, tt.missing)
 			}
-			r, err := s.Open(t.Context(), b.Digest)
+			r, err := s.Read(t.Context(), b.Digest)
 			if err == nil {
 				defer r.Close()
 				_, err = io.Copy(io.Discard, r)
@@ -153,7 +153,7 @@ func TestDamagedFile(t *testing.T) {
 			if !tt.missing {
 				return
 			}
-			if _, err := s.Put(t.Context(), bytes.NewReader(tt.content)); err != nil {
+			if _, err := s.Write(t.Context(), bytes.NewReader(tt.content)); err != nil {
 				t.Fatalf("Put again = %v", err)
 			}
 			if got, err := s.Stat(t.Context(), b.Digest); err != nil || got != b {
@@ -166,7 +166,7 @@ func TestDamagedFile(t *testing.T) {
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	s, dir := setup(t)
-	if _, err := s.Put(t.Context(), strings.NewReader("makes tmp")); err != nil {
+	if _, err := s.Write(t.Context(), strings.NewReader("makes tmp")); err != nil {
 		t.Fatal(err)
 	}
 	for name, age := range map[string]time.Duration{"old": 2 * staleAfter, "young": time.Minute} {
@@ -222,11 +222,11 @@ func TestFlatMemory(t *testing.T) {
 			return m, err
 		})
 	}
-	b, err := s.Put(t.Context(), look(io.LimitReader(rand.NewChaCha8([32]byte{}), size)))
+	b, err := s.Write(t.Context(), look(io.LimitReader(rand.NewChaCha8([32]byte{}), size)))
 	if err != nil || b.Size != size {
 		t.Fatalf("Put = %+v, %v", b, err)
 	}
-	r, err := s.Open(t.Context(), b.Digest)
+	r, err := s.Read(t.Context(), b.Digest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func BenchmarkPutLog(b *testing.B) {
 	line := []byte(strings.Repeat("step 1/3: hello\n", 12))
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if _, err := s.Put(b.Context(), bytes.NewReader(append(line, byte(i), byte(i>>8), byte(i>>16)))); err != nil {
+		if _, err := s.Write(b.Context(), bytes.NewReader(append(line, byte(i), byte(i>>8), byte(i>>16)))); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -257,7 +257,7 @@ func BenchmarkPutLog(b *testing.B) {
 
 func BenchmarkStat(b *testing.B) {
 	s, _ := setup(b)
-	blob, err := s.Put(b.Context(), strings.NewReader("hello"))
+	blob, err := s.Write(b.Context(), strings.NewReader("hello"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -271,13 +271,13 @@ func BenchmarkStat(b *testing.B) {
 
 func BenchmarkOpenBig(b *testing.B) {
 	s, _ := setup(b)
-	blob, err := s.Put(b.Context(), strings.NewReader(strings.Repeat("the quick brown fox jumps over the lazy dog\n", 3<<20)))
+	blob, err := s.Write(b.Context(), strings.NewReader(strings.Repeat("the quick brown fox jumps over the lazy dog\n", 3<<20)))
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.SetBytes(blob.Size)
 	for b.Loop() {
-		r, err := s.Open(b.Context(), blob.Digest)
+		r, err := s.Read(b.Context(), blob.Digest)
 		if err != nil {
 			b.Fatal(err)
 		}

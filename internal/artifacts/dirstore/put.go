@@ -1,11 +1,8 @@
 package dirstore
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -18,141 +15,42 @@ import (
 )
 
 // Put implements artifacts.Store.
-func (s *Store) Put(ctx context.Context, r io.Reader) (artifacts.Blob, error) {
+func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) error {
 	if now := time.Now(); now.Sub(time.Unix(s.swept.Load(), 0)) > sweepEvery {
 		s.sweep(now)
 	}
-	buf := s.buffer()
-	defer s.buffers.Put(buf)
-	n, whole, err := fill(r, *buf)
-	var blob artifacts.Blob
-	switch {
-	case ctx.Err() != nil:
-		err = ctx.Err()
-	case err == nil && whole:
-		blob, err = s.putSmall(ctx, (*buf)[:n])
-	case err == nil:
-		blob, err = s.putBig(ctx, io.MultiReader(bytes.NewReader(*buf), r))
+	if err := s.put(ctx, b, data); err != nil {
+		return fmt.Errorf("put artifact %s: %w", b.Digest, err)
 	}
-	if err != nil {
-		return artifacts.Blob{}, fmt.Errorf("put artifact: %w", err)
-	}
-	return blob, nil
+	return nil
 }
 
-// fill reads until buf is full or r ends, and reports whether r has ended.
-// io.ReadFull cannot tell the end from a reader that was cut short.
-func fill(r io.Reader, buf []byte) (n int, whole bool, err error) {
-	for n < len(buf) {
-		m, err := r.Read(buf[n:])
-		n += m
-		if ended(err) {
-			return n, true, nil
-		}
-		if err != nil {
-			return n, false, err
-		}
-	}
-	return n, false, nil
-}
-
-// ended tells the end of a reader from an error. Readers return io.EOF bare; an
-// error that has it in its chain is no end.
-func ended(err error) bool { return err == io.EOF } //nolint:errorlint // see above
-
-// putSmall knows the digest before it writes, and writes once.
-func (s *Store) putSmall(ctx context.Context, content []byte) (artifacts.Blob, error) {
-	sum := sha256.Sum256(content)
-	blob := artifacts.Blob{Digest: "sha256:" + hex.EncodeToString(sum[:]), Size: int64(len(content))}
-	if s.has(ctx, blob) {
-		return blob, nil
-	}
-	enc, err := s.encoder()
+func (s *Store) put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) error {
+	name, err := s.path(b.Digest)
 	if err != nil {
-		return artifacts.Blob{}, err
+		return err
 	}
-	defer s.encoders.Put(enc)
-	file := appendTrailer(enc.EncodeAll(content, make([]byte, 0, len(content)/2+128)), blob.Size)
+	if there, err := s.Stat(ctx, b.Digest); err == nil && there.Size == b.Size {
+		return nil
+	} else if err != nil && !errors.Is(err, artifacts.ErrNotFound) {
+		return err
+	}
+	size, err := data.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = data.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return err
+	}
 	f, err := s.temp()
 	if err != nil {
-		return artifacts.Blob{}, err
+		return err
 	}
-	if _, err := f.Write(file); err != nil {
-		return artifacts.Blob{}, errors.Join(err, discard(f))
-	}
-	return blob, s.commit(f, blob)
-}
-
-// putBig writes while it reads, because the digest is known only at the end.
-func (s *Store) putBig(ctx context.Context, r io.Reader) (artifacts.Blob, error) {
-	f, err := s.temp()
-	if err != nil {
-		return artifacts.Blob{}, err
-	}
-	blob, err := s.encode(ctx, f, r)
-	if err != nil {
-		return artifacts.Blob{}, errors.Join(err, discard(f))
-	}
-	if s.has(ctx, blob) {
-		return blob, discard(f)
-	}
-	return blob, s.commit(f, blob)
-}
-
-func (s *Store) encode(ctx context.Context, w io.Writer, r io.Reader) (artifacts.Blob, error) {
-	enc, err := s.encoder()
-	if err != nil {
-		return artifacts.Blob{}, err
-	}
-	defer s.encoders.Put(enc)
-	defer enc.Reset(nil)
-	enc.Reset(w)
-	var (
-		hash = sha256.New()
-		size int64
-		buf  = make([]byte, chunkSize)
-	)
-	for {
-		if err := ctx.Err(); err != nil {
-			return artifacts.Blob{}, err
-		}
-		n, err := r.Read(buf)
-		hash.Write(buf[:n])
-		size += int64(n)
-		if _, err := enc.Write(buf[:n]); err != nil {
-			return artifacts.Blob{}, err
-		}
-		if ended(err) {
-			break
-		}
-		if err != nil {
-			return artifacts.Blob{}, err
-		}
-	}
-	if err := enc.Close(); err != nil {
-		return artifacts.Blob{}, err
-	}
-	_, err = w.Write(appendTrailer(nil, size))
-	return artifacts.Blob{Digest: "sha256:" + hex.EncodeToString(hash.Sum(nil)), Size: size}, err
-}
-
-// has reports whether the blob is there and need not be written again.
-func (s *Store) has(ctx context.Context, blob artifacts.Blob) bool {
-	there, err := s.Stat(ctx, blob.Digest)
-	return err == nil && there.Size == blob.Size
-}
-
-// commit makes a written file visible as the blob, durably.
-func (s *Store) commit(f *os.File, blob artifacts.Blob) error {
-	if err := f.Sync(); err != nil {
-		return errors.Join(err, discard(f))
+	if err := fill(ctx, f, b, data, make([]byte, min(size+1, chunkSize))); err != nil {
+		return errors.Join(err, f.Close(), os.Remove(f.Name()))
 	}
 	if err := f.Close(); err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
-	}
-	name, err := s.path(blob.Digest)
-	if err != nil {
-		return err
 	}
 	err = os.Rename(f.Name(), name)
 	if errors.Is(err, fs.ErrNotExist) { // the first blob of its directory
@@ -164,6 +62,29 @@ func (s *Store) commit(f *os.File, blob artifacts.Blob) error {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return syncDir(filepath.Dir(name))
+}
+
+// fill writes a blob's file, durably.
+func fill(ctx context.Context, f *os.File, b artifacts.Blob, data io.Reader, buf []byte) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := data.Read(buf)
+		if _, err := f.Write(buf[:n]); err != nil {
+			return err
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := f.Write(appendTrailer(nil, b.Size)); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // temp makes a file in tmp.
@@ -178,8 +99,6 @@ func (s *Store) temp() (*os.File, error) {
 	}
 	return f, err
 }
-
-func discard(f *os.File) error { return errors.Join(f.Close(), os.Remove(f.Name())) }
 
 // sweep removes what crashed writers left in tmp. What cannot be removed is
 // left for the next time: nobody waits for it.

@@ -55,11 +55,11 @@ func (s *Source) Schemes() []string { return []string{"file"} }
 
 // Open implements artifacts.Source. Links are followed as long as they stay
 // below the root.
-func (s *Source) Open(ctx context.Context, ref string) (io.ReadCloser, error) {
+func (s *Source) Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, jobs.Fail(jobs.KindContextFetch, err, "", "the context could not be fetched")
 	}
-	p, err := parse(ref)
+	p, err := parse(c.Ref)
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +69,23 @@ func (s *Source) Open(ctx context.Context, ref string) (io.ReadCloser, error) {
 	}
 	for _, r := range s.roots {
 		if rel, ok := below(r, p); ok {
-			return open(r, rel, p)
+			f, err := open(r, rel, p)
+			if err != nil {
+				return nil, err
+			}
+			return file{f}, nil
 		}
 	}
 	return nil, outside(p, nil)
+}
+
+// file is an open file: it stays the same one whatever becomes of its path.
+type file struct{ *os.File }
+
+// Rewind implements artifacts.Rewinder.
+func (f file) Rewind() error {
+	_, err := f.Seek(0, io.SeekStart)
+	return err
 }
 
 // parse returns the path of a reference, cleaned, with its escapes decoded.
@@ -156,5 +169,5 @@ func notRegular(given string, m fs.FileMode) *jobs.Failure {
 	case m&fs.ModeSocket != 0:
 		kind = "a socket"
 	}
-	return jobs.Fail(jobs.KindContextInvalid, nil, "give the path of a tar archive, or submit the directory", "%q is %s, and a context is a regular file", given, kind)
+	return jobs.Fail(jobs.KindFileNotRegular, nil, "give the path of a tar archive, or submit the directory", "%q is %s, and a context is a regular file", given, kind)
 }

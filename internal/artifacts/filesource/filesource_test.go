@@ -87,9 +87,9 @@ func TestSource(t *testing.T) {
 				ref(open + "/abs"):                         jobs.KindFileOutsideRoots,
 				ref(open + "/outdir/secret"):               jobs.KindFileOutsideRoots,
 				ref("/etc/shadow"):                         jobs.KindFileOutsideRoots,
-				ref(open + "/dir"):                         jobs.KindContextInvalid,
-				ref(open + "/fifo"):                        jobs.KindContextInvalid,
-				ref(open + "/s"):                           jobs.KindContextInvalid,
+				ref(open + "/dir"):                         jobs.KindFileNotRegular,
+				ref(open + "/fifo"):                        jobs.KindFileNotRegular,
+				ref(open + "/s"):                           jobs.KindFileNotRegular,
 				"file://host" + open + "/dir/real.tar":     jobs.KindSpecInvalid,
 				"file:relative":                            jobs.KindSpecInvalid,
 				"file://" + open + "/a%00b":                jobs.KindSpecInvalid,
@@ -109,7 +109,7 @@ func TestOpenFollowsLinksBelowTheRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	for p, want := range map[string]string{"/in": "real", "/a#b ?.tar": "odd", "/dir/../dir/./real.tar": "real"} {
-		r, err := s.Open(t.Context(), ref(open+p))
+		r, err := s.Open(t.Context(), jobs.Context{Ref: ref(open + p)})
 		if err != nil {
 			t.Errorf("Open(%q) = %v", p, err)
 			continue
@@ -123,7 +123,7 @@ func TestOpenFollowsLinksBelowTheRoot(t *testing.T) {
 	}
 	// The nearest root decides, so a link out of it is refused although / is
 	// open, too.
-	if _, err := s.Open(t.Context(), ref(open+"/out")); err == nil {
+	if _, err := s.Open(t.Context(), jobs.Context{Ref: ref(open + "/out")}); err == nil {
 		t.Error("Open of a link out of the nearest root = nil, want an error")
 	}
 }
@@ -136,7 +136,7 @@ func TestMessagesHideTheHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []string{"/etc/shadow", open + "/out", open + "/outdir/secret"} {
-		_, err := s.Open(t.Context(), ref(p))
+		_, err := s.Open(t.Context(), jobs.Context{Ref: ref(p)})
 		f, ok := errors.AsType[*jobs.Failure](err)
 		if !ok {
 			t.Fatalf("Open(%q) = %v, want a failure", p, err)
@@ -154,7 +154,7 @@ func TestNoRoots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Open(t.Context(), "file:///etc/hostname")
+	_, err = s.Open(t.Context(), jobs.Context{Ref: "file:///etc/hostname"})
 	if f := jobs.AsFailure(err); f.Kind != jobs.KindFileOutsideRoots {
 		t.Errorf("Open = %v, want kind %s", err, jobs.KindFileOutsideRoots)
 	}

@@ -8,28 +8,28 @@ import (
 	"slices"
 
 	"github.com/docker/docker/api/types/build"
+	"github.com/moby/buildkit/session"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Build implements engine.Engine: one request whose body is the context, with
-// a session beside it. BuildKit ignores limits of memory and CPU for a build.
-// b.Status is called on the goroutine that reads the daemon's answer.
+// Build implements engine.Engine. BuildKit ignores limits of memory and CPU for
+// a build. b.Status is called on the goroutine that reads the daemon's answer.
 func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error) {
-	s, err := e.openSession(ctx, b)
+	attachables, err := e.attachables(b)
 	if err != nil {
 		return engine.Built{}, err
 	}
-	defer s.close()
 	body := newGate(b.Context)
 	defer body.close(ctx)
 	earlier := e.earlier(ctx, b)
 	t := newTrace(b.Status)
-	answer, err := e.cli.ImageBuild(ctx, body, buildOptions(b, s.id))
-	if err == nil {
-		defer answer.Body.Close()
-		err = t.read(answer.Body)
+	opts := buildOptions(b)
+	if b.Dockerfile == nil {
+		err = e.buildRequest(ctx, body, opts, attachables, t)
+	} else {
+		err = e.buildControl(ctx, body, b.Dockerfile, opts, attachables, t)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -53,6 +53,23 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	return engine.Built{ImageID: t.imageID, Bases: bases}, nil
 }
 
+// buildRequest builds with one request whose body is the context, with a
+// session beside it.
+func (e *Engine) buildRequest(ctx context.Context, body io.Reader, opts build.ImageBuildOptions, attachables []session.Attachable, t *trace) error {
+	id, end, err := e.openSession(ctx, attachables)
+	if err != nil {
+		return err
+	}
+	defer end()
+	opts.SessionID = id
+	answer, err := e.cli.ImageBuild(ctx, body, opts)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	return t.read(answer.Body)
+}
+
 // earlier lists the images that earlier attempts of the same job left under its
 // tags. Nobody could name them once this attempt has the tags.
 func (e *Engine) earlier(ctx context.Context, b engine.Build) (ids []string) {
@@ -71,7 +88,7 @@ func (e *Engine) earlier(ctx context.Context, b engine.Build) (ids []string) {
 	return ids
 }
 
-func buildOptions(b engine.Build, sessionID string) build.ImageBuildOptions {
+func buildOptions(b engine.Build) build.ImageBuildOptions {
 	labels := map[string]string{}
 	maps.Copy(labels, b.Spec.Labels)
 	maps.Copy(labels, b.Labels)
@@ -84,7 +101,7 @@ func buildOptions(b engine.Build, sessionID string) build.ImageBuildOptions {
 		dockerfile = jobs.DefaultDockerfile
 	}
 	return build.ImageBuildOptions{
-		Version: build.BuilderBuildKit, SessionID: sessionID,
+		Version:    build.BuilderBuildKit,
 		Dockerfile: dockerfile, Target: b.Spec.Target, BuildArgs: args, Labels: labels,
 		Platform: b.Spec.Platform, Tags: b.Spec.Tags, PullParent: b.Spec.Pull, NoCache: b.Spec.NoCache,
 		CacheFrom: b.Spec.CacheFrom, NetworkMode: b.Spec.Network,

@@ -21,10 +21,18 @@ import (
 // tryBuild builds one Dockerfile beside a file hello.txt.
 func tryBuild(t *testing.T, e *Engine, dockerfile string, spec jobs.Build) (engine.Built, error) {
 	t.Helper()
+	return tryBuildOf(t, e, nil, spec, "Dockerfile", dockerfile, "hello.txt", "hello\n")
+}
+
+// tryBuildOf builds a context of name, content pairs; with a Dockerfile that is
+// not in it unless that is nil.
+func tryBuildOf(t *testing.T, e *Engine, dockerfile []byte, spec jobs.Build, files ...string) (engine.Built, error) {
+	t.Helper()
 	return e.Build(t.Context(), engine.Build{
-		Spec:    spec,
-		Context: bytes.NewReader(enginetest.Archive(t, "Dockerfile", dockerfile, "hello.txt", "hello\n")),
-		Labels:  map[string]string{engine.LabelJob: "ours"},
+		Spec:       spec,
+		Context:    bytes.NewReader(enginetest.Archive(t, files...)),
+		Dockerfile: dockerfile,
+		Labels:     map[string]string{engine.LabelJob: "ours"},
 		Secret: func(name string) ([]byte, error) {
 			if name != "deploy-token" {
 				return nil, errors.New("no such file")
@@ -84,10 +92,12 @@ func TestBuildTail(t *testing.T) {
 	}
 }
 
+// TestBuildOptions: every option of the document arrives, whichever way the
+// Dockerfile does.
 func TestBuildOptions(t *testing.T) {
 	t.Parallel()
 	e := open(t, host, Options{})
-	built, err := tryBuild(t, e, `FROM scratch AS unused
+	const dockerfile = `FROM scratch AS unused
 COPY hello.txt /
 FROM busybox:latest AS wanted
 ARG GREETING
@@ -96,27 +106,50 @@ RUN --mount=type=secret,id=token test "$(cat /run/secrets/token)" = hunter2
 RUN test "$(ls /sys/class/net)" = lo && echo "$GREETING" > /greeting
 CMD ["cat", "/greeting"]
 FROM scratch
-`, jobs.Build{
-		Target: "wanted", Args: map[string]string{"GREETING": "good day"}, Network: "none", Platform: "",
-		Labels: map[string]string{"team": "builds"}, Tags: []string{"options-test:1", "options-test:2"},
-		Secrets: []jobs.Secret{{ID: "token", Name: "deploy-token"}},
-	})
-	if err != nil {
-		t.Fatal(err)
+`
+	for name, hidden := range map[string][]byte{"inside": nil, "hidden": []byte(dockerfile)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tags := []string{"options-" + name + ":1", "options-" + name + ":2"}
+			built, err := tryBuildOf(t, e, hidden, jobs.Build{
+				Dockerfile: "docker/app.Dockerfile",
+				Target:     "wanted", Args: map[string]string{"GREETING": "good day"}, Network: "none", Platform: "linux/amd64",
+				Labels: map[string]string{"team": "builds"}, Tags: tags,
+				Secrets: []jobs.Secret{{ID: "token", Name: "deploy-token"}},
+			}, "docker/app.Dockerfile", dockerfile, "hello.txt", "hello\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			have, err := e.cli.ImageInspect(t.Context(), built.ImageID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantLabels := map[string]string{engine.LabelJob: "ours", "from": "dockerfile", "team": "builds"}
+			if diff := cmp.Diff(wantLabels, have.Config.Labels); diff != "" {
+				t.Errorf("labels (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tags, have.RepoTags); diff != "" {
+				t.Errorf("tags (-want +got):\n%s", diff)
+			}
+			for _, tag := range have.RepoTags {
+				if _, err := e.cli.ImageRemove(t.Context(), tag, image.RemoveOptions{}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
 	}
-	have, err := e.cli.ImageInspect(t.Context(), built.ImageID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantLabels := map[string]string{engine.LabelJob: "ours", "from": "dockerfile", "team": "builds"}
-	if diff := cmp.Diff(wantLabels, have.Config.Labels); diff != "" {
-		t.Errorf("labels (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]string{"options-test:1", "options-test:2"}, have.RepoTags); diff != "" {
-		t.Errorf("tags (-want +got):\n%s", diff)
-	}
-	for _, tag := range have.RepoTags {
-		if _, err := e.cli.ImageRemove(t.Context(), tag, image.RemoveOptions{}); err != nil {
+}
+
+// TestHiddenDockerfile: COPY sees what is in the context and nothing else.
+func TestHiddenDockerfile(t *testing.T) {
+	t.Parallel()
+	e := open(t, host, Options{})
+	for _, name := range []string{"Dockerfile", "docker/app.Dockerfile"} {
+		built, err := tryBuildOf(t, e, []byte("FROM busybox:latest\nCOPY . /context/\nRUN test \"$(ls -A /context)\" = hello.txt\n"), jobs.Build{Dockerfile: name}, "hello.txt", "hello\n")
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := e.RemoveImage(t.Context(), built.ImageID); err != nil {
 			t.Error(err)
 		}
 	}

@@ -13,16 +13,10 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// buildSession answers what BuildKit asks for during a build: secrets and
-// registry logins. Without one even a public base cannot be pulled.
-type buildSession struct {
-	id    string
-	close func()
-}
-
-// openSession offers the secrets and logins of one build to the daemon. What
-// is missing is found here, before anything is built.
-func (e *Engine) openSession(ctx context.Context, b engine.Build) (*buildSession, error) {
+// attachables answer what BuildKit asks for during a build: secrets and registry
+// logins. Without them even a public base cannot be pulled. What is missing is
+// found here, before anything is built.
+func (e *Engine) attachables(b engine.Build) ([]session.Attachable, error) {
 	secrets, err := readSecrets(b)
 	if err != nil {
 		return nil, err
@@ -31,26 +25,33 @@ func (e *Engine) openSession(ctx context.Context, b engine.Build) (*buildSession
 	if err != nil {
 		return nil, err
 	}
+	return []session.Attachable{secretsprovider.FromMap(secrets), &authServer{logins: known}}, nil
+}
+
+// openSession offers attachables to the daemon beside a build request.
+func (e *Engine) openSession(ctx context.Context, attachables []session.Attachable) (id string, end func(), err error) {
 	s, err := session.NewSession(ctx, "")
 	if err != nil {
-		return nil, failure(ctx, err, "prepare a build session")
+		return "", nil, failure(ctx, err, "prepare a build session")
 	}
-	s.Allow(secretsprovider.FromMap(secrets))
-	s.Allow(&authServer{logins: known})
+	for _, a := range attachables {
+		s.Allow(a)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		dial := func(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error) {
-			return e.cli.DialHijack(ctx, "/session", proto, meta)
-		}
-		if err := s.Run(ctx, dial); err != nil {
+		if err := s.Run(ctx, e.dialSession); err != nil {
 			e.lg.WarnContext(ctx, "a build session broke", "err", err) // the build says the same to its caller
 		}
 	}()
-	return &buildSession{id: s.ID(), close: func() {
+	return s.ID(), func() {
 		_ = s.Close()
 		<-done
-	}}, nil
+	}, nil
+}
+
+func (e *Engine) dialSession(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error) {
+	return e.cli.DialHijack(ctx, "/session", proto, meta)
 }
 
 // readSecrets fetches the values of all secrets the build may use.

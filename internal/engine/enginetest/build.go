@@ -70,6 +70,9 @@ func readDockerfile(b engine.Build) ([]byte, error) {
 	if _, err := io.Copy(io.Discard, b.Context); err != nil {
 		return nil, err
 	}
+	if b.Dockerfile != nil {
+		return b.Dockerfile, nil
+	}
 	if !found {
 		return nil, jobs.Fail(jobs.KindDockerfileMissing, nil, "name it with build.dockerfile", "the context has no %s", name)
 	}

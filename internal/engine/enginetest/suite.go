@@ -47,6 +47,7 @@ func TestEngine(t *testing.T, setup func(t *testing.T) Rig) {
 		"build bad context":     testBuildBadContext,
 		"build cancelled":       testBuildCancelled,
 		"build secret":          testBuildSecret,
+		"build hidden":          testBuildHidden,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -60,6 +61,13 @@ type trial struct {
 	Rig
 	t   *testing.T
 	ctx context.Context
+	// hidden keeps Dockerfiles out of their contexts.
+	hidden bool
+}
+
+// in is the trial for a subtest.
+func (s *trial) in(t *testing.T) *trial {
+	return &trial{Rig: s.Rig, t: t, ctx: t.Context(), hidden: s.hidden}
 }
 
 // name is a container name that no other subtest has.

@@ -49,6 +49,9 @@ func (s *trial) build(ctx context.Context, dockerfile string, change func(*engin
 		Labels:  s.labels(),
 		Secret:  noSecrets,
 	}
+	if s.hidden {
+		b.Dockerfile, b.Context = []byte(dockerfile), bytes.NewReader(Archive(s.t, "hello.txt", "hello\n"))
+	}
 	if change != nil {
 		change(&b)
 	}
@@ -106,6 +109,17 @@ func testBuild(t *testing.T, s *trial) {
 	}
 }
 
+// A Dockerfile that is not part of the context is built from, and COPY does not
+// see it.
+func testBuildHidden(t *testing.T, s *trial) {
+	s.hidden = true
+	t.Run("build", func(t *testing.T) { testBuild(t, s.in(t)) })
+	t.Run("fails", func(t *testing.T) { testBuildFails(t, s.in(t)) })
+	t.Run("bad context", func(t *testing.T) { testBuildBadContext(t, s.in(t)) })
+	t.Run("cancelled", func(t *testing.T) { testBuildCancelled(t, s.in(t)) })
+	t.Run("secret", func(t *testing.T) { testBuildSecret(t, s.in(t)) })
+}
+
 // A name of the farm's own is how a build without tags is found again.
 func testImages(t *testing.T, s *trial) {
 	name := jobs.ImageName("some-job", 1)
@@ -158,7 +172,10 @@ func testBuildFails(t *testing.T, s *trial) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := &trial{Rig: s.Rig, t: t, ctx: t.Context()}
+			if s.hidden && tt.kind == jobs.KindDockerfileMissing {
+				return // there is always one
+			}
+			s := s.in(t)
 			_, err := s.build(s.ctx, tt.dockerfile, func(b *engine.Build) {
 				if tt.spec != nil {
 					tt.spec(&b.Spec)
@@ -184,7 +201,7 @@ func testBuildBadContext(t *testing.T, s *trial) {
 		"after it all": io.MultiReader(bytes.NewReader(archive), iotest.ErrReader(want)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &trial{Rig: s.Rig, t: t, ctx: t.Context()}
+			s := s.in(t)
 			_, err := s.build(s.ctx, "", func(b *engine.Build) { b.Context = r })
 			if !errors.Is(err, want) {
 				t.Errorf("build = %v, want the reader's error", err)

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/policy"
+)
+
+// admission is a policy with what holds contexts and builds to it.
+type admission struct {
+	policy  policy.Policy
+	rules   dockerfile.Rules
+	fetcher *artifacts.Fetcher
+}
+
+// admissions reads the policy file anew when it has changed, so that an operator
+// need not restart workers. A file that is no good changes nothing.
+type admissions struct {
+	lg   *slog.Logger
+	file string
+	make func(policy.Policy) (*artifacts.Fetcher, error)
+
+	mu      sync.Mutex
+	current *admission
+	stamp   stamp
+}
+
+// stamp tells one state of a file from another.
+type stamp struct {
+	size     int64
+	modified time.Time
+}
+
+// openPolicy loads the policy, and fails when it is no good.
+func openPolicy(lg *slog.Logger, file string, fetcher func(policy.Policy) (*artifacts.Fetcher, error)) (*admissions, error) {
+	a := &admissions{lg: lg, file: file, make: fetcher}
+	if file != "" {
+		abs, err := filepath.Abs(file)
+		if err != nil {
+			return nil, fmt.Errorf("read policy: %w", err)
+		}
+		a.file = abs
+	}
+	return a, a.load()
+}
+
+func (a *admissions) load() error {
+	now := a.look()
+	p, err := policy.Load(a.file)
+	if err != nil {
+		return err
+	}
+	f, err := a.make(p)
+	if err != nil {
+		return fmt.Errorf("policy %s: %w", a.file, err)
+	}
+	a.current, a.stamp = &admission{p, p.Rules(), f}, now
+	return nil
+}
+
+func (a *admissions) look() stamp {
+	info, err := os.Stat(a.file)
+	if err != nil {
+		return stamp{}
+	}
+	return stamp{info.Size(), info.ModTime()}
+}
+
+// get is the policy of this moment.
+func (a *admissions) get(ctx context.Context) *admission {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now := a.look(); a.file != "" && now != a.stamp {
+		if err := a.load(); err != nil {
+			a.lg.ErrorContext(ctx, "the policy file changed and cannot be used; the one before stays", "err", err)
+			a.stamp = now
+		} else {
+			a.lg.InfoContext(ctx, "the policy file changed and is in force", "file", a.file)
+		}
+	}
+	return a.current
+}
+
+// fetch reads a context under the policy.
+func (a *admissions) fetch(ctx context.Context, c jobs.Context, name string) (*artifacts.Fetched, error) {
+	return a.get(ctx).fetcher.Fetch(ctx, c, name)
+}
+
+// admit holds a build to the policy.
+func (a *admissions) admit(d artifacts.Dockerfile, b *jobs.Build) error {
+	now := a.get(context.Background())
+	if now.policy.Images.Pull == "always" {
+		b.Pull = true
+	}
+	return dockerfile.Check(dockerfile.File(d), *b, now.rules)
+}
+
+// admitImages holds images to the policy.
+func (a *admissions) admitImages(refs ...string) error {
+	rules := a.get(context.Background()).rules
+	for _, ref := range refs {
+		if !rules.ImageAllowed(ref) {
+			return jobs.Fail(jobs.KindImageNotAllowed, nil, "use another image, or ask the operator", "the image %q is not one that the operator allows", ref)
+		}
+	}
+	return nil
+}
+
+// networks are the exceptions of the address guard; policy.Load has checked
+// them.
+func networks(list []string) []netip.Prefix {
+	all := make([]netip.Prefix, 0, len(list))
+	for _, n := range list {
+		all = append(all, netip.MustParsePrefix(n))
+	}
+	return all
+}
+
+// only are the schemes of a source that the policy allows.
+func only(p policy.Policy, schemes ...string) []string {
+	return slices.DeleteFunc(schemes, func(s string) bool { return !slices.Contains(p.Context.Schemes, s) })
+}
+
+func policyCommand(getenv func(string) string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "policy [FILE]",
+		Short: "Check a policy file and print the policy that comes of it, defaults included",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file := getenv("SLIPWAY_POLICY")
+			if len(args) > 0 {
+				file = args[0]
+			}
+			p, err := policy.Load(file)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprint(cmd.OutOrStdout(), p)
+			return err
+		},
+	}
+}

@@ -1,0 +1,186 @@
+package artifacts
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Blobs reads and writes the content of blobs in a store. It is safe for
+// concurrent use.
+type Blobs struct {
+	Store
+	tempDir  string
+	encoders sync.Pool // of *zstd.Encoder
+	decoders sync.Pool // of *zstd.Decoder
+	buffers  sync.Pool // of *[]byte with smallSize bytes
+}
+
+// smallSize is what is handled in memory at one go: logs, mostly.
+const smallSize = 64 << 10
+
+// NewBlobs works on store. What is larger than a few kilobytes is kept in
+// tempDir while it is written, "" for the system's directory of temporary files.
+func NewBlobs(store Store, tempDir string) *Blobs { return &Blobs{Store: store, tempDir: tempDir} }
+
+// Write stores what r yields, to its end. When r fails, nothing is stored and
+// the error has r's in its chain.
+func (b *Blobs) Write(ctx context.Context, r io.Reader) (Blob, error) {
+	blob, err := b.write(ctx, r)
+	if err != nil {
+		return Blob{}, fmt.Errorf("write artifact: %w", err)
+	}
+	return blob, nil
+}
+
+func (b *Blobs) write(ctx context.Context, r io.Reader) (Blob, error) {
+	buf := b.buffer()
+	defer b.buffers.Put(buf)
+	n, whole, err := fill(r, *buf)
+	switch {
+	case err != nil:
+		return Blob{}, err
+	case ctx.Err() != nil:
+		return Blob{}, ctx.Err()
+	case !whole:
+		return b.writeBig(ctx, io.MultiReader(bytes.NewReader(*buf), r))
+	}
+	content := (*buf)[:n]
+	hash := sha256.New()
+	hash.Write(content)
+	blob := Blob{Digest: digestOf(hash), Size: int64(n)}
+	enc, err := b.encoder()
+	if err != nil {
+		return Blob{}, err
+	}
+	defer b.encoders.Put(enc)
+	return blob, b.Put(ctx, blob, bytes.NewReader(enc.EncodeAll(content, make([]byte, 0, n/2+128))))
+}
+
+// writeBig knows the digest, and with it the name, only at the end.
+func (b *Blobs) writeBig(ctx context.Context, r io.Reader) (Blob, error) {
+	rec, err := newRecording(b.tempDir, true)
+	if err != nil {
+		return Blob{}, err
+	}
+	defer rec.close()
+	in := newVerifier(r, Blob{})
+	buf := make([]byte, 256<<10)
+	for {
+		n, err := in.Read(buf)
+		if _, err := rec.Write(buf[:n]); err != nil {
+			return Blob{}, err
+		}
+		if ended(err) {
+			break
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return Blob{}, err
+		}
+	}
+	f, _, err := rec.rewind()
+	if err != nil {
+		return Blob{}, err
+	}
+	return in.blob(), b.Put(ctx, in.blob(), f)
+}
+
+// fill reads until buf is full or r ends, and reports whether r has ended.
+// io.ReadFull cannot tell the end from a reader that was cut short.
+func fill(r io.Reader, buf []byte) (n int, whole bool, err error) {
+	for n < len(buf) {
+		m, err := r.Read(buf[n:])
+		n += m
+		if ended(err) {
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, err
+		}
+	}
+	return n, false, nil
+}
+
+// Read streams the content of a blob, or returns ErrNotFound. The reader
+// verifies nothing; see Verify.
+func (b *Blobs) Read(ctx context.Context, digest string) (io.ReadCloser, error) {
+	data, err := b.Open(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	dec, err := b.decoder()
+	if err == nil {
+		err = dec.Reset(data)
+	}
+	if err != nil {
+		_ = data.Close()
+		return nil, fmt.Errorf("read artifact %s: %w", digest, err)
+	}
+	return &blobReader{data: data, dec: dec, free: func() {
+		if dec.Reset(nil) == nil { // stops its goroutines
+			b.decoders.Put(dec)
+		}
+	}}, nil
+}
+
+// blobReader streams the content of a blob.
+type blobReader struct {
+	data io.ReadCloser
+
+	mu   sync.Mutex // held by Read; Close ends a Read before it takes it
+	dec  *zstd.Decoder
+	free func()
+}
+
+func (r *blobReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dec == nil {
+		return 0, fs.ErrClosed
+	}
+	return r.dec.Read(p)
+}
+
+// Close may be called while Read runs.
+func (r *blobReader) Close() error {
+	err := r.data.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dec == nil {
+		return nil
+	}
+	r.free()
+	r.dec = nil
+	return err
+}
+
+func (b *Blobs) buffer() *[]byte {
+	if buf, ok := b.buffers.Get().(*[]byte); ok {
+		return buf
+	}
+	buf := make([]byte, smallSize)
+	return &buf
+}
+
+func (b *Blobs) encoder() (*zstd.Encoder, error) {
+	if e, ok := b.encoders.Get().(*zstd.Encoder); ok {
+		return e, nil
+	}
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+}
+
+func (b *Blobs) decoder() (*zstd.Decoder, error) {
+	if d, ok := b.decoders.Get().(*zstd.Decoder); ok {
+		return d, nil
+	}
+	return zstd.NewReader(nil)
+}

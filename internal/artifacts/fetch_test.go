@@ -1,0 +1,555 @@
+package artifacts_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/artifacts/cassource"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// memSource serves mem: references out of what the test gives it.
+type memSource func(ctx context.Context) (io.ReadCloser, error)
+
+func (memSource) Schemes() []string { return []string{"mem"} }
+
+func (s memSource) Open(ctx context.Context, _ jobs.Context) (io.ReadCloser, error) { return s(ctx) }
+
+// far serves bytes as if they came over a network.
+func far(b []byte) memSource {
+	return func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+}
+
+// near serves bytes that can be read again.
+func near(b []byte) memSource {
+	return func(context.Context) (io.ReadCloser, error) { return rewinder{bytes.NewReader(b)}, nil }
+}
+
+type rewinder struct{ *bytes.Reader }
+
+func (rewinder) Close() error { return nil }
+
+func (r rewinder) Rewind() error {
+	_, err := r.Seek(0, io.SeekStart)
+	return err
+}
+
+// fetch fetches a context and reads what the daemon would get. Nothing may be
+// left in the directory for temporary files.
+func fetch(t testing.TB, src memSource, c jobs.Context, dockerfile string, limits artifacts.Limits) (*artifacts.Fetched, []byte, error) {
+	t.Helper()
+	c.Ref = "mem:x"
+	temp := t.TempDir()
+	defer func() {
+		if left, err := os.ReadDir(temp); err != nil || len(left) != 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	}()
+	if dockerfile == "" {
+		dockerfile = "Dockerfile"
+	}
+	got, err := artifacts.NewFetcher(artifacts.Options{Limits: limits, TempDir: temp}, src).Fetch(t.Context(), c, dockerfile)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer got.Close()
+	sent, err := send(t, got, false)
+	if err != nil {
+		t.Errorf("the second pass: %v", err)
+	}
+	return got, sent, nil
+}
+
+func send(t testing.TB, c *artifacts.Fetched, drop bool) ([]byte, error) {
+	t.Helper()
+	s, err := c.Open(t.Context(), drop)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	b, err := io.ReadAll(s)
+	if s.Err() != err { //nolint:errorlint // the very same error is the promise
+		t.Errorf("Err = %v, want the reader's %v", s.Err(), err)
+	}
+	return b, err
+}
+
+func checkFailure(t testing.TB, err error, kind jobs.Kind, says string) {
+	t.Helper()
+	f, ok := err.(*jobs.Failure) //nolint:errorlint // the promise is the type itself
+	if !ok {
+		t.Fatalf("got %v (%T), want a *jobs.Failure", err, err)
+	}
+	if f.Kind != kind || !strings.Contains(f.Message, says) {
+		t.Errorf("got %s: %q, want %s: ...%s...", f.Kind, f.Message, kind, says)
+	}
+	if f.Hint == "" {
+		t.Errorf("%q has no hint", f.Message)
+	}
+	if errors.Is(err, io.EOF) {
+		t.Errorf("%v has io.EOF in its chain, which a caller may take for the end", err)
+	}
+}
+
+// TestCorpus: every archive is refused with its code and its words, or handed
+// on as a tar of the same entries under plain headers.
+func TestCorpus(t *testing.T) {
+	t.Parallel()
+	for _, a := range artifactstest.Archives(t) {
+		t.Run(a.Name, func(t *testing.T) {
+			t.Parallel()
+			for from, src := range map[string]memSource{"near": near(a.Bytes), "far": far(a.Bytes)} {
+				got, sent, err := fetch(t, src, a.Context, a.Dockerfile, artifacts.Limits{})
+				if a.Kind != "" {
+					checkFailure(t, err, a.Kind, a.Says)
+					continue
+				}
+				if err != nil {
+					t.Fatalf("%s: %v, want it taken", from, err)
+				}
+				if warned := strings.Join(got.Warnings, "\n"); !strings.Contains(warned, a.Says) || a.Says == "" && warned != "" {
+					t.Errorf("%s: warnings %q, want %q in them", from, warned, a.Says)
+				}
+				if !bytes.HasPrefix(got.Dockerfile.Content, []byte("FROM ")) {
+					t.Errorf("%s: the Dockerfile %q has %q", from, got.Dockerfile.Name, got.Dockerfile.Content)
+				}
+				checkSent(t, sent)
+			}
+		})
+	}
+}
+
+// checkSent holds what the daemon gets to the promises of the pass.
+func checkSent(t testing.TB, b []byte) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, h := range headers(t, b) {
+		switch {
+		case h.Name != strings.TrimPrefix(path.Clean("/"+h.Name), "/") && h.Name != path.Clean(h.Name)+"/":
+			t.Errorf("%q is not a plain path", h.Name)
+		case seen[h.Name] && h.Typeflag != tar.TypeDir:
+			t.Errorf("%q comes twice", h.Name)
+		case !strings.ContainsRune("0125", rune(h.Typeflag)):
+			t.Errorf("%q has type %q", h.Name, h.Typeflag)
+		case h.Mode&^0o777 != 0:
+			t.Errorf("%q has mode %o", h.Name, h.Mode)
+		case h.Uname != "" || h.Gname != "":
+			t.Errorf("%q has an owner %q:%q", h.Name, h.Uname, h.Gname)
+		}
+		for k := range h.PAXRecords {
+			if strings.HasPrefix(k, "SCHILY.xattr.") && !strings.HasPrefix(k, "SCHILY.xattr.user.") || strings.HasPrefix(k, "GNU.") {
+				t.Errorf("%q has the record %q", h.Name, k)
+			}
+		}
+		seen[h.Name] = true
+	}
+}
+
+// TestSentIsTheSame compares what goes to the daemon with what came, entry by
+// entry.
+func TestSentIsTheSame(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("long/", 50) + "né"
+	plain := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM scratch\n"), artifactstest.File("empty", ""), artifactstest.File("block", strings.Repeat("b", 512)),
+		artifactstest.File(long, "x"), artifactstest.Dir("d"), artifactstest.Symlink("d/l", "../block"), artifactstest.Hardlink("h", "block"), artifactstest.File("last", strings.Repeat("z", 700)))
+	for _, packed := range [][]byte{plain, artifactstest.Gzip(t, plain), artifactstest.Zstd(t, plain)} {
+		got, sent, err := fetch(t, far(packed), jobs.Context{Digest: artifactstest.Digest(plain), Size: int64(len(plain))}, "", artifacts.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := (artifacts.Blob{Digest: artifactstest.Digest(plain), Size: int64(len(plain))}); got.Blob != want {
+			t.Errorf("Blob = %+v, want that of the archive as it came, %+v", got.Blob, want)
+		}
+		want := contents(t, plain)
+		if have := contents(t, sent); fmt.Sprint(have) != fmt.Sprint(want) {
+			t.Errorf("sent %v, want %v", have, want)
+		}
+	}
+}
+
+// contents describes every entry of an archive.
+func contents(t testing.TB, b []byte) []string {
+	t.Helper()
+	var all []string
+	for r := tar.NewReader(bytes.NewReader(b)); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, fmt.Sprintf("%c %s -> %s %o %d %s", h.Typeflag, h.Name, h.Linkname, h.Mode, h.ModTime.UnixNano(), artifactstest.Digest(content)))
+	}
+}
+
+// TestDrop leaves the Dockerfile out of what is sent.
+func TestDrop(t *testing.T) {
+	t.Parallel()
+	plain := artifactstest.Tar(t, artifactstest.File("a", "a"), artifactstest.File("Dockerfile", "FROM scratch\n"), artifactstest.File("b", "b"))
+	got, err := artifacts.NewFetcher(artifacts.Options{}, near(plain)).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "./Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	for drop, want := range map[bool]string{true: "a b", false: "a Dockerfile b"} {
+		sent, err := send(t, got, drop)
+		if have := strings.Join(names(t, sent), " "); err != nil || have != want {
+			t.Errorf("drop %v: sent %q, %v, want %q", drop, have, err, want)
+		}
+	}
+	if string(got.Dockerfile.Content) != "FROM scratch\n" || got.Dockerfile.Name != "Dockerfile" {
+		t.Errorf("Dockerfile = %+v", got.Dockerfile)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	plain := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM scratch\n"), artifactstest.File("a/b/c", strings.Repeat("x", 4000)))
+	gz := artifactstest.Gzip(t, plain)
+	setuid := artifactstest.File("Dockerfile", "FROM scratch\n")
+	setuid.Mode = 0o4755
+	size, entries := int64(len(plain)), 2
+	for _, tt := range []struct {
+		name   string
+		bytes  []byte
+		limits artifacts.Limits
+		kind   jobs.Kind
+		says   string
+	}{
+		{"just large enough", gz, artifacts.Limits{Size: size, Compressed: int64(len(gz)), Entries: entries, Depth: 3, Name: 10}, "", ""},
+		{"unpacked", plain, artifacts.Limits{Size: size - 1}, jobs.KindContextTooLarge, "unpacks to more than 6655B"},
+		{"compressed", gz, artifacts.Limits{Compressed: int64(len(gz)) - 1}, jobs.KindContextTooLarge, "compressed"},
+		{"not compressed", plain, artifacts.Limits{Compressed: 1}, "", ""},
+		{"entries", plain, artifacts.Limits{Entries: 1}, jobs.KindTooManyEntries, "more than 1 entries"},
+		{"depth", plain, artifacts.Limits{Depth: 2}, jobs.KindTooDeep, `entry 2 "a/b/c" is 3 levels deep; the limit is 2`},
+		{"name", plain, artifacts.Limits{Name: 9}, jobs.KindNameTooLong, `entry 1 "Dockerfile" has a name or link of 10 bytes; the limit is 9`},
+		{"setuid bits are kept", artifactstest.Tar(t, setuid), artifacts.Limits{SetID: true}, "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := artifacts.NewFetcher(artifacts.Options{Limits: tt.limits}, near(tt.bytes)).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "Dockerfile")
+			if tt.kind != "" {
+				checkFailure(t, err, tt.kind, tt.says)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer got.Close()
+			sent, err := send(t, got, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if mode := headers(t, sent)[0].Mode; tt.limits.SetID != (mode == 0o4755) {
+				t.Errorf("sent mode %o", mode)
+			}
+		})
+	}
+}
+
+// TestCutAnywhere cuts a tar after every byte: only cuts in the padding after
+// its last entry may pass.
+func TestCutAnywhere(t *testing.T) {
+	t.Parallel()
+	plain := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM scratch\n"), artifactstest.File("empty", ""), artifactstest.File("block", strings.Repeat("b", 512)))
+	end := len(plain) - 512 // one zero block is an end, too
+	for n := range len(plain) {
+		_, err := artifacts.NewFetcher(artifacts.Options{}, near(plain[:n])).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "Dockerfile")
+		switch {
+		case err == nil && (n < end || n%512 != 0):
+			t.Fatalf("cut at %d of %d: no error", n, len(plain))
+		case err != nil && n >= end && n%512 == 0:
+			t.Fatalf("cut at %d of %d: %v", n, len(plain), err)
+		case err != nil && n >= 512:
+			checkFailure(t, err, jobs.KindContextTruncated, fmt.Sprintf("truncated at byte %d", n))
+		case err != nil && n > 0:
+			checkFailure(t, err, jobs.KindContextNotTar, "not a tar archive")
+		}
+	}
+}
+
+func TestFetchReference(t *testing.T) {
+	t.Parallel()
+	store := artifactstest.NewStore()
+	blobs := artifacts.NewBlobs(store, t.TempDir())
+	plain := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM scratch\n"))
+	blob, err := blobs.Write(t.Context(), bytes.NewReader(plain))
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged, err := blobs.Write(t.Context(), strings.NewReader("soon damaged"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Damage(t, damaged.Digest, plain)
+	missing := artifactstest.Digest([]byte("missing"))
+	tests := []struct {
+		name string
+		c    jobs.Context
+		need bool
+		kind jobs.Kind // "" when it works
+		says string
+	}{
+		{"stored", jobs.Context{Ref: artifacts.Ref(blob.Digest)}, true, "", ""},
+		{"stored, announced", jobs.Context{Ref: artifacts.Ref(blob.Digest), Digest: blob.Digest, Size: blob.Size}, false, "", ""},
+		{"stored, wrong size", jobs.Context{Ref: artifacts.Ref(blob.Digest), Size: blob.Size + 1}, false, jobs.KindContextDigest, "bytes got"},
+		{"stored, other digest announced", jobs.Context{Ref: artifacts.Ref(blob.Digest), Digest: missing}, false, jobs.KindContextDigest, "want " + missing},
+		{"not stored", jobs.Context{Ref: artifacts.Ref(missing)}, false, jobs.KindContextNotFound, missing + " is not in the artifact store"},
+		{"damaged in the store", jobs.Context{Ref: artifacts.Ref(damaged.Digest)}, false, jobs.KindStore, "the stored copy of the context is damaged: want " + damaged.Digest},
+		{"not a digest", jobs.Context{Ref: "cas:sha256:../x"}, false, jobs.KindSpecInvalid, "not a reference"},
+		{"unknown scheme", jobs.Context{Ref: "gopher://example.com/x"}, false, jobs.KindSchemeNotAllowed, `"gopher" are not allowed; allowed are cas, mem`},
+		{"no scheme", jobs.Context{Ref: "/etc/passwd"}, false, jobs.KindSpecInvalid, "no scheme"},
+		{"digest needed", jobs.Context{Ref: "mem:x"}, true, jobs.KindContextDigestNeeded, "announced with its digest"},
+		{"digest needed and given", jobs.Context{Ref: "mem:x", Digest: blob.Digest}, true, "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := artifacts.NewFetcher(artifacts.Options{NeedDigest: tt.need}, cassource.New(store), near(plain))
+			got, err := f.Fetch(t.Context(), tt.c, "Dockerfile")
+			if tt.kind != "" {
+				checkFailure(t, err, tt.kind, tt.says)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer got.Close()
+			if _, err := send(t, got, false); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestDoubt: bytes that are no good are fetched once more when they came from
+// afar, and only what comes the same twice is blamed on who sent it.
+func TestDoubt(t *testing.T) {
+	t.Parallel()
+	good := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM scratch\n"), artifactstest.File("a", strings.Repeat("a", 5000)))
+	announced := jobs.Context{Digest: artifactstest.Digest(good)}
+	bad := func(at int) []byte {
+		b := bytes.Clone(good)
+		b[at] ^= 1
+		return b
+	}
+	for _, tt := range []struct {
+		name  string
+		c     jobs.Context
+		turns [][]byte
+		kind  jobs.Kind
+		says  string
+		opens int
+	}{
+		{"good at once", announced, [][]byte{good}, "", "", 1},
+		{"damaged, then good", announced, [][]byte{bad(3000), good}, "", "the transfer was repeated", 2},
+		{"cut, then good", announced, [][]byte{good[:2048], good}, "", "the transfer was repeated", 2},
+		{"not a tar, then good", jobs.Context{}, [][]byte{[]byte("<html>"), good}, "", "the transfer was repeated", 2},
+		{"the same twice", announced, [][]byte{bad(3000), bad(3000)}, jobs.KindContextDigest, "want " + announced.Digest, 2},
+		{"different each time", announced, [][]byte{bad(3000), bad(3001)}, jobs.KindContextFetch, "brought different bytes", 2},
+		{"cut in different places", jobs.Context{}, [][]byte{good[:2048], good[:4096]}, jobs.KindContextFetch, "brought different bytes", 2},
+		{"damaged, then over a limit", announced, [][]byte{bad(3000), artifactstest.Tar(t, artifactstest.File("../x", ""))}, jobs.KindPathEscape, "leaves", 2},
+		{"refused for what it is", jobs.Context{}, [][]byte{artifactstest.Tar(t, artifactstest.File("../x", ""))}, jobs.KindPathEscape, "leaves", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			for _, pack := range []func(testing.TB, []byte) []byte{
+				func(_ testing.TB, b []byte) []byte { return b }, artifactstest.Gzip,
+				func(t testing.TB, b []byte) []byte { return artifactstest.Zstd(t, b) },
+			} {
+				opens := 0
+				got, _, err := fetch(t, func(context.Context) (io.ReadCloser, error) {
+					b := tt.turns[min(opens, len(tt.turns)-1)]
+					opens++
+					return io.NopCloser(iotest.HalfReader(bytes.NewReader(pack(t, b)))), nil
+				}, tt.c, "", artifacts.Limits{})
+				if opens != tt.opens {
+					t.Errorf("it was fetched %d times, want %d", opens, tt.opens)
+				}
+				switch {
+				case tt.kind != "":
+					checkFailure(t, err, tt.kind, tt.says)
+				case err != nil:
+					t.Error(err)
+				case !strings.Contains(strings.Join(got.Warnings, "\n"), tt.says):
+					t.Errorf("warnings %q, want %q", got.Warnings, tt.says)
+				}
+			}
+		})
+	}
+}
+
+// TestChangedBetween: a file that is written to after it was checked does not
+// get through.
+func TestChangedBetween(t *testing.T) {
+	t.Parallel()
+	plain := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM scratch\n"), artifactstest.File("a", strings.Repeat("a", 5000)))
+	got, err := artifacts.NewFetcher(artifacts.Options{}, near(plain)).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	plain[3000] ^= 1
+	_, err = send(t, got, false)
+	checkFailure(t, err, jobs.KindContextDigest, "want "+got.Digest)
+}
+
+// TestSourceFails: an error of the transfer is nobody's archive being damaged.
+func TestSourceFails(t *testing.T) {
+	t.Parallel()
+	boom := errors.New("connection reset")
+	own := jobs.Fail(jobs.KindStore, boom, "wait", "the store is away")
+	plain := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM scratch\n"))
+	for _, packed := range [][]byte{plain, artifactstest.Gzip(t, plain), artifactstest.Zstd(t, plain)} {
+		for _, cut := range []int{0, 3, 100, len(packed)} {
+			for cause, kind := range map[error]jobs.Kind{boom: jobs.KindContextFetch, own: jobs.KindStore} {
+				src := memSource(func(context.Context) (io.ReadCloser, error) {
+					return io.NopCloser(io.MultiReader(bytes.NewReader(packed[:cut]), iotest.ErrReader(cause))), nil
+				})
+				_, _, err := fetch(t, src, jobs.Context{}, "", artifacts.Limits{})
+				checkFailure(t, err, kind, "")
+				if !errors.Is(err, boom) {
+					t.Errorf("cut at %d: %v does not lead to its cause", cut, err)
+				}
+			}
+		}
+	}
+	_, _, err := fetch(t, func(context.Context) (io.ReadCloser, error) { return nil, boom }, jobs.Context{}, "", artifacts.Limits{})
+	checkFailure(t, err, jobs.KindContextFetch, "could not be fetched")
+}
+
+// TestCancel ends a transfer in its first pass, and a stream in its second.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("the job was cancelled")
+	plain := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM scratch\n"), artifactstest.File("big", strings.Repeat("x", 1<<20)))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	f := artifacts.NewFetcher(artifacts.Options{}, near(plain))
+	got, err := f.Fetch(ctx, jobs.Context{Ref: "mem:x"}, "Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	s, err := got.Open(ctx, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	cancel(cause)
+	_, err = io.Copy(io.Discard, s)
+	checkFailure(t, err, jobs.KindContextFetch, "")
+	if !errors.Is(err, cause) {
+		t.Errorf("got %v, want %v in its chain", err, cause)
+	}
+	if _, err = f.Fetch(ctx, jobs.Context{Ref: "mem:x"}, "Dockerfile"); !errors.Is(err, cause) {
+		t.Errorf("Fetch = %v, want %v in its chain", err, cause)
+	}
+}
+
+// TestFlatMemory looks at the heap while a large context, and one of very many
+// entries, go by.
+func TestFlatMemory(t *testing.T) {
+	const size = 64 << 20
+	tarball := func() io.Reader {
+		r, w := io.Pipe()
+		go func() {
+			tw := tar.NewWriter(w)
+			_ = tw.WriteHeader(&tar.Header{Name: "Dockerfile", Size: 5})
+			_, _ = tw.Write([]byte("FROM "))
+			_ = tw.WriteHeader(&tar.Header{Name: "big", Size: size})
+			chunk := bytes.Repeat([]byte("0123456789abcdef"), 4096)
+			for range size / len(chunk) {
+				_, _ = tw.Write(chunk)
+			}
+			_ = w.CloseWithError(tw.Close())
+		}()
+		return r
+	}
+	for name, tt := range map[string]struct {
+		open func() io.Reader
+		kind jobs.Kind
+	}{
+		"one large file":     {tarball, ""},
+		"a million entries":  {func() io.Reader { return artifactstest.Entries(1_000_000) }, jobs.KindTooManyEntries},
+		"just enough as yet": {func() io.Reader { return artifactstest.Entries(50_000) }, jobs.KindDockerfileMissing},
+	} {
+		before := heap()
+		var peak atomic.Uint64
+		src := memSource(func(context.Context) (io.ReadCloser, error) {
+			n, r := 0, tt.open()
+			return io.NopCloser(reading(func(p []byte) (int, error) {
+				m, err := r.Read(p)
+				if n += m; n > 16<<20 {
+					n = 0
+					peak.Store(max(peak.Load(), heap()))
+				}
+				return m, err
+			})), nil
+		})
+		_, _, err := fetch(t, src, jobs.Context{}, "", artifacts.Limits{})
+		if tt.kind == "" && err != nil || tt.kind != "" && jobs.AsFailure(err).Kind != tt.kind {
+			t.Errorf("%s: got %v, want %q", name, err, tt.kind)
+		}
+		if grown := peak.Load() - min(before, peak.Load()); grown > 40<<20 {
+			t.Errorf("%s: the heap grew by %d MiB, want less than 40", name, grown>>20)
+		}
+	}
+}
+
+func heap() uint64 {
+	var ms runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&ms)
+	return ms.HeapAlloc
+}
+
+type reading func([]byte) (int, error)
+
+func (f reading) Read(p []byte) (int, error) { return f(p) }
+
+// FuzzFetch: whatever comes, it is refused with a failure of the right type and
+// an answer to every question, or handed on as an archive that the standard
+// parser reads to its end.
+func FuzzFetch(f *testing.F) {
+	for _, a := range artifactstest.Archives(f) {
+		if len(a.Bytes) < 100_000 {
+			f.Add(a.Bytes, a.Dockerfile)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte, dockerfile string) {
+		if dockerfile == "" || path.IsAbs(dockerfile) || strings.HasPrefix(path.Clean(dockerfile), "..") || path.Clean(dockerfile) == "." {
+			dockerfile = "Dockerfile" // validation of the document sees to that
+		}
+		got, sent, err := fetch(t, near(b), jobs.Context{}, dockerfile, artifacts.Limits{Size: 1 << 20})
+		if err != nil {
+			f, ok := err.(*jobs.Failure) //nolint:errorlint // the promise is the type itself
+			if !ok || f.Kind.Info().Kind != f.Kind || f.Kind == jobs.KindInternal || f.Message == "" || strings.ContainsAny(f.Message, "\n\x1b\x00") {
+				t.Fatalf("got %T: %v", err, err)
+			}
+			return
+		}
+		if got.Dockerfile.Name == "" {
+			t.Errorf("no Dockerfile in %+v", got)
+		}
+		checkSent(t, sent)
+	})
+}

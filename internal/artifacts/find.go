@@ -1,0 +1,169 @@
+package artifacts
+
+import (
+	"archive/tar"
+	"bytes"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Dockerfile is what a build reads its instructions from.
+type Dockerfile struct {
+	// Name is its path inside the context.
+	Name    string
+	Content []byte
+}
+
+// finder looks for the Dockerfile in an archive that goes by. A nil finder
+// looks for nothing.
+type finder struct {
+	// wanted are the paths that will do, the best one first.
+	wanted []string
+	seen   map[string]*sighting
+	// links are the symbolic links that stand where a wanted path has a
+	// directory.
+	links map[string]string
+	// top are the first names at the top of the archive, for somebody who looks
+	// for a file; more says that there are others.
+	top  []string
+	more bool
+	// now is the entry whose content goes by, nil when nobody wants it.
+	now *sighting
+}
+
+// sighting is what stands under a wanted path.
+type sighting struct {
+	typ     byte // of the tar entry
+	link    string
+	size    int64
+	content bytes.Buffer
+}
+
+const (
+	// maxTop is how many names a message lists.
+	maxTop = 8
+	// maxLinks is how many links in a row a Dockerfile may be.
+	maxLinks = 8
+)
+
+// newFinder looks for a path inside the context. As in docker, a missing
+// Dockerfile may be called dockerfile.
+func newFinder(name string) *finder {
+	f := &finder{wanted: []string{path.Clean(name)}, seen: map[string]*sighting{}, links: map[string]string{}}
+	if path.Base(name) == defaultDockerfile {
+		f.wanted = append(f.wanted, path.Join(path.Dir(name), strings.ToLower(defaultDockerfile)))
+	}
+	return f
+}
+
+// see looks at an entry of the archive; its content follows through Write.
+func (f *finder) see(name string, h *tar.Header) {
+	if f == nil {
+		return
+	}
+	f.now = nil
+	f.list(name, h.Typeflag == tar.TypeDir)
+	for _, w := range f.wanted {
+		switch {
+		case name == w:
+			f.now = &sighting{typ: h.Typeflag, link: h.Linkname, size: h.Size}
+			f.seen[w] = f.now
+		case strings.HasPrefix(name, w+"/"):
+			f.seen[w] = &sighting{typ: tar.TypeDir}
+		case h.Typeflag == tar.TypeSymlink && strings.HasPrefix(w, name+"/"):
+			f.links[name] = h.Linkname
+		}
+	}
+}
+
+// Write takes the content of the entry that goes by.
+func (f *finder) Write(p []byte) (int, error) {
+	if f != nil && f.now != nil && f.now.size <= maxDockerfile {
+		f.now.content.Write(p)
+	}
+	return len(p), nil
+}
+
+func (f *finder) list(name string, dir bool) {
+	top, _, inside := strings.Cut(name, "/")
+	if inside || dir {
+		top += "/"
+	}
+	switch {
+	case len(f.top) > 0 && f.top[len(f.top)-1] == top:
+	case len(f.top) < maxTop:
+		f.top = append(f.top, top)
+	default:
+		f.more = true
+	}
+}
+
+// result is what was found once the archive has gone by: a Dockerfile, or the
+// path that it links to, which takes another pass, or a failure.
+func (f *finder) result() (found Dockerfile, follow string, err error) {
+	for _, w := range f.wanted {
+		s := f.seen[w]
+		found.Name = w
+		switch {
+		case s != nil && s.typ == tar.TypeReg:
+			found.Content = s.content.Bytes()
+			if s.size > maxDockerfile {
+				err = dockerfileTooLarge(w, s.size)
+			}
+			return found, "", err
+		case s != nil && s.typ == tar.TypeLink:
+			return found, s.link, nil
+		case s != nil && s.typ == tar.TypeSymlink:
+			follow, err = resolve(w, w, s.link)
+			return found, follow, err
+		case s != nil:
+			return found, "", dockerfileNotRegular(w, "a directory")
+		}
+		for up := path.Dir(w); up != "."; up = path.Dir(up) {
+			if target, ok := f.links[up]; ok {
+				follow, err = resolve(w, up, target)
+				return found, path.Join(follow, strings.TrimPrefix(w, up)), err
+			}
+		}
+	}
+	return found, "", dockerfileMissing(f.wanted[0], f.top, f.more)
+}
+
+// resolve is where the link at leads, for a Dockerfile called name.
+func resolve(name, at, target string) (string, error) {
+	p := path.Join(path.Dir(at), target)
+	if path.IsAbs(target) || leaves(p) {
+		return "", dockerfileOutside(name, nil)
+	}
+	return p, nil
+}
+
+func dockerfileMissing(name string, top []string, more bool) *jobs.Failure {
+	has := "which is empty"
+	if len(top) > 0 {
+		quoted := make([]string, 0, len(top)+1)
+		for _, t := range top {
+			quoted = append(quoted, strconv.Quote(clip(t)))
+		}
+		if more {
+			quoted = append(quoted, "...")
+		}
+		has = "which has " + strings.Join(quoted, ", ")
+	}
+	return jobs.Fail(jobs.KindDockerfileMissing, nil, "name another one with -f (build.dockerfile)", "there is no %q in the context, %s", clip(name), has)
+}
+
+func dockerfileTooLarge(name string, size int64) *jobs.Failure {
+	return jobs.Fail(jobs.KindDockerfileInvalid, nil, "name another file with -f (build.dockerfile)", "the Dockerfile %q has %d bytes or more; the limit is %s", clip(name), size, jobs.Bytes(maxDockerfile))
+}
+
+func dockerfileNotRegular(name, what string) *jobs.Failure {
+	return jobs.Fail(jobs.KindDockerfileNotRegular, nil, "name a file with -f (build.dockerfile)", "the Dockerfile %q is %s", clip(name), what)
+}
+
+func dockerfileOutside(name string, err error) *jobs.Failure {
+	return jobs.Fail(jobs.KindDockerfileOutside, err, "replace the link with the file", "the Dockerfile %q is a link that leads out of the context", clip(name))
+}

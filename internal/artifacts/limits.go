@@ -1,0 +1,58 @@
+package artifacts
+
+// Limits bound what the farm takes as a context. A field that is 0 has its
+// default, see [Defaults].
+type Limits struct {
+	// Compressed is the most bytes of a compressed context as they arrive. One
+	// that is not compressed is bound by Size alone.
+	Compressed int64
+	// Size is the most bytes of uncompressed tar.
+	Size int64
+	// Entries is the most entries of the archive.
+	Entries int
+	// Ratio is how many times larger than its compressed form a context may be,
+	// once it has unpacked to [ratioFrom] bytes.
+	Ratio int64
+	// Depth is the most directories in a row, Name the longest path in bytes.
+	Depth, Name int
+	// SetID keeps the setuid, setgid and sticky bits of entries, which are taken
+	// off otherwise.
+	SetID bool
+}
+
+// Bounds that no operator has a reason to change.
+const (
+	// ratioFrom is how much may unpack from however little: a text of zeros is
+	// no attack.
+	ratioFrom = 64 << 20
+	// maxHeader is the most that stands before one entry: its header, its long
+	// names and its PAX records. Go's own parser takes no more either.
+	maxHeader = 1 << 20
+	// maxComponent is the longest name of one file or directory on Linux.
+	maxComponent = 255
+	// maxDockerfile is the largest Dockerfile in bytes.
+	maxDockerfile = 1 << 20
+)
+
+// Defaults are the limits that an operator did not choose.
+func Defaults() Limits {
+	return Limits{Compressed: 512 << 20, Size: 4 << 30, Entries: 200_000, Ratio: 200, Depth: 64, Name: 4096}
+}
+
+// complete fills in the defaults.
+func (l Limits) complete() Limits {
+	d := Defaults()
+	return Limits{
+		Compressed: or(l.Compressed, d.Compressed), Size: or(l.Size, d.Size), Entries: or(l.Entries, d.Entries),
+		Ratio: or(l.Ratio, d.Ratio), Depth: or(l.Depth, d.Depth), Name: or(l.Name, d.Name), SetID: l.SetID,
+	}
+}
+
+// or is v, or otherwise when v is the zero value.
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}

@@ -1,0 +1,217 @@
+// Package s3store keeps artifacts in a bucket of an S3-compatible server, under
+// the digest of their content:
+//
+//	<prefix>sha256/ab/<hex>.zst   zstd data; the size of the content is metadata
+//
+// A blob is one request, made under the condition that it is not there yet: it
+// is there whole or not at all, and a crash leaves nothing. The worker and the
+// enqueue command open it.
+package s3store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/s3conn"
+)
+
+// Store is an artifacts.Store in a bucket. It is safe for concurrent use.
+type Store struct {
+	client         *s3conn.Client
+	bucket, prefix string
+	transfer       artifacts.Transfer
+}
+
+var _ artifacts.Store = (*Store)(nil)
+
+// sizeKey is the metadata with the size of the content.
+const sizeKey = "Slipway-Size"
+
+// tries is how often a request that may pass is made, with a pause that doubles
+// from firstPause.
+const (
+	tries      = 4
+	firstPause = 200 * time.Millisecond
+)
+
+// New opens the store at a URL s3://bucket/prefix. transfer sets how a broken
+// transfer goes on; its Open is not used.
+func New(storeURL string, p s3conn.Profile, transfer artifacts.Transfer) (*Store, error) {
+	u, err := url.Parse(storeURL)
+	if err != nil || u.Scheme != "s3" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		return nil, fmt.Errorf("open artifact store: %q is not s3://bucket/prefix", storeURL)
+	}
+	client, err := s3conn.Open(p)
+	if err != nil {
+		return nil, fmt.Errorf("open artifact store: %w", err)
+	}
+	s := &Store{client: client, bucket: u.Host, prefix: strings.Trim(u.Path, "/"), transfer: transfer}
+	if s.prefix != "" {
+		s.prefix += "/"
+	}
+	s.transfer.What, s.transfer.Kind = "the artifact", jobs.KindStore
+	return s, nil
+}
+
+// key is where the blob of digest is. The check keeps a stranger's digest from
+// being anything else.
+func (s *Store) key(digest string) (string, error) {
+	if !jobs.IsDigest(digest) {
+		return "", fmt.Errorf("%q is not a digest", digest)
+	}
+	hexa := strings.TrimPrefix(digest, "sha256:")
+	return s.prefix + "sha256/" + hexa[:2] + "/" + hexa + ".zst", nil
+}
+
+// Stat implements artifacts.Store.
+func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Blob, error) {
+	key, err := s.key(digest)
+	if err != nil {
+		return artifacts.Blob{}, err
+	}
+	var info minio.ObjectInfo
+	err = again(ctx, func() error {
+		info, err = s.client.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
+		return err
+	})
+	if err != nil {
+		return artifacts.Blob{}, s.failure("look for artifact "+digest, err)
+	}
+	size, err := strconv.ParseInt(info.UserMetadata[sizeKey], 10, 64)
+	if err != nil {
+		return artifacts.Blob{}, fmt.Errorf("look for artifact %s: %w: an object without its size", digest, artifacts.ErrNotFound)
+	}
+	return artifacts.Blob{Digest: digest, Size: size}, nil
+}
+
+// Open implements artifacts.Store.
+func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
+	key, err := s.key(digest)
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	t, etag := s.transfer, ""
+	t.Open = func(ctx context.Context, offset int64) (artifacts.Part, error) {
+		body, size, found, err := s.client.Get(ctx, s.bucket, key, offset, etag)
+		if err != nil && s3conn.Means(err) != s3conn.Passing {
+			return artifacts.Part{}, artifacts.Final(s.failure("open artifact "+digest, err))
+		}
+		if err != nil {
+			return artifacts.Part{}, &artifacts.RetryAfter{Err: errors.Join(errors.New(s3conn.Said(err)), err)}
+		}
+		etag = found
+		return artifacts.Part{Body: body, Offset: offset, Size: size}, nil
+	}
+	return t.Start(ctx)
+}
+
+// Put implements artifacts.Store.
+func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) error {
+	key, err := s.key(b.Digest)
+	if err != nil {
+		return err
+	}
+	size, err := data.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("put artifact %s: %w", b.Digest, err)
+	}
+	opts := minio.PutObjectOptions{
+		ContentType: "application/zstd", DisableMultipart: true, SendContentMd5: true,
+		UserMetadata: map[string]string{sizeKey: strconv.FormatInt(b.Size, 10)},
+	}
+	opts.SetMatchETagExcept("*")
+	err = again(ctx, func() error {
+		if _, err := data.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		_, err := s.client.PutObject(ctx, s.bucket, key, data, size, opts)
+		return err
+	})
+	if s3conn.Means(err) == s3conn.Changed { // it is there
+		return nil
+	}
+	if err != nil {
+		return s.failure("put artifact "+b.Digest, err)
+	}
+	return nil
+}
+
+// Delete implements artifacts.Store.
+func (s *Store) Delete(ctx context.Context, digest string) error {
+	key, err := s.key(digest)
+	if err != nil {
+		return err
+	}
+	err = again(ctx, func() error { return s.client.RemoveObject(ctx, s.bucket, key, minio.RemoveObjectOptions{}) })
+	if err != nil && s3conn.Means(err) != s3conn.NotFound {
+		return s.failure("delete artifact "+digest, err)
+	}
+	return nil
+}
+
+// List implements artifacts.Store.
+func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the listing
+	for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + "sha256/", Recursive: true}) {
+		if o.Err != nil {
+			return s.failure("list artifacts", o.Err)
+		}
+		digest := "sha256:" + strings.TrimSuffix(path.Base(o.Key), ".zst")
+		if own, err := s.key(digest); err != nil || own != o.Key {
+			continue // somebody else put it there
+		}
+		if err := f(artifacts.Stored{Digest: digest, Size: o.Size, Modified: o.LastModified}); err != nil {
+			return fmt.Errorf("list artifacts: %w", err)
+		}
+	}
+	return ctx.Err()
+}
+
+// again makes a request until it is answered for good.
+func again(ctx context.Context, request func() error) error {
+	for i, pause := 1, firstPause; ; i, pause = i+1, 2*pause {
+		err := request()
+		if err == nil || i == tries || s3conn.Means(err) != s3conn.Passing || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// failure says what an error means for a store.
+func (s *Store) failure(what string, err error) error {
+	switch s3conn.Means(err) {
+	case s3conn.NotFound:
+		return fmt.Errorf("%s: %w", what, artifacts.ErrNotFound)
+	case s3conn.NoBucket:
+		return &artifacts.StoreError{Err: fmt.Errorf("%s: %w", what, err), Message: fmt.Sprintf("there is no bucket %q for the artifact store", s.bucket), Hint: "make the bucket, or name another one with --store (SLIPWAY_STORE)"}
+	case s3conn.Denied:
+		return fmt.Errorf("%s: %w: %w", what, fs.ErrPermission, err)
+	case s3conn.Unknown:
+		return &artifacts.StoreError{Err: fmt.Errorf("%s: %w", what, err), Message: "the S3 server of the artifact store does not know these credentials", Hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_REGION if it wants one"}
+	}
+	if minio.IsNetworkOrHostDown(err, false) {
+		return &artifacts.StoreError{Err: fmt.Errorf("%s: %w", what, err), Message: fmt.Sprintf("the S3 server of the artifact store cannot be reached at %s", s.client.EndpointURL().Host), Hint: "try again; if it stays, check AWS_ENDPOINT_URL and the server"}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

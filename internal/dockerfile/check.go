@@ -1,0 +1,322 @@
+package dockerfile
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// maxStages is the most stages of a Dockerfile: each may be built on the one
+// before, so that looking up a variable takes as many steps.
+const maxStages = 1000
+
+// Check refuses what cannot be parsed and what the rules do not allow.
+func Check(d File, b jobs.Build, r Rules) error {
+	if err := r.args(b); err != nil {
+		return err
+	}
+	if err := r.frontend(d); err != nil {
+		return err
+	}
+	p, err := parse(d)
+	if err != nil {
+		return err
+	}
+	if len(p.stages) > maxStages {
+		return invalid(d.Name, 0, fmt.Sprintf("it has %d stages; the limit is %d", len(p.stages), maxStages), nil)
+	}
+	c := checker{rules: r, name: d.Name, build: b, stages: map[string]*vars{}, lex: shell.NewLex(p.ast.EscapeToken), left: maxWords}
+	c.meta(p.args)
+	for _, s := range p.stages {
+		if err := c.stage(s); err != nil {
+			return err
+		}
+	}
+	if err := c.heredocs(p.ast.AST.Children); err != nil {
+		return err
+	}
+	return c.tags()
+}
+
+// vars are the variables of a stage, on top of those of the stage it is built
+// on. A stage keeps only what it adds: there may be thousands of either.
+type vars struct {
+	own map[string]string
+	up  *vars
+}
+
+func newVars(up *vars) *vars { return &vars{own: map[string]string{}, up: up} }
+
+func (v *vars) get(name string) (string, bool) {
+	for ; v != nil; v = v.up {
+		if value, ok := v.own[name]; ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// budget is a shell.EnvGetter that gives out so many bytes for one word and
+// nothing after that: variables that contain each other twice grow without end.
+type budget struct {
+	*vars
+	left int
+}
+
+// The most that variables may add, in bytes: to one word, and to all of a
+// Dockerfile.
+const (
+	maxWord  = 4 << 10
+	maxWords = 8 << 20
+)
+
+// Get implements shell.EnvGetter.
+func (b *budget) Get(name string) (string, bool) {
+	value, ok := b.get(name)
+	value = value[:min(len(value), b.left)]
+	b.left -= len(value)
+	return value, ok
+}
+
+// Keys implements shell.EnvGetter; it is asked for suggestions only.
+func (*budget) Keys() []string { return nil }
+
+// checker walks through one Dockerfile.
+type checker struct {
+	rules  Rules
+	name   string
+	build  jobs.Build
+	lex    *shell.Lex
+	global *vars
+	stages map[string]*vars // by name and by number
+	count  int
+	bases  []string
+	left   int // of what variables may add
+}
+
+func (c *checker) refuse(k jobs.Kind, line int, hint, format string, args ...any) error {
+	return jobs.Fail(k, nil, hint, "%s line %d: "+format, append([]any{c.name, line}, args...)...)
+}
+
+// expand replaces variables; one that is not set is empty, as in a build.
+func (c *checker) expand(word string, v *vars) string {
+	b := budget{v, min(maxWord, c.left)}
+	before := b.left
+	out, _, err := c.lex.ProcessWord(word, &b)
+	c.left -= before - b.left
+	if err != nil {
+		return word
+	}
+	return out
+}
+
+// meta takes the arguments before the first FROM.
+func (c *checker) meta(args []instructions.ArgCommand) {
+	c.global = newVars(nil)
+	for _, a := range args {
+		c.arg(a, c.global, nil)
+	}
+}
+
+// arg declares build arguments: the job's value wins over the default, a global
+// argument of the same name serves as one.
+func (c *checker) arg(a instructions.ArgCommand, v, global *vars) {
+	for _, kv := range a.Args {
+		given, ok := c.build.Args[kv.Key]
+		switch {
+		case ok:
+			v.own[kv.Key] = given
+		case kv.Value != nil:
+			v.own[kv.Key] = c.expand(*kv.Value, v)
+		default:
+			if value, ok := global.get(kv.Key); ok {
+				v.own[kv.Key] = value
+			}
+		}
+	}
+}
+
+func (c *checker) stage(s instructions.Stage) error {
+	line := 0
+	if len(s.Location) > 0 {
+		line = s.Location[0].Start.Line
+	}
+	base := c.expand(s.BaseName, c.global)
+	from, ok := c.stages[strings.ToLower(base)]
+	if !ok {
+		if err := c.image(base, line); err != nil {
+			return err
+		}
+	}
+	v := newVars(from)
+	for _, cmd := range s.Commands {
+		if err := c.command(cmd, v); err != nil {
+			return err
+		}
+		if c.left <= 0 {
+			return invalid(c.name, line, fmt.Sprintf("the variables of this stage and those before come to more than %d bytes", maxWords), nil)
+		}
+	}
+	c.stages[fmt.Sprint(c.count)] = v
+	c.count++
+	if s.Name != "" {
+		c.stages[strings.ToLower(s.Name)] = v
+	}
+	return nil
+}
+
+func (c *checker) command(cmd instructions.Command, v *vars) error {
+	line := 0
+	if at := cmd.Location(); len(at) > 0 {
+		line = at[0].Start.Line
+	}
+	switch cmd := cmd.(type) {
+	case *instructions.ArgCommand:
+		c.arg(*cmd, v, c.global)
+	case *instructions.EnvCommand:
+		for _, kv := range cmd.Env {
+			v.own[kv.Key] = c.expand(kv.Value, v)
+		}
+	case *instructions.AddCommand:
+		for _, src := range cmd.SourcePaths {
+			if err := c.add(c.expand(src, v), line); err != nil {
+				return err
+			}
+		}
+	case *instructions.CopyCommand:
+		return c.from(c.expand(cmd.From, v), line)
+	case *instructions.RunCommand:
+		return c.run(cmd, v, line)
+	case *instructions.OnbuildCommand:
+		// It runs in builds of others, which are checked without seeing it.
+		return c.lines([]byte(cmd.Expression), v)
+	}
+	return nil
+}
+
+// remotePattern is a source that is not a file: a URL, or git over ssh.
+var remotePattern = regexp.MustCompile(`^(?:[A-Za-z][A-Za-z0-9+.-]*://|[\w.-]+@[\w.-]+:)`)
+
+func (c *checker) add(src string, line int) error {
+	if !remotePattern.MatchString(src) {
+		return nil
+	}
+	host := ""
+	if u, err := url.Parse(src); err == nil && u.Host != "" {
+		host = u.Hostname()
+	} else if _, rest, ok := strings.Cut(src, "@"); ok {
+		host, _, _ = strings.Cut(rest, ":")
+	}
+	if host == "" || !slices.ContainsFunc(c.rules.AddHosts, func(p string) bool { return jobs.Wildcard(p, host) }) {
+		return c.refuse(jobs.KindSourceNotAllowed, line, "fetch it in a RUN step, put it into the context, or ask the operator to allow the host",
+			"ADD from the host %q, which the operator does not allow", clip(host))
+	}
+	return nil
+}
+
+// from is the image behind COPY --from or RUN --mount=from, if it is not a
+// stage.
+func (c *checker) from(name string, line int) error {
+	if name == "" {
+		return nil
+	}
+	if _, ok := c.stages[strings.ToLower(name)]; ok {
+		return nil
+	}
+	return c.image(name, line)
+}
+
+func (c *checker) image(ref string, line int) error {
+	if ref == "scratch" || ref == "" {
+		return nil
+	}
+	c.bases = append(c.bases, ref)
+	if len(c.rules.Images) > 0 && !allowed(c.rules.Images, ref) {
+		return c.refuse(jobs.KindImageNotAllowed, line, "use "+list(c.rules.Images)+", or ask the operator", "the image %q is not one that the operator allows", clip(ref))
+	}
+	return nil
+}
+
+func (c *checker) run(cmd *instructions.RunCommand, v *vars, line int) error {
+	const hint = "leave the flag out; builds have the farm's network, rights and devices"
+	switch {
+	case instructions.GetNetwork(cmd) == instructions.NetworkHost:
+		return c.refuse(jobs.KindEntitlementNotAllowed, line, hint, "RUN --network=host is not allowed")
+	case instructions.GetSecurity(cmd) == instructions.SecurityInsecure:
+		return c.refuse(jobs.KindEntitlementNotAllowed, line, hint, "RUN --security=insecure is not allowed")
+	case len(instructions.GetDevices(cmd)) > 0:
+		return c.refuse(jobs.KindEntitlementNotAllowed, line, hint, "RUN --device is not allowed")
+	}
+	// Mounts are known only once their variables are.
+	if err := cmd.Expand(func(word string) (string, error) { return c.expand(word, v), nil }); err != nil {
+		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile", "%s line %d: %s", c.name, line, printable(err.Error()))
+	}
+	for _, m := range instructions.GetMounts(cmd) {
+		if err := c.from(m.From, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// heredocs looks at the text inside here-documents as if it were instructions:
+// for engines that do not know here-documents it is.
+func (c *checker) heredocs(nodes []*parser.Node) error {
+	for _, n := range nodes {
+		for _, h := range n.Heredocs {
+			if err := c.lines([]byte(h.Content), newVars(nil)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// lines checks what can be parsed of a piece of a Dockerfile.
+func (c *checker) lines(text []byte, v *vars) error {
+	p, err := parser.Parse(strings.NewReader(string(text)))
+	if err != nil {
+		return nil // not instructions
+	}
+	for _, n := range p.AST.Children {
+		cmd, err := instructions.ParseInstruction(n)
+		if err != nil {
+			continue
+		}
+		if cmd, ok := cmd.(instructions.Command); ok {
+			if err := c.command(cmd, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tags refuses a build that would replace one of its own bases, and names that
+// may not be pushed.
+func (c *checker) tags() error {
+	for _, tag := range c.build.Tags {
+		if slices.ContainsFunc(c.bases, func(base string) bool { return full(base) == full(tag) }) {
+			return jobs.Fail(jobs.KindTagIsBase, nil, "give the image another tag", "the tag %q is also an image that %s builds on", clip(tag), c.name)
+		}
+		if !c.build.Push || len(c.rules.Push) == 0 || allowed(c.rules.Push, tag) {
+			continue
+		}
+		registry := domain(tag)
+		for _, p := range c.rules.Push {
+			if host, _, _ := strings.Cut(p, "/"); jobs.Wildcard(host, registry) {
+				return jobs.Fail(jobs.KindPushPrefix, nil, "use "+list(c.rules.Push), "pushes to this place are not allowed: %q", clip(tag))
+			}
+		}
+		return jobs.Fail(jobs.KindRegistryNotAllowed, nil, "use "+list(c.rules.Push), "pushes to the registry %q are not allowed", clip(registry))
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package dockerfile_test
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+func named(text string) dockerfile.File {
+	return dockerfile.File{Name: "Dockerfile", Content: []byte(text)}
+}
+
+func check(t *testing.T, err error, kind jobs.Kind, says string) {
+	t.Helper()
+	if kind == "" {
+		if err != nil {
+			t.Errorf("got %v, want nil", err)
+		}
+		return
+	}
+	f, ok := errors.AsType[*jobs.Failure](err)
+	if !ok || f.Kind != kind || !strings.Contains(f.Message, says) || f.Hint == "" {
+		t.Errorf("got %v, want %s: ...%s... with a hint", err, kind, says)
+	}
+}
+
+func TestCorpus(t *testing.T) {
+	t.Parallel()
+	for _, d := range artifactstest.Dockerfiles() {
+		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel()
+			check(t, dockerfile.Check(named(d.Text), d.Build, dockerfile.Defaults()), d.Kind, d.Says)
+			if err := dockerfile.Parse(named(d.Text)); (err != nil) != (d.Kind == jobs.KindDockerfileInvalid) && d.Kind != jobs.KindFrontendNotAllowed {
+				t.Errorf("Parse = %v; the rules say %q", err, d.Kind)
+			}
+		})
+	}
+}
+
+func TestRules(t *testing.T) {
+	t.Parallel()
+	digest := "@sha256:" + strings.Repeat("a", 64)
+	own := dockerfile.Rules{
+		Frontends: []string{"docker/dockerfile" + digest}, AddHosts: []string{"artifacts.example.com", "*.cdn.example.com"},
+		Images: []string{"registry.example.com/*", "busybox"}, Push: []string{"registry.example.com/team/*"},
+	}
+	push := func(tags ...string) jobs.Build { return jobs.Build{Tags: tags, Push: true} }
+	for _, tt := range []struct {
+		name, text string
+		build      jobs.Build
+		kind       jobs.Kind
+		says       string
+	}{
+		{"pinned frontend", "# syntax=docker/dockerfile" + digest + "\nFROM busybox\n", jobs.Build{}, "", ""},
+		{"frontend by tag", "# syntax=docker/dockerfile:1\nFROM busybox\n", jobs.Build{}, jobs.KindFrontendNotAllowed, "docker/dockerfile:1"},
+		{"ADD from an open host", "FROM busybox\nADD https://artifacts.example.com/x https://eu.cdn.example.com:8443/y /\n", jobs.Build{}, "", ""},
+		{"ADD from another", "FROM busybox\nADD https://artifacts.example.com.evil.example/x /\n", jobs.Build{}, jobs.KindSourceNotAllowed, "evil.example"},
+		{"ADD with a user in front", "FROM busybox\nADD https://artifacts.example.com@evil.example/x /\n", jobs.Build{}, jobs.KindSourceNotAllowed, `"evil.example"`},
+		{"own base", "FROM registry.example.com/base:1\n", jobs.Build{}, "", ""},
+		{"base with any tag", "FROM busybox:1.36\nFROM docker.io/library/busybox\n", jobs.Build{}, "", ""},
+		{"strange base", "FROM alpine\n", jobs.Build{}, jobs.KindImageNotAllowed, `Dockerfile line 1: the image "alpine"`},
+		{"strange base in an argument", "ARG B=busybox\nFROM $B\n", jobs.Build{Args: map[string]string{"B": "alpine"}}, jobs.KindImageNotAllowed, `"alpine"`},
+		{"scratch and stages", "FROM busybox AS a\nFROM scratch AS b\nCOPY --from=a / /\nCOPY --from=0 / /\nFROM b\n", jobs.Build{}, "", ""},
+		{"copy from a strange image", "FROM busybox\nCOPY --from=alpine / /\n", jobs.Build{}, jobs.KindImageNotAllowed, "line 2"},
+		{"mount of a strange image", "FROM busybox\nRUN --mount=type=bind,from=alpine,target=/a true\n", jobs.Build{}, jobs.KindImageNotAllowed, "line 2"},
+		{"push", "FROM busybox\n", push("registry.example.com/team/app:1"), "", ""},
+		{"push elsewhere in the registry", "FROM busybox\n", push("registry.example.com/other/app:1"), jobs.KindPushPrefix, "registry.example.com/other/app:1"},
+		{"push to another registry", "FROM busybox\n", push("registry.example.com/team/app", "app:1"), jobs.KindRegistryNotAllowed, `"docker.io"`},
+		{"tag without a push", "FROM busybox\n", jobs.Build{Tags: []string{"app:1"}}, "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			check(t, dockerfile.Check(named(tt.text), tt.build, own), tt.kind, tt.says)
+		})
+	}
+	for ref, want := range map[string]bool{"busybox": true, "docker.io/library/busybox:1": true, "registry.example.com/x@" + digest[1:]: true, "alpine": false, "registry.example.com": false} {
+		if got := own.ImageAllowed(ref); got != want {
+			t.Errorf("ImageAllowed(%q) = %v, want %v", ref, got, want)
+		}
+	}
+}
+
+// FuzzCheck: whatever comes, there is an answer of the right type.
+func FuzzCheck(f *testing.F) {
+	for _, d := range artifactstest.Dockerfiles() {
+		f.Add(d.Text, d.Build.Args["U"])
+	}
+	f.Fuzz(func(t *testing.T, text, arg string) {
+		err := dockerfile.Check(named(text), jobs.Build{Args: map[string]string{"U": arg}, Tags: []string{"x"}}, dockerfile.Defaults())
+		if err == nil {
+			return
+		}
+		f, ok := errors.AsType[*jobs.Failure](err)
+		if !ok || f.Kind == jobs.KindInternal || f.Hint == "" || len(f.Message) > 2000 || strings.IndexFunc(f.Message, func(r rune) bool { return !strconv.IsPrint(r) }) >= 0 {
+			t.Fatalf("got %T: %v", err, err)
+		}
+	})
+}
+
+// TestHostileSize: a Dockerfile that is written to take time or memory is
+// refused for what it is.
+func TestHostileSize(t *testing.T) {
+	t.Parallel()
+	var stages strings.Builder
+	stages.WriteString("FROM x AS a0\n")
+	for i := range 2000 {
+		fmt.Fprintf(&stages, "FROM a%d AS a%d\nENV x%d=y\nADD $q /\n", i, i+1, i)
+	}
+	check(t, dockerfile.Check(named(stages.String()), jobs.Build{}, dockerfile.Defaults()), jobs.KindDockerfileInvalid, "2001 stages; the limit is 1000")
+	doubling := "FROM x\nENV A=aa\n" + strings.Repeat("ENV A=$A$A\n", 10_000)
+	check(t, dockerfile.Check(named(doubling), jobs.Build{}, dockerfile.Defaults()), jobs.KindDockerfileInvalid, "come to more than")
+}

@@ -1,0 +1,279 @@
+// Package policy reads what the operator of a worker allows: a YAML file with a
+// default for everything in it. The worker's wiring turns it into the options
+// of the packages that hold to it.
+package policy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Policy is the whole file. The zero value of a list allows nothing where the
+// list opens something, and everything where it narrows something; each says
+// which.
+type Policy struct {
+	// Version of this file, 1.
+	Version    int        `yaml:"version"`
+	Context    Context    `yaml:"context"`
+	Dockerfile Dockerfile `yaml:"dockerfile"`
+	Images     Images     `yaml:"images"`
+}
+
+// Context is about where contexts come from and how large they may be.
+type Context struct {
+	// Schemes that a reference may have.
+	Schemes []string `yaml:"schemes"`
+	// RequireDigest refuses references that are announced without a digest.
+	RequireDigest bool  `yaml:"require_digest"`
+	MaxCompressed Size  `yaml:"max_compressed"`
+	MaxUnpacked   Size  `yaml:"max_unpacked"`
+	MaxEntries    int   `yaml:"max_entries"`
+	MaxRatio      int64 `yaml:"max_ratio"`
+	MaxDepth      int   `yaml:"max_depth"`
+	MaxName       int   `yaml:"max_name"`
+	// KeepSetID leaves setuid, setgid and sticky bits as they are.
+	KeepSetID bool `yaml:"keep_setid"`
+	// StallTimeout ends a transfer of which nothing comes for this long; it is
+	// then resumed.
+	StallTimeout Duration `yaml:"stall_timeout"`
+	// FileRoots are folders that file:// contexts may come from; none opens
+	// none.
+	FileRoots []string `yaml:"file_roots"`
+	HTTP      HTTP     `yaml:"http"`
+	// S3 are the buckets that s3:// contexts may come from; none opens none.
+	S3 []Bucket `yaml:"s3"`
+}
+
+// HTTP is about https:// and http:// contexts.
+type HTTP struct {
+	// Hosts that contexts may come from, with * for any characters; none means
+	// all that have a public address.
+	Hosts []string `yaml:"hosts"`
+	// Networks are address ranges that are allowed although they are not
+	// public, such as 10.1.2.0/24.
+	Networks []string `yaml:"networks"`
+	// Credentials that jobs may name.
+	Credentials map[string]Credential `yaml:"credentials"`
+}
+
+// Credential is sent to some hosts. Exactly one of its files is given; each
+// holds one line.
+type Credential struct {
+	// Hosts it is for, without patterns; it is sent to no other.
+	Hosts []string `yaml:"hosts"`
+	// BearerFile holds a token, BasicFile user:password.
+	BearerFile string `yaml:"bearer_file"`
+	BasicFile  string `yaml:"basic_file"`
+}
+
+// Bucket is one or more buckets behind one endpoint.
+type Bucket struct {
+	// Buckets by name, with * for any characters.
+	Buckets []string `yaml:"buckets"`
+	// Endpoint is a URL; "" is that of Amazon.
+	Endpoint string `yaml:"endpoint"`
+	Region   string `yaml:"region"`
+	// AccessKeyFile and SecretKeyFile hold one line each; without them the usual
+	// environment of S3 clients is asked.
+	AccessKeyFile string `yaml:"access_key_file"`
+	SecretKeyFile string `yaml:"secret_key_file"`
+}
+
+// Dockerfile is about what a build may ask for.
+type Dockerfile struct {
+	// Frontends that a # syntax= line may name, with * for any characters.
+	Frontends []string `yaml:"frontends"`
+	// AddHosts that ADD may fetch from; none opens none.
+	AddHosts []string `yaml:"add_hosts"`
+	// BuildkitArgs are the BUILDKIT_ build arguments that a job may set.
+	BuildkitArgs []string `yaml:"buildkit_args"`
+}
+
+// Images is about images that jobs use and push.
+type Images struct {
+	// From are images that builds and runs may use, with * for any characters;
+	// none means all.
+	From []string `yaml:"from"`
+	// Push are names that may be pushed; none means all.
+	Push []string `yaml:"push"`
+	// Pull is "missing" or "always": always asks the registry for newer bases,
+	// whatever the job says.
+	Pull string `yaml:"pull"`
+}
+
+// Size is an amount of bytes such as 512MiB.
+type Size int64
+
+// UnmarshalYAML implements the interface of the YAML library.
+func (s *Size) UnmarshalYAML(b []byte) error {
+	v, err := jobs.ParseBytes(unquote(b))
+	*s = Size(v)
+	return err
+}
+
+// MarshalYAML implements the interface of the YAML library.
+func (s Size) MarshalYAML() ([]byte, error) { return []byte(jobs.Bytes(s).String()), nil }
+
+// Duration is a time such as 30s.
+type Duration time.Duration
+
+// UnmarshalYAML implements the interface of the YAML library.
+func (d *Duration) UnmarshalYAML(b []byte) error {
+	v, err := time.ParseDuration(unquote(b))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration; write it as 30s or 10m", unquote(b))
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalYAML implements the interface of the YAML library.
+func (d Duration) MarshalYAML() ([]byte, error) { return []byte(jobs.Duration(d).String()), nil }
+
+func unquote(b []byte) string { return strings.Trim(strings.TrimSpace(string(b)), `"'`) }
+
+// Defaults is the policy of an operator who chose nothing.
+func Defaults() Policy {
+	limits, rules := artifacts.Defaults(), dockerfile.Defaults()
+	return Policy{
+		Version: 1,
+		Context: Context{
+			Schemes:       []string{"cas", "file", "https", "s3"},
+			MaxCompressed: Size(limits.Compressed), MaxUnpacked: Size(limits.Size), MaxEntries: limits.Entries,
+			MaxRatio: limits.Ratio, MaxDepth: limits.Depth, MaxName: limits.Name,
+			StallTimeout: Duration(30 * time.Second),
+		},
+		Dockerfile: Dockerfile{Frontends: rules.Frontends, BuildkitArgs: rules.BuildArgs},
+		Images:     Images{Pull: "missing"},
+	}
+}
+
+// Load reads a file over the defaults; "" is the defaults. Errors name the line.
+func Load(file string) (Policy, error) {
+	if file == "" {
+		return Defaults(), nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return Policy{}, fmt.Errorf("read policy: %w", err)
+	}
+	p, err := Parse(text)
+	if err != nil {
+		return Policy{}, fmt.Errorf("policy %s: %w", file, err)
+	}
+	return p, nil
+}
+
+// Parse reads a policy over the defaults.
+func Parse(text []byte) (Policy, error) {
+	p := Defaults()
+	p.Version = 0
+	err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Policy{}, errors.New(oneLine(err))
+	}
+	if err := p.check(); err != nil {
+		return Policy{}, errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return p, nil
+}
+
+// oneLine is the library's [line:column] and what it says, without the excerpt
+// of the file that follows.
+func oneLine(err error) string {
+	text, _, _ := strings.Cut(yaml.FormatError(err, false, false), "\n")
+	return strings.NewReplacer("[", "line ", "]", ":").Replace(strings.TrimSpace(text))
+}
+
+// String is the policy as a file.
+func (p Policy) String() string {
+	text, err := yaml.Marshal(p)
+	if err != nil { // every field can be marshalled
+		panic(fmt.Sprintf("marshal policy: %v", err))
+	}
+	return string(text)
+}
+
+// known are the schemes that there are sources for.
+func known() []string { return []string{"cas", "file", "http", "https", "s3"} }
+
+// check finds what cannot be meant.
+func (p Policy) check() error {
+	var errs []error
+	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if p.Version != 1 {
+		add("version: found %d; want 1", p.Version)
+	}
+	c := p.Context
+	for _, s := range c.Schemes {
+		if !slices.Contains(known(), s) {
+			add("context.schemes: found %q; known are %s", s, strings.Join(known(), ", "))
+		}
+	}
+	for name, n := range map[string]int64{
+		"max_compressed": int64(c.MaxCompressed), "max_unpacked": int64(c.MaxUnpacked), "max_entries": int64(c.MaxEntries),
+		"max_ratio": c.MaxRatio, "max_depth": int64(c.MaxDepth), "max_name": int64(c.MaxName), "stall_timeout": int64(c.StallTimeout),
+	} {
+		if n <= 0 {
+			add("context.%s: want more than 0", name)
+		}
+	}
+	for _, r := range c.FileRoots {
+		if !filepath.IsAbs(r) {
+			add("context.file_roots: %q is not an absolute path", r)
+		}
+	}
+	for _, n := range c.HTTP.Networks {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			add("context.http.networks: found %q; want an address range such as 10.1.2.0/24", n)
+		}
+	}
+	for name, cred := range c.HTTP.Credentials {
+		if len(cred.Hosts) == 0 || (cred.BearerFile == "") == (cred.BasicFile == "") {
+			add("context.http.credentials.%s: want hosts, and either bearer_file or basic_file", name)
+		}
+	}
+	for i, b := range c.S3 {
+		if len(b.Buckets) == 0 || (b.AccessKeyFile == "") != (b.SecretKeyFile == "") {
+			add("context.s3[%d]: want buckets, and both access_key_file and secret_key_file or neither", i)
+		}
+		if u, err := url.Parse(b.Endpoint); b.Endpoint != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "") {
+			add("context.s3[%d].endpoint: found %q; want a URL such as https://s3.example.com", i, b.Endpoint)
+		}
+	}
+	if p.Images.Pull != "missing" && p.Images.Pull != "always" {
+		add("images.pull: found %q; known are missing and always", p.Images.Pull)
+	}
+	return errors.Join(errs...)
+}
+
+// Limits are those of contexts.
+func (c Context) Limits() artifacts.Limits {
+	return artifacts.Limits{
+		Compressed: int64(c.MaxCompressed), Size: int64(c.MaxUnpacked), Entries: c.MaxEntries, Ratio: c.MaxRatio,
+		Depth: c.MaxDepth, Name: c.MaxName, SetID: c.KeepSetID,
+	}
+}
+
+// Rules are those of Dockerfiles.
+func (p Policy) Rules() dockerfile.Rules {
+	return dockerfile.Rules{
+		Frontends: p.Dockerfile.Frontends, AddHosts: p.Dockerfile.AddHosts, Images: p.Images.From,
+		BuildArgs: p.Dockerfile.BuildkitArgs, Push: p.Images.Push,
+	}
+}

@@ -1,0 +1,99 @@
+package policy_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/policy"
+)
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	p, err := policy.Load("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := p.Context.Limits(), artifacts.Defaults(); got != want {
+		t.Errorf("limits %+v, want those of package artifacts, %+v", got, want)
+	}
+	again, err := policy.Parse([]byte(p.String()))
+	if err != nil {
+		t.Fatalf("the defaults as a file: %v\n%s", err, p)
+	}
+	if diff := cmp.Diff(p.String(), again.String()); diff != "" {
+		t.Errorf("the defaults differ after a round trip:\n%s", diff)
+	}
+}
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	p, err := policy.Parse([]byte(`# an operator's file
+version: 1
+context:
+  schemes: [cas, s3, https]
+  require_digest: true
+  max_compressed: 1GiB
+  max_unpacked: "2g"
+  stall_timeout: 5s
+  http:
+    hosts: ["artifacts.example.com"]
+    networks: [10.1.2.0/24]
+    credentials:
+      ci: {hosts: [artifacts.example.com], bearer_file: /etc/slipway/ci}
+  s3:
+    - {buckets: ["builds-*"], endpoint: "https://s3.example.com", region: eu, access_key_file: /a, secret_key_file: /s}
+images: {pull: always, from: ["registry.example.com/*"]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := p.Context
+	if !c.RequireDigest || c.MaxCompressed != 1<<30 || c.MaxUnpacked != 2<<30 || time.Duration(c.StallTimeout) != 5*time.Second || c.MaxEntries != 200_000 ||
+		c.S3[0].Buckets[0] != "builds-*" || c.HTTP.Credentials["ci"].BearerFile != "/etc/slipway/ci" || p.Images.Pull != "always" || len(p.Dockerfile.Frontends) == 0 {
+		t.Errorf("got %+v", p)
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, text, says string }{
+		{"no version", "context: {}\n", "version: found 0; want 1"},
+		{"empty", "", "version: found 0; want 1"},
+		{"version of tomorrow", "version: 2\n", "version: found 2; want 1"},
+		{"unknown field", "version: 1\ncontext:\n  max_entires: 5\n", "line 3:3: unknown field \"max_entires\""},
+		{"duplicate field", "version: 1\nversion: 1\n", "line 2:1: "},
+		{"not YAML", "version: [1\n", "line 1:"},
+		{"wrong type", "version: 1\ncontext: {max_entries: many}\n", "line 2:"},
+		{"bad size", "version: 1\ncontext: {max_unpacked: 4 apples}\n", "4 apples"},
+		{"bad duration", "version: 1\ncontext: {stall_timeout: 30}\n", "30s"},
+		{"unknown scheme", "version: 1\ncontext: {schemes: [gopher]}\n", `context.schemes: found "gopher"; known are cas, file`},
+		{"nothing may come", "version: 1\ncontext: {max_unpacked: 0}\n", "context.max_unpacked: want more than 0"},
+		{"relative root", "version: 1\ncontext: {file_roots: [builds]}\n", `"builds" is not an absolute path`},
+		{"bad network", "version: 1\ncontext: {http: {networks: [10.1.2.3]}}\n", "context.http.networks"},
+		{"credential for nobody", "version: 1\ncontext: {http: {credentials: {ci: {bearer_file: /x}}}}\n", "context.http.credentials.ci: want hosts"},
+		{"half a key", "version: 1\ncontext: {s3: [{buckets: [b], access_key_file: /x}]}\n", "context.s3[0]"},
+		{"endpoint without scheme", "version: 1\ncontext: {s3: [{buckets: [b], endpoint: s3.example.com}]}\n", "context.s3[0].endpoint"},
+		{"pull sometimes", "version: 1\nimages: {pull: sometimes}\n", "images.pull"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "policy.yaml")
+			if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := policy.Load(file)
+			if err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v, want one line with the file and %q", err, tt.says)
+			}
+		})
+	}
+	if _, err := policy.Load(filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Error("no such file: got nil")
+	}
+}
