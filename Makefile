@@ -38,8 +38,7 @@ test: ## Run all tests with the race detector (as root; installs what they need)
 
 .PHONY: bench
 bench: ## Measure throughput and latency against real Docker and Redis
-	@scripts/ensure-tools.sh test
-	@scripts/tool.sh versitygw --version >/dev/null
+	@scripts/ensure-tools.sh bench
 	go test -tags integration -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench
 
 .PHONY: lint

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs with apt what the named groups need and the machine does not have.
 #
-#   scripts/ensure-tools.sh [go|demo|test|lint|compose]...      (default: demo)
+#   scripts/ensure-tools.sh [go|demo|test|bench|lint|compose]...      (default: demo)
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -50,6 +50,10 @@ want() {
 		need gcc gcc cc
 		[[ -e /usr/include/stdlib.h ]] || missing+=(libc6-dev)
 		;;
+	bench)
+		want test
+		need zstd zstd
+		;;
 	go) ;; # checked below for every group
 	lint) need shellcheck shellcheck ;;
 	compose)
@@ -57,7 +61,7 @@ want() {
 		need redis-server redis-server
 		docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
 		;;
-	*) die "unknown group $1" "known are go, demo, test, lint and compose" ;;
+	*) die "unknown group $1" "known are go, demo, test, bench, lint and compose" ;;
 	esac
 }
 

@@ -29,9 +29,9 @@ type inspector struct {
 	// seen maps the hash of a path to what stands there. Hashes are keyed with
 	// the random seed: nobody can make two paths meet.
 	seen map[uint64]place
-	// folded maps the hash of a path without case and accents' form to that of
-	// the path as it was.
-	folded map[uint64]uint64
+	// folded has the hash of every path that changes when case and the form of
+	// accents are taken away, without them.
+	folded map[uint64]struct{}
 	// dir is the last directory whose parents were looked at: entries of one
 	// directory follow each other.
 	dir string
@@ -66,7 +66,7 @@ func (f *finding) add(name string) {
 }
 
 func newInspector(l Limits, find *finder) *inspector {
-	return &inspector{limits: l, find: find, seed: maphash.MakeSeed(), seen: map[uint64]place{}, folded: map[uint64]uint64{}}
+	return &inspector{limits: l, find: find, seed: maphash.MakeSeed(), seen: map[uint64]place{}, folded: map[uint64]struct{}{}}
 }
 
 // entry judges one header and returns the one that is handed on in its place:
@@ -237,17 +237,26 @@ func (i *inspector) parents(h *tar.Header, name string) error {
 // register refuses a path that was there before. A directory may come twice.
 func (i *inspector) register(h *tar.Header, name string, what place) error {
 	key := i.hash(name)
-	if at, ok := i.seen[key]; ok && (at.is() != aDir || what != aDir) {
+	at, ok := i.seen[key]
+	if ok && (at.is() != aDir || what != aDir) {
 		if at.number() == 0 {
 			return i.refuse(jobs.KindDuplicateEntry, h, "pack each path once", "stands for a directory with entries in it")
 		}
 		return i.refuse(jobs.KindDuplicateEntry, h, "pack each path once: the builder and a check could look at different ones", "is there already, as entry %d", at.number())
 	}
 	i.seen[key] = place(i.n)<<placeBits | what
-	fold := i.hash(strings.ToLower(norm.NFC.String(name)))
-	if other, ok := i.folded[fold]; !ok {
-		i.folded[fold] = key
-	} else if other != key {
+	if ok && at.number() > 0 { // a directory that comes twice
+		return nil
+	}
+	plain := strings.ToLower(norm.NFC.String(name))
+	fold := i.hash(plain)
+	_, twin := i.folded[fold]
+	if plain != name {
+		i.folded[fold] = struct{}{}
+		_, other := i.seen[fold]
+		twin = twin || other
+	}
+	if twin {
 		i.twins.add(name)
 	}
 	return nil

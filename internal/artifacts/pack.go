@@ -103,14 +103,14 @@ func Pack(ctx context.Context, w io.Writer, dir string, opts PackOptions) (PackR
 			return PackReport{}, err
 		}
 	}
-	if p.ignores, err = newIgnores(root, name); err != nil {
+	ig, err := newIgnores(root, name)
+	if err != nil {
 		return PackReport{}, err
 	}
-	p.leaveGit = !opts.KeepGit && !p.ignores.names(gitDir)
-	if err := p.dockerfile(root); err != nil {
+	if err := p.dockerfile(root, ig); err != nil {
 		return PackReport{}, err
 	}
-	if err := p.dir(ctx, root, "", matched{}); err != nil {
+	if err := p.tree(ctx, root, ig, !opts.KeepGit && !ig.names(gitDir)); err != nil {
 		return PackReport{}, err
 	}
 	if err := p.close(); err != nil {

@@ -42,6 +42,7 @@ func BenchmarkFarm(b *testing.B) {
 		{"submissions", (*farm).submissions},
 		{"memory", (*farm).memory},
 		{"flood", (*farm).flood},
+		{"contexts", (*farm).contexts},
 	} {
 		b.Run(m.name, func(b *testing.B) {
 			part := *f
@@ -58,20 +59,22 @@ func BenchmarkFarm(b *testing.B) {
 // farm is one worker on one build host, with a producer in this process.
 type farm struct {
 	*testing.B
-	ctx    context.Context
-	bins   string
-	dir    string
-	host   *hosttest.Host
-	docker *client.Client
-	redis  *hosttest.Redis
-	rdb    redis.UniversalClient
-	svc    *jobs.Service
-	worker *exec.Cmd
+	ctx  context.Context
+	bins string
+	dir  string
+	// contextDir is open for file:// contexts.
+	contextDir string
+	host       *hosttest.Host
+	docker     *client.Client
+	redis      *hosttest.Redis
+	rdb        redis.UniversalClient
+	svc        *jobs.Service
+	worker     *exec.Cmd
 }
 
 func newFarm(b *testing.B) *farm {
 	b.Helper()
-	f := &farm{B: b, ctx: b.Context(), bins: b.TempDir(), dir: b.TempDir()}
+	f := &farm{B: b, ctx: b.Context(), bins: b.TempDir(), dir: b.TempDir(), contextDir: b.TempDir()}
 	build := exec.CommandContext(f.ctx, "go", "build", "-o", f.bins, "../../cmd/worker", "../../cmd/enqueue")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("build the programs: %v\n%s", err, out)
@@ -122,9 +125,11 @@ func (f *farm) startWorker() {
 	f.Helper()
 	log, err := os.Create(filepath.Join(f.dir, "worker.log"))
 	f.must(err)
+	policy := filepath.Join(f.dir, "policy.yaml")
+	f.must(os.WriteFile(policy, []byte("version: 1\ncontext: {max_compressed: 1GiB, file_roots: ["+f.contextDir+"]}\n"), 0o600))
 	// nsenter becomes the worker, so its pid is the worker's.
 	f.worker = f.host.Command(context.Background(), filepath.Join(f.bins, "worker"), "--name", "bench",
-		"--state", filepath.Join(f.dir, "state"), "--admin", os.Getenv("BENCH_ADMIN"), "--slots", fmt.Sprint(slots))
+		"--state", filepath.Join(f.dir, "state"), "--admin", os.Getenv("BENCH_ADMIN"), "--policy", policy, "--slots", fmt.Sprint(slots))
 	f.worker.Env = f.env(f.redis)
 	f.worker.Stdout, f.worker.Stderr = log, log
 	f.must(f.worker.Start())
