@@ -39,7 +39,9 @@ type app struct {
 	openService func(context.Context) (*jobs.Service, io.Closer, error)
 	openStore   func() (artifacts.Store, error)
 
-	svc     *jobs.Service
+	svc *jobs.Service
+	// pins is what service has learned about the farm.
+	pins    artifacts.Pins
 	blobs   *artifacts.Blobs
 	closers []io.Closer
 }
@@ -82,7 +84,8 @@ func (a *app) service(ctx context.Context) (*jobs.Service, error) {
 	return svc, nil
 }
 
-// artifacts opens the artifact store once.
+// artifacts opens the artifact store once; who writes into it opens service
+// before.
 func (a *app) artifacts() (*artifacts.Blobs, error) {
 	if a.blobs != nil {
 		return a.blobs, nil
@@ -95,6 +98,7 @@ func (a *app) artifacts() (*artifacts.Blobs, error) {
 		}
 	}
 	a.blobs = artifacts.NewBlobs(s, "")
+	a.blobs.Pins = a.pins
 	return a.blobs, nil
 }
 
@@ -107,7 +111,9 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 	default:
 		return nil, nil, failure{code: jobs.ExitUsage, what: "--redis", err: err}
 	}
-	return jobs.NewService(store.New(rdb, store.Options{}), queue.NewProducer(rdb), newID), rdb, nil
+	records := store.New(rdb, store.Options{})
+	a.pins = records
+	return jobs.NewService(records, queue.NewProducer(rdb), newID), rdb, nil
 }
 
 // openFarmStore opens what --store says: a bucket, or a directory.

@@ -121,7 +121,7 @@ func (s source) placeholder(digest, credential string) *jobs.Context {
 
 // upload puts the context into the store and returns it with the path of the
 // Dockerfile, which packing may find under another name.
-func (s source) upload(ctx context.Context, store artifacts.Store, stdin io.Reader, opts artifacts.UploadOptions) (artifacts.Uploaded, error) {
+func (s source) upload(ctx context.Context, store *artifacts.Blobs, stdin io.Reader, opts artifacts.UploadOptions) (artifacts.Uploaded, error) {
 	switch s.kind {
 	case fromDir:
 		return artifacts.Upload(ctx, store, s.arg, opts)
@@ -142,8 +142,8 @@ func (s source) upload(ctx context.Context, store artifacts.Store, stdin io.Read
 type fullStore struct{ artifacts.Store }
 
 // Stat implements artifacts.Store.
-func (fullStore) Stat(_ context.Context, digest string) (artifacts.Blob, error) {
-	return artifacts.Blob{Digest: digest}, nil
+func (fullStore) Stat(_ context.Context, digest string) (artifacts.Info, error) {
+	return artifacts.Info{Blob: artifacts.Blob{Digest: digest}}, nil
 }
 
 // amount is a size for people.

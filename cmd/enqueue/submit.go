@@ -207,7 +207,7 @@ func (s *submission) storeContext(ctx context.Context) error {
 	if s.source.kind == noSource || s.source.kind == fromRef {
 		return nil
 	}
-	var store artifacts.Store = fullStore{}
+	store := artifacts.NewBlobs(fullStore{}, "")
 	if !s.flags.dryRun {
 		// First things first: nobody wants to pack for a farm that is not there.
 		if _, err := s.service(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/worker"
@@ -34,6 +35,9 @@ type config struct {
 	LogLevel     string
 	Retention    store.Retention
 	QueueTimeout time.Duration
+	// GCEvery is how often artifacts that no job names are deleted, 0 for never;
+	// GCAge is how old they must be.
+	GCEvery, GCAge time.Duration
 	// RedisListen is where `worker dev` serves its embedded Redis.
 	RedisListen string
 	Worker      worker.Options
@@ -48,6 +52,7 @@ func defaults() config {
 		Redis: "redis://127.0.0.1:6379/0", Store: filepath.Join(base, "store"), Queues: []string{jobs.DefaultQueue},
 		Admin: "127.0.0.1:18080", LogLevel: "info",
 		Retention: store.Retention{Age: 7 * 24 * time.Hour, Count: 100_000}, RedisListen: "127.0.0.1:6379",
+		GCEvery: time.Hour, GCAge: artifacts.Grace,
 		Worker: worker.Defaults(),
 	}
 	c.Worker.StateDir = filepath.Join(base, "state")
@@ -65,18 +70,25 @@ func dataHome() string {
 	return filepath.Join(home, ".local", "share")
 }
 
+// bindFarm declares the flags that say where the farm is.
+func (c *config) bindFarm(f *pflag.FlagSet) {
+	f.StringVar(&c.Redis, "redis", c.Redis, "the farm's Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
+	f.StringVar(&c.Store, "store", c.Store, "artifact store, shared by all workers and producers: a directory, or s3://bucket/prefix with the AWS_ variables")
+	f.DurationVar(&c.GCAge, "gc-age", c.GCAge, "how old an artifact that no job names must be to be deleted")
+	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
+}
+
 // bind declares the flags.
 func (c *config) bind(f *pflag.FlagSet) {
+	c.bindFarm(f)
 	w := &c.Worker
-	f.StringVar(&c.Redis, "redis", c.Redis, "the farm's Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
 	f.BoolVar(&c.UnsafeRedis, "allow-unsafe-redis", c.UnsafeRedis, "start although Redis may forget jobs (eviction, no persistence)")
-	f.StringVar(&c.Store, "store", c.Store, "artifact store, shared by all workers and producers: a directory, or s3://bucket/prefix with the AWS_ variables")
 	f.StringVar(&c.Policy, "policy", c.Policy, "file that says which contexts, Dockerfiles and images are taken (worker policy prints the default)")
 	f.StringVar(&c.DockerHost, "docker-host", c.DockerHost, "the Docker daemon (default DOCKER_HOST or the local socket)")
 	f.StringVar(&c.RegistryAuth, "registry-auth", c.RegistryAuth, "file with registry credentials in the format of docker's config.json")
 	f.StringSliceVar(&c.Queues, "queues", c.Queues, "queues to serve")
 	f.StringVar(&c.Admin, "admin", c.Admin, "address of /livez, /readyz, /metrics and profiles; empty for none")
-	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
+	f.DurationVar(&c.GCEvery, "gc-every", c.GCEvery, "how often artifacts that no job names are deleted from the store (0: never)")
 	f.DurationVar(&c.Retention.Age, "retention-age", c.Retention.Age, "how long ended jobs are kept")
 	f.Int64Var(&c.Retention.Count, "retention-count", c.Retention.Count, "how many ended jobs of each state are kept")
 	f.DurationVar(&c.QueueTimeout, "queue-timeout", c.QueueTimeout, "how long a job may wait for a worker if it does not say (0: for ever)")
@@ -136,6 +148,10 @@ func (c *config) complete() error {
 		return fmt.Errorf("--lease %s: want at least %s, three renewals", c.Worker.Lease, 3*c.Worker.Renew)
 	case c.Worker.Limits.Memory != 0 && c.Worker.Limits.Memory < jobs.MinMemory:
 		return fmt.Errorf("--memory %s: the engine's minimum is %s", c.Worker.Limits.Memory, jobs.MinMemory)
+	case c.GCAge < artifacts.Grace:
+		return fmt.Errorf("--gc-age %s: want at least %s, which writers count on", c.GCAge, artifacts.Grace)
+	case c.GCEvery != 0 && c.GCEvery < time.Minute:
+		return fmt.Errorf("--gc-every %s: want at least 1m, or 0 for never", c.GCEvery)
 	case !jobs.IsName(c.Worker.Farm):
 		return fmt.Errorf("--farm %q: want lower-case letters, digits and . _ -", c.Worker.Farm)
 	}

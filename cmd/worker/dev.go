@@ -26,6 +26,7 @@ func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
 
 	c.Redis = "redis://" + embedded.Addr() + "/0"
 	c.UnsafeRedis = true // it forgets by design
+	c.GCEvery = 0        // and does not know what others have in the store
 	_, _ = fmt.Fprintf(stderr, "A farm for trying out, Redis included. In another terminal:\n\n  export SLIPWAY_REDIS=%s SLIPWAY_STORE=%s\n  enqueue submit .\n\n", c.Redis, c.Store)
 	return runWorker(ctx, hurry, c, stderr)
 }

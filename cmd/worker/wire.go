@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/s3source"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
 	"github.com/slipway-farm/slipway/internal/engine/docker"
+	"github.com/slipway-farm/slipway/internal/garbage"
 	"github.com/slipway-farm/slipway/internal/netguard"
 	"github.com/slipway-farm/slipway/internal/policy"
 	"github.com/slipway-farm/slipway/internal/queue"
@@ -77,6 +78,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
 	records := store.New(rdb, store.Options{QueueTimeout: c.QueueTimeout, Retention: c.Retention, Log: lg})
+	blobs.Pins = patientPins{records, lg}
 	tickets := queue.NewProducer(rdb)
 	metrics := telemetry.NewMetrics()
 	w := worker.New(lg, worker.Deps{
@@ -103,6 +105,11 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 	var background sync.WaitGroup
 	reconciling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	background.Go(func() { reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{}).Run(reconciling) })
+	if c.GCEvery > 0 {
+		background.Go(func() {
+			garbage.New(lg, records, blobs.Store, garbage.Options{Every: c.GCEvery, Age: c.GCAge}).Run(reconciling)
+		})
+	}
 	defer background.Wait()
 	defer stop()
 	return w.Run(ctx, hurry)
@@ -139,7 +146,7 @@ func newFetcher(p policy.Policy, blobs *artifacts.Blobs, temp string) (*artifact
 	transfer := artifacts.Transfer{Stall: time.Duration(p.Context.StallTimeout)}
 	var sources []artifacts.Source
 	if len(only(p, artifacts.SchemeCAS)) > 0 {
-		sources = append(sources, cassource.New(blobs))
+		sources = append(sources, cassource.New(blobs.Store))
 	}
 	if len(only(p, "file")) > 0 {
 		files, err := filesource.New(p.Context.FileRoots)

@@ -26,6 +26,13 @@ type Blob struct {
 	Size int64
 }
 
+// Info is what a store knows of a blob.
+type Info struct {
+	Blob
+	// Modified is when it was written, on the store's clock.
+	Modified time.Time
+}
+
 // Stored is a blob as a store lists it.
 type Stored struct {
 	Digest string
@@ -40,18 +47,21 @@ type Stored struct {
 // concurrent use, also from several processes.
 type Store interface {
 	// Stat returns the blob, or ErrNotFound.
-	Stat(ctx context.Context, digest string) (Blob, error)
+	Stat(ctx context.Context, digest string) (Info, error)
 	// Open streams the zstd data of the blob, or returns ErrNotFound. Nothing
 	// is verified; see Verify.
 	Open(ctx context.Context, digest string) (io.ReadCloser, error)
 	// Put stores the zstd data of a blob, all that is in data from its start. It
 	// makes the blob visible at once and whole or not at all. A blob that is
-	// there already is left as it is.
-	Put(ctx context.Context, b Blob, data io.ReadSeeker) error
+	// there already is left as it is, and made is false.
+	Put(ctx context.Context, b Blob, data io.ReadSeeker) (made bool, err error)
 	// Delete removes a blob; one that is not there is not an error.
 	Delete(ctx context.Context, digest string) error
 	// List calls f for every blob, in no order, until it fails.
 	List(ctx context.Context, f func(Stored) error) error
+	// Owner returns the farm that the store belongs to. It becomes farm's when it
+	// is nobody's.
+	Owner(ctx context.Context, farm string) (string, error)
 }
 
 // Source opens references of one or more URL schemes. Open returns the bytes

@@ -16,6 +16,10 @@ import (
 // concurrent use.
 type Blobs struct {
 	Store
+	// Pins keeps what is there already from being collected as garbage; nil
+	// where nothing is. It is set before the first use.
+	Pins Pins
+
 	tempDir  string
 	encoders sync.Pool // of *zstd.Encoder
 	decoders sync.Pool // of *zstd.Decoder

@@ -39,7 +39,7 @@ type Uploaded struct {
 
 // Upload packs dir and stores it, unless the store has it. What is wrong with
 // the directory or the store is reported as a *jobs.Failure.
-func Upload(ctx context.Context, store Store, dir string, opts UploadOptions) (Uploaded, error) {
+func Upload(ctx context.Context, store *Blobs, dir string, opts UploadOptions) (Uploaded, error) {
 	rec, err := newRecording(opts.TempDir, true)
 	if err != nil {
 		return Uploaded{}, err
@@ -57,7 +57,7 @@ func Upload(ctx context.Context, store Store, dir string, opts UploadOptions) (U
 // UploadTar stores a tar, plain or compressed, unless the store has it. It is
 // checked as the worker will check it. What is wrong with the tar or the store
 // is reported as a *jobs.Failure.
-func UploadTar(ctx context.Context, store Store, r io.Reader, opts UploadOptions) (Uploaded, error) {
+func UploadTar(ctx context.Context, store *Blobs, r io.Reader, opts UploadOptions) (Uploaded, error) {
 	find := newFinder(or(opts.Pack.Dockerfile, defaultDockerfile))
 	in, err := newStream(ctx, &source{r: r}, pass{limits: opts.Limits, find: find})
 	if err != nil {
@@ -96,7 +96,7 @@ func asFailure(err error) error {
 }
 
 // upload stores what was recorded, which is up.Report.Blob.
-func upload(ctx context.Context, store Store, rec *recording, up Uploaded, opts UploadOptions) (Uploaded, error) {
+func upload(ctx context.Context, store *Blobs, rec *recording, up Uploaded, opts UploadOptions) (Uploaded, error) {
 	blob := up.Report.Blob
 	up.Context = jobs.Context{Ref: Ref(blob.Digest), Digest: blob.Digest, Size: blob.Size}
 	f, size, err := rec.rewind()
@@ -107,12 +107,12 @@ func upload(ctx context.Context, store Store, rec *recording, up Uploaded, opts 
 	if err := opts.Limits.complete().over(blob.Size, size); err != nil {
 		return Uploaded{}, err
 	}
-	switch _, err := store.Stat(ctx, blob.Digest); {
-	case err == nil:
-		up.Existed = true
-		return up, nil
-	case !errors.Is(err, ErrNotFound):
+	up.Existed, err = store.Has(ctx, blob.Digest)
+	if err != nil {
 		return Uploaded{}, StoreFailure(err, "the context")
+	}
+	if up.Existed {
+		return up, nil
 	}
 	data := &sending{ReadSeeker: f, total: size, tell: opts.Sending}
 	if err := store.Put(ctx, blob, data); err != nil {

@@ -26,22 +26,23 @@ func TestUpload(t *testing.T) {
 		t.Fatal(err)
 	}
 	store, temp := artifactstest.NewStore(), t.TempDir()
+	blobs := artifacts.NewBlobs(store, temp)
 	opts := artifacts.UploadOptions{TempDir: temp}
 	want := artifactstest.Digest(plain)
 	uploads := []struct {
 		name string
 		do   func() (artifacts.Uploaded, error)
 	}{
-		{"directory", func() (artifacts.Uploaded, error) { return artifacts.Upload(t.Context(), store, dir, opts) }},
-		{"directory again", func() (artifacts.Uploaded, error) { return artifacts.Upload(t.Context(), store, dir, opts) }},
+		{"directory", func() (artifacts.Uploaded, error) { return artifacts.Upload(t.Context(), blobs, dir, opts) }},
+		{"directory again", func() (artifacts.Uploaded, error) { return artifacts.Upload(t.Context(), blobs, dir, opts) }},
 		{"tar", func() (artifacts.Uploaded, error) {
-			return artifacts.UploadTar(t.Context(), store, bytes.NewReader(plain), opts)
+			return artifacts.UploadTar(t.Context(), blobs, bytes.NewReader(plain), opts)
 		}},
 		{"gzip", func() (artifacts.Uploaded, error) {
-			return artifacts.UploadTar(t.Context(), store, bytes.NewReader(artifactstest.Gzip(t, plain)), opts)
+			return artifacts.UploadTar(t.Context(), blobs, bytes.NewReader(artifactstest.Gzip(t, plain)), opts)
 		}},
 		{"zstd", func() (artifacts.Uploaded, error) {
-			return artifacts.UploadTar(t.Context(), store, bytes.NewReader(artifactstest.Zstd(t, plain)), opts)
+			return artifacts.UploadTar(t.Context(), blobs, bytes.NewReader(artifactstest.Zstd(t, plain)), opts)
 		}},
 	}
 	for i, tt := range uploads {
@@ -103,12 +104,13 @@ func TestUploadRefuses(t *testing.T) {
 			if store == nil {
 				store = artifactstest.NewStore()
 			}
+			blobs := artifacts.NewBlobs(store, temp)
 			opts := artifacts.UploadOptions{TempDir: temp, Limits: artifacts.Limits{Size: tt.limit}}
 			var err error
 			if tt.tar != nil {
-				_, err = artifacts.UploadTar(t.Context(), store, bytes.NewReader(tt.tar), opts)
+				_, err = artifacts.UploadTar(t.Context(), blobs, bytes.NewReader(tt.tar), opts)
 			} else {
-				_, err = artifacts.Upload(t.Context(), store, tt.dir, opts)
+				_, err = artifacts.Upload(t.Context(), blobs, tt.dir, opts)
 			}
 			checkFailure(t, err, tt.kind, tt.says)
 			if left, err := os.ReadDir(temp); err != nil || len(left) != 0 {
@@ -124,14 +126,16 @@ type broken struct {
 	stat, put error
 }
 
-func (b broken) Stat(context.Context, string) (artifacts.Blob, error) {
+func (b broken) Stat(context.Context, string) (artifacts.Info, error) {
 	if b.stat != nil {
-		return artifacts.Blob{}, b.stat
+		return artifacts.Info{}, b.stat
 	}
-	return artifacts.Blob{}, artifacts.ErrNotFound
+	return artifacts.Info{}, artifacts.ErrNotFound
 }
 
-func (b broken) Put(context.Context, artifacts.Blob, io.ReadSeeker) error { return b.put }
+func (b broken) Put(context.Context, artifacts.Blob, io.ReadSeeker) (bool, error) {
+	return false, b.put
+}
 
 func TestVerify(t *testing.T) {
 	t.Parallel()
@@ -153,7 +157,7 @@ func BenchmarkPackSmallFiles(b *testing.B) {
 	dir := tree(b, files)
 	b.ResetTimer()
 	for b.Loop() {
-		if _, err := artifacts.Upload(b.Context(), artifactstest.NewStore(), dir, artifacts.UploadOptions{}); err != nil {
+		if _, err := artifacts.Upload(b.Context(), artifacts.NewBlobs(artifactstest.NewStore(), ""), dir, artifacts.UploadOptions{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -168,7 +172,7 @@ func BenchmarkFetch(b *testing.B) {
 	line := strings.Repeat("the quick brown fox jumps over the lazy dog\n", 1<<20)
 	plain := artifactstest.Tar(b, artifactstest.File("Dockerfile", "FROM x"), artifactstest.File("a", line), artifactstest.File("b", line), artifactstest.File("c", line))
 	limits := artifacts.Limits{Ratio: 100_000}
-	up, err := artifacts.UploadTar(b.Context(), store, bytes.NewReader(plain), artifacts.UploadOptions{Limits: limits})
+	up, err := artifacts.UploadTar(b.Context(), artifacts.NewBlobs(store, ""), bytes.NewReader(plain), artifacts.UploadOptions{Limits: limits})
 	if err != nil {
 		b.Fatal(err)
 	}

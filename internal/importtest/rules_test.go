@@ -53,6 +53,7 @@ func rules() []rule {
 		{"internal/worker", flow, nil},
 		{"internal/rebuild", flow, nil},
 		{"internal/reconcile", flow, nil},
+		{"internal/garbage", flow, nil},
 
 		{"internal/redisconn", adapters, anyModule},
 		{"internal/queue", adapters, anyModule},

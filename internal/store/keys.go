@@ -69,6 +69,20 @@ func reserveKey(key string) string {
 	return "slipway:idem:" + hex.EncodeToString(sum[:])
 }
 
+// pinsKey is a sorted set of digests that nobody may delete from the artifact
+// store, by the time until which, in microseconds; condemnedKey is one of those
+// that are being deleted, by the time since when. They share a slot.
+const (
+	pinsKey      = "slipway:{artifacts}:pins"
+	condemnedKey = "slipway:{artifacts}:condemned"
+)
+
+// farmKey is a string, an ID that this Redis has from its first day on.
+const farmKey = "slipway:farm"
+
+// collectKey is a string whose expiry says when garbage is collected again.
+const collectKey = "slipway:collect"
+
 // leaderKey is a string, the nonce of the worker that reconciles; it expires.
 const leaderKey = "slipway:leader"
 

@@ -14,15 +14,22 @@ import (
 // real is a store on a redis-server of its own, whose clock nobody can move.
 func real(t *testing.T) jobstest.Store {
 	t.Helper()
+	s := onRedis(t)
+	return jobstest.Store{Records: s, Claims: s}
+}
+
+func onRedis(t *testing.T) *store.Store {
+	t.Helper()
 	server := hosttest.StartRedis(t)
 	rdb, err := redisconn.Open(t.Context(), server.SocketURL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = rdb.Close() })
-	s := store.New(rdb, store.Options{LogTail: 4 << 10})
-	return jobstest.Store{Records: s, Claims: s}
+	return store.New(rdb, store.Options{LogTail: 4 << 10})
 }
+
+func TestArtifactsOnRedis(t *testing.T) { testArtifacts(t, onRedis(t)) }
 
 func TestRecordsOnRedis(t *testing.T) { jobstest.TestRecords(t, real) }
 

@@ -14,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -89,7 +91,7 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 // Create implements jobs.Records. The index entry is written before the
 // record, so that no record is ever out of the reconciler's sight.
 func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
-	now, err := s.Now(ctx)
+	now, err := s.pinContexts(ctx, batch)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +130,26 @@ func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		out[i] = n == 1
 	}
 	return out, nil
+}
+
+// pinContexts keeps the contexts of new jobs in the artifact store until their
+// records are there to name them. It returns the store's now.
+func (s *Store) pinContexts(ctx context.Context, batch []jobs.Job) (time.Time, error) {
+	named := map[string]bool{}
+	for _, job := range batch {
+		if c := job.Spec.Context; c != nil {
+			for _, digest := range anyDigest.FindAllString(c.Ref, 1) {
+				named[digest] = true
+			}
+		}
+	}
+	if len(named) == 0 {
+		return s.Now(ctx)
+	}
+	// One that is being deleted was named by nobody until now: the job will be
+	// told that it is gone.
+	now, _, err := s.pin(ctx, slices.Collect(maps.Keys(named)))
+	return now, err
 }
 
 // expiresIn is how long the job may wait for a worker, in microseconds, 0 for

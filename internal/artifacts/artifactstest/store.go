@@ -24,6 +24,7 @@ type Store struct {
 	mu    sync.Mutex
 	blobs map[string]stored
 	puts  int
+	owner string
 }
 
 type stored struct {
@@ -59,18 +60,19 @@ func (s *Store) Damage(t testing.TB, digest string, content []byte) {
 func (s *Store) Age(digest string, by time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := s.blobs[digest]
-	b.modified = b.modified.Add(-by)
-	s.blobs[digest] = b
+	if b, ok := s.blobs[digest]; ok {
+		b.modified = b.modified.Add(-by)
+		s.blobs[digest] = b
+	}
 }
 
 // Stat implements artifacts.Store.
-func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Blob, error) {
+func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Info, error) {
 	b, err := s.get(ctx, digest)
 	if err != nil {
-		return artifacts.Blob{}, err
+		return artifacts.Info{}, err
 	}
-	return artifacts.Blob{Digest: digest, Size: b.size}, nil
+	return artifacts.Info{Blob: artifacts.Blob{Digest: digest, Size: b.size}, Modified: b.modified}, nil
 }
 
 // Open implements artifacts.Store.
@@ -106,30 +108,31 @@ func (s *Store) get(ctx context.Context, digest string) (stored, error) {
 }
 
 // Put implements artifacts.Store.
-func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) error {
+func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (made bool, err error) {
 	if err := check(ctx, b.Digest); err != nil {
-		return err
+		return false, err
 	}
 	if _, err := data.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("put artifact: %w", err)
+		return false, fmt.Errorf("put artifact: %w", err)
 	}
 	all, err := io.ReadAll(data)
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("put artifact: %w", err)
+		return false, fmt.Errorf("put artifact: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.blobs == nil {
 		s.blobs = make(map[string]stored)
 	}
-	if _, ok := s.blobs[b.Digest]; !ok {
-		s.blobs[b.Digest] = stored{b.Size, all, time.Now()}
-	}
 	s.puts++
-	return nil
+	if _, ok := s.blobs[b.Digest]; ok {
+		return false, nil
+	}
+	s.blobs[b.Digest] = stored{b.Size, all, time.Now()}
+	return true, nil
 }
 
 // List implements artifacts.Store.
@@ -160,6 +163,16 @@ func (s *Store) Delete(ctx context.Context, digest string) error {
 	defer s.mu.Unlock()
 	delete(s.blobs, digest)
 	return nil
+}
+
+// Owner implements artifacts.Store.
+func (s *Store) Owner(ctx context.Context, farm string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.owner == "" {
+		s.owner = farm
+	}
+	return s.owner, ctx.Err()
 }
 
 func check(ctx context.Context, digest string) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +26,7 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 			if want := (artifacts.Blob{Digest: Digest(tt.content), Size: int64(len(tt.content))}); got != want {
 				t.Errorf("%s: Put = %+v, want %+v", tt.name, got, want)
 			}
-			if stat, err := store.Stat(t.Context(), got.Digest); err != nil || stat != got {
+			if stat, err := store.Stat(t.Context(), got.Digest); err != nil || stat.Blob != got || time.Since(stat.Modified).Abs() > time.Minute {
 				t.Errorf("%s: Stat = %+v, %v, want %+v", tt.name, stat, err, got)
 			}
 			if read := read(t, store, got.Digest); !bytes.Equal(read, tt.content) {
@@ -110,20 +111,20 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 		if _, err := r.Seek(17, io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
-		if err := store.Put(t.Context(), b, r); err != nil {
-			t.Fatalf("Put = %v", err)
+		if made, err := store.Store.Put(t.Context(), b, r); err != nil || !made {
+			t.Fatalf("Put = %t, %v, want true", made, err)
 		}
 		if got := read(t, store, b.Digest); !bytes.Equal(got, content) {
 			t.Errorf("got %d bytes back, want %d", len(got), len(content))
 		}
 		// It is there: other data under its name is not looked at.
-		if err := store.Put(t.Context(), b, bytes.NewReader(Packed(t, []byte("other")))); err != nil {
-			t.Errorf("a second Put = %v", err)
+		if made, err := store.Store.Put(t.Context(), b, bytes.NewReader(Packed(t, []byte("other")))); err != nil || made {
+			t.Errorf("a second Put = %t, %v, want false", made, err)
 		}
 		if got := read(t, store, b.Digest); !bytes.Equal(got, content) {
 			t.Error("a second Put replaced the blob")
 		}
-		if err := store.Put(t.Context(), artifacts.Blob{Digest: "sha256:../x"}, bytes.NewReader(data)); err == nil {
+		if _, err := store.Store.Put(t.Context(), artifacts.Blob{Digest: "sha256:../x"}, bytes.NewReader(data)); err == nil {
 			t.Error("Put under something that is no digest = nil")
 		}
 	})
@@ -155,6 +156,32 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 		enough := errors.New("enough")
 		if err := store.List(t.Context(), func(artifacts.Stored) error { return enough }); !errors.Is(err, enough) {
 			t.Errorf("List = %v, want %v", err, enough)
+		}
+	})
+	t.Run("it belongs to one farm", func(t *testing.T) {
+		t.Parallel()
+		store := open(t)
+		owners := make([]string, 8)
+		var wg sync.WaitGroup
+		for i := range owners {
+			wg.Go(func() {
+				var err error
+				if owners[i], err = store.Owner(t.Context(), "farm-"+strconv.Itoa(i)); err != nil {
+					t.Errorf("Owner = %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		for _, o := range owners {
+			if o != owners[0] || !strings.HasPrefix(o, "farm-") {
+				t.Errorf("the owners are %q, want one farm", owners)
+			}
+		}
+		if again, err := store.Owner(t.Context(), "late"); err != nil || again != owners[0] {
+			t.Errorf("Owner = %q, %v, want %q", again, err, owners[0])
+		}
+		if err := store.List(t.Context(), func(s artifacts.Stored) error { t.Errorf("lists %+v", s); return nil }); err != nil {
+			t.Error(err)
 		}
 	})
 	t.Run("a cancelled context stops it", func(t *testing.T) {

@@ -3,6 +3,7 @@
 //
 //	sha256/ab/<hex>.zst   a blob, see trailer.go
 //	tmp/                  what is being written
+//	owner                 the farm that it belongs to
 //
 // A blob is written to tmp, synced, and renamed, so it is there whole or not at
 // all, and a crash leaves nothing but files in tmp, which are removed when they
@@ -74,13 +75,17 @@ func (s *Store) path(digest string) (string, error) {
 }
 
 // Stat implements artifacts.Store.
-func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Blob, error) {
+func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Info, error) {
 	f, size, err := s.open(ctx, digest)
 	if err != nil {
-		return artifacts.Blob{}, err
+		return artifacts.Info{}, err
 	}
-	_ = f.Close()
-	return artifacts.Blob{Digest: digest, Size: size}, nil
+	defer f.Close() // only read
+	st, err := f.Stat()
+	if err != nil {
+		return artifacts.Info{}, fmt.Errorf("look at artifact %s: %w", digest, err)
+	}
+	return artifacts.Info{Blob: artifacts.Blob{Digest: digest, Size: size}, Modified: st.ModTime()}, nil
 }
 
 // Open implements artifacts.Store.
@@ -174,4 +179,41 @@ func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error 
 		return fmt.Errorf("list artifacts: %w", err)
 	}
 	return nil
+}
+
+// Owner implements artifacts.Store.
+func (s *Store) Owner(ctx context.Context, farm string) (string, error) {
+	name := filepath.Join(s.dir, "owner")
+	for {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		raw, err := os.ReadFile(name)
+		if err == nil {
+			return strings.TrimSpace(string(raw)), nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("read the owner of the artifact store: %w", err)
+		}
+		if err := s.own(name, farm); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", fmt.Errorf("own the artifact store: %w", err)
+		}
+	}
+}
+
+// own writes the file with the owner unless there is one, whole or not at all.
+func (s *Store) own(name, farm string) error {
+	f, err := s.temp()
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // a sweep would get it
+	_, err = f.WriteString(farm + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), name); err != nil {
+		return err
+	}
+	return syncDir(s.dir)
 }

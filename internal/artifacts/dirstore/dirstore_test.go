@@ -156,7 +156,7 @@ func TestDamagedFile(t *testing.T) {
 			if _, err := s.Write(t.Context(), bytes.NewReader(tt.content)); err != nil {
 				t.Fatalf("Put again = %v", err)
 			}
-			if got, err := s.Stat(t.Context(), b.Digest); err != nil || got != b {
+			if got, err := s.Stat(t.Context(), b.Digest); err != nil || got.Blob != b {
 				t.Errorf("Stat after Put = %+v, %v, want %+v", got, err, b)
 			}
 		})

@@ -15,24 +15,26 @@ import (
 )
 
 // Put implements artifacts.Store.
-func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) error {
+func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (made bool, err error) {
 	if now := time.Now(); now.Sub(time.Unix(s.swept.Load(), 0)) > sweepEvery {
 		s.sweep(now)
 	}
-	if err := s.put(ctx, b, data); err != nil {
-		return fmt.Errorf("put artifact %s: %w", b.Digest, err)
+	there, err := s.Stat(ctx, b.Digest)
+	switch {
+	case err == nil && there.Size == b.Size:
+		return false, nil
+	case err == nil, errors.Is(err, artifacts.ErrNotFound):
+		err = s.put(ctx, b, data)
 	}
-	return nil
+	if err != nil {
+		return false, fmt.Errorf("put artifact %s: %w", b.Digest, err)
+	}
+	return true, nil
 }
 
 func (s *Store) put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) error {
 	name, err := s.path(b.Digest)
 	if err != nil {
-		return err
-	}
-	if there, err := s.Stat(ctx, b.Digest); err == nil && there.Size == b.Size {
-		return nil
-	} else if err != nil && !errors.Is(err, artifacts.ErrNotFound) {
 		return err
 	}
 	size, err := data.Seek(0, io.SeekEnd)

@@ -2,6 +2,7 @@
 // the digest of their content:
 //
 //	<prefix>sha256/ab/<hex>.zst   zstd data; the size of the content is metadata
+//	<prefix>owner                 the farm that it belongs to
 //
 // A blob is one request, made under the condition that it is not there yet: it
 // is there whole or not at all, and a crash leaves nothing. The worker and the
@@ -76,10 +77,10 @@ func (s *Store) key(digest string) (string, error) {
 }
 
 // Stat implements artifacts.Store.
-func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Blob, error) {
+func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Info, error) {
 	key, err := s.key(digest)
 	if err != nil {
-		return artifacts.Blob{}, err
+		return artifacts.Info{}, err
 	}
 	var info minio.ObjectInfo
 	err = again(ctx, func() error {
@@ -87,13 +88,13 @@ func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Blob, error)
 		return err
 	})
 	if err != nil {
-		return artifacts.Blob{}, s.failure("look for artifact "+digest, err)
+		return artifacts.Info{}, s.failure("look for artifact "+digest, err)
 	}
 	size, err := strconv.ParseInt(info.UserMetadata[sizeKey], 10, 64)
 	if err != nil {
-		return artifacts.Blob{}, fmt.Errorf("look for artifact %s: %w: an object without its size", digest, artifacts.ErrNotFound)
+		return artifacts.Info{}, fmt.Errorf("look for artifact %s: %w: an object without its size", digest, artifacts.ErrNotFound)
 	}
-	return artifacts.Blob{Digest: digest, Size: size}, nil
+	return artifacts.Info{Blob: artifacts.Blob{Digest: digest, Size: size}, Modified: info.LastModified}, nil
 }
 
 // Open implements artifacts.Store.
@@ -121,14 +122,14 @@ func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) 
 }
 
 // Put implements artifacts.Store.
-func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) error {
+func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (made bool, err error) {
 	key, err := s.key(b.Digest)
 	if err != nil {
-		return err
+		return false, err
 	}
 	size, err := data.Seek(0, io.SeekEnd)
 	if err != nil {
-		return fmt.Errorf("put artifact %s: %w", b.Digest, err)
+		return false, fmt.Errorf("put artifact %s: %w", b.Digest, err)
 	}
 	opts := minio.PutObjectOptions{
 		ContentType: "application/zstd", DisableMultipart: true, SendContentMd5: true,
@@ -143,12 +144,12 @@ func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) e
 		return err
 	})
 	if s3conn.Means(err) == s3conn.Changed { // it is there
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return s.failure("put artifact "+b.Digest, err)
+		return false, s.failure("put artifact "+b.Digest, err)
 	}
-	return nil
+	return true, nil
 }
 
 // Delete implements artifacts.Store.
@@ -181,6 +182,36 @@ func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error 
 		}
 	}
 	return ctx.Err()
+}
+
+// Owner implements artifacts.Store.
+func (s *Store) Owner(ctx context.Context, farm string) (string, error) {
+	opts := minio.PutObjectOptions{ContentType: "text/plain", DisableMultipart: true, SendContentMd5: true}
+	opts.SetMatchETagExcept("*")
+	key := s.prefix + "owner"
+	err := again(ctx, func() error {
+		_, err := s.client.PutObject(ctx, s.bucket, key, strings.NewReader(farm), int64(len(farm)), opts)
+		return err
+	})
+	if err == nil {
+		return farm, nil
+	}
+	if s3conn.Means(err) != s3conn.Changed {
+		return "", s.failure("own the artifact store", err)
+	}
+	var owner []byte
+	err = again(ctx, func() error {
+		body, _, _, err := s.client.Get(ctx, s.bucket, key, 0, "")
+		if err != nil {
+			return err
+		}
+		owner, err = io.ReadAll(io.LimitReader(body, 1<<10))
+		return errors.Join(err, body.Close())
+	})
+	if err != nil {
+		return "", s.failure("read the owner of the artifact store", err)
+	}
+	return strings.TrimSpace(string(owner)), nil
 }
 
 // again makes a request until it is answered for good.

@@ -134,7 +134,7 @@ func TestFaults(t *testing.T) {
 			if err != nil {
 				t.Fatalf("Write = %v", err)
 			}
-			if got, err := blobs.Stat(t.Context(), b.Digest); err != nil || got != b {
+			if got, err := blobs.Stat(t.Context(), b.Digest); err != nil || got.Blob != b {
 				t.Errorf("Stat = %+v, %v, want %+v", got, err, b)
 			}
 			r, err := blobs.Read(t.Context(), b.Digest)
@@ -177,7 +177,7 @@ func TestForGood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = s.Put(t.Context(), artifacts.Blob{Digest: digest, Size: 1}, bytes.NewReader(artifactstest.Packed(t, []byte("x"))))
+			_, err = s.Put(t.Context(), artifacts.Blob{Digest: digest, Size: 1}, bytes.NewReader(artifactstest.Packed(t, []byte("x"))))
 			f := artifacts.StoreFailure(err, "the thing")
 			if err == nil || f.Kind != jobs.KindStore || !strings.Contains(f.Message, tt.says) || f.Hint == "" {
 				t.Errorf("Put = %v, told as %q, want ...%s...", err, f.Message, tt.says)
@@ -198,7 +198,7 @@ func TestForGood(t *testing.T) {
 func TestOthersAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	s := open(t, server.Endpoint)
-	if err := s.Put(t.Context(), artifacts.Blob{Digest: artifactstest.Digest(nil)}, bytes.NewReader(artifactstest.Packed(t, nil))); err != nil {
+	if _, err := s.Put(t.Context(), artifacts.Blob{Digest: artifactstest.Digest(nil)}, bytes.NewReader(artifactstest.Packed(t, nil))); err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(server.Dir, "data", server.Bucket, "TestOthersAreLeftAlone", "sha256", "zz")

@@ -1,0 +1,78 @@
+package artifacts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Garbage is what no job names any more. Whoever collects it looks at what is
+// named first and deletes afterwards, while others write. Nothing that somebody
+// counts on is lost because of three rules:
+//
+//   - A blob younger than [Grace] is never deleted, so whoever writes one has
+//     that long to put its name into a record.
+//   - Whoever finds that a blob is there already pins it before counting on it,
+//     unless it is young. A record that names a context pins it, too. A pin
+//     holds for Grace.
+//   - The collector condemns what it is about to delete, which a pin forbids,
+//     and must be done within [CondemnedFor]. Whoever finds a blob condemned
+//     waits that long at most, and then writes it anew or has it for good.
+const (
+	Grace        = 24 * time.Hour
+	CondemnedFor = time.Minute
+)
+
+// Pins keeps blobs from being deleted.
+type Pins interface {
+	// Pin keeps a blob for [Grace]. condemned is true when it comes too late: it
+	// is being deleted.
+	Pin(ctx context.Context, digest string) (condemned bool, err error)
+}
+
+// pinPause is how often a condemned blob is looked at.
+const pinPause = 100 * time.Millisecond
+
+// Has reports whether the store has a blob; if so, it stays for long enough to
+// put its name into a record.
+func (b *Blobs) Has(ctx context.Context, digest string) (bool, error) {
+	for pinned := false; ; {
+		info, err := b.Stat(ctx, digest)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return false, nil
+		case err != nil:
+			return false, err
+		case b.Pins == nil || pinned || time.Since(info.Modified) < Grace/2:
+			return true, nil
+		}
+		condemned, err := b.Pins.Pin(ctx, digest)
+		if err != nil {
+			return false, fmt.Errorf("pin artifact %s: %w", digest, err)
+		}
+		if pinned = !condemned; pinned {
+			continue // it may be gone by now
+		}
+		select {
+		case <-time.After(pinPause):
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// Put stores zstd data like [Store], and makes sure of a blob that is there
+// already.
+func (b *Blobs) Put(ctx context.Context, blob Blob, data io.ReadSeeker) error {
+	for {
+		made, err := b.Store.Put(ctx, blob, data)
+		if made || err != nil {
+			return err
+		}
+		if has, err := b.Has(ctx, blob.Digest); has || err != nil {
+			return err
+		}
+	}
+}

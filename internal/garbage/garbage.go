@@ -1,0 +1,206 @@
+// Package garbage removes artifacts that no job names any more from the artifact
+// store. Any worker may collect; the store's records let one at a time have its
+// turn, and two at once do no harm. [artifacts.Grace] tells why nothing is lost
+// that somebody counts on.
+package garbage
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+)
+
+// Ledger is what the collector needs of the records. Package store documents the
+// promises.
+type Ledger interface {
+	FarmID(ctx context.Context) (string, error)
+	CollectTurn(ctx context.Context, every time.Duration) (bool, error)
+	Now(ctx context.Context) (time.Time, error)
+	Named(ctx context.Context, f func(digest string)) error
+	Condemn(ctx context.Context, digests []string, pretend bool) ([]string, error)
+}
+
+// Options tune a Collector.
+type Options struct {
+	// Every is how often [Collector.Run] collects.
+	Every time.Duration
+	// Age is how old an artifact must be, at least artifacts.Grace, which is
+	// what 0 means.
+	Age time.Duration
+	// DryRun deletes nothing, and counts what would be deleted.
+	DryRun bool
+}
+
+// Report says what came of a collection.
+type Report struct {
+	// Kept are artifacts that are named, pinned, or young.
+	Kept int
+	// Deleted are those that were removed, and Bytes what they took.
+	Deleted int
+	Bytes   int64
+}
+
+// Collector deletes garbage.
+type Collector struct {
+	log    *slog.Logger
+	ledger Ledger
+	store  artifacts.Store
+	opts   Options
+}
+
+// New makes a Collector.
+func New(lg *slog.Logger, ledger Ledger, store artifacts.Store, opts Options) *Collector {
+	if lg == nil {
+		lg = slog.New(slog.DiscardHandler)
+	}
+	opts.Age = max(opts.Age, artifacts.Grace)
+	return &Collector{log: lg, ledger: ledger, store: store, opts: opts}
+}
+
+const (
+	// lookEvery is how often a worker asks for its turn.
+	lookEvery = time.Minute
+	// longest bounds a collection: what is pinned when it begins must be so when
+	// it ends.
+	longest = artifacts.Grace / 4
+	// batch is how many artifacts are condemned at once.
+	batch = 100
+	// hurry is how long after the announcement an artifact may be deleted.
+	hurry = artifacts.CondemnedFor / 2
+)
+
+// Run collects until ctx ends, whenever it is this worker's turn.
+func (c *Collector) Run(ctx context.Context) {
+	tick := time.NewTicker(min(lookEvery, c.opts.Every))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		turn, err := c.ledger.CollectTurn(ctx, c.opts.Every)
+		if err == nil && turn {
+			_, err = c.Collect(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			c.log.WarnContext(ctx, "collect garbage", "err", err)
+		}
+	}
+}
+
+// Collect deletes what is garbage now. When it fails, the report tells how far
+// it came; the rest is for the next time.
+func (c *Collector) Collect(ctx context.Context) (Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	if err := c.owned(ctx); err != nil {
+		return Report{}, err
+	}
+	now, err := c.ledger.Now(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	named := map[key]struct{}{}
+	if err := c.ledger.Named(ctx, func(digest string) { named[keyOf(digest)] = struct{}{} }); err != nil {
+		return Report{}, err
+	}
+	var r Report
+	var old []artifacts.Stored
+	err = c.store.List(ctx, func(s artifacts.Stored) error {
+		if _, ok := named[keyOf(s.Digest)]; ok || now.Sub(s.Modified) < c.opts.Age {
+			r.Kept++
+			return nil
+		}
+		if old = append(old, s); len(old) < batch {
+			return nil
+		}
+		defer func() { old = old[:0] }()
+		return c.delete(ctx, now, old, &r)
+	})
+	if err == nil {
+		err = c.delete(ctx, now, old, &r)
+	}
+	if r.Deleted > 0 && !c.opts.DryRun {
+		c.log.InfoContext(ctx, "deleted artifacts that no job names", "count", r.Deleted, "bytes", r.Bytes, "kept", r.Kept)
+	}
+	return r, err
+}
+
+// owned makes sure that the store is this farm's: what is garbage here may be
+// all that another farm has.
+func (c *Collector) owned(ctx context.Context) error {
+	farm, err := c.ledger.FarmID(ctx)
+	if err != nil {
+		return err
+	}
+	owner, err := c.store.Owner(ctx, farm)
+	if err != nil {
+		return err
+	}
+	if owner != farm {
+		return fmt.Errorf("%w: it belongs to farm %s, and this Redis is of farm %s; give each farm a store of its own, or remove the store's \"owner\" if that farm is gone for good", ErrNotOwner, owner, farm)
+	}
+	return nil
+}
+
+// ErrNotOwner is why nothing is deleted from a store of another farm.
+var ErrNotOwner = errors.New("the artifact store is not collected")
+
+// delete removes what is old and not named, unless somebody pins it.
+func (c *Collector) delete(ctx context.Context, now time.Time, old []artifacts.Stored, r *Report) error {
+	if len(old) == 0 {
+		return nil
+	}
+	sizes := make(map[string]int64, len(old))
+	digests := make([]string, len(old))
+	for i, s := range old {
+		digests[i], sizes[s.Digest] = s.Digest, s.Size
+	}
+	ctx, cancel := context.WithTimeout(ctx, hurry)
+	defer cancel()
+	free, err := c.ledger.Condemn(ctx, digests, c.opts.DryRun)
+	if err != nil {
+		return err
+	}
+	r.Kept += len(old) - len(free)
+	for _, digest := range free {
+		// It was listed a while ago: a blob of the same name may be a new one.
+		info, err := c.store.Stat(ctx, digest)
+		switch {
+		case errors.Is(err, artifacts.ErrNotFound):
+			continue
+		case err != nil:
+			return fmt.Errorf("look at garbage %s: %w", digest, err)
+		case now.Sub(info.Modified) < c.opts.Age:
+			r.Kept++
+			continue
+		}
+		if !c.opts.DryRun {
+			if err := c.store.Delete(ctx, digest); err != nil {
+				return err
+			}
+		}
+		r.Deleted++
+		r.Bytes += sizes[digest]
+	}
+	return nil
+}
+
+// key is a digest in few bytes: there may be a million.
+type key [32]byte
+
+func keyOf(digest string) (k key) {
+	raw, err := hex.DecodeString(strings.TrimPrefix(digest, "sha256:"))
+	if err != nil { // a store and the records know nothing but digests
+		return key{}
+	}
+	copy(k[:], raw)
+	return k
+}

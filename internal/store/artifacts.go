@@ -1,0 +1,155 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+)
+
+var _ artifacts.Pins = (*Store)(nil)
+
+// Pin implements artifacts.Pins.
+func (s *Store) Pin(ctx context.Context, digest string) (condemned bool, err error) {
+	_, late, err := s.pin(ctx, []string{digest})
+	return len(late) > 0, err
+}
+
+// pinBatch bounds what one script is given.
+const pinBatch = 500
+
+// pin pins artifacts, and tells the time while it is there. late are those that
+// are being deleted.
+func (s *Store) pin(ctx context.Context, digests []string) (now time.Time, late []string, err error) {
+	for len(digests) > 0 {
+		n := min(len(digests), pinBatch)
+		reply, err := s.scripts.pin.Run(ctx, s.rdb, []string{pinsKey, condemnedKey},
+			arguments(digests[:n], artifacts.Grace.Microseconds(), artifacts.CondemnedFor.Microseconds())...).StringSlice()
+		if err != nil {
+			return time.Time{}, nil, fmt.Errorf("pin %d artifacts: %w", len(digests), err)
+		}
+		us, err := strconv.ParseInt(reply[0], 10, 64)
+		if err != nil {
+			return time.Time{}, nil, fmt.Errorf("pin artifacts: %w", err)
+		}
+		now, late, digests = time.UnixMicro(us).UTC(), append(late, reply[1:]...), digests[n:]
+	}
+	return now, late, nil
+}
+
+// Condemn announces that artifacts are going to be deleted and returns those of
+// them that may be: now and for half of [artifacts.CondemnedFor]. With pretend it
+// announces nothing. It takes a few hundred at once.
+func (s *Store) Condemn(ctx context.Context, digests []string, pretend bool) ([]string, error) {
+	free, err := s.scripts.condemn.Run(ctx, s.rdb, []string{pinsKey, condemnedKey},
+		arguments(digests, artifacts.CondemnedFor.Microseconds(), flag(pretend))...).StringSlice()
+	if err != nil {
+		return nil, fmt.Errorf("condemn %d artifacts: %w", len(digests), err)
+	}
+	return free, nil
+}
+
+func arguments(digests []string, first ...any) []any {
+	args := first
+	for _, d := range digests {
+		args = append(args, d)
+	}
+	return args
+}
+
+// FarmID tells this farm's Redis from all others. A Redis that lost its data is
+// another farm.
+func (s *Store) FarmID(ctx context.Context) (string, error) {
+	if err := s.rdb.SetNX(ctx, farmKey, rand.Text(), 0).Err(); err != nil {
+		return "", fmt.Errorf("name the farm: %w", err)
+	}
+	id, err := s.rdb.Get(ctx, farmKey).Result()
+	if err != nil {
+		return "", fmt.Errorf("read the farm's name: %w", err)
+	}
+	return id, nil
+}
+
+// CollectTurn reports whether it is the caller's turn to collect garbage, which
+// comes to one worker each time.
+func (s *Store) CollectTurn(ctx context.Context, every time.Duration) (bool, error) {
+	ok, err := s.rdb.SetNX(ctx, collectKey, "", every).Result()
+	if err != nil {
+		return false, fmt.Errorf("take a turn at collecting garbage: %w", err)
+	}
+	return ok, nil
+}
+
+// Named calls f with the digest of every artifact that a record names, possibly
+// more than once: whatever in a document or a result reads like a digest, so that
+// records of another version, and broken ones, keep what they name, too. It looks
+// at the keys themselves: what was there before it began is not missed, however
+// the indexes change meanwhile.
+func (s *Store) Named(ctx context.Context, f func(digest string)) error {
+	var mu sync.Mutex // a cluster is scanned at all its nodes at once
+	scan := func(ctx context.Context, node redis.Cmdable) error {
+		for cursor := uint64(0); ; {
+			keys, next, err := node.Scan(ctx, cursor, specKey("*"), scanCount).Result()
+			if err != nil {
+				return fmt.Errorf("look for job records: %w", err)
+			}
+			texts, err := s.texts(ctx, keys)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			for _, text := range texts {
+				for _, digest := range anyDigest.FindAllString(text, -1) {
+					f(digest)
+				}
+			}
+			mu.Unlock()
+			if cursor = next; cursor == 0 {
+				return nil
+			}
+		}
+	}
+	if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
+		return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return scan(ctx, node) })
+	}
+	return scan(ctx, s.rdb)
+}
+
+// scanCount is how many keys Redis looks at for one answer.
+const scanCount = 1000
+
+var anyDigest = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+
+// texts reads all that jobs may name artifacts in.
+func (s *Store) texts(ctx context.Context, specKeys []string) ([]string, error) {
+	if len(specKeys) == 0 {
+		return nil, nil
+	}
+	before, after, _ := strings.Cut(specKey("*"), "*")
+	pipe := s.rdb.Pipeline()
+	var replies []*redis.StringCmd
+	for _, key := range specKeys {
+		id := strings.TrimSuffix(strings.TrimPrefix(key, before), after)
+		replies = append(replies, pipe.Get(ctx, key), pipe.Get(ctx, resultKey(id)), pipe.Get(ctx, partialKey(id)))
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("read %d job records: %w", len(specKeys), err)
+	}
+	texts := make([]string, len(replies))
+	for i, r := range replies {
+		if err := r.Err(); err != nil && !errors.Is(err, redis.Nil) {
+			return nil, fmt.Errorf("read job records: %w", err)
+		}
+		texts[i] = r.Val()
+	}
+	return texts, nil
+}

@@ -1,0 +1,120 @@
+package store_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/store"
+)
+
+func digestOf(n int) string { return fmt.Sprintf("sha256:%064x", n) }
+
+func TestArtifacts(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	testArtifacts(t, store.New(rdb, store.Options{}))
+}
+
+// testArtifacts is what garbage collection needs of the records.
+func testArtifacts(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	first, second := digestOf(1), digestOf(2)
+	if condemned, err := s.Pin(ctx, first); err != nil || condemned {
+		t.Errorf("Pin = %t, %v", condemned, err)
+	}
+	for _, pretend := range []bool{true, false} {
+		if free, err := s.Condemn(ctx, []string{first, second}, pretend); err != nil || !slices.Equal(free, []string{second}) {
+			t.Errorf("Condemn(pretend: %t) = %q, %v, want only what is not pinned", pretend, free, err)
+		}
+	}
+	if free, err := s.Condemn(ctx, []string{second}, false); err != nil || len(free) != 0 {
+		t.Errorf("Condemn again = %q, %v, want nothing", free, err)
+	}
+	if condemned, err := s.Pin(ctx, second); err != nil || !condemned {
+		t.Errorf("Pin of what is being deleted = %t, %v, want condemned", condemned, err)
+	}
+
+	var batch []jobs.Job
+	want := map[string]bool{}
+	for i := range 2500 {
+		spec := jobs.Spec{Context: &jobs.Context{Ref: artifacts.Ref(digestOf(1000 + i))}, Build: &jobs.Build{}}
+		want[digestOf(1000+i)] = true
+		batch = append(batch, jobs.NewJob(fmt.Sprint("job-", i), spec.Normalize()))
+	}
+	batch = append(batch, jobs.NewJob("elsewhere", jobs.Spec{Context: &jobs.Context{Ref: "https://example.com/x.tar"}, Build: &jobs.Build{}}.Normalize()))
+	if _, err := s.Create(ctx, batch); err != nil {
+		t.Fatal(err)
+	}
+	job, err := s.Claim(ctx, jobs.Ticket{ID: "elsewhere"}, jobs.Owner{Worker: "w", Host: "h", Nonce: "n", Lease: time.Minute})
+	if err == nil {
+		err = s.Note(ctx, job.ID, "n", jobs.Progress{Partial: &jobs.Result{Outputs: []jobs.Output{{Digest: digestOf(5)}}}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want[digestOf(5)] = true
+	named := func() map[string]bool {
+		got := map[string]bool{}
+		if err := s.Named(ctx, func(d string) { got[d] = true }); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := named(); !maps.Equal(got, want) {
+		t.Errorf("Named found %d artifacts, want %d", len(got), len(want))
+	}
+	if err := s.Finish(ctx, job.ID, "n", jobs.Result{State: jobs.Succeeded, Attempt: 1, Log: jobs.LogInfo{Digest: digestOf(6)}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := named(); !got[digestOf(6)] {
+		t.Error("Named does not have the log of a result")
+	}
+	pinned, err := s.Condemn(ctx, slices.Collect(maps.Keys(want)), true)
+	if err != nil || !slices.Equal(pinned, []string{digestOf(5)}) {
+		t.Errorf("%d of the contexts of new jobs may be deleted, %v", len(pinned), err)
+	}
+
+	id, err := s.FarmID(ctx)
+	if again, err2 := s.FarmID(ctx); err != nil || err2 != nil || id == "" || id != again {
+		t.Errorf("FarmID = %q, %v, then %q, %v, want the same", id, err, again, err2)
+	}
+	for i, want := range []bool{true, false} {
+		if turn, err := s.CollectTurn(ctx, time.Hour); err != nil || turn != want {
+			t.Errorf("turn %d = %t, %v, want %t", i, turn, err, want)
+		}
+	}
+}
+
+// TestNamedWithoutRedis: an error is one, and not an empty farm.
+func TestNamedWithoutRedis(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1})
+	t.Cleanup(func() { _ = rdb.Close() })
+	s := store.New(rdb, store.Options{})
+	if _, err := s.Create(t.Context(), []jobs.Job{jobs.NewJob("a", jobs.Spec{})}); err != nil {
+		t.Fatal(err)
+	}
+	server.Del("slipway:{a}:result")
+	if _, err := server.Lpush("slipway:{a}:result", "of a wrong type"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Named(t.Context(), func(string) {}); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+		t.Errorf("Named with an unreadable record = %v, want its error", err)
+	}
+	server.Close()
+	if err := s.Named(t.Context(), func(string) {}); err == nil {
+		t.Error("Named without Redis = nil")
+	}
+}
