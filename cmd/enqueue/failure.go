@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -142,7 +143,7 @@ func invalid(err error, flagOf func(pointer string) string) failure {
 		line := p.String()
 		if flagOf != nil {
 			if name := flagOf(p.Pointer); name != "" {
-				line = fmt.Sprintf("%s: %s (%s)", name, p.Message, p.Pointer)
+				line = fmt.Sprintf("%s: %s (%s, %s)", name, p.Message, p.Pointer, p.Code)
 			}
 		}
 		f.lines = append(f.lines, line)
@@ -160,7 +161,7 @@ func oneLine(s string) string {
 		switch {
 		case r == '\n' || r == '\t':
 			return ' '
-		case r < ' ' || r >= 0x7f && r < 0xa0:
+		case !strconv.IsPrint(r): // also what changes the direction of text
 			return '\uFFFD'
 		}
 		return r

@@ -17,11 +17,13 @@ type Problem struct {
 	Message string `json:"message"`
 }
 
+// String has all of it: POINTER: MESSAGE (CODE).
 func (p Problem) String() string {
+	text := p.Message + " (" + p.Code + ")"
 	if p.Pointer == "" {
-		return p.Message
+		return text
 	}
-	return strings.Map(printable, p.Pointer) + ": " + p.Message
+	return strings.Map(printable, p.Pointer) + ": " + text
 }
 
 // printable keeps keys of a stranger's document from acting on a terminal.

@@ -36,6 +36,7 @@ var (
 	digestPattern   = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 	platformPattern = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?$`)
 	secretPattern   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	schemePattern   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 	userPattern     = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?$`)
 	// imagePattern is the grammar of github.com/distribution/reference:
 	// [host[:port]/]path[:tag][@digest].
@@ -148,9 +149,13 @@ func (p *problems) context(c Context) {
 		p.add("context_size_invalid", "/context/size", "found %d; want 0 (unknown) or more", c.Size)
 	}
 	p.match(secretPattern, "credential_invalid", "/context/credential", c.Credential, "letters, digits and . _ -, at most 64")
-	scheme, rest, _ := strings.Cut(c.Ref, ":")
+	scheme, rest, named := strings.Cut(c.Ref, ":")
 	if c.Credential != "" && scheme != "https" {
 		p.add("credential_unused", "/context/credential", "a credential goes with an https: reference")
+	}
+	if named && schemePattern.MatchString(scheme) && !slices.Contains(contextKinds, scheme) {
+		p.add("url_scheme_not_allowed", "/context/ref", "found %q; known are %s", clip(scheme), strings.Join(contextKinds, ", "))
+		return
 	}
 	if !slices.Contains(contextKinds, scheme) || rest == "" || len(c.Ref) > 4096 {
 		p.add("context_ref_invalid", "/context/ref", "found %q; want cas:sha256:..., file:///path, https://... or s3://bucket/key", clip(c.Ref))
@@ -182,8 +187,36 @@ func (p *problems) image(ptr, ref string) {
 	case hexID.MatchString(ref):
 		p.add("image_ref_invalid", ptr, "found an image ID; want a name such as registry.example.com/app:1.2")
 	case len(ref) > 512 || !imagePattern.MatchString(ref):
-		p.add("image_ref_invalid", ptr, "found %q; want [host[:port]/]name[:tag], the name in lower case", clip(ref))
+		p.add("image_ref_invalid", ptr, "found %q%s; want [host[:port]/]name[:tag], the name in lower case", clip(ref), imageMistake(ref))
 	}
+}
+
+// imageMistake says where an image's name goes wrong, "" when that is not one
+// place.
+func imageMistake(ref string) string {
+	start := 0
+	if host, _, ok := strings.Cut(ref, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost") {
+		start = len(host) + 1
+	}
+	name := ref[start:]
+	tag := len(name)
+	if i := strings.IndexAny(name, ":@"); i >= 0 {
+		tag = i
+	}
+	const lower = "abcdefghijklmnopqrstuvwxyz0123456789._-"
+	for i, r := range name {
+		allowed := lower + "/"
+		if i >= tag {
+			allowed = lower + "ABCDEFGHIJKLMNOPQRSTUVWXYZ:@"
+		}
+		if !strings.ContainsRune(allowed, r) {
+			return fmt.Sprintf(" with %q as byte %d", r, start+i+1)
+		}
+	}
+	if n := len(name) - tag - 1; n > 128 && !strings.Contains(name, "@") {
+		return fmt.Sprintf(" with a tag of %d characters, where 128 is the limit", n)
+	}
+	return ""
 }
 
 func (p *problems) build(b Build) {

@@ -112,7 +112,7 @@ func TestValidate(t *testing.T) {
 		{withContext(`"ref":"https://example.com/\n"`), "context_ref_invalid /context/ref"},
 		{withContext(`"ref":"s3://bucket/key"`), ""},
 		{withContext(`"ref":"s3:///key"`), "context_ref_invalid /context/ref"},
-		{withContext(`"ref":"ftp://example.com/a.tar"`), "context_ref_invalid /context/ref"},
+		{withContext(`"ref":"ftp://example.com/a.tar"`), "url_scheme_not_allowed /context/ref"},
 		{withContext(`"ref":"git@example.com:a"`), "context_ref_invalid /context/ref"},
 		{withContext(`"ref":"/srv/a.tar"`), "context_ref_invalid /context/ref"},
 		{withContext(`"ref":""`), "context_ref_invalid /context/ref"},
@@ -308,5 +308,25 @@ func TestNormalize(t *testing.T) {
 	n.Timeouts.Run = jobs.Duration(time.Minute)
 	if jobs.SpecDigest(n) == jobs.SpecDigest(s.Normalize()) {
 		t.Error("two documents have one digest")
+	}
+}
+
+// TestImageMistake: a wrong image reference is told with the place.
+func TestImageMistake(t *testing.T) {
+	t.Parallel()
+	for ref, want := range map[string]string{
+		"App:1":                           `found "App:1" with 'A' as byte 1; want`,
+		"reg.example.com/team/App":        `with 'A' as byte 22;`,
+		"bus ybox":                        `with ' ' as byte 4;`,
+		"b\u0443sybox":                    `with 'у' as byte 2;`,
+		"busybox:\u202elatest":            `with '\u202e' as byte 9;`,
+		"app:" + strings.Repeat("t", 129): `with a tag of 129 characters, where 128 is the limit;`,
+		"-app":                            `found "-app"; want [host[:port]/]name[:tag]`,
+		"app:1:2":                         `found "app:1:2"; want`,
+	} {
+		err := jobs.Spec{Run: &jobs.Run{Image: ref}}.Normalize().Validate()
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "(image_ref_invalid)") {
+			t.Errorf("%q: %v\nwant ...%s...", ref, err, want)
+		}
 	}
 }
