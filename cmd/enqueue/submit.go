@@ -275,7 +275,7 @@ func (s *submission) beforeSubmit(ctx context.Context, err error) error {
 		if f.Kind.Info().Fault == jobs.InfraFault {
 			code = f.Kind.Info().Exit
 		}
-		return failure{code: code, what: f.Message, hint: f.Hint}
+		return failure{code: code, what: fmt.Sprintf("%s (%s)", f.Message, f.Kind), hint: f.Hint}
 	case errors.Is(err, jobs.ErrInvalid):
 		return invalid(err, s.request.flagOf)
 	default:

@@ -140,7 +140,7 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 	}
 	got = &Fetched{Blob: stream.blob(), Warnings: stream.look.warnings(), keep: k}
 	p.want, p.keep = got.Blob, nil
-	if got.Dockerfile, err = f.dockerfile(ctx, k, p); err != nil {
+	if got.Dockerfile, err = followDockerfile(ctx, k.again, p); err != nil {
 		return nil, nil, err
 	}
 	p.find, p.rewrite = nil, true
@@ -165,9 +165,9 @@ func readAll(ctx context.Context, src *source, p pass) (*Stream, error) {
 	return stream, nil
 }
 
-// dockerfile takes what the first pass found, and follows links, each with a
-// pass of its own.
-func (f *Fetcher) dockerfile(ctx context.Context, k *keeper, p pass) (Dockerfile, error) {
+// followDockerfile takes what the pass p found, and follows links, each with a
+// pass of its own over what again opens.
+func followDockerfile(ctx context.Context, again func() (*source, error), p pass) (Dockerfile, error) {
 	found, follow, err := p.find.result()
 	name := found.Name
 	for range maxLinks {
@@ -177,7 +177,7 @@ func (f *Fetcher) dockerfile(ctx context.Context, k *keeper, p pass) (Dockerfile
 		}
 		p.find = newFinder(follow)
 		p.find.wanted = p.find.wanted[:1]
-		src, err := k.again()
+		src, err := again()
 		if err != nil {
 			return found, err
 		}

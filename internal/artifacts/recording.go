@@ -64,6 +64,7 @@ func (r *recording) rewind() (f *os.File, size int64, err error) {
 		if err := r.enc.Close(); err != nil {
 			return nil, 0, recordingFailure(err)
 		}
+		r.enc = nil
 	}
 	if size, err = r.f.Seek(0, io.SeekEnd); err == nil {
 		_, err = r.f.Seek(0, io.SeekStart)

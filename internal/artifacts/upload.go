@@ -30,8 +30,7 @@ type Uploaded struct {
 	Existed bool
 	// Stored is the compressed size in bytes.
 	Stored int64
-	// Report says what was packed; of a tar it knows the Blob, and the
-	// Dockerfile unless that is a link.
+	// Report says what was packed; of a tar it knows the Blob and the Dockerfile.
 	Report PackReport
 	// Warnings are sentences about what was taken all the same.
 	Warnings []string
@@ -58,8 +57,8 @@ func Upload(ctx context.Context, store *Blobs, dir string, opts UploadOptions) (
 // checked as the worker will check it. What is wrong with the tar or the store
 // is reported as a *jobs.Failure.
 func UploadTar(ctx context.Context, store *Blobs, r io.Reader, opts UploadOptions) (Uploaded, error) {
-	find := newFinder(or(opts.Pack.Dockerfile, defaultDockerfile))
-	in, err := newStream(ctx, &source{r: r}, pass{limits: opts.Limits, find: find})
+	p := pass{limits: opts.Limits, find: newFinder(or(opts.Pack.Dockerfile, defaultDockerfile))}
+	in, err := newStream(ctx, &source{r: r}, p)
 	if err != nil {
 		return Uploaded{}, err
 	}
@@ -72,13 +71,14 @@ func UploadTar(ctx context.Context, store *Blobs, r io.Reader, opts UploadOption
 	if _, err := io.CopyBuffer(struct{ io.Writer }{rec}, struct{ io.Reader }{in}, make([]byte, 256<<10)); err != nil {
 		return Uploaded{}, asFailure(err)
 	}
-	found, follow, err := find.result()
+	found, err := followDockerfile(ctx, func() (*source, error) {
+		f, _, err := rec.rewind()
+		return &source{r: f}, err
+	}, p)
 	if err != nil {
 		return Uploaded{}, err
 	}
-	if follow != "" { // the worker reads it once more to follow a link
-		found = Dockerfile{}
-	} else if opts.Pack.Check != nil {
+	if opts.Pack.Check != nil {
 		if err := opts.Pack.Check(found); err != nil {
 			return Uploaded{}, err
 		}

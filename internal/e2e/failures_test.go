@@ -285,7 +285,7 @@ func presentable(t *testing.T, fl jobs.Failure) {
 	t.Helper()
 	for _, text := range []string{fl.Message, fl.Hint} {
 		for _, raw := range []string{
-			hostA.Dir, "/var/lib", "/run/", "overlay2", "OCI runtime", "runc", "rpc error", "failed to solve", "Error response", "containerd",
+			hostA.Dir, "/var/lib", "/run/", "overlay2", "OCI runtime", "runc ", "runc:", "rpc error", "failed to solve", "Error response", "containerd",
 			"context canceled", "deadline exceeded", "docker.sock", "process \"", "\n",
 		} {
 			if strings.Contains(text, raw) {

@@ -68,6 +68,8 @@ type farm struct {
 	t     *testing.T
 	redis *hosttest.Redis
 	dir   string
+	// vars are added to the environment of the programs.
+	vars []string
 }
 
 func newFarm(t *testing.T) *farm {
@@ -102,7 +104,7 @@ func (f *farm) fileRoots(dirs ...string) string {
 }
 
 func (f *farm) env() []string {
-	return append(os.Environ(), "SLIPWAY_REDIS="+f.redis.SocketURL(), "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "CI=true")
+	return append(append(os.Environ(), "SLIPWAY_REDIS="+f.redis.SocketURL(), "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "CI=true"), f.vars...)
 }
 
 // workerProcess is a worker on a build host. Its state directory outlives the
@@ -145,7 +147,7 @@ func (w *workerProcess) start() {
 	before := strings.Count(w.output(), "worker takes jobs")
 	// The process itself must be ours to kill, not a shell around it.
 	w.cmd = w.host.Command(context.Background(), filepath.Join(bins, "worker"), args...)
-	w.cmd.Env = append(w.f.env(), "DOCKER_HOST="+w.host.DockerHost())
+	w.cmd.Env = append(append(os.Environ(), "DOCKER_HOST="+w.host.DockerHost()), w.f.env()...)
 	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
 	if err := w.cmd.Start(); err != nil {
 		w.f.t.Fatal(err)

@@ -179,6 +179,10 @@ func (p *problems) context(c Context) {
 		p.add("context_ref_invalid", "/context/ref", "found %q; want file:///absolute/path", clip(c.Ref))
 	case scheme != "file" && u.Host == "":
 		p.add("context_ref_invalid", "/context/ref", "the host or bucket is missing")
+	case scheme == "s3":
+		if _, _, err := c.Object(); err != nil {
+			p.add("context_ref_invalid", "/context/ref", "no object in S3: %s", err)
+		}
 	}
 }
 

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -57,9 +55,9 @@ func (*Source) Schemes() []string { return []string{"s3"} }
 
 // Open implements artifacts.Source.
 func (s *Source) Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error) {
-	bucket, key, err := parse(c.Ref)
+	bucket, key, err := c.Object()
 	if err != nil {
-		return nil, err
+		return nil, jobs.Fail(jobs.KindSpecInvalid, err, "write s3://bucket/key, with %23 for # and %3f for ?", "the context reference is no object in S3: %s", err)
 	}
 	for _, b := range s.buckets {
 		if slices.ContainsFunc(b.names, func(n string) bool { return jobs.Wildcard(n, bucket) }) {
@@ -69,35 +67,6 @@ func (s *Source) Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error
 		}
 	}
 	return nil, jobs.Fail(jobs.KindBucketNotAllowed, nil, "ask the operator of the worker which buckets are open", "contexts from the bucket %q are not allowed", bucket)
-}
-
-var bucketPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
-
-// parse takes a reference apart. A key is what it is, not a path: segments that
-// a server might resolve are refused.
-func parse(ref string) (bucket, key string, err error) {
-	u, err := url.Parse(ref)
-	bad := func(why string) error {
-		return jobs.Fail(jobs.KindSpecInvalid, nil, "write s3://bucket/key, with %23 for # and %3f for ?", "the context reference is no object in S3: %s", why)
-	}
-	switch {
-	case err != nil || u.Scheme != "s3":
-		return "", "", bad("it cannot be read")
-	case u.User != nil || u.Port() != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return "", "", bad("endpoint, region and credentials are the operator's to set")
-	case !bucketPattern.MatchString(u.Host) || strings.Contains(u.Host, ".."):
-		return "", "", bad("its bucket has an impossible name")
-	}
-	key = strings.TrimPrefix(u.Path, "/")
-	for part := range strings.SplitSeq(key, "/") {
-		if part == "" || part == "." || part == ".." || strings.ContainsAny(part, "\x00\\") {
-			return "", "", bad("its key has a part that is empty, . or ..")
-		}
-	}
-	if len(key) > 1024 {
-		return "", "", bad("its key has more than 1024 bytes")
-	}
-	return u.Host, key, nil
 }
 
 // object is one object on its way.

@@ -1,0 +1,133 @@
+package hosttest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+)
+
+// Spy is a daemon's socket with somebody listening: it hands every request on,
+// and remembers what the daemon was given.
+type Spy struct {
+	socket string
+
+	mu     sync.Mutex
+	builds []Body
+	makes  []string
+}
+
+// Body is what a request carried.
+type Body struct {
+	// Digest is sha256:<hex> of Size bytes.
+	Digest string
+	Size   int64
+}
+
+// StartSpy listens before the host's daemon for the length of the test.
+func StartSpy(t testing.TB, h *Host) *Spy {
+	t.Helper()
+	s := &Spy{socket: filepath.Join(t.TempDir(), "s")}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: "docker"})
+			r.Out.Host = r.In.Host
+		},
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", h.Socket())
+		}},
+		FlushInterval: -1,
+		ErrorLog:      log.New(io.Discard, "", 0), // a client that goes away is no news
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.look(r)
+		proxy.ServeHTTP(w, r)
+	})}
+	done := make(chan struct{})
+	go func() {
+		_ = server.Serve(l)
+		close(done)
+	}()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-done
+		proxy.Transport.(*http.Transport).CloseIdleConnections()
+	})
+	return s
+}
+
+// DockerHost is the spy's address in the form of DOCKER_HOST.
+func (s *Spy) DockerHost() string { return "unix://" + s.socket }
+
+// Builds are the contexts that the daemon was given to their end or until the
+// worker broke off, in the order in which they ended.
+func (s *Spy) Builds() []Body {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Body(nil), s.builds...)
+}
+
+// Makes are the paths of all requests that make something.
+func (s *Spy) Makes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.makes...)
+}
+
+// making are requests that leave something on the daemon's disk or have it do
+// work.
+var making = regexp.MustCompile(`/(build|session|grpc|images/create|images/load|containers/create|volumes/create|networks/create)$`)
+
+func (s *Spy) look(r *http.Request) {
+	if r.Method != http.MethodPost {
+		return
+	}
+	what := making.FindStringSubmatch(r.URL.Path)
+	if what == nil {
+		return
+	}
+	s.mu.Lock()
+	s.makes = append(s.makes, r.URL.Path)
+	s.mu.Unlock()
+	if what[1] == "build" {
+		r.Body = &watched{ReadCloser: r.Body, hash: sha256.New(), spy: s}
+	}
+}
+
+// watched takes note of a body.
+type watched struct {
+	io.ReadCloser
+	hash hash.Hash
+	size int64
+	spy  *Spy
+	once sync.Once
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	w.hash.Write(p[:n])
+	if w.size += int64(n); err != nil {
+		w.once.Do(w.note)
+	}
+	return n, err
+}
+
+func (w *watched) note() {
+	w.spy.mu.Lock()
+	defer w.spy.mu.Unlock()
+	w.spy.builds = append(w.spy.builds, Body{"sha256:" + hex.EncodeToString(w.hash.Sum(nil)), w.size})
+}
