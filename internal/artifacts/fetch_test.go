@@ -200,23 +200,33 @@ func contents(t testing.TB, b []byte) []string {
 	}
 }
 
-// TestDrop leaves the Dockerfile out of what is sent.
+// TestDrop leaves the Dockerfile out of what is sent. An archive without
+// entries would be none to the daemon.
 func TestDrop(t *testing.T) {
 	t.Parallel()
-	plain := artifactstest.Tar(t, artifactstest.File("a", "a"), artifactstest.File("Dockerfile", "FROM scratch\n"), artifactstest.File("b", "b"))
-	got, err := artifacts.NewFetcher(artifacts.Options{}, near(plain)).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "./Dockerfile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer got.Close()
-	for drop, want := range map[bool]string{true: "a b", false: "a Dockerfile b"} {
-		sent, err := send(t, got, drop)
-		if have := strings.Join(names(t, sent), " "); err != nil || have != want {
-			t.Errorf("drop %v: sent %q, %v, want %q", drop, have, err, want)
+	a, b, dockerfile := artifactstest.File("a", "a"), artifactstest.File("b", "b"), artifactstest.File("Dockerfile", "FROM scratch\n")
+	for _, tt := range []struct {
+		entries       []artifactstest.Entry
+		dropped, kept string
+	}{
+		{[]artifactstest.Entry{a, dockerfile, b}, "a b", "a Dockerfile b"},
+		{[]artifactstest.Entry{dockerfile}, "./", "Dockerfile"},
+	} {
+		got, err := artifacts.NewFetcher(artifacts.Options{}, near(artifactstest.Tar(t, tt.entries...))).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "./Dockerfile")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if string(got.Dockerfile.Content) != "FROM scratch\n" || got.Dockerfile.Name != "Dockerfile" {
-		t.Errorf("Dockerfile = %+v", got.Dockerfile)
+		defer got.Close()
+		for drop, want := range map[bool]string{true: tt.dropped, false: tt.kept} {
+			sent, err := send(t, got, drop)
+			if have := strings.Join(names(t, sent), " "); err != nil || have != want {
+				t.Errorf("drop %v: sent %q, %v, want %q", drop, have, err, want)
+			}
+			checkSent(t, sent)
+		}
+		if string(got.Dockerfile.Content) != "FROM scratch\n" || got.Dockerfile.Name != "Dockerfile" {
+			t.Errorf("Dockerfile = %+v", got.Dockerfile)
+		}
 	}
 }
 

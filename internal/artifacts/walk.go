@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -25,6 +26,8 @@ type walker struct {
 	rewrite bool
 	// drop is the path of an entry that is not handed on when rewriting.
 	drop string
+	// sent is true when an entry was handed on.
+	sent bool
 	err  error
 
 	// out is what Read has to hand on before anything else.
@@ -138,11 +141,17 @@ func (w *walker) next() error {
 		w.entry = nil
 		return nil
 	}
-	// A writer of its own for each header: they have nothing in common.
-	if err := tar.NewWriter(w.out).WriteHeader(w.entry); err != nil {
+	if err := w.send(w.entry); err != nil {
 		return jobs.Fail(jobs.KindNameInvalid, err, "rename it", "entry %d %q cannot be written as a tar header", w.look.n, clip(hdr.Name))
 	}
 	return nil
+}
+
+// send hands a header on. Each has a writer of its own: they have nothing in
+// common.
+func (w *walker) send(h *tar.Header) error {
+	w.sent = true
+	return tar.NewWriter(w.out).WriteHeader(h)
 }
 
 // end looks at how the parser got to its end: it takes a stream that just stops
@@ -156,6 +165,11 @@ func (w *walker) end() error {
 		return emptyFailure("the context is empty: the archive has no entries")
 	}
 	if w.rewrite {
+		if !w.sent { // BuildKit takes an archive without entries for a Dockerfile
+			if err := w.send(&tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755, ModTime: time.Unix(0, 0)}); err != nil {
+				return err
+			}
+		}
 		w.out.Write(make([]byte, 2*blockSize))
 	}
 	w.state = inTrailer
