@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,6 +55,18 @@ func (e *RetryAfter) Error() string { return e.Err.Error() }
 
 // Unwrap returns what the server said besides.
 func (e *RetryAfter) Unwrap() error { return e.Err }
+
+// ParseRetryAfter reads the header of that name, which holds seconds or a date; 0
+// when it says nothing.
+func ParseRetryAfter(header string) time.Duration {
+	if n, err := strconv.Atoi(header); err == nil && n > 0 {
+		return time.Duration(min(n, 1<<20)) * time.Second
+	}
+	if t, err := http.ParseTime(header); err == nil {
+		return max(0, time.Until(t))
+	}
+	return 0
+}
 
 // Final marks an error of Transfer.Open that another try would not mend.
 func Final(err error) error { return finalError{err} }

@@ -48,7 +48,13 @@ func parse(d File) (parsed, error) {
 		return p, invalid(d.Name, 0, "it is empty", nil)
 	}
 	var err error
-	if p.ast, err = parser.Parse(bytes.NewReader(d.Content)); err == nil {
+	p.ast, err = parser.Parse(bytes.NewReader(d.Content))
+	if err != nil && strings.Contains(err.Error(), "unterminated heredoc") {
+		// An engine that does not know here-documents takes << for what the shell
+		// makes of it, such as a shift; the others will say what this says.
+		p.ast, err = parser.Parse(bytes.NewReader(bytes.ReplaceAll(d.Content, []byte("<<"), []byte("<.<"))))
+	}
+	if err == nil {
 		p.stages, p.args, err = instructions.Parse(p.ast.AST, nil)
 	}
 	if err != nil {

@@ -34,7 +34,7 @@ type watchedFarm struct {
 
 // newWatchedFarm starts one. policy gets the root, which it opens; nil does
 // nothing else.
-func newWatchedFarm(t *testing.T, policy func(root string) string) *watchedFarm {
+func newWatchedFarm(t *testing.T, policy func(root string) string, args ...string) *watchedFarm {
 	t.Helper()
 	f := newFarm(t)
 	w := &watchedFarm{farm: f, spy: hosttest.StartSpy(t, hostA), root: t.TempDir()}
@@ -45,7 +45,7 @@ func newWatchedFarm(t *testing.T, policy func(root string) string) *watchedFarm 
 	if policy == nil {
 		policy = func(root string) string { return "context: {file_roots: [" + root + "]}\n" }
 	}
-	w.worker = f.worker(hostA, "one", f.policy(policy(w.root)))
+	w.worker = f.worker(hostA, "one", append(args, f.policy(policy(w.root)))...)
 	rdb, err := redisconn.Open(t.Context(), f.redis.SocketURL())
 	if err != nil {
 		t.Fatal(err)

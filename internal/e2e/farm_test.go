@@ -114,21 +114,29 @@ type workerProcess struct {
 	host *hosttest.Host
 	name string
 	args []string
-	cmd  *exec.Cmd
-	log  *os.File
-	done chan struct{}
-	err  error // of the process; read after done
+	// inside is a command that runs the worker, such as unshare; none is needed.
+	inside []string
+	cmd    *exec.Cmd
+	log    *os.File
+	done   chan struct{}
+	err    error // of the process; read after done
 }
 
 // worker starts a worker called name on host and waits until it takes jobs. At
 // the end of the test it is drained.
 func (f *farm) worker(host *hosttest.Host, name string, args ...string) *workerProcess {
 	f.t.Helper()
+	return f.workerInside(nil, host, name, args...)
+}
+
+// workerInside starts a worker with a command around it.
+func (f *farm) workerInside(inside []string, host *hosttest.Host, name string, args ...string) *workerProcess {
+	f.t.Helper()
 	log, err := os.Create(filepath.Join(f.dir, name+".log"))
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	w := &workerProcess{f: f, host: host, name: name, args: args, log: log}
+	w := &workerProcess{f: f, host: host, name: name, args: args, inside: inside, log: log}
 	f.t.Cleanup(func() {
 		w.stop()
 		if f.t.Failed() {
@@ -146,7 +154,8 @@ func (w *workerProcess) start() {
 	args := append([]string{"--name", w.name, "--state", filepath.Join(w.f.dir, w.name), "--admin", ""}, w.args...)
 	before := strings.Count(w.output(), "worker takes jobs")
 	// The process itself must be ours to kill, not a shell around it.
-	w.cmd = w.host.Command(context.Background(), filepath.Join(bins, "worker"), args...)
+	argv := append(append(slices.Clone(w.inside), filepath.Join(bins, "worker")), args...)
+	w.cmd = w.host.Command(context.Background(), argv[0], argv[1:]...)
 	w.cmd.Env = append(append(os.Environ(), "DOCKER_HOST="+w.host.DockerHost()), w.f.env()...)
 	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
 	if err := w.cmd.Start(); err != nil {

@@ -60,6 +60,16 @@ func (h *Host) Listen(ctx context.Context, network, addr string) (net.Listener, 
 	return l, err
 }
 
+// ListenPacket is net.ListenPacket inside the host's network namespace.
+func (h *Host) ListenPacket(ctx context.Context, network, addr string) (net.PacketConn, error) {
+	var conn net.PacketConn
+	err := h.inside(func() (err error) {
+		conn, err = (&net.ListenConfig{}).ListenPacket(ctx, network, addr)
+		return err
+	})
+	return conn, err
+}
+
 // inside calls f on a thread that is in the host's network namespace.
 func (h *Host) inside(f func() error) error {
 	result := make(chan error)

@@ -24,7 +24,7 @@ func (c Context) Object() (bucket, key string, err error) {
 	key = strings.TrimPrefix(u.Path, "/")
 	for part := range strings.SplitSeq(key, "/") {
 		if part == "" || part == "." || part == ".." || strings.ContainsAny(part, "\x00\\") {
-			return "", "", errors.New("its key has a part that is empty, . or ..")
+			return "", "", errors.New("its key has a part that is empty, . or .., or holds a backslash or a NUL byte")
 		}
 	}
 	if len(key) > 1024 {

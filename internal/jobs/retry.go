@@ -36,7 +36,7 @@ func Decide(j Job, r Result) Decision {
 		}}
 	case info.Fault == InfraFault:
 		f := *r.Failure
-		f.Hint = "the farm gave up after " + times(j.Losses+1) + "; ask the operator"
+		f.Hint = "the farm gave up after " + times(j.Losses+1) + ", the last one " + string(f.Kind) + "; ask the operator"
 		f.Kind = KindPoisoned
 		r.Failure = &f
 	}

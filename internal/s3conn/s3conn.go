@@ -77,7 +77,7 @@ func Open(p Profile) (*Client, error) {
 		return nil, fmt.Errorf("open S3 client: %w", err)
 	}
 	transport.ResponseHeaderTimeout = 30 * time.Second
-	opts := &minio.Options{Creds: creds, Secure: u.Scheme == "https", Transport: transport, Region: p.Region, MaxRetries: 1}
+	opts := &minio.Options{Creds: creds, Secure: u.Scheme == "https", Transport: busyTransport{transport}, Region: p.Region, MaxRetries: 1}
 	if p.Endpoint != "" {
 		opts.BucketLookup = minio.BucketLookupPath // the way that every server knows
 		if opts.Region == "" {
@@ -168,11 +168,49 @@ func Means(err error) Meaning {
 func Said(err error) string {
 	var said minio.ErrorResponse
 	var op *net.OpError
+	var busy *busyError
 	switch {
+	case errors.As(err, &busy):
+		return busy.Error()
 	case errors.As(err, &said) && said.StatusCode != 0:
 		return fmt.Sprintf("the server answered %d %s", said.StatusCode, said.Code)
 	case errors.As(err, &op) && op.Op == "dial":
 		return "the server cannot be reached"
 	}
 	return "the connection failed"
+}
+
+// busyTransport makes an error of an answer that says when to come back: the
+// client's own errors lose that.
+type busyTransport struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t busyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	after := resp.Header.Get("Retry-After")
+	if after == "" || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
+		return resp, nil
+	}
+	_ = resp.Body.Close()
+	return nil, &busyError{resp.StatusCode, after}
+}
+
+type busyError struct {
+	status int
+	after  string
+}
+
+func (e *busyError) Error() string {
+	return fmt.Sprintf("the server answered %d %s", e.status, http.StatusText(e.status))
+}
+
+// RetryAfter is the header of that name which came with an error, "" for none.
+func RetryAfter(err error) string {
+	if busy, ok := errors.AsType[*busyError](err); ok {
+		return busy.after
+	}
+	return ""
 }

@@ -33,6 +33,7 @@ func Dockerfiles() []Instructions {
 		{Name: "plain", Text: "FROM busybox\nRUN true\n"},
 		{Name: "everything at once", Text: "# escape=`\nARG V=latest\nFROM busybox:${V} AS a\nENV X=1\nRUN --mount=type=cache,target=/c true\nFROM scratch\nCOPY --from=a /bin /bin\nHEALTHCHECK NONE\n"},
 		{Name: "here-document", Text: "FROM busybox\nRUN <<EOF\necho hello\nEOF\n"},
+		{Name: "shift that looks like a here-document", Text: "FROM busybox\nRUN echo $((1 <<2)) $((1 << 2)) $((1<<2))\n"},
 		{Name: "official frontend", Text: "# syntax=docker/dockerfile:1\nFROM busybox\n"},
 		{Name: "comments before FROM", Text: "# a comment\n# another = one\n\nFROM busybox\n"},
 		{Name: "ADD of a file", Text: "FROM busybox\nARG FILE=a.tar\nADD ${FILE} https /x/\n"},
@@ -73,6 +74,9 @@ func Dockerfiles() []Instructions {
 		{Name: "ADD of a URL in JSON", Text: "FROM busybox\nADD [\"https://e.example/x\", \"/x\"]\n", Kind: source, Says: `"e.example"`},
 		{Name: "ADD of a URL in a trigger", Text: "FROM busybox\nONBUILD ADD https://f.example/x /x\n", Kind: source, Says: `"f.example"`},
 		{Name: "ADD of a URL in a here-document", Text: "FROM busybox\nRUN <<EOF\nADD https://g.example/x /x\nEOF\n", Kind: source, Says: `"g.example"`},
+
+		{Name: "ADD of a URL behind a shift", Text: "FROM busybox\nRUN echo $((1 <<2))\nADD https://h.example/x /x\n", Kind: source, Says: `"h.example"`},
+		{Name: "ADD of a URL behind a here-document without end", Text: "FROM busybox\nRUN <<EOF\nADD https://i.example/x /x\n", Kind: source, Says: `"i.example"`},
 
 		{Name: "network of the host", Text: "FROM busybox\nRUN --network=host true\n", Kind: rights, Says: "Dockerfile line 2: RUN --network=host"},
 		{Name: "more rights", Text: "FROM busybox\nRUN --security=insecure true\n", Kind: rights, Says: "RUN --security=insecure"},

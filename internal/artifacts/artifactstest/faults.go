@@ -51,6 +51,13 @@ func (s *FaultServer) Requests() []*http.Request {
 	return append([]*http.Request(nil), s.requests...)
 }
 
+// Reset forgets the requests and begins with the first fault again.
+func (s *FaultServer) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = nil
+}
+
 // ServeHTTP implements http.Handler.
 func (s *FaultServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()

@@ -240,7 +240,7 @@ func (r *request) answer(resp *http.Response, offset int64) (artifacts.Part, err
 		r.validator = ""
 		return artifacts.Part{}, &artifacts.RetryAfter{Err: said}
 	case code == http.StatusTooManyRequests, code == http.StatusRequestTimeout, code == http.StatusTooEarly, code >= 500:
-		return artifacts.Part{}, &artifacts.RetryAfter{After: after(resp.Header.Get("Retry-After")), Err: said}
+		return artifacts.Part{}, &artifacts.RetryAfter{After: artifacts.ParseRetryAfter(resp.Header.Get("Retry-After")), Err: said}
 	case code == http.StatusNotFound, code == http.StatusGone:
 		return artifacts.Part{}, jobs.Fail(jobs.KindContextNotFound, said, "check the address", "there is nothing at %s: %v", r.name, said)
 	}
@@ -274,17 +274,6 @@ func contentRange(s string) (from, size int64, ok bool) {
 	}
 	size, err = strconv.ParseInt(total, 10, 64)
 	return from, size, err == nil && size > from
-}
-
-// after reads Retry-After, in seconds or as a date.
-func after(s string) time.Duration {
-	if n, err := strconv.Atoi(s); err == nil && n > 0 {
-		return time.Duration(min(n, 1<<20)) * time.Second
-	}
-	if t, err := http.ParseTime(s); err == nil {
-		return max(0, time.Until(t))
-	}
-	return 0
 }
 
 // failure tells errors that stay from those that pass.

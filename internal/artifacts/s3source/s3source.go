@@ -93,5 +93,5 @@ func (o *object) open(ctx context.Context, offset int64) (artifacts.Part, error)
 	case s3conn.Changed:
 		return artifacts.Part{}, jobs.Fail(jobs.KindContextFetch, err, "submit again when the context does not change any more", "the context changed at its source while it was fetched")
 	}
-	return artifacts.Part{}, &artifacts.RetryAfter{Err: errors.Join(errors.New(s3conn.Said(err)), err)}
+	return artifacts.Part{}, &artifacts.RetryAfter{After: artifacts.ParseRetryAfter(s3conn.RetryAfter(err)), Err: errors.Join(errors.New(s3conn.Said(err)), err)}
 }

@@ -120,6 +120,8 @@ func TestFaults(t *testing.T) {
 	}{
 		{"none", nil, "", ""},
 		{"503, then good", []fault{{Status: 503}, {}}, "", ""},
+		{"429 with Retry-After, then good", []fault{{Status: 429, Header: map[string]string{"Retry-After": "1"}}, {}}, "", ""},
+		{"503 with an hour", []fault{{Status: 503, Header: map[string]string{"Retry-After": "3600"}}}, jobs.KindContextFetch, "come back in 1h"},
 		{"500 for ever", []fault{{Status: 500}}, jobs.KindContextFetch, "the server answered 500"},
 		{"403", []fault{{Status: 403}}, jobs.KindContextDenied, "denies access"},
 		{"404", []fault{{Status: 404}}, jobs.KindContextNotFound, "there is nothing at s3://slipway/x"},

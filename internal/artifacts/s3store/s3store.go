@@ -41,10 +41,11 @@ var _ artifacts.Store = (*Store)(nil)
 const sizeKey = "Slipway-Size"
 
 // tries is how often a request that may pass is made, with a pause that doubles
-// from firstPause.
+// from firstPause. A server may ask for a longer one.
 const (
-	tries      = 4
-	firstPause = 200 * time.Millisecond
+	tries        = 4
+	firstPause   = 200 * time.Millisecond
+	longestPause = 30 * time.Second
 )
 
 // New opens the store at a URL s3://bucket/prefix. transfer sets how a broken
@@ -113,7 +114,7 @@ func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) 
 			return artifacts.Part{}, artifacts.Final(s.failure("open artifact "+digest, err))
 		}
 		if err != nil {
-			return artifacts.Part{}, &artifacts.RetryAfter{Err: errors.Join(errors.New(s3conn.Said(err)), err)}
+			return artifacts.Part{}, &artifacts.RetryAfter{After: artifacts.ParseRetryAfter(s3conn.RetryAfter(err)), Err: errors.Join(errors.New(s3conn.Said(err)), err)}
 		}
 		etag = found
 		return artifacts.Part{Body: body, Offset: offset, Size: size}, nil
@@ -221,8 +222,9 @@ func again(ctx context.Context, request func() error) error {
 		if err == nil || i == tries || s3conn.Means(err) != s3conn.Passing || ctx.Err() != nil {
 			return err
 		}
+		wait := max(pause, min(artifacts.ParseRetryAfter(s3conn.RetryAfter(err)), longestPause))
 		select {
-		case <-time.After(pause):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
