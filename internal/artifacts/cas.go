@@ -41,7 +41,7 @@ func StoreFailure(err error, what string) *jobs.Failure {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return jobs.Fail(jobs.KindDiskFull, err, "free space on the disk of the artifact store", "the artifact store is full, so %s could not be stored", what)
 	case errors.Is(err, fs.ErrPermission):
-		return jobs.Fail(jobs.KindStore, err, "give this user access to the store, or choose another one (--store, SLIPWAY_STORE)", "the artifact store does not let this user read or write %s", what)
+		return jobs.Fail(jobs.KindStore, err, "give this user access to the store (for s3://, check the AWS_ credentials), or choose another one with --store", "the artifact store does not let this user read or write %s", what)
 	}
 	return jobs.Fail(jobs.KindStore, err, "try again; if it stays, ask the operator to look at the artifact store", "the artifact store could not be used for %s", what)
 }

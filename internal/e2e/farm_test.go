@@ -70,6 +70,8 @@ type farm struct {
 	dir   string
 	// vars are added to the environment of the programs.
 	vars []string
+	// at is the host whose network producers are on; nil is this machine's.
+	at *hosttest.Host
 }
 
 func newFarm(t *testing.T) *farm {
@@ -212,9 +214,18 @@ func (f *farm) enqueue(args ...string) answer {
 
 func (f *farm) enqueueWith(stdin []byte, args ...string) answer {
 	f.t.Helper()
+	return f.program(stdin, "enqueue", args...)
+}
+
+// program runs one of ours to its end.
+func (f *farm) program(stdin []byte, name string, args ...string) answer {
+	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(bins, "enqueue"), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(bins, name), args...)
+	if f.at != nil {
+		cmd = f.at.Command(ctx, filepath.Join(bins, name), args...)
+	}
 	cmd.Env = f.env()
 	cmd.Stdin = bytes.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
@@ -222,7 +233,7 @@ func (f *farm) enqueueWith(stdin []byte, args ...string) answer {
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		f.t.Fatalf("enqueue %q: %v", args, err)
+		f.t.Fatalf("%s %q: %v", name, args, err)
 	}
 	return answer{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
