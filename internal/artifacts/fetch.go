@@ -110,12 +110,6 @@ func (f *Fetcher) prepare(c jobs.Context) (Source, pass, error) {
 	return src, p, nil
 }
 
-// sum stands for the bytes of a transfer.
-type sum struct {
-	n    int64
-	hash uint64
-}
-
 // read makes the first pass. When it fails, the sum of what came over a network
 // is returned, too.
 func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, dockerfile string) (got *Fetched, s *sum, err error) {
@@ -139,7 +133,8 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 		return nil, f.drain(ctx, first), err
 	}
 	got = &Fetched{Blob: stream.blob(), Warnings: stream.look.warnings(), keep: k}
-	p.want, p.keep = got.Blob, nil
+	same := stream.sums.sum()
+	p.same, p.keep = &same, nil
 	if got.Dockerfile, err = followDockerfile(ctx, k.again, p); err != nil {
 		return nil, nil, err
 	}
@@ -209,7 +204,8 @@ func (f *Fetcher) drain(ctx context.Context, src *source) *sum {
 	if src.failed() != nil {
 		return nil
 	}
-	return &sum{n: src.n.Load(), hash: src.sum.Sum64()}
+	transfer := sumOf(src.sum, src.n.Load())
+	return &transfer
 }
 
 // inDoubt tells failures that may come from the transfer from those that are

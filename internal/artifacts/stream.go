@@ -15,7 +15,7 @@ import (
 
 // Stream is the plain tar of a context, checked while it is read:
 //
-//	source -> decompress -> limit -> verify -> walk -> reader
+//	source -> decompress -> limit -> verify -> sum -> walk -> reader
 //
 // Every arrow is an io.Reader that hands bytes on and may fail. What a stage
 // finds stays: Err returns it after the reader's own consumer has lost it.
@@ -27,7 +27,8 @@ type Stream struct {
 	// mu is held by Read; Close ends a Read before it takes mu.
 	mu     sync.Mutex
 	r      io.Reader
-	verify *verifier
+	verify *verifier // nil when reading again
+	sums   *summing
 	look   *inspector
 	free   func()
 	err    error
@@ -40,7 +41,10 @@ type pass struct {
 	// mismatch is the kind of a wrong digest: whose fault that is depends on
 	// who announced it.
 	mismatch jobs.Kind
-	limits   Limits
+	// same is the sum of the plain tar when it was read before: then it is
+	// compared with that, and not with want.
+	same   *sum
+	limits Limits
 	// find looks for the Dockerfile; nil looks for none.
 	find *finder
 	// rewrite hands the archive on under headers of our own, without the entry
@@ -70,8 +74,16 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 			return nil, s.failure(err)
 		}
 	}
-	s.verify = newVerifier(&limiter{r: plain, limits: limits, raw: src, compressed: format != formatTar}, p.want)
-	hashed := failing(s.verify, func(err error) error {
+	in := io.Reader(&limiter{r: plain, limits: limits, raw: src, compressed: format != formatTar})
+	if p.same == nil {
+		s.verify = newVerifier(in, p.want)
+		in = s.verify
+	}
+	s.sums = newSumming(in, p.same)
+	checked := failing(s.sums, func(err error) error {
+		if errors.Is(err, errChanged) {
+			return changedFailure(p.mismatch)
+		}
 		if m, ok := errors.AsType[*MismatchError](err); ok {
 			kind := p.mismatch
 			if !m.digest() {
@@ -82,9 +94,9 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 		return err
 	})
 	s.look = newInspector(limits, p.find)
-	s.r = newWalker(hashed, s.look)
+	s.r = newWalker(checked, s.look)
 	if p.rewrite {
-		s.r = newRewriter(hashed, s.look, p.drop)
+		s.r = newRewriter(checked, s.look, p.drop)
 	}
 	return s, nil
 }
@@ -124,8 +136,8 @@ func (s *Stream) Err() error {
 	return s.err
 }
 
-// blob is what was read so far of the plain tar as it came; after io.EOF it
-// describes the whole.
+// blob is what was read so far of the plain tar as it came, the first time; after
+// io.EOF it describes the whole.
 func (s *Stream) blob() Blob {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -71,6 +71,8 @@ func UploadTar(ctx context.Context, store *Blobs, r io.Reader, opts UploadOption
 	if _, err := io.CopyBuffer(struct{ io.Writer }{rec}, struct{ io.Reader }{in}, make([]byte, 256<<10)); err != nil {
 		return Uploaded{}, asFailure(err)
 	}
+	same := in.sums.sum()
+	p.same = &same
 	found, err := followDockerfile(ctx, func() (*source, error) {
 		f, _, err := rec.rewind()
 		return &source{r: f}, err
