@@ -95,6 +95,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 				metrics.DockerUp(err == nil)
 				return err
 			}},
+			{Name: "store", Run: func(ctx context.Context) error { return reachable(ctx, blobs.Store) }},
 			{Name: "intake", Run: func(context.Context) error { return ctx.Err() }},
 		})
 		if err != nil {
@@ -129,6 +130,15 @@ func openStore(where, temp string) (*artifacts.Blobs, error) {
 		return nil, err
 	}
 	return artifacts.NewBlobs(s, temp), nil
+}
+
+// reachable asks the store for a blob that need not be there.
+func reachable(ctx context.Context, s artifacts.Store) error {
+	_, err := s.Stat(ctx, "sha256:"+strings.Repeat("0", 64))
+	if err == nil || errors.Is(err, artifacts.ErrNotFound) {
+		return nil
+	}
+	return errors.New(artifacts.StoreFailure(err, "contexts, logs and outputs").Message)
 }
 
 // tempDir is where contexts and outputs are kept while they are used. The files

@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,5 +147,43 @@ func TestStoreOutOfReach(t *testing.T) {
 				t.Errorf("there are jobs: %s", a.stdout)
 			}
 		})
+	}
+}
+
+// A worker whose store is away says so, and a job that needs it is tried again:
+// that is nobody's fault but the farm's.
+func TestStoreGoesAway(t *testing.T) {
+	f, s := newFarm(t), hosttest.StartS3(t, hostA)
+	f.at, f.vars = hostA, append(s.Env(), "SLIPWAY_STORE=s3://"+s.Bucket)
+	const admin = "127.0.0.1:18081"
+	f.worker(hostA, "one", "--admin", admin)
+	client := &http.Client{Transport: &http.Transport{DialContext: hostA.Dial, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	ready := func() (int, string) {
+		t.Helper()
+		answer, err := client.Get("http://" + admin + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		var told struct{ Checks map[string]string }
+		if err := json.NewDecoder(answer.Body).Decode(&told); err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, told.Checks["store"]
+	}
+	if code, store := ready(); code != http.StatusOK || store != "ok" {
+		t.Errorf("/readyz answers %d, store: %s", code, store)
+	}
+	id := f.submit("--queue", "later", contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"}))
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if code, store := ready(); code != http.StatusServiceUnavailable || !strings.Contains(store, "cannot be reached") {
+		t.Errorf("without the store, /readyz answers %d, store: %s", code, store)
+	}
+	f.worker(hostA, "two", "--queues", "later")
+	job := f.ended(id)
+	if job.State != jobs.Failed || job.Result.Failure.Kind != jobs.KindPoisoned || job.Attempt != 3 || !strings.Contains(job.Result.Failure.Hint, string(jobs.KindStore)) {
+		t.Errorf("attempt %d is %s: %+v", job.Attempt, job.State, job.Result.Failure)
 	}
 }

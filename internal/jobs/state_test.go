@@ -41,6 +41,16 @@ func table() string {
 	return b.String()
 }
 
+// kinds is the table of failures.
+func kinds() string {
+	var b strings.Builder
+	b.WriteString("| code | becomes | whose | exit code | meaning |\n|---|---|---|---|---|\n")
+	for _, k := range jobs.Kinds() {
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s | %d | %s |\n", k.Kind, k.State, k.Fault, k.Exit, k.Meaning)
+	}
+	return b.String()
+}
+
 // The page and the code draw one and the same graph. After a change of the
 // table: go test ./internal/jobs -run TestStatesPage -update
 func TestStatesPage(t *testing.T) {
@@ -51,7 +61,7 @@ func TestStatesPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := raw
-	for name, text := range map[string]string{"diagram": drawing(), "table": table()} {
+	for name, text := range map[string]string{"diagram": drawing(), "table": table(), "kinds": kinds()} {
 		begin, end := []byte("<!-- "+name+": made from the code -->\n"), []byte("<!-- end of "+name+" -->\n")
 		before, rest, ok := bytes.Cut(want, begin)
 		_, after, closed := bytes.Cut(rest, end)
@@ -65,7 +75,7 @@ func TestStatesPage(t *testing.T) {
 			t.Fatal(err)
 		}
 	} else if !bytes.Equal(raw, want) {
-		t.Errorf("%s does not draw jobs.Transitions(); run: go test ./internal/jobs -run TestStatesPage -update", page)
+		t.Errorf("%s does not show jobs.Transitions() and jobs.Kinds(); run: go test ./internal/jobs -run TestStatesPage -update", page)
 	}
 	for _, s := range jobs.States() {
 		if !bytes.Contains(raw, []byte("- **"+string(s)+"**")) {

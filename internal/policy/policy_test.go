@@ -3,6 +3,7 @@ package policy_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -95,5 +96,32 @@ func TestRefuses(t *testing.T) {
 	}
 	if _, err := policy.Load(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("no such file: got nil")
+	}
+}
+
+// TestExample: deploy's example is the default, and what it shows in comments
+// can be taken as it stands. A # before a setting has no space after it.
+func TestExample(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../deploy/policy.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(policy.Defaults().String(), p.String()); diff != "" {
+		t.Errorf("the example is not the default:\n%s", diff)
+	}
+	open := regexp.MustCompile(`(?m)^( *)#(\S)`).ReplaceAll(text, []byte("$1$2"))
+	p, err = policy.Parse(open)
+	if err != nil {
+		t.Fatalf("with everything that stands in comments: %v", err)
+	}
+	for _, key := range []string{"file_roots", "hosts", "networks", "credentials", "s3", "add_hosts", "from", "push"} {
+		if strings.Contains(p.String(), key+": []") || strings.Contains(p.String(), key+": {}") {
+			t.Errorf("the example does not show %s", key)
+		}
 	}
 }
