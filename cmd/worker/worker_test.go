@@ -58,6 +58,8 @@ func TestBadSettings(t *testing.T) {
 		{"queue", nil, []string{"--queues", "Builds!"}, "lower-case"},
 		{"lease", nil, []string{"--lease", "1s"}, "three renewals"},
 		{"memory", nil, []string{"--memory", "1m"}, "the engine's minimum is 6MiB"},
+		{"young garbage", nil, []string{"--gc-age", "1h"}, "--gc-age 1h0m0s: want at least 24h0m0s"},
+		{"hasty garbage", nil, []string{"--gc-every", "1s"}, "want at least 1m, or 0 for never"},
 		{"farm", nil, []string{"--farm", "A B"}, "--farm"},
 		{"size", nil, []string{"--log-limit", "lots"}, `"lots" is not a size`},
 		{"environment", map[string]string{"SLIPWAY_SLOTS": "many"}, nil, `SLIPWAY_SLOTS="many"`},

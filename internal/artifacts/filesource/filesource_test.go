@@ -2,6 +2,7 @@ package filesource
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 )
 
 func ref(p string) string { return (&url.URL{Scheme: "file", Path: p}).String() }
@@ -21,7 +23,7 @@ func ref(p string) string { return (&url.URL{Scheme: "file", Path: p}).String() 
 //	open/  fifo  socket  dir/  a#b ?.tar  out -> ../closed/secret  loop -> loop
 //	       in -> dir/real.tar  dir/real.tar
 //	closed/secret
-func setup(t *testing.T) (open, closed string) {
+func setup(t testing.TB) (open, closed string) {
 	t.Helper()
 	top, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -171,4 +173,33 @@ func TestNewRefuses(t *testing.T) {
 			t.Errorf("New(%q) = nil, want an error", root)
 		}
 	}
+}
+
+// FuzzOpen: whatever a reference is, it leads to a file below the root or to a
+// failure, and never to one beside it.
+func FuzzOpen(f *testing.F) {
+	root, closed := setup(f)
+	for _, r := range jobstest.References(root) {
+		f.Add(r.Ref)
+	}
+	for _, name := range []string{"in", "dir/real.tar", "out", "abs", "outdir/secret", "dir/../outdir/secret", "%2e%2e/closed/secret", "./../closed/secret", "loop", "fifo", "s"} {
+		f.Add("file://" + root + "/" + name)
+	}
+	source, err := New([]string{root})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, ref string) {
+		r, err := source.Open(t.Context(), jobs.Context{Ref: ref})
+		if err != nil {
+			if fl, ok := errors.AsType[*jobs.Failure](err); !ok || fl.Hint == "" || strings.Contains(fl.Message, closed) && !strings.Contains(ref, "closed") {
+				t.Fatalf("%q: %v", ref, err)
+			}
+			return
+		}
+		defer r.Close()
+		if got, err := io.ReadAll(r); err != nil || string(got) == "secret" || len(got) == 0 {
+			t.Fatalf("%q leads to %q, %v", ref, got, err)
+		}
+	})
 }

@@ -1,0 +1,133 @@
+//go:build integration
+
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/policy"
+)
+
+// A policy is in force for the next job after its file has changed; one that is
+// no good changes nothing, and is told once.
+func TestPolicyIsReadAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file, root := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "root")
+	if err := os.Mkdir(root, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	content := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM busybox\n"))
+	if err := os.WriteFile(filepath.Join(root, "c.tar"), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().Add(-time.Hour)
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte("version: 1\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		at = at.Add(time.Second)
+		if err := os.Chtimes(file, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	blobs := artifacts.NewBlobs(artifactstest.NewStore(), dir)
+	write("")
+	a, err := openPolicy(slog.New(slog.NewTextHandler(&log, nil)), file, func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, dir) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetch := func() jobs.Kind {
+		t.Helper()
+		got, err := a.fetch(t.Context(), jobs.Context{Ref: "file://" + filepath.Join(root, "c.tar")}, "Dockerfile")
+		if err != nil {
+			return jobs.AsFailure(err).Kind
+		}
+		if err := got.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return ""
+	}
+	from := func(image string) jobs.Kind {
+		err := a.admit(artifacts.Dockerfile{Name: "Dockerfile", Content: []byte("FROM " + image + "\n")}, &jobs.Build{})
+		if err != nil {
+			return jobs.AsFailure(err).Kind
+		}
+		return ""
+	}
+	for _, step := range []struct {
+		text           string
+		fetch, busybox jobs.Kind
+		logs           string
+	}{
+		{"", jobs.KindFileOutsideRoots, "", ""},
+		{"context: {file_roots: [" + root + "]}\n", "", "", "is in force"},
+		{"context: {file_rots: []}\n", "", "", "cannot be used"},
+		{"context: {file_roots: [" + filepath.Join(dir, "missing") + "]}\n", "", "", "cannot be used"},
+		{"context: {file_roots: [" + root + "], max_unpacked: 1KiB}\nimages: {from: [golang]}\n", jobs.KindContextTooLarge, jobs.KindImageNotAllowed, "is in force"},
+		{"context: {schemes: [cas]}\n", jobs.KindSchemeNotAllowed, "", "is in force"},
+	} {
+		write(step.text)
+		log.Reset()
+		if got := fetch(); got != step.fetch {
+			t.Errorf("%q: the fetch ends as %q, want %q", step.text, got, step.fetch)
+		}
+		if got := from("busybox"); got != step.busybox {
+			t.Errorf("%q: the build ends as %q, want %q", step.text, got, step.busybox)
+		}
+		if step.logs != "" && strings.Count(log.String(), step.logs) != 1 {
+			t.Errorf("%q: the log says %q, want once %q", step.text, log.String(), step.logs)
+		}
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if got := fetch(); got != jobs.KindSchemeNotAllowed || !strings.Contains(log.String(), "cannot be used") {
+		t.Errorf("without its file: the fetch ends as %q, the log says %q", got, log.String())
+	}
+}
+
+func TestPolicyCommand(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(file, []byte("version: 1\ncontext: {max_depth: 7}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(bad, []byte("version: 1\ncontext:\n  max_dept: 7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		args []string
+		env  map[string]string
+		code int
+		says string
+	}{
+		{"defaults", nil, nil, 0, "max_depth: 64"},
+		{"a file", []string{file}, nil, 0, "max_depth: 7"},
+		{"the environment's", nil, map[string]string{"SLIPWAY_POLICY": file}, 0, "max_depth: 7"},
+		{"a mistake", []string{bad}, nil, 1, `line 3:`},
+		{"no file", []string{file + "x"}, nil, 1, "no such file"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			code := run(t.Context(), t.Context(), append([]string{"policy"}, tt.args...), func(k string) string { return tt.env[k] }, &out, &out)
+			if code != tt.code || !strings.Contains(out.String(), tt.says) {
+				t.Errorf("exit code %d, want %d and %q:\n%s", code, tt.code, tt.says, out.String())
+			}
+		})
+	}
+}
