@@ -16,6 +16,8 @@ type contextProgress struct {
 	now     func() time.Time
 	started time.Time
 	drawn   time.Time
+	// sent is how far the sending was the last time.
+	sent int64
 }
 
 // contextProgress is nil where nobody would see it.
@@ -54,9 +56,10 @@ func (p *contextProgress) packing(r artifacts.PackReport) {
 
 // sending is told how much was sent, and how much there is.
 func (p *contextProgress) sending(sent, total int64) {
-	if sent == 0 {
+	if p.sent == 0 || sent <= p.sent { // it begins, maybe again
 		p.started = p.now()
 	}
+	p.sent = sent
 	took, ok := p.due()
 	if !ok || total == 0 {
 		return
