@@ -93,8 +93,8 @@ func (a *app) artifacts() (*artifacts.Blobs, error) {
 	s, err := a.openStore()
 	if err != nil {
 		return nil, failure{
-			code: jobs.ExitInfra, err: err, what: "cannot use the artifact store " + a.storeURL,
-			hint: "give the one that the workers use with --store or SLIPWAY_STORE: a directory, or s3://bucket/prefix",
+			code: jobs.ExitUsage, err: err, what: "cannot use the artifact store (--store, SLIPWAY_STORE)",
+			hint: "give the one that the workers use: a directory by its absolute path, or s3://bucket/prefix",
 		}
 	}
 	a.blobs = artifacts.NewBlobs(s, "")
@@ -118,7 +118,11 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 
 // openFarmStore opens what --store says: a bucket, or a directory.
 func (a *app) openFarmStore() (artifacts.Store, error) {
-	if strings.HasPrefix(a.storeURL, "s3://") {
+	bucket, err := artifacts.IsBucket(a.storeURL)
+	switch {
+	case err != nil:
+		return nil, err
+	case bucket:
 		return s3store.New(a.storeURL, s3conn.Environment(a.getenv), artifacts.Transfer{})
 	}
 	return dirstore.New(a.storeURL)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -76,6 +77,9 @@ func collectOnce(ctx context.Context, c config, dryRun bool, out io.Writer, lg *
 	}
 	if err == nil || r.Deleted > 0 {
 		_, _ = fmt.Fprintf(out, "%s %d artifacts, %d bytes; kept %d\n", verb, r.Deleted, r.Bytes, r.Kept)
+	}
+	if own, ok := errors.AsType[*artifacts.StoreError](err); ok {
+		return fmt.Errorf("%s; %s", own.Message, own.Hint)
 	}
 	return err
 }

@@ -67,6 +67,11 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
+	if dir, ok := blobs.Store.(*dirstore.Store); ok {
+		if err := dir.Make(); err != nil {
+			return err
+		}
+	}
 	admits, err := openPolicy(lg, c.Policy, func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, temp) })
 	if err != nil {
 		return err
@@ -119,9 +124,12 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 // openStore opens the artifact store: a directory, or a bucket. Large things are
 // kept in temp on their way there.
 func openStore(where, temp string) (*artifacts.Blobs, error) {
+	bucket, err := artifacts.IsBucket(where)
+	if err != nil {
+		return nil, fmt.Errorf("--store: %w", err)
+	}
 	var s artifacts.Store
-	var err error
-	if strings.HasPrefix(where, "s3://") {
+	if bucket {
 		s, err = s3store.New(where, s3conn.Environment(os.Getenv), artifacts.Transfer{})
 	} else {
 		s, err = dirstore.New(where)

@@ -85,8 +85,11 @@ func testArtifacts(t *testing.T, s *store.Store) {
 		t.Errorf("%d of the contexts of new jobs may be deleted, %v", len(pinned), err)
 	}
 
-	id, err := s.FarmID(ctx)
-	if again, err2 := s.FarmID(ctx); err != nil || err2 != nil || id == "" || id != again {
+	if none, err := s.FarmID(ctx, true); none != "" || err != nil {
+		t.Errorf("FarmID = %q, %v, want none yet", none, err)
+	}
+	id, err := s.FarmID(ctx, false)
+	if again, err2 := s.FarmID(ctx, true); err != nil || err2 != nil || id == "" || id != again {
 		t.Errorf("FarmID = %q, %v, then %q, %v, want the same", id, err, again, err2)
 	}
 	for i, want := range []bool{true, false} {

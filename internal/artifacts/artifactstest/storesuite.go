@@ -163,6 +163,9 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 		store := open(t)
 		owners := make([]string, 8)
 		var wg sync.WaitGroup
+		if owner, err := store.Owner(t.Context(), ""); owner != "" || err != nil {
+			t.Errorf("Owner = %q, %v, want nobody", owner, err)
+		}
 		for i := range owners {
 			wg.Go(func() {
 				var err error
@@ -177,8 +180,10 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 				t.Errorf("the owners are %q, want one farm", owners)
 			}
 		}
-		if again, err := store.Owner(t.Context(), "late"); err != nil || again != owners[0] {
-			t.Errorf("Owner = %q, %v, want %q", again, err, owners[0])
+		for _, who := range []string{"late", ""} {
+			if again, err := store.Owner(t.Context(), who); err != nil || again != owners[0] {
+				t.Errorf("Owner = %q, %v, want %q", again, err, owners[0])
+			}
 		}
 		if err := store.List(t.Context(), func(s artifacts.Stored) error { t.Errorf("lists %+v", s); return nil }); err != nil {
 			t.Error(err)

@@ -8,8 +8,8 @@
 // A blob is written to tmp, synced, and renamed, so it is there whole or not at
 // all, and a crash leaves nothing but files in tmp, which are removed when they
 // are old. Any number of processes may use one directory. The worker and the
-// enqueue command open it; the umask and the mode of the directory decide who
-// else may read it.
+// enqueue command open it. Who else may is decided by the mode of the directory
+// alone: everything in it gets the same, whatever the umask of who writes it.
 package dirstore
 
 import (
@@ -29,8 +29,8 @@ import (
 )
 
 const (
-	dirMode   = 0o775 // before the umask
-	fileMode  = 0o664
+	// rootMode is that of a directory that has to be made.
+	rootMode  = 0o750
 	chunkSize = 256 << 10
 	// staleAfter is when a file in tmp belongs to nobody any more. Writers of
 	// big blobs touch theirs all the time.
@@ -46,22 +46,35 @@ type Store struct {
 
 var _ artifacts.Store = (*Store)(nil)
 
-// New opens the store in dir and makes the directory, readable by its owner and
-// group, when there is none.
+// New opens the store in dir, an absolute path. A directory that is not there is
+// made by the first write.
 func New(dir string) (*Store, error) {
-	if dir == "" {
-		return nil, errors.New("open artifact store: no directory is given")
+	if !filepath.IsAbs(dir) {
+		return nil, fmt.Errorf("open artifact store: %q is not an absolute path", dir)
 	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is not a directory", dir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open artifact store: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("open artifact store: %w", err)
-	}
-	s := &Store{dir: dir}
+	s := &Store{dir: filepath.Clean(dir)}
 	s.sweep(time.Now())
 	return s, nil
+}
+
+// Make makes what the store needs to be written to, so that a directory that
+// cannot be used is found early.
+func (s *Store) Make() error {
+	f, err := s.temp()
+	if err == nil {
+		err = errors.Join(f.Close(), os.Remove(f.Name()))
+	}
+	if err != nil {
+		return fmt.Errorf("make artifact store: %w", err)
+	}
+	return nil
 }
 
 // path is where the blob of digest is. The check keeps a stranger's digest from
@@ -194,6 +207,9 @@ func (s *Store) Owner(ctx context.Context, farm string) (string, error) {
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("read the owner of the artifact store: %w", err)
+		}
+		if farm == "" {
+			return "", nil
 		}
 		if err := s.own(name, farm); err != nil && !errors.Is(err, fs.ErrExist) {
 			return "", fmt.Errorf("own the artifact store: %w", err)

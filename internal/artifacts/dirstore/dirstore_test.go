@@ -287,3 +287,63 @@ func BenchmarkOpenBig(b *testing.B) {
 		_ = r.Close()
 	}
 }
+
+// Everything in the store has the mode of its directory, or a producer with
+// another umask would lock the worker out.
+func TestModesAreThoseOfTheDirectory(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []fs.FileMode{0o770 | fs.ModeSetgid, 0o777, 0o700} {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		s, err := New(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := artifacts.NewBlobs(s, t.TempDir()).Write(t.Context(), strings.NewReader("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Owner(t.Context(), "farm"); err != nil {
+			t.Fatal(err)
+		}
+		err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := d.Info()
+			want := mode | fs.ModeDir
+			if !d.IsDir() {
+				want = mode & 0o666
+			}
+			if err == nil && info.Mode() != want {
+				t.Errorf("%s has mode %s, want %s", strings.TrimPrefix(p, dir), info.Mode(), want)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestNewTouchesNothing(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "a", "store")
+	s, err := New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("opening made the directory: %v", err)
+	}
+	if err := s.Make(); err != nil {
+		t.Fatal(err)
+	}
+	if left := files(t, dir); len(left) > 0 {
+		t.Errorf("Make leaves %q", left)
+	}
+	if _, err := New("store"); err == nil {
+		t.Error("a relative path is taken")
+	}
+}

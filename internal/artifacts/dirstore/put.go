@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -56,7 +57,7 @@ func (s *Store) put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) e
 	}
 	err = os.Rename(f.Name(), name)
 	if errors.Is(err, fs.ErrNotExist) { // the first blob of its directory
-		if err = makeDirs(s.dir, filepath.Dir(name)); err == nil {
+		if err = s.makeDir(filepath.Dir(name)); err == nil {
 			err = os.Rename(f.Name(), name)
 		}
 	}
@@ -93,43 +94,84 @@ func fill(ctx context.Context, f *os.File, b artifacts.Blob, data io.Reader, buf
 func (s *Store) temp() (*os.File, error) {
 	dir := filepath.Join(s.dir, "tmp")
 	name := filepath.Join(dir, rand.Text())
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = makeDirs(s.dir, dir); err == nil {
-			f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+		if err = s.makeDir(dir); err == nil {
+			f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		}
 	}
-	return f, err
+	if err != nil {
+		return nil, err
+	}
+	mode, err := s.mode()
+	if err == nil {
+		err = f.Chmod(mode & 0o666)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(name))
+	}
+	return f, nil
 }
 
-// sweep removes what crashed writers left in tmp. What cannot be removed is
-// left for the next time: nobody waits for it.
+// sweep removes what crashed writers left. What cannot be removed is left for the
+// next time: nobody waits for it.
 func (s *Store) sweep(now time.Time) {
 	s.swept.Store(now.Unix())
-	dir := filepath.Join(s.dir, "tmp")
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) > staleAfter {
-			_ = os.Remove(filepath.Join(dir, e.Name()))
+	for dir, prefix := range map[string]string{filepath.Join(s.dir, "tmp"): "", s.dir: newDir} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), prefix) && now.Sub(info.ModTime()) > staleAfter {
+				_ = os.Remove(filepath.Join(dir, e.Name()))
+			}
 		}
 	}
 }
 
-// makeDirs makes dir, which is below top, durably.
-func makeDirs(top, dir string) error {
-	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return err
+// mode is that of the store's directory.
+func (s *Store) mode() (fs.FileMode, error) {
+	info, err := os.Stat(s.dir)
+	if err != nil {
+		return 0, err
 	}
-	for dir != top {
-		dir = filepath.Dir(dir)
-		if err := syncDir(dir); err != nil {
+	return info.Mode() & (fs.ModePerm | fs.ModeSetgid), nil
+}
+
+// newDir starts the name of a directory that has not got its mode yet.
+const newDir = ".new-"
+
+// makeDir makes a directory of the store, durably. It appears with its mode: one
+// that a crash left closed to the others would stay so for ever.
+func (s *Store) makeDir(dir string) error {
+	if dir == s.dir {
+		return os.MkdirAll(dir, rootMode)
+	}
+	parent := filepath.Dir(dir)
+	if _, err := os.Stat(parent); errors.Is(err, fs.ErrNotExist) {
+		if err := s.makeDir(parent); err != nil {
 			return err
 		}
 	}
-	return nil
+	mode, err := s.mode()
+	if err != nil {
+		return err
+	}
+	fresh := filepath.Join(s.dir, newDir+rand.Text())
+	if err := os.Mkdir(fresh, 0o700); err != nil {
+		return err
+	}
+	if err = os.Chmod(fresh, mode); err == nil {
+		err = os.Rename(fresh, dir)
+	}
+	if err != nil {
+		_ = os.Remove(fresh)
+		if _, missing := os.Stat(dir); missing != nil {
+			return err
+		}
+	}
+	return syncDir(parent)
 }
 
 func syncDir(dir string) error {

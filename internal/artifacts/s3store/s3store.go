@@ -52,8 +52,8 @@ const (
 // transfer goes on; its Open is not used.
 func New(storeURL string, p s3conn.Profile, transfer artifacts.Transfer) (*Store, error) {
 	u, err := url.Parse(storeURL)
-	if err != nil || u.Scheme != "s3" || u.Host == "" || u.User != nil || u.RawQuery != "" {
-		return nil, fmt.Errorf("open artifact store: %q is not s3://bucket/prefix", storeURL)
+	if err != nil || u.Scheme != "s3" || !jobs.IsBucket(u.Host) || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("open artifact store: %q is not s3://bucket/prefix, with a bucket of 3 to 63 letters a-z, digits, . and -", storeURL)
 	}
 	client, err := s3conn.Open(p)
 	if err != nil {
@@ -190,18 +190,20 @@ func (s *Store) Owner(ctx context.Context, farm string) (string, error) {
 	opts := minio.PutObjectOptions{ContentType: "text/plain", DisableMultipart: true, SendContentMd5: true}
 	opts.SetMatchETagExcept("*")
 	key := s.prefix + "owner"
-	err := again(ctx, func() error {
-		_, err := s.client.PutObject(ctx, s.bucket, key, strings.NewReader(farm), int64(len(farm)), opts)
-		return err
-	})
-	if err == nil {
-		return farm, nil
-	}
-	if s3conn.Means(err) != s3conn.Changed {
-		return "", s.failure("own the artifact store", err)
+	if farm != "" {
+		err := again(ctx, func() error {
+			_, err := s.client.PutObject(ctx, s.bucket, key, strings.NewReader(farm), int64(len(farm)), opts)
+			return err
+		})
+		if err == nil {
+			return farm, nil
+		}
+		if s3conn.Means(err) != s3conn.Changed {
+			return "", s.failure("own the artifact store", err)
+		}
 	}
 	var owner []byte
-	err = again(ctx, func() error {
+	err := again(ctx, func() error {
 		body, _, _, err := s.client.Get(ctx, s.bucket, key, 0, "")
 		if err != nil {
 			return err
@@ -210,7 +212,10 @@ func (s *Store) Owner(ctx context.Context, farm string) (string, error) {
 		return errors.Join(err, body.Close())
 	})
 	if err != nil {
-		return "", s.failure("read the owner of the artifact store", err)
+		if err = s.failure("read the owner of the artifact store", err); errors.Is(err, artifacts.ErrNotFound) && farm == "" {
+			return "", nil
+		}
+		return "", err
 	}
 	return strings.TrimSpace(string(owner)), nil
 }

@@ -44,7 +44,9 @@ func References(root string) []Reference {
 		{"user and password", "https://user:pass@example.com/x?X-Amz-Signature=abc", "url_userinfo", "credentials do not belong in a reference"},
 		{"bucket of somebody else", "s3://other/x", "bucket_not_allowed", `"other"`},
 		{"bucket above", "s3://team-a/../other/x", "context_ref_invalid", "its key has a part that is empty"},
-		{"endpoint in a reference", "s3://team-a/x?endpoint=http://169.254.169.254", "context_ref_invalid", "endpoint, region and credentials are the operator's to set"},
+		{"endpoint in a reference", "s3://team-a/x?endpoint=http://169.254.169.254", "context_ref_invalid", "it takes no parameters, such as endpoint or region"},
+		{"no key", "s3://team-a/", "context_ref_invalid", "its key is missing"},
+		{"key with a mark", "s3://team-a/a#b", "context_ref_invalid", "%23 for #"},
 		{"bucket with a port", "s3://team-a:9000/x", "context_ref_invalid", "endpoint, region and credentials are the operator's to set"},
 	}
 }
