@@ -84,6 +84,15 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 
 	records := store.New(rdb, store.Options{QueueTimeout: c.QueueTimeout, Retention: c.Retention, Log: lg})
 	blobs.Pins = patientPins{records, lg}
+	collector := garbage.New(lg, records, blobs.Store, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
+	if c.GCEvery > 0 {
+		// What it wrote into another farm's store would be garbage there.
+		if err := collector.Owned(ctx); errors.Is(err, garbage.ErrNotOwner) {
+			return err
+		} else if err != nil {
+			lg.WarnContext(ctx, "look whose the artifact store is", "err", err)
+		}
+	}
 	tickets := queue.NewProducer(rdb)
 	metrics := telemetry.NewMetrics()
 	w := worker.New(lg, worker.Deps{
@@ -112,9 +121,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 	reconciling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	background.Go(func() { reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{}).Run(reconciling) })
 	if c.GCEvery > 0 {
-		background.Go(func() {
-			garbage.New(lg, records, blobs.Store, garbage.Options{Every: c.GCEvery, Age: c.GCAge}).Run(reconciling)
-		})
+		background.Go(func() { collector.Run(reconciling) })
 	}
 	defer background.Wait()
 	defer stop()

@@ -55,6 +55,8 @@ func (c *Collection) Read(p []byte) (int, error) {
 		return n, c.in.err // of the engine
 	case ok && f.Kind == jobs.KindTooManyEntries:
 		return n, jobs.Fail(jobs.KindOutputLimit, err, "collect less, or pack it into one file", "the output %s has more than %d entries", c.path, maxCollected)
+	case ok && (f.Kind == jobs.KindTooDeep || f.Kind == jobs.KindNameTooLong || f.Kind == jobs.KindHeaderTooLarge):
+		return n, jobs.Fail(jobs.KindOutputLimit, err, "collect less, or pack it into one file", "the output %s cannot be collected: %s", c.path, f.Message)
 	case ok:
 		return n, jobs.Fail(jobs.KindEngine, err, "ask the operator to look at the worker's log", "the engine's archive of %s cannot be read: %s", c.path, f.Message)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -103,6 +104,9 @@ func (f *Fetcher) prepare(c jobs.Context) (Source, pass, error) {
 			return nil, p, digestFailure(jobs.KindContextDigest, &MismatchError{Want: Blob{Digest: c.Digest}, Got: Blob{Digest: rest}})
 		}
 		p.want.Digest, p.mismatch = rest, jobs.KindStore
+		// How well it is packed is our own doing.
+		p.limits = p.limits.complete()
+		p.limits.Ratio = math.MaxInt64
 	case f.opts.NeedDigest && c.Digest == "":
 		return nil, p, jobs.Fail(jobs.KindContextDigestNeeded, nil, "give the sha256 of the uncompressed tar with --digest (context.digest)",
 			"the operator wants every context announced with its digest")
@@ -130,7 +134,10 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 	p.find, p.keep = newFinder(dockerfile), k
 	stream, err := readAll(ctx, first, p)
 	if err != nil {
-		return nil, f.drain(ctx, first), err
+		if inDoubt(err) {
+			s = f.drain(ctx, first)
+		}
+		return nil, s, err
 	}
 	got = &Fetched{Blob: stream.blob(), Warnings: stream.look.warnings(), keep: k}
 	same := stream.sums.sum()
@@ -194,7 +201,7 @@ func (f *Fetcher) drain(ctx context.Context, src *source) *sum {
 	if src.sum == nil || src.failed() != nil {
 		return nil
 	}
-	src.copy, src.ctx = nil, ctx
+	src.copy, src.ctx, src.most = nil, ctx, 0
 	buf := make([]byte, 64<<10)
 	for limit := f.opts.Limits.complete().Size; src.n.Load() < limit; {
 		if _, err := src.Read(buf); err != nil {
@@ -212,9 +219,14 @@ func (f *Fetcher) drain(ctx context.Context, src *source) *sum {
 // the archive's own.
 func inDoubt(err error) bool {
 	f, ok := errors.AsType[*jobs.Failure](err)
-	return ok && slices.Contains([]jobs.Kind{
-		jobs.KindContextDigest, jobs.KindContextEmpty, jobs.KindContextNotTar, jobs.KindContextCompression,
-		jobs.KindContextDamaged, jobs.KindContextTruncated, jobs.KindContextTrailing, jobs.KindStore,
+	return ok && (damaged(f) || f.Kind == jobs.KindContextDigest || f.Kind == jobs.KindStore)
+}
+
+// damaged tells what becomes of an archive that lost some of its bytes.
+func damaged(f *jobs.Failure) bool {
+	return slices.Contains([]jobs.Kind{
+		jobs.KindContextEmpty, jobs.KindContextNotTar, jobs.KindContextCompression,
+		jobs.KindContextDamaged, jobs.KindContextTruncated, jobs.KindContextTrailing,
 	}, f.Kind)
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path"
 	"runtime"
@@ -135,6 +136,10 @@ func TestCorpus(t *testing.T) {
 // checkSent holds what the daemon gets to the promises of the pass.
 func checkSent(t testing.TB, b []byte) {
 	t.Helper()
+	// BuildKit decides by this much what it has got.
+	if h, err := tar.NewReader(bytes.NewReader(b[:1024])).Next(); err != nil || h.Name != "./" || h.Typeflag != tar.TypeDir {
+		t.Errorf("the first entry is %+v, %v, want one of ours", h, err)
+	}
 	seen := map[string]bool{}
 	for _, h := range headers(t, b) {
 		switch {
@@ -174,7 +179,7 @@ func TestSentIsTheSame(t *testing.T) {
 			t.Errorf("Blob = %+v, want that of the archive as it came, %+v", got.Blob, want)
 		}
 		want := contents(t, plain)
-		if have := contents(t, sent); fmt.Sprint(have) != fmt.Sprint(want) {
+		if have := contents(t, sent)[1:]; fmt.Sprint(have) != fmt.Sprint(want) {
 			t.Errorf("sent %v, want %v", have, want)
 		}
 	}
@@ -209,8 +214,8 @@ func TestDrop(t *testing.T) {
 		entries       []artifactstest.Entry
 		dropped, kept string
 	}{
-		{[]artifactstest.Entry{a, dockerfile, b}, "a b", "a Dockerfile b"},
-		{[]artifactstest.Entry{dockerfile}, "./", "Dockerfile"},
+		{[]artifactstest.Entry{a, dockerfile, b}, "./ a b", "./ a Dockerfile b"},
+		{[]artifactstest.Entry{dockerfile}, "./", "./ Dockerfile"},
 	} {
 		got, err := artifacts.NewFetcher(artifacts.Options{}, near(artifactstest.Tar(t, tt.entries...))).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "./Dockerfile")
 		if err != nil {
@@ -227,6 +232,105 @@ func TestDrop(t *testing.T) {
 		if string(got.Dockerfile.Content) != "FROM scratch\n" || got.Dockerfile.Name != "Dockerfile" {
 			t.Errorf("Dockerfile = %+v", got.Dockerfile)
 		}
+	}
+}
+
+// TestFirstKilobyte: what would not look like a tar at its beginning would be
+// taken for a Dockerfile, and what looks compressed would be unpacked.
+func TestFirstKilobyte(t *testing.T) {
+	t.Parallel()
+	dockerfile := artifactstest.File("Dockerfile", "FROM scratch\n")
+	for _, first := range []artifactstest.Entry{
+		artifactstest.Symlink("#/a", "\nFROM scratch\nADD http://169.254.169.254/latest/ /x\n#"+strings.Repeat("z", 1500)),
+		artifactstest.File("BZh91AY&SY", "x"), artifactstest.File("\x1f\x8b\x08", "x"), artifactstest.File(strings.Repeat("long/", 60)+"x", "x"),
+	} {
+		_, sent, err := fetch(t, far(artifactstest.Tar(t, first, dockerfile)), jobs.Context{}, "", artifacts.Limits{})
+		if err != nil {
+			t.Fatalf("%q: %v", first.Name, err)
+		}
+		checkSent(t, sent)
+	}
+}
+
+// TestSizeOfWhatHasNone: a size in the header of a directory or a link means
+// nothing, and must not be padded.
+func TestSizeOfWhatHasNone(t *testing.T) {
+	t.Parallel()
+	for _, e := range []artifactstest.Entry{artifactstest.Dir("d"), artifactstest.Symlink("l", "a"), artifactstest.Hardlink("h", "a")} {
+		plain := artifactstest.Tar(t, artifactstest.File("a", "a"), e, artifactstest.File("Dockerfile", "FROM scratch\n"))
+		at := 1024 // the header of e
+		copy(plain[at+124:], "00000000144\x00")
+		sum := 0
+		copy(plain[at+148:], "        ")
+		for _, c := range plain[at : at+512] {
+			sum += int(c)
+		}
+		copy(plain[at+148:], fmt.Sprintf("%06o\x00 ", sum))
+		_, sent, err := fetch(t, far(plain), jobs.Context{}, "", artifacts.Limits{})
+		if err != nil {
+			t.Fatalf("%q: %v", e.Name, err)
+		}
+		checkSent(t, sent)
+		if got := names(t, sent); len(got) != 4 {
+			t.Errorf("%q: sent %q", e.Name, got)
+		}
+	}
+}
+
+// TestNothingInIt: compressed data that unpacks to nothing has a limit, too.
+func TestNothingInIt(t *testing.T) {
+	t.Parallel()
+	frame := append([]byte{0x50, 0x2a, 0x4d, 0x18, 0, 0, 1, 0}, make([]byte, 1<<16)...) // of zstd, to be skipped
+	empty := artifactstest.Gzip(t, nil)
+	for name, b := range map[string][]byte{"zstd": frame, "gzip": empty} {
+		read := &endless{b: b}
+		source := memSource(func(context.Context) (io.ReadCloser, error) { return io.NopCloser(read), nil })
+		_, err := artifacts.NewFetcher(artifacts.Options{Limits: artifacts.Limits{Compressed: 1 << 20}, TempDir: t.TempDir()}, source).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "Dockerfile")
+		checkFailure(t, err, jobs.KindContextTooLarge, "more than 1MiB compressed")
+		if read.n > 2<<20 {
+			t.Errorf("%s: %d bytes were read", name, read.n)
+		}
+	}
+}
+
+// endless repeats some bytes.
+type endless struct {
+	b  []byte
+	at int
+	n  int
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	n := copy(p, e.b[e.at:])
+	e.at = (e.at + n) % len(e.b)
+	e.n += n
+	return n, nil
+}
+
+// TestRepetitive: what gzip cannot see and our own zstd can is no bomb when it is
+// read again.
+func TestRepetitive(t *testing.T) {
+	t.Parallel()
+	block := make([]byte, 64<<10)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(block)
+	plain := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM scratch\n"), artifactstest.File("a", strings.Repeat(string(block), 1200)))
+	_, sent, err := fetch(t, far(artifactstest.Gzip(t, plain)), jobs.Context{}, "", artifacts.Limits{})
+	if err != nil || len(sent) < 1200*len(block) {
+		t.Errorf("sent %d bytes, %v", len(sent), err)
+	}
+}
+
+// TestRefusedIsNotDownloaded: nobody needs the rest of an archive that was
+// refused for what is in it.
+func TestRefusedIsNotDownloaded(t *testing.T) {
+	t.Parallel()
+	head := artifactstest.Tar(t, artifactstest.File("../x", strings.Repeat("x", 1<<20)))
+	read := &endless{b: head}
+	source := memSource(func(context.Context) (io.ReadCloser, error) { return io.NopCloser(read), nil })
+	_, err := artifacts.NewFetcher(artifacts.Options{TempDir: t.TempDir()}, source).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "Dockerfile")
+	checkFailure(t, err, jobs.KindPathEscape, "")
+	if read.n > 1<<20 {
+		t.Errorf("%d bytes were read", read.n)
 	}
 }
 
@@ -268,7 +372,7 @@ func TestLimits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if mode := headers(t, sent)[0].Mode; tt.limits.SetID != (mode == 0o4755) {
+			if mode := headers(t, sent)[1].Mode; tt.limits.SetID != (mode == 0o4755) {
 				t.Errorf("sent mode %o", mode)
 			}
 		})

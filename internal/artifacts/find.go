@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -137,6 +138,10 @@ func resolve(name, at, target string) (string, error) {
 	p := path.Join(path.Dir(at), target)
 	if path.IsAbs(target) || leaves(p) {
 		return "", dockerfileOutside(name, nil)
+	}
+	// Behind a name that is a link, .. leads elsewhere than it seems.
+	if inner := strings.TrimLeft(target, "./"); slices.Contains(strings.Split(inner, "/"), "..") {
+		return "", dockerfileNotRegular(name, "a link with .. in the middle of its target")
 	}
 	return p, nil
 }

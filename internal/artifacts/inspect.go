@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/text/unicode/norm"
@@ -19,7 +20,7 @@ type inspector struct {
 	limits Limits
 	find   *finder
 	// lenient leaves out what it would refuse for its kind: devices, FIFOs,
-	// sockets. It is for what a container left behind.
+	// sockets, and links to them. It is for what a container left behind.
 	lenient bool
 	// anonymous takes away who owns an entry.
 	anonymous bool
@@ -89,7 +90,7 @@ func (i *inspector) entry(h *tar.Header) (*tar.Header, error) {
 		return nil, err
 	}
 	what, err := i.kind(h)
-	if f, ok := errors.AsType[*jobs.Failure](err); ok && i.lenient && (f.Kind == jobs.KindDeviceNode || f.Kind == jobs.KindSpecialFile) {
+	if f, ok := errors.AsType[*jobs.Failure](err); ok && i.lenient && slices.Contains([]jobs.Kind{jobs.KindDeviceNode, jobs.KindSpecialFile, jobs.KindHardlinkTarget}, f.Kind) {
 		i.special.add(name)
 		return nil, nil
 	}
@@ -280,6 +281,9 @@ func (i *inspector) clean(h *tar.Header, name string) *tar.Header {
 	c := &tar.Header{
 		Typeflag: h.Typeflag, Name: name, Linkname: h.Linkname, Size: h.Size, Mode: h.Mode & 0o7777,
 		Uid: h.Uid, Gid: h.Gid, ModTime: h.ModTime,
+	}
+	if c.Typeflag != tar.TypeReg {
+		c.Size = 0 // whatever the header says, nothing follows it
 	}
 	if c.Mode&0o7000 != 0 && !i.limits.SetID {
 		i.setIDs.add(name)

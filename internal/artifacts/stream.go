@@ -23,6 +23,8 @@ type Stream struct {
 	cancel context.CancelFunc
 	raw    *source
 	closed atomic.Bool
+	// stored is true for what came out of the artifact store.
+	stored bool
 
 	// mu is held by Read; Close ends a Read before it takes mu.
 	mu     sync.Mutex
@@ -60,7 +62,7 @@ type pass struct {
 func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	src.ctx = ctx
-	s := &Stream{cancel: cancel, raw: src, free: func() {}}
+	s := &Stream{cancel: cancel, raw: src, free: func() {}, stored: p.mismatch == jobs.KindStore}
 	limits := p.limits.complete()
 	plain, format, free, err := decompress(bufio.NewReaderSize(src, 128<<10), src)
 	if err != nil {
@@ -74,7 +76,11 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 			return nil, s.failure(err)
 		}
 	}
-	in := io.Reader(&limiter{r: plain, limits: limits, raw: src, compressed: format != formatTar})
+	if format != formatTar && p.same == nil {
+		src.most = limits.Compressed
+	}
+	// What was read before is within the limits, and may be packed otherwise now.
+	in := io.Reader(&limiter{r: plain, limits: limits, raw: src, compressed: format != formatTar && p.same == nil})
 	if p.same == nil {
 		s.verify = newVerifier(in, p.want)
 		in = s.verify
@@ -94,10 +100,13 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 		return err
 	})
 	s.look = newInspector(limits, p.find)
-	s.r = newWalker(checked, s.look)
-	if p.rewrite {
-		s.r = newRewriter(checked, s.look, p.drop)
+	if !p.rewrite {
+		s.r = newWalker(checked, s.look)
+		return s, nil
 	}
+	rewriter := newRewriter(checked, s.look, p.drop)
+	rewriter.lead()
+	s.r = rewriter
 	return s, nil
 }
 
@@ -163,7 +172,12 @@ func (s *Stream) failure(err error) *jobs.Failure {
 	if cause := s.raw.failed(); cause != nil {
 		return fetchFailure(cause)
 	}
-	return jobs.AsFailure(err)
+	f := jobs.AsFailure(err)
+	if s.stored && damaged(f) {
+		// It was whole when it was stored under its digest.
+		return jobs.Fail(jobs.KindStore, f, deleteHint, "the stored copy of the context is damaged: %s", f.Message)
+	}
+	return f
 }
 
 // fetchFailure is the failure of a source that did not classify it.
@@ -184,6 +198,9 @@ type source struct {
 
 	mu sync.Mutex // held by Read
 	r  io.Reader
+	// most is how many bytes may come, 0 for any number: compressed data need not
+	// unpack to anything.
+	most int64
 	// copy takes the bytes as they come, unless it is nil.
 	copy *recording
 	// sum is of the bytes so far, nil when nobody will ask.
@@ -197,7 +214,9 @@ func (s *source) Read(p []byte) (int, error) {
 		return 0, s.fail(context.Cause(s.ctx))
 	}
 	n, err := s.r.Read(p)
-	s.n.Add(int64(n))
+	if s.n.Add(int64(n)) > s.most && s.most > 0 {
+		return 0, s.fail(tooMuchCompressed(s.most))
+	}
 	if s.sum != nil {
 		_, _ = s.sum.Write(p[:n])
 	}
@@ -259,13 +278,17 @@ func (l *limiter) Read(p []byte) (int, error) {
 func (l Limits) over(unpacked, compressed int64) error {
 	switch {
 	case compressed > l.Compressed:
-		return jobs.Fail(jobs.KindContextTooLarge, nil, "leave files out with .dockerignore, or ask the operator for a higher limit",
-			"the context has more than %s compressed", jobs.Bytes(l.Compressed))
+		return tooMuchCompressed(l.Compressed)
 	case unpacked > ratioFrom && unpacked/l.Ratio > compressed:
 		return jobs.Fail(jobs.KindContextRatio, nil, "leave out files of zeros, send the tar without compression, or ask the operator for a higher limit",
 			"the context unpacks to more than %d times its size: %d bytes to %d", l.Ratio, compressed, unpacked)
 	}
 	return nil
+}
+
+func tooMuchCompressed(limit int64) *jobs.Failure {
+	return jobs.Fail(jobs.KindContextTooLarge, nil, "leave files out with .dockerignore, or ask the operator for a higher limit",
+		"the context has more than %s compressed", jobs.Bytes(limit))
 }
 
 func tooLarge(limit int64) *jobs.Failure {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -81,7 +82,8 @@ var errStalled = errors.New("nothing came for too long")
 // Start makes the first connection, so that a reference that leads to nothing
 // fails here.
 func (t Transfer) Start(ctx context.Context) (io.ReadCloser, error) {
-	d := &download{t: t, ctx: ctx, total: -1}
+	ctx, quit := context.WithCancelCause(ctx)
+	d := &download{t: t, ctx: ctx, quit: quit, total: -1}
 	d.t.Stall = or(t.Stall, 30*time.Second)
 	d.t.Tries = or(t.Tries, 5)
 	d.t.What, d.t.Kind = or(t.What, "the context"), or(t.Kind, jobs.KindContextFetch)
@@ -91,6 +93,7 @@ func (t Transfer) Start(ctx context.Context) (io.ReadCloser, error) {
 	d.pause.Reset()
 	d.sum.SetSeed(maphash.MakeSeed())
 	if err := d.connect(); err != nil {
+		quit(nil)
 		return nil, err
 	}
 	return d, nil
@@ -98,8 +101,10 @@ func (t Transfer) Start(ctx context.Context) (io.ReadCloser, error) {
 
 // download belongs to one goroutine, but for Close.
 type download struct {
-	t   Transfer
-	ctx context.Context //nolint:containedctx // that of the reader's owner
+	t    Transfer
+	ctx  context.Context //nolint:containedctx // that of the reader's owner, until Close
+	quit context.CancelCauseFunc
+	mu   sync.Mutex // held by Read; Close ends a Read before it takes it
 
 	body   io.ReadCloser // nil while there is no connection
 	cancel context.CancelCauseFunc
@@ -114,6 +119,8 @@ type download struct {
 
 // Read implements io.Reader. Errors are *jobs.Failure.
 func (d *download) Read(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for d.err == nil {
 		if d.body == nil {
 			if d.err = d.connect(); d.err != nil {
@@ -260,8 +267,11 @@ func (d *download) what(err error) string {
 	return fmt.Sprintf("the connection failed after byte %d", d.n)
 }
 
-// Close implements io.Closer.
+// Close implements io.Closer; a Read that is under way ends.
 func (d *download) Close() error {
+	d.quit(errClosed)
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.body != nil {
 		d.drop()
 	}

@@ -171,6 +171,37 @@ func TestTransferEnds(t *testing.T) {
 	}
 }
 
+// TestCloseEndsARead: whoever closes does not wait for a connection, and none is
+// opened afterwards.
+func TestCloseEndsARead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		opens := 0
+		r, err := artifacts.Transfer{Open: func(ctx context.Context, offset int64) (artifacts.Part, error) {
+			opens++
+			return artifacts.Part{Body: io.NopCloser(&stalling{strings.NewReader(""), ctx, time.Hour}), Offset: offset, Size: 10}, nil
+		}}.Start(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() {
+			_, err := r.Read(make([]byte, 10))
+			done <- err
+		}()
+		synctest.Wait()
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err == nil || errors.Is(err, io.EOF) {
+			t.Errorf("Read ended with %v", err)
+		}
+		if _, err := r.Read(make([]byte, 10)); err == nil || opens != 1 {
+			t.Errorf("Read after Close: %v, %d connections", err, opens)
+		}
+	})
+}
+
 func TestParseRetryAfter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -106,8 +106,8 @@ func upload(ctx context.Context, store *Blobs, rec *recording, up Uploaded, opts
 		return Uploaded{}, err
 	}
 	up.Stored = size
-	if err := opts.Limits.complete().over(blob.Size, size); err != nil {
-		return Uploaded{}, err
+	if most := opts.Limits.complete().Compressed; size > most {
+		return Uploaded{}, tooMuchCompressed(most)
 	}
 	up.Existed, err = store.Has(ctx, blob.Digest)
 	if err != nil {

@@ -127,10 +127,13 @@ func changedFailure(kind jobs.Kind) *jobs.Failure {
 	return jobs.Fail(jobs.KindContextDigest, errChanged, "submit again when it does not change any more", "the context changed while it was used")
 }
 
+// deleteHint is what helps with a damaged blob: a store does not replace it.
+const deleteHint = "ask the operator to delete the blob, then submit again"
+
 // digestFailure reports a mismatch as a job's failure.
 func digestFailure(kind jobs.Kind, m *MismatchError) *jobs.Failure {
 	if kind == jobs.KindStore {
-		return jobs.Fail(kind, m, "ask the operator to delete the blob, then submit again", "the stored copy of the context is damaged: %v", m)
+		return jobs.Fail(kind, m, deleteHint, "the stored copy of the context is damaged: %v", m)
 	}
 	return jobs.Fail(kind, m, "the context changed after it was announced, or the reference leads to another one; submit again",
 		"the context is not the one that was announced: %v", m)

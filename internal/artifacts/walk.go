@@ -26,9 +26,7 @@ type walker struct {
 	rewrite bool
 	// drop is the path of an entry that is not handed on when rewriting.
 	drop string
-	// sent is true when an entry was handed on.
-	sent bool
-	err  error
+	err error
 
 	// out is what Read has to hand on before anything else.
 	out   *bytes.Buffer
@@ -60,6 +58,14 @@ func newRewriter(r io.Reader, look *inspector, drop string) *walker {
 	w := newWalker(r, look)
 	w.rewrite, w.drop, w.out = true, drop, &bytes.Buffer{}
 	return w
+}
+
+// lead has the archive begin with an entry of our own. BuildKit looks at the first
+// kilobyte: what does not look like a tar is the Dockerfile, and what looks like a
+// compressed one is unpacked. No stranger's name or link may stand there; an
+// archive without entries would be a Dockerfile, too.
+func (w *walker) lead() {
+	w.err = w.send(&tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755, ModTime: time.Unix(0, 0)})
 }
 
 func (w *walker) Read(p []byte) (int, error) {
@@ -150,7 +156,6 @@ func (w *walker) next() error {
 // send hands a header on. Each has a writer of its own: they have nothing in
 // common.
 func (w *walker) send(h *tar.Header) error {
-	w.sent = true
 	return tar.NewWriter(w.out).WriteHeader(h)
 }
 
@@ -165,11 +170,6 @@ func (w *walker) end() error {
 		return emptyFailure("the context is empty: the archive has no entries")
 	}
 	if w.rewrite {
-		if !w.sent { // BuildKit takes an archive without entries for a Dockerfile
-			if err := w.send(&tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755, ModTime: time.Unix(0, 0)}); err != nil {
-				return err
-			}
-		}
 		w.out.Write(make([]byte, 2*blockSize))
 	}
 	w.state = inTrailer

@@ -33,7 +33,7 @@ func Check(d File, b jobs.Build, r Rules) error {
 	if len(p.stages) > maxStages {
 		return invalid(d.Name, 0, fmt.Sprintf("it has %d stages; the limit is %d", len(p.stages), maxStages), nil)
 	}
-	c := checker{rules: r, name: d.Name, build: b, stages: map[string]*vars{}, lex: shell.NewLex(p.ast.EscapeToken), left: maxWords}
+	c := checker{rules: r, name: d.Name, build: b, named: map[string]*vars{}, numbered: map[string]*vars{}, lex: shell.NewLex(p.ast.EscapeToken), left: maxWords}
 	c.meta(p.args)
 	for _, s := range p.stages {
 		if err := c.stage(s); err != nil {
@@ -46,49 +46,6 @@ func Check(d File, b jobs.Build, r Rules) error {
 	return c.tags()
 }
 
-// vars are the variables of a stage, on top of those of the stage it is built
-// on. A stage keeps only what it adds: there may be thousands of either.
-type vars struct {
-	own map[string]string
-	up  *vars
-}
-
-func newVars(up *vars) *vars { return &vars{own: map[string]string{}, up: up} }
-
-func (v *vars) get(name string) (string, bool) {
-	for ; v != nil; v = v.up {
-		if value, ok := v.own[name]; ok {
-			return value, true
-		}
-	}
-	return "", false
-}
-
-// budget is a shell.EnvGetter that gives out so many bytes for one word and
-// nothing after that: variables that contain each other twice grow without end.
-type budget struct {
-	*vars
-	left int
-}
-
-// The most that variables may add, in bytes: to one word, and to all of a
-// Dockerfile.
-const (
-	maxWord  = 4 << 10
-	maxWords = 8 << 20
-)
-
-// Get implements shell.EnvGetter.
-func (b *budget) Get(name string) (string, bool) {
-	value, ok := b.get(name)
-	value = value[:min(len(value), b.left)]
-	b.left -= len(value)
-	return value, ok
-}
-
-// Keys implements shell.EnvGetter; it is asked for suggestions only.
-func (*budget) Keys() []string { return nil }
-
 // checker walks through one Dockerfile.
 type checker struct {
 	rules  Rules
@@ -96,52 +53,17 @@ type checker struct {
 	build  jobs.Build
 	lex    *shell.Lex
 	global *vars
-	stages map[string]*vars // by name and by number
-	count  int
-	bases  []string
-	left   int // of what variables may add
+	// named and numbered are the stages so far.
+	named, numbered map[string]*vars
+	bases           []string
+	left            int // of what variables may add
+	// wild is true when a variable may have been set by a name that another
+	// variable holds: then nothing is sure.
+	wild bool
 }
 
 func (c *checker) refuse(k jobs.Kind, line int, hint, format string, args ...any) error {
 	return jobs.Fail(k, nil, hint, "%s line %d: "+format, append([]any{c.name, line}, args...)...)
-}
-
-// expand replaces variables; one that is not set is empty, as in a build.
-func (c *checker) expand(word string, v *vars) string {
-	b := budget{v, min(maxWord, c.left)}
-	before := b.left
-	out, _, err := c.lex.ProcessWord(word, &b)
-	c.left -= before - b.left
-	if err != nil {
-		return word
-	}
-	return out
-}
-
-// meta takes the arguments before the first FROM.
-func (c *checker) meta(args []instructions.ArgCommand) {
-	c.global = newVars(nil)
-	for _, a := range args {
-		c.arg(a, c.global, nil)
-	}
-}
-
-// arg declares build arguments: the job's value wins over the default, a global
-// argument of the same name serves as one.
-func (c *checker) arg(a instructions.ArgCommand, v, global *vars) {
-	for _, kv := range a.Args {
-		given, ok := c.build.Args[kv.Key]
-		switch {
-		case ok:
-			v.own[kv.Key] = given
-		case kv.Value != nil:
-			v.own[kv.Key] = c.expand(*kv.Value, v)
-		default:
-			if value, ok := global.get(kv.Key); ok {
-				v.own[kv.Key] = value
-			}
-		}
-	}
 }
 
 func (c *checker) stage(s instructions.Stage) error {
@@ -150,7 +72,7 @@ func (c *checker) stage(s instructions.Stage) error {
 		line = s.Location[0].Start.Line
 	}
 	base := c.expand(s.BaseName, c.global)
-	from, ok := c.stages[strings.ToLower(base)]
+	from, ok := c.named[strings.ToLower(base.text)]
 	if !ok {
 		if err := c.image(base, line); err != nil {
 			return err
@@ -165,10 +87,9 @@ func (c *checker) stage(s instructions.Stage) error {
 			return invalid(c.name, line, fmt.Sprintf("the variables of this stage and those before come to more than %d bytes", maxWords), nil)
 		}
 	}
-	c.stages[fmt.Sprint(c.count)] = v
-	c.count++
+	c.numbered[fmt.Sprint(len(c.numbered))] = v
 	if s.Name != "" {
-		c.stages[strings.ToLower(s.Name)] = v
+		c.named[strings.ToLower(s.Name)] = v
 	}
 	return nil
 }
@@ -182,9 +103,7 @@ func (c *checker) command(cmd instructions.Command, v *vars) error {
 	case *instructions.ArgCommand:
 		c.arg(*cmd, v, c.global)
 	case *instructions.EnvCommand:
-		for _, kv := range cmd.Env {
-			v.own[kv.Key] = c.expand(kv.Value, v)
-		}
+		c.env(cmd.Env, v)
 	case *instructions.AddCommand:
 		for _, src := range cmd.SourcePaths {
 			if err := c.add(c.expand(src, v), line); err != nil {
@@ -205,7 +124,15 @@ func (c *checker) command(cmd instructions.Command, v *vars) error {
 // remotePattern is a source that is not a file: a URL, or git over ssh.
 var remotePattern = regexp.MustCompile(`^(?:[A-Za-z][A-Za-z0-9+.-]*://|[\w.-]+@[\w.-]+:)`)
 
-func (c *checker) add(src string, line int) error {
+func (c *checker) add(src word, line int) error {
+	if src.unsure && !src.isFile() && !slices.Contains(c.rules.AddHosts, "*") {
+		return c.refuse(jobs.KindSourceNotAllowed, line, "write the beginning of the source as it is, or set its variables with ARG or ENV before",
+			"ADD from %q, where it takes a build to tell what the variables are", clip(src.raw))
+	}
+	return c.remote(src.text, line)
+}
+
+func (c *checker) remote(src string, line int) error {
 	if !remotePattern.MatchString(src) {
 		return nil
 	}
@@ -224,17 +151,21 @@ func (c *checker) add(src string, line int) error {
 
 // from is the image behind COPY --from or RUN --mount=from, if it is not a
 // stage.
-func (c *checker) from(name string, line int) error {
-	if name == "" {
-		return nil
-	}
-	if _, ok := c.stages[strings.ToLower(name)]; ok {
+func (c *checker) from(name word, line int) error {
+	_, named := c.named[strings.ToLower(name.text)]
+	_, numbered := c.numbered[name.text]
+	if named || numbered {
 		return nil
 	}
 	return c.image(name, line)
 }
 
-func (c *checker) image(ref string, line int) error {
+func (c *checker) image(name word, line int) error {
+	if name.unsure && len(c.rules.Images) > 0 && !slices.Contains(c.rules.Images, "*") {
+		return c.refuse(jobs.KindImageNotAllowed, line, "set its variables with ARG before the first FROM",
+			"the image %q, where it takes a build to tell what the variables are", clip(name.raw))
+	}
+	ref := name.text
 	if ref == "scratch" || ref == "" {
 		return nil
 	}
@@ -256,11 +187,18 @@ func (c *checker) run(cmd *instructions.RunCommand, v *vars, line int) error {
 		return c.refuse(jobs.KindEntitlementNotAllowed, line, hint, "RUN --device is not allowed")
 	}
 	// Mounts are known only once their variables are.
-	if err := cmd.Expand(func(word string) (string, error) { return c.expand(word, v), nil }); err != nil {
+	unsure := false
+	expand := func(raw string) (string, error) {
+		w := c.expand(raw, v)
+		unsure = unsure || w.unsure
+		return w.text, nil
+	}
+	if err := cmd.Expand(expand); err != nil {
 		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile", "%s line %d: %s", c.name, line, printable(err.Error()))
 	}
 	for _, m := range instructions.GetMounts(cmd) {
-		if err := c.from(m.From, line); err != nil {
+		// What else is in the flags may be what is unsure; nobody needs that.
+		if err := c.from(word{raw: m.From, text: m.From, unsure: unsure && m.From != ""}, line); err != nil {
 			return err
 		}
 	}

@@ -45,7 +45,7 @@ func TestEchoIsNeverLost(t *testing.T) {
 		want[id] = fmt.Sprintf("x %d\n", i)
 	}
 	started := time.Now()
-	f.eventually(10*time.Minute, "all runs end", func() bool {
+	f.eventually(25*time.Minute, "all runs end", func() bool {
 		return f.enqueue("ls", "--limit", "1", "--state", "queued,running,waiting", "-o", "name").stdout == ""
 	})
 	t.Logf("%d runs in %s", runs, time.Since(started).Round(time.Second))

@@ -71,6 +71,8 @@ const (
 	longest = artifacts.Grace / 4
 	// batch is how many artifacts are condemned at once.
 	batch = 100
+	// maxFailed is how many artifacts may withstand one collection.
+	maxFailed = 20
 	// hurry is how long after the announcement an artifact may be deleted.
 	hurry = artifacts.CondemnedFor / 2
 )
@@ -100,7 +102,7 @@ func (c *Collector) Run(ctx context.Context) {
 func (c *Collector) Collect(ctx context.Context) (Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
-	if err := c.owned(ctx); err != nil {
+	if err := c.Owned(ctx); err != nil {
 		return Report{}, err
 	}
 	now, err := c.ledger.Now(ctx)
@@ -111,31 +113,41 @@ func (c *Collector) Collect(ctx context.Context) (Report, error) {
 	if err := c.ledger.Named(ctx, func(digest string) { named[keyOf(digest)] = struct{}{} }); err != nil {
 		return Report{}, err
 	}
-	var r Report
+	t := turn{Collector: c, now: now}
 	var old []artifacts.Stored
 	err = c.store.List(ctx, func(s artifacts.Stored) error {
 		if _, ok := named[keyOf(s.Digest)]; ok || now.Sub(s.Modified) < c.opts.Age {
-			r.Kept++
+			t.report.Kept++
 			return nil
 		}
 		if old = append(old, s); len(old) < batch {
 			return nil
 		}
 		defer func() { old = old[:0] }()
-		return c.delete(ctx, now, old, &r)
+		return t.delete(ctx, old)
 	})
 	if err == nil {
-		err = c.delete(ctx, now, old, &r)
+		err = t.delete(ctx, old)
 	}
-	if r.Deleted > 0 && !c.opts.DryRun {
-		c.log.InfoContext(ctx, "deleted artifacts that no job names", "count", r.Deleted, "bytes", r.Bytes, "kept", r.Kept)
+	if t.report.Deleted > 0 && !c.opts.DryRun {
+		c.log.InfoContext(ctx, "deleted artifacts that no job names", "count", t.report.Deleted, "bytes", t.report.Bytes, "kept", t.report.Kept)
 	}
-	return r, err
+	return t.report, errors.Join(append(t.failed, err)...)
 }
 
-// owned makes sure that the store is this farm's: what is garbage here may be
-// all that another farm has.
-func (c *Collector) owned(ctx context.Context) error {
+// turn is one collection.
+type turn struct {
+	*Collector
+	now    time.Time
+	report Report
+	// failed says of blobs why they could not be deleted. They do not keep the
+	// others, unless there are very many: then the store is not well.
+	failed []error
+}
+
+// Owned makes sure that the store is this farm's: what is garbage here may be all
+// that another farm has. A store of nobody becomes this farm's.
+func (c *Collector) Owned(ctx context.Context) error {
 	farm, err := c.ledger.FarmID(ctx, c.opts.DryRun)
 	if err != nil {
 		return err
@@ -155,10 +167,10 @@ func (c *Collector) owned(ctx context.Context) error {
 }
 
 // ErrNotOwner is why nothing is deleted from a store of another farm.
-var ErrNotOwner = errors.New("the artifact store is not collected")
+var ErrNotOwner = errors.New("the artifact store is another farm's")
 
 // delete removes what is old and not named, unless somebody pins it.
-func (c *Collector) delete(ctx context.Context, now time.Time, old []artifacts.Stored, r *Report) error {
+func (t *turn) delete(ctx context.Context, old []artifacts.Stored) error {
 	if len(old) == 0 {
 		return nil
 	}
@@ -167,34 +179,46 @@ func (c *Collector) delete(ctx context.Context, now time.Time, old []artifacts.S
 	for i, s := range old {
 		digests[i], sizes[s.Digest] = s.Digest, s.Size
 	}
-	ctx, cancel := context.WithTimeout(ctx, hurry)
+	hurried, cancel := context.WithTimeout(ctx, hurry)
 	defer cancel()
-	free, err := c.ledger.Condemn(ctx, digests, c.opts.DryRun)
+	free, err := t.ledger.Condemn(hurried, digests, t.opts.DryRun)
 	if err != nil {
 		return err
 	}
-	r.Kept += len(old) - len(free)
+	t.report.Kept += len(old)
 	for _, digest := range free {
-		// It was listed a while ago: a blob of the same name may be a new one.
-		info, err := c.store.Stat(ctx, digest)
+		gone, err := t.deleteOne(hurried, digest)
 		switch {
-		case errors.Is(err, artifacts.ErrNotFound):
-			continue
+		case hurried.Err() != nil: // the announcement runs out; the rest is for the next time
+			return ctx.Err()
 		case err != nil:
-			return fmt.Errorf("look at garbage %s: %w", digest, err)
-		case now.Sub(info.Modified) < c.opts.Age:
-			r.Kept++
-			continue
-		}
-		if !c.opts.DryRun {
-			if err := c.store.Delete(ctx, digest); err != nil {
-				return err
+			if t.failed = append(t.failed, err); len(t.failed) > maxFailed {
+				return errors.New("too many artifacts cannot be deleted")
 			}
+		case gone:
+			t.report.Kept--
+			t.report.Deleted++
+			t.report.Bytes += sizes[digest]
 		}
-		r.Deleted++
-		r.Bytes += sizes[digest]
 	}
 	return nil
+}
+
+// deleteOne deletes a blob that may be deleted, and reports whether it did.
+func (t *turn) deleteOne(ctx context.Context, digest string) (bool, error) {
+	// It was listed a while ago: a blob of the same name may be a new one.
+	info, err := t.store.Stat(ctx, digest)
+	switch {
+	case errors.Is(err, artifacts.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("look at garbage %s: %w", digest, err)
+	case t.now.Sub(info.Modified) < t.opts.Age:
+		return false, nil
+	case t.opts.DryRun:
+		return true, nil
+	}
+	return true, t.store.Delete(ctx, digest)
 }
 
 // key is a digest in few bytes: there may be a million.

@@ -110,12 +110,19 @@ func (c *Client) Get(ctx context.Context, bucket, key string, offset int64, etag
 	if err != nil {
 		return nil, 0, "", fmt.Errorf("get S3 object: %w", err)
 	}
-	body, info, _, err := c.core.GetObject(ctx, bucket, key, opts)
+	body, info, headers, err := c.core.GetObject(ctx, bucket, key, opts)
 	if err != nil {
 		return nil, 0, "", fmt.Errorf("get S3 object: %w", err)
 	}
+	if from := fmt.Sprintf("bytes %d-", offset); offset > 0 && !strings.HasPrefix(headers.Get("Content-Range"), from) || etag != "" && info.ETag != etag {
+		_ = body.Close()
+		return nil, 0, "", fmt.Errorf("get S3 object: %w", errOther)
+	}
 	return body, offset + info.Size, info.ETag, nil
 }
+
+// errOther passes: the server may do better the next time.
+var errOther = errors.New("the server answered with another part or version than it was asked for")
 
 // Meaning is what an error of a server stands for.
 type Meaning int
@@ -172,6 +179,8 @@ func Said(err error) string {
 	switch {
 	case errors.As(err, &busy):
 		return busy.Error()
+	case errors.Is(err, errOther):
+		return errOther.Error()
 	case errors.As(err, &said) && said.StatusCode != 0:
 		return fmt.Sprintf("the server answered %d %s", said.StatusCode, said.Code)
 	case errors.As(err, &op) && op.Op == "dial":

@@ -42,8 +42,9 @@ func (a *attempt) build(ctx context.Context) error {
 			return explain(ctx, jobs.StageFetch, err)
 		}
 		defer tarball.Close()
+		dockerfile := hidden(&spec, fetched.Dockerfile)
 		built, err := a.w.Engine.Build(ctx, engine.Build{
-			Spec: spec, Context: tarball, Dockerfile: hidden(&spec, fetched.Dockerfile), Labels: a.w.labels(a.job.ID, a.job.Attempt), Secret: a.w.secret,
+			Spec: spec, Context: tarball, Dockerfile: dockerfile, Labels: a.w.labels(a.job.ID, a.job.Attempt), Secret: a.w.secret,
 			Status: func(status []byte) { a.joblog.write(jobs.BuildStatus, status) },
 		})
 		a.res.ImageID, a.res.Bases = built.ImageID, built.Bases

@@ -209,6 +209,7 @@ func dockerfiles(t testing.TB) []Archive {
 		{Name: "Dockerfile links out", Bytes: Tar(t, Symlink("Dockerfile", "/etc/hostname")), Kind: jobs.KindDockerfileOutside, Says: `the Dockerfile "Dockerfile" is a link that leads out`},
 		{Name: "Dockerfile links above", Bytes: Tar(t, Symlink("a/Dockerfile", "../../x")), Dockerfile: "a/Dockerfile", Kind: jobs.KindDockerfileOutside, Says: "leads out"},
 		{Name: "Dockerfile links to nothing", Bytes: Tar(t, Symlink("Dockerfile", "gone")), Kind: missing, Says: `is a link to "gone", which is not in the context`},
+		{Name: "Dockerfile links through a link and back", Bytes: Tar(t, Symlink("b", "d/e"), Symlink("Dockerfile", "b/../Real"), File("Real", from), File("d/Real", "FROM evil\n"), Dir("d/e")), Kind: jobs.KindDockerfileNotRegular, Says: "a link with .. in the middle"},
 		{Name: "Dockerfile links to itself", Bytes: Tar(t, Symlink("Dockerfile", "Dockerfile")), Kind: jobs.KindDockerfileNotRegular, Says: "too many links"},
 		{Name: "Dockerfile of twelve links", Bytes: Tar(t, chain...), Dockerfile: "l0", Kind: jobs.KindDockerfileNotRegular, Says: "too many links"},
 		{Name: "Dockerfile links to a file before it", Bytes: Tar(t, File("docker/app", from), Symlink("Dockerfile", "docker/app"))},

@@ -1,6 +1,10 @@
 package artifactstest
 
-import "github.com/slipway-farm/slipway/internal/jobs"
+import (
+	"strings"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
 
 // Instructions are a Dockerfile as a stranger may write it, and the farm's
 // answer under the default policy.
@@ -37,6 +41,8 @@ func Dockerfiles() []Instructions {
 		{Name: "official frontend", Text: "# syntax=docker/dockerfile:1\nFROM busybox\n"},
 		{Name: "comments before FROM", Text: "# a comment\n# another = one\n\nFROM busybox\n"},
 		{Name: "ADD of a file", Text: "FROM busybox\nARG FILE=a.tar\nADD ${FILE} https /x/\n"},
+		{Name: "ADD of a file for a platform", Text: "FROM busybox\nARG TARGETARCH=arm64 TARGETOS V=1\nENV V=v$V\nADD app-$V-x /x/\nADD app-$TARGETOS-${TARGETARCH}.tar /x/\n"},
+		{Name: "ADD of a file with what a base says", Text: "FROM busybox\nENV B=${PATH}x\nADD dir/$B /x/\n"},
 		{Name: "inline cache", Text: "FROM busybox\n", Build: args("BUILDKIT_INLINE_CACHE", "1")},
 		{Name: "tag besides the base", Text: "FROM busybox:1\n", Build: jobs.Build{Tags: []string{"busybox:2"}}},
 
@@ -77,6 +83,16 @@ func Dockerfiles() []Instructions {
 
 		{Name: "ADD of a URL behind a shift", Text: "FROM busybox\nRUN echo $((1 <<2))\nADD https://h.example/x /x\n", Kind: source, Says: `"h.example"`},
 		{Name: "ADD of a URL behind a here-document without end", Text: "FROM busybox\nRUN <<EOF\nADD https://i.example/x /x\n", Kind: source, Says: `"i.example"`},
+
+		{Name: "ADD of a URL with PATH, which every image has", Text: "FROM scratch\nADD ${PATH:+http://j.example/} /x\n", Kind: source, Says: "where it takes a build to tell"},
+		{Name: "ADD of a URL for a platform", Text: "FROM busybox\nARG TARGETOS\nADD ${TARGETOS:+http://j.example/} /x\n", Kind: source, Says: "TARGETOS"},
+		{Name: "ADD of a URL out of a platform", Text: "FROM busybox\nARG TARGETARCH\nARG U=${TARGETARCH/arm64/http:}\nADD $U//j.example /x\n", Kind: source, Says: "$U//j.example"},
+		{Name: "ADD of a URL of the old environment", Text: "FROM busybox\nENV A=http://j.example/\nENV A=x B=$A\nADD $B /x\n", Kind: source, Says: "$B"},
+		{Name: "ADD of a URL under a name in a variable", Text: "FROM busybox\nENV K=B B=file\nENV $K=http://j.example/\nADD $B /x\n", Kind: source, Says: "$B"},
+		{Name: "ADD of the end of a long value", Text: "FROM busybox\nENV A=" + strings.Repeat("a", 5000) + "%http://j.example/\nADD ${A##*%} /x\n", Kind: source, Says: "${A##*%}"},
+		{Name: "ADD of a URL instead of an argument of another stage", Text: "FROM busybox AS a\nARG X=file\nFROM a\nADD ${X:-http://j.example/} /x\n", Kind: source, Says: "j.example"},
+		{Name: "ADD of a URL in the environment of a base", Text: "FROM busybox\nADD $UNKNOWN /x\n", Kind: source, Says: "$UNKNOWN"},
+		{Name: "ADD of a URL in half", Text: "FROM busybox\nADD http:/$UNKNOWN /x\n", Kind: source, Says: "http:/$UNKNOWN"},
 
 		{Name: "network of the host", Text: "FROM busybox\nRUN --network=host true\n", Kind: rights, Says: "Dockerfile line 2: RUN --network=host"},
 		{Name: "more rights", Text: "FROM busybox\nRUN --security=insecure true\n", Kind: rights, Says: "RUN --security=insecure"},

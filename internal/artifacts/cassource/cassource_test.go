@@ -2,6 +2,11 @@ package cassource_test
 
 import (
 	"bytes"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -9,6 +14,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/artifacts/cassource"
+	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -45,4 +51,40 @@ func unpack(t *testing.T, raw []byte) []byte {
 		t.Error(err)
 	}
 	return content
+}
+
+// What rots in the store is the store's fault: submitting again would not help.
+func TestBitRot(t *testing.T) {
+	t.Parallel()
+	noise := make([]byte, 300<<10)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	content := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM scratch\n"), artifactstest.File("a", string(noise)))
+	dir := t.TempDir()
+	store, err := dirstore.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob, err := artifacts.NewBlobs(store, t.TempDir()).Write(t.Context(), bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "sha256", "*", "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	good, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{2, 20, 1000, len(good) / 2, len(good) - 40} {
+		bad := bytes.Clone(good)
+		bad[at] ^= 0x10
+		if err := os.WriteFile(files[0], bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := artifacts.NewFetcher(artifacts.Options{TempDir: t.TempDir()}, cassource.New(store)).Fetch(t.Context(), jobs.Context{Ref: artifacts.Ref(blob.Digest)}, "Dockerfile")
+		if f, ok := errors.AsType[*jobs.Failure](err); !ok || f.Kind != jobs.KindStore || !strings.Contains(f.Hint, "delete the blob") {
+			t.Errorf("byte %d: %v", at, err)
+		}
+	}
 }

@@ -45,6 +45,7 @@ type Options struct {
 
 // Credential is what is sent to some hosts.
 type Credential struct {
+	// Hosts by name, with a port such as host:8443 unless it is 443.
 	Hosts []string
 	// Exactly one is set: a file with a token, or one with user:password. It is
 	// read for each transfer, so that it can be renewed.
@@ -58,6 +59,10 @@ type Source struct {
 }
 
 var _ artifacts.Source = (*Source)(nil)
+
+// pingAfter is how long an HTTP/2 connection may be silent before it is asked
+// whether it is alive, and how long it may take to answer.
+const pingAfter = 5 * time.Second
 
 // maxRedirects is how often a server may send the worker elsewhere.
 const maxRedirects = 3
@@ -75,6 +80,8 @@ func New(opts Options) *Source {
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableCompression:     true, // the archive is wanted as it is
 		ForceAttemptHTTP2:      true,
+		// A connection that died is noticed before the transfer on it has stalled.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter},
 	}}
 }
 
@@ -92,7 +99,7 @@ func (s *Source) Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error
 		return nil, err
 	}
 	if c.Credential != "" {
-		if r.auth, err = s.auth(c.Credential, u.Hostname()); err != nil {
+		if r.auth, err = s.auth(c.Credential, place(u)); err != nil {
 			return nil, err
 		}
 		r.authHosts = s.opts.Credentials[c.Credential].Hosts
@@ -100,6 +107,14 @@ func (s *Source) Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error
 	t := s.opts.Transfer
 	t.Open = r.open
 	return t.Start(ctx)
+}
+
+// place is a URL's host, with its port unless that is the one of https.
+func place(u *url.URL) string {
+	if port := u.Port(); port != "" && port != "443" {
+		return u.Host
+	}
+	return u.Hostname()
 }
 
 // redact is a URL without what may be secret: the query is often a signature.
@@ -117,7 +132,7 @@ func (s *Source) auth(name, host string) (string, error) {
 	if !ok {
 		return "", jobs.Fail(jobs.KindCredentialInvalid, nil, "ask the operator which there are", "the worker has no credential %q", name)
 	}
-	if !slices.Contains(cred.Hosts, host) {
+	if !slices.Contains(cred.Hosts, host) { // a host with its port, unless that is https's
 		return "", jobs.Fail(jobs.KindCredentialInvalid, nil, "name the one for this host, or ask the operator", "the credential %q is not for the host %q", name, host)
 	}
 	file := cred.BearerFile
@@ -199,7 +214,7 @@ func (r *request) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
 	req.Header.Del("Referer")
 	req.Header.Del("Authorization")
-	if r.auth != "" && req.URL.Scheme == "https" && slices.Contains(r.authHosts, req.URL.Hostname()) {
+	if r.auth != "" && req.URL.Scheme == "https" && slices.Contains(r.authHosts, place(req.URL)) {
 		req.Header.Set("Authorization", r.auth)
 	}
 	return r.source.transport.RoundTrip(req)
@@ -231,7 +246,7 @@ func (r *request) answer(resp *http.Response, offset int64) (artifacts.Part, err
 		return artifacts.Part{Body: resp.Body, Size: resp.ContentLength}, nil
 	case code == http.StatusPartialContent:
 		from, size, ok := contentRange(resp.Header.Get("Content-Range"))
-		if !ok || from != offset {
+		if now := validator(resp.Header); !ok || from != offset || now != "" && now != r.validator {
 			r.validator = "" // next time from the beginning
 			return artifacts.Part{}, &artifacts.RetryAfter{Err: errors.New("the server answered with another part than it was asked for")}
 		}

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -278,10 +279,11 @@ func TestCredentials(t *testing.T) {
 	src := quick(s, func(o *httpsource.Options) {
 		o.Resolver = names(t, "127.0.0.1")
 		o.Credentials = map[string]httpsource.Credential{
-			"token": {Hosts: []string{"127.0.0.1"}, BearerFile: file("token", "s3cret\n")},
-			"login": {Hosts: []string{"127.0.0.1"}, BasicFile: file("login", "me:pa:ss\n")},
+			"token": {Hosts: []string{"127.0.0.1:" + port, "example.com"}, BearerFile: file("token", "s3cret\n")},
+			"port":  {Hosts: []string{"127.0.0.1"}, BearerFile: file("port", "s3cret\n")},
+			"login": {Hosts: []string{"127.0.0.1:" + port}, BasicFile: file("login", "me:pa:ss\n")},
 			"other": {Hosts: []string{"other.example"}, BearerFile: file("other", "s3cret")},
-			"gone":  {Hosts: []string{"127.0.0.1"}, BearerFile: filepath.Join(dir, "gone")},
+			"gone":  {Hosts: []string{"127.0.0.1:" + port}, BearerFile: filepath.Join(dir, "gone")},
 		}
 	})
 	for _, tt := range []struct {
@@ -293,6 +295,7 @@ func TestCredentials(t *testing.T) {
 		{"/login", "login", ""},
 		{"/hop", "token", ""},
 		{"/x", "other", jobs.KindCredentialInvalid},
+		{"/x", "port", jobs.KindCredentialInvalid},
 		{"/x", "unknown", jobs.KindCredentialInvalid},
 		{"/x", "gone", jobs.KindContextFetch},
 	} {
@@ -407,5 +410,34 @@ func TestSlow(t *testing.T) {
 	n, err := io.Copy(io.Discard, r)
 	if !errors.Is(err, cause) || n < 20 || len(server.Requests()) != 1 {
 		t.Errorf("read %d bytes in %d requests, %v; want some in one, and %v", n, len(server.Requests()), err, cause)
+	}
+}
+
+// TestResumedWithAnother: a server that knows Range and not If-Range answers with
+// a part of another version.
+func TestResumedWithAnother(t *testing.T) {
+	t.Parallel()
+	old, now := bytes.Repeat([]byte("a"), 1000), bytes.Repeat([]byte("b"), 1000)
+	var asked atomic.Int32
+	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch asked.Add(1) {
+		case 1:
+			w.Header().Set("ETag", `"v1"`)
+			w.Header().Set("Content-Length", "1000")
+			_, _ = w.Write(old[:500])
+			panic(http.ErrAbortHandler)
+		case 2:
+			w.Header().Set("ETag", `"v2"`)
+			w.Header().Set("Content-Range", "bytes 500-999/1000")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(now[500:])
+		default:
+			_, _ = w.Write(now)
+		}
+	}))
+	got, err := read(t, quick(s), jobs.Context{Ref: s.URL + "/x"})
+	checkFailure(t, err, jobs.KindContextFetch, "changed at its source")
+	if bytes.Contains(got, []byte("b")) {
+		t.Errorf("read %d bytes of two versions", len(got))
 	}
 }

@@ -185,39 +185,44 @@ func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error 
 	return ctx.Err()
 }
 
-// Owner implements artifacts.Store.
+// Owner implements artifacts.Store. It asks before and after it claims: a server
+// that knows no conditional writes lets the last claim win.
 func (s *Store) Owner(ctx context.Context, farm string) (string, error) {
+	owner, err := s.owner(ctx)
+	if err != nil || owner != "" || farm == "" {
+		return owner, err
+	}
 	opts := minio.PutObjectOptions{ContentType: "text/plain", DisableMultipart: true, SendContentMd5: true}
 	opts.SetMatchETagExcept("*")
-	key := s.prefix + "owner"
-	if farm != "" {
-		err := again(ctx, func() error {
-			_, err := s.client.PutObject(ctx, s.bucket, key, strings.NewReader(farm), int64(len(farm)), opts)
-			return err
-		})
-		if err == nil {
-			return farm, nil
-		}
-		if s3conn.Means(err) != s3conn.Changed {
-			return "", s.failure("own the artifact store", err)
-		}
+	err = again(ctx, func() error {
+		_, err := s.client.PutObject(ctx, s.bucket, s.prefix+ownerKey, strings.NewReader(farm), int64(len(farm)), opts)
+		return err
+	})
+	if err != nil && s3conn.Means(err) != s3conn.Changed {
+		return "", s.failure("own the artifact store", err)
 	}
+	return s.owner(ctx)
+}
+
+const ownerKey = "owner"
+
+func (s *Store) owner(ctx context.Context) (string, error) {
 	var owner []byte
 	err := again(ctx, func() error {
-		body, _, _, err := s.client.Get(ctx, s.bucket, key, 0, "")
+		body, _, _, err := s.client.Get(ctx, s.bucket, s.prefix+ownerKey, 0, "")
 		if err != nil {
 			return err
 		}
 		owner, err = io.ReadAll(io.LimitReader(body, 1<<10))
 		return errors.Join(err, body.Close())
 	})
-	if err != nil {
-		if err = s.failure("read the owner of the artifact store", err); errors.Is(err, artifacts.ErrNotFound) && farm == "" {
-			return "", nil
-		}
-		return "", err
+	switch {
+	case err == nil:
+		return strings.TrimSpace(string(owner)), nil
+	case s3conn.Means(err) == s3conn.NotFound:
+		return "", nil
 	}
-	return strings.TrimSpace(string(owner)), nil
+	return "", s.failure("read the owner of the artifact store", err)
 }
 
 // again makes a request until it is answered for good.

@@ -113,7 +113,7 @@ FROM scratch
 			tags := []string{"options-" + name + ":1", "options-" + name + ":2"}
 			built, err := tryBuildOf(t, e, hidden, jobs.Build{
 				Dockerfile: "docker/app.Dockerfile",
-				Target:     "wanted", Args: map[string]string{"GREETING": "good day"}, Network: "none", Platform: "linux/amd64",
+				Target:     "wanted", Args: map[string]string{"GREETING": "good day from " + name}, Network: "none", Platform: "linux/amd64",
 				Labels: map[string]string{"team": "builds"}, Tags: tags,
 				Secrets: []jobs.Secret{{ID: "token", Name: "deploy-token"}},
 			}, "docker/app.Dockerfile", dockerfile, "hello.txt", "hello\n")

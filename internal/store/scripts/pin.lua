@@ -2,6 +2,7 @@
 -- deleted already.
 -- KEYS pins condemned   ARGV keep_us condemned_us digest...
 local t = now()
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', int(t))
 local late = {int(t)}
 for i = 3, #ARGV do
   redis.call('ZADD', KEYS[1], int(t + tonumber(ARGV[1])), ARGV[i])
