@@ -75,7 +75,7 @@ func (s source) dockerfile(file string) (string, error) {
 	if file == "" || s.kind != fromDir {
 		return file, nil
 	}
-	if _, err := os.Stat(file); err != nil && !filepath.IsAbs(file) {
+	if _, err := os.Stat(file); err != nil && filepath.IsLocal(file) {
 		return filepath.ToSlash(file), nil // it may be inside; packing says so if not
 	}
 	dir, err := realPath(s.arg)
@@ -91,7 +91,7 @@ func (s source) dockerfile(file string) (string, error) {
 	if err == nil && filepath.IsLocal(rel) {
 		return filepath.ToSlash(rel), nil
 	}
-	if !filepath.IsAbs(file) {
+	if filepath.IsLocal(file) {
 		if _, err := os.Stat(filepath.Join(s.arg, file)); err == nil {
 			return filepath.ToSlash(file), nil
 		}
@@ -126,15 +126,29 @@ func (s source) upload(ctx context.Context, store *artifacts.Blobs, stdin io.Rea
 	case fromDir:
 		return artifacts.Upload(ctx, store, s.arg, opts)
 	case fromStdin:
-		return artifacts.UploadTar(ctx, store, stdin, opts)
+		return artifacts.UploadTar(ctx, store, local{stdin, "stdin"}, opts)
 	default:
 		f, err := os.Open(s.arg)
 		if err != nil {
-			return artifacts.Uploaded{}, fmt.Errorf("open context: %w", err)
+			return artifacts.Uploaded{}, usage("", "PATH %q cannot be read: %v", s.arg, pathReason(err))
 		}
 		defer f.Close() // only read
-		return artifacts.UploadTar(ctx, store, f, opts)
+		return artifacts.UploadTar(ctx, store, local{f, fmt.Sprintf("PATH %q", s.arg)}, opts)
 	}
+}
+
+// local is a tar of this machine: that it cannot be read is no failure of a farm.
+type local struct {
+	io.Reader
+	name string
+}
+
+func (l local) Read(p []byte) (int, error) {
+	n, err := l.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = jobs.Fail(jobs.KindContextInvalid, err, "give a directory, a tar file, or - for a tar on stdin", "%s cannot be read: %v", l.name, pathReason(err))
+	}
+	return n, err
 }
 
 // fullStore claims to have everything, so that a dry run learns the digest of a

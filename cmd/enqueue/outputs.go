@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -141,6 +142,18 @@ func find(job jobs.Job, want string) (jobs.Output, string, error) {
 }
 
 func (a *app) downloadAll(ctx context.Context, job jobs.Job, to string) error {
+	// Before anything is downloaded: what cannot end well must not begin.
+	seen := map[string]string{}
+	for _, o := range job.Result.Outputs {
+		name := path.Base(path.Clean(o.Path))
+		if other, twice := seen[name]; twice {
+			return usage("download them one by one, each into a directory of its own with --to", "--all: %s and %s have the same name", other, o.Path)
+		}
+		seen[name] = o.Path
+		if _, err := os.Lstat(path.Join(to, name)); err == nil {
+			return usage("give another directory with --to, or remove it", "%s is there already", path.Join(to, name))
+		}
+	}
 	for _, o := range job.Result.Outputs {
 		if err := a.download(ctx, job, o.Path, to); err != nil {
 			return err
@@ -246,6 +259,8 @@ func outputFailure(o jobs.Output, err error) error {
 		return nil
 	case errors.As(err, &wrong):
 		return failure{code: jobs.ExitInfra, what: fmt.Sprintf("the stored output %s is damaged", o.Path), err: wrong, hint: "ask the operator to look at the artifact store"}
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EROFS):
+		return usage("give another directory with --to", "the output %s cannot be written there: %v", o.Path, pathReason(err))
 	case errors.As(err, &known):
 		return failure{code: jobs.ExitInfra, what: fmt.Sprintf("the output %s: %s", o.Path, known.Message), hint: known.Hint}
 	}

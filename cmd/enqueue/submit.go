@@ -154,10 +154,10 @@ func (s *submission) read(path string, command []string, changed func(string) bo
 		}
 	}
 	if f.digest != "" && s.source.kind != fromRef {
-		return usage("", "--digest goes with a reference; the digest of a local context is computed")
+		return usage("in a job document write it as context.digest; that of a directory or tar is computed", "--digest goes with a reference on the command line")
 	}
 	if f.credential != "" && s.source.kind != fromRef {
-		return usage("", "--credential goes with an https: reference")
+		return usage("in a job document write it as context.credential", "--credential goes with an https: reference on the command line")
 	}
 	if (f.keepGit || changed("modes")) && s.source.kind != fromDir {
 		return usage("", "--keep-git and --modes are about packing a directory")

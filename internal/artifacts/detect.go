@@ -106,15 +106,15 @@ func notTar(head []byte, cause error) *jobs.Failure {
 		}
 		if m.compressed {
 			return jobs.Fail(jobs.KindContextCompression, cause, hint+", and compressed once",
-				"the context holds %s, it starts with %s; taken are tar, gzip and zstd", m.name, quoted)
+				"the context holds %s; taken are tar, gzip and zstd", m.name)
 		}
-		like = m.name
+		return jobs.Fail(jobs.KindContextNotTar, cause, hint, "the context is not a tar archive but %s", m.name)
 	}
 	if like != "" {
 		quoted += " (" + like + ")"
 	}
 	if strings.Contains(like, "HTML") {
-		hint = "the reference leads to a web page; check its address and whether it needs a login"
+		hint = "this is a web page; check the address that it came from, and whether it needs a login"
 	}
 	return jobs.Fail(jobs.KindContextNotTar, cause, hint, "the context is not a tar archive: it starts with %s", quoted)
 }

@@ -26,7 +26,7 @@ type walker struct {
 	rewrite bool
 	// drop is the path of an entry that is not handed on when rewriting.
 	drop string
-	err error
+	err  error
 
 	// out is what Read has to hand on before anything else.
 	out   *bytes.Buffer

@@ -113,7 +113,7 @@ func (c *checker) expand(raw string, v *vars) word {
 // plain reports whether a word has a variable as it is only, without cutting or
 // replacing anything in it.
 func plain(raw, name string) bool {
-	uses := regexp.MustCompile(`\$(\{?)` + regexp.QuoteMeta(name) + `\b(\}?)`).FindAllStringSubmatch(raw, -1)
+	uses := regexp.MustCompile(`\$(\{?)`+regexp.QuoteMeta(name)+`\b(\}?)`).FindAllStringSubmatch(raw, -1)
 	return len(uses) > 0 && strings.Count(raw, name) == len(uses) && !slices.ContainsFunc(uses, func(u []string) bool { return (u[1] == "{") != (u[2] == "}") })
 }
 

@@ -231,11 +231,6 @@ func (p *problems) build(b Build) {
 	p.match(platformPattern, "platform_invalid", "/build/platform", b.Platform, "os/arch or os/arch/variant, such as linux/amd64")
 	p.match(secretPattern, "target_invalid", "/build/target", b.Target, "a stage name")
 	p.vars("/build/args", "build_arg", b.Args)
-	for _, k := range slices.Sorted(maps.Keys(b.Args)) {
-		if strings.HasPrefix(k, "BUILDKIT_") && k != "BUILDKIT_INLINE_CACHE" {
-			p.add("build_arg_reserved", "/build/args/"+escape(k), "BUILDKIT_ arguments are the operator's, but for BUILDKIT_INLINE_CACHE")
-		}
-	}
 	p.labels("/build/labels", b.Labels)
 	if b.Network != "" && b.Network != "default" && b.Network != "none" {
 		p.add("network_invalid", "/build/network", "found %q; known are default and none", clip(b.Network))

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -94,8 +95,14 @@ func Redact(rawURL string) string {
 // opposed to an answer that was not the hoped-for one.
 func Unreachable(err error) bool {
 	var netErr net.Error
-	return errors.Is(err, jobs.ErrUnreachable) || errors.As(err, &netErr) ||
-		errors.Is(err, redis.ErrClosed) || errors.Is(err, net.ErrClosed)
+	if errors.As(err, &netErr) {
+		// An errno has the methods of a network's error; alone it is a file's.
+		_, errno := netErr.(syscall.Errno) //nolint:errorlint // the first of the chain
+		if !errno {
+			return true
+		}
+	}
+	return errors.Is(err, jobs.ErrUnreachable) || errors.Is(err, redis.ErrClosed) || errors.Is(err, net.ErrClosed)
 }
 
 // Safety is what a check of the server's settings found.

@@ -62,15 +62,11 @@ func Open(p Profile) (*Client, error) {
 	}
 	creds := credentials.NewChainCredentials([]credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{}})
 	if p.AccessKeyFile != "" {
-		access, err := line(p.AccessKeyFile)
-		if err != nil {
+		files := keyFiles{p.AccessKeyFile, p.SecretKeyFile}
+		if _, err := files.Retrieve(); err != nil { // now is the time to say so
 			return nil, fmt.Errorf("open S3 client: %w", err)
 		}
-		secret, err := line(p.SecretKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("open S3 client: %w", err)
-		}
-		creds = credentials.NewStaticV4(access, secret, "")
+		creds = credentials.New(files)
 	}
 	transport, err := minio.DefaultTransport(u.Scheme == "https")
 	if err != nil {
@@ -90,6 +86,28 @@ func Open(p Profile) (*Client, error) {
 	}
 	return &Client{c, minio.Core{Client: c}}, nil
 }
+
+// keyFiles is a credentials.Provider that reads its files for each request, so
+// that they can be renewed in place.
+type keyFiles struct{ access, secret string }
+
+// Retrieve implements credentials.Provider.
+func (k keyFiles) Retrieve() (credentials.Value, error) {
+	access, err := line(k.access)
+	if err != nil {
+		return credentials.Value{}, err
+	}
+	secret, err := line(k.secret)
+	return credentials.Value{AccessKeyID: access, SecretAccessKey: secret, SignerType: credentials.SignatureV4}, err
+}
+
+// RetrieveWithCredContext implements credentials.Provider.
+func (k keyFiles) RetrieveWithCredContext(*credentials.CredContext) (credentials.Value, error) {
+	return k.Retrieve()
+}
+
+// IsExpired implements credentials.Provider.
+func (keyFiles) IsExpired() bool { return true }
 
 func line(file string) (string, error) {
 	text, err := os.ReadFile(file)

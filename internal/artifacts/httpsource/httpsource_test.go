@@ -425,6 +425,7 @@ func TestResumedWithAnother(t *testing.T) {
 			w.Header().Set("ETag", `"v1"`)
 			w.Header().Set("Content-Length", "1000")
 			_, _ = w.Write(old[:500])
+			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		case 2:
 			w.Header().Set("ETag", `"v2"`)

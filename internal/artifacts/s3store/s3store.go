@@ -254,7 +254,7 @@ func (s *Store) failure(what string, err error) error {
 		return &artifacts.StoreError{Err: fmt.Errorf("%s: %w", what, err), Message: "the S3 server of the artifact store does not know these credentials", Hint: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_REGION if it wants one"}
 	}
 	if minio.IsNetworkOrHostDown(err, false) {
-		return &artifacts.StoreError{Err: fmt.Errorf("%s: %w", what, err), Message: fmt.Sprintf("the S3 server of the artifact store cannot be reached at %s", s.client.EndpointURL().Host), Hint: "try again; if it stays, check AWS_ENDPOINT_URL and the server"}
+		return &artifacts.StoreError{Err: fmt.Errorf("%s: %w", what, err), Message: fmt.Sprintf("the S3 server of the artifact store cannot be reached at %s", s.client.EndpointURL().Host), Hint: "try again; if it stays, check AWS_ENDPOINT_URL_S3 and the server"}
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
