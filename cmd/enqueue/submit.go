@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/util/progress/progressui"
@@ -218,14 +219,18 @@ func (s *submission) storeContext(ctx context.Context) error {
 			return err
 		}
 	}
+	var limits artifacts.Limits
+	if s.flags.noLimits {
+		limits = artifacts.NoLimits()
+	}
 	progress := s.contextProgress(!s.flags.quiet && s.mode == progressui.TtyMode)
-	up, err := s.source.upload(ctx, store, s.stdin, progress.options(artifacts.UploadOptions{Pack: artifacts.PackOptions{
+	up, err := s.source.upload(ctx, store, s.stdin, progress.options(artifacts.UploadOptions{Limits: limits, Pack: artifacts.PackOptions{
 		Dockerfile: s.spec.Build.Dockerfile, Modes: artifacts.Modes(s.flags.modes), KeepGit: s.flags.keepGit,
-		Check: func(d artifacts.Dockerfile) error { return dockerfile.Parse(dockerfile.File(d)) },
+		Check: s.checkDockerfile,
 	}}))
 	progress.clear()
 	if err != nil {
-		return err
+		return pastLimit(err)
 	}
 	s.spec.Context = &up.Context
 	if up.Report.Dockerfile.Name != "" {
@@ -239,6 +244,31 @@ func (s *submission) storeContext(ctx context.Context) error {
 		s.say("warning: %s", oneLine(w))
 	}
 	return nil
+}
+
+// checkDockerfile refuses what no engine could build, and warns of what workers
+// refuse unless their policy allows it.
+func (s *submission) checkDockerfile(d artifacts.Dockerfile) error {
+	if err := dockerfile.Parse(dockerfile.File(d)); err != nil {
+		return err
+	}
+	if f, ok := errors.AsType[*jobs.Failure](dockerfile.Check(dockerfile.File(d), *s.spec.Build, dockerfile.Defaults())); ok {
+		s.say("warning: workers refuse this unless their policy allows it: %s (%s)", oneLine(f.Message), f.Kind)
+	}
+	return nil
+}
+
+// pastLimit adds to a refusal for a limit what to do when the operator raised it.
+func pastLimit(err error) error {
+	f, ok := errors.AsType[*jobs.Failure](err)
+	if !ok || !slices.Contains([]jobs.Kind{
+		jobs.KindContextTooLarge, jobs.KindContextRatio, jobs.KindTooManyEntries, jobs.KindTooDeep, jobs.KindNameTooLong,
+	}, f.Kind) {
+		return err
+	}
+	said := *f
+	said.Hint += "; where the workers' policy allows more, submit with --no-limits"
+	return &said
 }
 
 // handOver submits the job and prints its ID where that is asked for.

@@ -13,7 +13,7 @@ type submitFlags struct {
 
 	// the context
 	digest, credential, modes string
-	keepGit                   bool
+	keepGit, noLimits         bool
 
 	// build, as in docker buildx build
 	tags                []string
@@ -95,6 +95,7 @@ func (f *submitFlags) bindContext() {
 	fs.StringVar(&f.digest, "digest", "", "sha256:... that the uncompressed tar behind a reference must have")
 	fs.StringVar(&f.credential, "credential", "", "`name` of what the worker logs in with at an https: reference")
 	fs.BoolVar(&f.keepGit, "keep-git", false, "send .git, which is left out otherwise")
+	fs.BoolVar(&f.noLimits, "no-limits", false, "send a context that is over the default limits; the workers' policy decides")
 	fs.Var(choiceVar(&f.modes, "auto", "git", "keep"), "modes", "permission bits of a directory: as git knows them, as they are, or auto: git's inside a checkout")
 }
 

@@ -138,6 +138,7 @@ func policyCommand(getenv func(string) string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "policy [FILE]",
 		Short: "Check a policy file and print the policy that comes of it, defaults included",
+		Long:  "Checks a policy file as a worker on this host does, with the folders and keys that it names, and prints\nthe policy that comes of it. Without FILE it is that of SLIPWAY_POLICY, or the default.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file := getenv("SLIPWAY_POLICY")
@@ -145,6 +146,10 @@ func policyCommand(getenv func(string) string) *cobra.Command {
 				file = args[0]
 			}
 			p, err := policy.Load(file)
+			if err == nil {
+				// Folders and keys that are missing here stop a worker here, too.
+				_, err = newFetcher(p, artifacts.NewBlobs(nil, ""), "")
+			}
 			if err != nil {
 				return err
 			}

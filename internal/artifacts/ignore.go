@@ -149,6 +149,15 @@ func readIgnoreFile(root *os.Root, name string) ([]string, error) {
 	if r.N <= 0 {
 		return nil, jobs.Fail(jobs.KindIgnoreFile, nil, "use patterns instead of a list of files", "%s is larger than %s", name, jobs.Bytes(maxIgnoreFile))
 	}
+	for _, p := range patterns {
+		if strings.ContainsRune(p, 0) {
+			return nil, jobs.Fail(jobs.KindIgnoreFile, nil, "correct it", "%s has a pattern with a NUL byte: %q", name, clip(p))
+		}
+		// One at a time, so that it can be told which one is wrong.
+		if _, err := patternmatcher.New([]string{p}); err != nil {
+			return nil, jobs.Fail(jobs.KindIgnoreFile, err, "correct it", "%s has a pattern that cannot be used: %q: %s", name, clip(p), reason(err))
+		}
+	}
 	if len(patterns) > maxPatterns {
 		return nil, jobs.Fail(jobs.KindIgnoreFile, nil, "use patterns instead of a list of files", "%s has %d patterns; the limit is %d", name, len(patterns), maxPatterns)
 	}

@@ -19,6 +19,8 @@ type PackOptions struct {
 	Modes Modes
 	// KeepGit sends .git, which is left out otherwise.
 	KeepGit bool
+	// Limits are those of entries, depth and names; zero values are the defaults.
+	Limits Limits
 	// Check, when not nil, judges the Dockerfile before anything is packed.
 	Check func(Dockerfile) error
 	// Progress, when not nil, is told now and then what was packed so far. It

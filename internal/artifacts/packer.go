@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"strings"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -20,14 +21,16 @@ type packer struct {
 	opts   PackOptions
 	report PackReport
 
-	tar  *tar.Writer
-	buf  *bufio.Writer
-	hash hash.Hash
-	copy []byte
+	limits  Limits
+	entries int
+	tar     *tar.Writer
+	buf     *bufio.Writer
+	hash    hash.Hash
+	copy    []byte
 }
 
 func newPacker(w io.Writer, opts PackOptions) *packer {
-	p := &packer{opts: opts, hash: sha256.New(), copy: make([]byte, 256<<10)}
+	p := &packer{opts: opts, limits: opts.Limits.complete(), hash: sha256.New(), copy: make([]byte, 256<<10)}
 	p.buf = bufio.NewWriterSize(writerFunc(func(b []byte) (int, error) {
 		p.hash.Write(b)
 		p.report.Size += int64(len(b))
@@ -118,7 +121,18 @@ func (p *packer) record(ctx context.Context, r *record) error {
 	return p.large(ctx, r)
 }
 
+// header writes one, within the limits that a worker will hold it to.
 func (p *packer) header(hdr *tar.Header) error {
+	name := strings.TrimSuffix(hdr.Name, "/")
+	p.entries++
+	switch depth := strings.Count(name, "/") + 1; {
+	case p.entries > p.limits.Entries:
+		return jobs.Fail(jobs.KindTooManyEntries, nil, "leave files out with .dockerignore, or ask the operator for a higher limit", "the context has more than %d entries", p.limits.Entries)
+	case depth > p.limits.Depth:
+		return jobs.Fail(jobs.KindTooDeep, nil, "use fewer directories inside each other", "%q is %d levels deep; the limit is %d", clip(name), depth, p.limits.Depth)
+	case max(len(name), len(hdr.Linkname)) > p.limits.Name:
+		return jobs.Fail(jobs.KindNameTooLong, nil, "use shorter names", "%q has a name or link of %d bytes; the limit is %d", clip(name), max(len(name), len(hdr.Linkname)), p.limits.Name)
+	}
 	if err := p.tar.WriteHeader(hdr); err != nil {
 		return fmt.Errorf("write context: entry %q: %w", hdr.Name, err)
 	}

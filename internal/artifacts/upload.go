@@ -45,6 +45,7 @@ func Upload(ctx context.Context, store *Blobs, dir string, opts UploadOptions) (
 	}
 	defer rec.close()
 	limits := opts.Limits.complete()
+	opts.Pack.Limits = limits
 	limited := &limitWriter{w: rec, left: limits.Size, limit: limits.Size}
 	report, err := Pack(ctx, limited, dir, opts.Pack)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
@@ -348,4 +349,47 @@ func (d deleting) Pin(ctx context.Context, digest string) (bool, error) {
 		return false, err
 	}
 	return d.f.records.Pin(ctx, digest)
+}
+
+// stubborn is a store with a blob that cannot be looked at.
+type stubborn struct {
+	artifacts.Store
+	digest string
+}
+
+func (s stubborn) Stat(ctx context.Context, digest string) (artifacts.Info, error) {
+	if digest == s.digest {
+		return artifacts.Info{}, fs.ErrPermission
+	}
+	return s.Store.Stat(ctx, digest)
+}
+
+// One blob that withstands does not keep the others.
+func TestOneBlobWithstands(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	bad := f.put("bad", old)
+	for i := range 250 {
+		f.put(fmt.Sprint("garbage ", i), old)
+	}
+	f.unpin()
+	r, err := garbage.New(nil, f.records, stubborn{f.store, bad}, garbage.Options{}).Collect(t.Context())
+	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), bad) || r.Deleted != 250 || r.Kept != 1 {
+		t.Errorf("report %+v, %v, want 250 deleted and what is wrong with the one", r, err)
+	}
+}
+
+// A dry run claims nothing and writes nothing.
+func TestDryRunWritesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	f.put("x", old)
+	f.unpin()
+	keys := len(f.redis.Keys())
+	if r, err := f.collect(garbage.Options{DryRun: true}); err != nil || r.Deleted != 1 {
+		t.Errorf("report %+v, %v", r, err)
+	}
+	if owner, err := f.store.Owner(t.Context(), ""); owner != "" || err != nil || len(f.redis.Keys()) != keys {
+		t.Errorf("the store belongs to %q (%v), and Redis has %q", owner, err, f.redis.Keys())
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"net/url"
 	"os"
@@ -20,7 +21,6 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
-	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // Policy is the whole file. The zero value of a list allows nothing where the
@@ -42,10 +42,10 @@ type Context struct {
 	RequireDigest bool  `yaml:"require_digest"`
 	MaxCompressed Size  `yaml:"max_compressed"`
 	MaxUnpacked   Size  `yaml:"max_unpacked"`
-	MaxEntries    int   `yaml:"max_entries"`
-	MaxRatio      int64 `yaml:"max_ratio"`
-	MaxDepth      int   `yaml:"max_depth"`
-	MaxName       int   `yaml:"max_name"`
+	MaxEntries    Count `yaml:"max_entries"`
+	MaxRatio      Count `yaml:"max_ratio"`
+	MaxDepth      Count `yaml:"max_depth"`
+	MaxName       Count `yaml:"max_name"`
 	// KeepSetID leaves setuid, setgid and sticky bits as they are.
 	KeepSetID bool `yaml:"keep_setid"`
 	// StallTimeout ends a transfer of which nothing comes for this long; it is
@@ -74,7 +74,8 @@ type HTTP struct {
 // Credential is sent to some hosts. Exactly one of its files is given; each
 // holds one line.
 type Credential struct {
-	// Hosts it is for, without patterns; it is sent to no other.
+	// Hosts it is for, without patterns, with a port such as host:8443 unless it
+	// is 443; it is sent to no other.
 	Hosts []string `yaml:"hosts"`
 	// BearerFile holds a token, BasicFile user:password.
 	BearerFile string `yaml:"bearer_file"`
@@ -116,37 +117,6 @@ type Images struct {
 	Pull string `yaml:"pull"`
 }
 
-// Size is an amount of bytes such as 512MiB.
-type Size int64
-
-// UnmarshalYAML implements the interface of the YAML library.
-func (s *Size) UnmarshalYAML(b []byte) error {
-	v, err := jobs.ParseBytes(unquote(b))
-	*s = Size(v)
-	return err
-}
-
-// MarshalYAML implements the interface of the YAML library.
-func (s Size) MarshalYAML() ([]byte, error) { return []byte(jobs.Bytes(s).String()), nil }
-
-// Duration is a time such as 30s.
-type Duration time.Duration
-
-// UnmarshalYAML implements the interface of the YAML library.
-func (d *Duration) UnmarshalYAML(b []byte) error {
-	v, err := time.ParseDuration(unquote(b))
-	if err != nil {
-		return fmt.Errorf("%q is not a duration; write it as 30s or 10m", unquote(b))
-	}
-	*d = Duration(v)
-	return nil
-}
-
-// MarshalYAML implements the interface of the YAML library.
-func (d Duration) MarshalYAML() ([]byte, error) { return []byte(jobs.Duration(d).String()), nil }
-
-func unquote(b []byte) string { return strings.Trim(strings.TrimSpace(string(b)), `"'`) }
-
 // Defaults is the policy of an operator who chose nothing.
 func Defaults() Policy {
 	limits, rules := artifacts.Defaults(), dockerfile.Defaults()
@@ -154,8 +124,8 @@ func Defaults() Policy {
 		Version: 1,
 		Context: Context{
 			Schemes:       []string{"cas", "file", "https", "s3"},
-			MaxCompressed: Size(limits.Compressed), MaxUnpacked: Size(limits.Size), MaxEntries: limits.Entries,
-			MaxRatio: limits.Ratio, MaxDepth: limits.Depth, MaxName: limits.Name,
+			MaxCompressed: Size(limits.Compressed), MaxUnpacked: Size(limits.Size), MaxEntries: Count(limits.Entries),
+			MaxRatio: Count(limits.Ratio), MaxDepth: Count(limits.Depth), MaxName: Count(limits.Name),
 			StallTimeout: Duration(30 * time.Second),
 		},
 		Dockerfile: Dockerfile{Frontends: rules.Frontends, BuildkitArgs: rules.BuildArgs},
@@ -183,21 +153,20 @@ func Load(file string) (Policy, error) {
 func Parse(text []byte) (Policy, error) {
 	p := Defaults()
 	p.Version = 0
-	err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	file := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
+	switch err := file.Decode(&p); {
+	case errors.Is(err, io.EOF):
+		return Policy{}, errors.New(`it is empty; write at least "version: 1"`)
+	case err != nil:
 		return Policy{}, errors.New(oneLine(err))
+	}
+	if err := file.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
+		return Policy{}, errors.New("there is more than one document in it")
 	}
 	if err := p.check(); err != nil {
 		return Policy{}, errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return p, nil
-}
-
-// oneLine is the library's [line:column] and what it says, without the excerpt
-// of the file that follows.
-func oneLine(err error) string {
-	text, _, _ := strings.Cut(yaml.FormatError(err, false, false), "\n")
-	return strings.NewReplacer("[", "line ", "]", ":").Replace(strings.TrimSpace(text))
 }
 
 // String is the policy as a file.
@@ -225,12 +194,31 @@ func (p Policy) check() error {
 			add("context.schemes: found %q; known are %s", s, strings.Join(known(), ", "))
 		}
 	}
-	for name, n := range map[string]int64{
-		"max_compressed": int64(c.MaxCompressed), "max_unpacked": int64(c.MaxUnpacked), "max_entries": int64(c.MaxEntries),
-		"max_ratio": c.MaxRatio, "max_depth": int64(c.MaxDepth), "max_name": int64(c.MaxName), "stall_timeout": int64(c.StallTimeout),
+	for _, limit := range []struct {
+		name string
+		n    int64
+	}{
+		{"max_compressed", int64(c.MaxCompressed)},
+		{"max_unpacked", int64(c.MaxUnpacked)},
+		{"max_entries", int64(c.MaxEntries)},
+		{"max_ratio", int64(c.MaxRatio)},
+		{"max_depth", int64(c.MaxDepth)},
+		{"max_name", int64(c.MaxName)},
+		{"stall_timeout", int64(c.StallTimeout)},
 	} {
-		if n <= 0 {
-			add("context.%s: want more than 0", name)
+		if limit.n <= 0 {
+			add("context.%s: want more than 0", limit.name)
+		}
+	}
+	hosts := map[string][]string{"context.http.hosts": c.HTTP.Hosts, "dockerfile.add_hosts": p.Dockerfile.AddHosts}
+	for name, cred := range c.HTTP.Credentials {
+		hosts["context.http.credentials."+name+".hosts"] = cred.Hosts
+	}
+	for _, where := range slices.Sorted(maps.Keys(hosts)) {
+		for _, h := range hosts[where] {
+			if h == "" || strings.ContainsAny(h, "/@ ") {
+				add("%s: found %q; want the name of a host, without scheme and path", where, h)
+			}
 		}
 	}
 	for _, r := range c.FileRoots {
@@ -243,7 +231,8 @@ func (p Policy) check() error {
 			add("context.http.networks: found %q; want an address range such as 10.1.2.0/24", n)
 		}
 	}
-	for name, cred := range c.HTTP.Credentials {
+	for _, name := range slices.Sorted(maps.Keys(c.HTTP.Credentials)) {
+		cred := c.HTTP.Credentials[name]
 		if len(cred.Hosts) == 0 || (cred.BearerFile == "") == (cred.BasicFile == "") {
 			add("context.http.credentials.%s: want hosts, and either bearer_file or basic_file", name)
 		}
@@ -265,8 +254,8 @@ func (p Policy) check() error {
 // Limits are those of contexts.
 func (c Context) Limits() artifacts.Limits {
 	return artifacts.Limits{
-		Compressed: int64(c.MaxCompressed), Size: int64(c.MaxUnpacked), Entries: c.MaxEntries, Ratio: c.MaxRatio,
-		Depth: c.MaxDepth, Name: c.MaxName, SetID: c.KeepSetID,
+		Compressed: int64(c.MaxCompressed), Size: int64(c.MaxUnpacked), Entries: int(c.MaxEntries), Ratio: int64(c.MaxRatio),
+		Depth: int(c.MaxDepth), Name: int(c.MaxName), SetID: c.KeepSetID,
 	}
 }
 

@@ -65,7 +65,17 @@ func TestRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, text, says string }{
 		{"no version", "context: {}\n", "version: found 0; want 1"},
-		{"empty", "", "version: found 0; want 1"},
+		{"empty", "", `it is empty; write at least "version: 1"`},
+		{"nothing in it", "{}\n", "version: found 0; want 1"},
+		{"two documents", "version: 1\n---\nversion: 1\n", "more than one document"},
+		{"a word for a number", "version: 1\ncontext:\n  max_entries: many\n", `line 3:16: context.max_entries: "many" is not a whole number`},
+		{"a fraction", "version: 1\ncontext: {max_ratio: 1.5}\n", `context.max_ratio: "1.5" is not`},
+		{"an octal number", "version: 1\ncontext: {max_name: 010}\n", `context.max_name: "010" is not`},
+		{"a word for a yes", "version: 1\ncontext:\n  require_digest: yes\n", "line 3:19: found a text where true or false is wanted"},
+		{"a size of something", "version: 1\ncontext:\n  max_compressed: 5 potatoes\n", `line 3:19: context.max_compressed: "5 potatoes" is not a size`},
+		{"a time without a unit", "version: 1\ncontext:\n  stall_timeout: 30\n", `line 3:18: context.stall_timeout: "30" is not a duration`},
+		{"tabs", "version: 1\ncontext:\n\tmax_depth: 3\n", "line 3:1: found character '\t' that cannot start any token; indent with spaces"},
+		{"a URL for a host", "version: 1\ncontext: {http: {hosts: [\"https://a.example/\"]}}\n", `context.http.hosts: found "https://a.example/"; want the name of a host`},
 		{"version of tomorrow", "version: 2\n", "version: found 2; want 1"},
 		{"unknown field", "version: 1\ncontext:\n  max_entires: 5\n", "line 3:3: unknown field \"max_entires\""},
 		{"duplicate field", "version: 1\nversion: 1\n", "line 2:1: "},
