@@ -97,7 +97,7 @@ func Unreachable(err error) bool {
 	var netErr net.Error
 	if errors.As(err, &netErr) {
 		// An errno has the methods of a network's error; alone it is a file's.
-		_, errno := netErr.(syscall.Errno) //nolint:errorlint // the first of the chain
+		_, errno := netErr.(syscall.Errno)
 		if !errno {
 			return true
 		}
