@@ -186,13 +186,6 @@ func (w *watchedFarm) refusal(t *testing.T, job jobs.Job, a answer, kind jobs.Ki
 	}
 }
 
-// invalid submits a document that the farm does not take.
-func (w *watchedFarm) invalid(t *testing.T, spec jobs.Spec, code, says string) {
-	t.Helper()
-	job, a := w.document(t, spec)
-	w.rejection(t, job, a, code, says)
-}
-
 // rejection checks that there is no job, and how that is told.
 func (w *watchedFarm) rejection(t *testing.T, job jobs.Job, a answer, code, says string) {
 	t.Helper()
