@@ -125,7 +125,7 @@ func (c *checker) command(cmd instructions.Command, v *vars) error {
 var remotePattern = regexp.MustCompile(`^(?:[A-Za-z][A-Za-z0-9+.-]*://|[\w.-]+@[\w.-]+:)`)
 
 func (c *checker) add(src word, line int) error {
-	if src.unsure && !src.isFile() && !slices.Contains(c.rules.AddHosts, "*") {
+	if src.unsure && !src.isFile() && !src.hasHost() && !slices.Contains(c.rules.AddHosts, "*") {
 		return c.refuse(jobs.KindSourceNotAllowed, line, "write the beginning of the source as it is, or set its variables with ARG or ENV before",
 			"ADD from %q, where it takes a build to tell what the variables are", clip(src.raw))
 	}

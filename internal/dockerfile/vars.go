@@ -91,6 +91,15 @@ func (w word) isFile() bool {
 	return ok && !strings.ContainsAny(first, "$:@")
 }
 
+// hasHost reports whether the word is a URL whose host stands before all
+// variables.
+func (w word) hasHost() bool {
+	fixed, _, _ := strings.Cut(w.raw, "$")
+	return hostPattern.MatchString(fixed)
+}
+
+var hostPattern = regexp.MustCompile(`^[a-z]+://[\w.-]+(:\d+)?/`)
+
 // expand replaces variables; one that is not set is empty, as in a build.
 func (c *checker) expand(raw string, v *vars) word {
 	b := budget{vars: v, left: min(maxWord, c.left)}
