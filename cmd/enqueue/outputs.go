@@ -245,24 +245,43 @@ func (a *app) openOutput(ctx context.Context, o jobs.Output) (io.ReadCloser, err
 		}
 	}
 	if err != nil {
-		return nil, outputFailure(o, err)
+		return nil, outputFailure(o, unreadableError{err})
 	}
-	return r, nil
+	return storedOutput{r}, nil
 }
+
+// storedOutput tells errors of the store from those of the disk that is written
+// to.
+type storedOutput struct{ io.ReadCloser }
+
+func (s storedOutput) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = unreadableError{err}
+	}
+	return n, err
+}
+
+type unreadableError struct{ error }
+
+func (e unreadableError) Unwrap() error { return e.error }
 
 // outputFailure tells about an error on the way from the store to the disk.
 func outputFailure(o jobs.Output, err error) error {
 	var wrong *artifacts.MismatchError
 	var known *jobs.Failure
+	var unreadable unreadableError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &wrong):
 		return failure{code: jobs.ExitInfra, what: fmt.Sprintf("the stored output %s is damaged", o.Path), err: wrong, hint: "ask the operator to look at the artifact store"}
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EROFS):
-		return usage("give another directory with --to", "the output %s cannot be written there: %v", o.Path, pathReason(err))
 	case errors.As(err, &known):
 		return failure{code: jobs.ExitInfra, what: fmt.Sprintf("the output %s: %s", o.Path, known.Message), hint: known.Hint}
+	case errors.As(err, &unreadable):
+		return failure{code: jobs.ExitInfra, what: fmt.Sprintf("the stored output %s cannot be read", o.Path), err: unreadable, hint: "ask the operator to look at the artifact store"}
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EROFS):
+		return usage("give another directory with --to", "the output %s cannot be written there: %v", o.Path, pathReason(err))
 	}
 	return failure{code: jobs.ExitInfra, what: "the output " + o.Path + " cannot be written", err: err}
 }

@@ -271,6 +271,6 @@ func (f *farm) packing(r *report) {
 		f.must(cmd.Run())
 		ours = append(ours, smallFiles/time.Since(start).Seconds())
 	}
-	r.rate("packing of 100,000 small files, files/s", "tar | zstd -1", 0.80, ours, theirs)
+	r.rate("packing of 100,000 small files, files/s", "tar and zstd -1", 0.80, ours, theirs)
 	f.must(os.RemoveAll(dir))
 }
