@@ -15,9 +15,8 @@ import (
 // levels up to 20 of the zstd program stay within it.
 const maxWindow = 32 << 20
 
-// smallWindow tells that a zstd stream can be read in twice its window, which is
-// twice as fast; and a decoder on the reader's goroutine is faster than one with
-// goroutines of its own.
+// smallWindow tells that there is memory to read a zstd stream in twice its
+// window, which is twice as fast.
 func smallWindow(head []byte) bool {
 	var h zstd.Header
 	return h.Decode(head) == nil && h.WindowSize <= 8<<20
@@ -44,6 +43,7 @@ func decompress(r *bufio.Reader, raw *source) (io.Reader, format, func(), error)
 		z.Multistream(false)
 		return decoding(&members{r: r, z: z}, f, raw), f, func() { _ = z.Close() }, nil
 	case formatZstd:
+		// On the reader's goroutine: others of its own make it slower here.
 		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(!smallWindow(head)))
 		if err != nil {
 			return nil, "", nil, decodeFailure(f, raw.n.Load(), err)

@@ -76,8 +76,7 @@ func newInspector(l Limits, find *finder) *inspector {
 func (i *inspector) entry(h *tar.Header) (*tar.Header, error) {
 	i.n++
 	if i.n > i.limits.Entries {
-		return nil, jobs.Fail(jobs.KindTooManyEntries, nil, "leave files out with .dockerignore, or ask the operator for a higher limit",
-			"the context has more than %d entries", i.limits.Entries)
+		return nil, tooManyEntries(i.limits.Entries)
 	}
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil, i.global(h)

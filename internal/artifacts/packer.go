@@ -127,7 +127,7 @@ func (p *packer) header(hdr *tar.Header) error {
 	p.entries++
 	switch depth := strings.Count(name, "/") + 1; {
 	case p.entries > p.limits.Entries:
-		return jobs.Fail(jobs.KindTooManyEntries, nil, "leave files out with .dockerignore, or ask the operator for a higher limit", "the context has more than %d entries", p.limits.Entries)
+		return tooManyEntries(p.limits.Entries)
 	case depth > p.limits.Depth:
 		return jobs.Fail(jobs.KindTooDeep, nil, "use fewer directories inside each other", "%q is %d levels deep; the limit is %d", clip(name), depth, p.limits.Depth)
 	case max(len(name), len(hdr.Linkname)) > p.limits.Name:

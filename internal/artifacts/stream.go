@@ -274,7 +274,8 @@ func (l *limiter) Read(p []byte) (int, error) {
 }
 
 // over refuses a compressed context of which so much has come and unpacked to
-// so much.
+// so much. The source has a bound of its own, but learns it only after the first
+// bytes have told that they are compressed.
 func (l Limits) over(unpacked, compressed int64) error {
 	switch {
 	case compressed > l.Compressed:
@@ -286,14 +287,19 @@ func (l Limits) over(unpacked, compressed int64) error {
 	return nil
 }
 
+// less is what helps with a context that is over a limit.
+const less = "leave files out with .dockerignore, or ask the operator for a higher limit"
+
+func tooManyEntries(limit int) *jobs.Failure {
+	return jobs.Fail(jobs.KindTooManyEntries, nil, less, "the context has more than %d entries", limit)
+}
+
 func tooMuchCompressed(limit int64) *jobs.Failure {
-	return jobs.Fail(jobs.KindContextTooLarge, nil, "leave files out with .dockerignore, or ask the operator for a higher limit",
-		"the context has more than %s compressed", jobs.Bytes(limit))
+	return jobs.Fail(jobs.KindContextTooLarge, nil, less, "the context has more than %s compressed", jobs.Bytes(limit))
 }
 
 func tooLarge(limit int64) *jobs.Failure {
-	return jobs.Fail(jobs.KindContextTooLarge, nil, "leave files out with .dockerignore, or ask the operator for a higher limit",
-		"the context unpacks to more than %s", jobs.Bytes(limit))
+	return jobs.Fail(jobs.KindContextTooLarge, nil, less, "the context unpacks to more than %s", jobs.Bytes(limit))
 }
 
 // failing maps the errors of a reader, but for io.EOF.
