@@ -137,14 +137,27 @@ func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (
 		UserMetadata: map[string]string{sizeKey: strconv.FormatInt(b.Size, 10)},
 	}
 	opts.SetMatchETagExcept("*")
+	there := false
 	err = again(ctx, func() error {
 		if _, err := data.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
 		_, err := s.client.PutObject(ctx, s.bucket, key, data, size, opts)
+		switch {
+		case err == nil:
+			return nil
+		case minio.ToErrorResponse(err).StatusCode == 0: // a server that refuses before it has read all may reset the connection, and its answer is lost
+			_, head := s.client.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
+			there = head == nil
+		default:
+			there = s3conn.Means(err) == s3conn.Changed
+		}
+		if there {
+			return nil
+		}
 		return err
 	})
-	if s3conn.Means(err) == s3conn.Changed { // it is there
+	if there {
 		return false, nil
 	}
 	if err != nil {

@@ -149,6 +149,32 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestRefusedByReset: a server may refuse a blob that it has before it has read
+// all of it, and close; the answer is lost then, each time.
+func TestRefusedByReset(t *testing.T) {
+	t.Parallel()
+	content := artifactstest.Packed(t, bytes.Repeat([]byte("0123456789abcdef"), 40_000))
+	blob := artifacts.Blob{Digest: artifactstest.Digest([]byte("reset")), Size: 640_000}
+	puts := 0
+	s := open(t, proxy(t, func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+		if r.Method != http.MethodPut {
+			return false
+		}
+		if puts++; puts == 1 {
+			return false
+		}
+		panic(http.ErrAbortHandler)
+	}))
+	for i, want := range []bool{true, false} {
+		if made, err := s.Put(t.Context(), blob, bytes.NewReader(content)); err != nil || made != want {
+			t.Errorf("Put %d = %v, %v, want %v", i+1, made, err, want)
+		}
+	}
+	if puts != 2 {
+		t.Errorf("%d requests, want 2", puts)
+	}
+}
+
 // TestForGood: what stays is told for what it is, and is the store's fault.
 func TestForGood(t *testing.T) {
 	t.Parallel()
