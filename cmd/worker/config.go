@@ -43,6 +43,9 @@ type config struct {
 	Worker      worker.Options
 }
 
+// minLease leaves room for a pause of some seconds in a worker that is well.
+const minLease = 6 * time.Second
+
 func defaults() config {
 	base := "/var/lib/slipway"
 	if os.Geteuid() != 0 {
@@ -144,8 +147,8 @@ func (c *config) complete() error {
 		return fmt.Errorf("--slots %d: want 1 to 1000", c.Worker.Slots)
 	case len(c.Queues) == 0 || slices.ContainsFunc(c.Queues, func(q string) bool { return !jobs.IsQueue(q) }):
 		return fmt.Errorf("--queues %s: want names of lower-case letters, digits and -", strings.Join(c.Queues, ","))
-	case c.Worker.Lease < 3*c.Worker.Renew:
-		return fmt.Errorf("--lease %s: want at least %s, three renewals", c.Worker.Lease, 3*c.Worker.Renew)
+	case c.Worker.Lease < minLease:
+		return fmt.Errorf("--lease %s: want at least %s; a busy host can be silent for a moment", c.Worker.Lease, minLease)
 	case c.Worker.Limits.Memory != 0 && c.Worker.Limits.Memory < jobs.MinMemory:
 		return fmt.Errorf("--memory %s: the engine's minimum is %s", c.Worker.Limits.Memory, jobs.MinMemory)
 	case c.GCAge < artifacts.Grace:

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -24,7 +25,11 @@ type attempt struct {
 	stop context.CancelCauseFunc
 	// done is closed when the attempt is over and its slot is free.
 	done     chan struct{}
+	slot     bool // whether it holds one
 	renewNow chan struct{}
+
+	mu    sync.Mutex // guards entry, and its file
+	entry entry
 
 	// Only the goroutine of live touches what follows.
 	refusal *jobs.Failure // decided before any work
@@ -38,6 +43,8 @@ type attempt struct {
 var (
 	errDrain     = errors.New("the worker drains")
 	errLeaseLost = errors.New("the lease is lost")
+	// errFenced is a lease that could not be renewed and is about to pass.
+	errFenced = fmt.Errorf("%w: it could not be renewed", errLeaseLost)
 )
 
 // cancelled is the cause of a deliberate cancel.
@@ -58,7 +65,8 @@ func newAttempt(w *Worker, job jobs.Job, nonce string) *attempt {
 	a := &attempt{
 		w: w, job: job, nonce: nonce, log: w.log.With("job_id", job.ID, "attempt", job.Attempt),
 		done: make(chan struct{}), renewNow: make(chan struct{}, 1),
-		res: jobs.Result{Worker: w.opts.Name, Host: w.opts.Host, Attempt: job.Attempt, Engine: w.engine.String()},
+		res:   jobs.Result{Worker: w.opts.Name, Host: w.opts.Host, Attempt: job.Attempt, Engine: w.engine.String()},
+		entry: entry{Job: job.ID, Attempt: job.Attempt, Nonce: nonce},
 	}
 	a.ctx, a.stop = context.WithCancelCause(context.Background())
 	return a
@@ -69,6 +77,7 @@ func (a *attempt) live(work func(context.Context) error) {
 	defer a.w.ended(a)
 	leased, release := context.WithCancel(context.Background())
 	defer release()
+	a.hold(a.w.Uptime())
 	go a.keepLease(leased)
 	defer a.stop(nil)
 
@@ -200,9 +209,10 @@ func insist(ctx context.Context, call func() error) error {
 
 // keepLease renews the lease until ctx ends, and stops the work when somebody
 // wants it ended, when the job is somebody else's, or when the lease could not
-// be renewed to its end: then the reconciler may give the job away.
+// be renewed for so long that it is about to pass: what runs here must have ended
+// before the reconciler gives the job away.
 func (a *attempt) keepLease(ctx context.Context) {
-	renewed := time.Now()
+	renewed := a.w.Uptime()
 	for {
 		t := time.NewTimer(a.w.opts.Renew)
 		select {
@@ -213,10 +223,12 @@ func (a *attempt) keepLease(ctx context.Context) {
 			t.Stop()
 		case <-t.C:
 		}
+		asked := a.w.Uptime()
 		sig, err := a.renew(ctx)
 		switch {
 		case err == nil:
-			renewed = time.Now()
+			renewed = asked
+			a.hold(asked)
 			if sig.CancelBy != "" {
 				a.stop(cancelled{by: sig.CancelBy})
 			}
@@ -225,8 +237,8 @@ func (a *attempt) keepLease(ctx context.Context) {
 				a.stop(errLeaseLost)
 			}
 			return
-		case time.Since(renewed) > a.w.opts.Lease-a.w.opts.Renew:
-			a.stop(errLeaseLost)
+		case a.w.Uptime()-renewed > a.w.opts.fence():
+			a.stop(errFenced)
 		}
 	}
 }

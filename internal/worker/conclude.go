@@ -21,7 +21,7 @@ func (a *attempt) conclude(err error) {
 	defer cancel()
 	switch {
 	case errors.Is(err, errLeaseLost):
-		a.abandon(ctx)
+		a.abandon(ctx, err)
 		return
 	case errors.Is(err, errDrain):
 		a.handBack(ctx, jobs.Release{Reason: errDrain.Error()})
@@ -60,6 +60,7 @@ func (a *attempt) finish(ctx context.Context) {
 			a.res.State, a.res.Failure = f.Kind.Info().State, f
 		}
 	}
+	a.decide(&a.res, nil)
 	// Not ctx: the result is worth more than the clean-up's bound.
 	err := insist(a.w.deliver, func() error { return a.w.Claims.Finish(a.w.deliver, a.job.ID, a.nonce, a.res) })
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
@@ -68,14 +69,15 @@ func (a *attempt) finish(ctx context.Context) {
 	case err == nil:
 	case errors.Is(err, errLeaseLost): // the store kept our result aside
 		a.log.WarnContext(ctx, "result came too late", "err", err)
-		a.abandon(ctx)
+		a.abandon(ctx, err)
 		return
 	default:
-		// The worker ends while the store is away. Container and spool stay for
-		// its next start, which collects the result again.
+		// The worker ends while the store is away. The journal has the result for
+		// its next start.
 		a.log.ErrorContext(ctx, "result not delivered", "err", err)
 		return
 	}
+	a.settle()
 	a.w.Observer.Ended(a.job.Spec.Queue, a.res)
 	a.removeSpool()
 	if !a.res.KeepUntil.IsZero() {
@@ -112,46 +114,57 @@ func (a *attempt) saveLog(ctx context.Context) error {
 // handBack stops and removes the container, then gives the job up for another
 // attempt: never the other way round, or two containers could run at once.
 func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
-	a.endContainer(ctx)
+	a.endContainer(ctx, a.grace())
 	a.removeImage(ctx)
 	if a.joblog != nil {
 		a.joblog.close(ctx)
 	}
-	var t jobs.Ticket
-	err := insist(a.w.deliver, func() (err error) {
-		t, err = a.w.Claims.Release(a.w.deliver, a.job.ID, a.nonce, r)
-		return err
-	})
+	a.decide(nil, &r)
+	err := a.w.giveUpJob(a.w.deliver, a.entry)
 	a.removeSpool()
-	if err != nil { // somebody else has it, or the reconciler will give it away
+	if err != nil && !errors.Is(err, errLeaseLost) {
+		// The worker ends while the store is away; its next start tells it.
 		a.log.WarnContext(ctx, "hand the job back", "err", err)
 		return
 	}
-	if t.ID == "" { // it was cancelled meanwhile
-		return
+	a.settle()
+}
+
+// giveUpJob reports that an attempt is given up, and issues the ticket of the
+// next one.
+func (w *Worker) giveUpJob(ctx context.Context, e entry) error {
+	var t jobs.Ticket
+	err := insist(ctx, func() (err error) {
+		t, err = w.Claims.Release(ctx, e.Job, e.Nonce, *e.Release)
+		return err
+	})
+	if err != nil || t.ID == "" { // it was cancelled meanwhile
+		return err
 	}
-	if err := a.w.Queue.Push(a.w.deliver, t); err != nil {
+	if err := w.Queue.Push(ctx, t); err != nil {
 		// The record says queued; the reconciler issues the ticket.
-		a.log.WarnContext(ctx, "issue the ticket of the next attempt", "err", err)
+		w.log.WarnContext(ctx, "issue the ticket of the next attempt", "job_id", e.Job, "err", err)
 	}
+	return nil
 }
 
 // abandon ends what belongs to an attempt that is not ours any more.
-func (a *attempt) abandon(ctx context.Context) {
-	a.endContainer(ctx)
+func (a *attempt) abandon(ctx context.Context, why error) {
+	a.endContainer(ctx, a.graceAfter(why))
 	a.removeImage(ctx)
 	if a.joblog != nil {
 		a.joblog.close(ctx)
 	}
 	a.removeSpool()
+	a.settle()
 }
 
 // endContainer stops the attempt's container and removes it.
-func (a *attempt) endContainer(ctx context.Context) {
+func (a *attempt) endContainer(ctx context.Context, grace time.Duration) {
 	if a.container == "" {
 		return
 	}
-	if err := a.w.Engine.Stop(ctx, a.container, a.grace()); err != nil {
+	if err := a.w.Engine.Stop(ctx, a.container, grace); err != nil {
 		a.log.WarnContext(ctx, "stop container", "container_id", a.container, "err", err)
 	}
 	a.removeContainer(ctx)
@@ -181,6 +194,18 @@ func (a *attempt) grace() time.Duration {
 		return 0
 	}
 	return a.job.Spec.Run.StopGrace.Or(10 * time.Second)
+}
+
+// graceAfter is grace for a container that is stopped for a reason: one that
+// belongs to somebody else by now gets none, one that soon will little.
+func (a *attempt) graceAfter(why error) time.Duration {
+	switch {
+	case errors.Is(why, errFenced):
+		return min(a.grace(), a.w.opts.Renew)
+	case errors.Is(why, errLeaseLost):
+		return 0
+	}
+	return a.grace()
 }
 
 // exitFailure says what a non-zero exit means, nil for a zero one.

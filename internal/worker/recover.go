@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -14,39 +15,124 @@ import (
 )
 
 // recover makes the host consistent with the records before any work is taken:
-// jobs that an earlier incarnation ran are adopted, and containers and files
-// that belong to no living job go.
+// verdicts that were not reported are, jobs that an earlier incarnation ran are
+// adopted, and containers and files that belong to no living job go. It tries
+// for as long as the store or the engine is away. Meanwhile nobody renews the
+// leases of what was left running, so it is stopped before they pass.
 func (w *Worker) recover(ctx context.Context) error {
-	owned, err := w.Claims.Owned(ctx, w.opts.Host)
+	left, err := w.journal.read(func(name string, err error) {
+		w.log.WarnContext(ctx, "put an unreadable journal entry aside", "file", name, "err", err)
+	})
 	if err != nil {
 		return err
 	}
-	for _, job := range owned {
-		o := w.owner()
-		job, err := w.Claims.Adopt(ctx, job.ID, o)
-		if errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound) {
-			continue
-		} else if err != nil {
-			return err
+	for {
+		if left, err = w.tryRecover(ctx, left); err == nil {
+			return nil
 		}
-		select {
-		case w.slots <- struct{}{}:
-		case <-ctx.Done():
+		w.log.WarnContext(ctx, "no jobs are taken until what an earlier worker of this host left is looked after", "err", err)
+		left = slices.DeleteFunc(left, func(e entry) bool { return !e.decided() && w.fenced(ctx, e) })
+		if !pause(ctx, w.opts.Renew) {
 			return context.Cause(ctx)
 		}
-		a := w.start(job, o.Nonce)
-		a.log.InfoContext(ctx, "adopting a job of an earlier worker", "stage", job.Stage, "container_id", job.Container.ID)
-		go a.live(a.adopted)
+	}
+}
+
+// tryRecover returns the journal entries that are not settled.
+func (w *Worker) tryRecover(ctx context.Context, left []entry) ([]entry, error) {
+	for len(left) > 0 && left[0].decided() {
+		if err := w.report(ctx, left[0]); err != nil {
+			return left, err
+		}
+		left = left[1:]
+	}
+	owned, err := w.Claims.Owned(ctx, w.opts.Host)
+	if err != nil {
+		return left, err
+	}
+	for _, job := range owned {
+		if err := w.adopt(ctx, job); err != nil {
+			return left, err
+		}
+		left = slices.DeleteFunc(left, func(e entry) bool { return e.Job == job.ID && e.Attempt == job.Attempt })
+	}
+	for _, e := range left { // their jobs are somebody else's by now
+		if err := w.journal.remove(e.Job, e.Attempt); err != nil {
+			return left, err
+		}
 	}
 	if err := w.removeStrays(ctx); err != nil {
+		return nil, err
+	}
+	return nil, w.removeSpools()
+}
+
+// report delivers a verdict of an earlier incarnation under its nonce, and
+// forgets it. One that comes too late is set aside by the store.
+func (w *Worker) report(ctx context.Context, e entry) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, w.opts.Renew)
+	defer cancel()
+	if e.Result != nil {
+		err = w.Claims.Finish(ctx, e.Job, e.Nonce, *e.Result)
+	} else {
+		err = w.giveUpJob(ctx, e)
+	}
+	if err != nil && !errors.Is(err, errLeaseLost) && !errors.Is(err, jobs.ErrStale) && !errors.Is(err, jobs.ErrNotFound) {
 		return err
 	}
-	return w.removeSpools()
+	w.log.InfoContext(ctx, "reported what an earlier worker could not", "job_id", e.Job, "attempt", e.Attempt, "err", err)
+	return w.journal.remove(e.Job, e.Attempt)
+}
+
+// adopt takes a job of an earlier incarnation over.
+func (w *Worker) adopt(ctx context.Context, job jobs.Job) error {
+	w.mu.Lock()
+	again := w.running[job.ID] != nil
+	w.mu.Unlock()
+	if again {
+		return nil
+	}
+	o := w.owner()
+	job, err := w.Claims.Adopt(ctx, job.ID, o)
+	if errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	// It runs whether there is a slot for it or not: there may be fewer now.
+	slot := false
+	select {
+	case w.slots <- struct{}{}:
+		slot = true
+	default:
+	}
+	a := w.start(job, o.Nonce, slot)
+	a.log.InfoContext(ctx, "adopting a job of an earlier worker", "stage", job.Stage, "container_id", job.Container.ID)
+	go a.live(a.adopted)
+	return nil
+}
+
+// fenced stops the container of an attempt whose lease is about to pass, and
+// reports whether it did.
+func (w *Worker) fenced(ctx context.Context, e entry) bool {
+	if w.Uptime() < e.Held-w.opts.Lease+w.opts.fence() {
+		return false
+	}
+	found, err := w.Engine.List(ctx, w.labels(e.Job, e.Attempt))
+	for _, c := range found {
+		if c.Name == jobs.ContainerName(e.Job, e.Attempt) {
+			err = errors.Join(err, w.Engine.Stop(ctx, c.ID, 0))
+		}
+	}
+	if err != nil {
+		w.log.WarnContext(ctx, "stop a container whose lease passes", "job_id", e.Job, "err", err)
+	}
+	return err == nil
 }
 
 // adopted is the work of a job that an earlier incarnation began. A container
-// that was started is followed to its end; anything else starts again, on the
-// farm's account.
+// is followed to its end, whatever became of it; what came before it starts
+// again, on the farm's account.
 func (a *attempt) adopted(ctx context.Context) error {
 	lost := jobs.Fail(jobs.KindWorkerLost, nil, "", "the worker was restarted during %s", orWord(a.job.Stage, "the start"))
 	if a.job.Container.Name == "" {
@@ -62,8 +148,18 @@ func (a *attempt) adopted(ctx context.Context) error {
 	if err := a.restore(ctx); err != nil {
 		return err
 	}
-	if state.ID == "" || state.Status == engine.StatusCreated {
-		return staged(a.job.Stage, lost)
+	switch {
+	case state.ID == "" && a.job.Container.ID != "":
+		return staged(a.job.Stage, jobs.Fail(jobs.KindContainerLost, nil, "", "the container was removed while the worker was away"))
+	case state.ID == "", state.Status == engine.StatusCreated: // it never started
+		built := ""
+		if a.job.Spec.Build != nil {
+			built = a.res.ImageID
+		}
+		if err := a.run(ctx, built); err != nil {
+			return err
+		}
+		return a.collect(ctx)
 	}
 	left := a.w.opts.Lease
 	if !a.job.Container.Deadline.IsZero() {

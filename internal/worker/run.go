@@ -57,7 +57,10 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 		Name: name, Image: image, Spec: spec, Labels: a.w.labels(a.job.ID, a.job.Attempt),
 		LogBytes: a.w.opts.LogCap, PortAddress: a.w.opts.PortAddress, Defaults: a.w.opts.Limits,
 	})
-	if err != nil {
+	if err != nil && jobs.AsFailure(err).Kind == jobs.KindImageMissing {
+		// It was here a moment ago: somebody cleans up behind our back.
+		return nil, jobs.Fail(jobs.KindEngine, err, "keep clean-ups of the build host from images in use", "the image was removed from the host before the container was made")
+	} else if err != nil {
 		return nil, err
 	}
 	a.container, a.res.ContainerID = id, id
@@ -91,9 +94,10 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 	if ctx.Err() == nil {
 		return err // the engine gave up, not us
 	}
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.grace()+30*time.Second)
+	grace := a.graceAfter(context.Cause(ctx))
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace+30*time.Second)
 	defer cancel()
-	if stopErr := a.w.Engine.Stop(bounded, a.container, a.grace()); stopErr != nil {
+	if stopErr := a.w.Engine.Stop(bounded, a.container, grace); stopErr != nil {
 		return errors.Join(err, stopErr)
 	}
 	state, waitErr := proc.Wait(bounded)

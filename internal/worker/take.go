@@ -97,7 +97,7 @@ func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
 		}
 	}
 	w.Observer.Claimed(job.Spec.Queue, job.Started.Sub(job.Created))
-	a = w.start(job, o.Nonce)
+	a = w.start(job, o.Nonce, true)
 	// Only a record made from a refused document is empty; a good job must not
 	// pay for a bad task that bears its ID.
 	if empty := job.Spec.Build == nil && job.Spec.Run == nil; empty && d.Invalid != nil {
@@ -151,10 +151,11 @@ func (w *Worker) confirm(ctx context.Context, t jobs.Ticket, o jobs.Owner, cause
 	return jobs.Job{}, cause
 }
 
-// start registers an attempt; the caller holds its slot, which the attempt
-// frees, and runs live.
-func (w *Worker) start(job jobs.Job, nonce string) *attempt {
+// start registers an attempt; the caller runs live. slot says whether it holds
+// a slot, which it frees then.
+func (w *Worker) start(job jobs.Job, nonce string, slot bool) *attempt {
 	a := newAttempt(w, job, nonce)
+	a.slot = slot
 	w.mu.Lock()
 	w.running[job.ID] = a
 	w.mu.Unlock()
@@ -168,7 +169,9 @@ func (w *Worker) ended(a *attempt) {
 	w.mu.Lock()
 	delete(w.running, a.job.ID)
 	w.mu.Unlock()
-	<-w.slots
+	if a.slot {
+		<-w.slots
+	}
 	w.Observer.Slots(w.Busy())
 	close(a.done)
 	w.wg.Done()

@@ -39,6 +39,9 @@ type Deps struct {
 	// AdmitImages judges the images that a build or a run uses; nil admits all.
 	AdmitImages func(refs ...string) error
 	Blobs       *artifacts.Blobs
+	// Uptime reads a clock of the host that goes on while this process is not
+	// there and while the host sleeps; nil counts from the start of the process.
+	Uptime func() time.Duration
 	// Observer may be nil.
 	Observer Observer
 }
@@ -71,7 +74,7 @@ type Options struct {
 	// LogCap bounds a job's log, OutputCap its collected outputs, in bytes.
 	LogCap, OutputCap int64
 	// Lease is how long a silent worker keeps its jobs, Renew how often it
-	// speaks up.
+	// speaks up; RenewEvery when 0.
 	Lease, Renew time.Duration
 	// Drain is how long Run waits for running jobs once it is told to stop.
 	Drain time.Duration
@@ -87,15 +90,23 @@ func Defaults() Options {
 		},
 		Limits: jobs.Limits{CPUs: 0, Memory: 2 << 30, Pids: 512},
 		LogCap: 64 << 20, OutputCap: 2 << 30,
-		Lease: 90 * time.Second, Renew: 5 * time.Second, Drain: 10 * time.Minute,
+		Lease: 90 * time.Second, Drain: 10 * time.Minute,
 	}
 }
+
+// RenewEvery is how often a lease is renewed.
+func RenewEvery(lease time.Duration) time.Duration { return min(lease/6, 5*time.Second) }
+
+// fence is how long after its last renewal an attempt ends itself: two renewals
+// that hang, the end of the container, and one more before the lease has passed.
+func (o Options) fence() time.Duration { return o.Lease - 4*o.Renew }
 
 // Worker runs jobs on one build host.
 type Worker struct {
 	Deps
-	opts Options
-	log  *slog.Logger
+	opts    Options
+	log     *slog.Logger
+	journal journal
 
 	// slots holds a token per job that may run; taking one comes before
 	// claiming.
@@ -127,10 +138,17 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	if deps.Observer == nil {
 		deps.Observer = silent{}
 	}
+	if opts.Renew == 0 {
+		opts.Renew = RenewEvery(opts.Lease)
+	}
+	if deps.Uptime == nil {
+		started := time.Now()
+		deps.Uptime = func() time.Duration { return time.Since(started) }
+	}
 	deliver, giveUp := context.WithCancel(context.Background())
 	return &Worker{
 		deliver: deliver, giveUp: giveUp,
-		Deps: deps, opts: opts, log: lg.With("worker", opts.Name),
+		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{filepath.Join(opts.StateDir, "journal")},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
 	}
 }

@@ -3,7 +3,9 @@ package worker_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -412,5 +414,109 @@ func TestNoJobsWithoutAnEngine(t *testing.T) {
 	f.engine.SetDown(false)
 	if job := f.job(second); job.Losses != 0 || job.State != jobs.Queued {
 		t.Errorf("job is %s after %d losses; want it untouched while the engine is away", job.State, job.Losses)
+	}
+}
+
+// A verdict that the store could not be told survives the process and is
+// reported under its own fence, so that the work is not done again.
+func TestVerdictOutlastsTheWorker(t *testing.T) {
+	t.Parallel()
+	exit := 3
+	for name, tt := range map[string]struct {
+		verdict map[string]any
+		state   jobs.State
+		attempt int
+	}{
+		"result":  {map[string]any{"result": jobs.Result{State: jobs.Failed, ExitCode: &exit, Attempt: 1}}, jobs.Failed, 1},
+		"release": {map[string]any{"release": jobs.Release{Reason: "exit code 3", Spend: jobs.SpendRetry}}, jobs.Succeeded, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFarm(t)
+			id, _ := f.crashedJob(shell("echo once"))
+			tt.verdict["job"], tt.verdict["attempt"], tt.verdict["nonce"] = id, 1, "dead"
+			raw, err := json.Marshal(tt.verdict)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := filepath.Join(f.state, "journal")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			for name, content := range map[string][]byte{id + "-a1.json": raw, "torn.json.tmp": raw[:9], "odd.json": raw[:9]} {
+				if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.start()
+			job := f.ended(id)
+			if job.State != tt.state || job.Attempt != tt.attempt || job.Losses != 0 || job.Retries != tt.attempt-1 {
+				t.Errorf("job is %s at attempt %d, %d losses, %d retries; want %s at attempt %d, the retry as decided",
+					job.State, job.Attempt, job.Losses, job.Retries, tt.state, tt.attempt)
+			}
+			f.empty()
+			f.eventually("only what cannot be read is left of the journal", func() bool {
+				left, err := os.ReadDir(dir)
+				return err == nil && len(left) == 1 && left[0].Name() == "odd.json.odd"
+			})
+		})
+	}
+}
+
+// While the store is away, nobody renews the lease of what a worker that died
+// left running: it has to end before somebody else may be given the job.
+func TestOrphanEndsBeforeItsLease(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	id, container := f.crashedJob(shell("echo up; sleep 60"))
+	dir := filepath.Join(f.state, "journal")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	held := fmt.Sprintf(`{"job":%q,"attempt":1,"nonce":"dead","held":%d}`, id, time.Second)
+	if err := os.WriteFile(filepath.Join(dir, id+"-a1.json"), []byte(held), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.memory.Break(errors.New("away"))
+	began := time.Now()
+	f.start()
+	f.eventually("the container has ended", func() bool {
+		state, err := f.engine.Inspect(t.Context(), container)
+		return err == nil && state.Status == engine.StatusExited
+	})
+	if took := time.Since(began); took < 500*time.Millisecond || took > time.Second {
+		t.Errorf("it ended after %s; want it after most of the lease's second, and before its end", took)
+	}
+	f.memory.Break(nil)
+	f.empty()
+}
+
+// A container that was made and never started belongs to the same attempt.
+func TestAdoptBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	for _, recorded := range []bool{false, true} {
+		f := newFarm(t)
+		spec := shell("echo once")
+		id := f.submit(spec)
+		ticket, _ := f.queue.TryReceive(jobs.DefaultQueue)
+		if _, err := f.memory.Claim(t.Context(), ticket, jobs.Owner{Worker: "one", Host: "host-1", Nonce: "dead", Lease: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		c := jobs.Container{Name: jobs.ContainerName(id, 1)}
+		if recorded {
+			var err error
+			if c.ID, err = f.engine.Create(t.Context(), engineContainer(c.Name, id, f.job(id).Spec)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.memory.Note(t.Context(), id, "dead", jobs.Progress{Stage: jobs.StageRun, Container: c, RunTimeout: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		f.start()
+		job := f.ended(id)
+		if job.State != jobs.Succeeded || job.Attempt != 1 || job.Losses != 0 || f.log(job)[jobs.Stdout] != "once\n" {
+			t.Errorf("job is %s at attempt %d with %d losses, log %q; want one run at the first attempt", job.State, job.Attempt, job.Losses, f.log(job))
+		}
+		f.empty()
 	}
 }

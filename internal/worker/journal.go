@@ -1,0 +1,170 @@
+package worker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// journal is a directory with one file per attempt of this host. It holds what
+// a restarted worker needs when it cannot ask the store, or when the store was
+// not told: how long the lease holds, and what became of the work.
+//
+// A file is written whole or not at all. A verdict is on the disk before it is
+// reported, and its file goes when the report is acknowledged.
+type journal struct{ dir string }
+
+// entry is what the journal knows of an attempt.
+type entry struct {
+	Job     string `json:"job"`
+	Attempt int    `json:"attempt"`
+	// Nonce is the fence that the verdict is reported under.
+	Nonce string `json:"nonce"`
+	// Held is until when nobody else can be given the job, on the host's clock
+	// that Deps.Uptime reads.
+	Held time.Duration `json:"held"`
+	// Result or Release is the verdict; both are nil while the attempt works.
+	Result  *jobs.Result  `json:"result,omitempty"`
+	Release *jobs.Release `json:"release,omitempty"`
+}
+
+func (e entry) decided() bool { return e.Result != nil || e.Release != nil }
+
+func (j journal) path(id string, attempt int) string {
+	return filepath.Join(j.dir, fmt.Sprintf("%s-a%d.json", id, attempt))
+}
+
+// write stores an entry; with durable set it also survives a power failure.
+func (j journal) write(e entry, durable bool) error {
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode journal entry of job %s: %w", e.Job, err)
+	}
+	if err := j.replace(j.path(e.Job, e.Attempt), raw, durable); err != nil {
+		return fmt.Errorf("write journal entry of job %s: %w", e.Job, err)
+	}
+	return nil
+}
+
+func (j journal) replace(path string, raw []byte, durable bool) error {
+	if err := os.MkdirAll(j.dir, 0o700); err != nil {
+		return err
+	}
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	if durable {
+		err = errors.Join(err, f.Sync())
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	if !durable {
+		return nil
+	}
+	dir, err := os.Open(j.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// remove forgets an attempt; one that is not there is forgotten already.
+func (j journal) remove(id string, attempt int) error {
+	err := os.Remove(j.path(id, attempt))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove journal entry of job %s: %w", id, err)
+	}
+	return nil
+}
+
+// read returns every entry, those with a verdict first. What cannot be read is handed to odd and put aside,
+// as <name>.odd: it must not keep the host from working.
+func (j journal) read(odd func(name string, err error)) ([]entry, error) {
+	files, err := os.ReadDir(j.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("list journal: %w", err)
+	}
+	var all []entry
+	for _, f := range files {
+		path := filepath.Join(j.dir, f.Name())
+		switch filepath.Ext(path) {
+		case ".json":
+		case ".tmp": // the process died while it wrote it
+			if err := os.Remove(path); err != nil {
+				odd(f.Name(), err)
+			}
+			continue
+		default:
+			continue
+		}
+		raw, err := os.ReadFile(path)
+		var e entry
+		if err == nil {
+			err = json.Unmarshal(raw, &e)
+		}
+		if err != nil || j.path(e.Job, e.Attempt) != path {
+			odd(f.Name(), errors.Join(err, os.Rename(path, path+".odd")))
+			continue
+		}
+		all = append(all, e)
+	}
+	slices.SortStableFunc(all, func(a, b entry) int {
+		switch {
+		case a.decided() == b.decided():
+			return 0
+		case a.decided():
+			return -1
+		}
+		return 1
+	})
+	return all, nil
+}
+
+// hold notes that the lease was good at a time of the host's clock. Without the
+// note a restarted worker would only know less.
+func (a *attempt) hold(since time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.entry.decided() {
+		return
+	}
+	a.entry.Held = since + a.w.opts.Lease
+	a.write(false)
+}
+
+// decide notes the verdict before it is reported. A journal that cannot be
+// written must not keep the report back: it only covers for its loss.
+func (a *attempt) decide(result *jobs.Result, release *jobs.Release) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.entry.Result, a.entry.Release = result, release
+	a.write(true)
+}
+
+func (a *attempt) write(durable bool) {
+	if err := a.w.journal.write(a.entry, durable); err != nil {
+		a.log.Warn("keep the journal", "err", err)
+	}
+}
+
+// settle forgets the attempt: its verdict is acknowledged, or nobody's concern.
+func (a *attempt) settle() {
+	if err := a.w.journal.remove(a.job.ID, a.job.Attempt); err != nil {
+		a.log.Warn("keep the journal", "err", err)
+	}
+}
