@@ -46,10 +46,11 @@ type Engine interface {
 	RemoveImage(ctx context.Context, ref string) error
 	// Images returns the names of the images that carry all of the labels.
 	Images(ctx context.Context, labels map[string]string) ([]Listed, error)
-	// Create makes a container and returns its ID. A container of that name
-	// and with the same farm, host, job and attempt labels is returned instead
-	// of a second one.
-	Create(ctx context.Context, c Container) (string, error)
+	// Create makes a container and returns its State, of which ID and Status
+	// are sure to be set. A container of that name and with the same farm, host,
+	// job and attempt labels is returned instead of a second one; it may have
+	// been started before.
+	Create(ctx context.Context, c Container) (State, error)
 	// Start attaches, registers the wait, then starts the container: no output
 	// and no exit is missed. Output goes to out until the container ends or
 	// Process.Detach. Writers must be quick; they run on the reading goroutine.

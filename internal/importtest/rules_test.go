@@ -45,6 +45,7 @@ func rules() []rule {
 		{"internal/*/*test", support, anyModule},
 		{"internal/e2e", support, anyModule},
 		{"internal/bench", support, anyModule},
+		{"internal/simulation", support, anyModule},
 		{"examples", examples, anyModule},
 		{"examples/*", examples, anyModule},
 		{"cmd/*", programs, anyModule},
@@ -54,6 +55,7 @@ func rules() []rule {
 		{"internal/rebuild", flow, nil},
 		{"internal/reconcile", flow, nil},
 		{"internal/garbage", flow, nil},
+		{"internal/faults", flow, nil},
 
 		{"internal/redisconn", adapters, anyModule},
 		{"internal/queue", adapters, anyModule},

@@ -77,10 +77,13 @@ type LogInfo struct {
 	// Dropped counts the bytes of output that the cap cut out; a marker stands
 	// in their place.
 	Dropped int64 `json:"dropped,omitempty"`
+	// Missing is true when there was output and the artifact store did not take
+	// it: the log is lost.
+	Missing bool `json:"missing,omitempty"`
 }
 
 // Complete reports whether the log holds every byte of output.
-func (l LogInfo) Complete() bool { return l.Dropped == 0 }
+func (l LogInfo) Complete() bool { return l.Dropped == 0 && !l.Missing }
 
 // StageTime is how long a stage took in one attempt.
 type StageTime struct {

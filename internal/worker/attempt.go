@@ -35,8 +35,10 @@ type attempt struct {
 	refusal *jobs.Failure // decided before any work
 	joblog  *jobLog
 	res     jobs.Result
-	// container is what has to be removed, "" when there is none.
+	// container is what has to be removed, "" when there is none or its ID was
+	// not learned; with named set there may be one.
 	container string
+	named     bool
 }
 
 // Causes that end an attempt's work without being a failure of the job.
@@ -67,6 +69,7 @@ func newAttempt(w *Worker, job jobs.Job, nonce string) *attempt {
 		done: make(chan struct{}), renewNow: make(chan struct{}, 1),
 		res:   jobs.Result{Worker: w.opts.Name, Host: w.opts.Host, Attempt: job.Attempt, Engine: w.engine.String()},
 		entry: entry{Job: job.ID, Attempt: job.Attempt, Nonce: nonce},
+		named: job.Container.Name != "",
 	}
 	a.ctx, a.stop = context.WithCancelCause(context.Background())
 	return a
@@ -80,6 +83,11 @@ func (a *attempt) live(work func(context.Context) error) {
 	a.hold(a.w.Uptime())
 	go a.keepLease(leased)
 	defer a.stop(nil)
+	defer func() {
+		if a.joblog != nil {
+			a.joblog.pump.end() // whatever happened
+		}
+	}()
 
 	err := a.guarded(work)
 	a.conclude(err)
@@ -152,8 +160,8 @@ func (a *attempt) quote(err error) error {
 // explain turns an error of a step into the cause that ended it, or into a
 // Failure with its stage.
 func explain(ctx context.Context, s jobs.Stage, err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, errDrain) || errors.Is(err, errLeaseLost) {
+		return err
 	}
 	if ctx.Err() != nil {
 		var c cancelled

@@ -49,13 +49,13 @@ func (a *attempt) conclude(err error) {
 // finish saves the log and delivers the result, however long Redis is away.
 func (a *attempt) finish(ctx context.Context) {
 	if err := a.saveLog(ctx); err != nil {
+		a.res.Log.Missing = true
 		f := artifacts.StoreFailure(err, "the job's log")
 		f.Stage = jobs.StageCollect
 		if d := jobs.Decide(a.job, jobs.Result{Failure: f}); !d.Final && a.res.State == jobs.Succeeded {
 			a.handBack(ctx, d.Release)
 			return
 		}
-		a.log.ErrorContext(ctx, "store the job's log", "err", err)
 		if a.res.Failure == nil { // a success without its log is not one
 			a.res.State, a.res.Failure = f.Kind.Info().State, f
 		}
@@ -98,28 +98,43 @@ func (a *attempt) saveLog(ctx context.Context) error {
 	if a.joblog.size == 0 {
 		return nil
 	}
+	// What was done is worth more than a moment without the artifact store.
+	ctx, cancel := context.WithTimeout(ctx, logTime)
+	defer cancel()
+	for wait := 100 * time.Millisecond; ; wait *= 2 {
+		blob, err := a.storeLog(ctx)
+		if err == nil {
+			a.res.Log.Digest, a.res.Log.Size = blob.Digest, blob.Size
+			return nil
+		}
+		a.log.WarnContext(ctx, "store the job's log", "err", err)
+		if !pause(ctx, wait) {
+			return err
+		}
+	}
+}
+
+// logTime bounds how long a job's end waits for the artifact store.
+const logTime = time.Minute
+
+func (a *attempt) storeLog(ctx context.Context) (artifacts.Blob, error) {
 	r, err := a.joblog.reader()
 	if err != nil {
-		return err
+		return artifacts.Blob{}, err
 	}
 	defer r.Close()
-	blob, err := a.w.Blobs.Write(ctx, r)
-	if err != nil {
-		return err
-	}
-	a.res.Log.Digest, a.res.Log.Size = blob.Digest, blob.Size
-	return nil
+	return a.w.Blobs.Write(ctx, r)
 }
 
 // handBack stops and removes the container, then gives the job up for another
 // attempt: never the other way round, or two containers could run at once.
 func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
-	a.endContainer(ctx, a.grace())
+	a.decide(nil, &r) // from here on a restarted worker does the same
+	a.endContainer(ctx, errDrain)
 	a.removeImage(ctx)
 	if a.joblog != nil {
 		a.joblog.close(ctx)
 	}
-	a.decide(nil, &r)
 	err := a.w.giveUpJob(a.w.deliver, a.entry)
 	a.removeSpool()
 	if err != nil && !errors.Is(err, errLeaseLost) {
@@ -150,7 +165,7 @@ func (w *Worker) giveUpJob(ctx context.Context, e entry) error {
 
 // abandon ends what belongs to an attempt that is not ours any more.
 func (a *attempt) abandon(ctx context.Context, why error) {
-	a.endContainer(ctx, a.graceAfter(why))
+	a.endContainer(ctx, why)
 	a.removeImage(ctx)
 	if a.joblog != nil {
 		a.joblog.close(ctx)
@@ -159,15 +174,34 @@ func (a *attempt) abandon(ctx context.Context, why error) {
 	a.settle()
 }
 
-// endContainer stops the attempt's container and removes it.
-func (a *attempt) endContainer(ctx context.Context, grace time.Duration) {
-	if a.container == "" {
+// endContainer stops the attempt's container and removes it. What comes after it
+// may count on the end, so it tries for as long as ctx lets it: an engine that is
+// away for longer has lost its host to the farm.
+func (a *attempt) endContainer(ctx context.Context, why error) {
+	if a.container == "" && !a.named {
 		return
 	}
-	if err := a.w.Engine.Stop(ctx, a.container, grace); err != nil {
-		a.log.WarnContext(ctx, "stop container", "container_id", a.container, "err", err)
+	a.halting(why)
+	end := func() error {
+		if a.container == "" { // its ID was never learned
+			return a.w.endOf(ctx, a.entry)
+		}
+		if err := a.w.Engine.Stop(ctx, a.container, a.graceAfter(why)); err != nil {
+			return err
+		}
+		return a.w.Engine.Remove(ctx, a.container)
 	}
-	a.removeContainer(ctx)
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := end()
+		if err == nil {
+			a.container = ""
+			return
+		}
+		a.log.WarnContext(ctx, "end container", "container_id", a.container, "err", err)
+		if !pause(ctx, wait) {
+			return
+		}
+	}
 }
 
 func (a *attempt) removeContainer(ctx context.Context) {

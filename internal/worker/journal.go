@@ -29,9 +29,26 @@ type entry struct {
 	// Held is until when nobody else can be given the job, on the host's clock
 	// that Deps.Uptime reads.
 	Held time.Duration `json:"held"`
+	// Halted is why the container is being stopped, when that is not its own
+	// doing: its exit code means nothing then.
+	Halted *halt `json:"halted,omitempty"`
 	// Result or Release is the verdict; both are nil while the attempt works.
 	Result  *jobs.Result  `json:"result,omitempty"`
 	Release *jobs.Release `json:"release,omitempty"`
+}
+
+// halt is a reason to stop a container: a drain, or else a failure.
+type halt struct {
+	Drain   bool          `json:"drain,omitempty"`
+	Failure *jobs.Failure `json:"failure,omitempty"`
+}
+
+// why is the error that the attempt ends with.
+func (h halt) why() error {
+	if h.Drain {
+		return errDrain
+	}
+	return h.Failure
 }
 
 func (e entry) decided() bool { return e.Result != nil || e.Release != nil }
@@ -145,6 +162,27 @@ func (a *attempt) hold(since time.Duration) {
 	}
 	a.entry.Held = since + a.w.opts.Lease
 	a.write(false)
+}
+
+// halting notes that the container is stopped, and why, before it is. Without
+// the note a restarted worker would take the exit code for the program's own.
+func (a *attempt) halting(why error) {
+	h := halt{Drain: errors.Is(why, errDrain)}
+	if !h.Drain {
+		h.Failure = haltFailure(why)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.entry.Halted = &h
+	a.write(true)
+}
+
+func haltFailure(why error) *jobs.Failure {
+	var f *jobs.Failure
+	if errors.As(why, &f) {
+		return f
+	}
+	return jobs.Fail(jobs.KindWorkerLost, why, "", "the worker stopped the container, because %v", why)
 }
 
 // decide notes the verdict before it is reported. A journal that cannot be

@@ -31,7 +31,11 @@ func (w *Worker) recover(ctx context.Context) error {
 			return nil
 		}
 		w.log.WarnContext(ctx, "no jobs are taken until what an earlier worker of this host left is looked after", "err", err)
-		left = slices.DeleteFunc(left, func(e entry) bool { return !e.decided() && w.fenced(ctx, e) })
+		for i := range left {
+			if e := &left[i]; !e.decided() && e.Halted == nil && w.Uptime() > e.Held-w.opts.Lease+w.opts.fence() {
+				w.fence(ctx, e)
+			}
+		}
 		if !pause(ctx, w.opts.Renew) {
 			return context.Cause(ctx)
 		}
@@ -51,7 +55,7 @@ func (w *Worker) tryRecover(ctx context.Context, left []entry) ([]entry, error) 
 		return left, err
 	}
 	for _, job := range owned {
-		if err := w.adopt(ctx, job); err != nil {
+		if err := w.adopt(ctx, job, haltOf(left, job)); err != nil {
 			return left, err
 		}
 		left = slices.DeleteFunc(left, func(e entry) bool { return e.Job == job.ID && e.Attempt == job.Attempt })
@@ -74,7 +78,7 @@ func (w *Worker) report(ctx context.Context, e entry) (err error) {
 	defer cancel()
 	if e.Result != nil {
 		err = w.Claims.Finish(ctx, e.Job, e.Nonce, *e.Result)
-	} else {
+	} else if err = w.endOf(ctx, e); err == nil { // before another one may begin
 		err = w.giveUpJob(ctx, e)
 	}
 	if err != nil && !errors.Is(err, errLeaseLost) && !errors.Is(err, jobs.ErrStale) && !errors.Is(err, jobs.ErrNotFound) {
@@ -85,7 +89,7 @@ func (w *Worker) report(ctx context.Context, e entry) (err error) {
 }
 
 // adopt takes a job of an earlier incarnation over.
-func (w *Worker) adopt(ctx context.Context, job jobs.Job) error {
+func (w *Worker) adopt(ctx context.Context, job jobs.Job, halted *halt) error {
 	w.mu.Lock()
 	again := w.running[job.ID] != nil
 	w.mu.Unlock()
@@ -107,27 +111,41 @@ func (w *Worker) adopt(ctx context.Context, job jobs.Job) error {
 	default:
 	}
 	a := w.start(job, o.Nonce, slot)
+	a.entry.Halted = halted
 	a.log.InfoContext(ctx, "adopting a job of an earlier worker", "stage", job.Stage, "container_id", job.Container.ID)
 	go a.live(a.adopted)
 	return nil
 }
 
-// fenced stops the container of an attempt whose lease is about to pass, and
-// reports whether it did.
-func (w *Worker) fenced(ctx context.Context, e entry) bool {
-	if w.Uptime() < e.Held-w.opts.Lease+w.opts.fence() {
-		return false
+// fence stops the container of an attempt whose lease is about to pass.
+func (w *Worker) fence(ctx context.Context, e *entry) {
+	e.Halted = &halt{Failure: haltFailure(errFenced)}
+	err := errors.Join(w.journal.write(*e, true), w.endOf(ctx, *e))
+	if err != nil {
+		e.Halted = nil // once more
+		w.log.WarnContext(ctx, "stop a container whose lease passes", "job_id", e.Job, "err", err)
 	}
+}
+
+// endOf stops and removes the container of an attempt, if there is one.
+func (w *Worker) endOf(ctx context.Context, e entry) error {
 	found, err := w.Engine.List(ctx, w.labels(e.Job, e.Attempt))
 	for _, c := range found {
 		if c.Name == jobs.ContainerName(e.Job, e.Attempt) {
-			err = errors.Join(err, w.Engine.Stop(ctx, c.ID, 0))
+			err = errors.Join(err, w.Engine.Stop(ctx, c.ID, 0), w.Engine.Remove(ctx, c.ID))
 		}
 	}
-	if err != nil {
-		w.log.WarnContext(ctx, "stop a container whose lease passes", "job_id", e.Job, "err", err)
+	return err
+}
+
+// haltOf is what the journal says about a container that was being stopped.
+func haltOf(left []entry, job jobs.Job) *halt {
+	for _, e := range left {
+		if e.Job == job.ID && e.Attempt == job.Attempt {
+			return e.Halted
+		}
 	}
-	return err == nil
+	return nil
 }
 
 // adopted is the work of a job that an earlier incarnation began. A container
@@ -140,13 +158,13 @@ func (a *attempt) adopted(ctx context.Context) error {
 	}
 	state, err := a.findContainer(ctx)
 	if err != nil {
-		return err
+		return explain(ctx, jobs.StageRun, err)
 	}
 	if state.ID != "" {
 		a.container, a.res.ContainerID = state.ID, state.ID
 	}
 	if err := a.restore(ctx); err != nil {
-		return err
+		return explain(ctx, jobs.StageRun, err)
 	}
 	switch {
 	case state.ID == "" && a.job.Container.ID != "":
@@ -161,18 +179,24 @@ func (a *attempt) adopted(ctx context.Context) error {
 		}
 		return a.collect(ctx)
 	}
-	left := a.w.opts.Lease
-	if !a.job.Container.Deadline.IsZero() {
-		now, err := a.w.Claims.Now(ctx)
-		if err != nil {
-			return err
+	if h := a.entry.Halted; h != nil && state.Status == engine.StatusRunning {
+		if err := a.w.Engine.Stop(ctx, state.ID, a.graceAfter(h.why())); err != nil {
+			return explain(ctx, jobs.StageRun, err)
 		}
-		left = max(a.job.Container.Deadline.Sub(now), time.Millisecond)
+	}
+	left, err := a.timeLeft(ctx)
+	if err != nil {
+		return explain(ctx, jobs.StageRun, err)
 	}
 	err = a.stage(ctx, jobs.StageRun, left, func(ctx context.Context) error {
 		proc, err := a.w.Engine.Reattach(ctx, state.ID, a.joblog.skip, a.output())
 		if err != nil {
 			return err
+		}
+		if h := a.entry.Halted; h != nil { // for its last words
+			state, err = proc.Wait(ctx)
+			a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
+			return errors.Join(h.why(), err)
 		}
 		return a.supervise(ctx, proc)
 	})
@@ -180,6 +204,19 @@ func (a *attempt) adopted(ctx context.Context) error {
 		return err
 	}
 	return a.collect(ctx)
+}
+
+// timeLeft is what is left of the run's timeout.
+func (a *attempt) timeLeft(ctx context.Context) (left time.Duration, err error) {
+	if a.job.Container.Deadline.IsZero() {
+		return a.w.opts.Lease, nil
+	}
+	err = insist(ctx, func() error {
+		now, err := a.w.Claims.Now(ctx)
+		left = max(a.job.Container.Deadline.Sub(now), time.Millisecond)
+		return err
+	})
+	return left, err
 }
 
 // restore puts into the result what the earlier incarnation found out.

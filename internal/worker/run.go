@@ -50,10 +50,11 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	if built != "" {
 		progress.Partial = &a.res
 	}
+	a.named = true
 	if err := a.note(ctx, progress); err != nil {
 		return nil, err
 	}
-	id, err := a.w.Engine.Create(ctx, engine.Container{
+	c, err := a.w.Engine.Create(ctx, engine.Container{
 		Name: name, Image: image, Spec: spec, Labels: a.w.labels(a.job.ID, a.job.Attempt),
 		LogBytes: a.w.opts.LogCap, PortAddress: a.w.opts.PortAddress, Defaults: a.w.opts.Limits,
 	})
@@ -63,11 +64,14 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	} else if err != nil {
 		return nil, err
 	}
-	a.container, a.res.ContainerID = id, id
-	if err := a.note(ctx, jobs.Progress{Container: jobs.Container{ID: id}}); err != nil {
+	a.container, a.res.ContainerID = c.ID, c.ID
+	if err := a.note(ctx, jobs.Progress{Container: jobs.Container{ID: c.ID}}); err != nil {
 		return nil, err
 	}
-	return a.w.Engine.Start(ctx, id, a.output())
+	if c.Status != engine.StatusCreated { // started by us, before the records lost their last second
+		return a.w.Engine.Reattach(ctx, c.ID, a.joblog.skip, a.output())
+	}
+	return a.w.Engine.Start(ctx, c.ID, a.output())
 }
 
 func (a *attempt) output() engine.Output {
@@ -94,7 +98,9 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 	if ctx.Err() == nil {
 		return err // the engine gave up, not us
 	}
-	grace := a.graceAfter(context.Cause(ctx))
+	cause := context.Cause(ctx)
+	a.halting(explain(ctx, jobs.StageRun, err))
+	grace := a.graceAfter(cause)
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace+30*time.Second)
 	defer cancel()
 	if stopErr := a.w.Engine.Stop(bounded, a.container, grace); stopErr != nil {

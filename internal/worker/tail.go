@@ -27,6 +27,7 @@ type tailPump struct {
 	wake chan struct{}
 	over chan struct{} // closed when no more output comes
 	done chan struct{}
+	once sync.Once // for over
 
 	mu     sync.Mutex // guards what follows
 	queue  []piece
@@ -118,10 +119,13 @@ func (p *tailPump) isOver() bool {
 	}
 }
 
+// end lets the pump go once it has sent what is queued.
+func (p *tailPump) end() { p.once.Do(func() { close(p.over) }) }
+
 // close sends what is queued, for a moment at most. Nothing may be added after
-// it, and it is called once.
+// it.
 func (p *tailPump) close(ctx context.Context) {
-	close(p.over)
+	p.end()
 	t := time.NewTimer(tailFlush)
 	defer t.Stop()
 	select {

@@ -59,6 +59,8 @@ func (w *Worker) checkEngine(ctx context.Context) error {
 // claim makes the job ours and starts the attempt. nil, nil means that the
 // ticket is spent without there being anything to do.
 func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
+	w.wg.Add(1) // a drain waits until it is known whether the job is ours
+	defer w.wg.Done()
 	id := d.Ticket.ID
 	w.mu.Lock()
 	a := w.running[id]
@@ -137,7 +139,8 @@ func (w *Worker) passOn(ctx context.Context, id string, delay time.Duration) err
 // same nonce: if the first one took effect after all, nobody else would look
 // for the job until its lease has passed.
 func (w *Worker) confirm(ctx context.Context, t jobs.Ticket, o jobs.Owner, cause error) (jobs.Job, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	// Not longer than the lease that it may have, whatever the queue thinks of it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.opts.Lease)
 	defer cancel()
 	for pause(ctx, time.Second) {
 		job, err := w.Claims.Claim(ctx, t, o)

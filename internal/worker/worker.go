@@ -157,8 +157,8 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 // ends, then drains: running jobs may finish within Options.Drain or until
 // hurry ends; the rest is stopped and handed back.
 func (w *Worker) Run(ctx, hurry context.Context) error {
-	if err := w.ready(ctx); err != nil {
-		return err
+	if !w.ready(ctx) {
+		return w.Intake.Close()
 	}
 	// Hints must be heard while draining, too.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -168,14 +168,16 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	defer helpers.Wait()
 	defer stop()
 
-	if err := w.recover(ctx); err != nil {
+	if err := w.recover(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("recover what an earlier worker of this host left: %w", err)
 	}
-	if err := w.Intake.Start(w.take); err != nil {
-		return err
+	if ctx.Err() == nil {
+		if err := w.Intake.Start(w.take); err != nil {
+			return err
+		}
+		w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
+		<-ctx.Done()
 	}
-	w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
-	<-ctx.Done()
 	w.Intake.StopTaking()
 	running, _ := w.Busy()
 	w.log.InfoContext(ctx, "worker drains", "running", running)
@@ -184,7 +186,8 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 }
 
 // ready waits until the engine answers; a worker without one takes no jobs.
-func (w *Worker) ready(ctx context.Context) error {
+// false means that ctx ended first.
+func (w *Worker) ready(ctx context.Context) bool {
 	for {
 		info, err := w.Engine.Info(ctx)
 		if err == nil {
@@ -192,11 +195,11 @@ func (w *Worker) ready(ctx context.Context) error {
 			if w.opts.Platform == "" {
 				w.opts.Platform = info.Platform
 			}
-			return nil
+			return true
 		}
 		w.log.WarnContext(ctx, "the engine does not answer; no jobs are taken", "err", err)
 		if !pause(ctx, 2*time.Second) {
-			return fmt.Errorf("wait for the engine: %w", context.Cause(ctx))
+			return false
 		}
 	}
 }

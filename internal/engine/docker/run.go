@@ -17,39 +17,39 @@ import (
 )
 
 // Create implements engine.Engine.
-func (e *Engine) Create(ctx context.Context, c engine.Container) (string, error) {
+func (e *Engine) Create(ctx context.Context, c engine.Container) (engine.State, error) {
 	made, err := e.cli.ContainerCreate(ctx, containerConfig(c), hostConfig(c), nil, nil, c.Name)
 	switch {
 	case err == nil:
 		for _, w := range made.Warnings {
 			e.lg.WarnContext(ctx, "docker warns about a container", "container_id", made.ID, "warning", w)
 		}
-		return made.ID, nil
+		return engine.State{ID: made.ID, Name: c.Name, Status: engine.StatusCreated}, nil
 	case errdefs.IsConflict(err):
 		return e.adopt(ctx, c, err)
 	case errdefs.IsNotFound(err):
-		return "", jobs.Fail(jobs.KindImageMissing, err, "check the name and the tag", "image %s is not on the build host", c.Image)
+		return engine.State{}, jobs.Fail(jobs.KindImageMissing, err, "check the name and the tag", "image %s is not on the build host", c.Image)
 	case errdefs.IsInvalidArgument(err) && strings.Contains(err.Error(), "Range of CPUs"):
-		return "", jobs.Fail(jobs.KindLimitAboveHost, err, "ask for fewer CPUs, or require a larger worker",
+		return engine.State{}, jobs.Fail(jobs.KindLimitAboveHost, err, "ask for fewer CPUs, or require a larger worker",
 			"%g CPUs are more than the build host has", effective(c.Spec.Limits, c.Defaults).CPUs)
 	default:
-		return "", failure(ctx, err, "create the container")
+		return engine.State{}, failure(ctx, err, "create the container")
 	}
 }
 
 // adopt returns the container that has the wanted name already, if it is ours:
 // the reply to an earlier create may have been lost.
-func (e *Engine) adopt(ctx context.Context, c engine.Container, conflict error) (string, error) {
-	have, err := e.cli.ContainerInspect(ctx, c.Name)
+func (e *Engine) adopt(ctx context.Context, c engine.Container, conflict error) (engine.State, error) {
+	have, err := e.Inspect(ctx, c.Name)
 	if err != nil {
-		return "", failure(ctx, err, "look at container "+c.Name)
+		return engine.State{}, err
 	}
 	for _, key := range []string{engine.LabelFarm, engine.LabelHost, engine.LabelJob, engine.LabelAttempt} {
-		if have.Config.Labels[key] != c.Labels[key] {
-			return "", jobs.Fail(jobs.KindEngine, conflict, hintOperator, "somebody else's container is named %s", c.Name)
+		if have.Labels[key] != c.Labels[key] {
+			return engine.State{}, jobs.Fail(jobs.KindEngine, conflict, hintOperator, "somebody else's container is named %s", c.Name)
 		}
 	}
-	return have.ID, nil
+	return have, nil
 }
 
 // Start implements engine.Engine.

@@ -34,10 +34,11 @@ func spec(t *testing.T, script string) engine.Container {
 // create makes a container that is removed with the test.
 func create(t *testing.T, e *Engine, c engine.Container) string {
 	t.Helper()
-	id, err := e.Create(t.Context(), c)
+	made, err := e.Create(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
+	id := made.ID
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -205,10 +206,11 @@ func TestShortRuns(t *testing.T) {
 		g.Go(func() error {
 			c := spec(t, "echo x")
 			c.Name = fmt.Sprint(c.Name, "-", i)
-			id, err := e.Create(t.Context(), c)
+			made, err := e.Create(t.Context(), c)
 			if err != nil {
 				return err
 			}
+			id := made.ID
 			var out bytes.Buffer
 			p, err := e.Start(t.Context(), id, engine.Output{Stdout: &out})
 			if err != nil {

@@ -43,9 +43,9 @@ type chunk struct {
 }
 
 // Create implements engine.Engine.
-func (f *Fake) Create(ctx context.Context, c engine.Container) (string, error) {
+func (f *Fake) Create(ctx context.Context, c engine.Container) (engine.State, error) {
 	if err := f.enter(ctx, "create", c.Name); err != nil {
-		return "", err
+		return engine.State{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -56,10 +56,10 @@ func (f *Fake) Create(ctx context.Context, c engine.Container) (string, error) {
 	}
 	img := f.lookup(c.Image)
 	if img == nil {
-		return "", jobs.Fail(jobs.KindImageMissing, nil, "check the name and the tag", "image %s is not on the host", c.Image)
+		return engine.State{}, jobs.Fail(jobs.KindImageMissing, nil, "check the name and the tag", "image %s is not on the host", c.Image)
 	}
 	if c.Spec.Limits.CPUs > float64(f.info.CPUs) {
-		return "", jobs.Fail(jobs.KindLimitAboveHost, nil, "ask for fewer", "%g CPUs are more than the host's %d", c.Spec.Limits.CPUs, f.info.CPUs)
+		return engine.State{}, jobs.Fail(jobs.KindLimitAboveHost, nil, "ask for fewer", "%g CPUs are more than the host's %d", c.Spec.Limits.CPUs, f.info.CPUs)
 	}
 	id := strings.TrimPrefix(f.newID("container"), "sha256:")
 	labels := maps.Clone(img.labels)
@@ -74,16 +74,17 @@ func (f *Fake) Create(ctx context.Context, c engine.Container) (string, error) {
 		files: map[string][]byte{}, listeners: map[int]net.Listener{},
 		term: make(chan struct{}), done: make(chan struct{}),
 	}
-	return id, nil
+	return f.containers[id].snapshot(), nil
 }
 
-func (c *container) adopt(want engine.Container) (string, error) {
+// adopt returns a container that is there already; f.mu is held.
+func (c *container) adopt(want engine.Container) (engine.State, error) {
 	for _, key := range []string{engine.LabelFarm, engine.LabelHost, engine.LabelJob, engine.LabelAttempt} {
 		if c.state.Labels[key] != want.Labels[key] {
-			return "", jobs.Fail(jobs.KindEngine, nil, "ask the operator", "another container is named %s", want.Name)
+			return engine.State{}, jobs.Fail(jobs.KindEngine, nil, "ask the operator", "another container is named %s", want.Name)
 		}
 	}
-	return c.state.ID, nil
+	return c.snapshot(), nil
 }
 
 func commandLine(img *image, r jobs.Run) []string {

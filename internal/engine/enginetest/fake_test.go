@@ -33,13 +33,13 @@ func TestShell(t *testing.T) {
 			t.Parallel()
 			f := New()
 			var stdout, stderr bytes.Buffer
-			id, err := f.Create(t.Context(), engine.Container{Name: "c", Image: "busybox", Spec: jobs.Run{
+			made, err := f.Create(t.Context(), engine.Container{Name: "c", Image: "busybox", Spec: jobs.Run{
 				Command: []string{"sh", "-c", tt.script}, Env: map[string]string{"GREETING": "hello"},
 			}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, err := f.Start(t.Context(), id, engine.Output{Stdout: &stdout, Stderr: &stderr})
+			p, err := f.Start(t.Context(), made.ID, engine.Output{Stdout: &stdout, Stderr: &stderr})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,16 +58,16 @@ func TestWaitOutlastsAnAbsentDaemon(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := New()
-		id, err := f.Create(t.Context(), engine.Container{Name: "c", Image: "busybox", Spec: jobs.Run{Command: []string{"sleep", "60"}}})
+		made, err := f.Create(t.Context(), engine.Container{Name: "c", Image: "busybox", Spec: jobs.Run{Command: []string{"sleep", "60"}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := f.Start(t.Context(), id, engine.Output{})
+		p, err := f.Start(t.Context(), made.ID, engine.Output{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		f.SetDown(true)
-		if _, err := f.Inspect(t.Context(), id); jobs.AsFailure(err).Kind != jobs.KindDaemonLost {
+		if _, err := f.Inspect(t.Context(), made.ID); jobs.AsFailure(err).Kind != jobs.KindDaemonLost {
 			t.Errorf("inspect while down = %v, want daemon_lost", err)
 		}
 		go func() {

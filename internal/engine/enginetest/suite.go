@@ -102,10 +102,11 @@ func (s *trial) container(run jobs.Run) engine.Container {
 // create makes a container that is removed with the test.
 func (s *trial) create(run jobs.Run) string {
 	s.t.Helper()
-	id, err := s.Engine.Create(s.ctx, s.container(run))
+	made, err := s.Engine.Create(s.ctx, s.container(run))
 	if err != nil {
 		s.t.Fatalf("create: %v", err)
 	}
+	id := made.ID
 	s.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()

@@ -64,8 +64,14 @@ func testEnvironment(t *testing.T, s *trial) {
 func testAdopt(t *testing.T, s *trial) {
 	id := s.create(sh("true"))
 	again, err := s.Engine.Create(s.ctx, s.container(sh("true")))
-	if err != nil || again != id {
-		t.Errorf("second create = %s, %v; want %s", again, err, id)
+	if err != nil || again.ID != id || again.Status != engine.StatusCreated {
+		t.Errorf("second create = %+v, %v; want %s, created", again, err, id)
+	}
+	p, _ := s.start(id)
+	s.wait(p)
+	again, err = s.Engine.Create(s.ctx, s.container(sh("true")))
+	if err != nil || again.ID != id || again.Status != engine.StatusExited {
+		t.Errorf("create after the run = %+v, %v; want %s, exited", again, err, id)
 	}
 	other := s.container(sh("true"))
 	other.Labels[engine.LabelHost] = "elsewhere"

@@ -182,6 +182,7 @@ func (m *Memory) release(r *record, rel jobs.Release) jobs.Ticket {
 	m.event(r, typ, rel.Reason)
 	if j.CancelBy != "" {
 		m.end(r, cancelled(j.Stage, j.CancelBy))
+		r.acceptedFrom = "" // the owner gave up: a result of its is stale
 		return j.Ticket()
 	}
 	j.Attempt++

@@ -33,6 +33,8 @@ type Memory struct {
 	keys    map[string]binding
 	hints   map[chan string]struct{}
 	broken  error
+	leader  string // who reconciles, until leads
+	leads   time.Time
 	changed chan struct{} // closed and replaced by every change
 }
 

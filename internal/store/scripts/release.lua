@@ -9,7 +9,7 @@ local t = now()
 if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then
   redis.call('SET', KEYS[3], ARGV[6])
   redis.call('HSET', KEYS[1], 'state', 'cancelled', 'finished', int(t))
-  redis.call('HDEL', KEYS[1], 'lease', 'stage', 'deadline', 'lb', 'name', 'cid')
+  redis.call('HDEL', KEYS[1], 'nonce', 'lease', 'stage', 'deadline', 'lb', 'name', 'cid')
   redis.call('EXPIRE', KEYS[4], ARGV[7])
   event(KEYS[1], KEYS[2], 'finished', 'cancelled')
   return -1

@@ -1,0 +1,119 @@
+package faults
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Engine wraps a build host's engine.
+func Engine(e engine.Engine, at At) engine.Engine { return host{e, at} }
+
+type host struct {
+	engine.Engine
+	at At
+}
+
+func (h host) Info(ctx context.Context) (engine.Info, error) {
+	return around(ctx, h.at, Call{Name: "info"}, func() (engine.Info, error) { return h.Engine.Info(ctx) })
+}
+
+func (h host) Build(ctx context.Context, b engine.Build) (engine.Built, error) {
+	return around(ctx, h.at, Call{Name: "build", Job: b.Labels[engine.LabelJob]}, func() (engine.Built, error) { return h.Engine.Build(ctx, b) })
+}
+
+func (h host) Push(ctx context.Context, tag string, progress io.Writer) (string, error) {
+	return around(ctx, h.at, Call{Name: "push", Job: tag}, func() (string, error) { return h.Engine.Push(ctx, tag, progress) })
+}
+
+func (h host) Image(ctx context.Context, ref string, progress io.Writer) (string, error) {
+	return around(ctx, h.at, Call{Name: "image", Job: ref}, func() (string, error) { return h.Engine.Image(ctx, ref, progress) })
+}
+
+func (h host) RemoveImage(ctx context.Context, ref string) error {
+	return do(ctx, h.at, Call{Name: "removeimage", Job: ref}, func() error { return h.Engine.RemoveImage(ctx, ref) })
+}
+
+func (h host) Images(ctx context.Context, labels map[string]string) ([]engine.Listed, error) {
+	return around(ctx, h.at, Call{Name: "images"}, func() ([]engine.Listed, error) { return h.Engine.Images(ctx, labels) })
+}
+
+func (h host) Create(ctx context.Context, c engine.Container) (engine.State, error) {
+	return around(ctx, h.at, Call{Name: "create", Job: c.Labels[engine.LabelJob]}, func() (engine.State, error) { return h.Engine.Create(ctx, c) })
+}
+
+func (h host) Start(ctx context.Context, id string, out engine.Output) (engine.Process, error) {
+	return around(ctx, h.at, Call{Name: "start", Job: id}, func() (engine.Process, error) {
+		return h.follow(id)(h.Engine.Start(ctx, id, out))
+	})
+}
+
+func (h host) Reattach(ctx context.Context, id string, skip engine.Skip, out engine.Output) (engine.Process, error) {
+	return around(ctx, h.at, Call{Name: "reattach", Job: id}, func() (engine.Process, error) {
+		return h.follow(id)(h.Engine.Reattach(ctx, id, skip, out))
+	})
+}
+
+func (h host) Inspect(ctx context.Context, id string) (engine.State, error) {
+	return around(ctx, h.at, Call{Name: "inspect", Job: id}, func() (engine.State, error) { return h.Engine.Inspect(ctx, id) })
+}
+
+func (h host) Stop(ctx context.Context, id string, grace time.Duration) error {
+	return do(ctx, h.at, Call{Name: "stop", Job: id}, func() error { return h.Engine.Stop(ctx, id, grace) })
+}
+
+func (h host) Remove(ctx context.Context, id string) error {
+	return do(ctx, h.at, Call{Name: "remove", Job: id}, func() error { return h.Engine.Remove(ctx, id) })
+}
+
+func (h host) CopyOut(ctx context.Context, id, path string) (io.ReadCloser, error) {
+	return around(ctx, h.at, Call{Name: "copyout", Job: id}, func() (io.ReadCloser, error) { return h.Engine.CopyOut(ctx, id, path) })
+}
+
+func (h host) List(ctx context.Context, labels map[string]string) ([]engine.Listed, error) {
+	return around(ctx, h.at, Call{Name: "list"}, func() ([]engine.Listed, error) { return h.Engine.List(ctx, labels) })
+}
+
+// follow wraps a process.
+func (h host) follow(id string) func(engine.Process, error) (engine.Process, error) {
+	return func(p engine.Process, err error) (engine.Process, error) {
+		if err != nil {
+			return nil, err
+		}
+		return process{p, h.at, id}, nil
+	}
+}
+
+type process struct {
+	engine.Process
+	at At
+	id string
+}
+
+func (p process) Wait(ctx context.Context) (engine.State, error) {
+	return around(ctx, p.at, Call{Name: "wait", Job: p.id}, func() (engine.State, error) { return p.Process.Wait(ctx) })
+}
+
+// FetchFunc is how a worker gets a context.
+type FetchFunc func(ctx context.Context, c jobs.Context, dockerfile string) (*artifacts.Fetched, error)
+
+// Fetch wraps it.
+func Fetch(f FetchFunc, at At) FetchFunc {
+	return func(ctx context.Context, c jobs.Context, dockerfile string) (*artifacts.Fetched, error) {
+		return around(ctx, at, Call{Name: "fetch", Job: c.Ref}, func() (*artifacts.Fetched, error) { return f(ctx, c, dockerfile) })
+	}
+}
+
+// AdmitFunc judges a build.
+type AdmitFunc func(d artifacts.Dockerfile, b *jobs.Build) error
+
+// Admit wraps it.
+func Admit(f AdmitFunc, at At) AdmitFunc {
+	return func(d artifacts.Dockerfile, b *jobs.Build) error {
+		return do(context.Background(), at, Call{Name: "admit"}, func() error { return f(d, b) })
+	}
+}

@@ -1,0 +1,167 @@
+package jobstest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// The methods in this file are what the farm's reconciler needs of a store.
+
+// Lead makes nonce the leader for ttl, or prolongs that.
+func (m *Memory) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
+	if err := m.begin(ctx); err != nil {
+		return false, err
+	}
+	defer m.mu.Unlock()
+	now := m.clock.now()
+	if m.leader != nonce && now.Before(m.leads) {
+		return false, nil
+	}
+	m.leader, m.leads = nonce, now.Add(ttl)
+	return true, nil
+}
+
+// Scan returns up to limit jobs of a state from the oldest on, after skip of
+// them, with their owners' nonces.
+func (m *Memory) Scan(ctx context.Context, s jobs.State, skip, limit int) (found []jobs.Job, more bool, err error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, false, err
+	}
+	defer m.mu.Unlock()
+	for _, r := range m.order {
+		switch {
+		case r.job.State != s:
+		case skip > 0:
+			skip--
+		case len(found) == limit:
+			return found, true, nil
+		default:
+			found = append(found, r.owned())
+		}
+	}
+	return found, false, nil
+}
+
+// Expire ends a job that waited too long.
+func (m *Memory) Expire(ctx context.Context, id string) (bool, error) {
+	if err := m.begin(ctx); err != nil {
+		return false, err
+	}
+	defer m.mu.Unlock()
+	r, err := m.find(id)
+	if err != nil {
+		return false, err
+	}
+	if !r.job.State.CanBecome(jobs.Expired) || !late(r.job, m.clock.now()) {
+		return false, nil
+	}
+	m.giveUp(r)
+	return true, nil
+}
+
+// Lost takes a job from an owner whose lease has passed.
+func (m *Memory) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error) {
+	if err := m.begin(ctx); err != nil {
+		return jobs.Ticket{}, err
+	}
+	defer m.mu.Unlock()
+	r, err := m.owner(job.ID, job.Nonce)
+	if err != nil {
+		return jobs.Ticket{}, err
+	}
+	if m.clock.now().Before(r.job.Lease) {
+		return jobs.Ticket{}, fmt.Errorf("take job %s, whose lease was renewed: %w", job.ID, jobs.ErrStale)
+	}
+	if d.Final {
+		m.end(r, d.Result)
+		r.acceptedFrom = "" // what the dead owner reports is stale
+		return jobs.Ticket{}, nil
+	}
+	t := m.release(r, d.Release)
+	if r.job.State.Terminal() { // somebody wanted it ended
+		return jobs.Ticket{}, nil
+	}
+	return t, nil
+}
+
+// Sweep forgets nothing: a test looks at everything in the end.
+func (m *Memory) Sweep(context.Context, int) (int, error) { return 0, nil }
+
+// Snapshot returns what puts the store back to how it is now, as a crash does
+// to a database that loses its last second.
+func (m *Memory) Snapshot() (restore func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	order := make([]record, len(m.order))
+	for i, r := range m.order {
+		order[i] = *r
+		order[i].events, order[i].log, order[i].stale = slices.Clone(r.events), slices.Clone(r.log), slices.Clone(r.stale)
+	}
+	keys, leader, leads := maps.Clone(m.keys), m.leader, m.leads
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.records, m.order = make(map[string]*record, len(order)), make([]*record, len(order))
+		for i := range order {
+			m.order[i] = &order[i]
+			m.records[order[i].job.ID] = &order[i]
+		}
+		m.keys, m.leader, m.leads = keys, leader, leads
+		m.touch()
+	}
+}
+
+// Snapshot is Memory.Snapshot for the tickets, which live in the same database.
+func (q *Queue) Snapshot() (restore func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waiting, seen := slices.Clone(q.waiting), maps.Clone(q.seen)
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.waiting, q.seen = waiting, seen
+		q.wake()
+	}
+}
+
+// Return gives back a ticket that was received and not used up; it comes again
+// after a delay.
+func (q *Queue) Return(t jobs.Ticket, delay time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(q.waiting, delivery{ticket: t, due: q.clock.now().Add(delay)})
+	q.wake()
+}
+
+// Lose drops a waiting ticket, the nth of them, and reports whether there was
+// one.
+func (q *Queue) Lose(n int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		return false
+	}
+	n %= len(q.waiting)
+	q.waiting = slices.Delete(q.waiting, n, n+1)
+	return true
+}
+
+// Missing reports whether the queue no longer holds a ticket.
+func (q *Queue) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.broken != nil {
+		return false, q.broken
+	}
+	return !slices.ContainsFunc(q.waiting, func(d delivery) bool {
+		return d.ticket.ID == t.ID && d.ticket.Attempt == t.Attempt && d.ticket.Seq == t.Seq
+	}), nil
+}

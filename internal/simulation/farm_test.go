@@ -1,0 +1,353 @@
+package simulation
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/engine/enginetest"
+	"github.com/slipway-farm/slipway/internal/faults"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+)
+
+const (
+	hosts = 3
+	slots = 6
+	lease = 90 * time.Second
+)
+
+// farm is one simulated farm.
+type farm struct {
+	seed   uint64
+	ledger *ledger
+	log    *slog.Logger
+	began  time.Time
+	queue  *jobstest.Queue
+	truth  truth
+	blobs  *artifactstest.Store
+	hosts  []*host
+	// healed ends all faults.
+	healed  atomic.Bool
+	rolling sync.Mutex // one rollback at a time
+	// epoch counts the rollbacks.
+	epoch  atomic.Int64
+	calls  atomic.Int64 // of the producers
+	acked  sync.Mutex
+	recent []ack // what was acknowledged
+	// away is until when nobody reaches the store, as nanoseconds.
+	away atomic.Int64
+}
+
+// ack is a submission that was acknowledged.
+type ack struct {
+	at   time.Time
+	id   string
+	task task
+}
+
+// host is a build host: what outlives its workers.
+type host struct {
+	farm   *farm
+	name   string
+	dir    string
+	engine *enginetest.Fake
+
+	mu      sync.Mutex
+	process *process
+	lives   int // how many processes there were
+	// cut is until when this host does not reach the store, dark until when
+	// nobody on it looks after its containers.
+	cut, dark time.Time
+	// noDocker is until when the daemon is away.
+	noDocker time.Time
+	// downFor is how long the next restart takes.
+	downFor time.Duration
+}
+
+func newFarm(seed uint64, dir string, log *slog.Logger) *farm {
+	f := &farm{seed: seed, ledger: newLedger(), log: log, began: time.Now(), queue: jobstest.NewQueue(), blobs: artifactstest.NewStore()}
+	f.truth = truth{jobstest.NewMemory(jobstest.Options{}), f.ledger, new(sync.Mutex)}
+	for i := range hosts {
+		h := &host{farm: f, name: fmt.Sprint("host-", i), engine: enginetest.New()}
+		h.dir = filepath.Join(dir, h.name)
+		f.hosts = append(f.hosts, h)
+	}
+	return f
+}
+
+// truth is the store with the ledger at its side: what takes effect is noted,
+// whether or not the answer arrives.
+type truth struct {
+	*jobstest.Memory
+	ledger *ledger
+	// whole keeps the two in step, also when both go back in time.
+	whole *sync.Mutex
+}
+
+func (t truth) Claim(ctx context.Context, ticket jobs.Ticket, o jobs.Owner) (jobs.Job, error) {
+	t.whole.Lock()
+	defer t.whole.Unlock()
+	job, err := t.Memory.Claim(ctx, ticket, o)
+	if err == nil {
+		t.ledger.owned(job.ID, o.Nonce, job.Attempt)
+	}
+	return job, err
+}
+
+func (t truth) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, error) {
+	t.whole.Lock()
+	defer t.whole.Unlock()
+	job, err := t.Memory.Adopt(ctx, id, o)
+	if err == nil {
+		t.ledger.owned(id, o.Nonce, job.Attempt)
+	}
+	return job, err
+}
+
+func (t truth) Finish(ctx context.Context, id, nonce string, r jobs.Result) error {
+	t.whole.Lock()
+	defer t.whole.Unlock()
+	err := t.Memory.Finish(ctx, id, nonce, r)
+	if err == nil {
+		t.ledger.accepted(id, nonce)
+	}
+	return err
+}
+
+func (t truth) Release(ctx context.Context, id, nonce string, r jobs.Release) (jobs.Ticket, error) {
+	t.whole.Lock()
+	defer t.whole.Unlock()
+	ticket, err := t.Memory.Release(ctx, id, nonce, r)
+	if err == nil {
+		t.ledger.owned(id, "", 0)
+	}
+	return ticket, err
+}
+
+func (t truth) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error) {
+	t.whole.Lock()
+	defer t.whole.Unlock()
+	ticket, err := t.Memory.Lost(ctx, job, d)
+	if err == nil {
+		t.ledger.owned(job.ID, "", 0)
+	}
+	return ticket, err
+}
+
+// source serves the contexts.
+type source struct{}
+
+func (source) Schemes() []string { return []string{"file"} }
+
+func (source) Open(_ context.Context, c jobs.Context) (io.ReadCloser, error) {
+	content, ok := contexts()[c.Ref]
+	if !ok {
+		return nil, errors.New("no such context")
+	}
+	var b bytes.Buffer
+	tw := tar.NewWriter(&b)
+	err := errors.Join(tw.WriteHeader(&tar.Header{Name: "Dockerfile", Mode: 0o644, Size: int64(len(content))}))
+	_, werr := io.WriteString(tw, content)
+	return io.NopCloser(&b), errors.Join(err, werr, tw.Close())
+}
+
+// started checks that a container is the only one of its job.
+func (f *farm) started(h *host, id string) {
+	state, err := h.engine.Inspect(context.Background(), id)
+	if err != nil {
+		return // somebody removed it at once
+	}
+	job := state.Labels[engine.LabelJob]
+	for _, other := range f.hosts {
+		for _, c := range other.engine.Containers() {
+			if c.ID == id || c.Labels[engine.LabelJob] != job || c.Status != engine.StatusRunning {
+				continue
+			}
+			if !f.ledger.overlapExcused(job) && !other.isDark() {
+				f.ledger.violation("I3 job %s: %s starts on %s while %s runs on %s", job, state.Name, h.name, c.Name, other.name)
+			}
+		}
+	}
+}
+
+func (l *ledger) overlapExcused(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.account(id).blurred
+}
+
+func (h *host) isDark() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Now().Before(h.dark)
+}
+
+func (h *host) cutOff() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	return now.Before(h.cut) || now.UnixNano() < h.farm.away.Load()
+}
+
+// attempts calls f with every job that runs on the host.
+func (h *host) attempts(f func(jobs.Job)) {
+	all, _, _ := h.farm.truth.Scan(context.Background(), jobs.Running, 0, 1<<20)
+	for _, job := range all {
+		if job.Host == h.name {
+			f(job)
+		}
+	}
+}
+
+// excuse notes what was done to the attempt that has a container, or is called
+// by its job's name; what cannot be told apart excuses the whole host.
+func (h *host) excuse(name, why string) {
+	if state, err := h.engine.Inspect(context.Background(), name); err == nil {
+		name = state.Labels[engine.LabelJob]
+	}
+	found := false
+	h.attempts(func(job jobs.Job) {
+		if job.ID == name {
+			found = true
+			h.farm.ledger.excuse(job.ID, job.Attempt, why)
+		}
+	})
+	if !found {
+		h.excuseAll(why)
+	}
+}
+
+func (h *host) excuseAll(why string) {
+	h.attempts(func(job jobs.Job) { h.farm.ledger.excuse(job.ID, job.Attempt, why) })
+}
+
+// crash kills the process; it is back after down.
+func (h *host) crash(p *process, down time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.process != p || p.dead.Load() {
+		return
+	}
+	p.kill()
+	h.downFor = down
+	if down > lease/3 {
+		h.dark = time.Now().Add(down + recovery)
+		h.excuseAll("its host was gone")
+	}
+}
+
+// adopting excuses what an earlier process was doing when it was killed, but
+// for what has a container or is decided: with a restart in time that goes on.
+func (h *host) adopting(id string) {
+	job, err := h.farm.truth.Memory.Get(context.Background(), id)
+	if err == nil && h.farm.ledger.ownerKilled(id) && job.Container.Name == "" && !h.farm.ledger.reported(id, job.Attempt) {
+		h.farm.ledger.excuse(id, job.Attempt, "its worker was killed")
+	}
+}
+
+// recovery is how long a worker needs, once it is back, to end what is not its
+// own any more.
+const recovery = 5 * time.Second
+
+// keepRunning restarts the worker whenever it is dead, as its supervisor does.
+func (h *host) keepRunning(ctx context.Context) {
+	for {
+		h.mu.Lock()
+		p := h.start()
+		h.process = p
+		h.mu.Unlock()
+		select {
+		case <-p.ended:
+		case <-ctx.Done():
+			return
+		}
+		h.mu.Lock()
+		wait := h.downFor
+		h.mu.Unlock()
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (h *host) current() *process {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.process
+}
+
+// logOf is what a job's container printed, as it is stored.
+func (f *farm) logOf(job jobs.Job) (string, error) {
+	if job.Result == nil || job.Result.Log.Digest == "" {
+		return "", nil
+	}
+	r, err := artifacts.NewBlobs(f.blobs, "").Read(context.Background(), job.Result.Log.Digest)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	var out strings.Builder
+	for fr := jobs.NewFrameReader(r); ; {
+		frame, err := fr.Next()
+		if errors.Is(err, io.EOF) {
+			return out.String(), nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if frame.Stream == jobs.Stdout {
+			out.Write(frame.Data)
+		}
+	}
+}
+
+// submit is a producer: it submits with a key until it is told that the job was
+// taken, and again when the database forgot it meanwhile.
+func (f *farm) submit(svc *jobs.Service, t task) string {
+	for {
+		epoch := f.epoch.Load()
+		sub, err := svc.Submit(context.Background(), t.spec)
+		if err == nil && epoch == f.epoch.Load() {
+			f.ledger.acknowledged(sub.ID, t)
+			f.acked.Lock()
+			f.recent = append(f.recent, ack{time.Now(), sub.ID, t})
+			f.acked.Unlock()
+			return sub.ID
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+}
+
+// producing is called around every call of the producers.
+func (f *farm) producing(_ context.Context, c faults.Call) error {
+	if f.healed.Load() {
+		return nil
+	}
+	if time.Now().UnixNano() < f.away.Load() {
+		return errAway
+	}
+	if n := f.calls.Add(1); draw(f.seed, "producer", n)%failEvery == 0 {
+		f.ledger.fault("i/o timeout of a producer, " + c.Name + when(c))
+		return errors.New("i/o timeout")
+	}
+	return nil
+}
+
+// pick draws one of a list.
+func pick[T any](r *rand.Rand, all []T) T { return all[r.IntN(len(all))] }

@@ -1,0 +1,278 @@
+package simulation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// ledger is the outside view of a farm. It believes nobody: it keeps what was
+// acknowledged, who really owned what, and what was done to whom.
+type ledger struct {
+	mu sync.Mutex
+	// jobs holds what was acknowledged.
+	jobs map[string]*account
+	// owner is the nonce that really owns a job, closed the one whose result was
+	// taken.
+	owner, closed map[string]string
+	attempts      map[string]int      // by nonce
+	claimed       map[string]*process // who made up a nonce
+	faults        map[string]int
+	violations    []string
+}
+
+// account is what the ledger knows of a job.
+type account struct {
+	task task
+	// acked is whether the farm took it, as far as its producer knows.
+	acked bool
+	// excused holds the attempts that something was done to, and what.
+	excused map[int]string
+	// reported holds the attempts with a verdict.
+	reported map[int]bool
+	// blurred jobs were in a database when it lost its last second: what the
+	// farm did before that does not count.
+	blurred   bool
+	cancelled bool
+	removed   bool
+}
+
+func newLedger() *ledger {
+	return &ledger{jobs: map[string]*account{}, owner: map[string]string{}, closed: map[string]string{}, attempts: map[string]int{}, claimed: map[string]*process{}, faults: map[string]int{}}
+}
+
+func (l *ledger) violation(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.violations = append(l.violations, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+// fault counts one.
+func (l *ledger) fault(kind string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.faults[kind]++
+}
+
+func (l *ledger) account(id string) *account {
+	a := l.jobs[id]
+	if a == nil {
+		a = &account{excused: map[int]string{}, reported: map[int]bool{}}
+		l.jobs[id] = a
+	}
+	return a
+}
+
+// acknowledged notes a submission that the farm took.
+func (l *ledger) acknowledged(id string, t task) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.account(id)
+	a.task, a.acked = t, true
+}
+
+// excuse notes what was done to an attempt, so that it may fail.
+func (l *ledger) excuse(id string, attempt int, why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(id).excused[attempt] = why
+}
+
+// report notes that a worker has come to a verdict on an attempt and set out to
+// tell the store: from then on the work is not done again.
+func (l *ledger) report(id, nonce string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(id).reported[l.attempts[nonce]] = true
+}
+
+func (l *ledger) reported(id string, attempt int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.account(id).reported[attempt]
+}
+
+// moved notes that a job that the database forgot was submitted again.
+func (l *ledger) moved(from, to string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if from != to {
+		delete(l.jobs, from)
+	}
+}
+
+// gone notes that somebody removed a container, which may be a kept service.
+func (l *ledger) gone(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(id).removed = true
+}
+
+func (l *ledger) asked(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(id).cancelled = true
+}
+
+func (l *ledger) claims(nonce string, p *process) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.claimed[nonce] = p
+}
+
+// ownerKilled reports whether the process that owns a job is dead.
+func (l *ledger) ownerKilled(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.claimed[l.owner[id]]
+	return p != nil && p.dead.Load()
+}
+
+// snapshot returns what puts the owners back when the database is.
+func (l *ledger) snapshot() (restore func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	owner, closed := maps.Clone(l.owner), maps.Clone(l.closed)
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for id, a := range l.jobs {
+			if owner[id] != l.owner[id] || closed[id] != l.closed[id] {
+				a.blurred = true
+			}
+		}
+		l.owner, l.closed = owner, closed
+	}
+}
+
+// owned notes who owns a job from now on.
+func (l *ledger) owned(id, nonce string, attempt int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.owner[id] = nonce
+	l.attempts[nonce] = attempt
+}
+
+// accepted checks a result that the store took.
+func (l *ledger) accepted(id, nonce string) {
+	l.mu.Lock()
+	owner, closed := l.owner[id], l.closed[id]
+	if closed == "" {
+		l.closed[id] = nonce
+	}
+	delete(l.owner, id)
+	l.mu.Unlock()
+	switch {
+	case closed != "" && closed != nonce:
+		l.violation("I2 job %s: a second result was accepted", id)
+	case closed == "" && owner != nonce:
+		l.violation("I2 job %s: the result of %s was accepted, and its owner is %s", id, l.who(nonce), l.who(owner))
+	}
+}
+
+// who tells whose a nonce is.
+func (l *ledger) who(nonce string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.claimed[nonce]
+	if p == nil {
+		return "nobody"
+	}
+	return fmt.Sprintf("%s, process %d, attempt %d", p.h.name, p.number, l.attempts[nonce])
+}
+
+// ended holds what became of a job against what it was.
+func (l *ledger) ended(job jobs.Job, events []jobs.Event, log string) {
+	l.mu.Lock()
+	a := *l.account(job.ID)
+	l.mu.Unlock()
+	bad := func(format string, args ...any) {
+		l.violation("%s, a job that %s: %s\n\t%s", job.ID, a.task, fmt.Sprintf(format, args...), strings.Join(history(events), "\n\t"))
+	}
+	if !job.State.Terminal() {
+		bad("I1 it never ended, it is %s", job.State)
+		return
+	}
+	var finished, retries int
+	attempt := 1
+	for _, e := range events {
+		switch e.Type {
+		case jobs.EventFinished:
+			finished++
+		case jobs.EventLost:
+			if a.excused[attempt] == "" && !a.blurred {
+				bad("I6 attempt %d was lost (%s), and nothing was done to it", attempt, e.Text)
+			}
+			attempt++
+		case jobs.EventRetry:
+			retries++
+			attempt++
+			if !a.task.fails() {
+				bad("I6 its own retry was spent (%s)", e.Text)
+			}
+		case jobs.EventReturned:
+			attempt++
+		}
+	}
+	if finished != 1 && !a.blurred {
+		bad("I2 it ended %d times", finished)
+	}
+	if retries > a.task.spec.Retries {
+		bad("I6 it was tried again %d times on its own account of %d", retries, a.task.spec.Retries)
+	}
+	if why := a.untrue(job, log); why != "" {
+		bad("I7 %s", why)
+	}
+}
+
+// untrue says how an outcome differs from what the job does, "" when it does
+// not.
+func (a *account) untrue(job jobs.Job, log string) string {
+	r := job.Result
+	kind := jobs.Kind("")
+	if r.Failure != nil {
+		kind = r.Failure.Kind
+	}
+	is := fmt.Sprintf("it is %s (%s)", job.State, kind)
+	switch {
+	case kind == jobs.KindPoisoned || kind != "" && kind.Info().Fault == jobs.InfraFault:
+		// Its last attempt needs an excuse like those before it.
+		if a.excused[job.Attempt] == "" && !a.blurred {
+			return is + ", and nothing was done to its last attempt"
+		}
+		return ""
+	case job.State == jobs.Cancelled && a.cancelled:
+		return ""
+	case job.State == jobs.Expired && a.task.spec.Timeouts.Queue > 0:
+		return ""
+	case job.State != a.task.state || kind != a.task.kind:
+		return fmt.Sprintf("%s, and should be %s (%s)", is, a.task.state, a.task.kind)
+	case a.task.fails() && job.Retries != a.task.spec.Retries:
+		return fmt.Sprintf("%s after %d of %d retries", is, job.Retries, a.task.spec.Retries)
+	case r.Log.Missing && a.excused[job.Attempt] != "":
+	case log != a.task.log:
+		return fmt.Sprintf("I8 its log is %q, and should be %q", log, a.task.log)
+	}
+	return ""
+}
+
+func history(events []jobs.Event) []string {
+	var lines []string
+	for _, e := range events {
+		lines = append(lines, e.At.Format("15:04:05.000 ")+string(e.Type)+" "+e.Text)
+	}
+	return lines
+}
+
+// total is how many faults there were.
+func (l *ledger) total() (n int) {
+	for _, kind := range slices.Collect(maps.Keys(l.faults)) {
+		n += l.faults[kind]
+	}
+	return n
+}

@@ -1,0 +1,184 @@
+package simulation
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// monkey does to the farm what its seed says, until ctx ends.
+func (f *farm) monkey(ctx context.Context, r *rand.Rand, svc *jobs.Service) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Duration(r.IntN(4000)) * time.Millisecond):
+		}
+		h := pick(r, f.hosts)
+		p := h.current()
+		deeds := []struct {
+			name  string
+			often int
+			do    func()
+		}{
+			{"worker killed", 6, func() { h.crash(p, time.Duration(r.IntN(3000))*time.Millisecond) }},
+			{"host gone for minutes", 1, func() { h.crash(p, lease+time.Duration(r.IntN(60))*time.Second) }},
+			{"machine lost", 1, func() { h.lose(p) }},
+			{"worker stopped, its supervisor at hand", 3, func() { f.stopped(h, p) }},
+			{"worker stopped past its lease", 1, func() { f.forsaken(h, p) }},
+			{"host cut off for a minute", 2, func() { h.cut = f.until(r.IntN(50)) }},
+			{"host cut off past its leases", 1, func() { f.severed(h) }},
+			{"redis away for a minute", 1, func() { f.away.Store(f.until(r.IntN(50)).UnixNano()) }},
+			{"redis away past the leases", 1, func() { f.longAway() }},
+			{"redis lost its last second", 1, func() { f.rollback(r, svc) }},
+			{"docker away", 3, func() { f.noDocker(h, time.Duration(1+r.IntN(30))*time.Second) }},
+			{"container removed", 4, func() { h.loseContainer(r) }},
+			{"ticket lost", 6, func() { f.queue.Lose(r.IntN(1000)) }},
+			{"ticket twice", 6, func() { f.again(r) }},
+			{"cancelled", 4, func() { f.cancel(r, svc) }},
+			{"worker drained", 2, func() { p.stop() }},
+		}
+		total := 0
+		for _, d := range deeds {
+			total += d.often
+		}
+		n := r.IntN(total)
+		for _, d := range deeds {
+			if n -= d.often; n < 0 {
+				f.ledger.fault(d.name)
+				f.log.Info("FAULT", "what", d.name, "host", h.name)
+				d.do()
+				break
+			}
+		}
+	}
+}
+
+func (f *farm) until(seconds int) time.Time {
+	return time.Now().Add(time.Duration(seconds) * time.Second)
+}
+
+// lose takes the whole machine: what ran on it ended with it.
+func (h *host) lose(p *process) {
+	h.excuseAll("its machine was lost")
+	h.crash(p, lease)
+	for _, c := range h.engine.Containers() {
+		h.engine.Lose(c.ID)
+	}
+}
+
+// stopped stops a worker until its supervisor has had enough of the silence.
+func (f *farm) stopped(h *host, p *process) {
+	thaw := p.freeze()
+	go func() {
+		time.Sleep(lease / 3)
+		h.crash(p, time.Second)
+		thaw()
+	}()
+}
+
+// forsaken stops a worker and whoever could have looked after it.
+func (f *farm) forsaken(h *host, p *process) {
+	h.mu.Lock()
+	h.dark = time.Now().Add(3*lease + recovery)
+	h.mu.Unlock()
+	h.excuseAll("its worker stood still")
+	thaw := p.freeze()
+	go func() {
+		time.Sleep(3 * lease)
+		thaw()
+	}()
+}
+
+// severed cuts a host off for longer than its leases hold. It has to end its
+// containers by itself, in time.
+func (f *farm) severed(h *host) {
+	h.excuseAll("its host was cut off")
+	h.mu.Lock()
+	h.cut = time.Now().Add(2 * lease)
+	h.mu.Unlock()
+}
+
+func (f *farm) longAway() {
+	for _, h := range f.hosts {
+		h.excuseAll("redis was away for too long")
+	}
+	f.away.Store(time.Now().Add(2 * lease).UnixNano())
+}
+
+// rollback takes the database back by a second or two. Producers know that it
+// was not yet on the disk, and submit again.
+func (f *farm) rollback(r *rand.Rand, svc *jobs.Service) {
+	if !f.rolling.TryLock() { // one at a time; and a lock that is waited for stops the clock
+		return
+	}
+	defer f.rolling.Unlock()
+	f.truth.whole.Lock()
+	restore := []func(){f.truth.Snapshot(), f.queue.Snapshot(), f.ledger.snapshot()}
+	f.truth.whole.Unlock()
+	then := time.Now()
+	time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond)
+	f.truth.whole.Lock()
+	for _, back := range restore {
+		back()
+	}
+	f.epoch.Add(1)
+	f.truth.whole.Unlock()
+	f.acked.Lock()
+	lost := slices.DeleteFunc(f.recent, func(a ack) bool { return a.at.Before(then) })
+	f.recent = nil
+	f.acked.Unlock()
+	for _, a := range lost {
+		f.ledger.moved(a.id, f.submit(svc, a.task))
+	}
+}
+
+// noDocker takes a daemon away; what runs runs on.
+func (f *farm) noDocker(h *host, d time.Duration) {
+	h.mu.Lock()
+	h.noDocker = time.Now().Add(d)
+	h.mu.Unlock()
+	h.excuseAll("docker was away")
+	h.engine.SetDown(true)
+	go func() {
+		time.Sleep(d)
+		h.engine.SetDown(false)
+	}()
+}
+
+func (h *host) loseContainer(r *rand.Rand) {
+	all := h.engine.Containers()
+	if len(all) == 0 {
+		return
+	}
+	c := pick(r, all)
+	h.excuse(c.ID, "its container was removed")
+	h.farm.ledger.gone(c.Labels[engine.LabelJob])
+	h.engine.Lose(c.ID)
+}
+
+// again delivers a ticket a second time.
+func (f *farm) again(r *rand.Rand) {
+	all, _, _ := f.truth.Scan(context.Background(), jobs.Running, 0, 1<<20)
+	if len(all) > 0 {
+		f.queue.Return(pick(r, all).Ticket(), 0)
+	}
+}
+
+func (f *farm) cancel(r *rand.Rand, svc *jobs.Service) {
+	var all []jobs.Job
+	for _, s := range []jobs.State{jobs.Queued, jobs.Waiting, jobs.Running} {
+		found, _, _ := f.truth.Scan(context.Background(), s, 0, 1<<20)
+		all = append(all, found...)
+	}
+	if len(all) == 0 {
+		return
+	}
+	job := pick(r, all)
+	f.ledger.asked(job.ID)
+	_, _ = svc.Cancel(context.Background(), job.ID, "the monkey") // it may have ended
+}

@@ -1,0 +1,344 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/faults"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/reconcile"
+	"github.com/slipway-farm/slipway/internal/worker"
+)
+
+// process is one life of a worker on a host. Killed, each of its goroutines ends
+// at its next call to the outside: it does nothing more that anybody could see.
+type process struct {
+	h      *host
+	number int // of the host's processes
+	// life ends when the process is killed.
+	life context.Context //nolint:containedctx // it is the process's own
+	die  context.CancelFunc
+	dead atomic.Bool
+
+	mu     sync.Mutex
+	frozen chan struct{} // closed when it goes on; nil while it runs
+	calls  map[faults.Call]int
+	stop   context.CancelFunc // SIGTERM
+	hurry  context.CancelFunc // a second one
+	ended  chan struct{}
+}
+
+// gate is passed by everything that a process does to the outside.
+func (p *process) gate() {
+	for {
+		p.mu.Lock()
+		frozen := p.frozen
+		p.mu.Unlock()
+		if p.dead.Load() {
+			runtime.Goexit()
+		}
+		if frozen == nil {
+			return
+		}
+		select {
+		case <-frozen:
+		case <-p.life.Done():
+		}
+	}
+}
+
+// alive waits while the process is stopped and reports whether it lives. It is
+// for goroutines that are not the process's.
+func (p *process) alive() bool {
+	p.mu.Lock()
+	frozen := p.frozen
+	p.mu.Unlock()
+	if frozen != nil {
+		select {
+		case <-frozen:
+		case <-p.life.Done():
+		}
+	}
+	return !p.dead.Load()
+}
+
+func (p *process) kill() {
+	if p.dead.Swap(true) {
+		return
+	}
+	p.die()
+	p.stop()
+}
+
+// freeze stops the process in its tracks until thaw is called.
+func (p *process) freeze() (thaw func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.frozen != nil {
+		return func() {}
+	}
+	ch := make(chan struct{})
+	p.frozen = ch
+	return func() {
+		p.mu.Lock()
+		p.frozen = nil
+		p.mu.Unlock()
+		close(ch)
+	}
+}
+
+// Out of so many calls one is spoiled.
+const (
+	failEvery = 45
+	killEvery = 400
+)
+
+var errAway = errors.New("connection refused")
+
+// at is called around every call of the process.
+func (p *process) at(_ context.Context, c faults.Call) error {
+	p.gate()
+	f := p.h.farm
+	if f.healed.Load() {
+		return nil
+	}
+	if c.Name == "adopt" && !c.After {
+		p.h.adopting(c.Job)
+	}
+	if c.Name == "claim" && c.After && p.h.withoutDocker() {
+		p.h.excuse(c.Job, "docker was away")
+	}
+	if isStore(c.Name) && p.h.cutOff() {
+		time.Sleep(20 * time.Millisecond)
+		p.gate()
+		return errAway
+	}
+	p.mu.Lock()
+	p.calls[c]++
+	n := p.calls[c]
+	p.mu.Unlock()
+	x := draw(f.seed, p.h.name, p.number, c, n)
+	switch {
+	case x%killEvery == 0 && c.Name != "now":
+		f.ledger.fault("killed at " + c.Name + when(c))
+		f.log.Info("FAULT", "what", "killed at "+c.Name+when(c), "host", p.h.name, "job", c.Job)
+		p.h.crash(p, time.Second)
+		runtime.Goexit()
+	case x/killEvery%failEvery == 0:
+		if err := p.spoil(c); err != nil {
+			f.ledger.fault(err.Error() + " " + c.Name + when(c))
+			f.log.Info("FAULT", "what", err.Error()+" "+c.Name+when(c), "host", p.h.name, "job", c.Job)
+			return err
+		}
+	}
+	return nil
+}
+
+// draw makes a number of what it is given, always the same one.
+func draw(of ...any) uint64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, of...)
+	sum := h.Sum64()
+	return (sum ^ sum>>32) * 0x9e3779b97f4a7c15 >> 8 // FNV's lowest bits are not its best
+}
+
+func (h *host) withoutDocker() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !time.Now().After(h.noDocker)
+}
+
+func when(c faults.Call) string {
+	if c.After {
+		return " (done)"
+	}
+	return ""
+}
+
+func isStore(name string) bool {
+	switch name {
+	case "claim", "adopt", "renew", "note", "finish", "release", "reissue", "appendlog", "now", "owned", "kept", "unkeep",
+		"get", "push tickets", "lead", "scan", "expire", "lost", "missing", "create records", "reserve":
+		return true
+	}
+	return false
+}
+
+// spoil returns the error of a call that goes wrong, nil when that cannot be
+// told from an error of ours.
+func (p *process) spoil(c faults.Call) error {
+	if isStore(c.Name) {
+		return errors.New("i/o timeout") // never an excuse: the farm gets over it
+	}
+	switch c.Name {
+	case "build", "create", "start", "reattach", "wait", "inspect", "stop", "remove", "copyout", "list":
+		p.h.excuse(c.Job, "the engine failed to "+c.Name)
+		return jobs.Fail(jobs.KindEngine, nil, "", "the engine failed")
+	case "push":
+		p.h.excuseAll("the registry failed")
+		return jobs.Fail(jobs.KindPush, nil, "", "the registry failed")
+	case "fetch":
+		p.h.excuseAll("the context's server failed")
+		return jobs.Fail(jobs.KindContextFetch, nil, "", "the server failed")
+	case "put":
+		p.h.excuseAll("the artifact store failed")
+		return errors.New("the artifact store failed")
+	}
+	return nil
+}
+
+// start runs a worker with its reconciler on the host.
+func (h *host) start() *process {
+	f := h.farm
+	life, die := context.WithCancel(context.Background())
+	taking, stop := context.WithCancel(context.Background())
+	hurry, hurryUp := context.WithCancel(context.Background())
+	h.lives++
+	p := &process{h: h, number: h.lives, life: life, die: die, stop: stop, hurry: hurryUp, calls: map[faults.Call]int{}, ended: make(chan struct{})}
+	o := worker.Defaults()
+	o.Name, o.Host, o.StateDir, o.Slots, o.Lease, o.Drain = h.name, h.name, h.dir, slots, lease, 30*time.Second
+	records := faults.Records(f.truth, p.at)
+	w := worker.New(f.log, worker.Deps{
+		Claims: reporting{faults.Claims(f.truth, p.at), p}, Records: records, Queue: faults.Queue(f.queue, p.at),
+		Engine: faults.Engine(engineOf{h.engine, p}, p.at), Intake: faults.Intake(&intake{p: p, ctx: taking}, p.at),
+		Fetch:  faults.Fetch(artifacts.NewFetcher(artifacts.Options{TempDir: h.dir}, source{}).Fetch, p.at),
+		Blobs:  artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),
+		Uptime: func() time.Duration { return time.Since(f.began) },
+	}, o)
+	leader := reconcile.New(f.log, ledgerOf{f.truth, p.at}, ticketsOf{faults.Queue(f.queue, p.at), f.queue, p.at},
+		fmt.Sprint(h.name, time.Now().UnixNano()), reconcile.Options{})
+	reconciling, stopLeading := context.WithCancel(life)
+	go leader.Run(reconciling)
+	go func() {
+		defer close(p.ended)
+		defer stopLeading()
+		if err := w.Run(taking, hurry); err != nil && !p.dead.Load() {
+			f.ledger.violation("worker %s ended: %v", h.name, err)
+		}
+	}()
+	return p
+}
+
+// intake hands tickets to a process.
+type intake struct {
+	p   *process
+	ctx context.Context //nolint:containedctx // the process's own
+}
+
+func (in *intake) Start(h jobs.Handler) error {
+	p, q := in.p, in.p.h.farm.queue
+	sem := make(chan struct{}, slots)
+	go func() {
+		for {
+			select {
+			case sem <- struct{}{}:
+			case <-in.ctx.Done():
+				return
+			}
+			t, err := q.Receive(in.ctx, "")
+			if err != nil {
+				return
+			}
+			go func() {
+				used := false
+				defer func() {
+					<-sem
+					switch {
+					case p.dead.Load(): // its lease in the queue passes some time later
+						q.Return(t, 40*time.Second)
+					case !used:
+						q.Return(t, 2*time.Second)
+					}
+				}()
+				p.gate()
+				used = h(p.life, jobs.Delivery{Ticket: t}) == nil
+			}()
+		}
+	}()
+	return nil
+}
+
+func (in *intake) StopTaking()  { in.p.gate() }
+func (in *intake) Close() error { return nil }
+
+// reporting notes what a process sets out to tell the store, at that moment,
+// whether or not it arrives.
+type reporting struct {
+	jobs.Claims
+	p *process
+}
+
+func (r reporting) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Job, error) {
+	r.p.h.farm.ledger.claims(o.Nonce, r.p)
+	return r.Claims.Claim(ctx, t, o)
+}
+
+func (r reporting) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, error) {
+	r.p.h.farm.ledger.claims(o.Nonce, r.p)
+	return r.Claims.Adopt(ctx, id, o)
+}
+
+func (r reporting) Finish(ctx context.Context, id, nonce string, res jobs.Result) error {
+	r.p.h.farm.ledger.report(id, nonce)
+	return r.Claims.Finish(ctx, id, nonce, res)
+}
+
+func (r reporting) Release(ctx context.Context, id, nonce string, rel jobs.Release) (jobs.Ticket, error) {
+	r.p.h.farm.ledger.report(id, nonce)
+	return r.Claims.Release(ctx, id, nonce, rel)
+}
+
+// ledgerOf and ticketsOf are what the reconciler of a process works with.
+type ledgerOf struct {
+	truth
+	at faults.At
+}
+
+func (l ledgerOf) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
+	if err := l.at(ctx, faults.Call{Name: "lead"}); err != nil {
+		return false, err
+	}
+	return l.Memory.Lead(ctx, nonce, ttl)
+}
+
+func (l ledgerOf) Scan(ctx context.Context, s jobs.State, skip, limit int) ([]jobs.Job, bool, error) {
+	if err := l.at(ctx, faults.Call{Name: "scan"}); err != nil {
+		return nil, false, err
+	}
+	return l.Memory.Scan(ctx, s, skip, limit)
+}
+
+func (l ledgerOf) Expire(ctx context.Context, id string) (bool, error) {
+	if err := l.at(ctx, faults.Call{Name: "expire", Job: id}); err != nil {
+		return false, err
+	}
+	return l.Memory.Expire(ctx, id)
+}
+
+func (l ledgerOf) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error) {
+	if err := l.at(ctx, faults.Call{Name: "lost", Job: job.ID}); err != nil {
+		return jobs.Ticket{}, err
+	}
+	return l.truth.Lost(ctx, job, d)
+}
+
+type ticketsOf struct {
+	jobs.Queue
+	memory *jobstest.Queue
+	at     faults.At
+}
+
+func (t ticketsOf) Missing(ctx context.Context, ticket jobs.Ticket) (bool, error) {
+	if err := t.at(ctx, faults.Call{Name: "missing", Job: ticket.ID}); err != nil {
+		return false, err
+	}
+	return t.memory.Missing(ctx, ticket)
+}

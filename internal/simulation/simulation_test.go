@@ -1,0 +1,200 @@
+package simulation
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/faults"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+)
+
+var (
+	seedFlag = flag.Uint64("seed", 0, "seed of the first farm; 0 draws one")
+	jobsFlag = flag.Int("jobs", 600, "how many jobs are run in all")
+	eachFlag = flag.Int("each", 500, "how many jobs a farm gets")
+	logFlag  = flag.Bool("farmlog", false, "print the workers' logs")
+)
+
+// TestFarm runs farms until all jobs are through, two at a time.
+func TestFarm(t *testing.T) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64() >> 32
+	}
+	began := time.Now()
+	var mu sync.Mutex
+	ran, faults := 0, map[string]int{}
+	t.Run("farms", func(t *testing.T) {
+		for left := *jobsFlag; left > 0; left -= *eachFlag {
+			n, s := min(left, *eachFlag), seed
+			seed++
+			t.Run(fmt.Sprint("seed=", s), func(t *testing.T) {
+				t.Parallel()
+				simulate(t, s, n, func(l *ledger) {
+					mu.Lock()
+					defer mu.Unlock()
+					ran += n
+					for kind, n := range l.faults {
+						faults[kind] += n
+					}
+				})
+			})
+		}
+	})
+	total := 0
+	for _, kind := range slices.Sorted(maps.Keys(faults)) {
+		total += faults[kind]
+		if testing.Verbose() {
+			t.Logf("%7d %s", faults[kind], kind)
+		}
+	}
+	t.Logf("%d jobs, %d faults of %d kinds, %s", ran, total, len(faults), time.Since(began).Round(time.Millisecond))
+}
+
+// simulate runs one farm to its end and reports what was broken; count gets its
+// ledger.
+func simulate(t *testing.T, seed uint64, n int, count func(*ledger)) {
+	dir, err := os.MkdirTemp(memoryDir(), "slipway-simulation-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	defer func() {
+		if t.Failed() {
+			t.Logf("again: go test ./internal/simulation -seed %d -jobs %d -each %d", seed, n, n)
+		}
+	}()
+	synctest.Test(t, func(t *testing.T) {
+		log := slog.New(slog.DiscardHandler)
+		if *logFlag {
+			log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+		}
+		f := newFarm(seed, dir, log)
+		f.run(t, n)
+		count(f.ledger)
+		for i, v := range f.ledger.violations {
+			if i == 5 {
+				t.Errorf("and %d more", len(f.ledger.violations)-i)
+				break
+			}
+			t.Error(v)
+		}
+	})
+}
+
+// memoryDir is where files cost no disk, if there is such a place.
+func memoryDir() string {
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		return "/dev/shm"
+	}
+	return ""
+}
+
+// run is the life of a farm: jobs come, faults come, all is mended, and then
+// everything has to come to its end.
+func (f *farm) run(t *testing.T, n int) {
+	r := rand.New(rand.NewPCG(f.seed, 0))
+	living, end := context.WithCancel(t.Context())
+	defer end()
+	var keepers sync.WaitGroup
+	for _, h := range f.hosts {
+		keepers.Go(func() { h.keepRunning(living) })
+	}
+	synctest.Wait() // the first workers are there
+	ids := jobstest.NewIDs()
+	producer := jobs.NewService(faults.Records(f.truth, f.producing), faults.Queue(f.queue, f.producing), ids)
+	mischief, calm := context.WithCancel(t.Context())
+	var monkeys sync.WaitGroup
+	for i := range 2 {
+		monkeys.Go(func() { f.monkey(mischief, rand.New(rand.NewPCG(f.seed, uint64(i+1))), producer) })
+	}
+	for i := range n {
+		f.submit(producer, newTask(r, i))
+		time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond)
+	}
+	calm()
+	monkeys.Wait()
+	time.Sleep(4 * lease) // until what is stopped goes on
+	f.healed.Store(true)
+	f.settle(t)
+
+	end()
+	for _, h := range f.hosts {
+		h.current().stop()
+	}
+	for _, h := range f.hosts {
+		<-h.current().ended
+	}
+	keepers.Wait()
+	f.audit(t)
+}
+
+// settle waits until every job has ended and every kept service is gone.
+func (f *farm) settle(t *testing.T) {
+	for deadline := time.Now().Add(time.Hour); time.Now().Before(deadline); time.Sleep(time.Second) {
+		left := 0
+		for _, s := range []jobs.State{jobs.Queued, jobs.Waiting, jobs.Running} {
+			found, _, _ := f.truth.Scan(t.Context(), s, 0, 1<<20)
+			left += len(found)
+		}
+		for _, h := range f.hosts {
+			left += len(h.engine.Containers())
+		}
+		if left == 0 {
+			return
+		}
+	}
+}
+
+// audit holds what is left against what there should be.
+func (f *farm) audit(t *testing.T) {
+	for id, a := range f.ledger.jobs {
+		if !a.acked {
+			continue
+		}
+		job, err := f.truth.Get(t.Context(), id)
+		if err != nil {
+			f.ledger.violation("I1 job %s vanished: %v", id, err)
+			continue
+		}
+		news, err := f.truth.Follow(t.Context(), id, jobs.Cursor{}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log, err := f.logOf(job)
+		if err != nil {
+			f.ledger.violation("I8 the log of job %s cannot be read: %v", id, err)
+			continue
+		}
+		f.ledger.ended(job, news.Events, log)
+	}
+	for _, h := range f.hosts {
+		for _, c := range h.engine.Containers() {
+			f.ledger.violation("I4 container %s is left on %s", c.Name, h.name)
+		}
+		for _, tag := range h.engine.Tags() {
+			if strings.HasPrefix(tag, "slipway-job:") {
+				f.ledger.violation("I4 image %s is left on %s", tag, h.name)
+			}
+		}
+		for _, sub := range []string{"spool", "journal"} {
+			files, _ := os.ReadDir(filepath.Join(h.dir, sub))
+			for _, file := range files {
+				f.ledger.violation("I4 %s/%s is left on %s", sub, file.Name(), h.name)
+			}
+		}
+	}
+}

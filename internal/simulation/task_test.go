@@ -1,0 +1,72 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// task is a job with what should come of it.
+type task struct {
+	spec  jobs.Spec
+	does  string
+	state jobs.State
+	kind  jobs.Kind
+	log   string // what the container prints
+}
+
+func (t task) String() string { return t.does }
+
+// fails reports whether the job spends its own retries.
+func (t task) fails() bool { return t.kind == jobs.KindExitNonzero || t.kind == jobs.KindBuildFailed }
+
+// contexts are the Dockerfiles of the contexts that builds name.
+func contexts() map[string]string {
+	return map[string]string{
+		"file:///good.tar": "FROM busybox\nRUN echo step; sleep 2\nCMD [\"sh\", \"-c\", \"echo start; sleep 3; echo end > /out; echo end\"]\n",
+		"file:///bad.tar":  "FROM busybox\nRUN sleep 1; false\n",
+	}
+}
+
+// newTask draws a job.
+func newTask(r *rand.Rand, n int) task {
+	seconds := []int{0, 0, 1, 3, 8, 30, 70}[r.IntN(7)]
+	script := fmt.Sprintf("echo start; sleep %d; echo end", seconds)
+	shell := func(script string) *jobs.Run {
+		return &jobs.Run{Image: "busybox", Command: []string{"sh", "-c", script}, StopGrace: jobs.Duration(time.Second)}
+	}
+	t := task{state: jobs.Succeeded, log: "start\nend\n"}
+	switch k := r.IntN(20); {
+	case k < 8:
+		t.does, t.spec = fmt.Sprintf("runs for %d s", seconds), jobs.Spec{Run: shell(script)}
+	case k < 11:
+		t.spec = jobs.Spec{Run: shell(script + "; exit 3"), Retries: r.IntN(3)}
+		t.does = fmt.Sprintf("fails after %d s with %d retries", seconds, t.spec.Retries)
+		t.state, t.kind = jobs.Failed, jobs.KindExitNonzero
+	case k < 14:
+		t.does, t.log = "builds", ""
+		t.spec = jobs.Spec{Context: &jobs.Context{Ref: "file:///good.tar"}, Build: &jobs.Build{}}
+		if r.IntN(2) == 0 {
+			t.does = "builds and pushes"
+			t.spec.Build.Tags, t.spec.Build.Push = []string{fmt.Sprintf("registry.example.com/app:%d", n)}, true
+		}
+	case k < 15:
+		t.does, t.log, t.state, t.kind = "fails to build", "", jobs.Failed, jobs.KindBuildFailed
+		t.spec = jobs.Spec{Context: &jobs.Context{Ref: "file:///bad.tar"}, Build: &jobs.Build{}, Retries: r.IntN(2)}
+	case k < 17:
+		t.does = "builds, runs and collects"
+		t.spec = jobs.Spec{Context: &jobs.Context{Ref: "file:///good.tar"}, Build: &jobs.Build{}, Run: &jobs.Run{Outputs: []string{"/out"}, StopGrace: jobs.Duration(time.Second)}}
+	case k < 19:
+		t.does, t.spec = "may wait for a minute", jobs.Spec{Run: shell(script)}
+		t.spec.Timeouts.Queue = jobs.Duration(time.Minute)
+	default:
+		t.does, t.log = "serves", ""
+		t.spec = jobs.Spec{Run: shell("sleep 3600")}
+		t.spec.Run.Keep = jobs.Duration(20 * time.Second)
+	}
+	t.spec.IdempotencyKey = fmt.Sprint("key-", n)
+	t.spec = t.spec.Normalize()
+	return t
+}
