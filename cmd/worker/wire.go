@@ -119,7 +119,9 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 	}
 	var background sync.WaitGroup
 	reconciling, stop := context.WithCancel(context.WithoutCancel(ctx))
-	background.Go(func() { reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{Interval: min(5*time.Second, c.Worker.Lease/4)}).Run(reconciling) })
+	background.Go(func() {
+		reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{Interval: min(5*time.Second, c.Worker.Lease/4)}).Run(reconciling)
+	})
 	if c.GCEvery > 0 {
 		background.Go(func() { collector.Run(reconciling) })
 	}
