@@ -35,7 +35,7 @@ func (h *Host) sweep() error {
 	if err != nil {
 		return err
 	}
-	var errs []error
+	errs := h.sweepSteps()
 	points := h.mountPoints(mounts)
 	slices.Reverse(points) // the innermost first
 	for _, p := range points {
@@ -44,6 +44,23 @@ func (h *Host) sweep() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// sweepSteps removes what runc keeps, outside of Dir, of build steps that lost
+// their daemon: nobody else does.
+func (h *Host) sweepSteps() (errs []error) {
+	bundles, _ := filepath.Glob(filepath.Join(h.Dir, "data/buildkit/executor/*/config.json"))
+	for _, file := range bundles {
+		id := filepath.Base(filepath.Dir(file))
+		errs = append(errs, os.RemoveAll("/run/runc/"+id))
+		for _, pattern := range []string{"/sys/fs/cgroup/docker/buildkit/", "/sys/fs/cgroup/*/docker/buildkit/"} {
+			dirs, _ := filepath.Glob(pattern + id)
+			for _, dir := range dirs {
+				_ = os.Remove(dir) // busy while a killed process is not collected
+			}
+		}
+	}
+	return errs
 }
 
 // leftovers finds processes of this host alone: their command line names its
