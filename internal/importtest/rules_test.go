@@ -54,6 +54,7 @@ func rules() []rule {
 		{"internal/rebuild", flow, nil},
 		{"internal/reconcile", flow, nil},
 		{"internal/garbage", flow, nil},
+		{"internal/doctor", flow, nil},
 
 		{"internal/redisconn", adapters, anyModule},
 		{"internal/queue", adapters, anyModule},
