@@ -134,6 +134,16 @@ func only(p policy.Policy, schemes ...string) []string {
 	return slices.DeleteFunc(schemes, func(s string) bool { return !slices.Contains(p.Context.Schemes, s) })
 }
 
+// checkPolicy loads a policy as a worker on this host does: folders and keys that
+// are missing here stop a worker here.
+func checkPolicy(file string) (policy.Policy, error) {
+	p, err := policy.Load(file)
+	if err == nil {
+		_, err = newFetcher(p, artifacts.NewBlobs(nil, ""), "")
+	}
+	return p, err
+}
+
 func policyCommand(getenv func(string) string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "policy [FILE]",
@@ -145,11 +155,7 @@ func policyCommand(getenv func(string) string) *cobra.Command {
 			if len(args) > 0 {
 				file = args[0]
 			}
-			p, err := policy.Load(file)
-			if err == nil {
-				// Folders and keys that are missing here stop a worker here, too.
-				_, err = newFetcher(p, artifacts.NewBlobs(nil, ""), "")
-			}
+			p, err := checkPolicy(file)
 			if err != nil {
 				return err
 			}

@@ -76,7 +76,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	eng, err := docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth})
+	eng, err := openEngine(lg, c)
 	if err != nil {
 		return err
 	}
@@ -130,23 +130,38 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 	return w.Run(ctx, hurry)
 }
 
+// openEngine prepares this host's engine.
+func openEngine(lg *slog.Logger, c config) (*docker.Engine, error) {
+	return docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth})
+}
+
+// registries names the registries that there are logins for.
+func registries(c config) ([]string, error) { return docker.Registries(c.RegistryAuth) }
+
 // openStore opens the artifact store: a directory, or a bucket. Large things are
 // kept in temp on their way there.
 func openStore(where, temp string) (*artifacts.Blobs, error) {
-	bucket, err := artifacts.IsBucket(where)
-	if err != nil {
-		return nil, fmt.Errorf("--store: %w", err)
-	}
-	var s artifacts.Store
-	if bucket {
-		s, err = s3store.New(where, s3conn.Environment(os.Getenv), artifacts.Transfer{})
-	} else {
-		s, err = dirstore.New(where)
-	}
+	s, err := storeAt(where, dirstore.New)
 	if err != nil {
 		return nil, err
 	}
 	return artifacts.NewBlobs(s, temp), nil
+}
+
+// lookAtStore opens the artifact store for reading, and changes nothing there.
+func lookAtStore(where string) (artifacts.Store, error) { return storeAt(where, dirstore.Look) }
+
+func storeAt(where string, directory func(string) (*dirstore.Store, error)) (s artifacts.Store, err error) {
+	bucket, err := artifacts.IsBucket(where)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("--store: %w", err)
+	case bucket:
+		s, err = s3store.New(where, s3conn.Environment(os.Getenv), artifacts.Transfer{})
+	default:
+		s, err = directory(where)
+	}
+	return s, err
 }
 
 // reachable asks the store for a blob that need not be there.

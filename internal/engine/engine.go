@@ -11,6 +11,7 @@ package engine
 import (
 	"context"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -23,6 +24,13 @@ const (
 	LabelHost    = "slipway.host"
 	LabelJob     = "slipway.job"
 	LabelAttempt = "slipway.attempt"
+)
+
+// What the doctor makes to see that the engine can carries this label, with
+// ProbeName as its value, and a name that begins with ProbeName.
+const (
+	LabelProbe = "slipway.probe"
+	ProbeName  = "slipway-doctor"
 )
 
 // Engine drives one build host. All methods are safe for concurrent use.
@@ -177,4 +185,27 @@ type Listed struct {
 	ID, Name string
 	Labels   map[string]string
 	Status   Status
+}
+
+// Attempt tells whose attempt made it by its labels, and whether its name, which
+// name says how to form, bears them out: somebody else's can carry our labels.
+func (l Listed) Attempt(name func(id string, attempt int) string) (id string, attempt int, ok bool) {
+	id = l.Labels[LabelJob]
+	attempt, err := strconv.Atoi(l.Labels[LabelAttempt])
+	return id, attempt, err == nil && l.Name == name(id, attempt)
+}
+
+// Details are what an operator wants to know of a build host besides its Info.
+type Details struct {
+	Info
+	// Address is where it was reached, API the version that is spoken.
+	Address, API string
+	// Storage, CgroupVersion, CgroupDriver and LogDriver are the engine's words.
+	Storage, CgroupVersion, CgroupDriver, LogDriver string
+	// LiveRestore is set when containers outlive the engine's restart.
+	LiveRestore bool
+	// DataRoot is where the engine keeps images and containers on its host.
+	DataRoot string
+	// Security lists what confines containers, such as seccomp,profile=default.
+	Security []string
 }

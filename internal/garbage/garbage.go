@@ -5,6 +5,7 @@
 package garbage
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -161,7 +162,7 @@ func (c *Collector) Owned(ctx context.Context) error {
 		return err
 	}
 	if owner != farm && !(c.opts.DryRun && owner == "") {
-		return fmt.Errorf("%w: it belongs to farm %s, and this Redis is of farm %s; give each farm a store of its own, or remove the store's \"owner\" if that farm is gone for good", ErrNotOwner, owner, farm)
+		return fmt.Errorf("%w: it belongs to farm %s, and this Redis is of farm %s; give each farm a store of its own, or remove the store's \"owner\" if that farm is gone for good", ErrNotOwner, owner, cmp.Or(farm, "(none yet)"))
 	}
 	return nil
 }

@@ -56,6 +56,7 @@ func rules() []rule {
 		{"internal/reconcile", flow, nil},
 		{"internal/garbage", flow, nil},
 		{"internal/faults", flow, nil},
+		{"internal/doctor", flow, nil},
 
 		{"internal/redisconn", adapters, anyModule},
 		{"internal/queue", adapters, anyModule},

@@ -93,6 +93,12 @@ func (j Job) Ticket() Ticket {
 	return Ticket{ID: j.ID, Attempt: j.Attempt, Seq: j.Seq, Queue: j.Spec.Queue, Priority: j.Spec.Priority}
 }
 
+// Keeps reports whether the service that an attempt started is to stay.
+func (j Job) Keeps(attempt int) bool {
+	r := j.Result
+	return r != nil && r.Attempt == attempt && !r.KeepUntil.IsZero()
+}
+
 // Event is one thing that happened to a job.
 type Event struct {
 	// ID orders events; it is the store's stream ID.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -105,6 +106,12 @@ func Unreachable(err error) bool {
 	return errors.Is(err, jobs.ErrUnreachable) || errors.Is(err, redis.ErrClosed) || errors.Is(err, net.ErrClosed)
 }
 
+// Says reports whether err is an answer of Redis that begins with one of the
+// words, such as LOADING.
+func Says(err error, words ...string) bool {
+	return slices.ContainsFunc(words, func(w string) bool { return redis.HasErrorPrefix(err, w) })
+}
+
 // Safety is what a check of the server's settings found.
 type Safety struct {
 	Version string
@@ -116,26 +123,19 @@ type Safety struct {
 // eviction and missing persistence. A server that forbids CONFIG is reported
 // as unknown, not as safe.
 func CheckSafety(ctx context.Context, rdb redis.UniversalClient) (Safety, error) {
-	var s Safety
-	// All sections: the embedded Redis of `worker dev` knows no "server".
-	info, err := rdb.Info(ctx).Result()
+	server, err := Ask(ctx, rdb)
+	s := Safety{Version: server.Version}
 	if err != nil {
-		return s, fmt.Errorf("ask redis for its version: %w", err)
+		return s, err
 	}
-	for line := range strings.Lines(info) {
-		if v, ok := strings.CutPrefix(line, "redis_version:"); ok {
-			s.Version = strings.TrimSpace(v)
-		}
-	}
-	conf, err := rdb.ConfigGet(ctx, "*").Result()
-	if err != nil {
+	if server.Hidden != nil {
 		s.Warnings = append(s.Warnings, "redis does not tell its settings (CONFIG is forbidden), so eviction and persistence could not be checked")
 		return s, nil
 	}
-	if p := conf["maxmemory-policy"]; p != "noeviction" && conf["maxmemory"] != "0" {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("redis may evict jobs (maxmemory-policy %s); set maxmemory-policy noeviction", p))
+	if server.Evicts() {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("redis may evict jobs (maxmemory-policy %s); set maxmemory-policy noeviction", server.Eviction))
 	}
-	if conf["appendonly"] != "yes" && conf["save"] == "" {
+	if server.Forgets() {
 		s.Warnings = append(s.Warnings, "redis persists nothing, so a restart forgets every job; set appendonly yes")
 	}
 	return s, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -58,10 +57,9 @@ func (w *Worker) removeStrays(ctx context.Context) error {
 // isStray reports whether something of this host has outlived its attempt.
 // name is how the attempt would have named it.
 func (w *Worker) isStray(ctx context.Context, found engine.Listed, name func(id string, attempt int) string) (bool, error) {
-	id := found.Labels[engine.LabelJob]
-	attempt, err := strconv.Atoi(found.Labels[engine.LabelAttempt])
-	if err != nil || found.Name != name(id, attempt) {
-		return false, nil // made by somebody else: an image can carry our labels
+	id, attempt, ours := found.Attempt(name)
+	if !ours {
+		return false, nil
 	}
 	w.mu.Lock()
 	mine := w.running[id] != nil && w.running[id].job.Attempt == attempt
@@ -76,9 +74,7 @@ func (w *Worker) isStray(ctx context.Context, found engine.Listed, name func(id 
 	case err != nil:
 		return false, err
 	}
-	r := job.Result
-	kept := r != nil && r.Attempt == attempt && !r.KeepUntil.IsZero()
-	return !kept, nil
+	return !job.Keeps(attempt), nil
 }
 
 // removeName removes the image of an attempt whose document gave it no tag.

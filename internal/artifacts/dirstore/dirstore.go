@@ -49,6 +49,16 @@ var _ artifacts.Store = (*Store)(nil)
 // New opens the store in dir, an absolute path. A directory that is not there is
 // made by the first write.
 func New(dir string) (*Store, error) {
+	s, err := Look(dir)
+	if err != nil {
+		return nil, err
+	}
+	s.sweep(time.Now())
+	return s, nil
+}
+
+// Look is New for those who only read: nothing is swept.
+func Look(dir string) (*Store, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("open artifact store: %q is not an absolute path", dir)
 	}
@@ -59,9 +69,7 @@ func New(dir string) (*Store, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open artifact store: %w", err)
 	}
-	s := &Store{dir: filepath.Clean(dir)}
-	s.sweep(time.Now())
-	return s, nil
+	return &Store{dir: filepath.Clean(dir)}, nil
 }
 
 // Make makes what the store needs to be written to, so that a directory that

@@ -179,6 +179,12 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if _, err := Look(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "tmp", "old")); err != nil {
+		t.Errorf("the old file after a look: %v, want it there", err)
+	}
 	if _, err := New(dir); err != nil {
 		t.Fatal(err)
 	}

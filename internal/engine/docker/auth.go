@@ -4,7 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -31,6 +33,15 @@ func readLogins(file string) (logins, error) {
 		return nil, jobs.Fail(jobs.KindEngine, err, hintOperator, "the worker's registry logins cannot be read")
 	}
 	return found, nil
+}
+
+// Registries names the registries that a file has logins for.
+func Registries(file string) ([]string, error) {
+	all, err := parseLogins(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the registry logins: %w", err)
+	}
+	return slices.Sorted(maps.Keys(all)), nil
 }
 
 func parseLogins(file string) (logins, error) {

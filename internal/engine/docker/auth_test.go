@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,6 +39,9 @@ func TestLogins(t *testing.T) {
 	}
 	if got := all.lookup("registry-1.docker.io"); got.Username != "user" {
 		t.Errorf("login of Docker Hub's own host = %+v", got)
+	}
+	if hosts, err := Registries(file); err != nil || !slices.Equal(hosts, []string{"docker.io", "quay.example.com", "registry.example.com:5000"}) {
+		t.Errorf("registries %q, %v", hosts, err)
 	}
 }
 

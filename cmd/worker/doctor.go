@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/doctor"
+	"github.com/slipway-farm/slipway/internal/garbage"
+	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/store"
+)
+
+func doctorCommand(getenv func(string) string) *cobra.Command {
+	c := defaults()
+	fix, format := false, ""
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Examine this build host: Redis, Docker, disks, permissions, leftovers",
+		Long: "Examines what a worker with these settings needs, one line for each check: OK, WARN or FAIL, what was found,\n" +
+			"and below it what to do. What rests on a check that failed is left out. The exit code is 1 when a check failed.\n" +
+			"Run it as the worker's user, with the worker's settings.\n\n" +
+			"It changes nothing, but for an empty image and a container that it makes and removes at once to see that the\n" +
+			"daemon can. --fix makes missing directories, takes rights from others, and removes containers, images and logs\n" +
+			"that an earlier worker of this host left, if no worker runs.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := prepare(cmd, &c, getenv); err != nil {
+				return err
+			}
+			if format != "" && format != "json" {
+				return fmt.Errorf("--output: found %q; known is json", format)
+			}
+			return examine(cmd.Context(), c, fix, format == "json", cmd.OutOrStdout())
+		},
+	}
+	c.bind(cmd.Flags())
+	cmd.Flags().BoolVar(&fix, "fix", false, "repair what is safe to repair")
+	cmd.Flags().StringVarP(&format, "output", "o", "", "json")
+	return cmd
+}
+
+func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) error {
+	eng, err := openEngine(nil, c)
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	deps := doctor.Deps{
+		Daemon:     eng,
+		Policy:     func() error { _, err := checkPolicy(c.Policy); return err },
+		Registries: func() ([]string, error) { return registries(c) },
+		Identity:   func() (string, error) { return readIdentity(c.Worker.StateDir) },
+		Lock:       func() (func() error, bool, error) { return lockForDoctor(c.Worker.StateDir) },
+		Store: func(ctx context.Context) error {
+			s, err := lookAtStore(c.Store)
+			if err != nil {
+				return err
+			}
+			return reachable(ctx, s)
+		},
+	}
+	rdb, err := redisconn.Open(ctx, c.Redis)
+	if err == nil {
+		defer rdb.Close()
+		records := store.New(rdb, store.Options{})
+		deps.Records = records
+		deps.StoreOwner = func(ctx context.Context) error {
+			s, err := lookAtStore(c.Store)
+			if err != nil {
+				return err
+			}
+			return garbage.New(nil, records, s, garbage.Options{DryRun: true}).Owned(ctx)
+		}
+	}
+	unreachable := err
+	deps.Redis = func(ctx context.Context) (s redisconn.Server, t redisconn.Timing, err error) {
+		if unreachable != nil {
+			return s, t, unreachable
+		}
+		if s, err = redisconn.Ask(ctx, rdb); err == nil {
+			t, err = redisconn.Measure(ctx, rdb)
+		}
+		return s, t, err
+	}
+	opts := doctor.Options{
+		RedisURL: redisconn.Redact(c.Redis), UnsafeRedis: c.UnsafeRedis, Name: c.Worker.Name, Farm: c.Worker.Farm,
+		StateDir: c.Worker.StateDir, StorePath: c.Store, PolicyFile: c.Policy, SecretsDir: c.Worker.SecretsDir,
+		RegistryAuth: c.RegistryAuth, Limits: c.Worker.Limits, Fix: fix,
+	}
+	report := report{Checks: []doctor.Finding{}}
+	err = doctor.Examine(ctx, deps, opts, func(f doctor.Finding) {
+		report.add(f)
+		if !asJSON {
+			_, _ = fmt.Fprintln(out, f)
+		}
+	})
+	if asJSON {
+		text := json.NewEncoder(out)
+		text.SetIndent("", "  ")
+		err = errors.Join(err, text.Encode(report))
+	}
+	if err == nil && report.Failed > 0 {
+		err = fmt.Errorf("this host is not fit for a worker: %d of %d checks failed", report.Failed, len(report.Checks))
+	}
+	return err
+}
+
+// report is what -o json prints.
+type report struct {
+	Failed int              `json:"failed"`
+	Warned int              `json:"warned"`
+	Checks []doctor.Finding `json:"checks"`
+}
+
+func (r *report) add(f doctor.Finding) {
+	r.Checks = append(r.Checks, f)
+	switch f.Status {
+	case doctor.Fail:
+		r.Failed++
+	case doctor.Warn:
+		r.Warned++
+	}
+}
+
+// lockForDoctor takes the lock of a state directory that a worker has used. A
+// worker that starts in this moment finds it taken, and has to be started again.
+func lockForDoctor(stateDir string) (release func() error, running bool, err error) {
+	lock, err := lockState(stateDir, 0)
+	switch {
+	case errors.Is(err, errLocked):
+		return nil, true, nil
+	case errors.Is(err, os.ErrNotExist):
+		return func() error { return nil }, false, nil
+	case err != nil:
+		return nil, false, err
+	}
+	return lock.Close, false, nil
+}

@@ -1,0 +1,80 @@
+package doctor
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+// oldestAPI is that of Docker 20.10.
+const oldestAPI = "1.41"
+
+func dockerAnswers(ctx context.Context, e *exam) Finding {
+	d, err := e.Daemon.Details(ctx)
+	if err != nil {
+		return broken(err, "start the daemon, or say where it is with --docker-host; this user must be allowed to use its socket (group docker)")
+	}
+	e.daemon = d
+	if older(d.API, oldestAPI) {
+		return fail("upgrade it to Docker 20.10 or newer", "%s at %s speaks API %s; the worker needs %s", d.Info, d.Address, d.API, oldestAPI)
+	}
+	return ok("%s at %s, API %s, %s, %d CPUs, %s of memory", d.Info, d.Address, d.API, d.Platform, d.CPUs, bytes(d.Memory))
+}
+
+func dockerStorage(_ context.Context, e *exam) Finding {
+	if e.daemon.Storage == "vfs" {
+		return warn("let the daemon use overlay2: put its data root on ext4 or xfs", "storage driver vfs copies every layer whole: builds are slow and fill the disk")
+	}
+	return ok("storage driver %s", e.daemon.Storage)
+}
+
+func dockerCgroup(_ context.Context, e *exam) Finding {
+	d := e.daemon
+	if d.CgroupDriver == "none" {
+		return warn("let the daemon use systemd's cgroups", "cgroup driver none: limits of jobs do not hold")
+	}
+	return ok("cgroup version %s, driver %s", orUnknown(d.CgroupVersion), d.CgroupDriver)
+}
+
+func dockerLiveRestore(_ context.Context, e *exam) Finding {
+	if !e.daemon.LiveRestore {
+		return warn(`set "live-restore": true in the daemon's /etc/docker/daemon.json`, "off: a restart of the daemon ends all containers, and the jobs in them start again")
+	}
+	return ok("on")
+}
+
+func dockerLogs(_ context.Context, e *exam) Finding {
+	return ok("default log driver %s; jobs' containers have local", e.daemon.LogDriver)
+}
+
+func dockerSecurity(_ context.Context, e *exam) Finding {
+	all := strings.Join(e.daemon.Security, "; ")
+	confined := slices.ContainsFunc(e.daemon.Security, func(o string) bool {
+		return strings.HasPrefix(o, "seccomp") && !strings.HasSuffix(o, "profile=unconfined")
+	})
+	if !confined {
+		return warn("let the daemon have its default seccomp profile: it keeps system calls from jobs that they have no use for", "no seccomp (%s)", all)
+	}
+	return ok("%s", all)
+}
+
+// dockerContainer sees for itself that a container can be made.
+func dockerContainer(ctx context.Context, e *exam) Finding {
+	begun := time.Now()
+	warnings, err := e.Daemon.Probe(ctx, e.Limits)
+	switch {
+	case err != nil:
+		return broken(err, "look into the daemon's log (journalctl -u docker)")
+	case len(warnings) > 0:
+		return warn("see to it that the kernel and the daemon can hold jobs to their limits", "made and removed; the daemon warns: %s", strings.Join(warnings, "; "))
+	}
+	return ok("an image and a container were made and removed in %s", brief(time.Since(begun)))
+}
+
+func orUnknown(text string) string {
+	if text == "" {
+		return "unknown"
+	}
+	return text
+}

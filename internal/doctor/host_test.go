@@ -1,0 +1,304 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+const host = "8a2e7c8e-9f3b-4a0e-8f57-4a1d1a5a2f11"
+
+// newHost is a healthy one.
+func newHost(t *testing.T) *exam {
+	t.Helper()
+	dir := t.TempDir()
+	e := &exam{host: host}
+	e.Daemon = &fakeDaemon{}
+	e.Records = records{}
+	e.Name, e.Farm = "a", "default"
+	e.StateDir, e.StorePath = filepath.Join(dir, "state"), filepath.Join(dir, "store")
+	for _, d := range []string{e.StateDir, e.spoolDir(), e.StorePath} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.Identity = func() (string, error) { return host, nil }
+	e.Lock = func() (func() error, bool, error) { return func() error { return nil }, false, nil }
+	e.Store = func(context.Context) error { return nil }
+	e.StoreOwner = e.Store
+	e.Policy = func() error { return nil }
+	e.Registries = func() ([]string, error) { return []string{"docker.io"}, nil }
+	return e
+}
+
+func chmod(t *testing.T, path string, mode fs.FileMode) {
+	t.Helper()
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t *testing.T, path string, mode fs.FileMode) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	chmod(t, path, mode)
+	return path
+}
+
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	bad := errors.New("it is no good")
+	file := func(e *exam) string { return write(t, filepath.Join(filepath.Dir(e.StateDir), "file"), 0o600) }
+	for _, tt := range []row{
+		{"private", "state", nil, OK, "is writable"},
+		{"missing", "state", func(e *exam) { e.StateDir += "/a/b" }, Warn, "is not there"},
+		{"open", "state", func(e *exam) { chmod(t, e.StateDir, 0o750) }, Warn, "others have access to"},
+		{"open spool", "state", func(e *exam) { chmod(t, e.spoolDir(), 0o755) }, Warn, "/spool"},
+		{"a file", "state", func(e *exam) { e.StateDir = file(e) }, Fail, "is not a directory"},
+		{"below a file", "state", func(e *exam) { e.StateDir = file(e) + "/state" }, Fail, "not a directory"},
+		{"there", "state.identity", nil, OK, host},
+		{"none", "state.identity", func(e *exam) { e.Identity = func() (string, error) { return "", fs.ErrNotExist } }, OK, "none yet"},
+		{"damaged", "state.identity", func(e *exam) { e.Identity = func() (string, error) { return "", bad } }, Fail, "no good"},
+		{"nobody else", "state.shared", func(e *exam) { e.Records = records{{ID: "j", State: jobs.Running, Host: host, Worker: "a"}} }, OK, "1, none"},
+		{"somebody else", "state.shared", func(e *exam) { e.Records = records{{ID: "j", State: jobs.Running, Host: host, Worker: "b"}} }, Warn, `"b"`},
+		{"directory", "store", nil, OK, "is writable"},
+		{"bucket", "store", func(e *exam) { e.StorePath = "s3://builds/farm" }, OK, "s3://builds/farm answers"},
+		{"bucket that is away", "store", func(e *exam) { e.StorePath, e.Store = "s3://builds", func(context.Context) error { return bad } }, Fail, "no good"},
+		{"missing", "store", func(e *exam) { e.StorePath += "/a" }, Warn, "is not there"},
+		{"relative", "store", func(e *exam) { e.StorePath = "store" }, Fail, "neither"},
+		{"ours", "store.owner", nil, OK, "this farm's"},
+		{"another's", "store.owner", func(e *exam) { e.StoreOwner = func(context.Context) error { return bad } }, Fail, "no good"},
+		{"default", "policy", nil, OK, "the default"},
+		{"good", "policy", func(e *exam) { e.PolicyFile = "/p.yaml" }, OK, "/p.yaml"},
+		{"bad", "policy", func(e *exam) { e.Policy = func() error { return bad } }, Fail, "no good"},
+		{"none", "secrets", nil, OK, "none"},
+		{"missing", "secrets", func(e *exam) { e.SecretsDir = "/no-such-directory" }, Fail, "no such file"},
+		{"private", "secrets", func(e *exam) { e.SecretsDir = e.StateDir }, OK, "secrets: 1"},
+		{"none", "registry-auth", nil, OK, "anonymously"},
+		{"bad", "registry-auth", func(e *exam) { e.RegistryAuth, e.Registries = "/x", func() ([]string, error) { return nil, bad } }, Fail, "no good"},
+		{"private", "registry-auth", func(e *exam) { e.RegistryAuth = file(e) }, OK, "docker.io"},
+		{"there", "disk.state", nil, OK, "free"},
+		{"to be made", "disk.state", func(e *exam) { e.StateDir += "/a/b" }, OK, "free"},
+		{"bucket", "disk.store", func(e *exam) { e.StorePath = "s3://builds" }, "", ""},
+	} {
+		t.Run(tt.check+"/"+tt.name, func(t *testing.T) {
+			e := newHost(t)
+			if tt.set != nil {
+				tt.set(e)
+			}
+			f := look(t, e, tt.check)
+			if tt.status == "" {
+				if f.Status != "" {
+					t.Errorf("%s; want nothing to be said", f)
+				}
+				return
+			}
+			want(t, f, tt.status, tt.says)
+		})
+	}
+}
+
+func modeOf(t *testing.T, path string) fs.FileMode {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Mode() & (fs.ModePerm | fs.ModeSetgid)
+}
+
+func TestFilesAreRepaired(t *testing.T) {
+	t.Parallel()
+	e := newHost(t)
+	e.Fix = true
+	e.StateDir = filepath.Join(e.StateDir, "deep", "state")
+	want(t, look(t, e, "state"), OK, "is writable")
+	if modeOf(t, e.StateDir) != 0o700 || modeOf(t, filepath.Dir(e.StateDir)) != 0o755 {
+		t.Errorf("modes %v in %v", modeOf(t, e.StateDir), modeOf(t, filepath.Dir(e.StateDir)))
+	}
+	for _, d := range []string{e.spoolDir(), e.StateDir} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		chmod(t, d, 0o755)
+	}
+	if f := look(t, e, "state"); f.Status != OK || f.Fixed != "set the mode of "+e.StateDir+", "+e.spoolDir()+" to 0700" {
+		t.Errorf("%s; want both closed", f)
+	}
+
+	e.StorePath = filepath.Join(e.StorePath, "new")
+	if f := look(t, e, "store"); f.Status != OK || f.Fixed != "made "+e.StorePath || modeOf(t, e.StorePath) != 0o750 {
+		t.Errorf("%s, mode %v; want it made", f, modeOf(t, e.StorePath))
+	}
+}
+
+// What everybody may read is told, unless they cannot get there.
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	e := newHost(t)
+	above := filepath.Dir(filepath.Dir(e.StateDir)) // the directory of this test, which others may not enter
+	e.SecretsDir = e.StorePath
+	chmod(t, e.SecretsDir, 0o755|fs.ModeSetgid)
+	e.RegistryAuth = write(t, filepath.Join(filepath.Dir(e.StateDir), "auth.json"), 0o644)
+	checks := []string{"secrets", "registry-auth"}
+	for _, c := range checks {
+		want(t, look(t, e, c), OK, "")
+	}
+	chmod(t, above, 0o755)
+	for _, c := range checks {
+		want(t, look(t, e, c), Fail, "everybody on this host may read them")
+	}
+	e.Fix = true
+	for _, c := range checks {
+		if f := look(t, e, c); f.Status != OK || f.Fixed == "" {
+			t.Errorf("%s; want it closed", f)
+		}
+	}
+	if modeOf(t, e.SecretsDir) != 0o750|fs.ModeSetgid || modeOf(t, e.RegistryAuth) != 0o640 {
+		t.Errorf("modes %v and %v; want 02750 and 0640", modeOf(t, e.SecretsDir), modeOf(t, e.RegistryAuth))
+	}
+}
+
+// made is something that an attempt of this host made.
+func made(id, attempt, name string) engine.Listed {
+	return engine.Listed{ID: "id of " + name, Name: name, Labels: map[string]string{
+		engine.LabelFarm: "default", engine.LabelHost: host, engine.LabelJob: id, engine.LabelAttempt: attempt,
+	}}
+}
+
+// messy is a host with leftovers, and with much that only looks like some.
+func messy(t *testing.T) (*exam, *fakeDaemon) {
+	t.Helper()
+	e := newHost(t)
+	kept := &jobs.Result{Attempt: 1, State: jobs.Succeeded}
+	kept.KeepUntil = kept.KeepUntil.AddDate(2030, 0, 0)
+	e.Records = records{
+		{ID: "runs", State: jobs.Running, Host: host, Attempt: 2, Worker: "a"},
+		{ID: "moved", State: jobs.Running, Host: "another", Attempt: 2},
+		{ID: "kept", State: jobs.Succeeded, Result: kept},
+		{ID: "ended", State: jobs.Succeeded, Result: &jobs.Result{Attempt: 1}},
+	}
+	otherFarm, otherHost := made("gone", "1", "slipway-gone-a1"), made("gone", "1", "slipway-gone-a1")
+	otherFarm.ID, otherFarm.Labels[engine.LabelFarm] = "of another farm", "other"
+	otherHost.ID, otherHost.Labels[engine.LabelHost] = "of another host", "other"
+	d := &fakeDaemon{
+		containers: []engine.Listed{
+			made("gone", "1", "slipway-gone-a1"),
+			made("ended", "1", "slipway-ended-a1"),
+			made("runs", "1", "slipway-runs-a1"), // lost before attempt 2
+			made("moved", "1", "slipway-moved-a1"),
+			made("runs", "2", "slipway-runs-a2"),
+			made("kept", "1", "slipway-kept-a1"),
+			made("gone", "1", "somebody-elses"),
+			made("gone", "one", "slipway-gone-a1"),
+			otherFarm, otherHost,
+		},
+		images: []engine.Listed{
+			made("gone", "1", "slipway-job:gone-a1"),
+			made("runs", "2", "slipway-job:runs-a2"),
+			made("gone", "1", "app:latest"),
+		},
+	}
+	e.Daemon = d
+	for _, name := range []string{"gone-a1.log", "moved-a1.log", "runs-a2.log", "notes.txt", "gone-a1.log.bak", "-a1x.log"} {
+		write(t, filepath.Join(e.spoolDir(), name), 0o600)
+	}
+	if err := os.Mkdir(filepath.Join(e.spoolDir(), "gone-a2.log"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return e, d
+}
+
+func spoolFiles(t *testing.T, e *exam) []string {
+	t.Helper()
+	entries, err := os.ReadDir(e.spoolDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, entry := range entries {
+		all = append(all, entry.Name())
+	}
+	return all
+}
+
+func TestLeftovers(t *testing.T) {
+	t.Parallel()
+	e, d := messy(t)
+	want(t, look(t, e, "leftovers.containers"), Warn, "containers that no job owns: 4 (slipway-gone-a1, slipway-ended-a1, slipway-runs-a1, slipway-moved-a1)")
+	want(t, look(t, e, "leftovers.images"), Warn, "images that no job owns: 1 (slipway-job:gone-a1)")
+	want(t, look(t, e, "leftovers.spool"), Warn, "logs of jobs that do not run here: 2 (gone-a1.log, moved-a1.log)")
+	if len(d.removed) > 0 || len(spoolFiles(t, e)) != 7 {
+		t.Errorf("without --fix %q was removed, and files are left: %q", d.removed, spoolFiles(t, e))
+	}
+
+	e.Fix = true
+	for _, c := range []string{"leftovers.containers", "leftovers.images", "leftovers.spool"} {
+		if f := look(t, e, c); f.Status != OK || f.Fixed == "" {
+			t.Errorf("%s; want them removed", f)
+		}
+	}
+	removed := []string{"id of slipway-gone-a1", "id of slipway-ended-a1", "id of slipway-runs-a1", "id of slipway-moved-a1", "slipway-job:gone-a1"}
+	if diff := cmp.Diff(removed, d.removed); diff != "" {
+		t.Errorf("removed (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"-a1x.log", "gone-a1.log.bak", "gone-a2.log", "notes.txt", "runs-a2.log"}, spoolFiles(t, e)); diff != "" {
+		t.Errorf("files that are left (-want +got):\n%s", diff)
+	}
+}
+
+// A worker that runs looks after its leftovers itself.
+func TestLeftoversOfAWorkerThatRuns(t *testing.T) {
+	t.Parallel()
+	e, d := messy(t)
+	e.Fix = true
+	locked := func() (func() error, bool, error) { return nil, true, nil }
+	for name, start := range map[string]int{"it runs": 0, "it starts in between": 1} {
+		calls := 0
+		e.Lock = func() (func() error, bool, error) {
+			if calls++; calls > start {
+				return locked()
+			}
+			return func() error { return nil }, false, nil
+		}
+		f := look(t, e, "leftovers.containers")
+		if start == 0 {
+			want(t, f, OK, "a worker runs")
+		} else {
+			want(t, f, Warn, "a worker runs")
+		}
+		if len(d.removed) > 0 {
+			t.Errorf("%s: removed %q", name, d.removed)
+		}
+	}
+	e.host = ""
+	want(t, look(t, e, "leftovers.spool"), OK, "no worker has used")
+}
+
+func TestLeftoversOfADoctor(t *testing.T) {
+	t.Parallel()
+	e := newHost(t)
+	probe := map[string]string{engine.LabelProbe: engine.ProbeName}
+	d := &fakeDaemon{
+		containers: []engine.Listed{{ID: "c1", Name: "slipway-doctor-x", Labels: probe}, {ID: "c2", Name: "slipway-doctor-y"}, {ID: "c3", Name: "mine", Labels: probe}},
+		images:     []engine.Listed{{ID: "i1", Name: "slipway-doctor:probe-x", Labels: probe}, {ID: "i2", Name: "app:latest", Labels: probe}},
+	}
+	e.Daemon = d
+	e.Lock = func() (func() error, bool, error) { return nil, true, nil } // no worker's business
+	want(t, look(t, e, "leftovers.doctor"), Warn, "things that a killed doctor made: 2 (slipway-doctor-x, slipway-doctor:probe-x)")
+	e.Fix = true
+	if f := look(t, e, "leftovers.doctor"); f.Status != OK || !slices.Equal(d.removed, []string{"c1", "slipway-doctor:probe-x"}) {
+		t.Errorf("%s; removed %q", f, d.removed)
+	}
+}

@@ -1,0 +1,163 @@
+package doctor
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/redisconn"
+)
+
+// What is asked of Redis.
+const (
+	oldestRedis  = "6.2"
+	wantedRedis  = "7.0"
+	memoryAlarm  = 80 // percent
+	latencyAlarm = 10 * time.Millisecond
+	clockAlarm   = time.Second
+)
+
+// hidden is what to do about a Redis that forbids CONFIG.
+const hidden = "let the user have it (ACL: +config|get), or see to it yourself and start the worker with --allow-unsafe-redis"
+
+func redisAnswers(ctx context.Context, e *exam) Finding {
+	var err error
+	e.server, e.timing, err = e.Redis(ctx)
+	switch {
+	case redisconn.Says(err, "LOADING"):
+		return fail("wait until it has, and look again", "%s still loads its data", e.RedisURL)
+	case redisconn.Says(err, "NOAUTH", "WRONGPASS"):
+		return broken(err, "give user and password in the URL of --redis")
+	case redisconn.Says(err, "NOPERM"):
+		return broken(err, "let the user have all commands but the administrative ones, and INFO")
+	case err != nil:
+		return broken(err, "start Redis, or say where it is with --redis")
+	}
+	return ok("%s answers", e.RedisURL)
+}
+
+func redisVersion(_ context.Context, e *exam) Finding {
+	s := e.server
+	text := "redis " + s.Version
+	if s.Mode == "cluster" {
+		text += ", a cluster, of which one node is looked at"
+	}
+	switch {
+	case s.Version == "":
+		return warn("use Redis "+wantedRedis+" or newer", "it does not tell its version")
+	case older(s.Version, oldestRedis):
+		return fail("upgrade it to "+wantedRedis+" or newer", "%s; the farm needs %s", text, oldestRedis)
+	case older(s.Version, wantedRedis):
+		return warn("upgrade it to "+wantedRedis+" or newer", "%s", text)
+	}
+	return ok("%s", text)
+}
+
+func redisRole(_ context.Context, e *exam) Finding {
+	switch s := e.server; {
+	case s.ReadOnly:
+		return fail("name its master with --redis, or its sentinels", "a replica that takes no writes")
+	case s.Role == "slave":
+		return warn("name its master with --redis, or its sentinels", "a replica; what is written to it is lost with the next resync")
+	case s.Role == "":
+		return warn("make sure that it is a master", "it does not tell its role")
+	}
+	return ok("%s", e.server.Role)
+}
+
+func redisPersistence(_ context.Context, e *exam) Finding {
+	switch s := e.server; {
+	case s.WriteFailed:
+		return fail("look into the log of Redis, and at its disk", "the last write to its disk failed")
+	case s.Hidden != nil && s.AppendOnly:
+		return warn(hidden, "appendonly yes; appendfsync cannot be checked: %s", s.Hidden)
+	case s.Hidden != nil:
+		return warn(hidden, "persistence cannot be checked: %s", s.Hidden)
+	case s.Forgets():
+		return e.unsafe("set appendonly yes", "nothing is persisted (appendonly no, no snapshots): a restart forgets every job")
+	case !s.AppendOnly:
+		return warn("set appendonly yes", "snapshots alone (save %s): a crash forgets what came after the last", s.Save)
+	case s.Fsync == "no":
+		return warn("set appendfsync everysec", "appendonly yes, appendfsync no: a crash of the host forgets half a minute or more")
+	}
+	return ok("appendonly yes, appendfsync %s", e.server.Fsync)
+}
+
+func redisEviction(_ context.Context, e *exam) Finding {
+	switch s := e.server; s.Eviction {
+	case "noeviction":
+		return ok("maxmemory-policy noeviction")
+	case "":
+		if s.Hidden != nil {
+			return warn(hidden, "maxmemory-policy cannot be checked: %s", s.Hidden)
+		}
+		return warn("set maxmemory-policy noeviction", "it does not tell its maxmemory-policy")
+	default:
+		return e.unsafe("set maxmemory-policy noeviction", "maxmemory-policy %s, maxmemory %s: jobs are thrown away when memory is short", s.Eviction, bound(s.MaxMemory))
+	}
+}
+
+func redisMemory(_ context.Context, e *exam) Finding {
+	s := e.server
+	if s.MaxMemory == 0 {
+		return ok("%s used, no maxmemory", bytes(s.UsedMemory))
+	}
+	percent := s.UsedMemory * 100 / s.MaxMemory
+	if percent >= memoryAlarm {
+		return warn("raise maxmemory, or keep fewer jobs (--retention-age, --retention-count): when it is full, submissions are refused",
+			"%s used of %s, %d %%", bytes(s.UsedMemory), bytes(s.MaxMemory), percent)
+	}
+	return ok("%s used of %s, %d %%", bytes(s.UsedMemory), bytes(s.MaxMemory), percent)
+}
+
+func redisLatency(_ context.Context, e *exam) Finding {
+	t := e.timing
+	if t.Median > latencyAlarm {
+		return warn("put it nearer, and look for slow commands (SLOWLOG GET) and a busy disk", "PING takes %s, at most %s", brief(t.Median), brief(t.Max))
+	}
+	return ok("PING takes %s, at most %s", brief(t.Median), brief(t.Max))
+}
+
+// redisClock is only a warning: all times that count are those of Redis.
+func redisClock(_ context.Context, e *exam) Finding {
+	t := e.timing
+	if t.Offset.Abs() <= t.Uncertainty {
+		return ok("the clock of Redis agrees with this host's, give or take %s", brief(t.Uncertainty))
+	}
+	way := "behind"
+	if t.Offset > 0 {
+		way = "ahead of"
+	}
+	text := "the clock of Redis is " + brief(t.Offset.Abs()) + " " + way + " this host's, give or take " + brief(t.Uncertainty)
+	if t.Offset.Abs()-t.Uncertainty > clockAlarm {
+		return warn("set both clocks with NTP; times in the worker's log do not agree with those of jobs", "%s", text)
+	}
+	return ok("%s", text)
+}
+
+// unsafe is a failure unless the operator has said that it is meant.
+func (e *exam) unsafe(advice, format string, args ...any) Finding {
+	if e.UnsafeRedis {
+		return warn(advice, format, args...)
+	}
+	return fail(advice, format, args...)
+}
+
+// older compares the first two numbers of versions. What cannot be read is not
+// old.
+func older(version, than string) bool {
+	have, err := majorMinor(version)
+	want, wantErr := majorMinor(than)
+	return err == nil && wantErr == nil && (have[0] < want[0] || have[0] == want[0] && have[1] < want[1])
+}
+
+func majorMinor(version string) (n [2]int, err error) {
+	parts := strings.SplitN(version, ".", 3)
+	for i := range min(len(n), len(parts)) {
+		if n[i], err = strconv.Atoi(parts[i]); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,126 @@
+//go:build integration
+
+package docker
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/image"
+
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+func TestDetails(t *testing.T) {
+	t.Parallel()
+	d, err := open(t, host, Options{}).Details(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Version == "" || d.Address != host.DockerHost() || d.API == "" || d.Storage == "" || d.CgroupDriver == "" ||
+		d.LogDriver == "" || d.LiveRestore || !strings.HasPrefix(d.DataRoot, host.Dir) || len(d.Security) == 0 {
+		t.Errorf("details %+v; want all of them", d)
+	}
+}
+
+// everything is all that a probe could leave.
+func everything(t *testing.T, e *Engine) []string {
+	t.Helper()
+	var all []string
+	containers, err := e.cli.ContainerList(t.Context(), container.ListOptions{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range containers {
+		all = append(all, c.ID)
+	}
+	images, err := e.cli.ImageList(t.Context(), image.ListOptions{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range images {
+		all = append(all, i.ID)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// heard is a daemon's address at which somebody hears of each request before the
+// daemon does.
+func heard(t *testing.T, h *hosttest.Host, hear func(path string)) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "docker" },
+		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", h.Socket())
+		}},
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hear(r.URL.Path)
+		proxy.ServeHTTP(w, r)
+	})}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return "unix://" + socket
+}
+
+// A probe leaves nothing, whether it succeeds, fails, or is called off.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	h := hosttest.StartHost(t, "probe")
+	e := open(t, h, Options{})
+	before := everything(t, e)
+	clean := func(when string) {
+		t.Helper()
+		if after := everything(t, e); !slices.Equal(before, after) {
+			t.Errorf("left behind %s:\n got %q\nwant %q", when, after, before)
+		}
+	}
+	if _, err := e.Probe(t.Context(), jobs.Limits{Memory: 64 << 20, Pids: 64}); err != nil {
+		t.Errorf("probe: %v", err)
+	}
+	clean("by a probe")
+	if _, err := e.Probe(t.Context(), jobs.Limits{CPUs: 10_000}); err == nil || !strings.Contains(err.Error(), "create a container") {
+		t.Errorf("probe with more CPUs than there are: %v; want it refused", err)
+	}
+	clean("by a probe that was refused")
+	for _, at := range []string{"/images/create", "/containers/create", "/containers/slipway-doctor", "/images/slipway-doctor"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		called := false
+		address := heard(t, h, func(path string) {
+			if strings.Contains(path, at) {
+				called = true
+				cancel()
+			}
+		})
+		patient, err := New(nil, Options{Host: address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := patient.Probe(ctx, jobs.Limits{}); err != nil || !called {
+			t.Errorf("probe that is called off at %s (%t): %v", at, called, err)
+		}
+		clean("by a probe that was called off at " + at)
+		if _, err := patient.Probe(ctx, jobs.Limits{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("probe after its end: %v", err)
+		}
+		if err := patient.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	clean("in the end")
+}

@@ -1,0 +1,59 @@
+//go:build integration
+
+package redisconn_test
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/redisconn"
+)
+
+// What real servers say about themselves.
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	master := hosttest.StartRedis(t)
+	host, port, err := net.SplitHostPort(master.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		args []string
+		user string
+		want func(s redisconn.Server) bool
+	}{
+		{"as tests have it", nil, "", func(s redisconn.Server) bool {
+			return s.Role == "master" && s.Mode == "standalone" && s.Eviction == "noeviction" && s.AppendOnly && s.Fsync == "everysec" &&
+				s.UsedMemory > 0 && s.MaxMemory == 0 && !s.Evicts() && !s.Forgets() && !s.WriteFailed && s.Hidden == nil
+		}},
+		{"LRU and nothing persisted", []string{"--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no"}, "", func(s redisconn.Server) bool {
+			return s.Eviction == "allkeys-lru" && s.MaxMemory == 64<<20 && s.Evicts() && s.Forgets()
+		}},
+		{"snapshots", []string{"--appendonly", "no", "--save", "60 1"}, "", func(s redisconn.Server) bool {
+			return s.Save == "60 1" && !s.AppendOnly && !s.Forgets()
+		}},
+		{"replica", []string{"--replicaof", host + " " + port}, "", func(s redisconn.Server) bool {
+			return s.Role == "slave" && s.ReadOnly
+		}},
+		{"CONFIG forbidden", []string{"--user", "farm", "on", ">s3cret", "~*", "&*", "+@all", "-config"}, "farm:s3cret@", func(s redisconn.Server) bool {
+			return s.Hidden != nil && redisconn.Says(s.Hidden, "NOPERM") && s.AppendOnly && s.Eviction == "noeviction" && !strings.Contains(s.Hidden.Error(), "s3cret")
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := hosttest.StartRedis(t, tt.args...)
+			rdb, err := redisconn.Open(t.Context(), strings.Replace(server.URL(), "://", "://"+tt.user, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rdb.Close()
+			s, err := redisconn.Ask(t.Context(), rdb)
+			if err != nil || s.Version == "" || !tt.want(s) {
+				t.Errorf("%+v, %v", s, err)
+			}
+		})
+	}
+}
