@@ -99,6 +99,8 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 		Claims: records, Records: records, Queue: tickets, Engine: eng, Blobs: blobs, Observer: metrics,
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
 		Fetch:  admits.fetch, Admit: admits.admit, AdmitImages: admits.admitImages,
+		Uptime: uptime(), Room: (&disks{log: lg, engine: eng, config: c}).short, EndOrphans: eng.EndOrphans,
+		Probe: func(ctx context.Context) error { _, err := eng.Probe(ctx, c.Worker.Limits); return err },
 	}, c.Worker)
 
 	if c.Admin != "" {
@@ -110,6 +112,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 				return err
 			}},
 			{Name: "store", Run: func(ctx context.Context) error { return reachable(ctx, blobs.Store) }},
+			{Name: "host", Run: func(context.Context) error { return w.Unfit() }},
 			{Name: "intake", Run: func(context.Context) error { return ctx.Err() }},
 		})
 		if err != nil {

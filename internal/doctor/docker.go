@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/slipway-farm/slipway/internal/diskroom"
 )
 
 // oldestAPI is that of Docker 20.10.
@@ -19,7 +21,7 @@ func dockerAnswers(ctx context.Context, e *exam) Finding {
 	if older(d.API, oldestAPI) {
 		return fail("upgrade it to Docker 20.10 or newer", "%s at %s speaks API %s; the worker needs %s", d.Info, d.Address, d.API, oldestAPI)
 	}
-	return ok("%s at %s, API %s, %s, %d CPUs, %s of memory", d.Info, d.Address, d.API, d.Platform, d.CPUs, bytes(d.Memory))
+	return ok("%s at %s, API %s, %s, %d CPUs, %s of memory", d.Info, d.Address, d.API, d.Platform, d.CPUs, diskroom.Bytes(d.Memory))
 }
 
 func dockerStorage(_ context.Context, e *exam) Finding {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
@@ -218,22 +219,22 @@ func TestRoom(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
-		room   room
+		room   diskroom.Room
 		status Status
 		says   string
 	}{
-		{"plenty", room{70 << 30, 252 << 30, 16_000_000, 16_800_000}, OK, "70.0 GiB of 252.0 GiB free, 16000000 of 16800000 inodes"},
-		{"inodes are not counted", room{70 << 30, 252 << 30, 0, 0}, OK, "free"},
-		{"a small disk", room{900 << 20, 4 << 30, 200_000, 262_144}, OK, "free"},
-		{"soon", room{3 << 30, 252 << 30, 16_000_000, 16_800_000}, Warn, "3.0 GiB"},
-		{"full", room{1 << 30, 252 << 30, 16_000_000, 16_800_000}, Fail, "1.0 GiB"},
-		{"a small disk, full", room{100 << 20, 4 << 30, 200_000, 262_144}, Fail, "100.0 MiB"},
-		{"few inodes", room{70 << 30, 252 << 30, 150_000, 16_800_000}, Warn, "150000"},
-		{"no inodes", room{70 << 30, 252 << 30, 12, 16_800_000}, Fail, "12 of"},
+		{"plenty", diskroom.Room{Free: 70 << 30, Total: 252 << 30, Inodes: 16_000_000, AllInodes: 16_800_000}, OK, "70.0 GiB of 252.0 GiB free, 16000000 of 16800000 inodes"},
+		{"inodes are not counted", diskroom.Room{Free: 70 << 30, Total: 252 << 30, Inodes: 0, AllInodes: 0}, OK, "free"},
+		{"a small disk", diskroom.Room{Free: 900 << 20, Total: 4 << 30, Inodes: 200_000, AllInodes: 262_144}, OK, "free"},
+		{"soon", diskroom.Room{Free: 3 << 30, Total: 252 << 30, Inodes: 16_000_000, AllInodes: 16_800_000}, Warn, "3.0 GiB"},
+		{"full", diskroom.Room{Free: 1 << 30, Total: 252 << 30, Inodes: 16_000_000, AllInodes: 16_800_000}, Fail, "1.0 GiB"},
+		{"a small disk, full", diskroom.Room{Free: 100 << 20, Total: 4 << 30, Inodes: 200_000, AllInodes: 262_144}, Fail, "100.0 MiB"},
+		{"few inodes", diskroom.Room{Free: 70 << 30, Total: 252 << 30, Inodes: 150_000, AllInodes: 16_800_000}, Warn, "150000"},
+		{"no inodes", diskroom.Room{Free: 70 << 30, Total: 252 << 30, Inodes: 12, AllInodes: 16_800_000}, Fail, "12 of"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			want(t, tt.room.judge("/x", "make room"), tt.status, tt.says)
+			want(t, judge(tt.room, "/x", "make room"), tt.status, tt.says)
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
 
@@ -101,14 +102,14 @@ func redisEviction(_ context.Context, e *exam) Finding {
 func redisMemory(_ context.Context, e *exam) Finding {
 	s := e.server
 	if s.MaxMemory == 0 {
-		return ok("%s used, no maxmemory", bytes(s.UsedMemory))
+		return ok("%s used, no maxmemory", diskroom.Bytes(s.UsedMemory))
 	}
 	percent := s.UsedMemory * 100 / s.MaxMemory
 	if percent >= memoryAlarm {
 		return warn("raise maxmemory, or keep fewer jobs (--retention-age, --retention-count): when it is full, submissions are refused",
-			"%s used of %s, %d %%", bytes(s.UsedMemory), bytes(s.MaxMemory), percent)
+			"%s used of %s, %d %%", diskroom.Bytes(s.UsedMemory), diskroom.Bytes(s.MaxMemory), percent)
 	}
-	return ok("%s used of %s, %d %%", bytes(s.UsedMemory), bytes(s.MaxMemory), percent)
+	return ok("%s used of %s, %d %%", diskroom.Bytes(s.UsedMemory), diskroom.Bytes(s.MaxMemory), percent)
 }
 
 func redisLatency(_ context.Context, e *exam) Finding {

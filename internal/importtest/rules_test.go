@@ -74,6 +74,7 @@ func rules() []rule {
 		// The Dockerfile is read with the parser that the daemon has.
 		{"internal/dockerfile", seams, []string{"github.com/moby/buildkit/frontend/dockerfile", "github.com/distribution/reference"}},
 		{"internal/netguard", seams, nil},
+		{"internal/diskroom", seams, nil},
 		// A source and a store share it.
 		{"internal/s3conn", seams, []string{"github.com/minio/minio-go/v7"}},
 		{"internal/notify", seams, nil},

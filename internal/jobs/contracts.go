@@ -210,6 +210,8 @@ type Handler func(ctx context.Context, d Delivery) error
 type Intake interface {
 	// Start begins to take tickets and returns.
 	Start(h Handler) error
+	// Hold takes no tickets while it is on; those in hand go on.
+	Hold(on bool)
 	// StopTaking takes no more tickets; those in hand go on. It may be called
 	// again.
 	StopTaking()

@@ -88,6 +88,9 @@ func (c *Consumer) Start(h jobs.Handler) error {
 	return nil
 }
 
+// Hold implements jobs.Intake.
+func (c *Consumer) Hold(on bool) { c.bell.hold(on) }
+
 // StopTaking implements jobs.Intake.
 func (c *Consumer) StopTaking() {
 	c.bell.close()

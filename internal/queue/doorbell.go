@@ -40,6 +40,9 @@ type doorbell struct {
 	wg   sync.WaitGroup
 
 	waiting atomic.Bool
+	// held is closed when tickets may be taken again, nil while they may.
+	holding sync.Mutex // guards held
+	held    chan struct{}
 	// empties counts empty answers in a row. Only asynq's dequeue goroutine
 	// touches it.
 	empties int
@@ -136,6 +139,34 @@ func (d *doorbell) wait() {
 	}
 }
 
+// hold keeps asynq from dequeuing while it is on.
+func (d *doorbell) hold(on bool) {
+	d.holding.Lock()
+	defer d.holding.Unlock()
+	switch {
+	case on && d.held == nil:
+		d.held = make(chan struct{})
+	case !on && d.held != nil:
+		close(d.held)
+		d.held = nil
+	}
+}
+
+// awaitRelease returns when nothing holds the dequeue, or the consumer stops:
+// one ticket more does no harm then, it comes back.
+func (d *doorbell) awaitRelease() {
+	d.holding.Lock()
+	held := d.held
+	d.holding.Unlock()
+	if held == nil {
+		return
+	}
+	select {
+	case <-held:
+	case <-d.stop:
+	}
+}
+
 // close lets a waiting dequeue go at once.
 func (d *doorbell) close() { d.once.Do(func() { close(d.stop) }) }
 
@@ -156,6 +187,9 @@ func (d *doorbell) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		script, queue := asynqScript(cmd)
 		if script == forwardScript && d.nothingIn(ctx, queue, cmd) {
 			return nil
+		}
+		if script == dequeueScript {
+			d.awaitRelease()
 		}
 		err := next(ctx, cmd)
 		switch script {

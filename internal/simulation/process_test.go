@@ -229,8 +229,9 @@ func (h *host) start() *process {
 
 // intake hands tickets to a process.
 type intake struct {
-	p   *process
-	ctx context.Context //nolint:containedctx // the process's own
+	p    *process
+	ctx  context.Context //nolint:containedctx // the process's own
+	held atomic.Bool
 }
 
 func (in *intake) Start(h jobs.Handler) error {
@@ -242,6 +243,9 @@ func (in *intake) Start(h jobs.Handler) error {
 			case sem <- struct{}{}:
 			case <-in.ctx.Done():
 				return
+			}
+			for in.held.Load() && in.ctx.Err() == nil {
+				time.Sleep(time.Second)
 			}
 			t, err := q.Receive(in.ctx, "")
 			if err != nil {
@@ -266,6 +270,7 @@ func (in *intake) Start(h jobs.Handler) error {
 	return nil
 }
 
+func (in *intake) Hold(on bool) { in.held.Store(on) }
 func (in *intake) StopTaking()  { in.p.gate() }
 func (in *intake) Close() error { return nil }
 

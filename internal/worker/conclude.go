@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -32,8 +33,8 @@ func (a *attempt) conclude(err error) {
 	default:
 		a.res.State = jobs.Succeeded
 	}
-	if f := a.res.Failure; f != nil && (f.Kind == jobs.KindDaemonLost || f.Kind == jobs.KindEngine) {
-		a.w.suspect.Store(true)
+	if f := a.res.Failure; f != nil && slices.Contains([]jobs.Kind{jobs.KindDaemonLost, jobs.KindEngine, jobs.KindDiskFull}, f.Kind) {
+		a.w.fit.setDoubt(true)
 	}
 	d := jobs.Decide(a.job, a.res)
 	if !d.Final {

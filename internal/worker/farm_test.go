@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +38,8 @@ type farm struct {
 	fetch func(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
 	// admit judges images.
 	admit func(refs []string) error
+	room  func() error
+	probe func(context.Context) error
 	state string
 }
 
@@ -75,26 +78,36 @@ type intake struct {
 	queue *jobstest.Queue
 	ctx   context.Context
 	stop  context.CancelFunc
+	held  atomic.Bool
 }
 
 func (in *intake) Start(h jobs.Handler) error {
 	go func() {
 		for {
+			for in.held.Load() {
+				time.Sleep(time.Millisecond)
+			}
 			t, err := in.queue.Receive(in.ctx, jobs.DefaultQueue)
 			if err != nil {
 				return
 			}
-			go func() { _ = h(context.WithoutCancel(in.ctx), jobs.Delivery{Ticket: t}) }()
+			go func() {
+				if h(context.WithoutCancel(in.ctx), jobs.Delivery{Ticket: t}) != nil {
+					in.queue.Return(t, 10*time.Millisecond)
+				}
+			}()
 		}
 	}()
 	return nil
 }
 
+func (in *intake) Hold(on bool) { in.held.Store(on) }
 func (in *intake) StopTaking()  { in.stop() }
 func (in *intake) Close() error { return nil }
 
 // running is a worker at work.
 type running struct {
+	*worker.Worker
 	stop, hurry context.CancelFunc
 	done        chan error
 }
@@ -118,10 +131,11 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			return dockerfile.Check(dockerfile.File(d), *b, dockerfile.Defaults())
 		},
 		AdmitImages: func(refs ...string) error { return f.admit(refs) },
+		Room:        f.room, Probe: f.probe,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())
-	r := &running{stop: stop, hurry: hurry, done: make(chan error, 1)}
+	r := &running{Worker: w, stop: stop, hurry: hurry, done: make(chan error, 1)}
 	go func() { r.done <- w.Run(ctx, hurryCtx) }()
 	f.t.Cleanup(func() {
 		stop()

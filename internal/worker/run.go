@@ -117,6 +117,12 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 // exited records how the container ended and says whether that is a failure.
 func (a *attempt) exited(state engine.State) error {
 	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
+	if state.ExitCode != 0 && a.w.Room != nil {
+		if err := a.w.Room(); err != nil { // it may have been told so by its own writes
+			return jobs.Fail(jobs.KindDiskFull, err, "ask the operator to make room on the host",
+				"the container ended with exit code %d while the build host's disk was full", state.ExitCode)
+		}
+	}
 	memory := a.job.Spec.Run.Limits.Memory
 	if memory == 0 {
 		memory = a.w.opts.Limits.Memory

@@ -27,7 +27,7 @@ func (w *Worker) take(ctx context.Context, d jobs.Delivery) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := w.checkEngine(ctx); err != nil {
+	if err := w.checkFitness(ctx); err != nil {
 		<-w.slots
 		return err // the ticket comes back, here or at another worker
 	}
@@ -40,19 +40,6 @@ func (w *Worker) take(ctx context.Context, d jobs.Delivery) error {
 	case <-a.done:
 	case <-ctx.Done():
 	}
-	return nil
-}
-
-// checkEngine fails while an engine that failed a job does not answer, so that
-// it does not fail one job after the other.
-func (w *Worker) checkEngine(ctx context.Context) error {
-	if !w.suspect.Load() {
-		return nil
-	}
-	if _, err := w.Engine.Info(ctx); err != nil {
-		return fmt.Errorf("take no job without an engine: %w", err)
-	}
-	w.suspect.Store(false)
 	return nil
 }
 

@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -42,6 +41,14 @@ type Deps struct {
 	// Uptime reads a clock of the host that goes on while this process is not
 	// there and while the host sleeps; nil counts from the start of the process.
 	Uptime func() time.Duration
+	// Room says which of the host's disks is short of room; nil does not look.
+	Room func() error
+	// Probe makes and removes a container; it fails when the engine cannot. nil
+	// trusts an engine that answers.
+	Probe func(ctx context.Context) error
+	// EndOrphans ends what an engine that died left running of its builds, and
+	// returns how many there were; nil when there can be none.
+	EndOrphans func(ctx context.Context) (int, error)
 	// Observer may be nil.
 	Observer Observer
 }
@@ -122,9 +129,7 @@ type Worker struct {
 	// giveUp ends it when the worker has to end.
 	deliver context.Context //nolint:containedctx // spans all attempts, not a call
 	giveUp  context.CancelFunc
-	// suspect is set when the engine failed a job for reasons of its own: the
-	// next job waits until it answers again.
-	suspect atomic.Bool
+	fit     fitness
 	// engine is what Engine.Info said when Run started; written before any
 	// attempt starts.
 	engine engine.Info
@@ -150,6 +155,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		deliver: deliver, giveUp: giveUp,
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{filepath.Join(opts.StateDir, "journal")},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
+		fit: fitness{examining: make(chan struct{}, 1)},
 	}
 }
 
@@ -160,11 +166,13 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	if !w.ready(ctx) {
 		return w.Intake.Close()
 	}
+	w.endOrphans(ctx)
 	// Hints must be heard while draining, too.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
 	helpers.Go(func() { w.hearCancellations(background) })
 	helpers.Go(func() { w.keeper(background) })
+	helpers.Go(func() { w.watchFitness(background) })
 	defer helpers.Wait()
 	defer stop()
 
@@ -201,6 +209,21 @@ func (w *Worker) ready(ctx context.Context) bool {
 		if !pause(ctx, 2*time.Second) {
 			return false
 		}
+	}
+}
+
+// endOrphans looks for build steps that outlived their engine. It is a service to
+// the host, and no condition for taking jobs.
+func (w *Worker) endOrphans(ctx context.Context) {
+	if w.EndOrphans == nil {
+		return
+	}
+	n, err := w.EndOrphans(ctx)
+	if err != nil {
+		w.log.WarnContext(ctx, "end build steps that outlived the engine", "err", err)
+	}
+	if n > 0 {
+		w.log.InfoContext(ctx, "ended build steps that outlived the engine", "count", n)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -403,7 +404,7 @@ func TestSecretsComeFromTheirDirectory(t *testing.T) {
 func TestNoJobsWithoutAnEngine(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t)
-	f.start()
+	w := f.start()
 	f.ended(f.submit(shell("true"))) // the worker is up
 	f.engine.SetDown(true)
 	id := f.submit(shell("echo hi"))
@@ -411,10 +412,16 @@ func TestNoJobsWithoutAnEngine(t *testing.T) {
 	f.queue.Advance(time.Minute)
 	f.memory.Advance(time.Minute)
 	second := f.submit(shell("echo hi"))
-	f.eventually("both tickets were looked at", func() bool { return f.queue.Len() == 0 })
-	f.engine.SetDown(false)
+	f.eventually("the worker says that it is unfit", func() bool { return w.Unfit() != nil })
+	time.Sleep(100 * time.Millisecond) // in which it looks at the engine again
 	if job := f.job(second); job.Losses != 0 || job.State != jobs.Queued {
 		t.Errorf("job is %s after %d losses; want it untouched while the engine is away", job.State, job.Losses)
+	}
+	f.engine.SetDown(false)
+	for _, id := range []string{id, second} {
+		if job := f.ended(id); job.State != jobs.Succeeded {
+			t.Errorf("job is %s: %+v", job.State, job.Result.Failure)
+		}
 	}
 }
 
@@ -520,5 +527,74 @@ func TestAdoptBeforeTheStart(t *testing.T) {
 			t.Errorf("job is %s at attempt %d with %d losses, log %q; want one run at the first attempt", job.State, job.Attempt, job.Losses, f.log(job))
 		}
 		f.empty()
+	}
+}
+
+// A host that is short of room takes no jobs, says why, and recovers by itself;
+// what fails on it meanwhile is the farm's fault.
+func TestShortOfRoom(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	var short atomic.Bool
+	f.room = func() error {
+		if short.Load() {
+			return errors.New("the disk is full")
+		}
+		return nil
+	}
+	w := f.start()
+	id := f.submit(shell("sleep 0.3; exit 1"))
+	f.containerRuns(id)
+	short.Store(true)
+	f.eventually("the job waits for another attempt", func() bool { return f.job(id).Attempt == 2 })
+	if job := f.job(id); job.Losses != 1 || job.Retries != 0 {
+		t.Errorf("job has %d losses and %d retries, want the loss", job.Losses, job.Retries)
+	}
+	f.eventually("the worker says that it is unfit", func() bool { return w.Unfit() != nil })
+	f.memory.Advance(time.Minute)
+	f.queue.Advance(time.Minute)
+	time.Sleep(50 * time.Millisecond)
+	if job := f.job(id); job.State == jobs.Running {
+		t.Errorf("job is %s on a full disk", job.State)
+	}
+	short.Store(false)
+	if job := f.ended(id); job.Result.Failure == nil || job.Result.Failure.Kind != jobs.KindExitNonzero {
+		t.Errorf("job is %s, %+v; want its own exit code once there is room", job.State, job.Result.Failure)
+	}
+}
+
+// An engine that failed a job has to make a container before it gets the next.
+func TestEngineProvesItself(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	var broken atomic.Bool
+	broken.Store(true)
+	f.engine.Hook(func(_ context.Context, op, _ string) error {
+		if op == "create" && broken.Load() {
+			return jobs.Fail(jobs.KindEngine, nil, "", "no containers today")
+		}
+		return nil
+	})
+	f.probe = func(context.Context) error {
+		if broken.Load() {
+			return errors.New("no containers today")
+		}
+		return nil
+	}
+	w := f.start()
+	first, second := f.submit(shell("true")), f.submit(shell("true"))
+	f.eventually("the worker says that it is unfit", func() bool {
+		return w.Unfit() != nil && strings.Contains(w.Unfit().Error(), "no containers today")
+	})
+	for range 3 { // a job is given no third chance to fail here
+		f.memory.Advance(time.Minute)
+		f.queue.Advance(time.Minute)
+		time.Sleep(20 * time.Millisecond)
+	}
+	broken.Store(false)
+	for _, id := range []string{first, second} {
+		if job := f.ended(id); job.State != jobs.Succeeded || job.Losses > 1 {
+			t.Errorf("job is %s after %d losses; want it to succeed after at most one", job.State, job.Losses)
+		}
 	}
 }

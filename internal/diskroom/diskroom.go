@@ -1,0 +1,56 @@
+// Package diskroom tells how much room a disk has, and whether that is enough for
+// a build host to work with. The worker takes no jobs below it; the doctor warns
+// before.
+package diskroom
+
+import (
+	"fmt"
+	"syscall"
+)
+
+// Room is what is free of a file system, in bytes and in files.
+type Room struct{ Free, Total, Inodes, AllInodes uint64 }
+
+// At looks at the file system of path.
+func At(path string) (Room, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(path, &s); err != nil {
+		return Room{}, fmt.Errorf("look at the disk of %s: %w", path, err)
+	}
+	unit := blockSize(s)
+	return Room{s.Bavail * unit, s.Blocks * unit, s.Ffree, s.Files}, nil
+}
+
+// Least is the floor: a tenth of the disk, and no more than is enough for a
+// build.
+func (r Room) Least() uint64 { return min(r.Total/10, 2<<30) }
+
+// leastInodes is the same for files: a large node_modules has some ten thousand.
+func (r Room) leastInodes() uint64 { return min(r.AllInodes/10, 100_000) }
+
+// Short reports whether less is free than so many times the floor. A file system
+// that does not count inodes, such as btrfs, is never short of them.
+func (r Room) Short(times uint64) bool {
+	return r.Free < times*r.Least() || r.AllInodes > 0 && r.Inodes < times*r.leastInodes()
+}
+
+func (r Room) String() string {
+	text := fmt.Sprintf("%s of %s free", Bytes(int64(r.Free)), Bytes(int64(r.Total)))
+	if r.AllInodes > 0 {
+		text += fmt.Sprintf(", %d of %d inodes", r.Inodes, r.AllInodes)
+	}
+	return text
+}
+
+// Bytes is a size as people read it.
+func Bytes(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	x := float64(n)
+	for ; x >= 1024 && len(units) > 1; units = units[1:] {
+		x /= 1024
+	}
+	if units[0] == "B" {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", x, units[0])
+}
