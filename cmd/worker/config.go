@@ -40,7 +40,9 @@ type config struct {
 	GCEvery, GCAge time.Duration
 	// RedisListen is where `worker dev` serves its embedded Redis.
 	RedisListen string
-	Worker      worker.Options
+	// Supervise runs the worker as a child that is started again.
+	Supervise bool
+	Worker    worker.Options
 }
 
 // minLease leaves room for a pause of some seconds in a worker that is well.
@@ -56,7 +58,7 @@ func defaults() config {
 		Admin: "127.0.0.1:18080", LogLevel: "info",
 		Retention: store.Retention{Age: 7 * 24 * time.Hour, Count: 100_000}, RedisListen: "127.0.0.1:6379",
 		GCEvery: time.Hour, GCAge: artifacts.Grace,
-		Worker: worker.Defaults(),
+		Supervise: true, Worker: worker.Defaults(),
 	}
 	c.Worker.StateDir = filepath.Join(base, "state")
 	return c
@@ -116,6 +118,10 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.Float64Var(&w.Limits.CPUs, "cpus", w.Limits.CPUs, "cores of a container that does not say (0: all)")
 	f.Var((*size)(&w.Limits.Memory), "memory", "memory of a container that does not say")
 	f.Int64Var(&w.Limits.Pids, "pids", w.Limits.Pids, "processes of a container that does not say")
+}
+
+func (c *config) bindSupervise(f *pflag.FlagSet) {
+	f.BoolVar(&c.Supervise, "supervise", c.Supervise, "work in a child process that is started again when it dies or stands still")
 }
 
 // fromEnvironment sets every flag that was not given from its variable.

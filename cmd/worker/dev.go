@@ -28,7 +28,7 @@ func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
 	c.UnsafeRedis = true // it forgets by design
 	c.GCEvery = 0        // and does not know what others have in the store
 	_, _ = fmt.Fprintf(stderr, "A farm for trying out, Redis included. In another terminal:\n\n  export SLIPWAY_REDIS=%s SLIPWAY_STORE=%s\n  enqueue submit .\n\n", c.Redis, c.Store)
-	return runWorker(ctx, hurry, c, stderr)
+	return runWorker(ctx, hurry, c, stderr, func() error { return nil })
 }
 
 // keepTime lets keys expire: the embedded Redis has a clock that stands still

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
@@ -19,6 +20,10 @@ func hostIdentity(stateDir string) (id string, release func() error, err error) 
 		return "", nil, fmt.Errorf("make state directory (choose another with --state): %w", err)
 	}
 	lock, err := lockState(stateDir, os.O_CREATE)
+	for end := time.Now().Add(lockPatience); errors.Is(err, errLocked) && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+		lock, err = lockState(stateDir, os.O_CREATE)
+	}
 	if errors.Is(err, errLocked) {
 		return "", nil, fmt.Errorf("another worker uses the state directory %s; stop it or choose another with --state", stateDir)
 	} else if err != nil {
@@ -35,6 +40,9 @@ func hostIdentity(stateDir string) (id string, release func() error, err error) 
 	}
 	return id, lock.Close, nil
 }
+
+// lockPatience is how long a worker that was killed may take to be gone.
+const lockPatience = 3 * time.Second
 
 func identityFile(stateDir string) string { return filepath.Join(stateDir, "host") }
 

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,6 +37,9 @@ func run(ctx, hurry context.Context, args []string, getenv func(string) string, 
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	if err := root.ExecuteContext(ctx); err != nil {
+		if code := exitError(0); errors.As(err, &code) {
+			return int(code)
+		}
 		_, _ = fmt.Fprintln(stderr, "worker:", err)
 		return 1
 	}

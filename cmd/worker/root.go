@@ -13,7 +13,16 @@ func rootCommand(getenv func(string) string, hurry context.Context) *cobra.Comma
 		if err := prepare(cmd, &serveConfig, getenv); err != nil {
 			return err
 		}
-		return runWorker(cmd.Context(), hurry, serveConfig, cmd.ErrOrStderr())
+		child := isSupervised(getenv)
+		if serveConfig.Supervise && !child {
+			return supervise(cmd.Context(), hurry, serveConfig, cmd.ErrOrStderr())
+		}
+		return runWorker(cmd.Context(), hurry, serveConfig, cmd.ErrOrStderr(), func() error {
+			if !child {
+				return nil
+			}
+			return heartbeat(getenv)
+		})
 	}
 	root := &cobra.Command{
 		Use:           "worker",
@@ -25,9 +34,11 @@ func rootCommand(getenv func(string) string, hurry context.Context) *cobra.Comma
 		RunE:          serve,
 	}
 	serveConfig.bind(root.Flags())
+	serveConfig.bindSupervise(root.Flags())
 
 	run := &cobra.Command{Use: "run", Short: "Serve the farm (the same as worker alone)", Args: cobra.NoArgs, RunE: serve}
 	serveConfig.bind(run.Flags())
+	serveConfig.bindSupervise(run.Flags())
 
 	dev := &cobra.Command{
 		Use:   "dev",

@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
 	"github.com/slipway-farm/slipway/internal/engine/docker"
 	"github.com/slipway-farm/slipway/internal/garbage"
+	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/netguard"
 	"github.com/slipway-farm/slipway/internal/policy"
 	"github.com/slipway-farm/slipway/internal/queue"
@@ -37,7 +38,8 @@ import (
 // This file is the only one that names drivers: adding an engine, a store or a
 // context source is a package and a line here.
 
-func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err error) {
+// runWorker calls up once everything is there that cannot be waited for.
+func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func() error) (err error) {
 	lg := telemetry.NewLogger(stderr, c.LogLevel)
 	host, unlock, err := hostIdentity(c.Worker.StateDir)
 	if err != nil {
@@ -46,16 +48,13 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 	defer func() { err = errors.Join(err, unlock()) }()
 	c.Worker.Host = host
 
-	rdb, err := redisconn.Open(ctx, c.Redis)
+	rdb, err := openRedis(ctx, lg, c)
 	if err != nil {
 		return err
 	}
 	defer rdb.Close()
-	if err := checkRedis(ctx, lg, c, rdb); err != nil {
-		return err
-	}
 	// The queue's client carries the doorbell hook and is closed by the intake.
-	intakeRedis, err := redisconn.Open(ctx, c.Redis)
+	intakeRedis, err := redisconn.Lazy(c.Redis)
 	if err != nil {
 		return err
 	}
@@ -130,7 +129,33 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer) (err erro
 	}
 	defer background.Wait()
 	defer stop()
+	if err := up(); err != nil {
+		return err
+	}
 	return w.Run(ctx, hurry)
+}
+
+// openRedis refuses a Redis that cannot be reached, or is not safe. A worker that
+// left something running cannot be choosy: it has to look after that, and to end
+// it in time when Redis stays away.
+func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, error) {
+	rdb, err := redisconn.Open(ctx, c.Redis)
+	for err != nil && redisconn.Says(err, "LOADING") && ctx.Err() == nil {
+		lg.WarnContext(ctx, "Redis loads its data; waiting for it")
+		time.Sleep(time.Second)
+		rdb, err = redisconn.Open(ctx, c.Redis)
+	}
+	if err == nil {
+		if err = checkRedis(ctx, lg, c, rdb); err != nil {
+			return nil, errors.Join(err, rdb.Close())
+		}
+		return rdb, nil
+	}
+	if !errors.Is(err, jobs.ErrUnreachable) || !worker.LeftSomething(c.Worker.StateDir) {
+		return nil, err
+	}
+	lg.WarnContext(ctx, "Redis cannot be reached, and jobs of this host have not ended", "err", err)
+	return redisconn.Lazy(c.Redis)
 }
 
 // openEngine prepares this host's engine.

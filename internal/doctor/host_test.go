@@ -181,13 +181,13 @@ func made(id, attempt, name string) engine.Listed {
 func messy(t *testing.T) (*exam, *fakeDaemon) {
 	t.Helper()
 	e := newHost(t)
-	kept := &jobs.Result{Attempt: 1, State: jobs.Succeeded}
+	kept := &jobs.Result{Host: host, Attempt: 1, State: jobs.Succeeded}
 	kept.KeepUntil = kept.KeepUntil.AddDate(2030, 0, 0)
 	e.Records = records{
 		{ID: "runs", State: jobs.Running, Host: host, Attempt: 2, Worker: "a"},
 		{ID: "moved", State: jobs.Running, Host: "another", Attempt: 2},
 		{ID: "kept", State: jobs.Succeeded, Result: kept},
-		{ID: "ended", State: jobs.Succeeded, Result: &jobs.Result{Attempt: 1}},
+		{ID: "ended", State: jobs.Succeeded, Result: &jobs.Result{Host: host, Attempt: 1}},
 	}
 	otherFarm, otherHost := made("gone", "1", "slipway-gone-a1"), made("gone", "1", "slipway-gone-a1")
 	otherFarm.ID, otherFarm.Labels[engine.LabelFarm] = "of another farm", "other"

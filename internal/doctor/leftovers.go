@@ -143,7 +143,7 @@ func (e *exam) strays(list func(context.Context, map[string]string) ([]engine.Li
 			if err != nil && !errors.Is(err, jobs.ErrNotFound) {
 				return nil, err
 			}
-			if err != nil || !job.Keeps(attempt) {
+			if err != nil || !job.Keeps(e.host, attempt) {
 				found = append(found, leftover{l.Name, func(ctx context.Context) error { return remove(ctx, l) }})
 			}
 		}

@@ -106,7 +106,9 @@ func (f *farm) fileRoots(dirs ...string) string {
 }
 
 func (f *farm) env() []string {
-	return append(append(os.Environ(), "SLIPWAY_REDIS="+f.redis.SocketURL(), "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "CI=true"), f.vars...)
+	return append(append(os.Environ(), "SLIPWAY_REDIS="+f.redis.SocketURL(), "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "CI=true",
+		// Tests act on the worker itself; TestSupervised is about the other one.
+		"SLIPWAY_SUPERVISE=false"), f.vars...)
 }
 
 // workerProcess is a worker on a build host. Its state directory outlives the

@@ -93,10 +93,11 @@ func (j Job) Ticket() Ticket {
 	return Ticket{ID: j.ID, Attempt: j.Attempt, Seq: j.Seq, Queue: j.Spec.Queue, Priority: j.Spec.Priority}
 }
 
-// Keeps reports whether the service that an attempt started is to stay.
-func (j Job) Keeps(attempt int) bool {
+// Keeps reports whether the service that an attempt started on a host is to stay.
+// A database that lost its last second can lead two hosts to the same attempt.
+func (j Job) Keeps(host string, attempt int) bool {
 	r := j.Result
-	return r != nil && r.Attempt == attempt && !r.KeepUntil.IsZero()
+	return r != nil && r.Host == host && r.Attempt == attempt && !r.KeepUntil.IsZero()
 }
 
 // Event is one thing that happened to a job.

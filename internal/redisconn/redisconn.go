@@ -30,9 +30,7 @@ import (
 // TLS and ACL user are part of the URL. The error wraps jobs.ErrUnreachable and
 // never holds the password.
 func Open(ctx context.Context, rawURL string) (redis.UniversalClient, error) {
-	// The library prints to stderr what it also returns as errors.
-	redis.SetLogger(&logging.VoidLogger{})
-	client, err := parse(rawURL)
+	client, err := Lazy(rawURL)
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +41,13 @@ func Open(ctx context.Context, rawURL string) (redis.UniversalClient, error) {
 		return nil, fmt.Errorf("%w at %s: %w", jobs.ErrUnreachable, Redact(rawURL), err)
 	}
 	return client, nil
+}
+
+// Lazy is Open for those who can wait: it connects with the first call.
+func Lazy(rawURL string) (redis.UniversalClient, error) {
+	// The library prints to stderr what it also returns as errors.
+	redis.SetLogger(&logging.VoidLogger{})
+	return parse(rawURL)
 }
 
 func parse(rawURL string) (redis.UniversalClient, error) {

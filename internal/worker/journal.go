@@ -53,6 +53,15 @@ func (h halt) why() error {
 
 func (e entry) decided() bool { return e.Result != nil || e.Release != nil }
 
+// LeftSomething reports whether an earlier worker of a state directory left
+// attempts that are not settled.
+func LeftSomething(stateDir string) bool {
+	files, err := os.ReadDir(journalDir(stateDir))
+	return err == nil && len(files) > 0
+}
+
+func journalDir(stateDir string) string { return filepath.Join(stateDir, "journal") }
+
 func (j journal) path(id string, attempt int) string {
 	return filepath.Join(j.dir, fmt.Sprintf("%s-a%d.json", id, attempt))
 }

@@ -32,9 +32,7 @@ func (w *Worker) recover(ctx context.Context) error {
 		}
 		w.log.WarnContext(ctx, "no jobs are taken until what an earlier worker of this host left is looked after", "err", err)
 		for i := range left {
-			if e := &left[i]; !e.decided() && e.Halted == nil && w.Uptime() > e.Held-w.opts.Lease+w.opts.fence() {
-				w.fence(ctx, e)
-			}
+			w.fenceDue(ctx, &left[i])
 		}
 		if !pause(ctx, w.opts.Renew) {
 			return context.Cause(ctx)
@@ -115,6 +113,23 @@ func (w *Worker) adopt(ctx context.Context, job jobs.Job, halted *halt) error {
 	a.log.InfoContext(ctx, "adopting a job of an earlier worker", "stage", job.Stage, "container_id", job.Container.ID)
 	go a.live(a.adopted)
 	return nil
+}
+
+// Reap ends what runs on this host and is about to lose its lease, for a host
+// whose worker cannot be brought back.
+func (w *Worker) Reap(ctx context.Context) error {
+	left, err := w.journal.read(func(string, error) {})
+	for i := range left {
+		w.fenceDue(ctx, &left[i])
+	}
+	return err
+}
+
+// fenceDue ends the container of an attempt if its lease is about to pass.
+func (w *Worker) fenceDue(ctx context.Context, e *entry) {
+	if !e.decided() && e.Halted == nil && w.Uptime() > e.Held-w.opts.Lease+w.opts.fence() {
+		w.fence(ctx, e)
+	}
 }
 
 // fence stops the container of an attempt whose lease is about to pass.

@@ -74,7 +74,7 @@ func (w *Worker) isStray(ctx context.Context, found engine.Listed, name func(id 
 	case err != nil:
 		return false, err
 	}
-	return !job.Keeps(attempt), nil
+	return !job.Keeps(w.opts.Host, attempt), nil
 }
 
 // removeName removes the image of an attempt whose document gave it no tag.

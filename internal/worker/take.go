@@ -46,7 +46,9 @@ func (w *Worker) take(ctx context.Context, d jobs.Delivery) error {
 // claim makes the job ours and starts the attempt. nil, nil means that the
 // ticket is spent without there being anything to do.
 func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
-	w.wg.Add(1) // a drain waits until it is known whether the job is ours
+	if !w.enter() {
+		return nil, errDrain
+	}
 	defer w.wg.Done()
 	id := d.Ticket.ID
 	w.mu.Lock()
@@ -96,6 +98,17 @@ func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
 	}
 	go a.live(a.fresh)
 	return a, nil
+}
+
+// enter has a drain wait until it is known whether a job is ours. false means
+// that it has begun, and nothing may be claimed any more.
+func (w *Worker) enter() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.draining {
+		w.wg.Add(1)
+	}
+	return !w.draining
 }
 
 // accept makes the record of a job that a plain asynq producer pushed.

@@ -102,7 +102,7 @@ func Defaults() Options {
 }
 
 // RenewEvery is how often a lease is renewed.
-func RenewEvery(lease time.Duration) time.Duration { return min(lease/6, 5*time.Second) }
+func RenewEvery(lease time.Duration) time.Duration { return min(lease/10, 5*time.Second) }
 
 // fence is how long after its last renewal an attempt ends itself: two renewals
 // that hang, the end of the container, and one more before the lease has passed.
@@ -119,10 +119,11 @@ type Worker struct {
 	// claiming.
 	slots chan struct{}
 
-	mu sync.Mutex // guards running
+	mu sync.Mutex // guards running and draining
 	// running is every attempt in this process by job ID: single flight.
-	running map[string]*attempt
-	wg      sync.WaitGroup // one per attempt
+	running  map[string]*attempt
+	draining bool           // nothing is claimed any more
+	wg       sync.WaitGroup // one per attempt and per claim
 
 	keepNow chan struct{} // nudges the keeper
 	// deliver spans the delivery of results, however long the store is away;
@@ -153,7 +154,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	deliver, giveUp := context.WithCancel(context.Background())
 	return &Worker{
 		deliver: deliver, giveUp: giveUp,
-		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{filepath.Join(opts.StateDir, "journal")},
+		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
 		fit: fitness{examining: make(chan struct{}, 1)},
 	}
@@ -229,6 +230,9 @@ func (w *Worker) endOrphans(ctx context.Context) {
 
 // drain waits for running attempts and hands the rest back.
 func (w *Worker) drain(hurry context.Context) {
+	w.mu.Lock()
+	w.draining = true
+	w.mu.Unlock()
 	done := make(chan struct{})
 	go func() { w.wg.Wait(); close(done) }()
 	select {
