@@ -36,6 +36,11 @@ test: ## Run all tests with the race detector (as root; installs what they need)
 	go test -race ./...
 	go test -race -tags integration -count=1 -p 1 -timeout 60m ./...
 
+.PHONY: simulation
+simulation: ## Run 100,000 jobs with everything that goes wrong, and break the farm on purpose
+	go test -count=1 -timeout 20m ./internal/simulation -jobs 100000 -each 200
+	go test -count=1 -timeout 20m -tags mutants -run TestMutants -v ./internal/simulation
+
 .PHONY: bench
 bench: ## Measure throughput and latency against real Docker and Redis
 	@scripts/ensure-tools.sh bench

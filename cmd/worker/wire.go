@@ -129,6 +129,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	}
 	defer background.Wait()
 	defer stop()
+	defer serveControl(ctx, lg, c.Worker.StateDir, w)()
 	if err := up(); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -114,5 +115,37 @@ func TestSupervisedStart(t *testing.T) {
 	a := f.program(nil, "worker", "run", "--supervise=true", "--state", t.TempDir(), "--admin", "", "--redis", "redis://127.0.0.1:1/0")
 	if a.code != 1 || strings.Count(a.stderr, "cannot reach the farm's Redis") != 1 {
 		t.Errorf("exit code %d, stderr %q; want one sentence and exit code 1", a.code, a.stderr)
+	}
+}
+
+// A newer version takes over what runs, without a run being repeated.
+func TestUpgrade(t *testing.T) {
+	before := baseline(t, hostA)
+	events := watch(t, hostA)
+	f := newFarm(t)
+	w := f.worker(hostA, "one", "--supervise=true")
+	const lines = 50
+	id := f.submit(append([]string{"--retries", "2"}, counting(lines, 0)...)...)
+	for upgrade := range 2 {
+		f.said(id, fmt.Sprintf("line %d\n", 5+10*upgrade))
+		a := f.program(nil, "worker", "drain", "--adopt", "--state", filepath.Join(f.dir, "one"))
+		if a.code != 0 || !strings.HasSuffix(a.stderr, "the worker has ended\n") {
+			t.Fatalf("drain --adopt: exit code %d, %q", a.code, a.stderr)
+		}
+		w.over(5 * time.Second)
+		w.start()
+	}
+	job := f.ended(id)
+	if job.State != jobs.Succeeded {
+		t.Errorf("the job is %s with %+v, want succeeded", job.State, job.Result)
+	}
+	f.undisturbed(job, lines)
+	events.startedOnce(job)
+	clean(t, hostA, before)
+
+	w.stop()
+	a := f.program(nil, "worker", "drain", "--state", filepath.Join(f.dir, "one"))
+	if a.code != 1 || !strings.Contains(a.stderr, "no worker answers on the state directory") {
+		t.Errorf("drain without a worker: exit code %d, %q", a.code, a.stderr)
 	}
 }

@@ -85,11 +85,8 @@ func (r *Reconciler) Run(ctx context.Context) {
 	tick := time.NewTicker(r.opts.Interval)
 	defer tick.Stop()
 	for {
-		if err := r.Pass(ctx); err != nil {
-			r.since = time.Time{}
-			if ctx.Err() == nil {
-				r.log.WarnContext(ctx, "reconcile", "err", err)
-			}
+		if err := r.Pass(ctx); err != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, "reconcile", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -101,6 +98,16 @@ func (r *Reconciler) Run(ctx context.Context) {
 
 // Pass makes one pass if this reconciler leads.
 func (r *Reconciler) Pass(ctx context.Context) error {
+	if err := r.look(ctx); err != nil {
+		r.since = time.Time{}
+		return err
+	}
+	return nil
+}
+
+// look fails when Redis does not answer; what goes wrong with one job must not
+// keep the others waiting.
+func (r *Reconciler) look(ctx context.Context) error {
 	lead, err := r.ledger.Lead(ctx, r.nonce, 3*r.opts.Interval)
 	if err != nil || !lead && !r.since.IsZero() {
 		return err
@@ -126,7 +133,7 @@ func (r *Reconciler) Pass(ctx context.Context) error {
 		}
 		for _, job := range found {
 			if err := r.repair(ctx, job, now); err != nil {
-				return err
+				r.log.WarnContext(ctx, "repair a job", "job_id", job.ID, "err", err)
 			}
 		}
 	}

@@ -8,15 +8,19 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/worker"
 )
 
 // monkey does to the farm what its seed says, until ctx ends.
 func (f *farm) monkey(ctx context.Context, r *rand.Rand, svc *jobs.Service) {
+	// In a wild farm faults meet each other, in a calm one processes live long
+	// enough to bear the consequences of one.
+	longest := []int{4000, 20_000, 60_000}[f.seed%3]
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(time.Duration(r.IntN(4000)) * time.Millisecond):
+		case <-time.After(time.Duration(r.IntN(longest)) * time.Millisecond):
 		}
 		h := pick(r, f.hosts)
 		p := h.current()
@@ -29,10 +33,10 @@ func (f *farm) monkey(ctx context.Context, r *rand.Rand, svc *jobs.Service) {
 			{"host gone for minutes", 1, func() { h.crash(p, lease+time.Duration(r.IntN(60))*time.Second) }},
 			{"machine lost", 1, func() { h.lose(p) }},
 			{"worker stopped, its supervisor at hand", 3, func() { f.stopped(h, p) }},
-			{"worker stopped past its lease", 1, func() { f.forsaken(h, p) }},
-			{"host cut off for a minute", 2, func() { h.cut = f.until(r.IntN(50)) }},
-			{"host cut off past its leases", 1, func() { f.severed(h) }},
-			{"redis away for a minute", 1, func() { f.away.Store(f.until(r.IntN(50)).UnixNano()) }},
+			{"worker stopped past its lease", 2, func() { f.forsaken(h, p) }},
+			{"host cut off for a minute", 3, func() { h.cutFor(time.Duration(r.IntN(50)) * time.Second) }},
+			{"host cut off past its leases", 3, func() { f.severed(h) }},
+			{"redis away for a minute", 2, func() { f.awayFor(time.Duration(r.IntN(50)) * time.Second) }},
 			{"redis away past the leases", 1, func() { f.longAway() }},
 			{"redis lost its last second", 1, func() { f.rollback(r, svc) }},
 			{"docker away", 3, func() { f.noDocker(h, time.Duration(1+r.IntN(30))*time.Second) }},
@@ -41,6 +45,8 @@ func (f *farm) monkey(ctx context.Context, r *rand.Rand, svc *jobs.Service) {
 			{"ticket twice", 6, func() { f.again(r) }},
 			{"cancelled", 4, func() { f.cancel(r, svc) }},
 			{"worker drained", 2, func() { p.stop() }},
+			{"worker told to hand back", 1, func() { p.drain(worker.DrainHandBack) }},
+			{"worker upgraded", 2, func() { p.drain(worker.DrainAdopt) }},
 		}
 		total := 0
 		for _, d := range deeds {
@@ -58,8 +64,36 @@ func (f *farm) monkey(ctx context.Context, r *rand.Rand, svc *jobs.Service) {
 	}
 }
 
-func (f *farm) until(seconds int) time.Time {
-	return time.Now().Add(time.Duration(seconds) * time.Second)
+// outage claims a host for something that keeps it from renewing its leases for a
+// while. Two in a row would be one that is too long, so there is a pause between
+// them; false means that there was another one just now.
+func (h *host) outage(d time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if now.Before(h.outages) {
+		return false
+	}
+	h.outages = now.Add(d + 20*time.Second)
+	return true
+}
+
+func (h *host) cutFor(d time.Duration) {
+	if !h.outage(d) {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cut = time.Now().Add(d)
+}
+
+func (f *farm) awayFor(d time.Duration) {
+	for _, h := range f.hosts {
+		if !h.outage(d) {
+			return
+		}
+	}
+	f.away.Store(time.Now().Add(d).UnixNano())
 }
 
 // lose takes the whole machine: what ran on it ended with it.
@@ -73,6 +107,9 @@ func (h *host) lose(p *process) {
 
 // stopped stops a worker until its supervisor has had enough of the silence.
 func (f *farm) stopped(h *host, p *process) {
+	if !h.outage(lease / 3) {
+		return
+	}
 	thaw := p.freeze()
 	go func() {
 		time.Sleep(lease / 3)
@@ -139,6 +176,9 @@ func (f *farm) rollback(r *rand.Rand, svc *jobs.Service) {
 
 // noDocker takes a daemon away; what runs runs on.
 func (f *farm) noDocker(h *host, d time.Duration) {
+	if !h.outage(d) {
+		return
+	}
 	h.mu.Lock()
 	h.noDocker = time.Now().Add(d)
 	h.mu.Unlock()

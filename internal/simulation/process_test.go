@@ -32,6 +32,7 @@ type process struct {
 	frozen chan struct{} // closed when it goes on; nil while it runs
 	calls  map[faults.Call]int
 	stop   context.CancelFunc // SIGTERM
+	drain  func(worker.DrainMode)
 	hurry  context.CancelFunc // a second one
 	ended  chan struct{}
 }
@@ -205,6 +206,7 @@ func (h *host) start() *process {
 	p := &process{h: h, number: h.lives, life: life, die: die, stop: stop, hurry: hurryUp, calls: map[faults.Call]int{}, ended: make(chan struct{})}
 	o := worker.Defaults()
 	o.Name, o.Host, o.StateDir, o.Slots, o.Lease, o.Drain = h.name, h.name, h.dir, slots, lease, 30*time.Second
+	h.downFor = time.Second
 	records := faults.Records(f.truth, p.at)
 	w := worker.New(f.log, worker.Deps{
 		Claims: reporting{faults.Claims(f.truth, p.at), p}, Records: records, Queue: faults.Queue(f.queue, p.at),
@@ -213,6 +215,7 @@ func (h *host) start() *process {
 		Blobs:  artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),
 		Uptime: func() time.Duration { return time.Since(f.began) },
 	}, o)
+	p.drain = w.Drain
 	leader := reconcile.New(f.log, ledgerOf{f.truth, p.at}, ticketsOf{faults.Queue(f.queue, p.at), f.queue, p.at},
 		fmt.Sprint(h.name, time.Now().UnixNano()), reconcile.Options{})
 	reconciling, stopLeading := context.WithCancel(life)
@@ -220,6 +223,7 @@ func (h *host) start() *process {
 	go func() {
 		defer close(p.ended)
 		defer stopLeading()
+		defer stop() // of the intake, whoever ended the worker
 		if err := w.Run(taking, hurry); err != nil && !p.dead.Load() {
 			f.ledger.violation("worker %s ended: %v", h.name, err)
 		}

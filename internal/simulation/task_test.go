@@ -32,7 +32,7 @@ func contexts() map[string]string {
 
 // newTask draws a job.
 func newTask(r *rand.Rand, n int) task {
-	seconds := []int{0, 0, 1, 3, 8, 30, 70}[r.IntN(7)]
+	seconds := []int{0, 0, 1, 3, 8, 30, 70, 240}[r.IntN(8)]
 	script := fmt.Sprintf("echo start; sleep %d; echo end", seconds)
 	shell := func(script string) *jobs.Run {
 		return &jobs.Run{Image: "busybox", Command: []string{"sh", "-c", script}, StopGrace: jobs.Duration(time.Second)}

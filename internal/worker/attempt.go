@@ -44,6 +44,7 @@ type attempt struct {
 // Causes that end an attempt's work without being a failure of the job.
 var (
 	errDrain     = errors.New("the worker drains")
+	errLeave     = errors.New("the container is left to the next worker of this host")
 	errLeaseLost = errors.New("the lease is lost")
 	// errFenced is a lease that could not be renewed and is about to pass.
 	errFenced = fmt.Errorf("%w: it could not be renewed", errLeaseLost)
@@ -160,14 +161,14 @@ func (a *attempt) quote(err error) error {
 // explain turns an error of a step into the cause that ended it, or into a
 // Failure with its stage.
 func explain(ctx context.Context, s jobs.Stage, err error) error {
-	if err == nil || errors.Is(err, errDrain) || errors.Is(err, errLeaseLost) {
+	if err == nil || errors.Is(err, errDrain) || errors.Is(err, errLeave) || errors.Is(err, errLeaseLost) {
 		return err
 	}
 	if ctx.Err() != nil {
 		var c cancelled
 		var r ranOut
 		switch cause := context.Cause(ctx); {
-		case errors.Is(cause, errDrain), errors.Is(cause, errLeaseLost):
+		case errors.Is(cause, errDrain), errors.Is(cause, errLeave), errors.Is(cause, errLeaseLost):
 			return cause
 		case errors.As(cause, &c):
 			return staged(s, jobs.Fail(jobs.KindCancelled, err, "", "cancelled by %s during %s", c.by, s))

@@ -24,6 +24,9 @@ func (a *attempt) conclude(err error) {
 	case errors.Is(err, errLeaseLost):
 		a.abandon(ctx, err)
 		return
+	case errors.Is(err, errLeave):
+		a.leave(ctx)
+		return
 	case errors.Is(err, errDrain):
 		a.handBack(ctx, jobs.Release{Reason: errDrain.Error()})
 		return
@@ -162,6 +165,15 @@ func (w *Worker) giveUpJob(ctx context.Context, e entry) error {
 		w.log.WarnContext(ctx, "issue the ticket of the next attempt", "job_id", e.Job, "err", err)
 	}
 	return nil
+}
+
+// leave keeps everything as it is for the next worker of this host, and the lease
+// as long as it can be.
+func (a *attempt) leave(ctx context.Context) {
+	if _, err := a.renew(ctx); err != nil {
+		a.log.WarnContext(ctx, "renew the lease of a container that is left running", "err", err)
+	}
+	a.joblog.suspend(ctx)
 }
 
 // abandon ends what belongs to an attempt that is not ours any more.

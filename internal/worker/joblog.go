@@ -206,6 +206,17 @@ func (l *jobLog) close(ctx context.Context) {
 	l.pump.close(ctx)
 }
 
+// suspend closes the log as it is; another process goes on with it.
+func (l *jobLog) suspend(ctx context.Context) {
+	l.mu.Lock()
+	if l.file != nil {
+		l.err = errors.Join(l.err, l.file.Close())
+		l.file = nil
+	}
+	l.mu.Unlock()
+	l.pump.close(ctx)
+}
+
 // reader opens the closed log.
 func (l *jobLog) reader() (io.ReadCloser, error) {
 	f, err := os.Open(l.path)

@@ -32,6 +32,7 @@ type entry struct {
 	// Halted is why the container is being stopped, when that is not its own
 	// doing: its exit code means nothing then.
 	Halted *halt `json:"halted,omitempty"`
+	ended  bool  // its container, by the fence of a process that came later
 	// Result or Release is the verdict; both are nil while the attempt works.
 	Result  *jobs.Result  `json:"result,omitempty"`
 	Release *jobs.Release `json:"release,omitempty"`

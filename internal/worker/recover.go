@@ -127,7 +127,7 @@ func (w *Worker) Reap(ctx context.Context) error {
 
 // fenceDue ends the container of an attempt if its lease is about to pass.
 func (w *Worker) fenceDue(ctx context.Context, e *entry) {
-	if !e.decided() && e.Halted == nil && w.Uptime() > e.Held-w.opts.Lease+w.opts.fence() {
+	if !e.decided() && !e.ended && w.Uptime() > e.Held-w.opts.Lease+w.opts.fence() {
 		w.fence(ctx, e)
 	}
 }
@@ -136,8 +136,8 @@ func (w *Worker) fenceDue(ctx context.Context, e *entry) {
 func (w *Worker) fence(ctx context.Context, e *entry) {
 	e.Halted = &halt{Failure: haltFailure(errFenced)}
 	err := errors.Join(w.journal.write(*e, true), w.endOf(ctx, *e))
+	e.ended = err == nil // else once more
 	if err != nil {
-		e.Halted = nil // once more
 		w.log.WarnContext(ctx, "stop a container whose lease passes", "job_id", e.Job, "err", err)
 	}
 }

@@ -80,6 +80,9 @@ func (a *attempt) output() engine.Output {
 
 // supervise follows a started container to its end or to readiness.
 func (a *attempt) supervise(ctx context.Context, proc engine.Process) error {
+	ctx, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
+	defer context.AfterFunc(a.w.leaving, func() { leave(errLeave) })()
 	idle, done := a.watchIdle(ctx, jobs.StageRun)
 	defer done()
 	if a.job.Spec.Run.Keep != 0 {
@@ -99,6 +102,10 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 		return err // the engine gave up, not us
 	}
 	cause := context.Cause(ctx)
+	if errors.Is(cause, errLeave) {
+		proc.Detach()
+		return cause
+	}
 	a.halting(explain(ctx, jobs.StageRun, err))
 	grace := a.graceAfter(cause)
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace+30*time.Second)

@@ -119,13 +119,18 @@ type Worker struct {
 	// claiming.
 	slots chan struct{}
 
-	mu sync.Mutex // guards running and draining
+	mu sync.Mutex // guards running, draining and mode
 	// running is every attempt in this process by job ID: single flight.
 	running  map[string]*attempt
 	draining bool           // nothing is claimed any more
+	mode     DrainMode      // "" until Drain is called
 	wg       sync.WaitGroup // one per attempt and per claim
 
+	told    chan struct{} // closed by Drain
 	keepNow chan struct{} // nudges the keeper
+	// leaving ends when containers are left to the next worker of this host.
+	leaving context.Context //nolint:containedctx // spans all attempts, not a call
+	leave   context.CancelFunc
 	// deliver spans the delivery of results, however long the store is away;
 	// giveUp ends it when the worker has to end.
 	deliver context.Context //nolint:containedctx // spans all attempts, not a call
@@ -152,8 +157,9 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		deps.Uptime = func() time.Duration { return time.Since(started) }
 	}
 	deliver, giveUp := context.WithCancel(context.Background())
+	leaving, leave := context.WithCancel(context.Background())
 	return &Worker{
-		deliver: deliver, giveUp: giveUp,
+		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}),
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
 		fit: fitness{examining: make(chan struct{}, 1)},
@@ -185,7 +191,10 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 			return err
 		}
 		w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
-		<-ctx.Done()
+		select {
+		case <-ctx.Done():
+		case <-w.told:
+		}
 	}
 	w.Intake.StopTaking()
 	running, _ := w.Busy()
@@ -228,18 +237,54 @@ func (w *Worker) endOrphans(ctx context.Context) {
 	}
 }
 
+// DrainMode is what becomes of running jobs when a worker ends.
+type DrainMode string
+
+// The modes. Each hands back what is left when Options.Drain is over.
+const (
+	// DrainFinish lets running jobs end.
+	DrainFinish DrainMode = "finish"
+	// DrainHandBack stops them at once, for other workers to begin anew.
+	DrainHandBack DrainMode = "hand-back"
+	// DrainAdopt leaves containers running for the next worker of this host,
+	// which has to start before the lease has passed. What is not that far yet
+	// goes on until it has a container, or ends.
+	DrainAdopt DrainMode = "adopt"
+)
+
+// DrainModes lists them.
+func DrainModes() []DrainMode { return []DrainMode{DrainFinish, DrainHandBack, DrainAdopt} }
+
+// Drain makes Run end in this mode. Only the first call counts.
+func (w *Worker) Drain(mode DrainMode) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mode == "" {
+		w.mode = mode
+		close(w.told)
+	}
+}
+
 // drain waits for running attempts and hands the rest back.
 func (w *Worker) drain(hurry context.Context) {
 	w.mu.Lock()
 	w.draining = true
+	mode := w.mode
 	w.mu.Unlock()
+	patience := w.opts.Drain
+	switch mode {
+	case DrainHandBack:
+		patience = 0
+	case DrainAdopt:
+		w.leave()
+	}
 	done := make(chan struct{})
 	go func() { w.wg.Wait(); close(done) }()
 	select {
 	case <-done:
 		return
 	case <-hurry.Done():
-	case <-time.After(w.opts.Drain):
+	case <-time.After(patience):
 	}
 	w.mu.Lock()
 	for _, a := range w.running {

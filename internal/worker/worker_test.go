@@ -598,3 +598,48 @@ func TestEngineProvesItself(t *testing.T) {
 		}
 	}
 }
+
+// A worker that makes way for its successor leaves containers running, and lets
+// builds go on until they have one.
+func TestDrainForAdoption(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	f.files["Dockerfile"] = "FROM busybox\nRUN sleep 0.3\nCMD [\"sh\", \"-c\", \"echo built; sleep 0.3; echo end\"]\n"
+	w := f.start()
+	runs := f.submit(shell("echo a; sleep 0.6; echo b"))
+	builds := f.submit(jobs.Spec{Context: &jobs.Context{Ref: "file:///c.tar"}, Build: &jobs.Build{}, Run: &jobs.Run{}})
+	f.containerRuns(runs)
+	f.eventually("the build runs", func() bool { return f.job(builds).Stage == jobs.StageBuild })
+	w.Drain(worker.DrainAdopt)
+	w.end(t)
+	for _, id := range []string{runs, builds} {
+		if job := f.job(id); job.State != jobs.Running || job.Container.ID == "" {
+			t.Errorf("job is %s with container %q after the drain; want it running", job.State, job.Container.ID)
+		}
+	}
+	f.start()
+	for id, want := range map[string]string{runs: "a\nb\n", builds: "built\nend\n"} {
+		job := f.ended(id)
+		if job.State != jobs.Succeeded || job.Attempt != 1 || job.Losses != 0 || f.log(job)[jobs.Stdout] != want {
+			t.Errorf("job is %s at attempt %d with %d losses, log %q; want one run, %q", job.State, job.Attempt, job.Losses, f.log(job)[jobs.Stdout], want)
+		}
+	}
+	f.empty()
+}
+
+func TestDrainHandsBackAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	w := f.start()
+	spec := shell("sleep 60")
+	spec.Run.StopGrace = jobs.Duration(time.Second)
+	id := f.submit(spec)
+	f.containerRuns(id)
+	w.Drain(worker.DrainHandBack)
+	w.Drain(worker.DrainFinish) // too late
+	w.end(t)
+	if job := f.job(id); job.State != jobs.Queued || job.Attempt != 2 || job.Losses != 0 {
+		t.Errorf("job is %s at attempt %d with %d losses; want it queued again at nobody's expense", job.State, job.Attempt, job.Losses)
+	}
+	f.empty()
+}
