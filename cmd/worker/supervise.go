@@ -134,7 +134,7 @@ func (s supervisor) life(ctx, hurry context.Context) (alive bool, err error) {
 		return false, fmt.Errorf("make a pipe for heartbeats: %w", err)
 	}
 	defer beats.Close()
-	cmd := exec.Command(s.argv[0], s.argv[1:]...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.argv[0], s.argv[1:]...) // its end is asked for with a signal
 	cmd.Stdout, cmd.Stderr = s.output, s.output
 	cmd.ExtraFiles = []*os.File{theirs} // descriptor 3
 	cmd.Env = append(os.Environ(), heartbeatEnv+"=3")

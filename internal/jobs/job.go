@@ -42,6 +42,9 @@ type Job struct {
 	CancelBy string `json:"cancel_by,omitempty"`
 
 	Result *Result `json:"result,omitempty"`
+	// Damaged says why a part of the record cannot be read, "" when all can. The
+	// rest is as it should be.
+	Damaged string `json:"damaged,omitempty"`
 	// Partial is what a running attempt noted so far, nil if nothing.
 	Partial *Result `json:"-"`
 }

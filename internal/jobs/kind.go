@@ -133,6 +133,7 @@ const (
 	KindEngine        Kind = "engine_failed"
 	KindDiskFull      Kind = "disk_full"
 	KindPoisoned      Kind = "poisoned"
+	KindRecord        Kind = "record_damaged"
 	KindInternal      Kind = "internal_error"
 )
 
@@ -233,6 +234,7 @@ func Kinds() []KindInfo {
 		{KindEngine, Failed, InfraFault, yes, unavail, ExitInfra, "the Docker daemon refused a request for reasons of its own"},
 		{KindDiskFull, Failed, InfraFault, yes, http.StatusInsufficientStorage, ExitInfra, "the build host's disk is full"},
 		{KindPoisoned, Failed, InfraFault, no, unavail, ExitInfra, "it was lost on infrastructure too often in a row"},
+		{KindRecord, Failed, InfraFault, no, http.StatusInternalServerError, ExitInfra, "the farm's record of the job cannot be read"},
 		{KindInternal, Failed, InfraFault, yes, http.StatusInternalServerError, ExitInfra, "the farm made a mistake"},
 	}
 }

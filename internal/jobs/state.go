@@ -44,6 +44,7 @@ func Transitions() []Transition {
 		{Queued, Cancelled, "cancel before a worker has it"},
 		{Queued, Expired, "its queue timeout passed"},
 		{Queued, Refused, "its document cannot be taken"},
+		{Queued, Failed, "its record cannot be read"},
 		{Running, Succeeded, "the worker reports success"},
 		{Running, Failed, "the worker reports a failure and no retry is left"},
 		{Running, Cancelled, "the worker stopped it on request"},
@@ -52,6 +53,7 @@ func Transitions() []Transition {
 		{Running, Queued, "handed back, or its worker was lost"},
 		{Waiting, Running, "a worker claims the next attempt"},
 		{Waiting, Cancelled, "cancel between attempts"},
+		{Waiting, Failed, "its record cannot be read"},
 		{Waiting, Expired, "its queue timeout passed"},
 	}
 }

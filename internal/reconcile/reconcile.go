@@ -3,7 +3,8 @@
 // crash left halfway. Every worker runs one; a short lease in the store picks
 // the one that acts. Every repair is idempotent, so two at once do no harm.
 //
-//	queued, waiting   ticket missing -> issue another; waited too long -> expire
+//	queued, waiting   ticket missing -> issue another; waited too long -> expire;
+//	                  record unreadable -> give up
 //	running           lease passed -> another attempt, or poisoned
 //	ended             beyond retention -> forget
 package reconcile
@@ -25,6 +26,7 @@ type Ledger interface {
 	Now(ctx context.Context) (time.Time, error)
 	Scan(ctx context.Context, s jobs.State, skip, limit int) (found []jobs.Job, more bool, err error)
 	Expire(ctx context.Context, id string) (bool, error)
+	GiveUp(ctx context.Context, id string, f *jobs.Failure) error
 	Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error)
 	Reissue(ctx context.Context, id string, delay time.Duration) (jobs.Ticket, error)
 	Sweep(ctx context.Context, limit int) (int, error)
@@ -153,6 +155,12 @@ func (r *Reconciler) look(ctx context.Context) error {
 func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) error {
 	if job.State == jobs.Running {
 		return r.lost(ctx, job, now)
+	}
+	if job.Damaged != "" {
+		r.log.ErrorContext(ctx, "give up a job whose record is damaged", "job_id", job.ID, "err", job.Damaged)
+		f := jobs.Fail(jobs.KindRecord, nil, "submit it again", "the farm's record of the job is damaged: %s", job.Damaged)
+		f.Stage = jobs.StageQueue
+		return r.ledger.GiveUp(ctx, job.ID, f)
 	}
 	if !job.Expires.IsZero() && now.After(job.Expires) {
 		_, err := r.ledger.Expire(ctx, job.ID)

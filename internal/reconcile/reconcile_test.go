@@ -221,3 +221,47 @@ func TestOnlyOneLeads(t *testing.T) {
 		t.Errorf("ticket %d was issued by a reconciler that does not lead", got.Seq)
 	}
 }
+
+// A record that cannot be read ends as such, one whose hash was deleted is made
+// again from its document, and neither keeps the others waiting.
+func TestDamagedRecords(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	odd, gone, good := f.submit(t, runSpec("a")), f.submit(t, runSpec("b")), f.submit(t, runSpec("c"))
+	ctx := t.Context()
+	f.rdb.Set(ctx, "slipway:{"+odd.ID+"}:spec", "{torn", 0)
+	f.rdb.Del(ctx, "slipway:{"+gone.ID+"}:job")
+	f.queue.lost = true
+	f.move(2 * time.Minute)
+	if page, err := f.List(ctx, jobs.Query{}); err != nil || len(page.Jobs) != 2 || page.Jobs[1].Damaged == "" {
+		t.Errorf("List = %+v, %v; want the good job and the damaged one", page.Jobs, err)
+	}
+	f.pass(t)
+	if job := f.get(t, odd.ID); job.State != jobs.Failed || job.Result.Failure.Kind != jobs.KindRecord {
+		t.Errorf("the damaged job is %s, %+v; want it failed for that", job.State, job.Result)
+	}
+	if len(f.queue.pushed) != 1 || f.queue.pushed[0].ID != good.ID {
+		t.Errorf("pushed %+v; want a ticket for the good job", f.queue.pushed)
+	}
+	if job := f.get(t, gone.ID); job.State != jobs.Waiting || job.Spec.Name != "b" {
+		t.Errorf("the job without a record is %s, %+v; want it waiting again", job.State, job.Spec)
+	}
+	f.move(time.Minute)
+	f.pass(t)
+	job, err := f.Claim(ctx, f.get(t, gone.ID).Ticket(), owner("n"))
+	if err != nil {
+		t.Fatalf("claim the restored job: %v", err)
+	}
+	res := jobs.Result{State: jobs.Succeeded, Attempt: job.Attempt}
+	if err := f.Finish(ctx, gone.ID, "n", res); err != nil {
+		t.Fatal(err)
+	}
+	f.rdb.Del(ctx, "slipway:{"+gone.ID+"}:job")
+	f.move(2 * time.Minute)
+	if _, _, err := f.Scan(ctx, jobs.Succeeded, 0, 10); err != nil {
+		t.Fatal(err)
+	}
+	if job := f.get(t, gone.ID); job.State != jobs.Succeeded || job.Result == nil {
+		t.Errorf("the ended job is %s, %+v after its record was deleted; want it as it was", job.State, job.Result)
+	}
+}

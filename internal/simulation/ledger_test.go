@@ -3,7 +3,6 @@ package simulation
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -267,12 +266,4 @@ func history(events []jobs.Event) []string {
 		lines = append(lines, e.At.Format("15:04:05.000 ")+string(e.Type)+" "+e.Text)
 	}
 	return lines
-}
-
-// total is how many faults there were.
-func (l *ledger) total() (n int) {
-	for _, kind := range slices.Collect(maps.Keys(l.faults)) {
-		n += l.faults[kind]
-	}
-	return n
 }

@@ -78,8 +78,10 @@ func simulate(t *testing.T, seed uint64, n int, count func(*ledger)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
 	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
 		if t.Failed() {
 			t.Logf("again: go test ./internal/simulation -seed %d -jobs %d -each %d", seed, n, n)
 		}

@@ -22,8 +22,8 @@ func (s *Store) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Jo
 		return jobs.Job{}, fmt.Errorf("read document of job %s: %w", t.ID, err)
 	}
 	var spec jobs.Spec
-	if err := json.Unmarshal(raw, &spec); err != nil {
-		return jobs.Job{}, fmt.Errorf("read document of job %s: %w", t.ID, err)
+	if err := json.Unmarshal(raw, &spec); err != nil { // the reconciler ends it
+		return jobs.Job{}, fmt.Errorf("%w: the document of job %s cannot be read: %w", jobs.ErrNotClaimable, t.ID, err)
 	}
 	if !o.Meets(spec.Requires) {
 		return jobs.Job{}, fmt.Errorf("%w: job %s", jobs.ErrNotEligible, t.ID)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -70,12 +71,57 @@ func (s *Store) Scan(ctx context.Context, state jobs.State, skip, limit int) (fo
 	for i, id := range ids {
 		// A record follows its index entry within a moment; give it a minute.
 		if !known[id] && now.Sub(time.UnixMicro(int64(entries[i].Score))) > time.Minute {
-			if err := s.rdb.ZRem(ctx, stateKey(state), id).Err(); err != nil {
-				return nil, false, fmt.Errorf("drop index entry of %s: %w", id, err)
+			if err := s.vanished(ctx, state, id, int64(entries[i].Score)); err != nil {
+				return nil, false, err
 			}
 		}
 	}
 	return found, len(entries) == limit, nil
+}
+
+// vanished settles an index entry without a record: it is made again when there
+// is still a document, and goes when there is none.
+func (s *Store) vanished(ctx context.Context, state jobs.State, id string, created int64) error {
+	n, err := s.rdb.Exists(ctx, specKey(id)).Result()
+	if err == nil && n == 0 {
+		err = s.rdb.ZRem(ctx, stateKey(state), id).Err()
+	}
+	if err != nil || n == 0 {
+		return wrapped("drop index entry of "+id, err)
+	}
+	to, raw := jobs.Waiting, ""
+	if raw, err = s.rdb.Get(ctx, resultKey(id)).Result(); err == nil {
+		var r jobs.Result
+		if json.Unmarshal([]byte(raw), &r) == nil && r.State.Terminal() {
+			to = r.State
+		}
+	} else if !errors.Is(err, redis.Nil) {
+		return wrapped("look for the result of "+id, err)
+	}
+	err = s.scripts.restore.Run(ctx, s.rdb, []string{jobKey(id)}, created, string(to), recordVersion, restoreWait.Microseconds()).Err()
+	if err == nil {
+		s.log.WarnContext(ctx, "made a record again that was gone", "job_id", id, "state", to)
+		err = s.reindex(ctx, id, state, to)
+	}
+	return wrapped("make the record of "+id+" again", err)
+}
+
+// restoreWait is how long a restored job waits: longer than its owner, if there is
+// one, takes to find out.
+const restoreWait = 20 * time.Second
+
+func wrapped(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// GiveUp ends a job that nobody can run. for a reason of the farm's. A running
+// one is left to its owner.
+func (s *Store) GiveUp(ctx context.Context, id string, f *jobs.Failure) error {
+	_, err := s.end(ctx, id, "", jobs.Result{State: jobs.Failed, Failure: f}, false)
+	return err
 }
 
 // Expire ends a job that waited for a worker longer than it may. It reports

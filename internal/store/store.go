@@ -194,17 +194,14 @@ func (s *Store) getAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
 		if len(r.record.Val()) == 0 {
 			continue
 		}
-		job, err := decodeJob(ids[i], r.record.Val(), r.spec.Val(), r.result.Val())
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, job)
+		out = append(out, decodeJob(ids[i], r.record.Val(), r.spec.Val(), r.result.Val()))
 	}
 	return out, nil
 }
 
-// decodeJob makes a Job of what Redis holds.
-func decodeJob(id string, rec map[string]string, spec, result string) (jobs.Job, error) {
+// decodeJob makes a Job of what Redis holds. What cannot be read must not keep
+// anybody from reading the others, so it is told in the job.
+func decodeJob(id string, rec map[string]string, spec, result string) jobs.Job {
 	number := func(field string) int {
 		n, _ := strconv.Atoi(rec[field])
 		return n
@@ -226,19 +223,20 @@ func decodeJob(id string, rec map[string]string, spec, result string) (jobs.Job,
 		CancelBy:  rec["cancel"],
 	}
 	if err := json.Unmarshal([]byte(spec), &job.Spec); err != nil {
-		return job, fmt.Errorf("read document of job %s: %w", id, err)
+		job.Spec, job.Damaged = jobs.Spec{}, fmt.Sprintf("its document cannot be read: %v", err)
 	}
 	if result == "" {
-		return job, nil
+		return job
 	}
 	job.Result = new(jobs.Result)
 	if err := json.Unmarshal([]byte(result), job.Result); err != nil {
-		return job, fmt.Errorf("read result of job %s: %w", id, err)
+		job.Result, job.Damaged = nil, fmt.Sprintf("its result cannot be read: %v", err)
+		return job
 	}
 	if r := job.Result; r.ContainerID != "" { // the record does not repeat it
 		job.Container = jobs.Container{Name: jobs.ContainerName(id, r.Attempt), ID: r.ContainerID}
 	}
-	return job, nil
+	return job
 }
 
 // Cancel implements jobs.Records.

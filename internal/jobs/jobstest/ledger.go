@@ -64,6 +64,22 @@ func (m *Memory) Expire(ctx context.Context, id string) (bool, error) {
 	return true, nil
 }
 
+// GiveUp ends a job that nobody can run.
+func (m *Memory) GiveUp(ctx context.Context, id string, f *jobs.Failure) error {
+	if err := m.begin(ctx); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	r, err := m.find(id)
+	if err != nil {
+		return err
+	}
+	if r.job.State.CanBecome(jobs.Failed) && r.job.State != jobs.Running {
+		m.end(r, jobs.Result{State: jobs.Failed, Failure: f})
+	}
+	return nil
+}
+
 // Lost takes a job from an owner whose lease has passed.
 func (m *Memory) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error) {
 	if err := m.begin(ctx); err != nil {
