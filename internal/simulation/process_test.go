@@ -108,11 +108,11 @@ var errAway = errors.New("connection refused")
 func (p *process) at(_ context.Context, c faults.Call) error {
 	p.gate()
 	f := p.h.farm
-	if f.healed.Load() {
-		return nil
-	}
 	if c.Name == "adopt" && !c.After {
 		p.h.adopting(c.Job)
+	}
+	if f.healed.Load() {
+		return nil
 	}
 	if c.Name == "claim" && c.After && p.h.withoutDocker() {
 		p.h.excuse(c.Job, "docker was away")
