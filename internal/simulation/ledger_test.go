@@ -149,6 +149,13 @@ func (l *ledger) snapshot() (restore func()) {
 	}
 }
 
+// forgot notes that the database lost what a job had come to.
+func (l *ledger) forgot(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(id).blurred = true
+}
+
 // owned notes who owns a job from now on.
 func (l *ledger) owned(id, nonce string, attempt int) {
 	l.mu.Lock()

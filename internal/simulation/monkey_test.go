@@ -160,8 +160,14 @@ func (f *farm) rollback(r *rand.Rand, svc *jobs.Service) {
 	then := time.Now()
 	time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond)
 	f.truth.whole.Lock()
+	known := f.containers()
 	for _, back := range restore {
 		back()
+	}
+	for id, container := range f.containers() {
+		if known[id] != container {
+			f.ledger.forgot(id)
+		}
 	}
 	f.epoch.Add(1)
 	f.truth.whole.Unlock()
@@ -172,6 +178,16 @@ func (f *farm) rollback(r *rand.Rand, svc *jobs.Service) {
 	for _, a := range lost {
 		f.ledger.moved(a.id, f.submit(svc, a.task))
 	}
+}
+
+// containers are those that the records of running jobs name.
+func (f *farm) containers() map[string]string {
+	all, _, _ := f.truth.Memory.Scan(context.Background(), jobs.Running, 0, 1<<20)
+	names := map[string]string{}
+	for _, job := range all {
+		names[job.ID] = job.Container.Name + job.Container.ID
+	}
+	return names
 }
 
 // noDocker takes a daemon away; what runs runs on.

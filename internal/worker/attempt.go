@@ -26,6 +26,7 @@ type attempt struct {
 	// done is closed when the attempt is over and its slot is free.
 	done     chan struct{}
 	slot     bool // whether it holds one
+	parting  bool // waits to leave its container behind; guarded by Worker.mu
 	renewNow chan struct{}
 
 	mu    sync.Mutex // guards entry, and its file

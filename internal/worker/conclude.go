@@ -18,14 +18,16 @@ const cleanupTime = 2 * time.Minute
 // before the result that names it, and a container is removed only after the
 // result is acknowledged, but before a job is handed on.
 func (a *attempt) conclude(err error) {
+	if errors.Is(err, errLeave) {
+		if err = explain(a.ctx, jobs.StageRun, a.leave()); err == nil {
+			return
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
 	defer cancel()
 	switch {
 	case errors.Is(err, errLeaseLost):
 		a.abandon(ctx, err)
-		return
-	case errors.Is(err, errLeave):
-		a.leave(ctx)
 		return
 	case errors.Is(err, errDrain):
 		a.handBack(ctx, jobs.Release{Reason: errDrain.Error()})
@@ -167,13 +169,20 @@ func (w *Worker) giveUpJob(ctx context.Context, e entry) error {
 	return nil
 }
 
-// leave keeps everything as it is for the next worker of this host, and the lease
-// as long as it can be.
-func (a *attempt) leave(ctx context.Context) {
-	if _, err := a.renew(ctx); err != nil {
-		a.log.WarnContext(ctx, "renew the lease of a container that is left running", "err", err)
+// leave keeps everything as it is for the next worker of this host. This one still
+// answers for the lease until all that it has to wait for is done; nil means that
+// it may go, an error that the container cannot stay.
+func (a *attempt) leave() error {
+	a.joblog.suspend(a.w.deliver)
+	select {
+	case <-a.w.waitToPart(a):
+	case <-a.ctx.Done():
+		return context.Cause(a.ctx)
 	}
-	a.joblog.suspend(ctx)
+	if _, err := a.renew(a.w.deliver); err != nil {
+		a.log.Warn("renew the lease of a container that is left running", "err", err)
+	}
+	return nil
 }
 
 // abandon ends what belongs to an attempt that is not ours any more.

@@ -171,6 +171,7 @@ func (w *Worker) start(job jobs.Job, nonce string, slot bool) *attempt {
 func (w *Worker) ended(a *attempt) {
 	w.mu.Lock()
 	delete(w.running, a.job.ID)
+	w.partWhenAllWait()
 	w.mu.Unlock()
 	if a.slot {
 		<-w.slots

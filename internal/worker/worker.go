@@ -131,6 +131,7 @@ type Worker struct {
 	// leaving ends when containers are left to the next worker of this host.
 	leaving context.Context //nolint:containedctx // spans all attempts, not a call
 	leave   context.CancelFunc
+	parted  chan struct{} // closed when only such containers are left
 	// deliver spans the delivery of results, however long the store is away;
 	// giveUp ends it when the worker has to end.
 	deliver context.Context //nolint:containedctx // spans all attempts, not a call
@@ -159,7 +160,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	deliver, giveUp := context.WithCancel(context.Background())
 	leaving, leave := context.WithCancel(context.Background())
 	return &Worker{
-		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}),
+		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}), parted: make(chan struct{}),
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
 		fit: fitness{examining: make(chan struct{}, 1)},
@@ -255,6 +256,33 @@ const (
 // DrainModes lists them.
 func DrainModes() []DrainMode { return []DrainMode{DrainFinish, DrainHandBack, DrainAdopt} }
 
+// waitToPart tells when every attempt that is left waits as this one does.
+func (w *Worker) waitToPart(a *attempt) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.parting = true
+	w.partWhenAllWait()
+	return w.parted
+}
+
+// partWhenAllWait lets those go who wait to part, once nobody else is left; w.mu
+// is held.
+func (w *Worker) partWhenAllWait() {
+	if w.leaving.Err() == nil {
+		return
+	}
+	for _, a := range w.running {
+		if !a.parting {
+			return
+		}
+	}
+	select {
+	case <-w.parted:
+	default:
+		close(w.parted)
+	}
+}
+
 // Drain makes Run end in this mode. Only the first call counts.
 func (w *Worker) Drain(mode DrainMode) {
 	w.mu.Lock()
@@ -288,7 +316,9 @@ func (w *Worker) drain(hurry context.Context) {
 	}
 	w.mu.Lock()
 	for _, a := range w.running {
-		a.stop(errDrain)
+		if !a.parting {
+			a.stop(errDrain)
+		}
 	}
 	w.mu.Unlock()
 	select {
