@@ -113,7 +113,8 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 	}
 	records := store.New(rdb, store.Options{})
 	a.pins = records
-	return jobs.NewService(records, queue.NewProducer(rdb), newID), rdb, nil
+	r, q := faulty(records, queue.NewProducer(rdb))
+	return jobs.NewService(r, q, newID), rdb, nil
 }
 
 // openFarmStore opens what --store says: a bucket, or a directory.

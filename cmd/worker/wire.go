@@ -94,13 +94,13 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	}
 	tickets := queue.NewProducer(rdb)
 	metrics := telemetry.NewMetrics()
-	w := worker.New(lg, worker.Deps{
+	w := worker.New(lg, faulty(worker.Deps{
 		Claims: records, Records: records, Queue: tickets, Engine: eng, Blobs: blobs, Observer: metrics,
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
 		Fetch:  admits.fetch, Admit: admits.admit, AdmitImages: admits.admitImages,
 		Uptime: uptime(), Room: (&disks{log: lg, engine: eng, config: c}).short, EndOrphans: eng.EndOrphans,
 		Probe: func(ctx context.Context) error { _, err := eng.Probe(ctx, c.Worker.Limits); return err },
-	}, c.Worker)
+	}), c.Worker)
 
 	if c.Admin != "" {
 		admin, err := telemetry.ListenAdmin(ctx, c.Admin, metrics.Handler(), []telemetry.Check{

@@ -45,6 +45,7 @@ func rules() []rule {
 		{"internal/*/*test", support, anyModule},
 		{"internal/e2e", support, anyModule},
 		{"internal/bench", support, anyModule},
+		{"internal/chaos", support, anyModule},
 		{"internal/simulation", support, anyModule},
 		{"examples", examples, anyModule},
 		{"examples/*", examples, anyModule},
@@ -87,7 +88,9 @@ func rules() []rule {
 func unlinked() map[string][]string {
 	return map[string][]string{
 		// A producer talks to Redis only; the Docker client would double it.
-		"cmd/enqueue": {"github.com/docker/docker", module + "/internal/engine"},
+		"cmd/enqueue": {"github.com/docker/docker", module + "/internal/engine", module + "/internal/faults"},
+		// Places to stop a worker at are for tests; the tag faults links them.
+		"cmd/worker": {module + "/internal/faults"},
 	}
 }
 

@@ -105,16 +105,3 @@ func ringBell(ctx context.Context, pipe redis.Pipeliner, queue string, n int) {
 	pipe.LPush(ctx, bellKey(queue), tokens...)
 	pipe.LTrim(ctx, bellKey(queue), 0, maxBells-1)
 }
-
-// Missing reports whether the queue no longer holds the ticket in a form in
-// which it can be delivered.
-func (p *Producer) Missing(_ context.Context, t jobs.Ticket) (bool, error) {
-	info, err := p.look.GetTaskInfo(asynqName(t.Queue, t.Priority), taskID(t))
-	switch {
-	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
-		return true, nil
-	case err != nil:
-		return false, fmt.Errorf("look for ticket %s: %w", taskID(t), err)
-	}
-	return info.State == asynq.TaskStateArchived || info.State == asynq.TaskStateCompleted, nil
-}

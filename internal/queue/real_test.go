@@ -129,3 +129,84 @@ func TestMissing(t *testing.T) {
 		t.Errorf("before, after, evicted: missing %v; want %v", got, want)
 	}
 }
+
+// A ticket can be in the queue and not in the list that it is delivered from.
+func TestMissingFromTheList(t *testing.T) {
+	dial := dialer(t, hosttest.StartRedis(t))
+	rdb := dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	p := queue.NewProducer(rdb)
+	old := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds"}
+	missing := func(what string, tk jobs.Ticket, want bool) {
+		t.Helper()
+		if got, err := p.Missing(t.Context(), tk); err != nil || got != want {
+			t.Errorf("%s: missing %v (%v), want %v", what, got, err, want)
+		}
+	}
+	if err := p.Push(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	if err := rdb.Del(t.Context(), "asynq:{builds}:pending").Err(); err != nil {
+		t.Fatal(err)
+	}
+	missing("the list is gone", old, true)
+	young := jobs.Ticket{ID: "job-2", Attempt: 1, Seq: 1, Queue: "builds"}
+	younger := jobs.Ticket{ID: "job-3", Attempt: 1, Seq: 1, Queue: "builds"}
+	if err := p.Push(t.Context(), young); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Push(t.Context(), younger); err != nil {
+		t.Fatal(err)
+	}
+	missing("the list began anew", old, true)
+	missing("the first of the new list", young, false)
+	missing("the second of the new list", younger, false)
+}
+
+// A worker that dies with a ticket in hand takes it along; one that lives and
+// has no slot for it yet does not.
+func TestMissingWithItsWorker(t *testing.T) {
+	dial := dialer(t, hosttest.StartRedis(t))
+	rdb := dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	p := queue.NewProducer(rdb)
+	tk := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds"}
+	if err := p.Push(t.Context(), tk); err != nil {
+		t.Fatal(err)
+	}
+	c := queue.NewConsumer(dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1})
+	held, let := make(chan struct{}), make(chan struct{})
+	err := c.Start(func(context.Context, jobs.Delivery) error { close(held); <-let; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		close(let)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	<-held
+	until := func(what string, want bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			got, err := p.Missing(t.Context(), tk)
+			if err == nil && got == want {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: missing %v (%v), want %v", what, got, err, want)
+			}
+		}
+	}
+	until("its worker says that it has it", false)
+	// As if the worker had died: nobody renews what it said about itself.
+	servers, err := rdb.ZRange(t.Context(), "asynq:servers", 0, -1).Result()
+	if err != nil || len(servers) != 1 {
+		t.Fatalf("servers %q, %v; want one", servers, err)
+	}
+	if err := rdb.Del(t.Context(), servers...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	until("its worker is gone", true)
+}

@@ -1,0 +1,14 @@
+// Package chaos does to the real programs what goes wrong in the world, and
+// holds what comes of it against a ledger of its own: what it submitted, what it
+// did to whom and when, and what the Docker daemons say they ran. It holds
+// nothing but tests; they need root, and the build tags integration and chaos.
+//
+//	make chaos                                        all of it, some minutes
+//	go test -tags integration,chaos -run TestMatrix/running ./internal/chaos -v
+//	go test -tags integration,chaos -run TestChaos ./internal/chaos -v -chaos.seed 7
+//
+// TestMatrix cuts a worker or a producer off at each named step of a job's life
+// (see internal/faults): killed and restarted, or stopped past its lease.
+// TestChaos gives a farm a mix of jobs and a monkey that draws faults from a
+// seed.
+package chaos

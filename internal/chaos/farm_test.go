@@ -1,0 +1,169 @@
+//go:build integration && chaos
+
+package chaos_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/store"
+)
+
+// farm is a Redis, an artifact store and some workers.
+type farm struct {
+	t *testing.T
+	// name keeps it apart from other farms on the same daemons.
+	name, dir string
+	redis     *hosttest.Redis
+	// url is how its programs reach Redis; the test itself goes there straight.
+	url     string
+	rdb     redis.UniversalClient
+	records *store.Store
+	workers []*worker
+}
+
+// newFarm starts a Redis with options of its own besides.
+func newFarm(t *testing.T, name string, options ...string) *farm {
+	t.Helper()
+	r := hosttest.StartRedis(t, append([]string{"--appendonly", "yes", "--appendfsync", "everysec"}, options...)...)
+	rdb, err := redisconn.Open(t.Context(), r.SocketURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rdb.Close() })
+	return &farm{t: t, name: name, dir: t.TempDir(), redis: r, url: r.SocketURL(), rdb: rdb, records: store.New(rdb, store.Options{})}
+}
+
+func (f *farm) storeDir() string { return filepath.Join(f.dir, "store") }
+
+// env is the environment of the farm's programs. Whom a driver can hold at a
+// step is in the directory faults.
+func (f *farm) env(faults string) []string {
+	env := append(os.Environ(), "SLIPWAY_REDIS="+f.url, "SLIPWAY_STORE="+f.storeDir(), "CI=true")
+	if faults != "" {
+		env = append(env, "SLIPWAY_FAULTS="+faults)
+	}
+	return env
+}
+
+// enqueue prepares a run of the command line.
+func (f *farm) enqueue(ctx context.Context, faults string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(bins, "enqueue"), args...)
+	cmd.Env = f.env(faults)
+	return cmd
+}
+
+// submit submits a job and returns its ID, if the farm acknowledged it.
+func (f *farm) submit(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	cmd := f.enqueue(ctx, "", append([]string{"submit", "-d", "-q"}, args...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("enqueue submit %q: %w: %s", args, err, stderr.String())
+	}
+	return strings.TrimSpace(stdout.String()), nil
+}
+
+// output is what the job's container printed, by the stored log, and whether the
+// log says that its end may be missing.
+func (f *farm) output(ctx context.Context, job jobs.Job) (text string, torn bool, err error) {
+	if job.Result == nil || job.Result.Log.Digest == "" {
+		return "", false, nil
+	}
+	blobs, err := f.blobs()
+	if err != nil {
+		return "", false, err
+	}
+	r, err := blobs.Read(ctx, job.Result.Log.Digest)
+	if err != nil {
+		return "", false, err
+	}
+	defer r.Close()
+	return stdout(r)
+}
+
+func (f *farm) blobs() (*artifacts.Blobs, error) {
+	s, err := dirstore.New(f.storeDir())
+	if err != nil {
+		return nil, err
+	}
+	return artifacts.NewBlobs(s, f.dir), nil
+}
+
+// happened is the history of a job.
+func (f *farm) happened(ctx context.Context, id string) (all []jobs.Event, err error) {
+	for cur := (jobs.Cursor{}); ; {
+		news, err := f.records.Follow(ctx, id, cur, 0)
+		if err != nil {
+			return nil, err
+		}
+		if len(news.Events) == 0 && len(news.Log) == 0 {
+			return all, nil
+		}
+		cur = news.Next
+		all = append(all, news.Events...)
+	}
+}
+
+// ended waits for the end of a job.
+func (f *farm) ended(id string, limit time.Duration) jobs.Job {
+	f.t.Helper()
+	var job jobs.Job
+	eventually(f.t, limit, "the end of job "+id, func() (err error) {
+		if job, err = f.records.Get(f.t.Context(), id); err == nil && !job.State.Terminal() {
+			err = fmt.Errorf("it is %s in stage %q, attempt %d", job.State, job.Stage, job.Attempt)
+		}
+		return err
+	})
+	return job
+}
+
+// left lists what workers keep about attempts: nothing, when all jobs ended.
+func (f *farm) left() error {
+	var errs []error
+	for _, w := range f.workers {
+		for _, dir := range []string{"spool", "journal"} {
+			files, err := os.ReadDir(filepath.Join(w.state(), dir))
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				errs = append(errs, err)
+			}
+			for _, file := range files {
+				errs = append(errs, fmt.Errorf("worker %s keeps %s/%s", w.name, dir, file.Name()))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// eventually waits until ok has nothing to say any more.
+func eventually(t *testing.T, limit time.Duration, what string, ok func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		err := ok()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s: %v", limit, what, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}

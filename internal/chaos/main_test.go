@@ -1,0 +1,61 @@
+//go:build integration && chaos
+
+package chaos_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// bins is where TestMain put the programs.
+var bins string
+
+// atOnce is how many farms run at a time: most of what they do is wait.
+const atOnce = "6"
+
+func TestMain(m *testing.M) {
+	code, err := testMain(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func testMain(m *testing.M) (code int, err error) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		if err := flag.Set("test.parallel", atOnce); err != nil {
+			return 1, err
+		}
+	}
+	dir, err := os.MkdirTemp("", "slipway-chaos-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	bins = dir
+	build := exec.Command("go", "build", "-tags", "faults", "-o", dir, "../../cmd/worker", "../../cmd/enqueue")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("build the programs: %w\n%s", err, out)
+	}
+	return m.Run(), nil
+}
+
+// unsupervised is the flag for a worker without a process that looks after it:
+// here the tests do that.
+func unsupervised() []string {
+	help, err := exec.Command(filepath.Join(bins, "worker"), "run", "--help").CombinedOutput()
+	if err == nil && bytes.Contains(help, []byte("--supervise")) {
+		return []string{"--supervise=false"}
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Missing reports whether the queue no longer holds the ticket in a form in
+// which it can be delivered. It may be wrong about one that moves this moment;
+// another ticket does no harm.
+func (p *Producer) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
+	name, id := asynqName(t.Queue, t.Priority), taskID(t)
+	info, err := p.look.GetTaskInfo(name, id)
+	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
+		return true, nil
+	}
+	missing := false
+	if err == nil {
+		switch info.State {
+		case asynq.TaskStateArchived, asynq.TaskStateCompleted:
+			missing = true
+		case asynq.TaskStatePending:
+			missing, err = p.unlisted(ctx, name, id)
+		case asynq.TaskStateActive:
+			missing, err = p.unattended(name, id)
+		}
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for ticket %s: %w", id, err)
+	}
+	return missing, nil
+}
+
+// unlisted reports whether a pending ticket is not in the list of those. It
+// looks at the oldest one only: the list may be long, and what is older than its
+// end is not in it.
+func (p *Producer) unlisted(ctx context.Context, queue, id string) (bool, error) {
+	oldest, err := p.rdb.LIndex(ctx, "asynq:{"+queue+"}:pending", -1).Result()
+	if errors.Is(err, redis.Nil) {
+		return true, nil
+	} else if err != nil || oldest == id {
+		return false, err
+	}
+	since := func(id string) (int64, error) {
+		n, err := p.rdb.HGet(ctx, "asynq:{"+queue+"}:t:"+id, "pending_since").Int64()
+		if errors.Is(err, redis.Nil) { // it was handed back, to the end of the list
+			return 0, nil
+		}
+		return n, err
+	}
+	ours, err := since(id)
+	if err != nil || ours == 0 {
+		return false, err
+	}
+	theirs, err := since(oldest)
+	return ours < theirs, err
+}
+
+// unattended reports whether no living worker has the active ticket in hand:
+// the one that had it ended before it could claim the job. asynq itself looks
+// for that a minute or two later.
+func (p *Producer) unattended(queue, id string) (bool, error) {
+	servers, err := p.look.Servers()
+	if err != nil {
+		return false, err
+	}
+	for _, s := range servers {
+		for _, w := range s.ActiveWorkers {
+			if w.Queue == queue && w.TaskID == id {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
