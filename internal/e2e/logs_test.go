@@ -7,9 +7,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,18 +21,31 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// A thousand runs of echo never lose the line. Every one goes the whole way: it
-// costs little more than the bare containers would, which are most of the two
-// minutes. Their stored logs are read here; a sample is asked from enqueue,
-// because a thousand processes would take longer than the jobs.
+var echoRuns = flag.Int("echo.runs", 200, "how many runs TestEchoIsNeverLost makes; 1000 take some minutes")
+
+// Run after run of echo never loses the line. Every one goes the whole way: it
+// costs little more than the bare containers would. Their stored logs are read
+// here; a sample is asked from enqueue, because as many processes would take
+// longer than the jobs.
+//
+// The worker is as it was afterwards: it holds no more goroutines or memory than
+// after the first of them.
 func TestEchoIsNeverLost(t *testing.T) {
-	const runs, sample = 1000, 20
+	const sample = 20
+	runs := *echoRuns
 	before := baseline(t, hostA)
 	f := newFarm(t)
-	f.worker(hostA, "one", "--slots", "4")
+	admin := freeAddress(t)
+	f.worker(hostA, "one", "--slots", "4", "--admin", admin)
+	for range 2 * sample { // it has its pools and connections then
+		f.submit("--image", hosttest.BusyboxTag, "--", "true")
+	}
+	f.idle(5 * time.Minute)
+	first := gauges(t, hostA, admin)
 	var batch bytes.Buffer
 	for i := range runs {
 		fmt.Fprintf(&batch, `{"name": "echo", "run": {"image": "busybox", "command": ["echo", "x %d"]}}`+"\n", i)
@@ -45,10 +60,13 @@ func TestEchoIsNeverLost(t *testing.T) {
 		want[id] = fmt.Sprintf("x %d\n", i)
 	}
 	started := time.Now()
-	f.eventually(25*time.Minute, "all runs end", func() bool {
-		return f.enqueue("ls", "--limit", "1", "--state", "queued,running,waiting", "-o", "name").stdout == ""
-	})
+	f.idle(25 * time.Minute)
 	t.Logf("%d runs in %s", runs, time.Since(started).Round(time.Second))
+	last := gauges(t, hostA, admin)
+	t.Logf("goroutines %.0f -> %.0f, resident memory %.1f -> %.1f MB", first.goroutines, last.goroutines, first.memory/1e6, last.memory/1e6)
+	if last.goroutines > first.goroutines+5 || last.memory > first.memory+20e6 {
+		t.Errorf("the worker grew")
+	}
 	for _, job := range f.list(runs) {
 		text, ok := want[job.ID]
 		if !ok {
@@ -458,4 +476,48 @@ func (one *follower) end() answer {
 		one.f.t.Fatal(err)
 	}
 	return answer{one.read(one.stdout), one.read(one.stderr), one.cmd.ProcessState.ExitCode()}
+}
+
+// idle waits until no job is left to do.
+func (f *farm) idle(limit time.Duration) {
+	f.t.Helper()
+	f.eventually(limit, "all jobs end", func() bool {
+		return f.enqueue("ls", "--limit", "1", "--state", "queued,running,waiting", "-o", "name").stdout == ""
+	})
+}
+
+// gauge is what a worker holds.
+type gauge struct{ goroutines, memory float64 }
+
+// gauges reads a worker's own metrics, from inside its host's network.
+func gauges(t *testing.T, h *hosttest.Host, admin string) (g gauge) {
+	t.Helper()
+	out, err := h.Command(t.Context(), "busybox", "wget", "-q", "-O", "-", "http://"+admin+"/metrics").Output()
+	if err != nil {
+		t.Fatalf("read the worker's metrics: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch n, _ := strconv.ParseFloat(value, 64); name {
+		case "go_goroutines":
+			g.goroutines = n
+		case "process_resident_memory_bytes":
+			g.memory = n
+		}
+	}
+	if g.goroutines == 0 || g.memory == 0 {
+		t.Fatalf("the worker's metrics lack its goroutines or memory:\n%s", out)
+	}
+	return g
+}
+
+// freeAddress is a loopback address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
