@@ -1,0 +1,271 @@
+//go:build integration && chaos
+
+package chaos_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+var (
+	seeds      = seedsFlag("chaos.seed", "seeds to run, repeatable or with commas; three and a fresh one when none is given")
+	jobsPer    = flag.Int("chaos.jobs", 75, "how many jobs a seed submits")
+	faultsPer  = flag.Int("chaos.faults", 25, "how many faults a seed brings")
+	freshSeeds = flag.Int("chaos.fresh", 0, "run so many fresh seeds instead of the usual ones")
+)
+
+// seedList is a flag.
+type seedList []uint64
+
+func seedsFlag(name, usage string) *seedList {
+	var l seedList
+	flag.Var(&l, name, usage)
+	return &l
+}
+
+func (l *seedList) String() string { return fmt.Sprint([]uint64(*l)) }
+
+func (l *seedList) Set(text string) error {
+	for _, s := range strings.Split(text, ",") {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			return err
+		}
+		*l = append(*l, n)
+	}
+	return nil
+}
+
+// chaosLease leaves room for outages that must not cost an attempt; a longer
+// one than outage may: the worker ends its containers before the lease passes.
+const (
+	chaosLease = 12 * time.Second
+	outage     = 1500 * time.Millisecond
+)
+
+// TestChaos gives farms of two hosts and three workers a mix of jobs, and a
+// monkey.
+func TestChaos(t *testing.T) {
+	all := *seeds
+	if len(all) == 0 && *freshSeeds == 0 {
+		all = []uint64{1, 2, 3, rand.Uint64N(1e9)}
+	}
+	for range *freshSeeds {
+		all = append(all, rand.Uint64N(1e9))
+	}
+	two := make(chan struct{}, 2) // this many farms at once
+	for _, seed := range all {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			two <- struct{}{}
+			defer func() { <-two }()
+			campaign(t, seed, *jobsPer, *faultsPer)
+		})
+	}
+}
+
+func campaign(t *testing.T, seed uint64, jobCount, faultCount int) {
+	began := time.Now()
+	t.Logf("again: go test -tags integration,chaos ./internal/chaos -run TestChaos -v -chaos.seed %d -chaos.jobs %d -chaos.faults %d", seed, jobCount, faultCount)
+	r := rand.New(rand.NewPCG(seed, 1))
+	f := newFarm(t, fmt.Sprint("seed-", seed))
+	wire := startNetwork(t, f.redis.Addr)
+	f.url = "redis://" + wire.Listen + "/0"
+	l, w := &ledger{}, &witness{}
+	m := &monkey{
+		farm: f, ledger: l, r: rand.New(rand.NewPCG(seed, 2)), network: wire,
+		sockets: map[*worker]*socket{}, rest: map[*worker]chan time.Duration{}, asleep: map[*worker]bool{},
+	}
+	for _, name := range []string{"ch-a", "ch-b"} {
+		h := hosttest.StartHost(t, name, "--live-restore")
+		hosttest.Busybox(t, h)
+		must(docker(t.Context(), h, "run", "-d", "--name", "foreign", hosttest.BusyboxTag, "sleep", "3600"))(t)
+		must(docker(t.Context(), h, "volume", "create", "foreign"))(t)
+		w.watch(t, h)
+		m.hosts = append(m.hosts, h)
+	}
+	var before [][]string
+	for _, h := range m.hosts {
+		before = append(before, must(things(t.Context(), h, ""))(t))
+	}
+	tending, stopTending := context.WithCancel(t.Context())
+	defer stopTending()
+	var tenders sync.WaitGroup
+	for i, h := range []*hosttest.Host{m.hosts[0], m.hosts[0], m.hosts[1]} {
+		s := startSocket(t, h.Socket())
+		worker := f.worker(h, fmt.Sprint("w", i), s.host(), "", "--lease", chaosLease.String(), "--slots", "2")
+		m.sockets[worker], m.rest[worker] = s, make(chan time.Duration, 1)
+		tenders.Go(func() {
+			worker.tend(tending, func() time.Duration {
+				select {
+				case d := <-m.rest[worker]:
+					return d
+				default:
+					return 200 * time.Millisecond
+				}
+			})
+		})
+	}
+	tasks := make([]task, jobCount)
+	for i := range tasks {
+		tasks[i] = must(draw(r, i, f.dir))(t)
+	}
+	var both errgroup.Group
+	both.Go(func() error { return m.submitAll(t.Context(), tasks, faultCount) })
+	both.Go(func() error { m.run(t.Context(), faultCount); return nil })
+	if err := both.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	m.settle(t.Context())
+	quiet := time.Since(began)
+	for _, a := range l.accounts {
+		f.audit(t.Context(), l, w, *a)
+	}
+	stopTending()
+	m.tidy(t.Context(), &tenders, before)
+	m.report(t, seed, quiet)
+}
+
+// submitAll submits the tasks, spread over the time of the faults. What is not
+// acknowledged is submitted again.
+func (m *monkey) submitAll(ctx context.Context, tasks []task, faultCount int) error {
+	pause := time.Duration(faultCount) * 3500 * time.Millisecond / time.Duration(len(tasks))
+	var under errgroup.Group
+	under.SetLimit(4)
+	for _, task := range tasks {
+		under.Go(func() error {
+			since := time.Now()
+			for {
+				id, err := m.submit(ctx, task.args...)
+				if err == nil {
+					m.acknowledged(id, task, since)
+					return nil
+				}
+				if ctx.Err() != nil || time.Since(since) > patience {
+					return fmt.Errorf("a job that %s was not taken: %w", task, err)
+				}
+				time.Sleep(200 * time.Millisecond)
+			}
+		})
+		time.Sleep(pause)
+	}
+	return under.Wait()
+}
+
+// settle waits until all jobs have ended, or for as long as they may take.
+func (m *monkey) settle(ctx context.Context) {
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) && ctx.Err() == nil {
+		alive := 0
+		for _, s := range []jobs.State{jobs.Queued, jobs.Waiting, jobs.Running} {
+			found, _, err := m.records.Scan(ctx, s, 0, 1000)
+			alive += len(found)
+			if err != nil {
+				alive++
+			}
+		}
+		if alive == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// tidy ends the workers and holds what is left against what was there before.
+// Each gets the chance of a quiet start: what a worker could not remove because
+// its daemon was away it removes then.
+func (m *monkey) tidy(ctx context.Context, tenders *sync.WaitGroup, before [][]string) {
+	tenders.Wait()
+	for _, w := range m.workers {
+		if err := w.drain(time.Minute); err != nil {
+			m.violation("%v", err)
+			w.kill()
+		}
+	}
+	for _, w := range m.workers {
+		w.start()
+	}
+	left := func() error {
+		errs := []error{m.left()}
+		for i, h := range m.hosts {
+			now, err := things(ctx, h, "")
+			if err == nil && !slices.Equal(now, before[i]) {
+				err = fmt.Errorf("host %s has %q and had %q", h.Name, now, before[i])
+			}
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	}
+	var err error
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if err = left(); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		m.violation("I4 %v", err)
+	}
+	for _, w := range m.workers {
+		if err := w.drain(time.Minute); err != nil {
+			m.violation("%v", err)
+		}
+	}
+	jobs := map[string]bool{}
+	for _, a := range m.accounts {
+		jobs[a.id] = true
+	}
+	if len(jobs) != len(m.accounts) {
+		m.violation("I1 %d submissions were acknowledged with %d jobs", len(m.accounts), len(jobs))
+	}
+	for _, h := range m.hosts {
+		if up, err := docker(ctx, h, "inspect", "-f", "{{.State.Running}}", "foreign"); err != nil || !slices.Equal(up, []string{"true"}) {
+			m.violation("I4 somebody else's container on host %s: %q %v", h.Name, up, err)
+		}
+	}
+}
+
+func (m *monkey) report(t *testing.T, seed uint64, quiet time.Duration) {
+	t.Helper()
+	outcomes := map[string]int{}
+	attempts := 0
+	for _, a := range m.accounts {
+		job, err := m.records.Get(t.Context(), a.id)
+		if err != nil {
+			continue
+		}
+		attempts += job.Attempt
+		kind := string(job.State)
+		if job.Result != nil && job.Result.Failure != nil {
+			kind += "/" + string(job.Result.Failure.Kind)
+		}
+		outcomes[kind]++
+	}
+	var kinds strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(m.kinds)) {
+		fmt.Fprintf(&kinds, "\n\t%2d %s", m.kinds[k], k)
+	}
+	t.Logf("seed %d: %d jobs in %d attempts, %d faults of %d kinds, %d violations, %s until all was quiet\n\t%v%s",
+		seed, len(m.accounts), attempts, len(m.blows), len(m.kinds), len(m.violations), quiet.Round(time.Second), outcomes, kinds.String())
+	for _, v := range m.violations {
+		t.Error(v)
+	}
+	if t.Failed() {
+		t.Logf("workers' logs are in %s", filepath.Join(m.dir, "*.log"))
+	}
+}

@@ -1,0 +1,372 @@
+//go:build integration && chaos
+
+package chaos_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/queue"
+)
+
+// monkey does to a farm what its seed says.
+type monkey struct {
+	*farm
+	*ledger
+	r       *rand.Rand
+	hosts   []*hosttest.Host
+	network network
+	sockets map[*worker]*socket
+	rest    map[*worker]chan time.Duration // for how long a worker stays away
+	later   sync.WaitGroup                 // deeds that outlast the next
+	busy    sync.Mutex                     // guards asleep
+	asleep  map[*worker]bool               // workers that a long deed has
+}
+
+// deed is one kind of fault. It returns false when there was nobody to do it to.
+type deed struct {
+	kind string
+	do   func(kind string) bool
+}
+
+func (m *monkey) deeds() []deed {
+	return []deed{
+		{"worker killed", m.killed},
+		{"worker away past its lease", m.away},
+		{"worker stopped for a moment", m.paused},
+		{"worker stopped past its lease", m.frozen},
+		{"worker drained", m.drained},
+		{"worker drained in a hurry", m.hurried},
+		{"redis killed", m.redisDown((*hosttest.Redis).Kill)},
+		{"redis restarted", m.redisDown((*hosttest.Redis).Stop)},
+		{"redis stopped", m.redisPaused},
+		{"redis slow", m.poisoned("latency", "downstream", map[string]any{"latency": 400, "jitter": 300})},
+		{"redis out of reach", m.unreachable},
+		{"redis resets connections", m.poisoned("reset_peer", "downstream", map[string]any{"timeout": 100})},
+		{"redis answers in pieces", m.poisoned("slicer", "downstream", map[string]any{"average_size": 20, "size_variation": 10, "delay": 2000})},
+		{"redis answers break off", m.poisoned("limit_data", "downstream", map[string]any{"bytes": 2000})},
+		{"redis is a black hole", m.poisoned("timeout", "upstream", map[string]any{"timeout": 0})},
+		{"docker socket cut", m.cut},
+		{"dockerd killed", m.dockerdKilled},
+		{"container removed", m.removed},
+		{"docker system prune", m.pruned},
+		{"ticket deleted", m.ticketDeleted},
+		{"pending list deleted", m.listDeleted},
+		{"ticket twice", m.ticketTwice},
+		{"scripts flushed", m.flushed},
+		{"clients killed", m.clientsKilled},
+		{"cancelled", m.cancel},
+	}
+}
+
+// run does n deeds, every kind once before one comes again.
+func (m *monkey) run(ctx context.Context, n int) {
+	var deck []deed
+	for done := 0; done < n && ctx.Err() == nil; {
+		if len(deck) == 0 {
+			deck = m.deeds()
+			m.r.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+		}
+		d := deck[0]
+		deck = deck[1:]
+		for try := 0; ; try++ {
+			if d.do(d.kind) {
+				done++
+				break
+			}
+			if try == 20 {
+				break // nobody was there for it; the next round has it again
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(m.between(300*time.Millisecond, 2500*time.Millisecond))
+	}
+	m.later.Wait()
+}
+
+func (m *monkey) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(m.r.Int64N(int64(high-low)))
+}
+
+// worker draws one that no longer deed has; release gives it back.
+func (m *monkey) worker() (w *worker, release func()) {
+	m.busy.Lock()
+	defer m.busy.Unlock()
+	free := slices.DeleteFunc(slices.Clone(m.workers), func(w *worker) bool { return m.asleep[w] || w.pid() == 0 })
+	if len(free) == 0 {
+		return nil, nil
+	}
+	w = free[m.r.IntN(len(free))]
+	m.asleep[w] = true
+	return w, func() {
+		m.busy.Lock()
+		defer m.busy.Unlock()
+		delete(m.asleep, w)
+	}
+}
+
+// hit does something to a worker, and goes on with it in the background when it
+// takes long.
+func (m *monkey) hit(b blow, long bool, do func(*worker)) bool {
+	w, release := m.worker()
+	if w == nil {
+		return false
+	}
+	b.worker = w.name
+	end := m.deal(b)
+	whole := func() {
+		do(w)
+		end()
+		release()
+	}
+	if long {
+		m.later.Go(whole)
+	} else {
+		whole()
+	}
+	return true
+}
+
+func (m *monkey) killed(kind string) bool {
+	d := m.between(0, 3*time.Second)
+	return m.hit(blow{kind: kind, costs: true}, false, func(w *worker) {
+		m.rested(w, d)
+		w.kill()
+		time.Sleep(d)
+	})
+}
+
+// rested says how long the worker stays away after its next end.
+func (m *monkey) rested(w *worker, d time.Duration) {
+	select {
+	case m.rest[w] <- d:
+	default: // it is away already
+	}
+}
+
+func (m *monkey) away(kind string) bool {
+	return m.hit(blow{kind: kind, costs: true, blinds: true}, true, func(w *worker) {
+		m.rested(w, chaosLease+8*time.Second)
+		w.kill()
+		time.Sleep(chaosLease + 9*time.Second)
+	})
+}
+
+func (m *monkey) paused(kind string) bool {
+	d := m.between(time.Second, chaosLease/3)
+	return m.hit(blow{kind: kind}, false, func(w *worker) { freeze(w, d) })
+}
+
+func (m *monkey) frozen(kind string) bool {
+	return m.hit(blow{kind: kind, costs: true, blinds: true}, true, func(w *worker) { freeze(w, chaosLease+8*time.Second) })
+}
+
+func freeze(w *worker, d time.Duration) {
+	pid := w.pid()
+	if pid == 0 {
+		return
+	}
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	time.Sleep(d)
+	_ = syscall.Kill(pid, syscall.SIGCONT)
+}
+
+func (m *monkey) drained(kind string) bool {
+	return m.hit(blow{kind: kind}, true, func(w *worker) { m.leave(w, false) })
+}
+
+func (m *monkey) hurried(kind string) bool {
+	return m.hit(blow{kind: kind}, true, func(w *worker) { m.leave(w, true) })
+}
+
+// leave ends a worker in order. One that cannot is a violation.
+func (m *monkey) leave(w *worker, hurry bool) {
+	ended := w.ended()
+	w.signal(syscall.SIGTERM)
+	if hurry {
+		time.Sleep(300 * time.Millisecond)
+		w.signal(syscall.SIGTERM)
+	}
+	select {
+	case <-ended:
+	case <-time.After(90 * time.Second):
+		m.violation("worker %s did not end within 90 s of SIGTERM", w.name)
+		w.kill()
+	}
+}
+
+func (m *monkey) redisDown(end func(*hosttest.Redis) error) func(string) bool {
+	return func(kind string) bool {
+		defer m.deal(blow{kind: kind})()
+		err := end(m.redis)
+		time.Sleep(m.between(0, 2*time.Second))
+		m.check(kind, errors.Join(err, m.redis.Start()))
+		return true
+	}
+}
+
+func (m *monkey) redisPaused(kind string) bool {
+	d := m.between(time.Second, 6*time.Second)
+	defer m.deal(blow{kind: kind, costs: d > outage})()
+	resume, err := m.redis.Pause()
+	if err == nil {
+		time.Sleep(d)
+		err = resume()
+	}
+	m.check(kind, err)
+	return true
+}
+
+func (m *monkey) unreachable(kind string) bool {
+	d := m.between(time.Second, 6*time.Second)
+	defer m.deal(blow{kind: kind, costs: d > outage})()
+	m.check(kind, m.network.down(d))
+	return true
+}
+
+func (m *monkey) poisoned(toxic, stream string, attributes map[string]any) func(string) bool {
+	return func(kind string) bool {
+		d := m.between(time.Second, 4*time.Second)
+		defer m.deal(blow{kind: kind, costs: d > outage})()
+		m.check(kind, m.network.poison(toxic, stream, d, attributes))
+		return true
+	}
+}
+
+func (m *monkey) cut(kind string) bool {
+	d := m.between(time.Second, 5*time.Second)
+	return m.hit(blow{kind: kind, costs: true, blinds: true}, false, func(w *worker) {
+		s := m.sockets[w]
+		s.set(true)
+		time.Sleep(d)
+		s.set(false)
+	})
+}
+
+func (m *monkey) dockerdKilled(kind string) bool {
+	h := m.hosts[m.r.IntN(len(m.hosts))]
+	defer m.deal(blow{kind: kind, costs: true, blinds: true})()
+	err := h.Kill()
+	time.Sleep(m.between(0, 2*time.Second))
+	m.check(kind, errors.Join(err, h.Start()))
+	return true
+}
+
+func (m *monkey) removed(kind string) bool {
+	var all []life
+	for _, h := range m.hosts {
+		lines, err := docker(context.Background(), h, "ps", "--no-trunc", "--filter", "label="+engine.LabelJob, "--format", "{{.ID}}={{.Label \""+engine.LabelJob+"\"}}")
+		if err != nil {
+			continue
+		}
+		for _, line := range lines {
+			all = append(all, life{id: line[:64], job: line[65:], host: h.Name})
+		}
+	}
+	if len(all) == 0 {
+		return false
+	}
+	c := all[m.r.IntN(len(all))]
+	defer m.deal(blow{kind: kind, job: c.job, costs: true})()
+	for _, h := range m.hosts {
+		if h.Name == c.host {
+			_, _ = docker(context.Background(), h, "rm", "-f", c.id) // it may have gone
+		}
+	}
+	return true
+}
+
+func (m *monkey) pruned(kind string) bool {
+	h := m.hosts[m.r.IntN(len(m.hosts))]
+	// A container that has ended and an image without a name are fair game.
+	defer m.deal(blow{kind: kind, costs: true})()
+	_, err := docker(context.Background(), h, "system", "prune", "-f")
+	m.check(kind, err)
+	return true
+}
+
+// some draws a job in one of the states.
+func (m *monkey) some(states ...jobs.State) (jobs.Job, bool) {
+	var all []jobs.Job
+	for _, s := range states {
+		found, _, err := m.records.Scan(context.Background(), s, 0, 1000)
+		m.check("list jobs", err)
+		all = append(all, found...)
+	}
+	if len(all) == 0 {
+		return jobs.Job{}, false
+	}
+	return all[m.r.IntN(len(all))], true
+}
+
+func (m *monkey) ticketDeleted(kind string) bool {
+	job, ok := m.some(jobs.Queued, jobs.Waiting)
+	if !ok {
+		return false
+	}
+	defer m.deal(blow{kind: kind, job: job.ID})()
+	m.check(kind, m.rdb.Del(context.Background(), fmt.Sprintf("asynq:{builds}:t:%s:%d:%d", job.ID, job.Attempt, job.Seq)).Err())
+	return true
+}
+
+func (m *monkey) listDeleted(kind string) bool {
+	if _, ok := m.some(jobs.Queued); !ok {
+		return false
+	}
+	defer m.deal(blow{kind: kind})()
+	m.check(kind, m.rdb.Del(context.Background(), "asynq:{builds}:pending").Err())
+	return true
+}
+
+func (m *monkey) ticketTwice(kind string) bool {
+	job, ok := m.some(jobs.Queued, jobs.Running)
+	if !ok {
+		return false
+	}
+	defer m.deal(blow{kind: kind, job: job.ID})()
+	t := job.Ticket()
+	t.Seq += 1000 // asynq drops the very same
+	m.check(kind, queue.NewProducer(m.rdb).Push(context.Background(), t))
+	return true
+}
+
+func (m *monkey) flushed(kind string) bool {
+	defer m.deal(blow{kind: kind})()
+	m.check(kind, m.rdb.ScriptFlush(context.Background()).Err())
+	return true
+}
+
+func (m *monkey) clientsKilled(kind string) bool {
+	defer m.deal(blow{kind: kind})()
+	m.check(kind, m.rdb.Do(context.Background(), "CLIENT", "KILL", "TYPE", "normal").Err())
+	return true
+}
+
+func (m *monkey) cancel(kind string) bool {
+	job, ok := m.some(jobs.Queued, jobs.Running, jobs.Waiting)
+	if !ok {
+		return false
+	}
+	defer m.deal(blow{kind: kind, job: job.ID})()
+	m.cancelled(job.ID)
+	if _, err := m.records.Cancel(context.Background(), job.ID, "the monkey"); !errors.Is(err, jobs.ErrFinished) {
+		m.check(kind, err)
+	}
+	return true
+}
+
+// check fails the test when the rig does not do what it should.
+func (m *monkey) check(kind string, err error) {
+	if err != nil {
+		m.t.Errorf("%s: %v", kind, err)
+	}
+}
