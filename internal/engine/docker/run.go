@@ -122,6 +122,9 @@ func (e *Engine) Inspect(ctx context.Context, id string) (engine.State, error) {
 	if err != nil {
 		return engine.State{}, failure(ctx, err, "look at the container")
 	}
+	if byForce(have.State) {
+		return engine.State{}, containerLost(id, nil)
+	}
 	s := engine.State{
 		ID: have.ID, Name: strings.TrimPrefix(have.Name, "/"), Labels: have.Config.Labels,
 		Status: status(have.State.Status), ExitCode: have.State.ExitCode,
@@ -137,6 +140,12 @@ func (e *Engine) Inspect(ctx context.Context, id string) (engine.State, error) {
 		}
 	}
 	return s, nil
+}
+
+// byForce reports whether the container is on its way out because somebody
+// removes it while it runs: the kill is no exit of its own.
+func byForce(s *container.State) bool {
+	return (s.Status == container.StateRemoving || s.Status == container.StateDead) && s.ExitCode == 137 && !s.OOMKilled
 }
 
 func status(word string) engine.Status {

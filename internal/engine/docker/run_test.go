@@ -248,3 +248,27 @@ func TestUnpublishedUDPAndPortAddress(t *testing.T) {
 		t.Errorf("addresses = %v, %v; want 53/udp and 80/tcp on 0.0.0.0", s.Addresses, err)
 	}
 }
+
+// Whoever removes a running container kills it first. That is not how the
+// program ended.
+func TestRemovedByForce(t *testing.T) {
+	e := open(t, host, Options{})
+	for i := range 2 {
+		c := spec(t, "sleep 60")
+		c.Name += fmt.Sprint("-", i)
+		id := create(t, e, c)
+		p, err := e.Start(t.Context(), id, engine.Output{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		removed := make(chan error, 1)
+		go func() { removed <- e.cli.ContainerRemove(t.Context(), id, container.RemoveOptions{Force: true}) }()
+		s, err := p.Wait(t.Context())
+		if err == nil || jobs.AsFailure(err).Kind != jobs.KindContainerLost {
+			t.Errorf("wait: %+v, %v; want %s", s, err, jobs.KindContainerLost)
+		}
+		if err := <-removed; err != nil {
+			t.Error(err)
+		}
+	}
+}
