@@ -159,6 +159,9 @@ type State struct {
 	ExitCode int
 	// OOM is true when the kernel killed a process of the container for memory.
 	OOM bool
+	// Torn is true when the container ended while the engine was away, which may
+	// have taken the last of its output along.
+	Torn bool
 	// Error is what the engine said when the container could not start.
 	Error string
 	// Addresses maps a container port such as "8080/tcp" to the host:port it is

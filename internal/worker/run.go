@@ -124,6 +124,9 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 // exited records how the container ended and says whether that is a failure.
 func (a *attempt) exited(state engine.State) error {
 	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
+	if state.Torn {
+		fmt.Fprintln(a.joblog.writer(jobs.Note), "the engine was away when the container ended: the last of its output may be missing")
+	}
 	if state.ExitCode != 0 && a.w.Room != nil {
 		if err := a.w.Room(); err != nil { // it may have been told so by its own writes
 			return jobs.Fail(jobs.KindDiskFull, err, "ask the operator to make room on the host",

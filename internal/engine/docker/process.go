@@ -79,6 +79,7 @@ const maxTails = 3
 func (p *process) follow(l link, complete bool) {
 	defer close(p.done)
 	defer p.cancel()
+	torn := false
 	for tails := 0; ; {
 		whole := p.read(l) && complete
 		s, absent, err := p.inspect()
@@ -95,11 +96,14 @@ func (p *process) follow(l link, complete bool) {
 				p.err = jobs.Fail(jobs.KindDaemonLost, nil, hintRetry, "the Docker daemon went away and ended the container")
 				return
 			}
+			// The output passes through the daemon's memory.
+			torn = torn || absent && tails == 0
 			if !whole && tails == maxTails {
 				p.e.lg.WarnContext(p.life, "the end of a container's output is lost", "container_id", p.id)
 			}
 			if whole || tails == maxTails {
 				p.state = s
+				p.state.Torn = torn
 				return
 			}
 			tails++

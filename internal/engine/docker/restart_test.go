@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -102,10 +103,49 @@ func TestDaemonRestart(t *testing.T) {
 			case tt.killed:
 			case err != nil || s.ExitCode != 5:
 				t.Errorf("wait = %+v, %v; want exit code 5", s, err)
-			case out.text.String() != want:
-				t.Errorf("output = %q", out.text.String())
+			case out.text.String() != want || s.Torn:
+				t.Errorf("output = %q, torn %v", out.text.String(), s.Torn)
 			}
 		})
+	}
+}
+
+// What a container says while no daemon listens may be lost with its end, and
+// nobody can tell: so that is told.
+func TestEndWithoutDaemon(t *testing.T) {
+	t.Parallel()
+	h := hosttest.StartHost(t, "torn", "--live-restore")
+	e := open(t, h, Options{})
+	out := watch("begin\n")
+	id := create(t, e, spec(t, "echo begin; sleep 2; echo end; exit 5"))
+	p, err := e.Start(t.Context(), id, engine.Output{Stdout: out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.await(t)
+	have, err := e.cli.ContainerInspect(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); syscall.Kill(have.State.Pid, 0) == nil; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the container did not end")
+		}
+	}
+	if err := h.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := p.Wait(ctx)
+	if err != nil || s.ExitCode != 5 || !s.Torn {
+		t.Errorf("wait = %+v, %v; want exit code 5, and torn", s, err)
+	}
+	if got := out.text.String(); got != "begin\n" && got != "begin\nend\n" {
+		t.Errorf("output = %q", got)
 	}
 }
 
