@@ -41,6 +41,17 @@ simulation: ## Run 100,000 jobs with everything that goes wrong, and break the f
 	go test -count=1 -timeout 20m ./internal/simulation -jobs 100000 -each 200
 	go test -count=1 -timeout 20m -tags mutants -run TestMutants -v ./internal/simulation
 
+.PHONY: chaos
+chaos: ## Kill and stop everything at every step, and let a monkey loose (some minutes)
+	@scripts/ensure-tools.sh test
+	go test -tags integration,chaos -count=1 -timeout 20m -short -v ./internal/chaos
+
+.PHONY: soak
+soak: ## The monkey for hours: ten fresh seeds with 200 jobs and 50 faults each
+	@scripts/ensure-tools.sh test
+	go test -tags integration,chaos -count=1 -timeout 3h -v ./internal/chaos -run TestChaos \
+		-chaos.fresh 10 -chaos.jobs 200 -chaos.faults 50
+
 .PHONY: bench
 bench: ## Measure throughput and latency against real Docker and Redis
 	@scripts/ensure-tools.sh bench

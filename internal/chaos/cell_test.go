@@ -188,7 +188,7 @@ func (c *cell) judge(job jobs.Job) {
 	if page, err := c.records.List(ctx, jobs.Query{}); err != nil || len(page.Jobs) != 1 {
 		c.t.Errorf("%d jobs (%v), want one", len(page.Jobs), err)
 	}
-	if got, err := c.output(ctx, job); err != nil || got != c.job.output {
+	if got, torn, err := c.output(ctx, job); err != nil || torn || got != c.job.output {
 		c.t.Errorf("the log is %q (%v), want %q", got, err, c.job.output)
 	}
 	if c.step == "outputs" && len(job.Result.Outputs) != 1 {

@@ -37,9 +37,10 @@ type farm struct {
 	workers []*worker
 }
 
-func newFarm(t *testing.T, name string) *farm {
+// newFarm starts a Redis with options of its own besides.
+func newFarm(t *testing.T, name string, options ...string) *farm {
 	t.Helper()
-	r := hosttest.StartRedis(t, "--appendonly", "yes", "--appendfsync", "everysec")
+	r := hosttest.StartRedis(t, append([]string{"--appendonly", "yes", "--appendfsync", "everysec"}, options...)...)
 	rdb, err := redisconn.Open(t.Context(), r.SocketURL())
 	if err != nil {
 		t.Fatal(err)
@@ -80,18 +81,19 @@ func (f *farm) submit(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(stdout.String()), nil
 }
 
-// output is what the job's container printed, by the stored log.
-func (f *farm) output(ctx context.Context, job jobs.Job) (string, error) {
+// output is what the job's container printed, by the stored log, and whether the
+// log says that its end may be missing.
+func (f *farm) output(ctx context.Context, job jobs.Job) (text string, torn bool, err error) {
 	if job.Result == nil || job.Result.Log.Digest == "" {
-		return "", nil
+		return "", false, nil
 	}
 	blobs, err := f.blobs()
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	r, err := blobs.Read(ctx, job.Result.Log.Digest)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer r.Close()
 	return stdout(r)

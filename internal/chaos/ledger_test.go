@@ -21,6 +21,7 @@ type ledger struct {
 	blows      []*blow
 	violations []string
 	kinds      map[string]int
+	torn       int // logs without their end, and with a word about that
 }
 
 // account is what the ledger knows of a job.
@@ -108,9 +109,14 @@ func (f *farm) audit(ctx context.Context, l *ledger, w *witness, a account) {
 		l.violation("job %s: %v", a.id, err)
 		return
 	}
-	log, err := f.output(ctx, job)
+	log, torn, err := f.output(ctx, job)
 	if err != nil {
 		l.violation("I8 the log of job %s: %v", a.id, err)
+	}
+	if torn && log != a.task.log && strings.HasPrefix(a.task.log, log) {
+		// The daemon took it along, and the log says so.
+		l.torn++
+		log = a.task.log
 	}
 	l.judge(a, job, events, log, w.of(a.id))
 }

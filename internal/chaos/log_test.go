@@ -12,17 +12,22 @@ import (
 )
 
 // stdout is what a container printed, of the framed log that the farm stored.
-func stdout(r io.Reader) (string, error) {
+// torn tells that the log itself says that its end may be missing.
+func stdout(r io.Reader) (text string, torn bool, err error) {
 	var out strings.Builder
 	for frames := jobs.NewFrameReader(r); ; {
 		frame, err := frames.Next()
 		if errors.Is(err, io.EOF) {
-			return out.String(), nil
+			return out.String(), torn, nil
 		} else if err != nil {
-			return "", fmt.Errorf("read log: %w", err)
+			return "", false, fmt.Errorf("read log: %w", err)
 		}
-		if frame.Stream == jobs.Stdout {
+		switch frame.Stream {
+		case jobs.Stdout:
 			out.Write(frame.Data)
+		case jobs.Note:
+			torn = torn || strings.Contains(string(frame.Data), "the last of its output may be missing")
+		case jobs.Stderr, jobs.BuildStatus:
 		}
 	}
 }

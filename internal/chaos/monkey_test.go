@@ -88,7 +88,7 @@ func (m *monkey) run(ctx context.Context, n int) {
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		time.Sleep(m.between(300*time.Millisecond, 2500*time.Millisecond))
+		time.Sleep(m.between(200*time.Millisecond, 1500*time.Millisecond))
 	}
 	m.later.Wait()
 }
