@@ -50,7 +50,7 @@ func (m *matrix) cell(t *testing.T, step faults.Step, fault string) {
 		c.consumer(id)
 	}
 	job := c.ended(id, 3*time.Minute)
-	recovery := job.Finished.Sub(c.back) - c.workAfter(id, c.back)
+	recovery := job.Finished.Sub(c.back) - c.workAfter(job, c.back)
 	c.judge(job)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -71,15 +71,24 @@ func recoveryLimit(step faults.Step, fault string) time.Duration {
 	return 10 * time.Second
 }
 
-// workAfter is how long containers of the job ran after a time.
-func (c *cell) workAfter(id string, since time.Time) (d time.Duration) {
-	for _, l := range c.m.witness.of(id) {
+// workAfter is how long containers of the job ran after a time, and how long its
+// image took to make when that began anew.
+func (c *cell) workAfter(job jobs.Job, since time.Time) (d time.Duration) {
+	for _, l := range c.m.witness.of(job.ID) {
 		from := l.started
 		if from.Before(since) {
 			from = since
 		}
 		if l.died.After(from) {
 			d = max(d, l.died.Sub(from))
+		}
+	}
+	if c.fault != killed || job.Attempt == 1 {
+		return d
+	}
+	for _, t := range job.Result.Times {
+		if t.Stage != jobs.StageRun { // containers are seen from outside
+			d += time.Duration(t.Millis) * time.Millisecond
 		}
 	}
 	return d

@@ -89,8 +89,9 @@ func (s *Store) vanished(ctx context.Context, state jobs.State, id string, creat
 	if err != nil || n == 0 {
 		return wrapped("drop index entry of "+id, err)
 	}
-	to, raw := jobs.Waiting, ""
-	if raw, err = s.rdb.Get(ctx, resultKey(id)).Result(); err == nil {
+	to := jobs.Waiting
+	raw, err := s.rdb.Get(ctx, resultKey(id)).Result()
+	if err == nil {
 		var r jobs.Result
 		if json.Unmarshal([]byte(raw), &r) == nil && r.State.Terminal() {
 			to = r.State
