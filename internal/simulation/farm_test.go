@@ -72,8 +72,8 @@ type host struct {
 	// cut is until when this host does not reach the store, dark until when
 	// nobody on it looks after its containers.
 	cut, dark time.Time
-	// outages is until when no other outage may begin.
-	outages time.Time
+	// outages is until when no other outage may begin, blows the same for worse.
+	outages, blows time.Time
 	// noDocker is until when the daemon is away.
 	noDocker time.Time
 	// downFor is how long the next restart takes.

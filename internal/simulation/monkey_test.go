@@ -30,7 +30,11 @@ func (f *farm) monkey(ctx context.Context, r *rand.Rand, svc *jobs.Service) {
 			do    func()
 		}{
 			{"worker killed", 6, func() { h.crash(p, time.Duration(r.IntN(3000))*time.Millisecond) }},
-			{"host gone for minutes", 1, func() { h.crash(p, lease+time.Duration(r.IntN(60))*time.Second) }},
+			{"host gone for minutes", 1, func() {
+				if h.blow() {
+					h.crash(p, lease+time.Duration(r.IntN(60))*time.Second)
+				}
+			}},
 			{"machine lost", 1, func() { h.lose(p) }},
 			{"worker stopped, its supervisor at hand", 3, func() { f.stopped(h, p) }},
 			{"worker stopped past its lease", 2, func() { f.forsaken(h, p) }},
@@ -78,6 +82,19 @@ func (h *host) outage(d time.Duration) bool {
 	return true
 }
 
+// blow claims a host for something that takes its jobs away. Farms that are never
+// on their feet have nothing to lose.
+func (h *host) blow() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if now.Before(h.blows) {
+		return false
+	}
+	h.blows = now.Add(8 * time.Minute)
+	return true
+}
+
 func (h *host) cutFor(d time.Duration) {
 	if !h.outage(d) {
 		return
@@ -98,6 +115,9 @@ func (f *farm) awayFor(d time.Duration) {
 
 // lose takes the whole machine: what ran on it ended with it.
 func (h *host) lose(p *process) {
+	if !h.blow() {
+		return
+	}
 	h.excuseAll("its machine was lost")
 	h.crash(p, lease)
 	for _, c := range h.engine.Containers() {
@@ -120,6 +140,9 @@ func (f *farm) stopped(h *host, p *process) {
 
 // forsaken stops a worker and whoever could have looked after it.
 func (f *farm) forsaken(h *host, p *process) {
+	if !h.blow() {
+		return
+	}
 	h.mu.Lock()
 	h.dark = time.Now().Add(3*lease + recovery)
 	h.mu.Unlock()
@@ -134,6 +157,9 @@ func (f *farm) forsaken(h *host, p *process) {
 // severed cuts a host off for longer than its leases hold. It has to end its
 // containers by itself, in time.
 func (f *farm) severed(h *host) {
+	if !h.blow() {
+		return
+	}
 	h.excuseAll("its host was cut off")
 	h.mu.Lock()
 	h.cut = time.Now().Add(2 * lease)
@@ -141,6 +167,11 @@ func (f *farm) severed(h *host) {
 }
 
 func (f *farm) longAway() {
+	for _, h := range f.hosts {
+		if !h.blow() {
+			return
+		}
+	}
 	for _, h := range f.hosts {
 		h.excuseAll("redis was away for too long")
 	}

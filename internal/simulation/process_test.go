@@ -98,7 +98,7 @@ func (p *process) freeze() (thaw func()) {
 
 // Out of so many calls one is spoiled.
 const (
-	failEvery = 45
+	failEvery = 35
 	killEvery = 400
 )
 

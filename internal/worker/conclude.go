@@ -141,7 +141,7 @@ func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
 	if a.joblog != nil {
 		a.joblog.close(ctx)
 	}
-	err := a.w.giveUpJob(a.w.deliver, a.entry)
+	err := a.w.giveUpJob(a.w.deliver, a.noted())
 	a.removeSpool()
 	if err != nil && !errors.Is(err, errLeaseLost) {
 		// The worker ends while the store is away; its next start tells it.
@@ -206,7 +206,7 @@ func (a *attempt) endContainer(ctx context.Context, why error) {
 	a.halting(why)
 	end := func() error {
 		if a.container == "" { // its ID was never learned
-			return a.w.endOf(ctx, a.entry)
+			return a.w.endOf(ctx, a.noted())
 		}
 		if err := a.w.Engine.Stop(ctx, a.container, a.graceAfter(why)); err != nil {
 			return err

@@ -195,6 +195,13 @@ func haltFailure(why error) *jobs.Failure {
 	return jobs.Fail(jobs.KindWorkerLost, why, "", "the worker stopped the container, because %v", why)
 }
 
+// noted is a copy of the journal's entry.
+func (a *attempt) noted() entry {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.entry
+}
+
 // decide notes the verdict before it is reported. A journal that cannot be
 // written must not keep the report back: it only covers for its loss.
 func (a *attempt) decide(result *jobs.Result, release *jobs.Release) {

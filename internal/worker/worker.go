@@ -181,21 +181,27 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	helpers.Go(func() { w.hearCancellations(background) })
 	helpers.Go(func() { w.keeper(background) })
 	helpers.Go(func() { w.watchFitness(background) })
+	taking, stopTaking := context.WithCancel(ctx)
+	helpers.Go(func() {
+		select {
+		case <-w.told:
+			stopTaking()
+		case <-background.Done():
+		}
+	})
 	defer helpers.Wait()
 	defer stop()
+	defer stopTaking()
 
-	if err := w.recover(ctx); err != nil && ctx.Err() == nil {
+	if err := w.recover(taking); err != nil && taking.Err() == nil {
 		return fmt.Errorf("recover what an earlier worker of this host left: %w", err)
 	}
-	if ctx.Err() == nil {
+	if taking.Err() == nil {
 		if err := w.Intake.Start(w.take); err != nil {
 			return err
 		}
 		w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
-		select {
-		case <-ctx.Done():
-		case <-w.told:
-		}
+		<-taking.Done()
 	}
 	w.Intake.StopTaking()
 	running, _ := w.Busy()
