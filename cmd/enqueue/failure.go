@@ -88,6 +88,13 @@ func (a *app) explain(err error) failure {
 		return failure{code: jobs.ExitUsage, err: err, hint: "enqueue ls shows the jobs of this farm"}
 	case errors.Is(err, jobs.ErrFinished):
 		return failure{code: jobs.ExitUsage, err: err}
+	case errors.Is(err, jobs.ErrFull):
+		return failure{
+			code: jobs.ExitInfra, err: lastOf(err, jobs.ErrFull),
+			hint: "submit it again when jobs have ended; an operator can raise maxmemory, or keep ended jobs for a shorter time (--retention-age)",
+		}
+	case redisconn.Says(err, "OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN"):
+		return failure{code: jobs.ExitInfra, what: "the farm's Redis at " + a.redisName() + " takes no writes at the moment", err: innermost(err), hint: redisHint(err)}
 	case isDenied(err):
 		return failure{
 			code: jobs.ExitAuth, what: "the farm's Redis at " + a.redisName() + " denied access", err: err,
@@ -105,6 +112,37 @@ func (a *app) explain(err error) failure {
 	default:
 		return failure{code: jobs.ExitInfra, err: err}
 	}
+}
+
+// redisHint says what to do about a Redis that answers and does not do as it is
+// told.
+func redisHint(err error) string {
+	switch {
+	case redisconn.Says(err, "READONLY"):
+		return "it is a replica: name the primary with --redis or SLIPWAY_REDIS, or use redis+sentinel://"
+	case redisconn.Says(err, "OOM"):
+		return "its memory is full: submit it again when jobs have ended; an operator can raise maxmemory"
+	case redisconn.Says(err, "MISCONF"):
+		return "it cannot write to its disk; an operator has to look at it"
+	}
+	return "it is starting or failing over: try again in a moment"
+}
+
+// innermost is the end of a chain: Redis' own words.
+func innermost(err error) error {
+	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
+		err = next
+	}
+	return err
+}
+
+// lastOf is the innermost error of a chain that is still of a kind: what was
+// attempted around it says nothing new.
+func lastOf(err, kind error) error {
+	for next := errors.Unwrap(err); next != nil && next != kind && errors.Is(next, kind); next = errors.Unwrap(err) { //nolint:errorlint // the sentinel itself says too little
+		err = next
+	}
+	return err
 }
 
 // isDenied tells Redis' answers about credentials and ACLs from the others.

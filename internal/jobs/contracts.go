@@ -27,6 +27,8 @@ var (
 	ErrStale = errors.New("not the owner of the job")
 	// ErrFinished: the job has ended, so there is nothing to cancel.
 	ErrFinished = errors.New("the job has ended")
+	// ErrFull: the farm takes no more jobs until some have ended.
+	ErrFull = errors.New("the farm is full")
 	// ErrUnreachable: the farm's Redis cannot be reached.
 	ErrUnreachable = errors.New("cannot reach the farm's Redis")
 )

@@ -91,6 +91,9 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 // Create implements jobs.Records. The index entry is written before the
 // record, so that no record is ever out of the reconciler's sight.
 func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
+	if err := s.room(ctx); err != nil {
+		return nil, err
+	}
 	now, err := s.pinContexts(ctx, batch)
 	if err != nil {
 		return nil, err
