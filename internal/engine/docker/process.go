@@ -81,7 +81,8 @@ func (p *process) follow(l link, complete bool) {
 	defer p.cancel()
 	torn := false
 	for tails := 0; ; {
-		whole := p.read(l) && complete
+		told := p.read(l)
+		whole := told && complete
 		s, absent, err := p.inspect()
 		if err == nil && !absent && p.e.closing(p.life) {
 			s, _, err = p.inspect()
@@ -96,8 +97,9 @@ func (p *process) follow(l link, complete bool) {
 				p.err = jobs.Fail(jobs.KindDaemonLost, nil, hintRetry, "the Docker daemon went away and ended the container")
 				return
 			}
-			// The output passes through the daemon's memory.
-			torn = torn || absent && tails == 0
+			// The output passes through the daemon's memory. One that starts
+			// again may answer late instead of not at all.
+			torn = torn || (absent || !told) && tails == 0
 			if !whole && tails == maxTails {
 				p.e.lg.WarnContext(p.life, "the end of a container's output is lost", "container_id", p.id)
 			}
