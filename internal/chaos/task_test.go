@@ -77,4 +77,4 @@ func directory(dir string, n int, dockerfile string, flags ...string) ([]string,
 
 // patience is how long everything may take to end once nothing goes wrong any
 // more.
-const patience = 2 * time.Minute
+const patience = 4 * time.Minute
