@@ -89,11 +89,7 @@ func (s supervisor) run(ctx, hurry context.Context) error {
 		started := time.Now()
 		alive, err := s.life(ctx, hurry)
 		cameUp = cameUp || alive
-		var code exitError
-		switch {
-		case err == nil, ctx.Err() != nil:
-			return err
-		case !cameUp && errors.As(err, &code): // it will not next time, either
+		if err == nil || ctx.Err() != nil || !cameUp { // one that never came up will not next time, either
 			return err
 		}
 		s.log.WarnContext(ctx, "the worker ended; it is started again", "err", err)

@@ -120,7 +120,7 @@ func TestUnsafeRedis(t *testing.T) {
 			ended, end := context.WithCancel(t.Context())
 			end() // if it gets as far as taking jobs, it stops at once
 			var stderr bytes.Buffer
-			args := []string{"--redis", server.SocketURL(), "--state", t.TempDir(), "--store", t.TempDir(), "--admin", ""}
+			args := []string{"--supervise=false", "--redis", server.SocketURL(), "--state", t.TempDir(), "--store", t.TempDir(), "--admin", ""}
 			code := run(t.Context(), ended, args, func(string) string { return "" }, &stderr, &stderr)
 			if code != 1 || !strings.Contains(stderr.String(), tt.want) || !strings.Contains(stderr.String(), "--allow-unsafe-redis") {
 				t.Errorf("exit code %d, %q; want a refusal that says %q", code, stderr.String(), tt.want)
