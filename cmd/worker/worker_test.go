@@ -56,7 +56,7 @@ func TestBadSettings(t *testing.T) {
 	}{
 		{"slots", nil, []string{"--slots", "0"}, "want 1 to 1000"},
 		{"queue", nil, []string{"--queues", "Builds!"}, "lower-case"},
-		{"lease", nil, []string{"--lease", "1s"}, "three renewals"},
+		{"lease", nil, []string{"--lease", "1s"}, "at least 6s"},
 		{"memory", nil, []string{"--memory", "1m"}, "the engine's minimum is 6MiB"},
 		{"young garbage", nil, []string{"--gc-age", "1h"}, "--gc-age 1h0m0s: want at least 24h0m0s"},
 		{"hasty garbage", nil, []string{"--gc-every", "1s"}, "want at least 1m, or 0 for never"},
