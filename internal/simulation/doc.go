@@ -5,7 +5,7 @@
 // knows what was acknowledged, started and spoiled, and says what was broken.
 //
 //	go test ./internal/simulation                         a small one
-//	go test ./internal/simulation -jobs 100000 -timeout 10m
+//	go test ./internal/simulation -seed 0 -jobs 100000 -each 200    fresh seeds
 //	go test ./internal/simulation -seed 7 -jobs 500       one farm again
 //
 // A seed decides what is submitted and which faults come; which goroutine runs
