@@ -106,6 +106,7 @@ func (f *farm) fill(n int) {
 // A Redis that throws jobs away is refused at the start.
 func TestRedisThatEvicts(t *testing.T) {
 	f := newFarm(t)
+	f.ask("CONFIG", "SET", "maxmemory", "100mb")
 	f.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
 	a := f.program(nil, "worker", "run", "--state", t.TempDir(), "--admin", "")
 	if a.code != 1 || !strings.Contains(a.stderr, "redis may evict jobs (maxmemory-policy allkeys-lru)") {
