@@ -22,8 +22,9 @@ type disks struct {
 	}
 	config config
 
-	mu   sync.Mutex // guards root
-	root string     // the engine's data root once it is known, as far as it is seen from here
+	mu    sync.Mutex // guards what follows
+	known bool       // whether the engine has said where its data root is
+	root  string     // "" when it is not seen from here
 }
 
 // short says which disk is short of room, nil when none is. One that cannot be
@@ -54,13 +55,17 @@ func (d *disks) short() error {
 func (d *disks) dataRoot() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.root != "" {
+	if d.known {
 		return d.root
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	details, err := d.engine.Details(ctx)
-	if err != nil || !strings.HasPrefix(details.Address, "unix://") {
+	if err != nil {
+		return ""
+	}
+	d.known = true
+	if !strings.HasPrefix(details.Address, "unix://") {
 		return ""
 	}
 	if info, err := os.Stat(details.DataRoot); err == nil && info.IsDir() {

@@ -118,8 +118,8 @@ func wrapped(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// GiveUp ends a job that nobody can run. for a reason of the farm's. A running
-// one is left to its owner.
+// GiveUp ends a queued or waiting job that nobody can run, for a reason of the
+// farm's.
 func (s *Store) GiveUp(ctx context.Context, id string, f *jobs.Failure) error {
 	_, err := s.end(ctx, id, "", jobs.Result{State: jobs.Failed, Failure: f}, false)
 	return err

@@ -29,8 +29,9 @@ type attempt struct {
 	parting  bool // waits to leave its container behind; guarded by Worker.mu
 	renewNow chan struct{}
 
-	mu    sync.Mutex // guards entry, and its file
-	entry entry
+	mu      sync.Mutex // guards what follows, and the entry's file
+	entry   entry
+	settled bool // the journal has forgotten it
 
 	// Only the goroutine of live touches what follows.
 	refusal *jobs.Failure // decided before any work
@@ -203,15 +204,20 @@ func (a *attempt) note(ctx context.Context, p jobs.Progress) error {
 // insist repeats a call to the store until it is answered or ctx ends. An
 // answer that the job is not ours is final.
 func insist(ctx context.Context, call func() error) error {
+	final := func(err error) bool { return errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound) }
+	err := repeat(ctx, call, final)
+	if err != nil && final(err) {
+		return errors.Join(errLeaseLost, err)
+	}
+	return err
+}
+
+// repeat makes a call until it succeeds, its error is final, or ctx ends, with a
+// pause that grows in between.
+func repeat(ctx context.Context, call func() error, final func(error) bool) error {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := call()
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, jobs.ErrStale), errors.Is(err, jobs.ErrNotFound):
-			return errors.Join(errLeaseLost, err)
-		}
-		if !pause(ctx, wait) {
+		if err == nil || final(err) || !pause(ctx, wait) {
 			return err
 		}
 	}

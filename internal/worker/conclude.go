@@ -107,29 +107,26 @@ func (a *attempt) saveLog(ctx context.Context) error {
 	// What was done is worth more than a moment without the artifact store.
 	ctx, cancel := context.WithTimeout(ctx, logTime)
 	defer cancel()
-	for wait := 100 * time.Millisecond; ; wait *= 2 {
-		blob, err := a.storeLog(ctx)
-		if err == nil {
-			a.res.Log.Digest, a.res.Log.Size = blob.Digest, blob.Size
-			return nil
-		}
+	return repeat(ctx, func() error { return a.storeLog(ctx) }, func(err error) bool {
 		a.log.WarnContext(ctx, "store the job's log", "err", err)
-		if !pause(ctx, wait) {
-			return err
-		}
-	}
+		return false
+	})
 }
 
 // logTime bounds how long a job's end waits for the artifact store.
 const logTime = time.Minute
 
-func (a *attempt) storeLog(ctx context.Context) (artifacts.Blob, error) {
+func (a *attempt) storeLog(ctx context.Context) error {
 	r, err := a.joblog.reader()
 	if err != nil {
-		return artifacts.Blob{}, err
+		return err
 	}
 	defer r.Close()
-	return a.w.Blobs.Write(ctx, r)
+	blob, err := a.w.Blobs.Write(ctx, r)
+	if err == nil {
+		a.res.Log.Digest, a.res.Log.Size = blob.Digest, blob.Size
+	}
+	return err
 }
 
 // handBack stops and removes the container, then gives the job up for another
@@ -213,16 +210,12 @@ func (a *attempt) endContainer(ctx context.Context, why error) {
 		}
 		return a.w.Engine.Remove(ctx, a.container)
 	}
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := end()
-		if err == nil {
-			a.container = ""
-			return
-		}
+	err := repeat(ctx, end, func(err error) bool {
 		a.log.WarnContext(ctx, "end container", "container_id", a.container, "err", err)
-		if !pause(ctx, wait) {
-			return
-		}
+		return false
+	})
+	if err == nil {
+		a.container = ""
 	}
 }
 

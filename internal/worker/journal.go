@@ -117,8 +117,9 @@ func (j journal) remove(id string, attempt int) error {
 	return nil
 }
 
-// read returns every entry, those with a verdict first. What cannot be read is handed to odd and put aside,
-// as <name>.odd: it must not keep the host from working.
+// read returns every entry, those with a verdict first. What cannot be read is
+// handed to odd and put aside, as <name>.odd: it must not keep the host from
+// working.
 func (j journal) read(odd func(name string, err error)) ([]entry, error) {
 	files, err := os.ReadDir(j.dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -167,7 +168,7 @@ func (j journal) read(odd func(name string, err error)) ([]entry, error) {
 func (a *attempt) hold(since time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.entry.decided() {
+	if a.entry.decided() || a.settled {
 		return
 	}
 	a.entry.Held = since + a.w.opts.Lease
@@ -218,7 +219,11 @@ func (a *attempt) write(durable bool) {
 }
 
 // settle forgets the attempt: its verdict is acknowledged, or nobody's concern.
+// A renewal that is under way must not bring it back.
 func (a *attempt) settle() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.settled = true
 	if err := a.w.journal.remove(a.job.ID, a.job.Attempt); err != nil {
 		a.log.Warn("keep the journal", "err", err)
 	}
