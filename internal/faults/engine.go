@@ -47,15 +47,11 @@ func (h host) Create(ctx context.Context, c engine.Container) (engine.State, err
 }
 
 func (h host) Start(ctx context.Context, id string, out engine.Output) (engine.Process, error) {
-	return around(ctx, h.at, Call{Name: "start", Job: id}, func() (engine.Process, error) {
-		return h.follow(id)(h.Engine.Start(ctx, id, out))
-	})
+	return h.follow(ctx, Call{Name: "start", Job: id}, func() (engine.Process, error) { return h.Engine.Start(ctx, id, out) })
 }
 
 func (h host) Reattach(ctx context.Context, id string, skip engine.Skip, out engine.Output) (engine.Process, error) {
-	return around(ctx, h.at, Call{Name: "reattach", Job: id}, func() (engine.Process, error) {
-		return h.follow(id)(h.Engine.Reattach(ctx, id, skip, out))
-	})
+	return h.follow(ctx, Call{Name: "reattach", Job: id}, func() (engine.Process, error) { return h.Engine.Reattach(ctx, id, skip, out) })
 }
 
 func (h host) Inspect(ctx context.Context, id string) (engine.State, error) {
@@ -79,13 +75,22 @@ func (h host) List(ctx context.Context, labels map[string]string) ([]engine.List
 }
 
 // follow wraps a process.
-func (h host) follow(id string) func(engine.Process, error) (engine.Process, error) {
-	return func(p engine.Process, err error) (engine.Process, error) {
-		if err != nil {
-			return nil, err
+// follow makes a call that answers with a process. One whose answer is lost reads
+// no output either.
+func (h host) follow(ctx context.Context, c Call, call func() (engine.Process, error)) (engine.Process, error) {
+	var lost engine.Process
+	p, err := around(ctx, h.at, c, func() (p engine.Process, err error) {
+		p, err = call()
+		lost = p
+		return p, err
+	})
+	if err != nil {
+		if lost != nil {
+			lost.Detach()
 		}
-		return process{p, h.at, id}, nil
+		return nil, err
 	}
+	return process{p, h.at, c.Job}, nil
 }
 
 type process struct {

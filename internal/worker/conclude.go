@@ -99,9 +99,9 @@ func (a *attempt) saveLog(ctx context.Context) error {
 	if a.joblog == nil {
 		return nil
 	}
-	a.joblog.close(ctx)
-	a.res.Log.Dropped = a.joblog.dropped
-	if a.joblog.size == 0 {
+	size, dropped := a.joblog.close(ctx)
+	a.res.Log.Dropped = dropped
+	if size == 0 {
 		return nil
 	}
 	// What was done is worth more than a moment without the artifact store.

@@ -184,12 +184,22 @@ func (l *jobLog) lines() []string {
 }
 
 // close writes the marker and the end of a log over its cap, and waits a moment
-// for the live tail.
-func (l *jobLog) close(ctx context.Context) {
+// for the live tail. It returns how many bytes the file has and how many bytes
+// of output it lacks.
+func (l *jobLog) close(ctx context.Context) (size, dropped int64) {
+	size, dropped, open := l.seal()
+	if open {
+		l.pump.close(ctx)
+	}
+	return size, dropped
+}
+
+// seal closes the file, if that is still open.
+func (l *jobLog) seal() (size, dropped int64, open bool) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.file == nil {
-		l.mu.Unlock()
-		return
+		return l.size, l.dropped, false
 	}
 	if l.dropped > 0 {
 		marker := fmt.Sprintf("[slipway: %d bytes of output left out: the log is over its limit of %s]\n", l.dropped, jobs.Bytes(l.cap+keepEnd))
@@ -202,8 +212,7 @@ func (l *jobLog) close(ctx context.Context) {
 	err := l.file.Close()
 	l.file = nil
 	l.err = errors.Join(l.err, err)
-	l.mu.Unlock()
-	l.pump.close(ctx)
+	return l.size, l.dropped, true
 }
 
 // suspend closes the log as it is; another process goes on with it.

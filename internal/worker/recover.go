@@ -209,6 +209,7 @@ func (a *attempt) adopted(ctx context.Context) error {
 			return err
 		}
 		if h := a.entry.Halted; h != nil { // for its last words
+			defer proc.Detach()
 			state, err = proc.Wait(ctx)
 			a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
 			return errors.Join(h.why(), err)

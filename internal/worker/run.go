@@ -78,8 +78,10 @@ func (a *attempt) output() engine.Output {
 	return engine.Output{Stdout: a.joblog.writer(jobs.Stdout), Stderr: a.joblog.writer(jobs.Stderr)}
 }
 
-// supervise follows a started container to its end or to readiness.
+// supervise follows a started container to its end or to readiness. Whatever
+// became of it, nothing is written to the log afterwards.
 func (a *attempt) supervise(ctx context.Context, proc engine.Process) error {
+	defer proc.Detach()
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	defer context.AfterFunc(a.w.leaving, func() { leave(errLeave) })()
@@ -103,7 +105,6 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 	}
 	cause := context.Cause(ctx)
 	if errors.Is(cause, errLeave) {
-		proc.Detach()
 		return cause
 	}
 	a.halting(explain(ctx, jobs.StageRun, err))
