@@ -228,9 +228,9 @@ func repeat(ctx context.Context, call func() error, final func(error) bool) erro
 // be renewed for so long that it is about to pass: what runs here must have ended
 // before the reconciler gives the job away.
 func (a *attempt) keepLease(ctx context.Context) {
-	renewed := a.w.Uptime()
+	renewed, wait := a.w.Uptime(), a.w.opts.Renew
 	for {
-		t := time.NewTimer(a.w.opts.Renew)
+		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -241,6 +241,7 @@ func (a *attempt) keepLease(ctx context.Context) {
 		}
 		asked := a.w.Uptime()
 		sig, err := a.renew(ctx)
+		wait = a.w.opts.Renew
 		switch {
 		case err == nil:
 			renewed = asked
@@ -255,6 +256,8 @@ func (a *attempt) keepLease(ctx context.Context) {
 			return
 		case a.w.Uptime()-renewed > a.w.opts.fence():
 			a.stop(errFenced)
+		default: // after an outage every second counts
+			wait = a.w.opts.Renew / 5
 		}
 	}
 }
