@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,6 +39,12 @@ type config struct {
 	// GCEvery is how often artifacts that no job names are deleted, 0 for never;
 	// GCAge is how old they must be.
 	GCEvery, GCAge time.Duration
+	// ImageAge is how long images and build cache must be unused to be removed
+	// when the disk fills, 0 for never; KeepImages are patterns of names that stay.
+	ImageAge   time.Duration
+	KeepImages []string
+	// DryRun is for worker prune.
+	DryRun bool
 	// RedisListen is where `worker dev` serves its embedded Redis.
 	RedisListen string
 	// Supervise runs the worker as a child that is started again.
@@ -57,7 +64,7 @@ func defaults() config {
 		Redis: "redis://127.0.0.1:6379/0", Store: filepath.Join(base, "store"), Queues: []string{jobs.DefaultQueue},
 		Admin: "127.0.0.1:18080", LogLevel: "info",
 		Retention: store.Retention{Age: 7 * 24 * time.Hour, Count: 100_000}, RedisListen: "127.0.0.1:6379",
-		GCEvery: time.Hour, GCAge: artifacts.Grace,
+		GCEvery: time.Hour, GCAge: artifacts.Grace, ImageAge: time.Hour,
 		Supervise: true, Worker: worker.Defaults(),
 	}
 	c.Worker.StateDir = filepath.Join(base, "state")
@@ -94,6 +101,8 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.Queues, "queues", c.Queues, "queues to serve")
 	f.StringVar(&c.Admin, "admin", c.Admin, "address of /livez, /readyz, /metrics and profiles; empty for none")
 	f.DurationVar(&c.GCEvery, "gc-every", c.GCEvery, "how often artifacts that no job names are deleted from the store (0: never)")
+	f.DurationVar(&c.ImageAge, "image-age", c.ImageAge, "how long images and build cache must be unused to be removed when the daemon's disk fills (0: never)")
+	f.StringSliceVar(&c.KeepImages, "keep-image", c.KeepImages, "images that are never removed, as a pattern such as tools/*:* (repeatable)")
 	f.DurationVar(&c.Retention.Age, "retention-age", c.Retention.Age, "how long ended jobs are kept")
 	f.Int64Var(&c.Retention.Count, "retention-count", c.Retention.Count, "how many ended jobs of each state are kept")
 	f.DurationVar(&c.QueueTimeout, "queue-timeout", c.QueueTimeout, "how long a job may wait for a worker if it does not say (0: for ever)")
@@ -161,8 +170,15 @@ func (c *config) complete() error {
 		return fmt.Errorf("--gc-age %s: want at least %s, which writers count on", c.GCAge, artifacts.Grace)
 	case c.GCEvery != 0 && c.GCEvery < time.Minute:
 		return fmt.Errorf("--gc-every %s: want at least 1m, or 0 for never", c.GCEvery)
+	case c.ImageAge != 0 && c.ImageAge < time.Minute:
+		return fmt.Errorf("--image-age %s: want at least 1m, or 0 for never; a job needs its image for a moment before it runs", c.ImageAge)
 	case !jobs.IsName(c.Worker.Farm):
 		return fmt.Errorf("--farm %q: want lower-case letters, digits and . _ -", c.Worker.Farm)
+	}
+	for _, pattern := range c.KeepImages {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return fmt.Errorf("--keep-image %q: want a name in which * stands for anything but a slash", pattern)
+		}
 	}
 	return nil
 }

@@ -50,6 +50,17 @@ func (d *disks) short() error {
 	return nil
 }
 
+// filling reports whether the disk of the engine's images has less room than so
+// many times what a worker needs.
+func (d *disks) filling(times uint64) bool {
+	root := d.dataRoot()
+	if root == "" {
+		return false
+	}
+	room, err := diskroom.At(root)
+	return err == nil && room.Short(times)
+}
+
 // dataRoot is where the engine keeps its data, "" when that is not seen from
 // here. An engine that does not answer is told of elsewhere.
 func (d *disks) dataRoot() string {

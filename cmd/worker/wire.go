@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
 	"github.com/slipway-farm/slipway/internal/engine/docker"
 	"github.com/slipway-farm/slipway/internal/garbage"
+	"github.com/slipway-farm/slipway/internal/imagegc"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/netguard"
 	"github.com/slipway-farm/slipway/internal/policy"
@@ -94,11 +95,12 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	}
 	tickets := queue.NewProducer(rdb)
 	metrics := telemetry.NewMetrics()
+	uses, room := imageUses(c), &disks{log: lg, engine: eng, config: c}
 	w := worker.New(lg, faulty(worker.Deps{
-		Claims: records, Records: records, Queue: tickets, Engine: eng, Blobs: blobs, Observer: metrics,
+		Claims: records, Records: records, Queue: tickets, Engine: imagegc.Track(lg, eng, eng, uses), Blobs: blobs, Observer: metrics,
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
 		Fetch:  admits.fetch, Admit: admits.admit, AdmitImages: admits.admitImages,
-		Uptime: uptime(), Room: (&disks{log: lg, engine: eng, config: c}).short, EndOrphans: eng.EndOrphans,
+		Uptime: uptime(), Room: room.short, EndOrphans: eng.EndOrphans,
 		Probe: func(ctx context.Context) error { _, err := eng.Probe(ctx, c.Worker.Limits); return err },
 	}), c.Worker)
 
@@ -126,6 +128,9 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	})
 	if c.GCEvery > 0 {
 		background.Go(func() { collector.Run(reconciling) })
+	}
+	if c.ImageAge > 0 {
+		background.Go(func() { newImageCollector(lg, c, eng, uses, records, room.filling).Run(reconciling) })
 	}
 	defer background.Wait()
 	defer stop()
@@ -162,6 +167,11 @@ func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, err
 // openEngine prepares this host's engine.
 func openEngine(lg *slog.Logger, c config) (*docker.Engine, error) {
 	return docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth})
+}
+
+// imageUses are what this host's worker knows of its images.
+func imageUses(c config) *imagegc.Uses {
+	return imagegc.NewUses(filepath.Join(c.Worker.StateDir, "images"), docker.NormalName)
 }
 
 // registries names the registries that there are logins for.

@@ -59,6 +59,8 @@ func TestBadSettings(t *testing.T) {
 		{"lease", nil, []string{"--lease", "1s"}, "at least 6s"},
 		{"memory", nil, []string{"--memory", "1m"}, "the engine's minimum is 6MiB"},
 		{"young garbage", nil, []string{"--gc-age", "1h"}, "--gc-age 1h0m0s: want at least 24h0m0s"},
+		{"hasty images", nil, []string{"--image-age", "1s"}, "want at least 1m, or 0 for never"},
+		{"a pattern that is none", nil, []string{"--keep-image", "tools/["}, `--keep-image "tools/[": want a name`},
 		{"hasty garbage", nil, []string{"--gc-every", "1s"}, "want at least 1m, or 0 for never"},
 		{"farm", nil, []string{"--farm", "A B"}, "--farm"},
 		{"size", nil, []string{"--log-limit", "lots"}, `"lots" is not a size`},

@@ -198,6 +198,14 @@ func (l Listed) Attempt(name func(id string, attempt int) string) (id string, at
 	return id, attempt, err == nil && l.Name == name(id, attempt)
 }
 
+// ImageFacts are what has a name on the host, zero when nothing does.
+type ImageFacts struct {
+	// ID is sha256:<hex>.
+	ID     string
+	Size   int64 // bytes, with what it shares with others
+	Labels map[string]string
+}
+
 // Details are what an operator wants to know of a build host besides its Info.
 type Details struct {
 	Info

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/diskroom"
+	"github.com/slipway-farm/slipway/internal/imagegc"
+	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/store"
+	"github.com/slipway-farm/slipway/internal/telemetry"
+)
+
+// newImageCollector makes room on this host; short tells when it has to.
+func newImageCollector(lg *slog.Logger, c config, host imagegc.Host, uses *imagegc.Uses, records imagegc.Records, short func(uint64) bool) *imagegc.Collector {
+	return imagegc.New(lg, host, uses, records, imagegc.Options{
+		Farm: c.Worker.Farm, Host: c.Worker.Host, Age: c.ImageAge, Keep: c.KeepImages, Short: short, DryRun: c.DryRun,
+	})
+}
+
+func pruneCommand(getenv func(string) string) *cobra.Command {
+	c := defaults()
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "Remove images and build cache that this host has not used for a while, now",
+		Long: "Removes the images that the worker of this host pulled or built, and the daemon's build cache, as far as nobody\n" +
+			"used them for --image-age. A worker does so by itself when the disk of the daemon fills. What somebody else put\n" +
+			"there stays, and so does an image that a container uses, that --keep-image names, or that was not pushed while\n" +
+			"its job is on record. It is safe while the worker is at work.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := prepare(cmd, &c, getenv); err != nil {
+				return err
+			}
+			return prune(cmd.Context(), c, cmd.OutOrStdout(), telemetry.NewLogger(cmd.ErrOrStderr(), c.LogLevel))
+		},
+	}
+	c.bind(cmd.Flags())
+	cmd.Flags().BoolVar(&c.DryRun, "dry-run", false, "remove nothing, and say what would be removed and what stays, and why")
+	return cmd
+}
+
+func prune(ctx context.Context, c config, out io.Writer, lg *slog.Logger) (err error) {
+	c.Worker.Host, err = readIdentity(c.Worker.StateDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("no worker has used --state %s; name the state directory of this host's worker", c.Worker.StateDir)
+	} else if err != nil {
+		return fmt.Errorf("read this host's identity: %w", err)
+	}
+	rdb, err := redisconn.Open(ctx, c.Redis)
+	if err != nil {
+		return err
+	}
+	defer rdb.Close()
+	eng, err := openEngine(lg, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, eng.Close()) }()
+	collector := newImageCollector(lg, c, eng, imageUses(c), store.New(rdb, store.Options{}), nil)
+	r, err := collector.Collect(ctx, func() bool { return false })
+	printPruned(out, c.DryRun, r)
+	return err
+}
+
+func printPruned(out io.Writer, dryRun bool, r imagegc.Report) {
+	verb := "removed"
+	if dryRun {
+		verb = "would remove"
+	}
+	for _, name := range r.Removed {
+		_, _ = fmt.Fprintf(out, "%s %s\n", verb, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Kept)) {
+		_, _ = fmt.Fprintf(out, "kept %s: %s\n", name, r.Kept[name])
+	}
+	_, _ = fmt.Fprintf(out, "%s %d images of %s, and %s of build cache\n", verb, len(r.Removed), diskroom.Bytes(r.Bytes), diskroom.Bytes(r.Cache))
+}

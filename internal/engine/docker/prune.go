@@ -1,0 +1,85 @@
+package docker
+
+import (
+	"context"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/docker/docker/api/types"
+	"github.com/docker/docker/api/types/build"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+)
+
+// NormalName makes one name of all those that the daemon takes for the same, such
+// as busybox:latest of docker.io/library/busybox.
+func NormalName(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.FamiliarString(reference.TagNameOnly(named))
+}
+
+// ImageFacts describes what has a name, or an ID, on the host.
+func (e *Engine) ImageFacts(ctx context.Context, ref string) (engine.ImageFacts, error) {
+	img, err := e.cli.ImageInspect(ctx, ref)
+	if errdefs.IsNotFound(err) {
+		return engine.ImageFacts{}, nil
+	} else if err != nil {
+		return engine.ImageFacts{}, failure(ctx, err, "look for image "+ref)
+	}
+	facts := engine.ImageFacts{ID: img.ID, Size: img.Size}
+	if img.Config != nil {
+		facts.Labels = img.Config.Labels
+	}
+	return facts, nil
+}
+
+// ImageInUse reports whether a container, running or not, was made of an image.
+func (e *Engine) ImageInUse(ctx context.Context, id string) (bool, error) {
+	// The filter finds containers of images that stand on it as well.
+	all, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("ancestor", id))})
+	if err != nil {
+		return false, failure(ctx, err, "list the containers of an image")
+	}
+	for _, c := range all {
+		if c.ImageID == id {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// UnusedCache is how much build cache nobody used for so long, in bytes, as far
+// as no image has it, too.
+func (e *Engine) UnusedCache(ctx context.Context, unused time.Duration) (bytes int64, err error) {
+	usage, err := e.cli.DiskUsage(ctx, types.DiskUsageOptions{Types: []types.DiskUsageObject{types.BuildCacheObject}})
+	if err != nil {
+		return 0, failure(ctx, err, "measure the build cache")
+	}
+	before := time.Now().Add(-unused)
+	for _, r := range usage.BuildCache {
+		last := r.CreatedAt
+		if r.LastUsedAt != nil {
+			last = *r.LastUsedAt
+		}
+		if !r.InUse && !r.Shared && last.Before(before) {
+			bytes += r.Size
+		}
+	}
+	return bytes, nil
+}
+
+// PruneCache removes what UnusedCache counts and returns what that freed. The
+// daemon leaves alone what a build uses, or what stands on something younger.
+func (e *Engine) PruneCache(ctx context.Context, unused time.Duration) (bytes int64, err error) {
+	report, err := e.cli.BuildCachePrune(ctx, build.CachePruneOptions{All: true, Filters: filters.NewArgs(filters.Arg("until", unused.String()))})
+	if err != nil {
+		return 0, failure(ctx, err, "remove build cache")
+	}
+	return int64(report.SpaceReclaimed), nil //nolint:gosec // no disk has so many bytes
+}

@@ -1,0 +1,90 @@
+//go:build integration
+
+package docker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// TestPrune has a daemon of its own: the others count on their build cache.
+func TestPrune(t *testing.T) {
+	t.Parallel()
+	e := open(t, hosttest.StartHost(t, "prune"), Options{})
+	ctx := t.Context()
+	if _, err := tryBuild(t, e, "FROM busybox:latest\nRUN head -c 3000000 /dev/urandom > /junk\n", jobs.Build{Tags: []string{"app:1"}}); err != nil {
+		t.Fatal(err)
+	}
+	facts, err := e.ImageFacts(ctx, "app:1")
+	if err != nil || !jobs.IsDigest(facts.ID) || facts.Size < 3_000_000 || facts.Labels[engine.LabelJob] != "ours" {
+		t.Fatalf("facts = %+v, %v", facts, err)
+	}
+	if none, err := e.ImageFacts(ctx, "app:2"); err != nil || none.ID != "" {
+		t.Errorf("facts of nothing = %+v, %v", none, err)
+	}
+
+	base, err := e.ImageFacts(ctx, "busybox:latest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inUse := func(id string) bool {
+		t.Helper()
+		used, err := e.ImageInUse(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return used
+	}
+	if inUse(facts.ID) {
+		t.Error("it is in use before there is a container")
+	}
+	c := spec(t, "true")
+	c.Image = facts.ID
+	id := create(t, e, c)
+	if !inUse(facts.ID) || inUse(base.ID) {
+		t.Error("a container uses its image, and not what that stands on")
+	}
+	if err := e.RemoveImage(ctx, "app:1"); err != nil {
+		t.Fatal(err)
+	}
+	if still, err := e.ImageFacts(ctx, "app:1"); err != nil || still.ID != facts.ID {
+		t.Errorf("the image in use is %+v, %v", still, err)
+	}
+	if err := e.Remove(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.RemoveImage(ctx, "app:1"); err != nil {
+		t.Fatal(err)
+	}
+
+	if young, err := e.PruneCache(ctx, time.Hour); err != nil || young != 0 {
+		t.Errorf("pruned %d bytes that were used just now, %v", young, err)
+	}
+	time.Sleep(1100 * time.Millisecond) // the daemon counts in seconds
+	unused, err := e.UnusedCache(ctx, time.Second)
+	if err != nil || unused < 3_000_000 {
+		t.Errorf("%d bytes of build cache are unused, %v; want 3 MB and more", unused, err)
+	}
+	if pruned, err := e.PruneCache(ctx, time.Second); err != nil || pruned < 3_000_000 {
+		t.Errorf("pruned %d bytes, %v; want 3 MB and more", pruned, err)
+	}
+	if left, err := e.UnusedCache(ctx, 0); err != nil || left > 3_000_000 {
+		t.Errorf("%d bytes of build cache are left, %v", left, err)
+	}
+}
+
+func TestNormalName(t *testing.T) {
+	t.Parallel()
+	for ref, want := range map[string]string{
+		"busybox": "busybox:latest", "docker.io/library/busybox": "busybox:latest", "docker.io/us/app:1": "us/app:1",
+		"registry.example.com/app": "registry.example.com/app:latest", "not a name": "not a name",
+	} {
+		if got := NormalName(ref); got != want {
+			t.Errorf("NormalName(%q) = %q, want %q", ref, got, want)
+		}
+	}
+}

@@ -1,0 +1,231 @@
+// Package imagegc makes room on a build host: when its disk fills, images that the
+// farm brought there and build cache that nobody used for a while are removed, the
+// longest unused first.
+//
+// An image is only a candidate if this host's records say that the farm pulled or
+// built it under that name, and what has the name is still that image. Labels prove
+// nothing, since an image that is built on another one inherits them. What somebody
+// put there himself is never touched, nor is another name that he gave to one of ours.
+package imagegc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Host is what the collector needs of the engine. Package engine/docker documents
+// the promises.
+type Host interface {
+	ImageFacts(ctx context.Context, ref string) (engine.ImageFacts, error)
+	ImageInUse(ctx context.Context, id string) (bool, error)
+	RemoveImage(ctx context.Context, ref string) error
+	UnusedCache(ctx context.Context, unused time.Duration) (bytes int64, err error)
+	PruneCache(ctx context.Context, unused time.Duration) (bytes int64, err error)
+}
+
+// Records tells of the jobs that built images.
+type Records interface {
+	Get(ctx context.Context, id string) (jobs.Job, error)
+}
+
+// Options tune a Collector.
+type Options struct {
+	// Farm and Host are whose images these are.
+	Farm, Host string
+	// Age is how long something must be unused to be removed.
+	Age time.Duration
+	// Keep are patterns of names, as in path.Match, that are never removed.
+	Keep []string
+	// Every is how often Run looks; a minute when 0.
+	Every time.Duration
+	// Short reports whether less room is left than so many times what a worker
+	// needs to take jobs.
+	Short func(times uint64) bool
+	// DryRun removes nothing.
+	DryRun bool
+}
+
+// Room is made when less than low times the floor is free, until high times is.
+const low, high = 2, 3
+
+// Report says what came of a collection.
+type Report struct {
+	// Removed are names of images; Bytes is what those images take, some of which
+	// others may share.
+	Removed []string
+	Bytes   int64
+	// Kept tells why the others stay, by name.
+	Kept map[string]string
+	// Cache is how much build cache went, in bytes.
+	Cache int64
+}
+
+// Collector removes images.
+type Collector struct {
+	log     *slog.Logger
+	host    Host
+	uses    *Uses
+	records Records
+	opts    Options
+}
+
+// New makes a Collector. A nil logger is silent.
+func New(lg *slog.Logger, host Host, uses *Uses, records Records, opts Options) *Collector {
+	if lg == nil {
+		lg = slog.New(slog.DiscardHandler)
+	}
+	opts.Every = cmp.Or(opts.Every, time.Minute)
+	return &Collector{log: lg, host: host, uses: uses, records: records, opts: opts}
+}
+
+// Run makes room whenever it is short, until ctx ends.
+func (c *Collector) Run(ctx context.Context) {
+	tick := time.NewTicker(c.opts.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !c.opts.Short(low) {
+			continue
+		}
+		r, err := c.Collect(ctx, func() bool { return !c.opts.Short(high) })
+		if err != nil && ctx.Err() == nil {
+			c.log.WarnContext(ctx, "make room on the build host", "err", err)
+		}
+		if len(r.Removed) > 0 || r.Cache > 0 {
+			c.log.InfoContext(ctx, "made room on the build host", "images", r.Removed, "image_bytes", r.Bytes, "cache_bytes", r.Cache)
+		}
+	}
+}
+
+// Collect removes images, the longest unused first, then build cache, until there
+// is enough room. One image that cannot be judged or removed does not save the
+// others; its error comes back with the report.
+func (c *Collector) Collect(ctx context.Context, enough func() bool) (Report, error) {
+	r := Report{Kept: map[string]string{}}
+	all, err := c.uses.list()
+	if err != nil {
+		return r, err
+	}
+	slices.SortFunc(all, func(a, b use) int { return cmp.Or(a.Last.Compare(b.Last), cmp.Compare(a.Name, b.Name)) })
+	var errs []error
+	for _, u := range all {
+		if ctx.Err() != nil || enough() {
+			break
+		}
+		if err := c.one(ctx, u, &r); err != nil {
+			r.Kept[u.Name] = "not looked at"
+			errs = append(errs, err)
+		}
+	}
+	if ctx.Err() == nil && !enough() {
+		prune := c.host.PruneCache
+		if c.opts.DryRun {
+			prune = c.host.UnusedCache
+		}
+		r.Cache, err = prune(ctx, c.opts.Age)
+		errs = append(errs, err)
+	}
+	return r, errors.Join(errs...)
+}
+
+// one judges a name and removes it.
+func (c *Collector) one(ctx context.Context, u use, r *Report) error {
+	facts, err := c.host.ImageFacts(ctx, u.Name)
+	if err != nil {
+		return fmt.Errorf("look at image %s: %w", u.Name, err)
+	}
+	if !c.ours(u, facts) {
+		if c.opts.DryRun || c.young(u) { // it may be on its way
+			return nil
+		}
+		_, err := c.uses.forget(u, func() error { return nil })
+		return err
+	}
+	why, err := c.pinned(ctx, u)
+	if err != nil {
+		return err
+	}
+	if why == "" {
+		used, err := c.host.ImageInUse(ctx, facts.ID)
+		if err != nil {
+			return err
+		}
+		if used {
+			why = "a container uses it"
+		}
+	}
+	if why != "" {
+		r.Kept[u.Name] = why
+		return nil
+	}
+	if !c.opts.DryRun {
+		gone, err := c.uses.forget(u, func() error { return c.host.RemoveImage(ctx, u.Name) })
+		if err != nil {
+			return fmt.Errorf("remove image %s: %w", u.Name, err)
+		}
+		if !gone {
+			r.Kept[u.Name] = "a job has just begun to use it"
+			return nil
+		}
+	}
+	r.Removed = append(r.Removed, u.Name)
+	r.Bytes += facts.Size
+	return nil
+}
+
+// ours reports whether what has the name now is what the farm gave it to.
+func (c *Collector) ours(u use, facts engine.ImageFacts) bool {
+	switch {
+	case facts.ID == "":
+		return false
+	case u.Job == "":
+		return u.Image == facts.ID
+	}
+	l := facts.Labels
+	return l[engine.LabelFarm] == c.opts.Farm && l[engine.LabelHost] == c.opts.Host && l[engine.LabelJob] == u.Job
+}
+
+func (c *Collector) young(u use) bool { return time.Since(u.Last) < c.opts.Age }
+
+// pinned says why an image stays, "" when it may go.
+func (c *Collector) pinned(ctx context.Context, u use) (why string, err error) {
+	if c.young(u) {
+		return fmt.Sprintf("used within the last %s", jobs.Duration(c.opts.Age)), nil
+	}
+	for _, pattern := range c.opts.Keep {
+		if match, err := path.Match(pattern, u.Name); err != nil {
+			return "", fmt.Errorf("pattern %q: %w", pattern, err)
+		} else if match {
+			return "the operator keeps " + pattern, nil
+		}
+	}
+	if u.Job == "" {
+		return "", nil // its registry has it
+	}
+	// An image that was not pushed is nowhere else.
+	job, err := c.records.Get(ctx, u.Job)
+	switch {
+	case errors.Is(err, jobs.ErrNotFound):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("look whether job %s still counts on its image: %w", u.Job, err)
+	case !job.State.Terminal():
+		return "its job has not ended", nil
+	case job.State == jobs.Succeeded && !job.Spec.Build.Push:
+		return "it was not pushed, and its job is on record", nil
+	}
+	return "", nil
+}
