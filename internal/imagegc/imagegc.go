@@ -91,16 +91,20 @@ func New(lg *slog.Logger, host Host, uses *Uses, records Records, opts Options) 
 func (c *Collector) Run(ctx context.Context) {
 	tick := time.NewTicker(c.opts.Every)
 	defer tick.Stop()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if !c.opts.Short(low) {
-			continue
+		var r Report
+		var err error
+		switch {
+		case c.opts.Short(low):
+			r, err = c.Collect(ctx, func() bool { return !c.opts.Short(high) })
+		case n%tidyEvery == 0:
+			err = c.tidy(ctx)
 		}
-		r, err := c.Collect(ctx, func() bool { return !c.opts.Short(high) })
 		if err != nil && ctx.Err() == nil {
 			c.log.WarnContext(ctx, "make room on the build host", "err", err)
 		}
@@ -108,6 +112,20 @@ func (c *Collector) Run(ctx context.Context) {
 			c.log.InfoContext(ctx, "made room on the build host", "images", r.Removed, "image_bytes", r.Bytes, "cache_bytes", r.Cache)
 		}
 	}
+}
+
+// tidyEvery is how many looks at the room there are for one at the entries.
+const tidyEvery = 60
+
+// tidy forgets images that somebody else removed.
+func (c *Collector) tidy(ctx context.Context) error {
+	all, err := c.uses.list()
+	for _, u := range all {
+		if err == nil && ctx.Err() == nil {
+			_, _, err = c.look(ctx, u)
+		}
+	}
+	return err
 }
 
 // Collect removes images, the longest unused first, then build cache, until there
@@ -143,15 +161,8 @@ func (c *Collector) Collect(ctx context.Context, enough func() bool) (Report, er
 
 // one judges a name and removes it.
 func (c *Collector) one(ctx context.Context, u use, r *Report) error {
-	facts, err := c.host.ImageFacts(ctx, u.Name)
-	if err != nil {
-		return fmt.Errorf("look at image %s: %w", u.Name, err)
-	}
-	if !c.ours(u, facts) {
-		if c.opts.DryRun || c.young(u) { // it may be on its way
-			return nil
-		}
-		_, err := c.uses.forget(u, func() error { return nil })
+	facts, ours, err := c.look(ctx, u)
+	if err != nil || !ours {
 		return err
 	}
 	why, err := c.pinned(ctx, u)
@@ -184,6 +195,21 @@ func (c *Collector) one(ctx context.Context, u use, r *Report) error {
 	r.Removed = append(r.Removed, u.Name)
 	r.Bytes += facts.Size
 	return nil
+}
+
+// look tells whether a name is the farm's. One that is not is forgotten.
+func (c *Collector) look(ctx context.Context, u use) (facts engine.ImageFacts, ours bool, err error) {
+	facts, err = c.host.ImageFacts(ctx, u.Name)
+	if err != nil {
+		return facts, false, fmt.Errorf("look at image %s: %w", u.Name, err)
+	}
+	if c.ours(u, facts) {
+		return facts, true, nil
+	}
+	if !c.opts.DryRun && !c.young(u) { // else it may be on its way
+		_, err = c.uses.forget(u, func() error { return nil })
+	}
+	return facts, false, err
 }
 
 // ours reports whether what has the name now is what the farm gave it to.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -84,6 +86,7 @@ func (r records) Get(_ context.Context, id string) (jobs.Job, error) {
 // farm is what works on a host.
 type farm struct {
 	t       *testing.T
+	dir     string
 	host    *host
 	engine  engine.Engine
 	uses    *imagegc.Uses
@@ -92,8 +95,9 @@ type farm struct {
 
 func newFarm(t *testing.T) *farm {
 	h := &host{images: map[string]engine.ImageFacts{"theirs:1": {ID: "sha256:theirs"}}, used: map[string]bool{}, cache: 7}
-	uses := imagegc.NewUses(t.TempDir(), normal)
-	return &farm{t: t, host: h, engine: imagegc.Track(nil, h, h, uses), uses: uses, records: records{}}
+	dir := filepath.Join(t.TempDir(), "images")
+	uses := imagegc.NewUses(dir, normal)
+	return &farm{t: t, dir: dir, host: h, engine: imagegc.Track(nil, h, h, uses), uses: uses, records: records{}}
 }
 
 func (f *farm) use(ref string) {
@@ -198,6 +202,38 @@ func TestTheLongestUnusedGoFirst(t *testing.T) {
 			t.Error("there was room, and the build cache went as well")
 		}
 	})
+}
+
+// What is gone leaves no entry behind, whoever removed it.
+func TestEntriesDoNotPileUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		f.build("scratch", false, "scratch:1")
+		if err := f.engine.RemoveImage(t.Context(), "scratch:1"); err != nil {
+			t.Fatal(err)
+		}
+		f.wantEntries(0)
+		f.use("lost:1")
+		f.use("here:1")
+		delete(f.host.images, "lost:1")
+		ctx, stop := context.WithCancel(t.Context())
+		c := imagegc.New(nil, f.host, f.uses, f.records, imagegc.Options{Farm: "f", Host: "h", Age: age, Short: func(uint64) bool { return false }})
+		done := make(chan struct{})
+		go func() { defer close(done); c.Run(ctx) }()
+		time.Sleep(2*age + time.Minute)
+		stop()
+		<-done
+		f.wantEntries(1)
+	})
+}
+
+func (f *farm) wantEntries(want int) {
+	f.t.Helper()
+	files, err := os.ReadDir(f.dir)
+	if err != nil || len(files) != want {
+		f.t.Errorf("%d entries are left, %v; want %d", len(files), err, want)
+	}
 }
 
 // A worker that is killed in a pull has noted it.

@@ -9,8 +9,12 @@ import (
 )
 
 // Track returns an engine that notes which images it brings to the host, before it
-// does: an image that a killed worker pulled is not left there for ever.
+// does: an image that a killed worker pulled is not left there for ever. What cannot
+// be noted stays until an operator removes it; that is no reason to fail a job.
 func Track(lg *slog.Logger, e engine.Engine, host Host, uses *Uses) engine.Engine {
+	if lg == nil {
+		lg = slog.New(slog.DiscardHandler)
+	}
 	return tracked{e, host, uses, lg}
 }
 
@@ -21,12 +25,16 @@ type tracked struct {
 	log  *slog.Logger
 }
 
+func (t tracked) note(ctx context.Context, err error) {
+	if err != nil {
+		t.log.WarnContext(ctx, "note the use of an image", "err", err)
+	}
+}
+
 // Build implements engine.Engine.
 func (t tracked) Build(ctx context.Context, b engine.Build) (engine.Built, error) {
 	for _, tag := range b.Spec.Tags {
-		if err := t.uses.set(use{Name: tag, Job: b.Labels[engine.LabelJob]}); err != nil {
-			return engine.Built{}, err
-		}
+		t.note(ctx, t.uses.set(use{Name: tag, Job: b.Labels[engine.LabelJob]}))
 	}
 	return t.Engine.Build(ctx, b)
 }
@@ -36,28 +44,40 @@ func (t tracked) Build(ctx context.Context, b engine.Build) (engine.Built, error
 // is not removed in between.
 func (t tracked) Image(ctx context.Context, ref string, progress io.Writer) (string, error) {
 	e, known, err := t.uses.touch(ref)
-	if err != nil {
-		t.log.WarnContext(ctx, "note the use of an image", "err", err)
-	}
+	t.note(ctx, err)
 	facts, err := t.host.ImageFacts(ctx, ref)
 	if err != nil {
 		return "", err
 	}
 	if facts.ID != "" {
 		if known && e.Job == "" && e.Image == "" { // pulled by a worker that was killed
-			err = t.uses.set(use{Name: ref, Image: facts.ID})
+			t.note(ctx, t.uses.set(use{Name: ref, Image: facts.ID}))
 		}
-		return facts.ID, err
+		return facts.ID, nil
 	}
-	if err := t.uses.set(use{Name: ref}); err != nil {
-		return "", err
-	}
+	t.note(ctx, t.uses.set(use{Name: ref}))
 	id, err := t.Engine.Image(ctx, ref, progress)
 	if err != nil {
-		if err := t.uses.drop(ref); err != nil {
-			t.log.WarnContext(ctx, "note the use of an image", "err", err)
-		}
+		t.dropIfGone(ctx, ref)
 		return "", err
 	}
-	return id, t.uses.set(use{Name: ref, Image: id})
+	t.note(ctx, t.uses.set(use{Name: ref, Image: id}))
+	return id, nil
+}
+
+// RemoveImage implements engine.Engine.
+func (t tracked) RemoveImage(ctx context.Context, ref string) error {
+	if err := t.Engine.RemoveImage(ctx, ref); err != nil {
+		return err
+	}
+	t.dropIfGone(ctx, ref)
+	return nil
+}
+
+// dropIfGone forgets a name that nothing has any more. What it does not see is
+// forgotten later.
+func (t tracked) dropIfGone(ctx context.Context, ref string) {
+	if facts, err := t.host.ImageFacts(ctx, ref); err == nil && facts.ID == "" {
+		t.note(ctx, t.uses.drop(ref))
+	}
 }

@@ -116,13 +116,12 @@ func (u *Uses) forget(old use, do func() error) (gone bool, err error) {
 	return true, nil
 }
 
-// drop removes the entry of a pull that failed.
+// drop removes the entry of a name that is not there.
 func (u *Uses) drop(name string) error {
 	e, known, err := u.find(name)
-	if err != nil || !known || e.Image != "" || e.Job != "" {
-		return err
+	if err == nil && known {
+		_, err = u.forget(e, func() error { return nil })
 	}
-	_, err = u.forget(e, func() error { return nil })
 	return err
 }
 
