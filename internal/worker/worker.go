@@ -181,6 +181,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	helpers.Go(func() { w.hearCancellations(background) })
 	helpers.Go(func() { w.keeper(background) })
 	helpers.Go(func() { w.watchFitness(background) })
+	helpers.Go(func() { w.sweepStrays(background) })
 	taking, stopTaking := context.WithCancel(ctx)
 	helpers.Go(func() {
 		select {

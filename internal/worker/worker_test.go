@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -321,6 +322,22 @@ func TestStraysAreRemoved(t *testing.T) {
 		return len(left) == 1 && left[0].Name == "somebody-elses"
 	})
 	f.eventually("the image that only we had a name for is gone", func() bool { return !f.engine.HasImage(image.ImageID) })
+}
+
+func TestStraysAreRemovedByAWorkerThatRuns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		f.start()
+		time.Sleep(time.Minute)
+		if _, err := f.engine.Create(t.Context(), engineContainer(jobs.ContainerName("gone", 1), "gone", shell("true"))); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(15 * time.Minute)
+		if left := f.engine.Containers(); len(left) > 0 {
+			t.Errorf("%s is left", left[0].Name)
+		}
+	})
 }
 
 func TestKeptService(t *testing.T) {
