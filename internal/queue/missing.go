@@ -12,8 +12,8 @@ import (
 )
 
 // Missing reports whether the queue no longer holds the ticket in a form in
-// which it can be delivered. It may be wrong about one that moves this moment;
-// another ticket does no harm.
+// which it can be delivered, and removes what cannot be read. It may be wrong about
+// one that moves this moment; another ticket does no harm.
 func (p *Producer) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 	name, id := asynqName(t.Queue, t.Priority), taskID(t)
 	info, err := p.look.GetTaskInfo(name, id)
@@ -21,7 +21,9 @@ func (p *Producer) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 		return true, nil
 	}
 	missing := false
-	if err == nil {
+	if err != nil {
+		missing, err = p.unreadable(ctx, name, id, err)
+	} else {
 		switch info.State {
 		case asynq.TaskStateArchived, asynq.TaskStateCompleted:
 			missing = true
@@ -35,6 +37,35 @@ func (p *Producer) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 		return false, fmt.Errorf("look for ticket %s: %w", id, err)
 	}
 	return missing, nil
+}
+
+// unreadable removes a ticket that asynq cannot read although Redis answers. asynq
+// would keep it in hand for ever, and look for no other whose worker has ended. why
+// is what asynq said, which is returned when it does not say it again.
+func (p *Producer) unreadable(ctx context.Context, queue, id string, why error) (bool, error) {
+	prefix := "asynq:{" + queue + "}:"
+	n, err := p.rdb.Exists(ctx, prefix+"t:"+id).Result()
+	if err != nil || n == 0 {
+		return false, errors.Join(why, err)
+	}
+	_, again := p.look.GetTaskInfo(queue, id)
+	if again == nil || errors.Is(again, asynq.ErrTaskNotFound) || again.Error() != why.Error() {
+		return false, why
+	}
+	_, err = p.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		for _, list := range []string{"pending", "active"} {
+			tx.LRem(ctx, prefix+list, 0, id)
+		}
+		for _, set := range []string{"lease", "scheduled", "retry", "archived", "completed"} {
+			tx.ZRem(ctx, prefix+set, id)
+		}
+		tx.Del(ctx, prefix+"t:"+id)
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("remove a ticket that cannot be read (%w): %w", why, err)
+	}
+	return true, nil
 }
 
 // unlisted reports whether a pending ticket is not in the list of those. It

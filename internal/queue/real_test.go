@@ -4,6 +4,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -127,6 +128,50 @@ func TestMissing(t *testing.T) {
 	look()
 	if want := []bool{true, false, true}; !slices.Equal(got, want) {
 		t.Errorf("before, after, evicted: missing %v; want %v", got, want)
+	}
+}
+
+// A ticket that asynq cannot read is in nobody's way.
+func TestMissingBecauseUnreadable(t *testing.T) {
+	dial := dialer(t, hosttest.StartRedis(t))
+	rdb := dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	ctx := t.Context()
+	p := queue.NewProducer(rdb)
+	const prefix = "asynq:{builds}:"
+	for i, spoil := range []func(key string) error{
+		func(key string) error { return rdb.HSet(ctx, key, "msg", "garbage").Err() },
+		func(key string) error { return rdb.HDel(ctx, key, "state").Err() },
+		func(key string) error { return errors.Join(rdb.Del(ctx, key).Err(), rdb.Set(ctx, key, "garbage", 0).Err()) },
+	} {
+		tk := jobs.Ticket{ID: fmt.Sprintf("job-%d", i), Attempt: 1, Seq: 1, Queue: "builds"}
+		id := tk.ID + ":1:1"
+		sound := tk
+		sound.ID = "sound"
+		if err := p.Push(ctx, tk, sound); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 { // a worker has taken it, and failed
+			err := errors.Join(rdb.LRem(ctx, prefix+"pending", 0, id).Err(), rdb.LPush(ctx, prefix+"active", id).Err(),
+				rdb.ZAdd(ctx, prefix+"lease", redis.Z{Score: 1, Member: id}).Err())
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := spoil(prefix + "t:" + id); err != nil {
+			t.Fatal(err)
+		}
+		if missing, err := p.Missing(ctx, tk); err != nil || !missing {
+			t.Errorf("%s: Missing() = %v, %v; want true", id, missing, err)
+		}
+		if missing, err := p.Missing(ctx, sound); err != nil || missing {
+			t.Errorf("the sound one: Missing() = %v, %v; want false", missing, err)
+		}
+		left := append(rdb.LRange(ctx, prefix+"pending", 0, -1).Val(), rdb.LRange(ctx, prefix+"active", 0, -1).Val()...)
+		left = append(left, rdb.ZRange(ctx, prefix+"lease", 0, -1).Val()...)
+		if want := []string{"sound:1:1"}; !slices.Equal(left, want) || rdb.Exists(ctx, prefix+"t:"+id).Val() != 0 {
+			t.Errorf("%q are left, want %q", left, want)
+		}
 	}
 }
 
