@@ -21,6 +21,9 @@ var (
 	// ErrTooEarly: the pause before the next attempt is not over; it is an
 	// ErrNotClaimable, too.
 	ErrTooEarly = fmt.Errorf("%w yet", ErrNotClaimable)
+	// ErrNewer: the record is of a version that this build does not know, and is
+	// left for those that do.
+	ErrNewer = errors.New("the record of the job is of a newer version")
 	// ErrNotEligible: the job requires something that this worker is not.
 	ErrNotEligible = errors.New("the worker does not meet what the job requires")
 	// ErrStale: the caller does not own the job (any more).
@@ -101,7 +104,7 @@ type LogChunk struct {
 // and Adopt is refused with ErrStale unless nonce is the owner's.
 type Claims interface {
 	// Claim makes the caller the owner of a queued or waiting job, or returns
-	// ErrNotClaimable, ErrNotEligible or ErrNotFound. A ticket of another
+	// ErrNotClaimable, ErrNotEligible, ErrNewer or ErrNotFound. A ticket of another
 	// attempt is not claimable; attempt 0 stands for the current one. Claiming
 	// again with the same nonce returns the same job.
 	Claim(ctx context.Context, t Ticket, o Owner) (Job, error)

@@ -45,6 +45,9 @@ type Job struct {
 	// Damaged says why a part of the record cannot be read, "" when all can. The
 	// rest is as it should be.
 	Damaged string `json:"damaged,omitempty"`
+	// Newer is set when the record is of a version that this build does not know:
+	// nothing but what reads it may be done to it.
+	Newer bool `json:"newer,omitempty"`
 	// Partial is what a running attempt noted so far, nil if nothing.
 	Partial *Result `json:"-"`
 }

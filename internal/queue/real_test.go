@@ -142,7 +142,9 @@ func TestMissingBecauseUnreadable(t *testing.T) {
 	for i, spoil := range []func(key string) error{
 		func(key string) error { return rdb.HSet(ctx, key, "msg", "garbage").Err() },
 		func(key string) error { return rdb.HDel(ctx, key, "state").Err() },
-		func(key string) error { return errors.Join(rdb.Del(ctx, key).Err(), rdb.Set(ctx, key, "garbage", 0).Err()) },
+		func(key string) error {
+			return errors.Join(rdb.Del(ctx, key).Err(), rdb.Set(ctx, key, "garbage", 0).Err())
+		},
 	} {
 		tk := jobs.Ticket{ID: fmt.Sprintf("job-%d", i), Attempt: 1, Seq: 1, Queue: "builds"}
 		id := tk.ID + ":1:1"

@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -219,6 +220,26 @@ func TestOnlyOneLeads(t *testing.T) {
 	}
 	if got := f.get(t, job.ID); got.Seq != 1 {
 		t.Errorf("ticket %d was issued by a reconciler that does not lead", got.Seq)
+	}
+}
+
+// During an upgrade, what newer workers wrote is for them.
+func TestNewerRecords(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	job := f.submit(t, runSpec("a"))
+	ctx := t.Context()
+	f.rdb.HSet(ctx, "slipway:{"+job.ID+"}:job", "v", 99)
+	f.rdb.Set(ctx, "slipway:{"+job.ID+"}:spec", `{"run":"of another shape"}`, 0)
+	f.queue.lost = true
+	f.move(time.Hour)
+	f.pass(t)
+	if now := f.get(t, job.ID); now.State != jobs.Queued || now.Seq != job.Seq || len(f.queue.pushed) > 0 {
+		t.Errorf("the job is %s with ticket %d, and %+v were pushed; want it left alone", now.State, now.Seq, f.queue.pushed)
+	}
+	f.rdb.Set(ctx, "slipway:{"+job.ID+"}:spec", `{"run":{"image":"a"}}`, 0)
+	if _, err := f.Claim(ctx, job.Ticket(), owner("n")); !errors.Is(err, jobs.ErrNewer) {
+		t.Errorf("Claim = %v, want ErrNewer", err)
 	}
 }
 

@@ -34,7 +34,7 @@ func (s *Store) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Jo
 		return jobs.Job{}, fmt.Errorf("index job %s by host: %w", t.ID, err)
 	}
 	from, err := s.claim(ctx, t, o)
-	if errors.Is(err, jobs.ErrNotClaimable) || errors.Is(err, jobs.ErrNotFound) {
+	if errors.Is(err, jobs.ErrNotClaimable) || errors.Is(err, jobs.ErrNewer) || errors.Is(err, jobs.ErrNotFound) {
 		return jobs.Job{}, errors.Join(err, s.rdb.SRem(ctx, hostKey(o.Host), t.ID).Err())
 	} else if err != nil { // it may have been written all the same
 		return jobs.Job{}, err
@@ -52,6 +52,8 @@ func (s *Store) claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.St
 	switch reply {
 	case "missing":
 		return "", fmt.Errorf("%w: %q", jobs.ErrNotFound, t.ID)
+	case "newer":
+		return "", fmt.Errorf("%w: job %s", jobs.ErrNewer, t.ID)
 	case "early":
 		return "", fmt.Errorf("%w: job %s", jobs.ErrTooEarly, t.ID)
 	case "expired":

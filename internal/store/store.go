@@ -223,7 +223,7 @@ func decodeJob(id string, rec map[string]string, spec, result string) jobs.Job {
 		NotBefore: at("not_before"), Expires: at("expires"),
 		Worker: rec["worker"], Host: rec["host"], Nonce: rec["nonce"], Lease: at("lease"),
 		Container: jobs.Container{Name: rec["name"], ID: rec["cid"], Deadline: at("deadline")},
-		CancelBy:  rec["cancel"],
+		CancelBy:  rec["cancel"], Newer: number("v") > recordVersion,
 	}
 	if err := json.Unmarshal([]byte(spec), &job.Spec); err != nil {
 		job.Spec, job.Damaged = jobs.Spec{}, fmt.Sprintf("its document cannot be read: %v", err)

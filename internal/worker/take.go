@@ -79,6 +79,8 @@ func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
 		return nil, w.passOn(ctx, id, tooEarlyDelay)
 	case errors.Is(err, jobs.ErrNotClaimable):
 		return nil, nil
+	case errors.Is(err, jobs.ErrNewer):
+		return nil, err // the ticket comes back, here or at another worker
 	case errors.Is(err, jobs.ErrNotEligible):
 		return nil, w.passOn(ctx, id, notEligibleDelay)
 	default:

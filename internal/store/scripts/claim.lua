@@ -1,9 +1,9 @@
 -- claim: a worker becomes the owner of a queued or waiting job.
 -- KEYS job news   ARGV attempt nonce worker host lease_us version
--- Returns the previous state, or an empty string when it is not claimable.
+-- Returns the previous state, an empty string when it is not claimable, or why not.
 local r = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'not_before', 'expires', 'v', 'started')
 if not r[1] then return 'missing' end
-if tonumber(r[5]) > tonumber(ARGV[6]) then return '' end
+if tonumber(r[5]) > tonumber(ARGV[6]) then return 'newer' end
 -- The owner asks again, because the answer got lost.
 if r[1] == 'running' and redis.call('HGET', KEYS[1], 'nonce') == ARGV[2] then return 'running' end
 if r[1] ~= 'queued' and r[1] ~= 'waiting' then return '' end
