@@ -47,7 +47,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	c.Worker.Host = host
+	c.Worker.Host, c.Worker.Queues, c.Worker.Version = host, c.Queues, buildVersion()
 
 	rdb, err := openRedis(ctx, lg, c)
 	if err != nil {
@@ -97,7 +97,8 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	metrics := telemetry.NewMetrics()
 	uses, room := imageUses(c), &disks{log: lg, engine: eng, config: c}
 	w := worker.New(lg, faulty(worker.Deps{
-		Claims: records, Records: records, Queue: tickets, Engine: imagegc.Track(lg, eng, eng, uses), Blobs: blobs, Observer: metrics,
+		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
+		Engine: imagegc.Track(lg, eng, eng, uses),
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
 		Fetch:  admits.fetch, Admit: admits.admit, AdmitImages: admits.admitImages,
 		Uptime: uptime(), Room: room.short, EndOrphans: eng.EndOrphans,

@@ -206,6 +206,19 @@ const (
 	SpendLoss                 // an infrastructure loss
 )
 
+// Hosts is the registry of the farm's build hosts.
+type Hosts interface {
+	// Beat records what a host says of itself. When it said so is the store's
+	// business: Seen comes from the store's clock.
+	Beat(ctx context.Context, h Host) error
+	// Leave forgets a host that ends in order. It is no error when there is none.
+	Leave(ctx context.Context, name string) error
+	// Hosts lists all hosts by Worker and Name, with the store's now to hold Seen
+	// against. Those that were silent for [HostForgotten] are left out. One that
+	// cannot be read has Damaged, and does not keep anybody from reading the others.
+	Hosts(ctx context.Context) (list []Host, now time.Time, err error)
+}
+
 // Handler looks at the job of a delivered ticket. nil means that the ticket is
 // spent; any other error brings it back later. ctx ends when the queue gives
 // the ticket up, which says nothing about the job.

@@ -63,6 +63,16 @@ func hostKey(host string) string { return "slipway:host:" + host }
 // time at which it ends.
 func keptKey(host string) string { return "slipway:kept:" + host }
 
+// hostsKey is a hash, the registry of hosts: a field for each, by the host's name,
+// with when it was last heard of, in microseconds, and what it said of itself then
+// as JSON:
+//
+//	<seen> {"name": ..., "worker": ..., "state": ..., "running": ..., "every": ...}
+//
+// A worker removes its host when it ends in order. One that died stays for
+// jobs.HostForgotten, and goes when the next new host comes.
+const hostsKey = "slipway:hosts"
+
 // reserveKey is a string "id digest" that an idempotency key is bound to.
 func reserveKey(key string) string {
 	sum := sha256.Sum256([]byte(key))

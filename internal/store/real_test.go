@@ -5,6 +5,8 @@ package store_test
 import (
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 	"github.com/slipway-farm/slipway/internal/redisconn"
@@ -15,10 +17,15 @@ import (
 func real(t *testing.T) jobstest.Store {
 	t.Helper()
 	s := onRedis(t)
-	return jobstest.Store{Records: s, Claims: s}
+	return jobstest.Store{Records: s, Claims: s, Hosts: s}
 }
 
 func onRedis(t *testing.T) *store.Store {
+	t.Helper()
+	return store.New(realRedis(t), store.Options{LogTail: 4 << 10})
+}
+
+func realRedis(t *testing.T) redis.UniversalClient {
 	t.Helper()
 	server := hosttest.StartRedis(t)
 	rdb, err := redisconn.Open(t.Context(), server.SocketURL())
@@ -26,7 +33,7 @@ func onRedis(t *testing.T) *store.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = rdb.Close() })
-	return store.New(rdb, store.Options{LogTail: 4 << 10})
+	return rdb
 }
 
 func TestArtifactsOnRedis(t *testing.T) { testArtifacts(t, onRedis(t)) }
@@ -34,3 +41,7 @@ func TestArtifactsOnRedis(t *testing.T) { testArtifacts(t, onRedis(t)) }
 func TestRecordsOnRedis(t *testing.T) { jobstest.TestRecords(t, real) }
 
 func TestClaimsOnRedis(t *testing.T) { jobstest.TestClaims(t, real) }
+
+func TestHostsOnRedis(t *testing.T) { jobstest.TestHosts(t, real) }
+
+func TestHostsOddOnRedis(t *testing.T) { testHostsOdd(t, realRedis(t)) }

@@ -39,6 +39,8 @@ type farm struct {
 	// admit judges images.
 	admit func(refs []string) error
 	room  func() error
+	// hosts is the registry, nil for none.
+	hosts jobs.Hosts
 	probe func(context.Context) error
 	state string
 }
@@ -131,7 +133,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			return dockerfile.Check(dockerfile.File(d), *b, dockerfile.Defaults())
 		},
 		AdmitImages: func(refs ...string) error { return f.admit(refs) },
-		Room:        f.room, Probe: f.probe,
+		Room:        f.room, Probe: f.probe, Hosts: f.hosts,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())

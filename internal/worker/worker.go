@@ -49,6 +49,8 @@ type Deps struct {
 	// EndOrphans ends what an engine that died left running of its builds, and
 	// returns how many there were; nil when there can be none.
 	EndOrphans func(ctx context.Context) (int, error)
+	// Hosts is told of this host now and then; nil when nobody keeps a registry.
+	Hosts jobs.Hosts
 	// Observer may be nil.
 	Observer Observer
 }
@@ -64,6 +66,10 @@ type Observer interface {
 type Options struct {
 	// Name is for people, Host the identity kept in the state directory.
 	Name, Host string
+	// Version of the program and Queues are for the registry of hosts only; what
+	// the worker serves is decided by its intake.
+	Version string
+	Queues  []string
 	// Farm keeps two farms on one daemon apart.
 	Farm  string
 	Slots int
@@ -119,7 +125,7 @@ type Worker struct {
 	// claiming.
 	slots chan struct{}
 
-	mu sync.Mutex // guards running, draining and mode
+	mu sync.Mutex // guards running, draining and mode, and writing engine and Options.Platform
 	// running is every attempt in this process by job ID: single flight.
 	running  map[string]*attempt
 	draining bool           // nothing is claimed any more
@@ -171,13 +177,17 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 // ends, then drains: running jobs may finish within Options.Drain or until
 // hurry ends; the rest is stopped and handed back.
 func (w *Worker) Run(ctx, hurry context.Context) error {
+	// Hints must be heard while draining, too.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	defer stop()
+	// A host whose engine does not answer should be seen, too.
+	helpers.Go(func() { w.beatWhile(background) })
 	if !w.ready(ctx) {
 		return w.Intake.Close()
 	}
 	w.endOrphans(ctx)
-	// Hints must be heard while draining, too.
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var helpers sync.WaitGroup
 	helpers.Go(func() { w.hearCancellations(background) })
 	helpers.Go(func() { w.keeper(background) })
 	helpers.Go(func() { w.watchFitness(background) })
@@ -190,8 +200,6 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 		case <-background.Done():
 		}
 	})
-	defer helpers.Wait()
-	defer stop()
 	defer stopTaking()
 
 	if err := w.recover(taking); err != nil && taking.Err() == nil {
@@ -217,12 +225,16 @@ func (w *Worker) ready(ctx context.Context) bool {
 	for {
 		info, err := w.Engine.Info(ctx)
 		if err == nil {
+			w.mu.Lock()
 			w.engine = info
 			if w.opts.Platform == "" {
 				w.opts.Platform = info.Platform
 			}
+			w.mu.Unlock()
+			_ = w.fit.set(nil)
 			return true
 		}
+		_ = w.fit.set(fmt.Errorf("the engine does not answer: %w", err))
 		w.log.WarnContext(ctx, "the engine does not answer; no jobs are taken", "err", err)
 		if !pause(ctx, 2*time.Second) {
 			return false

@@ -1,7 +1,7 @@
 // Package jobstest is for tests: a memory version of every contract of package
 // jobs, and the suites that hold all versions to the same promises. [Memory] is
-// the records and claims, [Queue] the tickets. [TestRecords], [TestClaims] and
-// [TestQueue] run against them here and against Redis in packages store and
+// the records, claims and hosts, [Queue] the tickets. [TestRecords], [TestClaims],
+// [TestHosts] and [TestQueue] run against them here and against Redis in packages store and
 // queue.
 package jobstest
 

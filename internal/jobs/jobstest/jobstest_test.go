@@ -13,7 +13,7 @@ import (
 
 func memory(*testing.T) jobstest.Store {
 	m := jobstest.NewMemory(jobstest.Options{})
-	return jobstest.Store{Records: m, Claims: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
+	return jobstest.Store{Records: m, Claims: m, Hosts: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
 		_, err := m.Reconcile(ctx)
 		return err
 	}}
@@ -27,6 +27,11 @@ func TestMemoryRecords(t *testing.T) {
 func TestMemoryClaims(t *testing.T) {
 	t.Parallel()
 	jobstest.TestClaims(t, memory)
+}
+
+func TestMemoryHosts(t *testing.T) {
+	t.Parallel()
+	jobstest.TestHosts(t, memory)
 }
 
 func TestQueue(t *testing.T) {

@@ -21,8 +21,8 @@ type Options struct {
 	TailBytes int
 }
 
-// Memory keeps jobs in memory. It implements jobs.Records and jobs.Claims and
-// is safe for concurrent use.
+// Memory keeps jobs in memory. It implements jobs.Records, jobs.Claims and
+// jobs.Hosts, and is safe for concurrent use.
 type Memory struct {
 	opts  Options
 	clock *clock
@@ -31,6 +31,7 @@ type Memory struct {
 	records map[string]*record
 	order   []*record // as they were created
 	keys    map[string]binding
+	hosts   map[string]jobs.Host
 	hints   map[chan string]struct{}
 	broken  error
 	leader  string // who reconciles, until leads
@@ -41,6 +42,7 @@ type Memory struct {
 var (
 	_ jobs.Records = (*Memory)(nil)
 	_ jobs.Claims  = (*Memory)(nil)
+	_ jobs.Hosts   = (*Memory)(nil)
 )
 
 // record is what the memory knows of a job.
@@ -65,6 +67,7 @@ func NewMemory(opts Options) *Memory {
 		clock:   newClock(opts.Now),
 		records: map[string]*record{},
 		keys:    map[string]binding{},
+		hosts:   map[string]jobs.Host{},
 		hints:   map[chan string]struct{}{},
 		changed: make(chan struct{}),
 	}

@@ -1,0 +1,65 @@
+package jobs
+
+import "time"
+
+// HostState says whether a build host takes jobs.
+type HostState string
+
+// The states of a host. That it is not heard of any more is not one of them:
+// nobody can say it of himself, see [Host.Up].
+const (
+	HostReady    HostState = "ready"    // it takes jobs
+	HostUnfit    HostState = "unfit"    // it takes none until it is well again; Reason says why
+	HostDraining HostState = "draining" // it ends what it has, and then itself
+)
+
+// Host is what a worker says of itself and of the host it works on. It is for
+// people and their tools: nothing in the farm decides by it.
+type Host struct {
+	// Name is the identity in the state directory, the same as in Job.Host.
+	Name string `json:"name"`
+	// Worker is for people.
+	Worker string `json:"worker,omitempty"`
+	// Version of the worker's program.
+	Version  string `json:"version,omitempty"`
+	Engine   string `json:"engine,omitempty"`
+	Platform string `json:"platform,omitempty"`
+	CPUs     int    `json:"cpus,omitempty"`
+	Memory   Bytes  `json:"memory,omitempty"`
+
+	Slots int `json:"slots"`
+	// Running is how many jobs are at work. Jobs that the worker found when it
+	// started take no slot, so there can be more of them than slots.
+	Running int               `json:"running"`
+	Queues  []string          `json:"queues,omitempty"`
+	Labels  map[string]string `json:"labels,omitempty"`
+
+	State  HostState `json:"state,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+
+	// Started is since when the worker works, Seen when it was last heard of, both
+	// on the store's clock.
+	Started time.Time `json:"started,omitzero"`
+	Seen    time.Time `json:"seen,omitzero"`
+	// Every is how often the worker speaks when nothing changes. It is in the
+	// document so that a reader need not know how the worker is set.
+	Every Duration `json:"every,omitempty"`
+
+	// Damaged says why the document cannot be read, "" when it can. Name is right
+	// all the same.
+	Damaged string `json:"damaged,omitempty"`
+}
+
+// missedBeats is how often a host may fail to speak before it counts as gone: one
+// beat may be lost and the next one late.
+const missedBeats = 3
+
+// HostForgotten is for how long a host that is silent stays in the registry: long
+// enough to be missed by somebody who was away for a few days.
+const HostForgotten = 7 * 24 * time.Hour
+
+// Up reports whether the host was heard of lately. now is the store's.
+func (h Host) Up(now time.Time) bool { return h.Silent(now) <= missedBeats*h.Every.D() }
+
+// Silent is for how long nothing was heard of the host. now is the store's.
+func (h Host) Silent(now time.Time) time.Duration { return max(0, now.Sub(h.Seen)) }

@@ -1,0 +1,108 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+)
+
+// counted is a registry that counts beats and can be away.
+type counted struct {
+	*jobstest.Memory
+	beats atomic.Int64
+	away  atomic.Bool
+}
+
+func (c *counted) Beat(ctx context.Context, h jobs.Host) error {
+	c.beats.Add(1)
+	if c.away.Load() {
+		return errors.New("connection refused")
+	}
+	return c.Memory.Beat(ctx, h)
+}
+
+// A host speaks when something changed, else seldom; a registry that is away costs
+// one line in the log.
+func TestHeartbeat(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const renew = 5 * time.Second
+		memory := jobstest.NewMemory(jobstest.Options{})
+		registry := &counted{Memory: memory}
+		var logged bytes.Buffer
+		w := New(slog.New(slog.NewTextHandler(&logged, nil)), Deps{Claims: memory, Hosts: registry}, Options{Name: "one", Host: "host-1", Slots: 2, Renew: renew})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); w.beatWhile(ctx) }()
+		host := func() (jobs.Host, time.Time) {
+			t.Helper()
+			synctest.Wait()
+			list, now, err := memory.Hosts(t.Context())
+			if err != nil || len(list) != 1 {
+				t.Fatalf("hosts %+v, %v; want one", list, err)
+			}
+			return list[0], now
+		}
+		wantBeats := func(what string, want int64) {
+			t.Helper()
+			synctest.Wait()
+			if got := registry.beats.Swap(0); got != want {
+				t.Errorf("%s: %d beats; want %d", what, got, want)
+			}
+		}
+		begin := time.Now()
+		h, now := host()
+		if h.Name != "host-1" || h.Worker != "one" || h.State != jobs.HostReady || h.Slots != 2 || !h.Up(now) || !h.Started.Equal(begin) {
+			t.Errorf("the registry has %+v; want it ready since %s", h, begin)
+		}
+		wantBeats("at the start", 1)
+		time.Sleep(quietLooks*renew - time.Second)
+		wantBeats("while nothing changes", 0)
+		time.Sleep(10*time.Minute + time.Second)
+		wantBeats("in eleven minutes", 11)
+		if h, now := host(); !h.Up(now) || !h.Started.Equal(begin) {
+			t.Errorf("the registry has %+v at %s; want it up, and since %s", h, now, begin)
+		}
+
+		_ = w.fit.set(errors.New("no room"))
+		time.Sleep(renew)
+		wantBeats("after a change", 1)
+		if h, _ := host(); h.State != jobs.HostUnfit || h.Reason != "no room" {
+			t.Errorf("the registry has %s: %q; want it unfit", h.State, h.Reason)
+		}
+		_ = w.fit.set(nil)
+		registry.away.Store(true)
+		time.Sleep(3 * renew)
+		wantBeats("while the registry is away", 3)
+		registry.away.Store(false)
+		time.Sleep(renew)
+		wantBeats("when it is back", 1)
+		if h, _ := host(); h.State != jobs.HostReady || h.Reason != "" {
+			t.Errorf("the registry has %s: %q; want it ready", h.State, h.Reason)
+		}
+		if n := strings.Count(logged.String(), "connection refused"); n != 1 {
+			t.Errorf("logged %d times that a beat failed; want once:\n%s", n, logged.String())
+		}
+
+		stop()
+		<-ended
+		if list, _, _ := memory.Hosts(t.Context()); len(list) != 0 {
+			t.Errorf("the registry has %+v after the end", list)
+		}
+	})
+}
+
+// Without a registry there is nothing to do.
+func TestHeartbeatWithoutRegistry(t *testing.T) {
+	t.Parallel()
+	New(nil, Deps{}, Options{Renew: time.Hour}).beatWhile(t.Context())
+}
