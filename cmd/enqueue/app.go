@@ -40,8 +40,9 @@ type app struct {
 	openStore   func() (artifacts.Store, error)
 
 	svc *jobs.Service
-	// pins is what service has learned about the farm.
+	// pins and hosts are what service has learned about the farm.
 	pins    artifacts.Pins
+	hosts   jobs.Hosts
 	blobs   *artifacts.Blobs
 	closers []io.Closer
 }
@@ -112,7 +113,7 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 		return nil, nil, failure{code: jobs.ExitUsage, what: "--redis", err: err}
 	}
 	records := store.New(rdb, store.Options{})
-	a.pins = records
+	a.pins, a.hosts = records, records
 	r, q := faulty(records, queue.NewProducer(rdb))
 	return jobs.NewService(r, q, newID), rdb, nil
 }

@@ -91,6 +91,7 @@ func (f *farm) app(p process) *app {
 		if _, err := f.svc.List(context.Background(), jobs.Query{Limit: 1}); err != nil {
 			return nil, nil, err
 		}
+		a.hosts = f.mem
 		return f.svc, io.NopCloser(nil), nil
 	}
 	return a

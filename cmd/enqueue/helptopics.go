@@ -62,8 +62,8 @@ func exitCodes() string {
 submit (when it follows) and wait end with the code of the job; with several
 jobs, with the code of the first in the order of the arguments that is not 0.
 submit --exit-code-from run ends with the exit code of the container instead,
-when one ended. status, ls, logs, result and cancel end with 0 when they did
-what they were asked, whatever became of the job. A log that cannot be read
+when one ended. status, ls, logs, result, cancel and hosts end with 0 when they
+did what they were asked, whatever became of the job. A log that cannot be read
 never changes the exit code of submit.`)
 	return b.String()
 }

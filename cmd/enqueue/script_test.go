@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -21,6 +23,8 @@ import (
 //	enqueue ARG... [<FILE]   one run of the program; ! when it must not end with 0
 //	code N                   the exit code of the last enqueue
 //	farm down|denied|up      break Redis, and mend it
+//	host FILE                a worker tells the farm of its host
+//	pass DURATION            the farm's clock goes on
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -41,6 +45,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"enqueue": scriptEnqueue, "code": scriptCode, "farm": scriptFarmDo,
+			"host": scriptHost, "pass": scriptPass,
 		},
 	})
 }
@@ -89,4 +94,18 @@ func scriptFarmDo(ts *testscript.TestScript, _ bool, args []string) {
 	default:
 		ts.Fatalf("farm %s is not known", args[0])
 	}
+}
+
+func scriptHost(ts *testscript.TestScript, _ bool, args []string) {
+	f := ts.Value(farmKey{}).(*scriptFarm)
+	var h jobs.Host
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &h))
+	ts.Check(f.mem.Beat(context.Background(), h))
+}
+
+func scriptPass(ts *testscript.TestScript, _ bool, args []string) {
+	f := ts.Value(farmKey{}).(*scriptFarm)
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	f.mem.Advance(d)
 }

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+func (a *app) hostsCmd() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use: "hosts", Short: "List build hosts and whether they take jobs", Args: noArgs,
+		Long: "List build hosts as their workers describe them: ready, unfit and why, or draining. A worker that ends in\n" +
+			"order leaves the list; one that is lost shows as silent, for a week. Ends with 0 however the hosts are.",
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p, err := newPrinter(a.stdout, format, "table")
+		if err != nil {
+			return err
+		}
+		if _, err := a.service(cmd.Context()); err != nil {
+			return err
+		}
+		list, now, err := a.hosts.Hosts(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if p.human() {
+			return a.hostTable(list, now)
+		}
+		return p.hosts(list, now)
+	}
+	return cmd
+}
+
+// hostDoc is a host as programs get it. Whether it is up is told, so that nobody
+// needs a clock.
+type hostDoc struct {
+	jobs.Host
+	Up bool `json:"up"`
+}
+
+// hosts prints hosts as many prints jobs.
+func (p printer) hosts(list []jobs.Host, now time.Time) error {
+	docs := make([]hostDoc, len(list))
+	for i, h := range list {
+		docs[i] = hostDoc{h, h.Up(now)}
+	}
+	if p.kind == "json" {
+		return p.one("", struct {
+			Hosts []hostDoc `json:"hosts"`
+			Now   time.Time `json:"now"`
+		}{docs, now})
+	}
+	for _, d := range docs {
+		if err := p.one(d.Name, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hostTable has the state last, because the reason can be long.
+func (a *app) hostTable(list []jobs.Host, now time.Time) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "No worker has told this farm of its host: jobs wait until one is started.")
+		return err
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "HOST\tWORKER\tRUNNING\tQUEUES\tENGINE\tSEEN\tSTATE")
+	for _, h := range list {
+		load := fmt.Sprintf("%d/%d", h.Running, h.Slots)
+		if h.Damaged != "" {
+			load = "" // it is not known
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(h.Name), oneLine(h.Worker), load,
+			oneLine(strings.Join(h.Queues, ",")), oneLine(h.Engine), seen(h, now), oneLine(hostState(h, now)))
+	}
+	return w.Flush()
+}
+
+// seen is for how long the host was silent.
+func seen(h jobs.Host, now time.Time) string {
+	if h.Seen.IsZero() {
+		return ""
+	}
+	return age(h.Silent(now))
+}
+
+// hostState is what a reader has to know: what a host said of itself counts only
+// as long as it speaks.
+func hostState(h jobs.Host, now time.Time) string {
+	switch {
+	case h.Damaged != "":
+		return "damaged: " + h.Damaged
+	case !h.Up(now):
+		return "silent for " + age(h.Silent(now))
+	case h.State == jobs.HostUnfit:
+		return "unfit: " + cmp.Or(h.Reason, "it does not say why")
+	default:
+		return string(h.State)
+	}
+}
