@@ -44,7 +44,7 @@ simulation: ## Run 100,000 jobs with everything that goes wrong, and break the f
 .PHONY: chaos
 chaos: ## Kill and stop everything at every step, and let a monkey loose (some minutes)
 	@scripts/ensure-tools.sh test
-	go test -tags integration,chaos -count=1 -timeout 20m -short -v ./internal/chaos
+	go test -tags integration,chaos -count=1 -timeout 20m -v ./internal/chaos
 
 .PHONY: soak
 soak: ## The monkey for hours: ten fresh seeds with 200 jobs and 50 faults each
