@@ -128,10 +128,14 @@ func redisHint(err error) string {
 	return "it is starting or failing over: try again in a moment"
 }
 
-// innermost is the end of a chain: Redis' own words.
+// innermost is Redis' own answer in a chain, which may have branches.
 func innermost(err error) error {
-	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
-		err = next
+	var answer interface {
+		error
+		RedisError()
+	}
+	if errors.As(err, &answer) {
+		return answer
 	}
 	return err
 }

@@ -76,7 +76,7 @@ type farm struct {
 
 func newFarm(t *testing.T) *farm {
 	t.Helper()
-	return &farm{t: t, redis: hosttest.StartRedis(t, "--appendonly", "yes"), dir: t.TempDir()}
+	return &farm{t: t, redis: hosttest.StartRedis(t, "--appendonly", "yes", "--enable-debug-command", "local"), dir: t.TempDir()}
 }
 
 // blobs reads the farm's artifact store.

@@ -97,6 +97,45 @@ func TestRedisInTrouble(t *testing.T) {
 	}
 }
 
+// A Redis that has been started again loads its data first, and says so instead of
+// an answer. A worker that is started meanwhile waits for it.
+func TestRedisThatLoads(t *testing.T) {
+	before := baseline(t, hostA)
+	events := watch(t, hostA)
+	f := newFarm(t)
+	f.worker(hostA, "one")
+	const lines = 25
+	id := f.submit(append([]string{"--retries", "2"}, counting(lines, 0)...)...)
+	f.said(id, "line 3\n")
+	f.ask("EVAL", `for i = 1, 2000 do redis.call("SET", "ballast:" .. i, string.rep("x", 2000)) end return 1`, "0")
+	f.ask("CONFIG", "SET", "key-load-delay", "4000") // microseconds, for each of them
+	f.ask("CONFIG", "SET", "loading-process-events-interval-bytes", "1024")
+	loaded := make(chan struct{})
+	began := time.Now()
+	go func() {
+		defer close(loaded)
+		rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: f.redis.Socket, ReadTimeout: time.Minute, MaxRetries: -1})
+		defer rdb.Close()
+		if err := rdb.Do(t.Context(), "DEBUG", "RELOAD").Err(); err != nil {
+			t.Errorf("redis DEBUG RELOAD: %v", err)
+		}
+	}()
+	time.Sleep(500 * time.Millisecond) // it writes before it loads
+	f.refused("takes no writes at the moment: LOADING", "try again in a moment")
+	two := f.worker(hostA, "two")
+	<-loaded
+	if !strings.Contains(two.output(), "Redis loads its data") {
+		t.Errorf("worker two did not wait: the load took %s", time.Since(began))
+	}
+	job := f.ended(id)
+	if job.State != jobs.Succeeded {
+		t.Errorf("the job is %s: %+v", job.State, job.Result)
+	}
+	f.undisturbed(job, lines)
+	events.startedOnce(job)
+	clean(t, hostA, before)
+}
+
 // fill puts bytes into Redis that are nobody's.
 func (f *farm) fill(n int) {
 	f.t.Helper()
