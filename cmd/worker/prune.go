@@ -49,6 +49,9 @@ func pruneCommand(getenv func(string) string) *cobra.Command {
 }
 
 func prune(ctx context.Context, c config, out io.Writer, lg *slog.Logger) (err error) {
+	if c.ImageAge == 0 {
+		return errors.New("--image-age 0 means that nothing is ever removed; say how long images must have been unused")
+	}
 	c.Worker.Host, err = readIdentity(c.Worker.StateDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("no worker has used --state %s; name the state directory of this host's worker", c.Worker.StateDir)

@@ -74,7 +74,6 @@ func (h host) List(ctx context.Context, labels map[string]string) ([]engine.List
 	return around(ctx, h.at, Call{Name: "list"}, func() ([]engine.Listed, error) { return h.Engine.List(ctx, labels) })
 }
 
-// follow wraps a process.
 // follow makes a call that answers with a process. One whose answer is lost reads
 // no output either.
 func (h host) follow(ctx context.Context, c Call, call func() (engine.Process, error)) (engine.Process, error) {

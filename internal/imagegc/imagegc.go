@@ -250,6 +250,8 @@ func (c *Collector) pinned(ctx context.Context, u use) (why string, err error) {
 		return "", fmt.Errorf("look whether job %s still counts on its image: %w", u.Job, err)
 	case !job.State.Terminal():
 		return "its job has not ended", nil
+	case job.Spec.Build == nil: // this build cannot read its document
+		return "what its job asked for cannot be read", nil
 	case job.State == jobs.Succeeded && !job.Spec.Build.Push:
 		return "it was not pushed, and its job is on record", nil
 	}

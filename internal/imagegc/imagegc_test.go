@@ -142,6 +142,8 @@ func TestOnlyWhatTheFarmBroughtGoes(t *testing.T) {
 		f.build("pushed", true, "app:pushed")
 		f.build("local", false, "app:local")
 		f.build("forgotten", false, "app:forgotten")
+		f.build("damaged", true, "app:damaged")
+		f.records["damaged"] = jobs.Job{ID: "damaged", State: jobs.Succeeded, Damaged: "its document cannot be read"}
 		f.build("taken", true, "app:taken")
 		if _, err := f.engine.Image(t.Context(), "none:1", nil); err == nil {
 			t.Fatal("pulled what is not there")
@@ -173,7 +175,8 @@ func TestOnlyWhatTheFarmBroughtGoes(t *testing.T) {
 			f.wantRemoved(r, "app:forgotten", "app:pushed", "old:1")
 			want := map[string]string{
 				"running:1": "a container uses it", "pinned:1": "the operator keeps pinned:*", "app:local": "it was not pushed, and its job is on record",
-				"young:1": "used within the last 1h",
+				"app:damaged": "what its job asked for cannot be read",
+				"young:1":     "used within the last 1h",
 			}
 			if !maps.Equal(r.Kept, want) || r.Bytes != 210 {
 				t.Errorf("kept %q and removed %d bytes, want %q and 210", r.Kept, r.Bytes, want)
