@@ -54,6 +54,9 @@ func (h halt) why() error {
 
 func (e entry) decided() bool { return e.Result != nil || e.Release != nil }
 
+// mayRun reports whether something of the attempt may be at work.
+func (e entry) mayRun() bool { return !e.decided() && !e.ended }
+
 // LeftSomething reports whether an earlier worker of a state directory left
 // attempts that are not settled.
 func LeftSomething(stateDir string) bool {

@@ -14,12 +14,40 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
+// recoverBefore recovers and returns when that is done or taking ends. A worker
+// that is told to end meanwhile goes on with it as long as with running jobs: what
+// it found may be running, and nobody else is there to look after it.
+func (w *Worker) recoverBefore(taking context.Context) error {
+	ctx, cancel := context.WithCancel(w.deliver)
+	leave := context.AfterFunc(w.leaving, cancel) // what was left is left once more
+	done := make(chan error, 1)
+	w.wg.Go(func() {
+		defer cancel()
+		defer leave()
+		err := w.recover(ctx, taking)
+		if err != nil && taking.Err() != nil {
+			w.log.WarnContext(ctx, "what an earlier worker of this host left is left to the next one", "err", err)
+		}
+		done <- err
+	})
+	select {
+	case err := <-done:
+		if taking.Err() != nil {
+			return nil
+		}
+		return err
+	case <-taking.Done():
+		return nil
+	}
+}
+
 // recover makes the host consistent with the records before any work is taken:
 // verdicts that were not reported are, jobs that an earlier incarnation ran are
 // adopted, and containers and files that belong to no living job go. It tries
-// for as long as the store or the engine is away. Meanwhile nobody renews the
-// leases of what was left running, so it is stopped before they pass.
-func (w *Worker) recover(ctx context.Context) error {
+// for as long as the store or the engine is away, and once no more jobs are taken
+// for as long as something may be running. Meanwhile nobody renews the leases of
+// what was left running, so it is stopped before they pass.
+func (w *Worker) recover(ctx, taking context.Context) error {
 	left, err := w.journal.read(func(name string, err error) {
 		w.log.WarnContext(ctx, "put an unreadable journal entry aside", "file", name, "err", err)
 	})
@@ -33,6 +61,9 @@ func (w *Worker) recover(ctx context.Context) error {
 		w.log.WarnContext(ctx, "no jobs are taken until what an earlier worker of this host left is looked after", "err", err)
 		for i := range left {
 			w.fenceDue(ctx, &left[i])
+		}
+		if taking.Err() != nil && !slices.ContainsFunc(left, entry.mayRun) {
+			return err
 		}
 		if !pause(ctx, w.opts.Renew) {
 			return context.Cause(ctx)
@@ -127,7 +158,7 @@ func (w *Worker) Reap(ctx context.Context) error {
 
 // fenceDue ends the container of an attempt if its lease is about to pass.
 func (w *Worker) fenceDue(ctx context.Context, e *entry) {
-	if !e.decided() && !e.ended && w.Uptime() > e.Held-w.opts.Lease+w.opts.fence() {
+	if e.mayRun() && w.Uptime() > e.Held-w.opts.Lease+w.opts.fence() {
 		w.fence(ctx, e)
 	}
 }

@@ -4,24 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
-
-// straysEvery is how often strays are looked for.
-const straysEvery = 10 * time.Minute
-
-// sweepStrays removes what could not be removed at its time, because the engine was
-// away, and would else stay until the worker is started again.
-func (w *Worker) sweepStrays(ctx context.Context) {
-	for pause(ctx, straysEvery) {
-		if err := w.removeStrays(ctx); err != nil && ctx.Err() == nil {
-			w.log.WarnContext(ctx, "look for containers and images that no job owns", "err", err)
-		}
-	}
-}
 
 // removeStrays removes containers of this host and farm that no living job
 // owns, and images that only carry our name for them. Labels find candidates;

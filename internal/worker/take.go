@@ -163,6 +163,9 @@ func (w *Worker) start(job jobs.Job, nonce string, slot bool) *attempt {
 	a.slot = slot
 	w.mu.Lock()
 	w.running[job.ID] = a
+	if w.stopping { // adopted while the worker drains
+		a.stop(errDrain)
+	}
 	w.mu.Unlock()
 	w.wg.Add(1)
 	w.Observer.Slots(w.Busy())

@@ -125,10 +125,11 @@ type Worker struct {
 	// claiming.
 	slots chan struct{}
 
-	mu sync.Mutex // guards running, draining and mode, and writing engine and Options.Platform
+	mu sync.Mutex // guards running, draining, stopping and mode, and writing engine and Options.Platform
 	// running is every attempt in this process by job ID: single flight.
 	running  map[string]*attempt
 	draining bool           // nothing is claimed any more
+	stopping bool           // what runs is handed back
 	mode     DrainMode      // "" until Drain is called
 	wg       sync.WaitGroup // one per attempt and per claim
 
@@ -191,7 +192,6 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	helpers.Go(func() { w.hearCancellations(background) })
 	helpers.Go(func() { w.keeper(background) })
 	helpers.Go(func() { w.watchFitness(background) })
-	helpers.Go(func() { w.sweepStrays(background) })
 	taking, stopTaking := context.WithCancel(ctx)
 	helpers.Go(func() {
 		select {
@@ -202,7 +202,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	})
 	defer stopTaking()
 
-	if err := w.recover(taking); err != nil && taking.Err() == nil {
+	if err := w.recoverBefore(taking); err != nil {
 		return fmt.Errorf("recover what an earlier worker of this host left: %w", err)
 	}
 	if taking.Err() == nil {
@@ -334,6 +334,7 @@ func (w *Worker) drain(hurry context.Context) {
 	case <-time.After(patience):
 	}
 	w.mu.Lock()
+	w.stopping = true
 	for _, a := range w.running {
 		if !a.parting {
 			a.stop(errDrain)

@@ -492,28 +492,73 @@ func TestVerdictOutlastsTheWorker(t *testing.T) {
 // left running: it has to end before somebody else may be given the job.
 func TestOrphanEndsBeforeItsLease(t *testing.T) {
 	t.Parallel()
-	f := newFarm(t)
-	id, container := f.crashedJob(shell("echo up; sleep 60"))
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		id, container := f.crashedJob(shell("echo up; sleep 60"))
+		f.journaled(id, time.Second)
+		f.memory.Break(errors.New("away"))
+		began := time.Now()
+		f.start()
+		f.eventually("the container is gone", func() bool {
+			_, err := f.engine.Inspect(t.Context(), container)
+			return err != nil
+		})
+		if took := time.Since(began); took < 500*time.Millisecond || took > time.Second {
+			t.Errorf("it ended after %s; want it after most of the lease's second, and before its end", took)
+		}
+		f.memory.Break(nil)
+		f.empty()
+	})
+}
+
+// journaled writes what a dead worker knew of the first attempt at a job, whose
+// lease holds for so long.
+func (f *farm) journaled(id string, held time.Duration) {
+	f.t.Helper()
 	dir := filepath.Join(f.state, "journal")
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	held := fmt.Sprintf(`{"job":%q,"attempt":1,"nonce":"dead","held":%d}`, id, time.Second)
-	if err := os.WriteFile(filepath.Join(dir, id+"-a1.json"), []byte(held), 0o600); err != nil {
-		t.Fatal(err)
+	entry := fmt.Sprintf(`{"job":%q,"attempt":1,"nonce":"dead","held":%d}`, id, held)
+	if err := os.WriteFile(filepath.Join(dir, id+"-a1.json"), []byte(entry), 0o600); err != nil {
+		f.t.Fatal(err)
 	}
-	f.memory.Break(errors.New("away"))
-	began := time.Now()
-	f.start()
-	f.eventually("the container is gone", func() bool {
-		_, err := f.engine.Inspect(t.Context(), container)
-		return err != nil
-	})
-	if took := time.Since(began); took < 500*time.Millisecond || took > time.Second {
-		t.Errorf("it ended after %s; want it after most of the lease's second, and before its end", took)
+}
+
+// A worker that is told to end before it could look after what it found has to do
+// so all the same: nobody else renews those leases.
+func TestDrainLooksAfterWhatWasLeft(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		mode    worker.DrainMode
+		state   jobs.State
+		attempt int
+	}{
+		{worker.DrainFinish, jobs.Succeeded, 1},
+		{worker.DrainHandBack, jobs.Queued, 2},
+		{worker.DrainAdopt, jobs.Running, 1},
 	}
-	f.memory.Break(nil)
-	f.empty()
+	for _, tt := range tests {
+		t.Run(string(tt.mode), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t)
+				id, _ := f.crashedJob(shell("echo a; sleep 5; echo b"))
+				f.journaled(id, time.Minute)
+				f.memory.Break(errors.New("away"))
+				w := f.start()
+				time.Sleep(time.Second)
+				w.Drain(tt.mode)
+				time.Sleep(time.Second)
+				f.memory.Break(nil)
+				w.end(t)
+				if job := f.job(id); job.State != tt.state || job.Attempt != tt.attempt || job.Losses != 0 {
+					t.Errorf("job is %s at attempt %d with %d losses; want %s at %d", job.State, job.Attempt, job.Losses, tt.state, tt.attempt)
+				}
+				time.Sleep(5 * time.Second) // a container that is left ends by itself
+			})
+		})
+	}
 }
 
 // A container that was made and never started belongs to the same attempt.
