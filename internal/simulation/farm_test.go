@@ -256,7 +256,7 @@ func (h *host) crash(p *process, down time.Duration) {
 // for what has a container or is decided: with a restart in time that goes on.
 func (h *host) adopting(id string) {
 	job, err := h.farm.truth.Memory.Get(context.Background(), id)
-	if err == nil && h.farm.ledger.ownerKilled(id) && job.Container.Name == "" && !h.farm.ledger.reported(id, job.Attempt) {
+	if err == nil && h.farm.ledger.undecided(id) && job.Container.Name == "" {
 		h.farm.ledger.excuse(id, job.Attempt, "its worker was killed")
 	}
 }

@@ -21,8 +21,11 @@ type ledger struct {
 	owner, closed map[string]string
 	attempts      map[string]int      // by nonce
 	claimed       map[string]*process // who made up a nonce
-	faults        map[string]int
-	violations    []string
+	// reported holds the nonces with a verdict. A database that went back in time
+	// gives the same attempt a second time, but never the same nonce.
+	reported   map[string]bool
+	faults     map[string]int
+	violations []string
 }
 
 // account is what the ledger knows of a job.
@@ -32,8 +35,6 @@ type account struct {
 	acked bool
 	// excused holds the attempts that something was done to, and what.
 	excused map[int]string
-	// reported holds the attempts with a verdict.
-	reported map[int]bool
 	// blurred jobs were in a database when it lost its last second: what the
 	// farm did before that does not count.
 	blurred   bool
@@ -42,7 +43,7 @@ type account struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{jobs: map[string]*account{}, owner: map[string]string{}, closed: map[string]string{}, attempts: map[string]int{}, claimed: map[string]*process{}, faults: map[string]int{}}
+	return &ledger{jobs: map[string]*account{}, owner: map[string]string{}, closed: map[string]string{}, attempts: map[string]int{}, claimed: map[string]*process{}, reported: map[string]bool{}, faults: map[string]int{}}
 }
 
 func (l *ledger) violation(format string, args ...any) {
@@ -61,7 +62,7 @@ func (l *ledger) fault(kind string) {
 func (l *ledger) account(id string) *account {
 	a := l.jobs[id]
 	if a == nil {
-		a = &account{excused: map[int]string{}, reported: map[int]bool{}}
+		a = &account{excused: map[int]string{}}
 		l.jobs[id] = a
 	}
 	return a
@@ -84,16 +85,10 @@ func (l *ledger) excuse(id string, attempt int, why string) {
 
 // report notes that a worker has come to a verdict on an attempt and set out to
 // tell the store: from then on the work is not done again.
-func (l *ledger) report(id, nonce string) {
+func (l *ledger) report(nonce string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.account(id).reported[l.attempts[nonce]] = true
-}
-
-func (l *ledger) reported(id string, attempt int) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.account(id).reported[attempt]
+	l.reported[nonce] = true
 }
 
 // moved notes that a job that the database forgot was submitted again.
@@ -124,12 +119,14 @@ func (l *ledger) claims(nonce string, p *process) {
 	l.claimed[nonce] = p
 }
 
-// ownerKilled reports whether the process that owns a job is dead.
-func (l *ledger) ownerKilled(id string) bool {
+// undecided reports whether the process that owns a job was killed before it came
+// to a verdict.
+func (l *ledger) undecided(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := l.claimed[l.owner[id]]
-	return p != nil && p.dead.Load()
+	nonce := l.owner[id]
+	p := l.claimed[nonce]
+	return p != nil && p.dead.Load() && !l.reported[nonce]
 }
 
 // snapshot returns what puts the owners back when the database is.

@@ -296,12 +296,12 @@ func (r reporting) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job
 }
 
 func (r reporting) Finish(ctx context.Context, id, nonce string, res jobs.Result) error {
-	r.p.h.farm.ledger.report(id, nonce)
+	r.p.h.farm.ledger.report(nonce)
 	return r.Claims.Finish(ctx, id, nonce, res)
 }
 
 func (r reporting) Release(ctx context.Context, id, nonce string, rel jobs.Release) (jobs.Ticket, error) {
-	r.p.h.farm.ledger.report(id, nonce)
+	r.p.h.farm.ledger.report(nonce)
 	return r.Claims.Release(ctx, id, nonce, rel)
 }
 
