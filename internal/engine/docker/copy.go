@@ -15,11 +15,19 @@ func (e *Engine) CopyOut(ctx context.Context, id, path string) (io.ReadCloser, e
 	if err == nil {
 		return content, nil
 	}
-	if errdefs.IsNotFound(err) { // of the path or of the container
-		if _, err := e.Inspect(ctx, id); err != nil {
-			return nil, err
-		}
-		return nil, jobs.Fail(jobs.KindOutputMissing, err, "check the path, and that the command writes it", "the stopped container has no %s", path)
+	if !errdefs.IsNotFound(err) {
+		return nil, failure(ctx, err, "copy from the container")
 	}
-	return nil, failure(ctx, err, "copy from the container")
+	// Of the path, or of the container; one that is being removed loses its files
+	// first.
+	have, gone := e.cli.ContainerInspect(ctx, id)
+	switch {
+	case errdefs.IsNotFound(gone):
+		return nil, containerLost(id, gone)
+	case gone != nil:
+		return nil, failure(ctx, gone, "look at the container")
+	case leaving(have.State):
+		return nil, containerLost(id, err)
+	}
+	return nil, jobs.Fail(jobs.KindOutputMissing, err, "check the path, and that the command writes it", "the stopped container has no %s", path)
 }

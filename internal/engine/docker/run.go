@@ -145,7 +145,12 @@ func (e *Engine) Inspect(ctx context.Context, id string) (engine.State, error) {
 // byForce reports whether the container is on its way out because somebody
 // removes it while it runs: the kill is no exit of its own.
 func byForce(s *container.State) bool {
-	return (s.Status == container.StateRemoving || s.Status == container.StateDead) && s.ExitCode == 137 && !s.OOMKilled
+	return leaving(s) && s.ExitCode == 137 && !s.OOMKilled
+}
+
+// leaving reports whether the container is being removed.
+func leaving(s *container.State) bool {
+	return s.Status == container.StateRemoving || s.Status == container.StateDead
 }
 
 func status(word string) engine.Status {
