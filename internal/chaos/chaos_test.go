@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -88,14 +87,11 @@ func campaign(t *testing.T, seed uint64, jobCount, faultCount int) {
 	began := time.Now()
 	t.Logf("again: go test -tags integration,chaos ./internal/chaos -run TestChaos -v -chaos.seed %d -chaos.jobs %d -chaos.faults %d", seed, jobCount, faultCount)
 	r := rand.New(rand.NewPCG(seed, 1))
-	addr := freeAddr(t)
-	_, port, _ := net.SplitHostPort(addr)
-	f := newFarm(t, fmt.Sprint("seed-", seed), "--port", port)
-	wire := startNetwork(t, addr)
-	f.url = "redis://" + wire.Listen + "/0"
+	p := startPair(t)
+	f := farmOn(t, fmt.Sprint("seed-", seed), "redis://"+p.way.Listen+"/0", "redis://"+p.straight.Listen+"/0")
 	l, w := &ledger{}, &witness{}
 	m := &monkey{
-		farm: f, ledger: l, r: rand.New(rand.NewPCG(seed, 2)), network: wire,
+		farm: f, ledger: l, r: rand.New(rand.NewPCG(seed, 2)), pair: p,
 		sockets: map[*worker]*socket{}, rest: map[*worker]chan time.Duration{}, asleep: map[*worker]bool{},
 	}
 	for _, name := range []string{"ch-a", "ch-b"} {
@@ -115,6 +111,7 @@ func campaign(t *testing.T, seed uint64, jobCount, faultCount int) {
 	var tenders sync.WaitGroup
 	for i, h := range []*hosttest.Host{m.hosts[0], m.hosts[0], m.hosts[1]} {
 		s := startSocket(t, h.Socket())
+		diskOf(t, f, fmt.Sprint("w", i))
 		worker := f.worker(h, fmt.Sprint("w", i), s.host(), "", "--lease", chaosLease.String(), "--slots", "2")
 		m.sockets[worker], m.rest[worker] = s, make(chan time.Duration, 1)
 		tenders.Go(func() {
@@ -139,7 +136,7 @@ func campaign(t *testing.T, seed uint64, jobCount, faultCount int) {
 		t.Fatal(err)
 	}
 	lifted := time.Since(began)
-	m.settle(t.Context())
+	m.settle(t.Context(), patience(jobCount))
 	quiet := time.Since(began)
 	t.Logf("seed %d: the last fault after %s, the last job after %s", seed, lifted.Round(time.Second), quiet.Round(time.Second))
 	for _, a := range l.accounts {
@@ -150,34 +147,37 @@ func campaign(t *testing.T, seed uint64, jobCount, faultCount int) {
 	m.report(t, seed, quiet)
 }
 
-// submitAll submits the tasks, spread over the time of the faults. What is not
-// acknowledged is submitted again.
+// submitAll submits the tasks, spread over the time of the faults.
 func (m *monkey) submitAll(ctx context.Context, tasks []task, faultCount int) error {
 	pause := time.Duration(faultCount) * 2 * time.Second / time.Duration(len(tasks))
 	var under errgroup.Group
 	under.SetLimit(4)
 	for _, task := range tasks {
-		under.Go(func() error {
-			since := time.Now()
-			for {
-				id, err := m.submit(ctx, task.args...)
-				if err == nil {
-					m.acknowledged(id, task, since)
-					return nil
-				}
-				if ctx.Err() != nil || time.Since(since) > patience {
-					return fmt.Errorf("a job that %s was not taken: %w", task, err)
-				}
-				time.Sleep(200 * time.Millisecond)
-			}
-		})
+		under.Go(func() error { return m.place(ctx, task) })
 		time.Sleep(pause)
 	}
 	return under.Wait()
 }
 
+// place submits a task until the farm has taken it, and again when the database
+// went back in time meanwhile.
+func (m *monkey) place(ctx context.Context, t task) error {
+	since := time.Now()
+	for {
+		epoch := m.epoch()
+		id, err := m.submit(ctx, t.args...)
+		if err == nil && m.acknowledged(id, t, since, epoch) {
+			return nil
+		}
+		if ctx.Err() != nil || time.Since(since) > 3*time.Minute {
+			return fmt.Errorf("a job that %s was not taken: %w", t, err)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
 // settle waits until all jobs have ended, or for as long as they may take.
-func (m *monkey) settle(ctx context.Context) {
+func (m *monkey) settle(ctx context.Context, patience time.Duration) {
 	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) && ctx.Err() == nil {
 		alive := 0
@@ -209,8 +209,15 @@ func (m *monkey) tidy(ctx context.Context, tenders *sync.WaitGroup, before [][]s
 	for _, w := range m.workers {
 		w.start()
 	}
+	jobs := map[string]bool{}
+	for _, a := range m.accounts {
+		jobs[a.id] = true
+	}
+	if len(jobs) != len(m.accounts) {
+		m.violation("I1 %d submissions were acknowledged with %d jobs", len(m.accounts), len(jobs))
+	}
 	left := func() error {
-		errs := []error{m.left()}
+		errs := []error{m.left(), m.strayKeys(ctx, jobs)}
 		for i, h := range m.hosts {
 			now, err := things(ctx, h, "")
 			if err == nil && !slices.Equal(now, before[i]) {
@@ -221,7 +228,8 @@ func (m *monkey) tidy(ctx context.Context, tenders *sync.WaitGroup, before [][]s
 		return errors.Join(errs...)
 	}
 	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	// asynq finds out after a minute that the worker that had a ticket is gone.
+	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if err = left(); err == nil {
 			break
 		}
@@ -233,13 +241,6 @@ func (m *monkey) tidy(ctx context.Context, tenders *sync.WaitGroup, before [][]s
 		if err := w.drain(time.Minute); err != nil {
 			m.violation("%v", err)
 		}
-	}
-	jobs := map[string]bool{}
-	for _, a := range m.accounts {
-		jobs[a.id] = true
-	}
-	if len(jobs) != len(m.accounts) {
-		m.violation("I1 %d submissions were acknowledged with %d jobs", len(m.accounts), len(jobs))
 	}
 	for _, h := range m.hosts {
 		if up, err := docker(ctx, h, "inspect", "-f", "{{.State.Running}}", "foreign"); err != nil || !slices.Equal(up, []string{"true"}) {
@@ -268,6 +269,7 @@ func (m *monkey) report(t *testing.T, seed uint64, quiet time.Duration) {
 	for _, k := range slices.Sorted(maps.Keys(m.kinds)) {
 		fmt.Fprintf(&kinds, "\n\t%2d %s", m.kinds[k], k)
 	}
+	m.recoveries(t)
 	t.Logf("seed %d: %d jobs in %d attempts, %d faults of %d kinds, %d violations, %d logs torn, %s until all was quiet\n\t%v%s",
 		seed, len(m.accounts), attempts, len(m.blows), len(m.kinds), len(m.violations), m.torn, quiet.Round(time.Second), outcomes, kinds.String())
 	for _, v := range m.violations {

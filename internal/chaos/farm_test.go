@@ -29,7 +29,6 @@ type farm struct {
 	t *testing.T
 	// name keeps it apart from other farms on the same daemons.
 	name, dir string
-	redis     *hosttest.Redis
 	// url is how its programs reach Redis; the test itself goes there straight.
 	url     string
 	rdb     redis.UniversalClient
@@ -37,16 +36,29 @@ type farm struct {
 	workers []*worker
 }
 
-// newFarm starts a Redis with options of its own besides.
-func newFarm(t *testing.T, name string, options ...string) *farm {
+// newFarm starts a farm with a Redis of its own.
+func newFarm(t *testing.T, name string) *farm {
 	t.Helper()
-	r := hosttest.StartRedis(t, append([]string{"--appendonly", "yes", "--appendfsync", "everysec"}, options...)...)
-	rdb, err := redisconn.Open(t.Context(), r.SocketURL())
+	url := startRedis(t).SocketURL()
+	return farmOn(t, name, url, url)
+}
+
+// farmOn starts a farm whose programs reach Redis by one way, and the test by
+// another.
+func farmOn(t *testing.T, name, url, straight string) *farm {
+	t.Helper()
+	rdb, err := redisconn.Open(t.Context(), straight)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = rdb.Close() })
-	return &farm{t: t, name: name, dir: t.TempDir(), redis: r, url: r.SocketURL(), rdb: rdb, records: store.New(rdb, store.Options{})}
+	return &farm{t: t, name: name, dir: t.TempDir(), url: url, rdb: rdb, records: store.New(rdb, store.Options{})}
+}
+
+// startRedis starts one that persists as the documentation advises.
+func startRedis(t *testing.T, options ...string) *hosttest.Redis {
+	t.Helper()
+	return hosttest.StartRedis(t, append([]string{"--appendonly", "yes", "--appendfsync", "everysec"}, options...)...)
 }
 
 func (f *farm) storeDir() string { return filepath.Join(f.dir, "store") }

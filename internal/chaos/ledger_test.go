@@ -22,6 +22,7 @@ type ledger struct {
 	violations []string
 	kinds      map[string]int
 	torn       int // logs without their end, and with a word about that
+	rollbacks  int
 }
 
 // account is what the ledger knows of a job.
@@ -29,6 +30,7 @@ type account struct {
 	id        string
 	task      task
 	submitted time.Time
+	acked     time.Time
 	cancelled bool
 }
 
@@ -41,6 +43,9 @@ type blow struct {
 	// costs is true when an attempt may be lost to it, blinds when nobody on the
 	// host could end a container meanwhile.
 	costs, blinds bool
+	// forgets is true when the database went back in time: two workers may have
+	// been given one job, until the first asks for it.
+	forgets bool
 }
 
 func (b blow) String() string {
@@ -57,10 +62,43 @@ const aftermath = 15 * time.Second
 // blindFor is how long after a worker's return two containers may still run.
 const blindFor = 5 * time.Second
 
-func (l *ledger) acknowledged(id string, t task, submitted time.Time) {
+// acknowledged notes a job that the farm took, unless the database went back in
+// time since epoch. A task that was submitted again may be another job now.
+func (l *ledger) acknowledged(id string, t task, submitted time.Time, epoch int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.accounts = append(l.accounts, &account{id: id, task: t, submitted: submitted})
+	if epoch != l.rollbacks {
+		return false
+	}
+	for _, a := range l.accounts {
+		if a.task.n == t.n {
+			a.id, a.acked = id, time.Now()
+			return true
+		}
+	}
+	l.accounts = append(l.accounts, &account{id: id, task: t, submitted: submitted, acked: time.Now()})
+	return true
+}
+
+// epoch counts how often the database went back in time.
+func (l *ledger) epoch() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rollbacks
+}
+
+// forgot begins a new epoch and returns what was acknowledged in the time that the
+// database lost.
+func (l *ledger) forgot(since time.Time) (lost []task) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rollbacks++
+	for _, a := range l.accounts {
+		if a.acked.After(since) {
+			lost = append(lost, a.task)
+		}
+	}
+	return lost
 }
 
 // deal notes a blow; the caller's end notes when it was over.
@@ -195,9 +233,7 @@ func (l *ledger) felt(a account, job jobs.Job, events []jobs.Event) (felt []blow
 		finished = time.Now()
 	}
 	had := func(worker string) bool {
-		return slices.ContainsFunc(events, func(e jobs.Event) bool {
-			return (e.Type == jobs.EventClaimed || e.Type == jobs.EventAdopted) && slices.Contains(strings.Fields(e.Text), worker)
-		})
+		return slices.ContainsFunc(events, func(e jobs.Event) bool { return gave(e, worker) })
 	}
 	for _, b := range l.blows {
 		if b.from.After(finished) || b.until.Add(aftermath).Before(a.submitted) {
@@ -210,16 +246,25 @@ func (l *ledger) felt(a account, job jobs.Job, events []jobs.Event) (felt []blow
 	return felt
 }
 
+// gave reports whether an event is that a worker got the job.
+func gave(e jobs.Event, worker string) bool {
+	return (e.Type == jobs.EventClaimed || e.Type == jobs.EventAdopted) && slices.Contains(strings.Fields(e.Text), worker)
+}
+
 func costly(all []blow) []blow {
 	return slices.DeleteFunc(slices.Clone(all), func(b blow) bool { return !b.costs })
 }
 
 // blinded reports whether two containers could run at once because nobody on a
-// host was there to see to it.
+// host was there to see to it, or the database did not know of the first.
 func (l *ledger) blinded(o overlap) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return o.first.host != o.second.host && slices.ContainsFunc(l.blows, func(b *blow) bool {
-		return b.blinds && b.from.Before(o.second.started) && o.until.Before(b.until.Add(blindFor))
+	return slices.ContainsFunc(l.blows, func(b *blow) bool {
+		if !b.from.Before(o.second.started) {
+			return false
+		}
+		return b.blinds && o.first.host != o.second.host && o.until.Before(b.until.Add(blindFor)) ||
+			b.forgets && o.until.Before(b.until.Add(chaosLease))
 	})
 }

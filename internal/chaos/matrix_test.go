@@ -36,6 +36,9 @@ type matrix struct {
 	rows []row
 }
 
+// atOnce is how many cells run at a time: most of what they do is wait.
+const atOnce = 6
+
 // row is what a cell found out.
 type row struct {
 	step     faults.Step
@@ -55,6 +58,7 @@ func (r row) String() string {
 // Every named step, with the process that is there killed and started again, or
 // stopped for longer than its lease.
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	m := &matrix{witness: &witness{}}
 	for _, name := range []string{"mx-a", "mx-b"} {
@@ -68,12 +72,15 @@ func TestMatrix(t *testing.T) {
 	for _, h := range m.hosts {
 		before = append(before, must(things(t.Context(), h, ""))(t))
 	}
+	slots := make(chan struct{}, atOnce)
 	// The longest first.
 	t.Run("cells", func(t *testing.T) {
 		for _, fault := range []string{stopped, killed} {
 			for _, step := range faults.Steps() {
 				t.Run(string(step)+"/"+fault, func(t *testing.T) {
 					t.Parallel()
+					slots <- struct{}{}
+					defer func() { <-slots }()
 					m.cell(t, step, fault)
 				})
 			}

@@ -22,9 +22,9 @@ import (
 type monkey struct {
 	*farm
 	*ledger
-	r       *rand.Rand
-	hosts   []*hosttest.Host
-	network network
+	r     *rand.Rand
+	hosts []*hosttest.Host
+	*pair
 	sockets map[*worker]*socket
 	rest    map[*worker]chan time.Duration // for how long a worker stays away
 	later   sync.WaitGroup                 // deeds that outlast the next
@@ -49,12 +49,15 @@ func (m *monkey) deeds() []deed {
 		{"redis killed", m.redisDown((*hosttest.Redis).Kill)},
 		{"redis restarted", m.redisDown((*hosttest.Redis).Stop)},
 		{"redis stopped", m.redisPaused},
+		{"redis lost its last second", m.rolledBack},
+		{"replica promoted", m.promoted},
 		{"redis slow", m.poisoned("latency", "downstream", map[string]any{"latency": 400, "jitter": 300})},
 		{"redis out of reach", m.unreachable},
 		{"redis resets connections", m.poisoned("reset_peer", "downstream", map[string]any{"timeout": 100})},
 		{"redis answers in pieces", m.poisoned("slicer", "downstream", map[string]any{"average_size": 20, "size_variation": 10, "delay": 2000})},
 		{"redis answers break off", m.poisoned("limit_data", "downstream", map[string]any{"bytes": 2000})},
 		{"redis is a black hole", m.poisoned("timeout", "upstream", map[string]any{"timeout": 0})},
+		{"worker's disk full", m.diskFull},
 		{"docker socket cut", m.cut},
 		{"dockerd killed", m.dockerdKilled},
 		{"container removed", m.removed},
@@ -207,9 +210,9 @@ func (m *monkey) leave(w *worker, hurry bool) {
 func (m *monkey) redisDown(end func(*hosttest.Redis) error) func(string) bool {
 	return func(kind string) bool {
 		defer m.deal(blow{kind: kind})()
-		err := end(m.redis)
+		err := end(m.primary.Redis)
 		time.Sleep(m.between(0, 2*time.Second))
-		m.check(kind, errors.Join(err, m.redis.Start()))
+		m.check(kind, errors.Join(err, m.primary.Start()))
 		return true
 	}
 }
@@ -217,7 +220,7 @@ func (m *monkey) redisDown(end func(*hosttest.Redis) error) func(string) bool {
 func (m *monkey) redisPaused(kind string) bool {
 	d := m.between(time.Second, 6*time.Second)
 	defer m.deal(blow{kind: kind, costs: d > outage})()
-	resume, err := m.redis.Pause()
+	resume, err := m.primary.Pause()
 	if err == nil {
 		time.Sleep(d)
 		err = resume()
@@ -226,10 +229,46 @@ func (m *monkey) redisPaused(kind string) bool {
 	return true
 }
 
+func (m *monkey) rolledBack(kind string) bool {
+	since := time.Now()
+	rollback, err := m.primary.Snapshot()
+	d := m.between(200*time.Millisecond, 2*time.Second)
+	end := m.deal(blow{kind: kind, costs: true, forgets: true})
+	time.Sleep(d)
+	if err == nil {
+		err = rollback()
+	}
+	m.check(kind, err)
+	m.again(since)
+	end()
+	return true
+}
+
+func (m *monkey) promoted(kind string) bool {
+	if !m.inSync(context.Background()) {
+		return false
+	}
+	since := time.Now().Add(-time.Second) // the replica is a little behind
+	d := m.between(200*time.Millisecond, 2*time.Second)
+	end := m.deal(blow{kind: kind, costs: true, forgets: true})
+	m.check(kind, m.promote(context.Background(), d))
+	m.again(since)
+	end()
+	return true
+}
+
+// again submits once more what was acknowledged since then, as a producer does
+// that knows that the database lost its end.
+func (m *monkey) again(since time.Time) {
+	for _, t := range m.forgot(since) {
+		m.later.Go(func() { m.check("submit again", m.place(m.t.Context(), t)) })
+	}
+}
+
 func (m *monkey) unreachable(kind string) bool {
 	d := m.between(time.Second, 6*time.Second)
 	defer m.deal(blow{kind: kind, costs: d > outage})()
-	m.check(kind, m.network.down(d))
+	m.check(kind, m.way.down(d))
 	return true
 }
 
@@ -237,7 +276,7 @@ func (m *monkey) poisoned(toxic, stream string, attributes map[string]any) func(
 	return func(kind string) bool {
 		d := m.between(time.Second, 4*time.Second)
 		defer m.deal(blow{kind: kind, costs: d > outage})()
-		m.check(kind, m.network.poison(toxic, stream, d, attributes))
+		m.check(kind, m.way.poison(toxic, stream, d, attributes))
 		return true
 	}
 }

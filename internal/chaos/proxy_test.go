@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// network is what lies between the farm's programs and Redis.
+// network is what lies between a client and a Redis.
 type network struct{ *toxiproxy.Proxy }
 
 func startNetwork(t *testing.T, upstream string) network {
@@ -56,6 +57,26 @@ func freeAddr(t *testing.T) string {
 func (n network) down(d time.Duration) error {
 	n.Stop()
 	time.Sleep(d)
+	return n.Start()
+}
+
+// Start lets it listen. Children between fork and exec still have the listener
+// that was closed.
+func (n network) Start() error {
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		err := n.Proxy.Start()
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// turn leads it to another server.
+func (n network) turn(upstream string) error {
+	n.Stop()
+	n.Upstream = upstream
 	return n.Start()
 }
 

@@ -16,6 +16,7 @@ import (
 
 // task is a job with what should come of it.
 type task struct {
+	n       int
 	does    string
 	args    []string // of submit
 	state   jobs.State
@@ -33,7 +34,7 @@ func draw(r *rand.Rand, n int, dir string) (task, error) {
 	seconds, retries := r.IntN(5), r.IntN(3)
 	begin, end := fmt.Sprintf("job %d begins", n), fmt.Sprintf("job %d ends", n)
 	body := fmt.Sprintf("echo %s; sleep %d; echo %s", begin, seconds, end)
-	t := task{state: jobs.Succeeded, log: begin + "\n" + end + "\n", retries: retries}
+	t := task{n: n, state: jobs.Succeeded, log: begin + "\n" + end + "\n", retries: retries}
 	run := func(script string, flags ...string) []string {
 		return append(flags, "--init", "--image", hosttest.BusyboxTag, "--", "sh", "-c", script)
 	}
@@ -76,5 +77,7 @@ func directory(dir string, n int, dockerfile string, flags ...string) ([]string,
 }
 
 // patience is how long everything may take to end once nothing goes wrong any
-// more.
-const patience = 4 * time.Minute
+// more, on a machine that has no more to give than two jobs a second.
+func patience(jobCount int) time.Duration {
+	return 3*time.Minute + time.Duration(jobCount)*2*time.Second
+}

@@ -34,6 +34,19 @@ func TestRedis(t *testing.T) {
 	if got := redisCommand(t, "tcp", r.Addr, "EXISTS k"); got != ":1" {
 		t.Errorf("exists after a restart = %q, want :1", got)
 	}
+	rollback, err := r.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := redisCommand(t, "unix", r.Socket, "SET l v"); got != "+OK" {
+		t.Errorf("set = %q", got)
+	}
+	if err := rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if got := redisCommand(t, "tcp", r.Addr, "EXISTS k l"); got != ":1" {
+		t.Errorf("exists after a rollback = %q, want :1", got)
+	}
 	if err := cleanup(); err != nil {
 		t.Error(err)
 	}

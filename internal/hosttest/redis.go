@@ -114,6 +114,60 @@ func (r *Redis) Pause() (resume func() error, err error) {
 	return func() error { return syscall.Kill(r.daemon.pid, syscall.SIGCONT) }, nil
 }
 
+// ErrRewritten is returned by a rollback when the append-only file was rewritten
+// since the snapshot. Nothing was done then.
+var ErrRewritten = errors.New("the append-only file was rewritten meanwhile")
+
+// Snapshot notes how much the append-only file holds, and returns what takes the
+// server back there: it ends as in a crash, loses what was written since, and is
+// started again.
+func (r *Redis) Snapshot() (rollback func() error, err error) {
+	then, err := r.persisted()
+	if err != nil {
+		return nil, fmt.Errorf("look at the append-only file: %w", err)
+	}
+	return func() error {
+		now, err := r.persisted()
+		if err != nil {
+			return err
+		}
+		if len(now) != len(then) {
+			return ErrRewritten
+		}
+		for file := range now {
+			if _, ok := then[file]; !ok {
+				return ErrRewritten
+			}
+		}
+		if err := r.Kill(); err != nil {
+			return err
+		}
+		for file, size := range then {
+			if err := os.Truncate(file, size); err != nil {
+				return err
+			}
+		}
+		return r.Start()
+	}, nil
+}
+
+// persisted is the size of each of the files that make up the append-only file.
+func (r *Redis) persisted() (map[string]int64, error) {
+	files, err := filepath.Glob(filepath.Join(r.Dir, "appendonlydir", "*.aof"))
+	if err != nil {
+		return nil, err
+	}
+	sizes := map[string]int64{}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			return nil, err
+		}
+		sizes[file] = info.Size()
+	}
+	return sizes, nil
+}
+
 // ping succeeds when the server has loaded its data. Any answer of a server
 // that wants a password will do.
 func (r *Redis) ping(ctx context.Context) error {

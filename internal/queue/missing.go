@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -28,7 +30,11 @@ func (p *Producer) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 		case asynq.TaskStateArchived, asynq.TaskStateCompleted:
 			missing = true
 		case asynq.TaskStatePending:
-			missing, err = p.unlisted(ctx, name, id)
+			if missing, err = p.unlisted(ctx, name, id); missing {
+				// Nobody comes for it any more. Should that be wrong, it is in
+				// time for its worker.
+				err = p.rdb.Expire(ctx, taskKey(name, id), orphanKept).Err()
+			}
 		case asynq.TaskStateActive:
 			missing, err = p.unattended(name, id)
 		}
@@ -43,8 +49,7 @@ func (p *Producer) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 // would keep it in hand for ever, and look for no other whose worker has ended. why
 // is what asynq said, which is returned when it does not say it again.
 func (p *Producer) unreadable(ctx context.Context, queue, id string, why error) (bool, error) {
-	prefix := "asynq:{" + queue + "}:"
-	n, err := p.rdb.Exists(ctx, prefix+"t:"+id).Result()
+	n, err := p.rdb.Exists(ctx, taskKey(queue, id)).Result()
 	if err != nil || n == 0 {
 		return false, errors.Join(why, err)
 	}
@@ -52,34 +57,72 @@ func (p *Producer) unreadable(ctx context.Context, queue, id string, why error) 
 	if again == nil || errors.Is(again, asynq.ErrTaskNotFound) || again.Error() != why.Error() {
 		return false, why
 	}
-	_, err = p.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-		for _, list := range []string{"pending", "active"} {
-			tx.LRem(ctx, prefix+list, 0, id)
-		}
-		for _, set := range []string{"lease", "scheduled", "retry", "archived", "completed"} {
-			tx.ZRem(ctx, prefix+set, id)
-		}
-		tx.Del(ctx, prefix+"t:"+id)
-		return nil
-	})
-	if err != nil {
+	if err := p.remove(ctx, queue, id); err != nil {
 		return false, fmt.Errorf("remove a ticket that cannot be read (%w): %w", why, err)
 	}
 	return true, nil
+}
+
+// orphanKept is how long a ticket is kept that is in no list.
+const orphanKept = time.Hour
+
+// prefix is that of asynq's keys for a queue.
+func prefix(queue string) string { return "asynq:{" + queue + "}:" }
+
+func taskKey(queue, id string) string { return prefix(queue) + "t:" + id }
+
+func (p *Producer) remove(ctx context.Context, queue, id string) error {
+	_, err := p.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+		for _, list := range []string{"pending", "active"} {
+			tx.LRem(ctx, prefix(queue)+list, 0, id)
+		}
+		for _, set := range []string{"lease", "scheduled", "retry", "archived", "completed"} {
+			tx.ZRem(ctx, prefix(queue)+set, id)
+		}
+		tx.Del(ctx, taskKey(queue, id))
+		return nil
+	})
+	return err
+}
+
+// Tidy removes tickets whose content was lost before a worker took them in hand.
+// asynq gives them to nobody and passes them over for ever.
+func (p *Producer) Tidy(ctx context.Context) error {
+	queues, err := p.look.Queues()
+	if err != nil {
+		return fmt.Errorf("list queues: %w", err)
+	}
+	for _, queue := range queues {
+		over := &redis.ZRangeBy{Min: "-inf", Max: strconv.FormatInt(time.Now().Unix(), 10), Count: 1000}
+		ids, err := p.rdb.ZRangeByScore(ctx, prefix(queue)+"lease", over).Result()
+		if err != nil {
+			return fmt.Errorf("look for tickets in hand: %w", err)
+		}
+		for _, id := range ids {
+			has, err := p.rdb.HExists(ctx, taskKey(queue, id), "msg").Result()
+			if err == nil && !has {
+				err = p.remove(ctx, queue, id)
+			}
+			if err != nil {
+				return fmt.Errorf("remove ticket %s, which has no content: %w", id, err)
+			}
+		}
+	}
+	return nil
 }
 
 // unlisted reports whether a pending ticket is not in the list of those. It
 // looks at the oldest one only: the list may be long, and what is older than its
 // end is not in it.
 func (p *Producer) unlisted(ctx context.Context, queue, id string) (bool, error) {
-	oldest, err := p.rdb.LIndex(ctx, "asynq:{"+queue+"}:pending", -1).Result()
+	oldest, err := p.rdb.LIndex(ctx, prefix(queue)+"pending", -1).Result()
 	if errors.Is(err, redis.Nil) {
 		return true, nil
 	} else if err != nil || oldest == id {
 		return false, err
 	}
 	since := func(id string) (int64, error) {
-		n, err := p.rdb.HGet(ctx, "asynq:{"+queue+"}:t:"+id, "pending_since").Int64()
+		n, err := p.rdb.HGet(ctx, taskKey(queue, id), "pending_since").Int64()
 		if errors.Is(err, redis.Nil) { // it was handed back, to the end of the list
 			return 0, nil
 		}

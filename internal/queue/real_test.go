@@ -177,6 +177,40 @@ func TestMissingBecauseUnreadable(t *testing.T) {
 	}
 }
 
+// A ticket that loses its content while it waits is taken in hand by nobody.
+func TestTidy(t *testing.T) {
+	dial := dialer(t, hosttest.StartRedis(t))
+	rdb := dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	p := queue.NewProducer(rdb)
+	lost := jobs.Ticket{ID: "lost", Attempt: 1, Seq: 1, Queue: "builds"}
+	sound := jobs.Ticket{ID: "sound", Attempt: 1, Seq: 1, Queue: "builds"}
+	if err := p.Push(t.Context(), lost, sound); err != nil {
+		t.Fatal(err)
+	}
+	if err := rdb.Del(t.Context(), "asynq:{builds}:t:lost:1:1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	got := consume(t, dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1})
+	if tk := <-got; tk.ID != sound.ID {
+		t.Errorf("got %+v, want the sound one", tk)
+	}
+	const lease = "asynq:{builds}:lease"
+	for _, z := range rdb.ZRangeWithScores(t.Context(), lease, 0, -1).Val() {
+		z.Score = 1 // its time has passed
+		if err := rdb.ZAdd(t.Context(), lease, z).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	keys := rdb.Keys(t.Context(), "asynq:{builds}:t:lost*").Val()
+	if left := append(rdb.LRange(t.Context(), "asynq:{builds}:active", 0, -1).Val(), keys...); slices.Contains(left, "lost:1:1") || len(keys) > 0 {
+		t.Errorf("%q is left", left)
+	}
+}
+
 // A ticket can be in the queue and not in the list that it is delivered from.
 func TestMissingFromTheList(t *testing.T) {
 	dial := dialer(t, hosttest.StartRedis(t))
@@ -197,6 +231,9 @@ func TestMissingFromTheList(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing("the list is gone", old, true)
+	if ttl := rdb.TTL(t.Context(), "asynq:{builds}:t:job-1:1:1").Val(); ttl <= 0 {
+		t.Errorf("what nobody delivers any more stays for %s", ttl)
+	}
 	young := jobs.Ticket{ID: "job-2", Attempt: 1, Seq: 1, Queue: "builds"}
 	younger := jobs.Ticket{ID: "job-3", Attempt: 1, Seq: 1, Queue: "builds"}
 	if err := p.Push(t.Context(), young); err != nil {

@@ -37,6 +37,8 @@ type Tickets interface {
 	jobs.Queue
 	// Missing reports whether a ticket cannot be delivered any more.
 	Missing(ctx context.Context, t jobs.Ticket) (bool, error)
+	// Tidy removes what is left of tickets that nobody can deliver.
+	Tidy(ctx context.Context) error
 }
 
 // Options tune a Reconciler; the zero value works.
@@ -149,7 +151,10 @@ func (r *Reconciler) look(ctx context.Context) error {
 	if swept > 0 {
 		r.log.InfoContext(ctx, "forgot ended jobs beyond the retention", "count", swept)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return r.tickets.Tidy(ctx)
 }
 
 func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) error {

@@ -28,6 +28,8 @@ func (q *tickets) Push(_ context.Context, t ...jobs.Ticket) error {
 
 func (q *tickets) Missing(context.Context, jobs.Ticket) (bool, error) { return q.lost, nil }
 
+func (*tickets) Tidy(context.Context) error { return nil }
+
 // farm is a store on an embedded Redis whose clock the test moves, with a
 // reconciler that has led it for a while.
 type farm struct {

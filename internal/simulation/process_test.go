@@ -351,3 +351,5 @@ func (t ticketsOf) Missing(ctx context.Context, ticket jobs.Ticket) (bool, error
 	}
 	return t.memory.Missing(ctx, ticket)
 }
+
+func (t ticketsOf) Tidy(ctx context.Context) error { return t.memory.Tidy(ctx) }

@@ -274,12 +274,32 @@ func (s *Store) Owned(ctx context.Context, host string) ([]jobs.Job, error) {
 		return nil, err
 	}
 	own := all[:0]
+	gone := map[string]bool{}
+	for _, id := range ids {
+		gone[id] = true
+	}
 	for _, job := range all {
+		// One that waits may be about to be claimed.
+		gone[job.ID] = job.State.Terminal() || job.State == jobs.Running && job.Host != host
 		if job.State == jobs.Running && job.Host == host {
 			own = append(own, job)
 		}
 	}
-	return own, nil
+	return own, s.dropFromHost(ctx, host, gone)
+}
+
+// dropFromHost removes what a crash left in the index of a host.
+func (s *Store) dropFromHost(ctx context.Context, host string, gone map[string]bool) error {
+	var ids []any
+	for id, drop := range gone {
+		if drop {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	return wrapped("index jobs by host "+host, s.rdb.SRem(ctx, hostKey(host), ids...).Err())
 }
 
 // Kept implements jobs.Claims.

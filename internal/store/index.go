@@ -18,20 +18,25 @@ import (
 // so that it is always in at least one. A crash in between leaves it in two,
 // which readers and the reconciler settle by the record.
 func (s *Store) reindex(ctx context.Context, id string, from, to jobs.State) error {
-	if from == to {
-		return nil
-	}
 	created, err := s.rdb.HGet(ctx, jobKey(id), "created").Float64()
 	if errors.Is(err, redis.Nil) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("index job %s: %w", id, err)
 	}
-	pipe := s.rdb.Pipeline()
-	pipe.ZAdd(ctx, stateKey(to), redis.Z{Score: created, Member: id})
-	pipe.ZRem(ctx, stateKey(from), id)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("index job %s: %w", id, err)
+	for from != to {
+		pipe := s.rdb.Pipeline()
+		pipe.ZAdd(ctx, stateKey(to), redis.Z{Score: created, Member: id})
+		pipe.ZRem(ctx, stateKey(from), id)
+		state := pipe.HGet(ctx, jobKey(id), "state")
+		if _, err := pipe.Exec(ctx); errors.Is(err, redis.Nil) {
+			return nil // the record has gone, and whoever scans the index sees to that
+		} else if err != nil {
+			return fmt.Errorf("index job %s: %w", id, err)
+		}
+		// The record may have moved on, or back: a replica that was promoted
+		// since the record was written has the old one.
+		from, to = to, jobs.State(state.Val())
 	}
 	return nil
 }

@@ -120,6 +120,11 @@ func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		for k, v := range job.Spec.Labels {
 			pipe.ZAddNX(ctx, labelKey(k+"="+v), entry)
 		}
+		if key := job.Spec.IdempotencyKey; key != "" {
+			// Once more, on the connection that writes the record: the server that
+			// was asked for it may be another, and gone.
+			pipe.SetNX(ctx, reserveKey(key), reservation(job.ID, jobs.SpecDigest(job.Spec)), s.opts.Retention.Age)
+		}
 		made[i] = s.scripts.create.EvalSha(ctx, pipe, []string{jobKey(job.ID), specKey(job.ID)},
 			spec, created, s.expiresIn(job.Spec), recordVersion)
 	}
@@ -294,7 +299,7 @@ func cancelledResult(by string) jobs.Result {
 func (s *Store) Reserve(ctx context.Context, key, id, digest string) (string, string, error) {
 	k := reserveKey(key)
 	for range 3 {
-		ok, err := s.rdb.SetNX(ctx, k, id+" "+digest, s.opts.Retention.Age).Result()
+		ok, err := s.rdb.SetNX(ctx, k, reservation(id, digest), s.opts.Retention.Age).Result()
 		if err != nil {
 			return "", "", fmt.Errorf("reserve key: %w", err)
 		}
@@ -316,6 +321,8 @@ func (s *Store) Reserve(ctx context.Context, key, id, digest string) (string, st
 	}
 	return "", "", errors.New("reserve key: it keeps expiring")
 }
+
+func reservation(id, digest string) string { return id + " " + digest }
 
 func flag(b bool) string {
 	if b {

@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"cmp"
+	"context"
 	"slices"
 	"strconv"
 	"testing"
@@ -113,5 +115,87 @@ func testHostsOdd(t *testing.T, rdb redis.UniversalClient) {
 	beat("new")
 	if left := rdb.HKeys(ctx, "slipway:hosts").Val(); !slices.Equal(slices.Sorted(slices.Values(left)), []string{"broken", "good", "new", "renamed"}) {
 		t.Errorf("a new host left %q; want those that were seen lately, and itself", left)
+	}
+}
+
+// back is a hook that lets the database go back in time in the middle of a change:
+// a replica was promoted that had not heard of its first half.
+type back struct {
+	redis.Hook
+	before string // the key whose pipeline comes too late
+	do     func()
+	done   bool
+}
+
+func (b *back) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if !b.done && slices.Contains(cmds[0].Args(), any(b.before)) {
+			b.done = true
+			b.do()
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func (*back) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*back) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func TestIndexFollowsARecordThatWentBack(t *testing.T) {
+	t.Parallel()
+	server, rdb := embeddedRedis(t)
+	s := store.New(rdb, store.Options{})
+	ctx := t.Context()
+	if _, err := s.Create(ctx, []jobs.Job{jobs.NewJob("a", jobs.Spec{Name: "a"})}); err != nil {
+		t.Fatal(err)
+	}
+	o := jobs.Owner{Nonce: "n", Worker: "w", Host: "h", Lease: time.Minute}
+	if _, err := s.Claim(ctx, jobs.Ticket{ID: "a", Attempt: 1}, o); err != nil {
+		t.Fatal(err)
+	}
+	hook := &back{before: "slipway:jobs:succeeded", do: func() { server.HSet("slipway:{a}:job", "state", "running") }}
+	rdb.AddHook(hook)
+	if err := s.Finish(ctx, "a", "n", jobs.Result{State: jobs.Succeeded, Host: "h"}); err != nil || !hook.done {
+		t.Fatal(err, hook.done)
+	}
+	if found, _, err := s.Scan(ctx, jobs.Running, 0, 10); err != nil || len(found) != 1 {
+		t.Errorf("%d running jobs (%v), want the one that the database does not know to have ended", len(found), err)
+	}
+	if found, _, err := s.Scan(ctx, jobs.Succeeded, 0, 10); err != nil || len(found) != 0 {
+		t.Errorf("%d jobs have succeeded (%v), want none", len(found), err)
+	}
+}
+
+// What a crash between a record and its index leaves in the list of a host goes
+// when its next worker asks for its jobs.
+func TestOwnedDropsWhatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
+	server, rdb := embeddedRedis(t)
+	s := store.New(rdb, store.Options{})
+	ctx := t.Context()
+	for _, id := range []string{"ended", "elsewhere", "own", "waits"} {
+		if _, err := s.Create(ctx, []jobs.Job{jobs.NewJob(id, jobs.Spec{Name: id})}); err != nil {
+			t.Fatal(err)
+		}
+		host := map[string]string{"elsewhere": "other"}[id]
+		if id != "waits" {
+			o := jobs.Owner{Nonce: id, Worker: "w", Host: cmp.Or(host, "h"), Lease: time.Minute}
+			if _, err := s.Claim(ctx, jobs.Ticket{ID: id, Attempt: 1}, o); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Finish(ctx, "ended", "ended", jobs.Result{State: jobs.Succeeded, Host: "h"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.SAdd("slipway:host:h", "ended", "elsewhere", "waits", "no record"); err != nil {
+		t.Fatal(err)
+	}
+	own, err := s.Owned(ctx, "h")
+	if err != nil || len(own) != 1 || own[0].ID != "own" {
+		t.Errorf("owned %+v (%v), want one", own, err)
+	}
+	left, err := server.Members("slipway:host:h")
+	if want := []string{"own", "waits"}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("%q are left (%v), want %q", left, err, want)
 	}
 }

@@ -19,6 +19,9 @@ func (m *Memory) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 	defer m.mu.Unlock()
 	made := make([]bool, len(batch))
 	for i, j := range batch {
+		if _, bound := m.keys[j.Spec.IdempotencyKey]; j.Spec.IdempotencyKey != "" && !bound {
+			m.keys[j.Spec.IdempotencyKey] = binding{j.ID, jobs.SpecDigest(j.Spec)}
+		}
 		if _, ok := m.records[j.ID]; ok {
 			continue
 		}

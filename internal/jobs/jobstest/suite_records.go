@@ -24,6 +24,7 @@ func TestRecords(t *testing.T, setup func(t *testing.T) Store) {
 		{"list follows the state", testListStates},
 		{"list is not moved by new jobs", testListStable},
 		{"reserve", testReserve},
+		{"reserve by creating", testReserveByCreating},
 		{"reserve at the same time", testReserveConcurrently},
 	}
 	tests = append(tests, cancelTests()...)
@@ -294,6 +295,17 @@ func testReserve(f *farm) {
 	reserve("key ", "job-4", "cc", "job-4", "cc")
 	reserve("{key}\n\u00e4 *", "job-5", "dd", "job-5", "dd")
 	reserve("key", "job-6", "ee", "job-1", "aa")
+}
+
+// A database that went back in time between the reservation and the record must
+// not have the record alone: the next submission would be another job.
+func testReserveByCreating(f *farm) {
+	spec := jobs.Spec{Name: "a", IdempotencyKey: "key"}
+	id := f.create(spec)[0]
+	got, digest, err := f.Records.Reserve(f.ctx, "key", "another", "aa")
+	if err != nil || got != id || digest != jobs.SpecDigest(f.get(id).Spec) {
+		f.t.Errorf("Reserve = %s, %s, %v; want job %s and the digest of its document", got, digest, err, id)
+	}
 }
 
 func testReserveConcurrently(f *farm) {

@@ -1,0 +1,44 @@
+//go:build integration && chaos
+
+package chaos_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Keys that may be left when all jobs have ended: what the records are, what they
+// are found by, who is there, and what asynq counts.
+var (
+	ofJob  = regexp.MustCompile(`^slipway:\{(.*)\}:(job|spec|result|log|stale|news)$`)
+	ofFarm = regexp.MustCompile(`^(slipway:(jobs:[a-z]+|name:.*|label:.*|idem:.*|\{artifacts\}:.*|farm|hosts|collect|leader)|asynq:(queues|(servers|workers)(:.*)?|\{builds\}:(processed|failed).*))$`)
+)
+
+// strayKeys are keys that nobody needs any more, or that belong to no job that
+// was acknowledged.
+func (f *farm) strayKeys(ctx context.Context, jobs map[string]bool) error {
+	var stray []string
+	keys := f.rdb.Scan(ctx, 0, "*", 1000).Iterator()
+	for keys.Next(ctx) {
+		key := keys.Val()
+		if m := ofJob.FindStringSubmatch(key); m != nil && jobs[m[1]] || ofFarm.MatchString(key) {
+			continue
+		}
+		if ttl, err := f.rdb.TTL(ctx, key).Result(); err == nil && ttl > 0 {
+			continue // it goes by itself
+		}
+		stray = append(stray, key)
+	}
+	if err := keys.Err(); err != nil {
+		return fmt.Errorf("look at the keys: %w", err)
+	}
+	if len(stray) == 0 {
+		return nil
+	}
+	slices.Sort(stray)
+	return errors.New("keys are left in Redis:\n\t" + strings.Join(slices.Compact(stray), "\n\t"))
+}

@@ -1,0 +1,235 @@
+//go:build integration && chaos
+
+package chaos_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// recoveries tells how long jobs of killed workers stood still once their worker
+// was back, of those that nothing else was done to.
+func (m *monkey) recoveries(t *testing.T) {
+	t.Helper()
+	var all []time.Duration
+	for _, b := range m.blows {
+		if b.kind != "worker killed" {
+			continue
+		}
+		back, ok := m.backAfter(b)
+		if !ok {
+			continue
+		}
+		for _, a := range m.accounts {
+			events, err := m.happened(t.Context(), a.id)
+			if err != nil {
+				continue // told elsewhere
+			}
+			next, ok := interrupted(events, b)
+			if ok && !m.alsoHit(b, next) {
+				all = append(all, max(0, next.Sub(back)))
+			}
+		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	slices.Sort(all)
+	p99 := all[(len(all)*99+99)/100-1]
+	t.Logf("%d jobs of killed workers went on %s (median) and %s (p99) after their worker was started again",
+		len(all), all[len(all)/2].Round(time.Millisecond), p99.Round(time.Millisecond))
+	if p99 > 10*time.Second {
+		m.violation("I5 jobs of killed workers stood still for %s", p99)
+	}
+}
+
+// backAfter is when the worker of a blow was started again.
+func (m *monkey) backAfter(b *blow) (time.Time, bool) {
+	for _, w := range m.workers {
+		if w.name != b.worker {
+			continue
+		}
+		for _, at := range w.launches() {
+			if at.After(b.from) {
+				return at, true
+			}
+		}
+	}
+	return time.Time{}, false
+}
+
+// interrupted is when something happened to a job again that the worker of a blow
+// had then.
+func interrupted(events []jobs.Event, b *blow) (next time.Time, ok bool) {
+	had := false
+	for _, e := range events {
+		if e.At.After(b.from) {
+			return e.At, had
+		}
+		switch e.Type {
+		case jobs.EventClaimed, jobs.EventAdopted:
+			had = gave(e, b.worker)
+		case jobs.EventLost, jobs.EventRetry, jobs.EventReturned, jobs.EventFinished:
+			had = false
+		}
+	}
+	return time.Time{}, false
+}
+
+// alsoHit reports whether another blow fell between a blow and what came of it.
+func (l *ledger) alsoHit(b *blow, next time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.blows, func(o *blow) bool {
+		return o != b && o.from.Before(next) && o.until.Add(aftermath).After(b.from)
+	})
+}
+
+// How long jobs stand still after what takes a host, its daemon or Redis away.
+func TestRecovery(t *testing.T) {
+	t.Parallel()
+	stays := hosttest.StartHost(t, "rc-stays")
+	hosttest.Busybox(t, stays)
+	t.Run("cases", func(t *testing.T) {
+		t.Run("host gone", func(t *testing.T) { t.Parallel(); hostGone(t, "gone", stays, 120*time.Second) })
+		t.Run("host gone, lease of 6 s", func(t *testing.T) {
+			t.Parallel()
+			hostGone(t, "gone-soon", stays, 15*time.Second, "--lease", "6s")
+		})
+		t.Run("redis stopped for 60 s", func(t *testing.T) { t.Parallel(); redisAway(t, "redis-stopped", stays) })
+		t.Run("redis silent for 60 s", func(t *testing.T) { t.Parallel(); redisAway(t, "redis-silent", stays) })
+		t.Run("daemon back", func(t *testing.T) { t.Parallel(); daemonBack(t, "back", 2) })
+		t.Run("daemon back, live-restore", func(t *testing.T) { t.Parallel(); daemonBack(t, "back-live", 1, "--live-restore") })
+	})
+}
+
+// hostGone takes a host away for good, with its daemon and its containers.
+func hostGone(t *testing.T, name string, stays *hosttest.Host, limit time.Duration, args ...string) {
+	goes := hosttest.StartHost(t, "rc-goes")
+	hosttest.Busybox(t, goes)
+	var w witness
+	w.watch(t, goes)
+	w.watch(t, stays)
+	f := newFarm(t, name)
+	one := f.worker(goes, "one", goes.DockerHost(), "", args...)
+	one.start()
+	id := f.sleeper(5)
+	f.running(id)
+	f.worker(stays, "two", stays.DockerHost(), "", args...).start()
+	one.kill()
+	if err := goes.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	gone := time.Now()
+	job := f.ended(id, limit+30*time.Second)
+	lives := w.of(id)
+	if job.State != jobs.Succeeded || job.Retries != 0 || len(lives) != 2 || lives[1].host != stays.Name {
+		t.Fatalf("the job is %s with %d retries, in containers %+v; want it done by the host that stays", job.State, job.Retries, lives)
+	}
+	within(t, limit, "a job ran again on another host", lives[1].started.Sub(gone))
+}
+
+// redisAway takes Redis away for less than the lease.
+func redisAway(t *testing.T, name string, h *hosttest.Host) {
+	server := startRedis(t)
+	f := farmOn(t, name, server.SocketURL(), server.SocketURL())
+	f.worker(h, "one", h.DockerHost(), "", "--slots", "2").start()
+	ids := []string{f.sleeper(20), f.sleeper(75)}
+	for _, id := range ids {
+		f.running(id)
+	}
+	ids = append(ids, f.sleeper(1))
+	var err error
+	back := server.Start
+	if name == "redis-silent" {
+		back, err = server.Pause()
+	} else {
+		err = server.Stop()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(60 * time.Second)
+	if err := back(); err != nil {
+		t.Fatal(err)
+	}
+	returned := time.Now()
+	for i, id := range ids {
+		job := f.ended(id, time.Minute)
+		if job.State != jobs.Succeeded || job.Attempt != 1 || job.Losses != 0 {
+			t.Errorf("job %d is %s after %d attempts and %d losses; want it done at once", i, job.State, job.Attempt, job.Losses)
+		}
+		if i == 0 {
+			within(t, 30*time.Second, "the result that waited for Redis was there", job.Finished.Sub(returned))
+		}
+	}
+}
+
+// daemonBack kills a daemon with a running job, and brings it back.
+func daemonBack(t *testing.T, name string, attempts int, options ...string) {
+	h := hosttest.StartHost(t, "rc-back", options...)
+	hosttest.Busybox(t, h)
+	var w witness
+	w.watch(t, h)
+	f := newFarm(t, name)
+	f.worker(h, "one", h.DockerHost(), "").start()
+	id := f.sleeper(10)
+	f.running(id)
+	if err := h.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * time.Second)
+	if err := h.Start(); err != nil {
+		t.Fatal(err)
+	}
+	back := time.Now()
+	job := f.ended(id, time.Minute)
+	if job.State != jobs.Succeeded || job.Attempt != attempts || job.Retries != 0 {
+		t.Errorf("the job is %s after %d attempts and %d retries; want it done after %d and none", job.State, job.Attempt, job.Retries, attempts)
+	}
+	lives := w.of(id)
+	if len(lives) != attempts {
+		t.Fatalf("it had containers %+v, want %d", lives, attempts)
+	}
+	if attempts == 1 {
+		within(t, 30*time.Second, "the end of a container that ran on was known", job.Finished.Sub(lives[0].died))
+	} else {
+		within(t, 30*time.Second, "a job ran again after its daemon was back", lives[1].started.Sub(back))
+	}
+}
+
+// sleeper submits a job that takes so many seconds.
+func (f *farm) sleeper(seconds int) (id string) {
+	f.t.Helper()
+	id, err := f.submit(f.t.Context(), "--init", "--image", hosttest.BusyboxTag, "--", "sleep", fmt.Sprint(seconds))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return id
+}
+
+// running waits until the job's container runs.
+func (f *farm) running(id string) {
+	f.t.Helper()
+	eventually(f.t, 30*time.Second, "job "+id+" runs", func() error {
+		job, err := f.records.Get(f.t.Context(), id)
+		if err == nil && job.Stage != jobs.StageRun {
+			err = errors.New("it is in stage " + string(job.Stage))
+		}
+		return err
+	})
+}
+
+func within(t *testing.T, limit time.Duration, what string, took time.Duration) {
+	t.Helper()
+	t.Logf("%s %.1f s later (%s at most)", what, took.Seconds(), limit)
+	if took > limit {
+		t.Errorf("%s %s later, want %s at most", what, took, limit)
+	}
+}
