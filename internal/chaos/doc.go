@@ -4,7 +4,7 @@
 // nothing but tests; they need root, and the build tags integration and chaos.
 //
 //	make chaos                                        all of it, some minutes
-//	go test -tags integration,chaos -run TestMatrix/running ./internal/chaos -v
+//	go test -tags integration,chaos -run TestMatrix/killed/running ./internal/chaos -v
 //	go test -tags integration,chaos -run TestChaos ./internal/chaos -v -chaos.seed 7
 //
 // TestMatrix cuts a worker or a producer off at each named step of a job's life

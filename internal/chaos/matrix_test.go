@@ -73,19 +73,18 @@ func TestMatrix(t *testing.T) {
 		before = append(before, must(things(t.Context(), h, ""))(t))
 	}
 	slots := make(chan struct{}, atOnce)
-	// The longest first.
-	t.Run("cells", func(t *testing.T) {
-		for _, fault := range []string{stopped, killed} {
+	for _, fault := range []string{stopped, killed} {
+		t.Run(fault, func(t *testing.T) {
 			for _, step := range faults.Steps() {
-				t.Run(string(step)+"/"+fault, func(t *testing.T) {
+				t.Run(string(step), func(t *testing.T) {
 					t.Parallel()
 					slots <- struct{}{}
 					defer func() { <-slots }()
 					m.cell(t, step, fault)
 				})
 			}
-		}
-	})
+		})
+	}
 	for i, h := range m.hosts {
 		if now := must(things(t.Context(), h, ""))(t); !slices.Equal(now, before[i]) {
 			t.Errorf("left behind on host %s:\n got %q\nwant %q", h.Name, now, before[i])

@@ -120,7 +120,7 @@ func hostGone(t *testing.T, name string, stays *hosttest.Host, limit time.Durati
 	one := f.worker(goes, "one", goes.DockerHost(), "", args...)
 	one.start()
 	id := f.sleeper(5)
-	f.running(id)
+	f.running(&w, id)
 	f.worker(stays, "two", stays.DockerHost(), "", args...).start()
 	one.kill()
 	if err := goes.Kill(); err != nil {
@@ -137,12 +137,14 @@ func hostGone(t *testing.T, name string, stays *hosttest.Host, limit time.Durati
 
 // redisAway takes Redis away for less than the lease.
 func redisAway(t *testing.T, name string, h *hosttest.Host) {
+	var w witness
+	w.watch(t, h)
 	server := startRedis(t)
 	f := farmOn(t, name, server.SocketURL(), server.SocketURL())
 	f.worker(h, "one", h.DockerHost(), "", "--slots", "2").start()
 	ids := []string{f.sleeper(20), f.sleeper(75)}
 	for _, id := range ids {
-		f.running(id)
+		f.running(&w, id)
 	}
 	ids = append(ids, f.sleeper(1))
 	var err error
@@ -180,7 +182,7 @@ func daemonBack(t *testing.T, name string, attempts int, options ...string) {
 	f := newFarm(t, name)
 	f.worker(h, "one", h.DockerHost(), "").start()
 	id := f.sleeper(10)
-	f.running(id)
+	f.running(&w, id)
 	if err := h.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -215,14 +217,13 @@ func (f *farm) sleeper(seconds int) (id string) {
 }
 
 // running waits until the job's container runs.
-func (f *farm) running(id string) {
+func (f *farm) running(w *witness, id string) {
 	f.t.Helper()
 	eventually(f.t, 30*time.Second, "job "+id+" runs", func() error {
-		job, err := f.records.Get(f.t.Context(), id)
-		if err == nil && job.Stage != jobs.StageRun {
-			err = errors.New("it is in stage " + string(job.Stage))
+		if len(w.of(id)) == 0 {
+			return errors.New("it has no container")
 		}
-		return err
+		return nil
 	})
 }
 

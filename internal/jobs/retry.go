@@ -28,7 +28,7 @@ func Decide(j Job, r Result) Decision {
 		return Decision{Final: true, Result: r}
 	case info.Fault == InfraFault && j.Losses+1 < MaxLosses:
 		return Decision{Result: r, Release: Release{
-			Reason: r.Failure.Message, Spend: SpendLoss, Delay: time.Second << j.Losses,
+			Reason: r.Failure.Message, Spend: SpendLoss, Delay: lossDelay(j.Losses, r.Failure.Kind),
 		}}
 	case info.Fault == UserFault && j.Retries < j.Spec.Retries:
 		return Decision{Result: r, Release: Release{
@@ -41,6 +41,15 @@ func Decide(j Job, r Result) Decision {
 		r.Failure = &f
 	}
 	return Decision{Final: true, Result: r}
+}
+
+// lossDelay is how long a job waits after so many losses before this one. A worker
+// that went says nothing against its job or any daemon.
+func lossDelay(before int, kind Kind) time.Duration {
+	if before == 0 && kind == KindWorkerLost {
+		return 0
+	}
+	return time.Second << before
 }
 
 func times(n int) string {

@@ -30,6 +30,7 @@ func TestDecide(t *testing.T) {
 		{name: "refused", kind: jobs.KindContextDigest, allowed: 2, final: true, want: jobs.KindContextDigest},
 		{name: "cancelled", kind: jobs.KindCancelled, allowed: 2, final: true, want: jobs.KindCancelled},
 		{name: "infra, first loss", kind: jobs.KindDaemonLost, spend: jobs.SpendLoss, delay: time.Second},
+		{name: "infra, first loss, of the worker", kind: jobs.KindWorkerLost, spend: jobs.SpendLoss},
 		{name: "infra, second loss", kind: jobs.KindWorkerLost, losses: 1, spend: jobs.SpendLoss, delay: 2 * time.Second},
 		{name: "infra, third loss", kind: jobs.KindWorkerLost, losses: 2, final: true, want: jobs.KindPoisoned},
 		{name: "infra, third loss, retries are not for it", kind: jobs.KindDaemonLost, allowed: 5, losses: 2, final: true, want: jobs.KindPoisoned},

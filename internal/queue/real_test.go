@@ -185,7 +185,7 @@ func TestTidy(t *testing.T) {
 	p := queue.NewProducer(rdb)
 	lost := jobs.Ticket{ID: "lost", Attempt: 1, Seq: 1, Queue: "builds"}
 	sound := jobs.Ticket{ID: "sound", Attempt: 1, Seq: 1, Queue: "builds"}
-	if err := p.Push(t.Context(), lost, sound); err != nil {
+	if err := errors.Join(p.Push(t.Context(), lost), p.Push(t.Context(), sound)); err != nil {
 		t.Fatal(err)
 	}
 	if err := rdb.Del(t.Context(), "asynq:{builds}:t:lost:1:1").Err(); err != nil {
