@@ -42,9 +42,14 @@ simulation: ## Run 100,000 jobs with everything that goes wrong, and break the f
 	go test -count=1 -timeout 20m -tags mutants -run TestMutants -v ./internal/simulation
 
 .PHONY: chaos
-chaos: ## Kill and stop everything at every step, and let a monkey loose (some minutes)
+chaos: ## Let a monkey loose on four farms with real Docker and Redis (some minutes)
 	@scripts/ensure-tools.sh test
-	go test -tags integration,chaos -count=1 -timeout 20m -v ./internal/chaos
+	go test -tags integration,chaos -count=1 -timeout 20m -v ./internal/chaos -run TestChaos
+
+.PHONY: matrix
+matrix: ## Kill and stop processes at every step, and measure how jobs recover
+	@scripts/ensure-tools.sh test
+	go test -tags integration,chaos -count=1 -timeout 20m -v ./internal/chaos -run 'TestMatrix|TestRecovery'
 
 .PHONY: soak
 soak: ## The monkey for hours: ten fresh seeds with 200 jobs and 50 faults each

@@ -127,7 +127,7 @@ func campaign(t *testing.T, seed uint64, jobCount, faultCount int) {
 	}
 	tasks := make([]task, jobCount)
 	for i := range tasks {
-		tasks[i] = must(draw(r, i, f.dir))(t)
+		tasks[i] = must(draw(r, i, jobCount, f.dir))(t)
 	}
 	var both errgroup.Group
 	both.Go(func() error { return m.submitAll(t.Context(), tasks, faultCount) })

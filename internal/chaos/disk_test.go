@@ -14,6 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// diskFull is a kind of fault.
+const diskFull = "worker's disk full"
+
 // diskOf gives a worker a small disk of its own for its state.
 func diskOf(t *testing.T, f *farm, name string) {
 	t.Helper()

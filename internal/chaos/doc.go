@@ -3,7 +3,7 @@
 // did to whom and when, and what the Docker daemons say they ran. It holds
 // nothing but tests; they need root, and the build tags integration and chaos.
 //
-//	make chaos                                        all of it, some minutes
+//	make chaos, make matrix                           all of it, some minutes each
 //	go test -tags integration,chaos -run TestMatrix/killed/running ./internal/chaos -v
 //	go test -tags integration,chaos -run TestChaos ./internal/chaos -v -chaos.seed 7
 //

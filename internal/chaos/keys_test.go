@@ -18,6 +18,9 @@ var (
 	ofFarm = regexp.MustCompile(`^(slipway:(jobs:[a-z]+|name:.*|label:.*|idem:.*|\{artifacts\}:.*|farm|hosts|collect|leader)|asynq:(queues|(servers|workers)(:.*)?|\{builds\}:(processed|failed).*))$`)
 )
 
+// ofTwin is a ticket that the monkey made a second one of.
+var ofTwin = regexp.MustCompile(`^asynq:\{builds\}:t:.*:1\d\d\d$`)
+
 // strayKeys are keys that nobody needs any more, or that belong to no job that
 // was acknowledged.
 func (f *farm) strayKeys(ctx context.Context, jobs map[string]bool) error {
@@ -25,7 +28,7 @@ func (f *farm) strayKeys(ctx context.Context, jobs map[string]bool) error {
 	keys := f.rdb.Scan(ctx, 0, "*", 1000).Iterator()
 	for keys.Next(ctx) {
 		key := keys.Val()
-		if m := ofJob.FindStringSubmatch(key); m != nil && jobs[m[1]] || ofFarm.MatchString(key) {
+		if m := ofJob.FindStringSubmatch(key); m != nil && jobs[m[1]] || ofFarm.MatchString(key) || ofTwin.MatchString(key) {
 			continue
 		}
 		if ttl, err := f.rdb.TTL(ctx, key).Result(); err == nil && ttl > 0 {

@@ -217,6 +217,9 @@ func (a account) untrue(job jobs.Job, log string, felt []blow) string {
 		return fmt.Sprintf("I6 it is %s after %d of its own %d retries", job.State, job.Retries, a.task.retries)
 	case a.task.state == jobs.Succeeded && len(job.Result.Outputs) != a.task.outputs:
 		return fmt.Sprintf("I7 it has %d outputs, and should have %d", len(job.Result.Outputs), a.task.outputs)
+	case a.task.state == jobs.Failed && job.Result.Log.Dropped > 0 && slices.ContainsFunc(felt, func(b blow) bool { return b.kind == diskFull }):
+		// What it failed for is known; the disk took a part of its log, and the
+		// record says so.
 	case job.Result.Log.Missing || log != a.task.log:
 		return fmt.Sprintf("I8 its log is %q, and should be %q", log, a.task.log)
 	}

@@ -57,7 +57,7 @@ func (m *monkey) deeds() []deed {
 		{"redis answers in pieces", m.poisoned("slicer", "downstream", map[string]any{"average_size": 20, "size_variation": 10, "delay": 2000})},
 		{"redis answers break off", m.poisoned("limit_data", "downstream", map[string]any{"bytes": 2000})},
 		{"redis is a black hole", m.poisoned("timeout", "upstream", map[string]any{"timeout": 0})},
-		{"worker's disk full", m.diskFull},
+		{diskFull, m.diskFull},
 		{"docker socket cut", m.cut},
 		{"dockerd killed", m.dockerdKilled},
 		{"container removed", m.removed},

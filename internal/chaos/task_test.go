@@ -29,8 +29,9 @@ type task struct {
 
 func (t task) String() string { return t.does }
 
-// draw draws task number n. Contexts are made below dir.
-func draw(r *rand.Rand, n int, dir string) (task, error) {
+// draw draws task number n of so many. Contexts are made below dir. The last third
+// are none that are tried again, which would only be waited for.
+func draw(r *rand.Rand, n, of int, dir string) (task, error) {
 	seconds, retries := r.IntN(5), r.IntN(3)
 	begin, end := fmt.Sprintf("job %d begins", n), fmt.Sprintf("job %d ends", n)
 	body := fmt.Sprintf("echo %s; sleep %d; echo %s", begin, seconds, end)
@@ -39,18 +40,23 @@ func draw(r *rand.Rand, n int, dir string) (task, error) {
 		return append(flags, "--init", "--image", hosttest.BusyboxTag, "--", "sh", "-c", script)
 	}
 	var err error
-	switch k := r.IntN(20); {
-	case k < 9:
+	k := r.IntN(20)
+	fails := k >= 11 && k < 14 || k == 19
+	if fails && n > of*2/3 {
+		k = 0
+	}
+	switch {
+	case k < 11:
 		t.does, t.args = fmt.Sprintf("runs for %d s", seconds), run(body)
-	case k < 12:
+	case k < 14:
 		code := 1 + r.IntN(100)
 		t.does = fmt.Sprintf("ends with %d after %d s", code, seconds)
 		t.args = run(body + "; exit " + strconv.Itoa(code))
 		t.state, t.kind = jobs.Failed, jobs.KindExitNonzero
-	case k < 14:
+	case k < 16:
 		t.does, t.outputs = fmt.Sprintf("leaves an output after %d s", seconds), 1
 		t.args = run(body+"; echo out >/tmp/out", "--output-path", "/tmp/out")
-	case k < 16:
+	case k < 17:
 		t.does, t.log, t.builds = "builds from scratch", "", true
 		t.args, err = directory(dir, n, "FROM scratch\nCOPY Dockerfile /\n")
 	case k < 19:

@@ -54,9 +54,8 @@ func (a *attempt) conclude(err error) {
 
 // finish saves the log and delivers the result, however long Redis is away.
 func (a *attempt) finish(ctx context.Context) {
-	if err := a.saveLog(ctx); err != nil {
-		a.res.Log.Missing = true
-		f := artifacts.StoreFailure(err, "the job's log")
+	if f := a.saveLog(ctx); f != nil {
+		a.res.Log.Missing = a.res.Log.Digest == ""
 		f.Stage = jobs.StageCollect
 		if d := jobs.Decide(a.job, jobs.Result{Failure: f}); !d.Final && a.res.State == jobs.Succeeded {
 			a.handBack(ctx, d.Release)
@@ -95,25 +94,35 @@ func (a *attempt) finish(ctx context.Context) {
 }
 
 // saveLog ends the log and puts it into the artifact store.
-func (a *attempt) saveLog(ctx context.Context) error {
+func (a *attempt) saveLog(ctx context.Context) *jobs.Failure {
 	if a.joblog == nil {
 		return nil
 	}
-	size, dropped := a.joblog.close(ctx)
-	a.res.Log.Dropped = dropped
-	if size == 0 {
-		return nil
-	}
-	// What was done is worth more than a moment without the artifact store.
+	// What was done is worth more than a moment without a disk or the artifact
+	// store.
 	ctx, cancel := context.WithTimeout(ctx, logTime)
 	defer cancel()
-	return repeat(ctx, func() error { return a.storeLog(ctx) }, func(err error) bool {
+	warn := func(err error) bool {
 		a.log.WarnContext(ctx, "store the job's log", "err", err)
 		return false
-	})
+	}
+	disk, cancelDisk := context.WithTimeout(ctx, logTime/2)
+	defer cancelDisk()
+	_ = repeat(disk, a.joblog.flush, warn) // close has the last try
+	size, dropped := a.joblog.close(ctx)
+	a.res.Log.Dropped = dropped
+	if size > 0 {
+		if err := repeat(ctx, func() error { return a.storeLog(ctx) }, warn); err != nil {
+			return artifacts.StoreFailure(err, "the job's log")
+		}
+	}
+	if err := a.joblog.lack(); err != nil {
+		return jobs.Fail(jobs.KindDiskFull, err, "ask the operator to make room on the host", "the worker's disk did not take the job's log")
+	}
+	return nil
 }
 
-// logTime bounds how long a job's end waits for the artifact store.
+// logTime bounds how long a job's end waits for a disk and the artifact store.
 const logTime = time.Minute
 
 func (a *attempt) storeLog(ctx context.Context) error {

@@ -22,6 +22,8 @@ const (
 	// recentBytes is how much output is at hand to quote in a failure.
 	recentBytes = 8 << 10
 	recentLines = 20
+	// heldBytes is how much output waits in memory for a disk that is full.
+	heldBytes = 1 << 20
 )
 
 // jobLog is the log of one attempt: a spool file of frames that survives the
@@ -38,7 +40,8 @@ type jobLog struct {
 	// file is nil once the log is closed.
 	file    *os.File
 	buf     []byte
-	size    int64 // bytes in the file
+	held    []byte // frames that the disk did not take yet
+	size    int64  // bytes in the file
 	cap     int64
 	dropped int64    // bytes of output left out
 	end     [][]byte // frames after the cap, the newest keepEnd bytes
@@ -46,7 +49,8 @@ type jobLog struct {
 	last    time.Time
 	recent  []byte
 	skip    engine.Skip // output bytes that an earlier process wrote
-	err     error       // the first write error; the log is incomplete after it
+	err     error       // of the last write
+	broken  error       // why the log lacks output that its cap allows
 }
 
 // openLog opens the spool file at path, continuing one that an earlier process
@@ -105,8 +109,8 @@ func (w streamWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// write adds output. It keeps an error of the disk for close and reports none,
-// so that the container is not held up.
+// write adds output. It reports no error of the disk, so that the container is not
+// held up.
 func (l *jobLog) write(s jobs.Stream, p []byte) {
 	if len(p) == 0 {
 		return
@@ -121,7 +125,7 @@ func (l *jobLog) write(s jobs.Stream, p []byte) {
 		}
 	}
 	l.buf = jobs.AppendFrame(l.buf[:0], jobs.Frame{Stream: s, At: l.last, Data: p})
-	if l.dropped == 0 && len(l.end) == 0 && l.size+int64(len(l.buf)) <= l.cap {
+	if l.dropped == 0 && len(l.end) == 0 && l.size+int64(len(l.held)+len(l.buf)) <= l.cap {
 		l.append(l.buf)
 		return
 	}
@@ -134,20 +138,53 @@ func (l *jobLog) write(s jobs.Stream, p []byte) {
 	}
 }
 
-// append writes whole frames to the file and hands them to the pump. l.mu is
-// held.
+// append adds whole frames. l.mu is held.
 func (l *jobLog) append(frames []byte) {
-	if l.file == nil || l.err != nil {
+	if l.file == nil || l.broken != nil {
 		l.dropped += dataBytes(frames)
 		return
 	}
-	if _, err := l.file.Write(frames); err != nil {
-		l.err = fmt.Errorf("write log spool: %w", err)
-		l.dropped += dataBytes(frames)
-		return
+	l.held = append(l.held, frames...)
+	if l.writeHeld() != nil && len(l.held) > heldBytes {
+		l.giveUpHeld()
 	}
-	l.pump.add(l.size, frames)
-	l.size += int64(len(frames))
+}
+
+// writeHeld writes what is held to the file and hands it to the pump. l.mu is held.
+func (l *jobLog) writeHeld() error {
+	if l.file == nil || len(l.held) == 0 {
+		return nil
+	}
+	if _, err := l.file.Write(l.held); err != nil {
+		_, back := l.file.Seek(l.size, io.SeekStart)
+		l.err = fmt.Errorf("write log spool: %w", errors.Join(err, l.file.Truncate(l.size), back))
+		return l.err
+	}
+	l.pump.add(l.size, l.held)
+	l.size += int64(len(l.held))
+	l.held = l.held[:0]
+	return nil
+}
+
+// giveUpHeld leaves out what the disk does not take. l.mu is held.
+func (l *jobLog) giveUpHeld() {
+	l.dropped += dataBytes(l.held)
+	l.held, l.broken = nil, l.err
+}
+
+// flush writes what the disk did not take before.
+func (l *jobLog) flush() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.writeHeld()
+}
+
+// lack says why the closed log lacks output that its cap allows, nil when it does
+// not.
+func (l *jobLog) lack() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken
 }
 
 // dataBytes counts the output in encoded frames.
@@ -201,25 +238,39 @@ func (l *jobLog) seal() (size, dropped int64, open bool) {
 	if l.file == nil {
 		return l.size, l.dropped, false
 	}
-	if l.dropped > 0 {
-		marker := fmt.Sprintf("[slipway: %d bytes of output left out: the log is over its limit of %s]\n", l.dropped, jobs.Bytes(l.cap+keepEnd))
-		l.append(jobs.AppendFrame(nil, jobs.Frame{Stream: jobs.Note, At: time.Now(), Data: []byte(marker)}))
+	if l.dropped > 0 && l.broken == nil {
+		l.mark(fmt.Sprintf("the log is over its limit of %s", jobs.Bytes(l.cap+keepEnd)))
 	}
 	for _, frame := range l.end {
 		l.append(frame)
 	}
 	l.end = nil
-	err := l.file.Close()
+	if l.writeHeld() != nil {
+		l.giveUpHeld()
+	}
+	if l.broken != nil {
+		l.mark("the worker's disk is full")
+		_ = l.writeHeld() // the result has the number, too
+	}
+	if err := l.file.Close(); err != nil {
+		l.broken = errors.Join(l.broken, err)
+	}
 	l.file = nil
-	l.err = errors.Join(l.err, err)
 	return l.size, l.dropped, true
+}
+
+// mark says in the log that output is left out. l.mu is held.
+func (l *jobLog) mark(why string) {
+	text := fmt.Sprintf("[slipway: %d bytes of output left out: %s]\n", l.dropped, why)
+	l.held = jobs.AppendFrame(l.held, jobs.Frame{Stream: jobs.Note, At: time.Now(), Data: []byte(text)})
 }
 
 // suspend closes the log as it is; another process goes on with it.
 func (l *jobLog) suspend(ctx context.Context) {
 	l.mu.Lock()
 	if l.file != nil {
-		l.err = errors.Join(l.err, l.file.Close())
+		_ = l.writeHeld() // what is not in the file is read from the engine again
+		_ = l.file.Close()
 		l.file = nil
 	}
 	l.mu.Unlock()
