@@ -269,7 +269,6 @@ func (m *monkey) report(t *testing.T, seed uint64, quiet time.Duration) {
 	for _, k := range slices.Sorted(maps.Keys(m.kinds)) {
 		fmt.Fprintf(&kinds, "\n\t%2d %s", m.kinds[k], k)
 	}
-	m.recoveries(t)
 	t.Logf("seed %d: %d jobs in %d attempts, %d faults of %d kinds, %d violations, %d logs torn, %s until all was quiet\n\t%v%s",
 		seed, len(m.accounts), attempts, len(m.blows), len(m.kinds), len(m.violations), m.torn, quiet.Round(time.Second), outcomes, kinds.String())
 	for _, v := range m.violations {

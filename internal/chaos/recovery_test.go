@@ -5,6 +5,7 @@ package chaos_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -12,84 +13,6 @@ import (
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
-
-// recoveries tells how long jobs of killed workers stood still once their worker
-// was back, of those that nothing else was done to.
-func (m *monkey) recoveries(t *testing.T) {
-	t.Helper()
-	var all []time.Duration
-	for _, b := range m.blows {
-		if b.kind != "worker killed" {
-			continue
-		}
-		back, ok := m.backAfter(b)
-		if !ok {
-			continue
-		}
-		for _, a := range m.accounts {
-			events, err := m.happened(t.Context(), a.id)
-			if err != nil {
-				continue // told elsewhere
-			}
-			next, ok := interrupted(events, b)
-			if ok && !m.alsoHit(b, next) {
-				all = append(all, max(0, next.Sub(back)))
-			}
-		}
-	}
-	if len(all) == 0 {
-		return
-	}
-	slices.Sort(all)
-	p99 := all[(len(all)*99+99)/100-1]
-	t.Logf("%d jobs of killed workers went on %s (median) and %s (p99) after their worker was started again",
-		len(all), all[len(all)/2].Round(time.Millisecond), p99.Round(time.Millisecond))
-	if p99 > 10*time.Second {
-		m.violation("I5 jobs of killed workers stood still for %s", p99)
-	}
-}
-
-// backAfter is when the worker of a blow was started again.
-func (m *monkey) backAfter(b *blow) (time.Time, bool) {
-	for _, w := range m.workers {
-		if w.name != b.worker {
-			continue
-		}
-		for _, at := range w.launches() {
-			if at.After(b.from) {
-				return at, true
-			}
-		}
-	}
-	return time.Time{}, false
-}
-
-// interrupted is when something happened to a job again that the worker of a blow
-// had then.
-func interrupted(events []jobs.Event, b *blow) (next time.Time, ok bool) {
-	had := false
-	for _, e := range events {
-		if e.At.After(b.from) {
-			return e.At, had
-		}
-		switch e.Type {
-		case jobs.EventClaimed, jobs.EventAdopted:
-			had = gave(e, b.worker)
-		case jobs.EventLost, jobs.EventRetry, jobs.EventReturned, jobs.EventFinished:
-			had = false
-		}
-	}
-	return time.Time{}, false
-}
-
-// alsoHit reports whether another blow fell between a blow and what came of it.
-func (l *ledger) alsoHit(b *blow, next time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.ContainsFunc(l.blows, func(o *blow) bool {
-		return o != b && o.from.Before(next) && o.until.Add(aftermath).After(b.from)
-	})
-}
 
 // How long jobs stand still after what takes a host, its daemon or Redis away.
 func TestRecovery(t *testing.T) {
@@ -102,11 +25,78 @@ func TestRecovery(t *testing.T) {
 			t.Parallel()
 			hostGone(t, "gone-soon", stays, 15*time.Second, "--lease", "6s")
 		})
+		t.Run("worker killed", func(t *testing.T) { t.Parallel(); workerKilled(t, "killed", stays) })
 		t.Run("redis stopped for 60 s", func(t *testing.T) { t.Parallel(); redisAway(t, "redis-stopped", stays) })
 		t.Run("redis silent for 60 s", func(t *testing.T) { t.Parallel(); redisAway(t, "redis-silent", stays) })
 		t.Run("daemon back", func(t *testing.T) { t.Parallel(); daemonBack(t, "back", 2) })
 		t.Run("daemon back, live-restore", func(t *testing.T) { t.Parallel(); daemonBack(t, "back-live", 1, "--live-restore") })
 	})
+}
+
+// workerKilled kills a worker again and again, wherever it is with its jobs, and
+// starts it at once.
+func workerKilled(t *testing.T, name string, h *hosttest.Host) {
+	const kills = 25
+	f := newFarm(t, name)
+	worker := f.worker(h, "one", h.DockerHost(), "", "--slots", "2")
+	worker.start()
+	var ids []string
+	for i := range 2 * kills {
+		task, err := draw(rand.New(rand.NewPCG(uint64(i), 7)), i, 0, f.dir) // none that fails
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, must(f.submit(t.Context(), task.args...))(t))
+	}
+	var took []time.Duration
+	for range kills {
+		var had []jobs.Job
+		time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond)
+		eventually(t, time.Minute, "the worker has a job", func() (err error) {
+			if had, _, err = f.records.Scan(t.Context(), jobs.Running, 0, 10); err == nil && len(had) == 0 {
+				err = errors.New("it has none")
+			}
+			return err
+		})
+		worker.kill()
+		back := time.Now()
+		if err := worker.launch(); err != nil {
+			t.Fatal(err)
+		}
+		for _, job := range had {
+			took = append(took, f.goesOn(job.ID, back).Sub(back))
+		}
+	}
+	slices.Sort(took)
+	t.Logf("%d jobs of a killed worker stood still for %s (median) after it was started", len(took), took[len(took)/2].Round(time.Millisecond))
+	within(t, 10*time.Second, "of them 99 in 100 went on", took[(len(took)*99+99)/100-1])
+	for _, id := range ids {
+		if job := f.ended(id, 3*time.Minute); job.State != jobs.Succeeded || job.Retries != 0 {
+			t.Errorf("job %s is %s with %d retries: %+v", id, job.State, job.Retries, job.Result)
+		}
+	}
+}
+
+// goesOn waits until something happens to a job after a time, and returns when.
+func (f *farm) goesOn(id string, after time.Time) (at time.Time) {
+	f.t.Helper()
+	eventually(f.t, time.Minute, "job "+id+" goes on", func() error {
+		events, err := f.happened(f.t.Context(), id)
+		if err != nil {
+			return err
+		}
+		last := events[len(events)-1]
+		if !last.At.After(after) && last.Type != jobs.EventFinished {
+			return fmt.Errorf("the last that happened to it is %s at %s", last.Type, last.At)
+		}
+		at = after // it had ended before it was killed
+		if last.At.After(after) {
+			i := slices.IndexFunc(events, func(e jobs.Event) bool { return e.At.After(after) })
+			at = events[i].At
+		}
+		return nil
+	})
+	return at
 }
 
 // newcomer is how long a worker that was just started takes nobody's job away:

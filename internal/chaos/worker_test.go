@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,10 +30,9 @@ type worker struct {
 	faults string
 	log    *os.File
 
-	mu     sync.Mutex
-	cmd    *exec.Cmd
-	done   chan struct{} // closed when the process has ended
-	starts []time.Time
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the process has ended
 }
 
 // worker prepares one; the end of the test ends it.
@@ -75,15 +73,7 @@ func (w *worker) launch() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cmd, w.done = cmd, done
-	w.starts = append(w.starts, time.Now())
 	return nil
-}
-
-// launches are the times at which a process was started.
-func (w *worker) launches() []time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.starts)
 }
 
 // start starts the process and waits until it takes jobs. It returns when it

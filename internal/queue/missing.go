@@ -30,11 +30,7 @@ func (p *Producer) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 		case asynq.TaskStateArchived, asynq.TaskStateCompleted:
 			missing = true
 		case asynq.TaskStatePending:
-			if missing, err = p.unlisted(ctx, name, id); missing {
-				// Nobody comes for it any more. Should that be wrong, it is in
-				// time for its worker.
-				err = p.rdb.Expire(ctx, taskKey(name, id), orphanKept).Err()
-			}
+			missing, err = p.unlisted(ctx, name, id)
 		case asynq.TaskStateActive:
 			missing, err = p.unattended(name, id)
 		}
@@ -62,9 +58,6 @@ func (p *Producer) unreadable(ctx context.Context, queue, id string, why error) 
 	}
 	return true, nil
 }
-
-// orphanKept is how long a ticket is kept that is in no list.
-const orphanKept = time.Hour
 
 // prefix is that of asynq's keys for a queue.
 func prefix(queue string) string { return "asynq:{" + queue + "}:" }

@@ -48,14 +48,13 @@ func (p *Producer) Push(ctx context.Context, tickets ...jobs.Ticket) error {
 			return err
 		}
 	}
-	due := map[string]int{}
-	for _, t := range tickets {
-		if t.Delay == 0 {
-			due[t.Queue]++
-		}
-	}
-	return p.ring(ctx, due)
+	return p.announce(ctx, tickets)
 }
+
+// ticketLife is how long a ticket may be in the queue: far longer than any waits
+// for a worker, or is at work. asynq has no end for one that is in none of its lists
+// any more. A job that waits longer gets another.
+const ticketLife = 30 * 24 * time.Hour
 
 func (p *Producer) push(ctx context.Context, t jobs.Ticket) error {
 	payload, err := json.Marshal(jobs.Envelope{ID: t.ID})
@@ -67,7 +66,7 @@ func (p *Producer) push(ctx context.Context, t jobs.Ticket) error {
 		asynq.TaskID(taskID(t)),
 		asynq.MaxRetry(25),
 		// The handler bounds the job; asynq's own 30 minutes must not.
-		asynq.Timeout(30 * 24 * time.Hour),
+		asynq.Timeout(ticketLife),
 	}
 	if t.Delay > 0 {
 		opts = append(opts, asynq.ProcessIn(t.Delay))
@@ -81,13 +80,17 @@ func (p *Producer) push(ctx context.Context, t jobs.Ticket) error {
 	return nil
 }
 
-// ring wakes as many idle workers of each queue as there are new tickets. The
+// announce wakes as many idle workers of each queue as there are new tickets. The
 // tickets are in the queue already, so a failure costs only a little time.
-func (p *Producer) ring(ctx context.Context, due map[string]int) error {
-	if len(due) == 0 {
-		return nil
-	}
+func (p *Producer) announce(ctx context.Context, tickets []jobs.Ticket) error {
 	pipe := p.rdb.Pipeline()
+	due := map[string]int{}
+	for _, t := range tickets {
+		pipe.Expire(ctx, taskKey(asynqName(t.Queue, t.Priority), taskID(t)), ticketLife)
+		if t.Delay == 0 {
+			due[t.Queue]++
+		}
+	}
 	for queue, n := range due {
 		ringBell(ctx, pipe, queue, n)
 	}
