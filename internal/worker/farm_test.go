@@ -43,6 +43,8 @@ type farm struct {
 	hosts jobs.Hosts
 	probe func(context.Context) error
 	state string
+	// uptime is the host's clock, nil for one that begins with the worker.
+	uptime func() time.Duration
 }
 
 func newFarm(t *testing.T) *farm {
@@ -133,7 +135,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			return dockerfile.Check(dockerfile.File(d), *b, dockerfile.Defaults())
 		},
 		AdmitImages: func(refs ...string) error { return f.admit(refs) },
-		Room:        f.room, Probe: f.probe, Hosts: f.hosts,
+		Room:        f.room, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())

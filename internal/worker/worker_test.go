@@ -705,3 +705,33 @@ func TestDrainHandsBackAtOnce(t *testing.T) {
 	}
 	f.empty()
 }
+
+// An engine that starts with its host knows of the containers that ran there, and
+// not how they ended.
+func TestHostStartedAgain(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		up, ago time.Duration
+		attempt int
+	}{
+		"since": {time.Minute, time.Hour, 2}, "before": {time.Hour, time.Minute, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t)
+				id, _ := f.crashedJob(shell("echo a; exit 255"))
+				time.Sleep(tt.ago)
+				f.uptime = func() time.Duration { return tt.up }
+				f.start()
+				f.eventually("the attempt is over", func() bool {
+					job := f.job(id)
+					return job.State.Terminal() || job.Attempt == 2
+				})
+				if job := f.job(id); job.Attempt != tt.attempt || job.Losses != tt.attempt-1 {
+					t.Errorf("the job is %s in attempt %d with %d losses; want attempt %d", job.State, job.Attempt, job.Losses, tt.attempt)
+				}
+			})
+		})
+	}
+}
