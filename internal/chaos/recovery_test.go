@@ -42,7 +42,7 @@ func workerKilled(t *testing.T, name string, h *hosttest.Host) {
 	worker.start()
 	var ids []string
 	for i := range 2 * kills {
-		task, err := draw(rand.New(rand.NewPCG(uint64(i), 7)), i, 0, f.dir) // none that fails
+		task, err := draw(rand.New(rand.NewPCG(uint64(i), 7)), i+1, 0, f.dir) // none that fails
 		if err != nil {
 			t.Fatal(err)
 		}
