@@ -52,7 +52,8 @@ type Engine interface {
 	// last name. Given an ID, it removes the image only if it has no name. One
 	// that is gone or in use is left alone without an error.
 	RemoveImage(ctx context.Context, ref string) error
-	// Images returns the names of the images that carry all of the labels.
+	// Images returns the names of the images that carry all of the labels, and an
+	// image that has none with an empty one.
 	Images(ctx context.Context, labels map[string]string) ([]Listed, error)
 	// Create makes a container and returns its State, of which ID and Status
 	// are sure to be set. A container of that name and with the same farm, host,
@@ -188,15 +189,20 @@ type Listed struct {
 	ID, Name string
 	Labels   map[string]string
 	Status   Status
+	// Created is of images only.
+	Created time.Time
 }
 
 // Attempt tells whose attempt made it by its labels, and whether its name, which
 // name says how to form, bears them out: somebody else's can carry our labels.
 func (l Listed) Attempt(name func(id string, attempt int) string) (id string, attempt int, ok bool) {
-	id = l.Labels[LabelJob]
 	attempt, err := strconv.Atoi(l.Labels[LabelAttempt])
+	id = l.Labels[LabelJob]
 	return id, attempt, err == nil && l.Name == name(id, attempt)
 }
+
+// Nameless is a name function for what has none.
+func Nameless(string, int) string { return "" }
 
 // ImageFacts are what has a name on the host, zero when nothing does.
 type ImageFacts struct {

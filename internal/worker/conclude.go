@@ -39,7 +39,7 @@ func (a *attempt) conclude(err error) {
 		a.res.State = jobs.Succeeded
 	}
 	if f := a.res.Failure; f != nil && slices.Contains([]jobs.Kind{jobs.KindDaemonLost, jobs.KindEngine, jobs.KindDiskFull}, f.Kind) {
-		a.w.fit.setDoubt(true)
+		a.w.fit.doubt()
 	}
 	d := jobs.Decide(a.job, a.res)
 	if !d.Final {

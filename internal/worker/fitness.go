@@ -18,8 +18,9 @@ type fitness struct {
 	examining chan struct{}
 
 	mu sync.Mutex // guards what follows
-	// doubt is set when the host failed a job for reasons of its own.
-	doubt bool
+	// doubts counts how often the host failed a job for reasons of its own, settled
+	// is what the count was when it last proved itself.
+	doubts, settled int
 	// unfit is why no jobs are taken, nil when they are.
 	unfit error
 }
@@ -27,7 +28,7 @@ type fitness struct {
 func (f *fitness) get() (doubt bool, unfit error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.doubt, f.unfit
+	return f.doubts != f.settled, f.unfit
 }
 
 // set notes a verdict and returns the one before.
@@ -38,10 +39,26 @@ func (f *fitness) set(unfit error) (was error) {
 	return was
 }
 
-func (f *fitness) setDoubt(doubt bool) {
+// doubt asks for a proof before the next job.
+func (f *fitness) doubt() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.doubt = doubt
+	f.doubts++
+}
+
+// prove settles the doubts that there are when it begins, if prove succeeds. Until
+// then nobody may think that there are none.
+func (f *fitness) prove(prove func() error) error {
+	f.mu.Lock()
+	doubts := f.doubts
+	f.mu.Unlock()
+	if err := prove(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.settled = doubts
+	return nil
 }
 
 // examineTime bounds one look at a host.
@@ -89,21 +106,18 @@ func (w *Worker) ailment(ctx context.Context) error {
 	if doubt, _ := w.fit.get(); !doubt {
 		return nil
 	}
-	w.fit.setDoubt(false) // unless it is set again meanwhile
-	_, err := w.Engine.Info(ctx)
-	if err != nil {
-		err = fmt.Errorf("the engine does not answer: %w", err)
-	} else if w.Probe != nil {
-		if err = w.Probe(ctx); err != nil {
-			err = fmt.Errorf("the engine cannot make a container: %w", err)
+	return w.fit.prove(func() error {
+		if _, err := w.Engine.Info(ctx); err != nil {
+			return fmt.Errorf("the engine does not answer: %w", err)
 		}
-	}
-	if err != nil {
-		w.fit.setDoubt(true)
-		return err
-	}
-	w.endOrphans(ctx) // it may be a new engine
-	return nil
+		if w.Probe != nil {
+			if err := w.Probe(ctx); err != nil {
+				return fmt.Errorf("the engine cannot make a container: %w", err)
+			}
+		}
+		w.endOrphans(ctx) // it may be a new engine
+		return nil
+	})
 }
 
 // watchFitness looks at the host now and then, so that it recovers by itself.

@@ -39,7 +39,12 @@ func (w *Worker) removeStrays(ctx context.Context) error {
 		return err
 	}
 	for _, img := range images {
+		ref := img.Name
 		stray, err := w.isStray(ctx, img, jobs.ImageName)
+		if img.Name == "" {
+			ref = img.ID
+			stray, err = w.isOrphan(ctx, img)
+		}
 		if err != nil {
 			return err
 		}
@@ -47,11 +52,30 @@ func (w *Worker) removeStrays(ctx context.Context) error {
 			continue
 		}
 		w.log.InfoContext(ctx, "removing an image that no job owns", "image_id", img.ID, "job_id", img.Labels[engine.LabelJob])
-		if err := w.Engine.RemoveImage(ctx, img.Name); err != nil {
-			return fmt.Errorf("remove stray image %s: %w", img.Name, err)
+		if err := w.Engine.RemoveImage(ctx, ref); err != nil {
+			return fmt.Errorf("remove stray image %s: %w", ref, err)
 		}
 	}
 	return nil
+}
+
+// isOrphan reports whether an image never got its name, because the engine went
+// away between making it and naming it. One that somebody built on a job's image has
+// its labels, too, but is younger than the job; one that a job came to has only lost
+// its name to another.
+func (w *Worker) isOrphan(ctx context.Context, img engine.Listed) (bool, error) {
+	id, _, ours := img.Attempt(engine.Nameless)
+	if !ours {
+		return false, nil
+	}
+	job, err := w.Records.Get(ctx, id)
+	if errors.Is(err, jobs.ErrNotFound) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	came := job.Result != nil && job.Result.ImageID == img.ID
+	return job.State.Terminal() && !came && img.Created.Before(job.Finished), nil
 }
 
 // isStray reports whether something of this host has outlived its attempt.

@@ -340,6 +340,42 @@ func TestStraysAreRemovedByAWorkerThatRuns(t *testing.T) {
 	})
 }
 
+// An engine that dies between making an image and naming it leaves one that only
+// its labels tell of. What a job came to is no such image, whatever its name.
+func TestOrphanImagesAreRemoved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		f.files["Dockerfile"] = "FROM scratch\nCOPY Dockerfile /\n"
+		f.start()
+		tagged := f.ended(f.submit(jobs.Spec{Context: &jobs.Context{Ref: "file:///c.tar"}, Build: &jobs.Build{Tags: []string{"app:1"}}}))
+		orphan := func(id string) string {
+			content, err := f.fetch(t.Context(), jobs.Context{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			built, err := f.engine.Build(t.Context(), engine.Build{
+				Context: content, Spec: jobs.Build{Tags: []string{"x:" + id}}, Labels: map[string]string{
+					engine.LabelFarm: "default", engine.LabelHost: "host-1", engine.LabelJob: id, engine.LabelAttempt: "1",
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.engine.Untag("x:" + id)
+			return built.ImageID
+		}
+		left, unknown := orphan(tagged.ID), orphan("unknown")
+		f.engine.Untag("app:1")
+		time.Sleep(5 * time.Minute)
+		for id, want := range map[string]bool{left: false, unknown: true, tagged.Result.ImageID: true} {
+			if f.engine.HasImage(id) != want {
+				t.Errorf("image %s is there: %v, want %v", id, !want, want)
+			}
+		}
+	})
+}
+
 func TestKeptService(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t)

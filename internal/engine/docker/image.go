@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -84,11 +85,21 @@ func (e *Engine) Images(ctx context.Context, labels map[string]string) ([]engine
 	}
 	var found []engine.Listed
 	for _, img := range all {
-		for _, tag := range img.RepoTags {
-			found = append(found, engine.Listed{ID: img.ID, Name: tag, Labels: img.Labels})
+		l := engine.Listed{ID: img.ID, Labels: img.Labels, Created: time.Unix(img.Created, 0)}
+		for _, l.Name = range names(img.RepoTags) {
+			found = append(found, l)
 		}
 	}
 	return found, nil
+}
+
+// names is the tags, or nothing for an image that has none; engine 20.10 calls that
+// <none>.
+func names(tags []string) []string {
+	if len(tags) == 0 || tags[0] == "<none>:<none>" {
+		return []string{""}
+	}
+	return tags
 }
 
 // Push implements engine.Engine. The daemon reports a failed push in the

@@ -232,6 +232,13 @@ func (f *Fake) RemoveImage(ctx context.Context, ref string) error {
 	return nil
 }
 
+// Untag takes a name from its image, which stays.
+func (f *Fake) Untag(tag string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.tags, normal(tag))
+}
+
 // Images implements engine.Engine.
 func (f *Fake) Images(ctx context.Context, labels map[string]string) ([]engine.Listed, error) {
 	if err := f.enter(ctx, "images", ""); err != nil {
@@ -240,14 +247,23 @@ func (f *Fake) Images(ctx context.Context, labels map[string]string) ([]engine.L
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var found []engine.Listed
-	for tag, id := range f.tags {
-		img := f.images[id]
+	for id, img := range f.images {
 		carries := true
 		for k, v := range labels {
 			carries = carries && img.labels[k] == v
 		}
-		if carries {
-			found = append(found, engine.Listed{ID: id, Name: tag, Labels: img.labels})
+		if !carries {
+			continue
+		}
+		l, named := engine.Listed{ID: id, Labels: img.labels}, false
+		for tag, tagged := range f.tags {
+			if tagged == id {
+				l.Name, named = tag, true
+				found = append(found, l)
+			}
+		}
+		if !named {
+			found = append(found, l)
 		}
 	}
 	return found, nil

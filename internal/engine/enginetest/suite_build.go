@@ -142,6 +142,21 @@ func testImages(t *testing.T, s *trial) {
 	if got := names(); !slices.Equal(got, []string{name}) {
 		t.Errorf("images = %q, want %q", got, name)
 	}
+	first := built
+	if built, err = s.build(s.ctx, "FROM "+s.Image+"\nRUN echo named again\n", func(b *engine.Build) { b.Spec.Tags = []string{name} }); err != nil {
+		t.Fatalf("build: %v", err)
+	}
+	built, first = first, built
+	if got := names(); !slices.Equal(got, []string{""}) {
+		t.Errorf("images = %q of one whose name another has; want an empty one", got)
+	}
+	if err := s.Engine.RemoveImage(s.ctx, built.ImageID); err != nil {
+		t.Errorf("remove the image without a name: %v", err)
+	}
+	if got := names(); len(got) != 0 {
+		t.Errorf("images = %q after it was removed", got)
+	}
+	built = first
 	for _, ref := range []string{built.ImageID, name, name} {
 		if err := s.Engine.RemoveImage(s.ctx, ref); err != nil {
 			t.Errorf("remove image %s: %v", ref, err)
