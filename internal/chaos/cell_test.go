@@ -83,7 +83,7 @@ func (c *cell) workAfter(job jobs.Job, since time.Time) (d time.Duration) {
 			d = max(d, l.died.Sub(from))
 		}
 	}
-	if c.fault != killed || job.Attempt == 1 {
+	if job.Attempt == 1 {
 		return d
 	}
 	for _, t := range job.Result.Times {
