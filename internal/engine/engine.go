@@ -33,6 +33,10 @@ const (
 	ProbeName  = "slipway-doctor"
 )
 
+// UnknownExit is the exit code that an engine gives a container when nobody kept its
+// own: it was away, or its host was.
+const UnknownExit = 255
+
 // Engine drives one build host. All methods are safe for concurrent use.
 type Engine interface {
 	// Info describes the daemon, and fails with KindDaemonLost when it does not
@@ -196,8 +200,8 @@ type Listed struct {
 // Attempt tells whose attempt made it by its labels, and whether its name, which
 // name says how to form, bears them out: somebody else's can carry our labels.
 func (l Listed) Attempt(name func(id string, attempt int) string) (id string, attempt int, ok bool) {
-	attempt, err := strconv.Atoi(l.Labels[LabelAttempt])
 	id = l.Labels[LabelJob]
+	attempt, err := strconv.Atoi(l.Labels[LabelAttempt])
 	return id, attempt, err == nil && l.Name == name(id, attempt)
 }
 

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -114,10 +116,6 @@ func (r *Redis) Pause() (resume func() error, err error) {
 	return func() error { return syscall.Kill(r.daemon.pid, syscall.SIGCONT) }, nil
 }
 
-// ErrRewritten is returned by a rollback when the append-only file was rewritten
-// since the snapshot. Nothing was done then.
-var ErrRewritten = errors.New("the append-only file was rewritten meanwhile")
-
 // Snapshot notes how much the append-only file holds, and returns what takes the
 // server back there: it ends as in a crash, loses what was written since, and is
 // started again.
@@ -131,13 +129,8 @@ func (r *Redis) Snapshot() (rollback func() error, err error) {
 		if err != nil {
 			return err
 		}
-		if len(now) != len(then) {
-			return ErrRewritten
-		}
-		for file := range now {
-			if _, ok := then[file]; !ok {
-				return ErrRewritten
-			}
+		if !slices.Equal(slices.Sorted(maps.Keys(now)), slices.Sorted(maps.Keys(then))) {
+			return errors.New("the append-only file was rewritten meanwhile")
 		}
 		if err := r.Kill(); err != nil {
 			return err

@@ -30,6 +30,15 @@ func dialer(t *testing.T, server *hosttest.Redis) func() redis.UniversalClient {
 	}
 }
 
+// onRedis starts a Redis and opens a client, and returns what opens more.
+func onRedis(t *testing.T) (dial func() redis.UniversalClient, rdb redis.UniversalClient) {
+	t.Helper()
+	dial = dialer(t, hosttest.StartRedis(t))
+	rdb = dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	return dial, rdb
+}
+
 func TestQueueOnRedis(t *testing.T) {
 	jobstest.TestQueue(t, func(t *testing.T) jobstest.Delivery {
 		return delivery(t, dialer(t, hosttest.StartRedis(t)))
@@ -38,9 +47,7 @@ func TestQueueOnRedis(t *testing.T) {
 
 // An idle worker is woken by the bell, not by its next look.
 func TestDoorbellWakes(t *testing.T) {
-	dial := dialer(t, hosttest.StartRedis(t))
-	rdb := dial()
-	t.Cleanup(func() { _ = rdb.Close() })
+	dial, rdb := onRedis(t)
 	producer := queue.NewProducer(rdb)
 	got := consume(t, dial(), queue.ConsumerOptions{Queues: []string{"builds", "other"}, Slots: 2, Fallback: time.Hour})
 	for i := range 50 {
@@ -64,9 +71,7 @@ func TestDoorbellWakes(t *testing.T) {
 
 // Tickets that asynq itself moves from its delayed set wake a worker, too.
 func TestDoorbellWakesForDelayedTickets(t *testing.T) {
-	dial := dialer(t, hosttest.StartRedis(t))
-	rdb := dial()
-	t.Cleanup(func() { _ = rdb.Close() })
+	dial, rdb := onRedis(t)
 	got := consume(t, dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Second})
 	delayed := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds", Delay: time.Second}
 	if err := queue.NewProducer(rdb).Push(t.Context(), delayed); err != nil {
@@ -81,9 +86,7 @@ func TestDoorbellWakesForDelayedTickets(t *testing.T) {
 
 // A plain asynq producer rings no bell; its tickets are found by a look.
 func TestTicketsWithoutBell(t *testing.T) {
-	dial := dialer(t, hosttest.StartRedis(t))
-	rdb := dial()
-	t.Cleanup(func() { _ = rdb.Close() })
+	dial, rdb := onRedis(t)
 	got := consume(t, dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Second})
 	plain := asynq.NewClientFromRedisClient(rdb)
 	for i := range 3 { // the consumer sleeps between them
@@ -104,9 +107,7 @@ func TestTicketsWithoutBell(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
-	dial := dialer(t, hosttest.StartRedis(t))
-	rdb := dial()
-	t.Cleanup(func() { _ = rdb.Close() })
+	_, rdb := onRedis(t)
 	p := queue.NewProducer(rdb)
 	tk := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds", Priority: jobs.PriorityHigh}
 	var got []bool
@@ -133,9 +134,7 @@ func TestMissing(t *testing.T) {
 
 // A ticket that asynq cannot read is in nobody's way.
 func TestMissingBecauseUnreadable(t *testing.T) {
-	dial := dialer(t, hosttest.StartRedis(t))
-	rdb := dial()
-	t.Cleanup(func() { _ = rdb.Close() })
+	_, rdb := onRedis(t)
 	ctx := t.Context()
 	p := queue.NewProducer(rdb)
 	const prefix = "asynq:{builds}:"
@@ -179,9 +178,7 @@ func TestMissingBecauseUnreadable(t *testing.T) {
 
 // A ticket that loses its content while it waits is taken in hand by nobody.
 func TestTidy(t *testing.T) {
-	dial := dialer(t, hosttest.StartRedis(t))
-	rdb := dial()
-	t.Cleanup(func() { _ = rdb.Close() })
+	dial, rdb := onRedis(t)
 	p := queue.NewProducer(rdb)
 	lost := jobs.Ticket{ID: "lost", Attempt: 1, Seq: 1, Queue: "builds"}
 	sound := jobs.Ticket{ID: "sound", Attempt: 1, Seq: 1, Queue: "builds"}
@@ -213,9 +210,7 @@ func TestTidy(t *testing.T) {
 
 // A ticket can be in the queue and not in the list that it is delivered from.
 func TestMissingFromTheList(t *testing.T) {
-	dial := dialer(t, hosttest.StartRedis(t))
-	rdb := dial()
-	t.Cleanup(func() { _ = rdb.Close() })
+	_, rdb := onRedis(t)
 	p := queue.NewProducer(rdb)
 	old := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds"}
 	missing := func(what string, tk jobs.Ticket, want bool) {
@@ -250,9 +245,7 @@ func TestMissingFromTheList(t *testing.T) {
 // A worker that dies with a ticket in hand takes it along; one that lives and
 // has no slot for it yet does not.
 func TestMissingWithItsWorker(t *testing.T) {
-	dial := dialer(t, hosttest.StartRedis(t))
-	rdb := dial()
-	t.Cleanup(func() { _ = rdb.Close() })
+	dial, rdb := onRedis(t)
 	p := queue.NewProducer(rdb)
 	tk := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds"}
 	if err := p.Push(t.Context(), tk); err != nil {

@@ -49,7 +49,6 @@ type jobLog struct {
 	last    time.Time
 	recent  []byte
 	skip    engine.Skip // output bytes that an earlier process wrote
-	err     error       // of the last write
 	broken  error       // why the log lacks output that its cap allows
 }
 
@@ -145,8 +144,8 @@ func (l *jobLog) append(frames []byte) {
 		return
 	}
 	l.held = append(l.held, frames...)
-	if l.writeHeld() != nil && len(l.held) > heldBytes {
-		l.giveUpHeld()
+	if err := l.writeHeld(); err != nil && len(l.held) > heldBytes {
+		l.giveUpHeld(err)
 	}
 }
 
@@ -157,8 +156,7 @@ func (l *jobLog) writeHeld() error {
 	}
 	if _, err := l.file.Write(l.held); err != nil {
 		_, back := l.file.Seek(l.size, io.SeekStart)
-		l.err = fmt.Errorf("write log spool: %w", errors.Join(err, l.file.Truncate(l.size), back))
-		return l.err
+		return fmt.Errorf("write log spool: %w", errors.Join(err, l.file.Truncate(l.size), back))
 	}
 	l.pump.add(l.size, l.held)
 	l.size += int64(len(l.held))
@@ -167,9 +165,9 @@ func (l *jobLog) writeHeld() error {
 }
 
 // giveUpHeld leaves out what the disk does not take. l.mu is held.
-func (l *jobLog) giveUpHeld() {
+func (l *jobLog) giveUpHeld(why error) {
 	l.dropped += dataBytes(l.held)
-	l.held, l.broken = nil, l.err
+	l.held, l.broken = nil, why
 }
 
 // flush writes what the disk did not take before.
@@ -245,8 +243,8 @@ func (l *jobLog) seal() (size, dropped int64, open bool) {
 		l.append(frame)
 	}
 	l.end = nil
-	if l.writeHeld() != nil {
-		l.giveUpHeld()
+	if err := l.writeHeld(); err != nil {
+		l.giveUpHeld(err)
 	}
 	if l.broken != nil {
 		l.mark("the worker's disk is full")

@@ -122,16 +122,13 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 	return err
 }
 
-// unknownExit is what an engine says of a container that ended with its host.
-const unknownExit = 255
-
 // exited records how the container ended and says whether that is a failure.
 func (a *attempt) exited(state engine.State) error {
 	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
 	if state.Torn {
 		fmt.Fprintln(a.joblog.writer(jobs.Note), "the engine was away when the container ended: the last of its output may be missing")
 	}
-	if state.ExitCode == unknownExit && state.Started.Before(time.Now().Add(-a.w.Uptime())) {
+	if state.ExitCode == engine.UnknownExit && state.Started.Before(time.Now().Add(-a.w.Uptime())) {
 		return jobs.Fail(jobs.KindContainerLost, nil, "", "the host was started again while the container ran")
 	}
 	if state.ExitCode != 0 && a.w.Room != nil {
