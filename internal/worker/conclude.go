@@ -82,15 +82,17 @@ func (a *attempt) finish(ctx context.Context) {
 		a.log.ErrorContext(ctx, "result not delivered", "err", err)
 		return
 	}
-	a.settle()
 	a.w.Observer.Ended(a.job.Spec.Queue, a.res)
 	a.removeSpool()
-	if !a.res.KeepUntil.IsZero() {
+	if a.res.KeepUntil.IsZero() {
+		a.removeContainer(ctx)
+		a.removeImage(ctx)
+	} else {
 		nudge(a.w.keepNow)
-		return
 	}
-	a.removeContainer(ctx)
-	a.removeImage(ctx)
+	// Until now the journal knew what to make of the container: a store that loses
+	// its last second gives the attempt to the next worker of this host again.
+	a.settle()
 }
 
 // saveLog ends the log and puts it into the artifact store.
@@ -228,15 +230,16 @@ func (a *attempt) endContainer(ctx context.Context, why error) {
 	}
 }
 
+// removeContainer removes a container that has ended. What is left after a while
+// is the keeper's.
 func (a *attempt) removeContainer(ctx context.Context) {
 	if a.container == "" {
 		return
 	}
-	if err := a.w.Engine.Remove(ctx, a.container); err != nil {
-		// The next start of this worker finds it by name and labels.
+	_ = repeat(ctx, func() error { return a.w.Engine.Remove(ctx, a.container) }, func(err error) bool {
 		a.log.WarnContext(ctx, "remove container", "container_id", a.container, "err", err)
-	}
-	a.container = ""
+		return false
+	})
 }
 
 // removeImage removes a built image that nobody can name: it got no tag.

@@ -17,7 +17,8 @@ import (
 // not told: how long the lease holds, and what became of the work.
 //
 // A file is written whole or not at all. A verdict is on the disk before it is
-// reported, and its file goes when the report is acknowledged.
+// reported, and its file goes when the report is acknowledged and the container
+// is gone.
 type journal struct{ dir string }
 
 // entry is what the journal knows of an attempt.

@@ -36,7 +36,7 @@ func (w *Worker) keeper(ctx context.Context) {
 			t.Stop()
 		case <-t.C:
 		}
-		if time.Since(looked) < strayEvery {
+		if time.Since(looked) < strayEvery || !w.recovered.Load() {
 			continue
 		}
 		looked = time.Now()

@@ -56,6 +56,7 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 	}
 	for {
 		if left, err = w.tryRecover(ctx, left); err == nil {
+			w.recovered.Store(true)
 			return nil
 		}
 		w.log.WarnContext(ctx, "no jobs are taken until what an earlier worker of this host left is looked after", "err", err)

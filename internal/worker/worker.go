@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -132,6 +133,10 @@ type Worker struct {
 	stopping bool           // what runs is handed back
 	mode     DrainMode      // "" until Drain is called
 	wg       sync.WaitGroup // one per attempt and per claim
+
+	// recovered says that what runs here is known: before that, what no attempt of
+	// this process owns may be one that is yet to be adopted.
+	recovered atomic.Bool
 
 	told    chan struct{} // closed by Drain
 	keepNow chan struct{} // nudges the keeper

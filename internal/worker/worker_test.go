@@ -771,3 +771,59 @@ func TestHostStartedAgain(t *testing.T) {
 		})
 	}
 }
+
+// While it is not known what an earlier worker left running, nothing of it is a
+// stray, however long that takes.
+func TestWhatIsNotYetAdoptedIsNoStray(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		id, _ := f.crashedJob(shell("sleep 70; echo b"))
+		other := f.submit(shell("true"))
+		f.journaled(id, time.Hour)
+		f.memory.Break(errors.New("away"))
+		f.start(func(o *worker.Options) { o.Renew = 7 * time.Second })
+		time.Sleep(61 * time.Second) // the recovery tries again after 63
+		f.memory.Break(nil)
+		if _, err := f.svc.Cancel(t.Context(), other, "an operator"); err != nil { // wakes the keeper
+			t.Fatal(err)
+		}
+		if job := f.ended(id); job.State != jobs.Succeeded || job.Losses != 0 {
+			t.Errorf("job is %s with %d losses; want its container left alone", job.State, job.Losses)
+		}
+		f.empty()
+	})
+}
+
+// A store that loses its last second gives an attempt that was over to the next
+// worker again. How a container ended that was told to says nothing of its job, so
+// the journal keeps the verdict for as long as the container is there.
+func TestVerdictIsKeptUntilTheContainerIsGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		var tries, kept int
+		f.engine.Hook(func(_ context.Context, op, _ string) error {
+			if op != "remove" {
+				return nil
+			}
+			if entries, err := os.ReadDir(filepath.Join(f.state, "journal")); err == nil && len(entries) == 1 {
+				kept++
+			}
+			if tries++; tries == 1 {
+				return errors.New("the engine is busy")
+			}
+			return nil
+		})
+		f.start()
+		job := f.ended(f.submit(shell("true")))
+		f.empty()
+		f.eventually("the journal is empty", func() bool {
+			entries, _ := os.ReadDir(filepath.Join(f.state, "journal"))
+			return len(entries) == 0
+		})
+		if job.State != jobs.Succeeded || tries != 2 || kept != 2 {
+			t.Errorf("job is %s, its container was removed %d times, the journal kept it %d times; want 2 and 2", job.State, tries, kept)
+		}
+	})
+}
