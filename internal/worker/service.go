@@ -155,8 +155,8 @@ func (a *attempt) keep(ctx context.Context) error {
 		sig, err = a.renew(ctx)
 		return err
 	})
-	if err != nil {
-		return err
+	if err != nil { // also because it is left to the next worker, which only ctx knows
+		return explain(ctx, jobs.StageRun, err)
 	}
 	a.res.KeepUntil = sig.Now.Add(a.job.Spec.Run.Keep.D())
 	return nil

@@ -827,3 +827,34 @@ func TestVerdictIsKeptUntilTheContainerIsGone(t *testing.T) {
 		}
 	})
 }
+
+// A service that is ready while the store is away is left to the next worker like
+// any other container.
+func TestDrainForAdoptionWithoutAStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		f.engine.Hook(func(_ context.Context, op, _ string) error {
+			if op == "inspect" { // of the first probe
+				f.memory.Break(errors.New("away"))
+			}
+			return nil
+		})
+		w := f.start()
+		spec := shell("sleep 600")
+		spec.Run.Keep = jobs.Duration(time.Minute)
+		id := f.submit(spec)
+		time.Sleep(time.Second)
+		w.Drain(worker.DrainAdopt)
+		time.Sleep(time.Second)
+		f.engine.Hook(nil)
+		f.memory.Break(nil)
+		w.end(t)
+		f.start()
+		if job := f.ended(id); job.State != jobs.Succeeded || job.Attempt != 1 || job.Losses != 0 {
+			t.Errorf("job is %s at attempt %d with %d losses; want one attempt", job.State, job.Attempt, job.Losses)
+		}
+		time.Sleep(2 * time.Minute) // until it is not kept any more
+		f.empty()
+	})
+}
