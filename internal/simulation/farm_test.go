@@ -70,8 +70,10 @@ type host struct {
 	process *process
 	lives   int // how many processes there were
 	// cut is until when this host does not reach the store, dark until when
-	// nobody on it looks after its containers.
+	// nobody on it looks after its containers; gone, that this goes on until a
+	// worker has recovered what was left.
 	cut, dark time.Time
+	gone      bool
 	// outages is until when no other outage may begin, blows the same for worse.
 	outages, blows time.Time
 	// noDocker is until when the daemon is away.
@@ -195,7 +197,23 @@ func (l *ledger) overlapExcused(id string) bool {
 func (h *host) isDark() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return time.Now().Before(h.dark)
+	return h.gone || time.Now().Before(h.dark)
+}
+
+// darken notes that nobody looks after the host's containers for so long.
+func (h *host) darken(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if until := time.Now().Add(d + recovery); until.After(h.dark) {
+		h.dark = until
+	}
+}
+
+// recovered is told when a worker takes jobs: what was left is looked after.
+func (h *host) recovered() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.gone = false
 }
 
 func (h *host) cutOff() bool {
@@ -247,7 +265,7 @@ func (h *host) crash(p *process, down time.Duration) {
 	p.kill()
 	h.downFor = down
 	if down > lease/3 {
-		h.dark = time.Now().Add(down + recovery)
+		h.gone = true
 		h.excuseAll("its host was gone")
 	}
 }

@@ -130,6 +130,7 @@ func (f *farm) stopped(h *host, p *process) {
 	if !h.outage(lease / 3) {
 		return
 	}
+	h.darken(lease/3 + time.Second) // which matters if it is cut off, too
 	thaw := p.freeze()
 	go func() {
 		time.Sleep(lease / 3)
@@ -143,9 +144,7 @@ func (f *farm) forsaken(h *host, p *process) {
 	if !h.blow() {
 		return
 	}
-	h.mu.Lock()
-	h.dark = time.Now().Add(3*lease + recovery)
-	h.mu.Unlock()
+	h.darken(3 * lease)
 	h.excuseAll("its worker stood still")
 	thaw := p.freeze()
 	go func() {

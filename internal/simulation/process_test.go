@@ -240,6 +240,7 @@ type intake struct {
 
 func (in *intake) Start(h jobs.Handler) error {
 	p, q := in.p, in.p.h.farm.queue
+	p.h.recovered()
 	sem := make(chan struct{}, slots)
 	go func() {
 		for {

@@ -11,50 +11,54 @@ import (
 
 // removeStrays removes containers of this host and farm that no living job
 // owns, and images that only carry our name for them. Labels find candidates;
-// name and record decide.
+// name and record decide. What it returns may leave a container running; one that
+// is only in the way is tried again with the next round.
 func (w *Worker) removeStrays(ctx context.Context) error {
 	ours := map[string]string{engine.LabelFarm: w.opts.Farm, engine.LabelHost: w.opts.Host}
 	containers, err := w.Engine.List(ctx, ours)
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, c := range containers {
-		stray, err := w.isStray(ctx, c, jobs.ContainerName)
-		if err != nil {
-			return err
-		}
-		if !stray {
-			continue
-		}
-		w.log.InfoContext(ctx, "removing a container that no job owns", "container_id", c.ID, "job_id", c.Labels[engine.LabelJob])
-		if err := w.Engine.Stop(ctx, c.ID, 0); err != nil {
-			return fmt.Errorf("stop stray container %s: %w", c.ID, err)
-		}
-		if err := w.Engine.Remove(ctx, c.ID); err != nil {
-			return fmt.Errorf("remove stray container %s: %w", c.ID, err)
-		}
+		errs = append(errs, w.removeStrayContainer(ctx, c))
 	}
 	images, err := w.Engine.Images(ctx, ours)
-	if err != nil {
+	errs = append(errs, err)
+	for _, img := range images {
+		errs = append(errs, w.removeStrayImage(ctx, img))
+	}
+	return errors.Join(errs...)
+}
+
+func (w *Worker) removeStrayContainer(ctx context.Context, c engine.Listed) error {
+	stray, err := w.isStray(ctx, c, jobs.ContainerName)
+	if err != nil || !stray {
 		return err
 	}
-	for _, img := range images {
-		ref := img.Name
-		stray, err := w.isStray(ctx, img, jobs.ImageName)
-		if img.Name == "" {
-			ref = img.ID
-			stray, err = w.isOrphan(ctx, img)
-		}
-		if err != nil {
-			return err
-		}
-		if !stray {
-			continue
-		}
-		w.log.InfoContext(ctx, "removing an image that no job owns", "image_id", img.ID, "job_id", img.Labels[engine.LabelJob])
-		if err := w.Engine.RemoveImage(ctx, ref); err != nil {
-			return fmt.Errorf("remove stray image %s: %w", ref, err)
-		}
+	w.log.InfoContext(ctx, "removing a container that no job owns", "container_id", c.ID, "job_id", c.Labels[engine.LabelJob])
+	if err := w.Engine.Stop(ctx, c.ID, 0); err != nil {
+		return fmt.Errorf("stop stray container %s: %w", c.ID, err)
+	}
+	if err := w.Engine.Remove(ctx, c.ID); err != nil {
+		w.log.WarnContext(ctx, "remove stray container", "container_id", c.ID, "err", err)
+	}
+	return nil
+}
+
+func (w *Worker) removeStrayImage(ctx context.Context, img engine.Listed) error {
+	ref := img.Name
+	stray, err := w.isStray(ctx, img, jobs.ImageName)
+	if img.Name == "" {
+		ref = img.ID
+		stray, err = w.isOrphan(ctx, img)
+	}
+	if err != nil || !stray {
+		return err
+	}
+	w.log.InfoContext(ctx, "removing an image that no job owns", "image_id", img.ID, "job_id", img.Labels[engine.LabelJob])
+	if err := w.Engine.RemoveImage(ctx, ref); err != nil {
+		w.log.WarnContext(ctx, "remove stray image", "image_id", img.ID, "err", err)
 	}
 	return nil
 }

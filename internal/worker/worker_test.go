@@ -858,3 +858,31 @@ func TestDrainForAdoptionWithoutAStore(t *testing.T) {
 		f.empty()
 	})
 }
+
+// A stray that the engine does not remove keeps neither another one nor jobs.
+func TestEveryStrayIsTried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		for _, id := range []string{"gone-a", "gone-b", "gone-c"} {
+			if _, err := f.engine.Create(t.Context(), engineContainer(jobs.ContainerName(id, 1), id, shell("sleep 60"))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stuck := f.engine.Containers()[0]
+		f.engine.Hook(func(_ context.Context, op, arg string) error {
+			if op == "remove" && arg == stuck.ID {
+				return errors.New("device or resource busy")
+			}
+			return nil
+		})
+		f.start()
+		synctest.Wait()
+		if left := f.engine.Containers(); len(left) != 1 || left[0].ID != stuck.ID {
+			t.Errorf("%d containers are left, want only the one that cannot be removed", len(left))
+		}
+		if job := f.ended(f.submit(shell("true"))); job.State != jobs.Succeeded {
+			t.Errorf("job is %s", job.State)
+		}
+	})
+}
