@@ -31,7 +31,6 @@ type account struct {
 	task      task
 	submitted time.Time
 	acked     time.Time
-	cancelled bool
 }
 
 // blow is one fault.
@@ -119,16 +118,6 @@ func (l *ledger) deal(b blow) (end func()) {
 	}
 }
 
-func (l *ledger) cancelled(id string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, a := range l.accounts {
-		if a.id == id {
-			a.cancelled = true
-		}
-	}
-}
-
 func (l *ledger) violation(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -206,7 +195,7 @@ func (a account) untrue(job jobs.Job, log string, felt []blow) string {
 		return ""
 	case kind != "" && kind.Info().Fault == jobs.InfraFault:
 		return fmt.Sprintf("I7 it ended with %s, which is the farm's fault, and it was not tried again", kind)
-	case job.State == jobs.Cancelled && a.cancelled:
+	case job.State == jobs.Cancelled && slices.ContainsFunc(felt, func(b blow) bool { return b.kind == "cancelled" }):
 		if !strings.HasPrefix(a.task.log, log) {
 			return fmt.Sprintf("I8 its log is %q, and should be the beginning of %q", log, a.task.log)
 		}

@@ -396,7 +396,6 @@ func (m *monkey) cancel(kind string) bool {
 		return false
 	}
 	defer m.deal(blow{kind: kind, job: job.ID})()
-	m.cancelled(job.ID)
 	if _, err := m.records.Cancel(context.Background(), job.ID, "the monkey"); !errors.Is(err, jobs.ErrFinished) {
 		m.check(kind, err)
 	}

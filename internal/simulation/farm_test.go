@@ -84,7 +84,7 @@ type host struct {
 
 func newFarm(seed uint64, dir string, log *slog.Logger) *farm {
 	f := &farm{seed: seed, ledger: newLedger(), log: log, began: time.Now(), queue: jobstest.NewQueue(), blobs: artifactstest.NewStore()}
-	f.truth = truth{jobstest.NewMemory(jobstest.Options{}), f.ledger, new(sync.Mutex)}
+	f.truth = truth{jobstest.NewMemory(jobstest.Options{}), f, f.ledger, new(sync.Mutex)}
 	for i := range hosts {
 		h := &host{farm: f, name: fmt.Sprint("host-", i), engine: enginetest.New()}
 		h.dir = filepath.Join(dir, h.name)
@@ -97,6 +97,7 @@ func newFarm(seed uint64, dir string, log *slog.Logger) *farm {
 // whether or not the answer arrives.
 type truth struct {
 	*jobstest.Memory
+	farm   *farm
 	ledger *ledger
 	// whole keeps the two in step, also when both go back in time.
 	whole *sync.Mutex
@@ -147,6 +148,7 @@ func (t truth) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ti
 	defer t.whole.Unlock()
 	ticket, err := t.Memory.Lost(ctx, job, d)
 	if err == nil {
+		t.farm.taken(job)
 		t.ledger.owned(job.ID, "", 0)
 	}
 	return ticket, err
@@ -186,6 +188,29 @@ func (f *farm) started(h *host, id string) {
 			}
 		}
 	}
+}
+
+// taken checks that nothing runs any more of a job that is taken from its owner:
+// from now on somebody else may begin it.
+func (f *farm) taken(job jobs.Job) {
+	for _, h := range f.hosts {
+		for _, c := range h.engine.Containers() {
+			if c.Name != jobs.ContainerName(job.ID, job.Attempt) || c.Status != engine.StatusRunning {
+				continue
+			}
+			if !f.ledger.overlapExcused(job.ID) && !h.isDark() && !h.withoutDockerLately() {
+				f.ledger.violation("I3 job %s is taken from %s while %s runs there", job.ID, h.name, c.Name)
+			}
+		}
+	}
+}
+
+// withoutDockerLately reports whether nothing could be ended on the host until a
+// moment ago.
+func (h *host) withoutDockerLately() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Now().Before(h.noDocker.Add(recovery))
 }
 
 func (l *ledger) overlapExcused(id string) bool {
@@ -256,11 +281,11 @@ func (h *host) excuseAll(why string) {
 }
 
 // crash kills the process; it is back after down.
-func (h *host) crash(p *process, down time.Duration) {
+func (h *host) crash(p *process, down time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.process != p || p.dead.Load() {
-		return
+		return false
 	}
 	p.kill()
 	h.downFor = down
@@ -268,6 +293,7 @@ func (h *host) crash(p *process, down time.Duration) {
 		h.gone = true
 		h.excuseAll("its host was gone")
 	}
+	return true
 }
 
 // adopting excuses what an earlier process was doing when it was killed, but

@@ -27,30 +27,28 @@ func (f *farm) monkey(ctx context.Context, r *rand.Rand, svc *jobs.Service) {
 		deeds := []struct {
 			name  string
 			often int
-			do    func()
+			do    func() bool // false when it could not be done just now
 		}{
-			{"worker killed", 6, func() { h.crash(p, time.Duration(r.IntN(3000))*time.Millisecond) }},
-			{"host gone for minutes", 1, func() {
-				if h.blow() {
-					h.crash(p, lease+time.Duration(r.IntN(60))*time.Second)
-				}
+			{"worker killed", 6, func() bool { return h.crash(p, time.Duration(r.IntN(3000))*time.Millisecond) }},
+			{"host gone for minutes", 1, func() bool {
+				return h.blow() && h.crash(p, lease+time.Duration(r.IntN(60))*time.Second)
 			}},
-			{"machine lost", 1, func() { h.lose(p) }},
-			{"worker stopped, its supervisor at hand", 3, func() { f.stopped(h, p) }},
-			{"worker stopped past its lease", 2, func() { f.forsaken(h, p) }},
-			{"host cut off for a minute", 3, func() { h.cutFor(time.Duration(r.IntN(50)) * time.Second) }},
-			{"host cut off past its leases", 3, func() { f.severed(h) }},
-			{"redis away for a minute", 2, func() { f.awayFor(time.Duration(r.IntN(50)) * time.Second) }},
-			{"redis away past the leases", 1, func() { f.longAway() }},
-			{"redis lost its last second", 1, func() { f.rollback(r, svc) }},
-			{"docker away", 3, func() { f.noDocker(h, time.Duration(1+r.IntN(30))*time.Second) }},
-			{"container removed", 4, func() { h.loseContainer(r) }},
-			{"ticket lost", 6, func() { f.queue.Lose(r.IntN(1000)) }},
-			{"ticket twice", 6, func() { f.again(r) }},
-			{"cancelled", 4, func() { f.cancel(r, svc) }},
-			{"worker drained", 2, func() { p.stop() }},
-			{"worker told to hand back", 1, func() { p.drain(worker.DrainHandBack) }},
-			{"worker upgraded", 2, func() { p.drain(worker.DrainAdopt) }},
+			{"machine lost", 1, func() bool { return h.lose(p) }},
+			{"worker stopped, its supervisor at hand", 3, func() bool { return f.stopped(h, p) }},
+			{"worker stopped past its lease", 2, func() bool { return f.forsaken(h, p) }},
+			{"host cut off for a minute", 3, func() bool { return h.cutFor(time.Duration(r.IntN(50)) * time.Second) }},
+			{"host cut off past its leases", 6, func() bool { return f.severed(h) }},
+			{"redis away for a minute", 2, func() bool { return f.awayFor(time.Duration(r.IntN(50)) * time.Second) }},
+			{"redis away past the leases", 1, func() bool { return f.longAway() }},
+			{"redis lost its last second", 1, func() bool { return f.rollback(r, svc) }},
+			{"docker away", 3, func() bool { return f.noDocker(h, time.Duration(1+r.IntN(30))*time.Second) }},
+			{"container removed", 4, func() bool { return h.loseContainer(r) }},
+			{"ticket lost", 6, func() bool { return f.queue.Lose(r.IntN(1000)) }},
+			{"ticket twice", 6, func() bool { return f.again(r) }},
+			{"cancelled", 4, func() bool { return f.cancel(r, svc) }},
+			{"worker drained", 2, func() bool { p.stop(); return true }},
+			{"worker told to hand back", 1, func() bool { p.drain(worker.DrainHandBack); return true }},
+			{"worker upgraded", 2, func() bool { p.drain(worker.DrainAdopt); return true }},
 		}
 		total := 0
 		for _, d := range deeds {
@@ -59,9 +57,10 @@ func (f *farm) monkey(ctx context.Context, r *rand.Rand, svc *jobs.Service) {
 		n := r.IntN(total)
 		for _, d := range deeds {
 			if n -= d.often; n < 0 {
-				f.ledger.fault(d.name)
 				f.log.Info("FAULT", "what", d.name, "host", h.name)
-				d.do()
+				if d.do() {
+					f.ledger.fault(d.name)
+				}
 				break
 			}
 		}
@@ -95,40 +94,43 @@ func (h *host) blow() bool {
 	return true
 }
 
-func (h *host) cutFor(d time.Duration) {
+func (h *host) cutFor(d time.Duration) bool {
 	if !h.outage(d) {
-		return
+		return false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.cut = time.Now().Add(d)
+	return true
 }
 
-func (f *farm) awayFor(d time.Duration) {
+func (f *farm) awayFor(d time.Duration) bool {
 	for _, h := range f.hosts {
 		if !h.outage(d) {
-			return
+			return false
 		}
 	}
 	f.away.Store(time.Now().Add(d).UnixNano())
+	return true
 }
 
 // lose takes the whole machine: what ran on it ended with it.
-func (h *host) lose(p *process) {
+func (h *host) lose(p *process) bool {
 	if !h.blow() {
-		return
+		return false
 	}
 	h.excuseAll("its machine was lost")
 	h.crash(p, lease)
 	for _, c := range h.engine.Containers() {
 		h.engine.Lose(c.ID)
 	}
+	return true
 }
 
 // stopped stops a worker until its supervisor has had enough of the silence.
-func (f *farm) stopped(h *host, p *process) {
+func (f *farm) stopped(h *host, p *process) bool {
 	if !h.outage(lease / 3) {
-		return
+		return false
 	}
 	h.darken(lease/3 + time.Second) // which matters if it is cut off, too
 	thaw := p.freeze()
@@ -137,12 +139,13 @@ func (f *farm) stopped(h *host, p *process) {
 		h.crash(p, time.Second)
 		thaw()
 	}()
+	return true
 }
 
 // forsaken stops a worker and whoever could have looked after it.
-func (f *farm) forsaken(h *host, p *process) {
+func (f *farm) forsaken(h *host, p *process) bool {
 	if !h.blow() {
-		return
+		return false
 	}
 	h.darken(3 * lease)
 	h.excuseAll("its worker stood still")
@@ -151,37 +154,40 @@ func (f *farm) forsaken(h *host, p *process) {
 		time.Sleep(3 * lease)
 		thaw()
 	}()
+	return true
 }
 
 // severed cuts a host off for longer than its leases hold. It has to end its
 // containers by itself, in time.
-func (f *farm) severed(h *host) {
+func (f *farm) severed(h *host) bool {
 	if !h.blow() {
-		return
+		return false
 	}
 	h.excuseAll("its host was cut off")
 	h.mu.Lock()
 	h.cut = time.Now().Add(2 * lease)
 	h.mu.Unlock()
+	return true
 }
 
-func (f *farm) longAway() {
+func (f *farm) longAway() bool {
 	for _, h := range f.hosts {
 		if !h.blow() {
-			return
+			return false
 		}
 	}
 	for _, h := range f.hosts {
 		h.excuseAll("redis was away for too long")
 	}
 	f.away.Store(time.Now().Add(2 * lease).UnixNano())
+	return true
 }
 
 // rollback takes the database back by a second or two. Producers know that it
 // was not yet on the disk, and submit again.
-func (f *farm) rollback(r *rand.Rand, svc *jobs.Service) {
+func (f *farm) rollback(r *rand.Rand, svc *jobs.Service) bool {
 	if !f.rolling.TryLock() { // one at a time; and a lock that is waited for stops the clock
-		return
+		return false
 	}
 	defer f.rolling.Unlock()
 	f.truth.whole.Lock()
@@ -208,6 +214,7 @@ func (f *farm) rollback(r *rand.Rand, svc *jobs.Service) {
 	for _, a := range lost {
 		f.ledger.moved(a.id, f.submit(svc, a.task))
 	}
+	return true
 }
 
 // containers are those that the records of running jobs name.
@@ -221,9 +228,9 @@ func (f *farm) containers() map[string]string {
 }
 
 // noDocker takes a daemon away; what runs runs on.
-func (f *farm) noDocker(h *host, d time.Duration) {
+func (f *farm) noDocker(h *host, d time.Duration) bool {
 	if !h.outage(d) {
-		return
+		return false
 	}
 	h.mu.Lock()
 	h.noDocker = time.Now().Add(d)
@@ -234,37 +241,42 @@ func (f *farm) noDocker(h *host, d time.Duration) {
 		time.Sleep(d)
 		h.engine.SetDown(false)
 	}()
+	return true
 }
 
-func (h *host) loseContainer(r *rand.Rand) {
+func (h *host) loseContainer(r *rand.Rand) bool {
 	all := h.engine.Containers()
 	if len(all) == 0 {
-		return
+		return false
 	}
 	c := pick(r, all)
 	h.excuse(c.ID, "its container was removed")
 	h.farm.ledger.gone(c.Labels[engine.LabelJob])
 	h.engine.Lose(c.ID)
+	return true
 }
 
 // again delivers a ticket a second time.
-func (f *farm) again(r *rand.Rand) {
+func (f *farm) again(r *rand.Rand) bool {
 	all, _, _ := f.truth.Scan(context.Background(), jobs.Running, 0, 1<<20)
-	if len(all) > 0 {
-		f.queue.Return(pick(r, all).Ticket(), 0)
+	if len(all) == 0 {
+		return false
 	}
+	f.queue.Return(pick(r, all).Ticket(), 0)
+	return true
 }
 
-func (f *farm) cancel(r *rand.Rand, svc *jobs.Service) {
+func (f *farm) cancel(r *rand.Rand, svc *jobs.Service) bool {
 	var all []jobs.Job
 	for _, s := range []jobs.State{jobs.Queued, jobs.Waiting, jobs.Running} {
 		found, _, _ := f.truth.Scan(context.Background(), s, 0, 1<<20)
 		all = append(all, found...)
 	}
 	if len(all) == 0 {
-		return
+		return false
 	}
 	job := pick(r, all)
 	f.ledger.asked(job.ID)
 	_, _ = svc.Cancel(context.Background(), job.ID, "the monkey") // it may have ended
+	return true
 }

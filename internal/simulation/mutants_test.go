@@ -42,8 +42,8 @@ func TestMutants(t *testing.T) {
 			"\ta.endContainer(ctx, errDrain)\n", "", "I3",
 		},
 		{
-			"nobody ends himself before his lease does", "internal/worker/attempt.go",
-			`a.stop(errFenced)`, `_ = errFenced`, "I3",
+			"nobody ends himself before his lease does", "internal/worker/worker.go",
+			`return o.Lease - 4*o.Renew`, `return 1000 * o.Lease`, "I3",
 		},
 		{
 			"lost tickets stay lost", "internal/reconcile/reconcile.go",
