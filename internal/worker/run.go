@@ -68,8 +68,12 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	if err := a.note(ctx, jobs.Progress{Container: jobs.Container{ID: c.ID}}); err != nil {
 		return nil, err
 	}
-	if c.Status != engine.StatusCreated { // started by us, before the records lost their last second
+	switch c.Status {
+	case engine.StatusCreated:
+	case engine.StatusRunning: // started by us, before the records lost their last second
 		return a.w.Engine.Reattach(ctx, c.ID, a.joblog.skip, a.output())
+	default: // nobody knows any more whether it ended by itself or was told to
+		return nil, jobs.Fail(jobs.KindContainerLost, nil, "", "the container had ended before the records lost their last second")
 	}
 	return a.w.Engine.Start(ctx, c.ID, a.output())
 }

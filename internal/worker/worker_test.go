@@ -886,3 +886,31 @@ func TestEveryStrayIsTried(t *testing.T) {
 		}
 	})
 }
+
+// A container that an attempt finds under its name, because the store lost its last
+// second, may have ended because it was told to.
+func TestEndBeforeTheStoreForgot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		f.start()
+		time.Sleep(time.Second)
+		spec := shell("echo once")
+		made, err := f.engine.Create(t.Context(), engineContainer(jobs.ContainerName("job-00000001", 1), "job-00000001", spec))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := f.engine.Start(t.Context(), made.ID, engine.Output{Stdout: io.Discard, Stderr: io.Discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		job := f.ended(f.submit(spec))
+		if job.State != jobs.Succeeded || job.Attempt != 2 || job.Losses != 1 || job.Retries != 0 {
+			t.Errorf("job is %s at attempt %d with %d losses; want it begun anew", job.State, job.Attempt, job.Losses)
+		}
+		f.empty()
+	})
+}
