@@ -60,13 +60,16 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 			return nil
 		}
 		w.log.WarnContext(ctx, "no jobs are taken until what an earlier worker of this host left is looked after", "err", err)
+		wait := w.opts.Renew
 		for i := range left {
-			w.fenceDue(ctx, &left[i])
+			if !w.fenceDue(ctx, &left[i]) { // until its lease passes every second counts
+				wait = w.opts.Renew / 5
+			}
 		}
 		if taking.Err() != nil && !slices.ContainsFunc(left, entry.mayRun) {
 			return err
 		}
-		if !pause(ctx, w.opts.Renew) {
+		if !pause(ctx, wait) {
 			return context.Cause(ctx)
 		}
 	}
@@ -157,11 +160,14 @@ func (w *Worker) Reap(ctx context.Context) error {
 	return err
 }
 
-// fenceDue ends the container of an attempt if its lease is about to pass.
-func (w *Worker) fenceDue(ctx context.Context, e *entry) {
-	if e.mayRun() && w.Uptime() > e.Held-w.opts.Lease+w.opts.fence() {
-		w.fence(ctx, e)
+// fenceDue ends the container of an attempt if its lease is about to pass. false
+// means that it could not.
+func (w *Worker) fenceDue(ctx context.Context, e *entry) bool {
+	if !e.mayRun() || w.Uptime() <= e.Held-w.opts.Lease+w.opts.fence() {
+		return true
 	}
+	w.fence(ctx, e)
+	return e.ended
 }
 
 // fence stops the container of an attempt whose lease is about to pass.

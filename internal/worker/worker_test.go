@@ -547,6 +547,32 @@ func TestOrphanEndsBeforeItsLease(t *testing.T) {
 	})
 }
 
+// An engine that fails to end it is asked again and again, until it does.
+func TestOrphanEndsAtTheFifthTry(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		id, container := f.crashedJob(shell("echo up; sleep 120"))
+		f.journaled(id, worker.Defaults().Lease)
+		f.memory.Break(errors.New("away"))
+		tries := 0
+		f.engine.Hook(func(_ context.Context, op, _ string) error {
+			if tries++; op == "list" && tries < 5 {
+				return errors.New("the engine is busy")
+			}
+			return nil
+		})
+		f.start(func(o *worker.Options) { o.Renew = 5 * time.Second })
+		time.Sleep(worker.Defaults().Lease)
+		if _, err := f.engine.Inspect(t.Context(), container); err == nil {
+			t.Error("the container runs on though its lease has passed")
+		}
+		f.memory.Break(nil)
+		time.Sleep(5 * time.Minute) // the job begins anew
+		f.empty()
+	})
+}
+
 // journaled writes what a dead worker knew of the first attempt at a job, whose
 // lease holds for so long.
 func (f *farm) journaled(id string, held time.Duration) {
