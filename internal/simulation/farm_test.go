@@ -198,19 +198,11 @@ func (f *farm) taken(job jobs.Job) {
 			if c.Name != jobs.ContainerName(job.ID, job.Attempt) || c.Status != engine.StatusRunning {
 				continue
 			}
-			if !f.ledger.overlapExcused(job.ID) && !h.isDark() && !h.withoutDockerLately() {
+			if !f.ledger.overlapExcused(job.ID) && !h.isDark() && !h.withoutDocker(recovery) {
 				f.ledger.violation("I3 job %s is taken from %s while %s runs there", job.ID, h.name, c.Name)
 			}
 		}
 	}
-}
-
-// withoutDockerLately reports whether nothing could be ended on the host until a
-// moment ago.
-func (h *host) withoutDockerLately() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return time.Now().Before(h.noDocker.Add(recovery))
 }
 
 func (l *ledger) overlapExcused(id string) bool {

@@ -114,7 +114,7 @@ func (p *process) at(_ context.Context, c faults.Call) error {
 	if f.healed.Load() {
 		return nil
 	}
-	if c.Name == "claim" && c.After && p.h.withoutDocker() {
+	if c.Name == "claim" && c.After && p.h.withoutDocker(0) {
 		p.h.excuse(c.Job, "docker was away")
 	}
 	if isStore(c.Name) && p.h.cutOff() {
@@ -151,10 +151,11 @@ func draw(of ...any) uint64 {
 	return (sum ^ sum>>32) * 0x9e3779b97f4a7c15 >> 8 // FNV's lowest bits are not its best
 }
 
-func (h *host) withoutDocker() bool {
+// withoutDocker reports whether the daemon is away, or was until so long ago.
+func (h *host) withoutDocker(ago time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !time.Now().After(h.noDocker)
+	return !time.Now().After(h.noDocker.Add(ago))
 }
 
 func when(c faults.Call) string {

@@ -555,9 +555,9 @@ func TestOrphanEndsAtTheFifthTry(t *testing.T) {
 		id, container := f.crashedJob(shell("echo up; sleep 120"))
 		f.journaled(id, worker.Defaults().Lease)
 		f.memory.Break(errors.New("away"))
-		tries := 0
+		var tries atomic.Int32
 		f.engine.Hook(func(_ context.Context, op, _ string) error {
-			if tries++; op == "list" && tries < 5 {
+			if op == "list" && tries.Add(1) < 5 {
 				return errors.New("the engine is busy")
 			}
 			return nil
