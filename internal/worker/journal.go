@@ -30,6 +30,9 @@ type entry struct {
 	// Held is until when nobody else can be given the job, on the host's clock
 	// that Deps.Uptime reads.
 	Held time.Duration `json:"held"`
+	// Started says that the container has been told to run. The record names it
+	// then, unless the store lost its last second.
+	Started bool `json:"started,omitempty"`
 	// Halted is why the container is being stopped, when that is not its own
 	// doing: its exit code means nothing then.
 	Halted *halt `json:"halted,omitempty"`
@@ -176,6 +179,15 @@ func (a *attempt) hold(since time.Duration) {
 		return
 	}
 	a.entry.Held = since + a.w.opts.Lease
+	a.write(false)
+}
+
+// starting notes that the container runs from now on, so that nothing of it is
+// taken for a beginning when the store forgets it and the engine has lost it.
+func (a *attempt) starting() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.entry.Started = true
 	a.write(false)
 }
 

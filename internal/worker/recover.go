@@ -88,7 +88,7 @@ func (w *Worker) tryRecover(ctx context.Context, left []entry) ([]entry, error) 
 		return left, err
 	}
 	for _, job := range owned {
-		if err := w.adopt(ctx, job, haltOf(left, job)); err != nil {
+		if err := w.adopt(ctx, job, entryOf(left, job)); err != nil {
 			return left, err
 		}
 		left = slices.DeleteFunc(left, func(e entry) bool { return e.Job == job.ID && e.Attempt == job.Attempt })
@@ -121,8 +121,8 @@ func (w *Worker) report(ctx context.Context, e entry) (err error) {
 	return w.journal.remove(e.Job, e.Attempt)
 }
 
-// adopt takes a job of an earlier incarnation over.
-func (w *Worker) adopt(ctx context.Context, job jobs.Job, halted *halt) error {
+// adopt takes a job of an earlier incarnation over, of which the journal knows e.
+func (w *Worker) adopt(ctx context.Context, job jobs.Job, e entry) error {
 	w.mu.Lock()
 	again := w.running[job.ID] != nil
 	w.mu.Unlock()
@@ -144,7 +144,7 @@ func (w *Worker) adopt(ctx context.Context, job jobs.Job, halted *halt) error {
 	default:
 	}
 	a := w.start(job, o.Nonce, slot)
-	a.entry.Halted = halted
+	a.entry.Started, a.entry.Halted = e.Started, e.Halted
 	a.log.InfoContext(ctx, "adopting a job of an earlier worker", "stage", job.Stage, "container_id", job.Container.ID)
 	go a.live(a.adopted)
 	return nil
@@ -191,14 +191,14 @@ func (w *Worker) endOf(ctx context.Context, e entry) error {
 	return err
 }
 
-// haltOf is what the journal says about a container that was being stopped.
-func haltOf(left []entry, job jobs.Job) *halt {
+// entryOf is what the journal knows of a job's attempt, which may be nothing.
+func entryOf(left []entry, job jobs.Job) entry {
 	for _, e := range left {
 		if e.Job == job.ID && e.Attempt == job.Attempt {
-			return e.Halted
+			return e
 		}
 	}
-	return nil
+	return entry{}
 }
 
 // adopted is the work of a job that an earlier incarnation began. A container
@@ -219,10 +219,12 @@ func (a *attempt) adopted(ctx context.Context) error {
 	if err := a.restore(ctx); err != nil {
 		return explain(ctx, jobs.StageRun, err)
 	}
-	switch {
-	case state.ID == "" && a.job.Container.ID != "":
+	switch h, gone := a.entry.Halted, state.ID == ""; {
+	case h != nil && (gone || state.Status == engine.StatusCreated):
+		return h.why()
+	case gone && (a.job.Container.ID != "" || a.entry.Started):
 		return staged(a.job.Stage, jobs.Fail(jobs.KindContainerLost, nil, "", "the container was removed while the worker was away"))
-	case state.ID == "", state.Status == engine.StatusCreated: // it never started
+	case gone, state.Status == engine.StatusCreated: // it never started
 		built := ""
 		if a.job.Spec.Build != nil {
 			built = a.res.ImageID

@@ -75,6 +75,7 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	default: // nobody knows any more whether it ended by itself or was told to
 		return nil, jobs.Fail(jobs.KindContainerLost, nil, "", "the container had ended before the records lost their last second")
 	}
+	a.starting()
 	return a.w.Engine.Start(ctx, c.ID, a.output())
 }
 

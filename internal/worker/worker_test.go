@@ -574,14 +574,14 @@ func TestOrphanEndsAtTheFifthTry(t *testing.T) {
 }
 
 // journaled writes what a dead worker knew of the first attempt at a job, whose
-// lease holds for so long.
-func (f *farm) journaled(id string, held time.Duration) {
+// lease holds for so long; more are further fields.
+func (f *farm) journaled(id string, held time.Duration, more ...string) {
 	f.t.Helper()
 	dir := filepath.Join(f.state, "journal")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		f.t.Fatal(err)
 	}
-	entry := fmt.Sprintf(`{"job":%q,"attempt":1,"nonce":"dead","held":%d}`, id, held)
+	entry := fmt.Sprintf(`{"job":%q,"attempt":1,"nonce":"dead","held":%d%s}`, id, held, strings.Join(more, ""))
 	if err := os.WriteFile(filepath.Join(dir, id+"-a1.json"), []byte(entry), 0o600); err != nil {
 		f.t.Fatal(err)
 	}
@@ -936,6 +936,51 @@ func TestEndBeforeTheStoreForgot(t *testing.T) {
 		job := f.ended(f.submit(spec))
 		if job.State != jobs.Succeeded || job.Attempt != 2 || job.Losses != 1 || job.Retries != 0 {
 			t.Errorf("job is %s at attempt %d with %d losses; want it begun anew", job.State, job.Attempt, job.Losses)
+		}
+		f.empty()
+	})
+}
+
+// What ran before the store lost its last second, and then was lost itself, is not
+// run once more behind its own output.
+func TestRunThatTheStoreForgot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		var back func()
+		f.engine.Hook(func(_ context.Context, op, _ string) error {
+			if op == "create" && back == nil {
+				back = f.memory.Snapshot()
+			}
+			return nil
+		})
+		w := f.start()
+		id := f.submit(shell("echo once; sleep 2"))
+		f.containerRuns(id)
+		w.Drain(worker.DrainAdopt)
+		w.end(t)
+		back()
+		f.engine.Lose(f.engine.Containers()[0].ID)
+		f.start()
+		job := f.ended(id)
+		if job.State != jobs.Succeeded || job.Attempt != 2 || job.Losses != 1 || f.log(job)[jobs.Stdout] != "once\n" {
+			t.Errorf("job is %s at attempt %d with %d losses, log %q; want it begun anew", job.State, job.Attempt, job.Losses, f.log(job)[jobs.Stdout])
+		}
+		f.empty()
+	})
+}
+
+// Why a container was being stopped counts, also when nothing else is left of it.
+func TestHaltedAndGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		id, container := f.crashedJob(shell("echo up; sleep 2"))
+		f.journaled(id, time.Minute, `,"halted":{"drain":true}`)
+		f.engine.Lose(container)
+		f.start()
+		if job := f.ended(id); job.State != jobs.Succeeded || job.Attempt != 2 || job.Losses != 0 {
+			t.Errorf("job is %s at attempt %d with %d losses; want it handed back without one", job.State, job.Attempt, job.Losses)
 		}
 		f.empty()
 	})
