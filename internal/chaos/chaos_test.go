@@ -73,23 +73,36 @@ func TestChaos(t *testing.T) {
 		all = append(all, rand.Uint64N(1e9))
 	}
 	two := make(chan struct{}, 2) // this many farms at once
-	for _, seed := range all {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			t.Parallel()
-			two <- struct{}{}
-			defer func() { <-two }()
-			campaign(t, seed, *jobsPer, *faultsPer)
-		})
-	}
+	var ledgers sync.Map
+	t.Run("farms", func(t *testing.T) {
+		for _, seed := range all {
+			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+				t.Parallel()
+				two <- struct{}{}
+				defer func() { <-two }()
+				l := &ledger{}
+				ledgers.Store(seed, l)
+				campaign(t, seed, *jobsPer, *faultsPer, l)
+			})
+		}
+	})
+	// Once more, at the end of a long output.
+	ledgers.Range(func(seed, l any) bool {
+		for _, v := range l.(*ledger).violations {
+			t.Errorf("seed %d: %s", seed, v)
+		}
+		return true
+	})
 }
 
-func campaign(t *testing.T, seed uint64, jobCount, faultCount int) {
+// campaign runs one farm from its first job to its last, and keeps its accounts in l.
+func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *ledger) {
 	began := time.Now()
 	t.Logf("again: go test -tags integration,chaos ./internal/chaos -run TestChaos -v -chaos.seed %d -chaos.jobs %d -chaos.faults %d", seed, jobCount, faultCount)
 	r := rand.New(rand.NewPCG(seed, 1))
 	p := startPair(t)
 	f := farmOn(t, fmt.Sprint("seed-", seed), "redis://"+p.way.Listen+"/0", "redis://"+p.straight.Listen+"/0")
-	l, w := &ledger{}, &witness{}
+	w := &witness{}
 	m := &monkey{
 		farm: f, ledger: l, r: rand.New(rand.NewPCG(seed, 2)), pair: p,
 		sockets: map[*worker]*socket{}, rest: map[*worker]chan time.Duration{}, asleep: map[*worker]bool{},
