@@ -38,7 +38,7 @@ test: ## Run all tests with the race detector (as root; installs what they need)
 
 .PHONY: simulation
 simulation: ## Run 100,000 jobs with everything that goes wrong, and break the farm on purpose
-	go test -count=1 -timeout 20m ./internal/simulation -seed 0 -jobs 100000 -each 200
+	go test -C internal/simulation -count=1 -timeout 20m -seed=0 -jobs=100000 -each=200
 	go test -count=1 -timeout 20m -tags mutants -run TestMutants -v ./internal/simulation
 
 .PHONY: chaos
