@@ -102,7 +102,10 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
 		Fetch:  admits.fetch, Admit: admits.admit, AdmitImages: admits.admitImages,
 		Uptime: uptime(), Room: room.short, EndOrphans: eng.EndOrphans,
-		Probe: func(ctx context.Context) error { _, err := eng.Probe(ctx, c.Worker.Limits); return err },
+		Probe: func(ctx context.Context, labels map[string]string) error {
+			_, err := eng.Probe(ctx, labels, c.Worker.Limits)
+			return err
+		},
 	}), c.Worker)
 
 	if c.Admin != "" {

@@ -166,7 +166,7 @@ func things(ctx context.Context, h *hosttest.Host, farm string) (all []string, e
 	if farm != "" {
 		filter = func(args ...string) []string { return append(args, "--filter", "label="+engine.LabelFarm+"="+farm) }
 	}
-	lists := [][]string{filter("ps", "-aq", "--no-trunc"), filter("images", "-a", "--no-trunc", "--format", "{{.ID}}={{.Repository}}:{{.Tag}}")}
+	lists := [][]string{filter("ps", "-a", "--no-trunc", "--format", "{{.ID}}={{.Names}}"), filter("images", "-a", "--no-trunc", "--format", "{{.ID}}={{.Repository}}:{{.Tag}}")}
 	if farm == "" {
 		lists[1] = append(lists[1], "--filter", "label="+engine.LabelFarm)
 		lists = append(lists, []string{"volume", "ls", "-q"}, []string{"network", "ls", "-q"})

@@ -52,7 +52,19 @@ func farmOn(t *testing.T, name, url, straight string) *farm {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = rdb.Close() })
-	return &farm{t: t, name: name, dir: t.TempDir(), url: url, rdb: rdb, records: store.New(rdb, store.Options{})}
+	dir, err := os.MkdirTemp("", "slipway-chaos-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !t.Failed() { // the workers' logs are in it
+			err = os.RemoveAll(dir)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	return &farm{t: t, name: name, dir: dir, url: url, rdb: rdb, records: store.New(rdb, store.Options{})}
 }
 
 // startRedis starts one that persists as the documentation advises.

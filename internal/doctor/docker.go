@@ -64,7 +64,7 @@ func dockerSecurity(_ context.Context, e *exam) Finding {
 // dockerContainer sees for itself that a container can be made.
 func dockerContainer(ctx context.Context, e *exam) Finding {
 	begun := time.Now()
-	warnings, err := e.Daemon.Probe(ctx, e.Limits)
+	warnings, err := e.Daemon.Probe(ctx, nil, e.Limits)
 	switch {
 	case err != nil:
 		return broken(err, "look into the daemon's log (journalctl -u docker)")

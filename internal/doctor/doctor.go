@@ -107,8 +107,9 @@ type Records interface {
 // promises of the methods that are a worker's, too.
 type Daemon interface {
 	Details(ctx context.Context) (engine.Details, error)
-	// Probe makes and removes an image and a container, and returns warnings.
-	Probe(ctx context.Context, defaults jobs.Limits) ([]string, error)
+	// Probe makes and removes an image and a container with the labels, and
+	// returns warnings.
+	Probe(ctx context.Context, labels map[string]string, defaults jobs.Limits) ([]string, error)
 	List(ctx context.Context, labels map[string]string) ([]engine.Listed, error)
 	Images(ctx context.Context, labels map[string]string) ([]engine.Listed, error)
 	Remove(ctx context.Context, id string) error

@@ -28,7 +28,9 @@ type fakeDaemon struct {
 
 func (d *fakeDaemon) Details(context.Context) (engine.Details, error) { return d.details, d.err }
 
-func (d *fakeDaemon) Probe(context.Context, jobs.Limits) ([]string, error) { return d.warnings, d.err }
+func (d *fakeDaemon) Probe(context.Context, map[string]string, jobs.Limits) ([]string, error) {
+	return d.warnings, d.err
+}
 
 func carrying(all []engine.Listed, labels map[string]string) []engine.Listed {
 	return slices.DeleteFunc(slices.Clone(all), func(l engine.Listed) bool {

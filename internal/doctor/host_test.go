@@ -192,6 +192,8 @@ func messy(t *testing.T) (*exam, *fakeDaemon) {
 	otherFarm, otherHost := made("gone", "1", "slipway-gone-a1"), made("gone", "1", "slipway-gone-a1")
 	otherFarm.ID, otherFarm.Labels[engine.LabelFarm] = "of another farm", "other"
 	otherHost.ID, otherHost.Labels[engine.LabelHost] = "of another host", "other"
+	probe := made("", "", engine.ProbeName+"-x") // of the worker
+	probe.Labels[engine.LabelProbe] = engine.ProbeName
 	d := &fakeDaemon{
 		containers: []engine.Listed{
 			made("gone", "1", "slipway-gone-a1"),
@@ -202,7 +204,7 @@ func messy(t *testing.T) (*exam, *fakeDaemon) {
 			made("kept", "1", "slipway-kept-a1"),
 			made("gone", "1", "somebody-elses"),
 			made("gone", "one", "slipway-gone-a1"),
-			otherFarm, otherHost,
+			otherFarm, otherHost, probe,
 		},
 		images: []engine.Listed{
 			made("gone", "1", "slipway-job:gone-a1"),
@@ -236,7 +238,7 @@ func spoolFiles(t *testing.T, e *exam) []string {
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
 	e, d := messy(t)
-	want(t, look(t, e, "leftovers.containers"), Warn, "containers that no job owns: 4 (slipway-gone-a1, slipway-ended-a1, slipway-runs-a1, slipway-moved-a1)")
+	want(t, look(t, e, "leftovers.containers"), Warn, "containers that no job owns: 5 (slipway-gone-a1, slipway-ended-a1, slipway-runs-a1, slipway-moved-a1, slipway-doctor-x)")
 	want(t, look(t, e, "leftovers.images"), Warn, "images that no job owns: 1 (slipway-job:gone-a1)")
 	want(t, look(t, e, "leftovers.spool"), Warn, "logs of jobs that do not run here: 2 (gone-a1.log, moved-a1.log)")
 	if len(d.removed) > 0 || len(spoolFiles(t, e)) != 7 {
@@ -249,7 +251,7 @@ func TestLeftovers(t *testing.T) {
 			t.Errorf("%s; want them removed", f)
 		}
 	}
-	removed := []string{"id of slipway-gone-a1", "id of slipway-ended-a1", "id of slipway-runs-a1", "id of slipway-moved-a1", "slipway-job:gone-a1"}
+	removed := []string{"id of slipway-gone-a1", "id of slipway-ended-a1", "id of slipway-runs-a1", "id of slipway-moved-a1", "id of slipway-doctor-x", "slipway-job:gone-a1"}
 	if diff := cmp.Diff(removed, d.removed); diff != "" {
 		t.Errorf("removed (-want +got):\n%s", diff)
 	}
@@ -290,8 +292,9 @@ func TestLeftoversOfADoctor(t *testing.T) {
 	t.Parallel()
 	e := newHost(t)
 	probe := map[string]string{engine.LabelProbe: engine.ProbeName}
+	workers := map[string]string{engine.LabelProbe: engine.ProbeName, engine.LabelHost: "host-1"} // which looks after it itself
 	d := &fakeDaemon{
-		containers: []engine.Listed{{ID: "c1", Name: "slipway-doctor-x", Labels: probe}, {ID: "c2", Name: "slipway-doctor-y"}, {ID: "c3", Name: "mine", Labels: probe}},
+		containers: []engine.Listed{{ID: "c1", Name: "slipway-doctor-x", Labels: probe}, {ID: "c2", Name: "slipway-doctor-y"}, {ID: "c3", Name: "mine", Labels: probe}, {ID: "c4", Name: "slipway-doctor-z", Labels: workers}},
 		images:     []engine.Listed{{ID: "i1", Name: "slipway-doctor:probe-x", Labels: probe}, {ID: "i2", Name: "app:latest", Labels: probe}},
 	}
 	e.Daemon = d

@@ -36,7 +36,8 @@ func leftSpool(ctx context.Context, e *exam) Finding {
 	return e.farmLeftovers(ctx, "logs of jobs that do not run here", e.spools)
 }
 
-// leftProbes looks for what a doctor that was killed made. That is no worker's.
+// leftProbes looks for what a doctor that was killed made. What a worker made is
+// among its own leftovers.
 func leftProbes(ctx context.Context, e *exam) Finding {
 	return leftovers(ctx, "things that a killed doctor made", "--fix removes them", func(ctx context.Context) ([]leftover, error) {
 		labels := map[string]string{engine.LabelProbe: engine.ProbeName}
@@ -50,12 +51,12 @@ func leftProbes(ctx context.Context, e *exam) Finding {
 		}
 		var found []leftover
 		for _, c := range containers {
-			if strings.HasPrefix(c.Name, engine.ProbeName+"-") {
+			if c.OfProbe() && c.Labels[engine.LabelHost] == "" {
 				found = append(found, leftover{c.Name, func(ctx context.Context) error { return e.Daemon.Remove(ctx, c.ID) }})
 			}
 		}
 		for _, i := range images {
-			if strings.HasPrefix(i.Name, engine.ProbeName+":") {
+			if i.OfProbe() && i.Name != "" && i.Labels[engine.LabelHost] == "" {
 				found = append(found, leftover{i.Name, func(ctx context.Context) error { return e.Daemon.RemoveImage(ctx, i.Name) }})
 			}
 		}
@@ -135,6 +136,10 @@ func (e *exam) strays(list func(context.Context, map[string]string) ([]engine.Li
 		}
 		var found []leftover
 		for _, l := range all {
+			if l.OfProbe() && l.Name != "" {
+				found = append(found, leftover{l.Name, func(ctx context.Context) error { return remove(ctx, l) }})
+				continue
+			}
 			id, attempt, ours := l.Attempt(name)
 			if !ours || working[attemptOf{id, attempt}] {
 				continue

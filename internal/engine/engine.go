@@ -12,6 +12,7 @@ import (
 	"context"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -26,8 +27,9 @@ const (
 	LabelAttempt = "slipway.attempt"
 )
 
-// What the doctor makes to see that the engine can carries this label, with
-// ProbeName as its value, and a name that begins with ProbeName.
+// What a worker or the doctor makes to see that the engine can carries this label,
+// with ProbeName as its value, and a name that begins with ProbeName. A worker's
+// has the labels of its farm and host, too.
 const (
 	LabelProbe = "slipway.probe"
 	ProbeName  = "slipway-doctor"
@@ -203,6 +205,12 @@ func (l Listed) Attempt(name func(id string, attempt int) string) (id string, at
 	id = l.Labels[LabelJob]
 	attempt, err := strconv.Atoi(l.Labels[LabelAttempt])
 	return id, attempt, err == nil && l.Name == name(id, attempt)
+}
+
+// OfProbe reports whether a probe made it, by label and name; an image of one that
+// was cut short may have none.
+func (l Listed) OfProbe() bool {
+	return l.Labels[LabelProbe] == ProbeName && (l.Name == "" || strings.HasPrefix(l.Name, ProbeName+"-") || strings.HasPrefix(l.Name, ProbeName+":"))
 }
 
 // Nameless is a name function for what has none.

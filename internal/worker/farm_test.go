@@ -41,7 +41,7 @@ type farm struct {
 	room  func() error
 	// hosts is the registry, nil for none.
 	hosts jobs.Hosts
-	probe func(context.Context) error
+	probe func(context.Context, map[string]string) error
 	state string
 	// uptime is the host's clock, nil for one that begins with the worker.
 	uptime func() time.Duration

@@ -111,7 +111,7 @@ func (w *Worker) ailment(ctx context.Context) error {
 			return fmt.Errorf("the engine does not answer: %w", err)
 		}
 		if w.Probe != nil {
-			if err := w.Probe(ctx); err != nil {
+			if err := w.Probe(ctx, w.hostLabels()); err != nil {
 				return fmt.Errorf("the engine cannot make a container: %w", err)
 			}
 		}

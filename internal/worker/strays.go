@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,7 @@ import (
 // name and record decide. What it returns may leave a container running; one that
 // is only in the way is tried again with the next round.
 func (w *Worker) removeStrays(ctx context.Context) error {
-	ours := map[string]string{engine.LabelFarm: w.opts.Farm, engine.LabelHost: w.opts.Host}
-	containers, err := w.Engine.List(ctx, ours)
+	containers, err := w.Engine.List(ctx, w.hostLabels())
 	if err != nil {
 		return err
 	}
@@ -23,12 +23,40 @@ func (w *Worker) removeStrays(ctx context.Context) error {
 	for _, c := range containers {
 		errs = append(errs, w.removeStrayContainer(ctx, c))
 	}
-	images, err := w.Engine.Images(ctx, ours)
+	images, err := w.Engine.Images(ctx, w.hostLabels())
 	errs = append(errs, err)
 	for _, img := range images {
 		errs = append(errs, w.removeStrayImage(ctx, img))
 	}
+	w.removeProbes(ctx, containers, images)
 	return errors.Join(errs...)
+}
+
+// removeProbes removes what this worker made to see that the engine can, and was
+// kept from removing. While it makes another the next round does it.
+func (w *Worker) removeProbes(ctx context.Context, containers, images []engine.Listed) {
+	select {
+	case w.fit.examining <- struct{}{}:
+		defer func() { <-w.fit.examining }()
+	default:
+		return
+	}
+	for _, c := range containers {
+		if !c.OfProbe() {
+			continue
+		}
+		if err := w.Engine.Remove(ctx, c.ID); err != nil {
+			w.log.WarnContext(ctx, "remove the container of a probe", "container_id", c.ID, "err", err)
+		}
+	}
+	for _, img := range images {
+		if !img.OfProbe() {
+			continue
+		}
+		if err := w.Engine.RemoveImage(ctx, cmp.Or(img.Name, img.ID)); err != nil {
+			w.log.WarnContext(ctx, "remove the image of a probe", "image_id", img.ID, "err", err)
+		}
+	}
 }
 
 func (w *Worker) removeStrayContainer(ctx context.Context, c engine.Listed) error {

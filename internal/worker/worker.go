@@ -44,9 +44,9 @@ type Deps struct {
 	Uptime func() time.Duration
 	// Room says which of the host's disks is short of room; nil does not look.
 	Room func() error
-	// Probe makes and removes a container; it fails when the engine cannot. nil
-	// trusts an engine that answers.
-	Probe func(ctx context.Context) error
+	// Probe makes and removes a container with the labels; it fails when the engine
+	// cannot. nil trusts an engine that answers.
+	Probe func(ctx context.Context, labels map[string]string) error
 	// EndOrphans ends what an engine that died left running of its builds, and
 	// returns how many there were; nil when there can be none.
 	EndOrphans func(ctx context.Context) (int, error)
@@ -384,10 +384,14 @@ func (w *Worker) owner() jobs.Owner {
 
 // labels mark everything that an attempt makes.
 func (w *Worker) labels(id string, attempt int) map[string]string {
-	return map[string]string{
-		engine.LabelFarm: w.opts.Farm, engine.LabelHost: w.opts.Host,
-		engine.LabelJob: id, engine.LabelAttempt: fmt.Sprint(attempt),
-	}
+	all := w.hostLabels()
+	all[engine.LabelJob], all[engine.LabelAttempt] = id, fmt.Sprint(attempt)
+	return all
+}
+
+// hostLabels are those of all that is made here.
+func (w *Worker) hostLabels() map[string]string {
+	return map[string]string{engine.LabelFarm: w.opts.Farm, engine.LabelHost: w.opts.Host}
 }
 
 func (w *Worker) spoolPath(id string, attempt int) string {

@@ -699,7 +699,7 @@ func TestEngineProvesItself(t *testing.T) {
 		}
 		return nil
 	})
-	f.probe = func(context.Context) error {
+	f.probe = func(context.Context, map[string]string) error {
 		if broken.Load() {
 			return errors.New("no containers today")
 		}
@@ -983,5 +983,27 @@ func TestHaltedAndGone(t *testing.T) {
 			t.Errorf("job is %s at attempt %d with %d losses; want it handed back without one", job.State, job.Attempt, job.Losses)
 		}
 		f.empty()
+	})
+}
+
+// What a worker makes to see that its engine can is not left behind when it dies
+// before it could remove it.
+func TestLeftoversOfAProbe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		for _, host := range []string{"host-1", "host-2"} {
+			labels := map[string]string{engine.LabelProbe: engine.ProbeName, engine.LabelFarm: "default", engine.LabelHost: host}
+			c := engine.Container{Name: engine.ProbeName + "-" + host, Image: "busybox", Labels: labels}
+			if _, err := f.engine.Create(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.start()
+		synctest.Wait()
+		left := f.engine.Containers()
+		if len(left) != 1 || left[0].Labels[engine.LabelHost] != "host-2" {
+			t.Errorf("%+v are left; want the other worker's alone", left)
+		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -21,13 +22,14 @@ import (
 const probeTimeout = 30 * time.Second
 
 // Probe makes an empty image, which needs no registry, and a container of it
-// within the limits of a job, does not start it, and removes both. It returns
-// what the daemon warns of.
+// within the limits of a job, does not start it, and removes both. Both carry the
+// labels, so that their owner finds them should this process die meanwhile. It
+// returns what the daemon warns of.
 //
 // The end of ctx does not call it off: the daemon may make what it was asked for
 // although nobody waits for the answer, and then somebody has to remove it. For
 // the same reason both are removed by names that nobody else has.
-func (e *Engine) Probe(ctx context.Context, defaults jobs.Limits) (warnings []string, err error) {
+func (e *Engine) Probe(ctx context.Context, labels map[string]string, defaults jobs.Limits) (warnings []string, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -35,15 +37,22 @@ func (e *Engine) Probe(ctx context.Context, defaults jobs.Limits) (warnings []st
 	suffix := strings.ToLower(rand.Text()[:8])
 	ref, name := engine.ProbeName+":probe-"+suffix, engine.ProbeName+"-"+suffix
 	defer func() { err = errors.Join(err, e.removeProbe(ctx, ref, name)) }()
-	return e.makeProbe(ctx, ref, name, defaults)
+	own := map[string]string{engine.LabelProbe: engine.ProbeName}
+	maps.Copy(own, labels)
+	return e.makeProbe(ctx, ref, engine.Container{
+		Name: name, Image: ref, Spec: jobs.Run{Command: []string{"/none"}}, Defaults: defaults, Labels: own,
+	})
 }
 
-func (e *Engine) makeProbe(ctx context.Context, ref, name string, defaults jobs.Limits) ([]string, error) {
+func (e *Engine) makeProbe(ctx context.Context, ref string, c engine.Container) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	empty := bytes.NewReader(make([]byte, 1024)) // a tar's end
-	label := "LABEL " + engine.LabelProbe + "=" + engine.ProbeName
-	stream, err := e.cli.ImageImport(ctx, image.ImportSource{Source: empty, SourceName: "-"}, ref, image.ImportOptions{Changes: []string{label}})
+	var changes []string
+	for k, v := range c.Labels {
+		changes = append(changes, fmt.Sprintf("LABEL %s=%q", k, v))
+	}
+	stream, err := e.cli.ImageImport(ctx, image.ImportSource{Source: empty, SourceName: "-"}, ref, image.ImportOptions{Changes: changes})
 	if err == nil {
 		defer stream.Close()
 		err = readMessages(stream, nil, nil)
@@ -51,11 +60,7 @@ func (e *Engine) makeProbe(ctx context.Context, ref, name string, defaults jobs.
 	if err != nil {
 		return nil, fmt.Errorf("import an empty image: %w", err)
 	}
-	c := engine.Container{
-		Name: name, Image: ref, Spec: jobs.Run{Command: []string{"/none"}}, Defaults: defaults,
-		Labels: map[string]string{engine.LabelProbe: engine.ProbeName},
-	}
-	made, err := e.cli.ContainerCreate(ctx, containerConfig(c), hostConfig(c), nil, nil, name)
+	made, err := e.cli.ContainerCreate(ctx, containerConfig(c), hostConfig(c), nil, nil, c.Name)
 	if err != nil {
 		return nil, fmt.Errorf("create a container: %w", err)
 	}

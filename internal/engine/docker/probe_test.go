@@ -16,6 +16,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 
+	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -90,14 +91,15 @@ func TestProbe(t *testing.T) {
 			t.Errorf("left behind %s:\n got %q\nwant %q", when, after, before)
 		}
 	}
-	if _, err := e.Probe(t.Context(), jobs.Limits{Memory: 64 << 20, Pids: 64}); err != nil {
+	if _, err := e.Probe(t.Context(), nil, jobs.Limits{Memory: 64 << 20, Pids: 64}); err != nil {
 		t.Errorf("probe: %v", err)
 	}
 	clean("by a probe")
-	if _, err := e.Probe(t.Context(), jobs.Limits{CPUs: 10_000}); err == nil || !strings.Contains(err.Error(), "create a container") {
+	if _, err := e.Probe(t.Context(), nil, jobs.Limits{CPUs: 10_000}); err == nil || !strings.Contains(err.Error(), "create a container") {
 		t.Errorf("probe with more CPUs than there are: %v; want it refused", err)
 	}
 	clean("by a probe that was refused")
+	owner := map[string]string{engine.LabelHost: "probing"}
 	for _, at := range []string{"/images/create", "/containers/create", "/containers/slipway-doctor", "/images/slipway-doctor"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		called := false
@@ -106,16 +108,23 @@ func TestProbe(t *testing.T) {
 				called = true
 				cancel()
 			}
+			if strings.Contains(path, "/containers/slipway-doctor") { // about to be removed
+				containers, err := e.List(t.Context(), owner)
+				images, imagesErr := e.Images(t.Context(), owner)
+				if len(containers) != 1 || len(images) != 1 || !containers[0].OfProbe() || !images[0].OfProbe() {
+					t.Errorf("its owner finds %+v and %+v: %v", containers, images, errors.Join(err, imagesErr))
+				}
+			}
 		})
 		patient, err := New(nil, Options{Host: address})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := patient.Probe(ctx, jobs.Limits{}); err != nil || !called {
+		if _, err := patient.Probe(ctx, owner, jobs.Limits{}); err != nil || !called {
 			t.Errorf("probe that is called off at %s (%t): %v", at, called, err)
 		}
 		clean("by a probe that was called off at " + at)
-		if _, err := patient.Probe(ctx, jobs.Limits{}); !errors.Is(err, context.Canceled) {
+		if _, err := patient.Probe(ctx, nil, jobs.Limits{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("probe after its end: %v", err)
 		}
 		if err := patient.Close(); err != nil {
