@@ -65,6 +65,7 @@ type host struct {
 	name   string
 	dir    string
 	engine *enginetest.Fake
+	probes atomic.Int64 // containers made only to see that one can be
 
 	mu      sync.Mutex
 	process *process

@@ -245,7 +245,7 @@ func (f *farm) noDocker(h *host, d time.Duration) bool {
 }
 
 func (h *host) loseContainer(r *rand.Rand) bool {
-	all := h.engine.Containers()
+	all := slices.DeleteFunc(h.engine.Containers(), func(c engine.State) bool { return c.Labels[engine.LabelJob] == "" })
 	if len(all) == 0 {
 		return false
 	}

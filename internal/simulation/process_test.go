@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
@@ -208,10 +209,10 @@ func (h *host) start() *process {
 	o := worker.Defaults()
 	o.Name, o.Host, o.StateDir, o.Slots, o.Lease, o.Drain = h.name, h.name, h.dir, slots, lease, 30*time.Second
 	h.downFor = time.Second
-	records := faults.Records(f.truth, p.at)
+	records, eng := faults.Records(f.truth, p.at), faults.Engine(engineOf{h.engine, p}, p.at)
 	w := worker.New(f.log, worker.Deps{
 		Claims: reporting{faults.Claims(f.truth, p.at), p}, Records: records, Queue: faults.Queue(f.queue, p.at),
-		Engine: faults.Engine(engineOf{h.engine, p}, p.at), Intake: faults.Intake(&intake{p: p, ctx: taking}, p.at),
+		Engine: eng, Probe: func(ctx context.Context, labels map[string]string) error { return h.probe(ctx, eng, labels) }, Intake: faults.Intake(&intake{p: p, ctx: taking}, p.at),
 		Fetch:  faults.Fetch(artifacts.NewFetcher(artifacts.Options{TempDir: h.dir}, source{}).Fetch, p.at),
 		Blobs:  artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),
 		Uptime: func() time.Duration { return time.Since(f.began) },
@@ -230,6 +231,18 @@ func (h *host) start() *process {
 		}
 	}()
 	return p
+}
+
+// probe makes and removes a container, as the engine does in order to see whether
+// it can. Killed in between, it leaves one.
+func (h *host) probe(ctx context.Context, eng engine.Engine, labels map[string]string) error {
+	name := fmt.Sprint(engine.ProbeName, "-", h.probes.Add(1))
+	labels[engine.LabelProbe] = engine.ProbeName
+	made, err := eng.Create(ctx, engine.Container{Name: name, Image: "busybox", Labels: labels})
+	if err != nil {
+		return err
+	}
+	return eng.Remove(ctx, made.ID)
 }
 
 // intake hands tickets to a process.
