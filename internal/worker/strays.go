@@ -91,10 +91,10 @@ func (w *Worker) removeStrayImage(ctx context.Context, img engine.Listed) error 
 	return nil
 }
 
-// isOrphan reports whether an image never got its name, because the engine went
-// away between making it and naming it. One that somebody built on a job's image has
-// its labels, too, but is younger than the job; one that a job came to has only lost
-// its name to another.
+// isOrphan reports whether an image never got its name, or lost only that when it
+// was to be removed, because the engine went away in between. One that somebody built
+// on a job's image has its labels, too, but is younger than the job; one that a job
+// came to under a tag of its own has only lost that to another.
 func (w *Worker) isOrphan(ctx context.Context, img engine.Listed) (bool, error) {
 	id, _, ours := img.Attempt(engine.Nameless)
 	if !ours {
@@ -106,7 +106,8 @@ func (w *Worker) isOrphan(ctx context.Context, img engine.Listed) (bool, error) 
 	} else if err != nil {
 		return false, err
 	}
-	came := job.Result != nil && job.Result.ImageID == img.ID
+	tagged := job.Spec.Build != nil && len(job.Spec.Build.Tags) > 0
+	came := tagged && job.Result != nil && job.Result.ImageID == img.ID
 	return job.State.Terminal() && !came && img.Created.Before(job.Finished), nil
 }
 

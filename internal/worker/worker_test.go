@@ -340,14 +340,23 @@ func TestStraysAreRemovedByAWorkerThatRuns(t *testing.T) {
 	})
 }
 
-// An engine that dies between making an image and naming it leaves one that only
-// its labels tell of. What a job came to is no such image, whatever its name.
+// An engine that dies between making an image and naming it, or between taking its
+// name and removing it, leaves one that only its labels tell of. What a job came to
+// under a tag is no such image, whatever became of the tag.
 func TestOrphanImagesAreRemoved(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFarm(t)
 		f.files["Dockerfile"] = "FROM scratch\nCOPY Dockerfile /\n"
+		f.engine.Hook(func(_ context.Context, op, ref string) error {
+			if op != "removeimage" || ref != jobs.ImageName("job-00000001", 1) {
+				return nil
+			}
+			f.engine.Untag(ref)
+			return errors.New("the engine died")
+		})
 		f.start()
+		named := f.ended(f.submit(jobs.Spec{Context: &jobs.Context{Ref: "file:///c.tar"}, Build: &jobs.Build{}}))
 		tagged := f.ended(f.submit(jobs.Spec{Context: &jobs.Context{Ref: "file:///c.tar"}, Build: &jobs.Build{Tags: []string{"app:1"}}}))
 		orphan := func(id string) string {
 			content, err := f.fetch(t.Context(), jobs.Context{})
@@ -368,7 +377,7 @@ func TestOrphanImagesAreRemoved(t *testing.T) {
 		left, unknown := orphan(tagged.ID), orphan("unknown")
 		f.engine.Untag("app:1")
 		time.Sleep(5 * time.Minute)
-		for id, want := range map[string]bool{left: false, unknown: true, tagged.Result.ImageID: true} {
+		for id, want := range map[string]bool{named.Result.ImageID: false, left: false, unknown: true, tagged.Result.ImageID: true} {
 			if f.engine.HasImage(id) != want {
 				t.Errorf("image %s is there: %v, want %v", id, !want, want)
 			}
