@@ -44,7 +44,7 @@ simulation: ## Run 100,000 jobs with everything that goes wrong, and break the f
 .PHONY: chaos
 chaos: ## Let a monkey loose on four farms with real Docker and Redis (some minutes)
 	@scripts/ensure-tools.sh test
-	go test -tags integration,chaos -count=1 -timeout 20m -v ./internal/chaos -run TestChaos
+	go test -tags integration,chaos -count=1 -timeout 20m -parallel 4 -v ./internal/chaos -run TestChaos
 
 .PHONY: matrix
 matrix: ## Kill and stop processes at every step, and measure how jobs recover
@@ -54,7 +54,7 @@ matrix: ## Kill and stop processes at every step, and measure how jobs recover
 .PHONY: soak
 soak: ## The monkey for hours: ten fresh seeds with 200 jobs and 50 faults each
 	@scripts/ensure-tools.sh test
-	go test -tags integration,chaos -count=1 -timeout 3h -v ./internal/chaos -run TestChaos \
+	go test -tags integration,chaos -count=1 -timeout 3h -parallel 4 -v ./internal/chaos -run TestChaos \
 		-chaos.fresh 10 -chaos.jobs 200 -chaos.faults 50
 
 .PHONY: bench

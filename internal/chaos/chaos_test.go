@@ -72,17 +72,18 @@ func TestChaos(t *testing.T) {
 	for range *freshSeeds {
 		all = append(all, rand.Uint64N(1e9))
 	}
-	two := make(chan struct{}, 2) // this many farms at once
+	two := make(chan struct{}, 2) // this many farms at work at once
 	var ledgers sync.Map
 	t.Run("farms", func(t *testing.T) {
 		for _, seed := range all {
 			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 				t.Parallel()
 				two <- struct{}{}
-				defer func() { <-two }()
+				rests := sync.OnceFunc(func() { <-two })
+				defer rests()
 				l := &ledger{}
 				ledgers.Store(seed, l)
-				campaign(t, seed, *jobsPer, *faultsPer, l)
+				campaign(t, seed, *jobsPer, *faultsPer, l, rests)
 			})
 		}
 	})
@@ -96,7 +97,8 @@ func TestChaos(t *testing.T) {
 }
 
 // campaign runs one farm from its first job to its last, and keeps its accounts in l.
-func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *ledger) {
+// rests is called when it is only waited for.
+func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *ledger, rests func()) {
 	began := time.Now()
 	t.Logf("again: go test -tags integration,chaos ./internal/chaos -run TestChaos -v -chaos.seed %d -chaos.jobs %d -chaos.faults %d", seed, jobCount, faultCount)
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -156,6 +158,7 @@ func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *ledger) {
 		f.audit(t.Context(), l, w, *a)
 	}
 	stopTending()
+	rests()
 	m.tidy(t.Context(), &tenders, before)
 	m.report(t, seed, quiet)
 }
