@@ -17,51 +17,9 @@ import (
 // does not notice proves nothing. The source stays as it is; the compiler is
 // given other files in its place.
 func TestMutants(t *testing.T) {
-	for _, m := range []struct {
-		name, file, old, new string
-		finds                string // the invariant
-	}{
-		{
-			"any nonce will do", "internal/jobs/jobstest/claims.go",
-			`|| nonce == "" || r.job.Nonce != nonce {`, `{`, "I2",
-		},
-		{
-			"nothing is adopted", "internal/worker/recover.go",
-			`w.adopt(ctx, job, haltOf(left, job))`, `error(nil)`, "I6",
-		},
-		{
-			"no verdict is kept", "internal/worker/journal.go",
-			"a.entry.Result, a.entry.Release = result, release\n\ta.write(true)", "a.entry.Result, a.entry.Release = result, release", "I6",
-		},
-		{
-			"why a container is stopped is not kept", "internal/worker/journal.go",
-			"a.entry.Halted = &h\n\ta.write(true)", `_ = h`, "I7",
-		},
-		{
-			"jobs are handed back while they run", "internal/worker/conclude.go",
-			"\ta.endContainer(ctx, errDrain)\n", "", "I3",
-		},
-		{
-			"nobody ends himself before his lease does", "internal/worker/worker.go",
-			`return o.Lease - 4*o.Renew`, `return 1000 * o.Lease`, "I3",
-		},
-		{
-			"lost tickets stay lost", "internal/reconcile/reconcile.go",
-			`return r.tickets.Push(ctx, t)
-}
-
-// lost gives`, `return nil
-}
-
-// lost gives`, "I1",
-		},
-		{
-			"a loss is a retry of the user's", "internal/jobs/retry.go",
-			`Spend: SpendLoss,`, `Spend: SpendRetry,`, "I6",
-		},
-	} {
+	for _, m := range mutations() {
 		t.Run(m.name, func(t *testing.T) {
-			out, err := mutated(t, m.file, m.old, m.new)
+			out, err := mutated(t, m)
 			var exit *exec.ExitError
 			switch {
 			case err == nil:
@@ -78,26 +36,15 @@ func TestMutants(t *testing.T) {
 }
 
 // mutated runs a campaign with one change in one file.
-func mutated(t *testing.T, file, old, changed string) ([]byte, error) {
+func mutated(t *testing.T, m mutation) ([]byte, error) {
 	t.Helper()
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(root, file)
-	source, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(source), old); n != 1 {
-		t.Fatalf("%s has %d places of %q; the mutation needs one", file, n, old)
-	}
+	path, content := m.apply(t)
 	dir := t.TempDir()
 	mutant := filepath.Join(dir, "mutant.go")
 	overlay := filepath.Join(dir, "overlay.json")
 	plan, err := json.Marshal(map[string]any{"Replace": map[string]string{path: mutant}})
 	if err == nil {
-		err = errors.Join(os.WriteFile(mutant, []byte(strings.Replace(string(source), old, changed, 1)), 0o600), os.WriteFile(overlay, plan, 0o600))
+		err = errors.Join(os.WriteFile(mutant, []byte(content), 0o600), os.WriteFile(overlay, plan, 0o600))
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,87 @@
+package simulation
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// mutation takes one promise out of the source.
+type mutation struct {
+	name, file, old, changed string
+	finds                    string // the invariant that breaks
+}
+
+func mutations() []mutation {
+	return []mutation{
+		{
+			"any nonce will do", "internal/jobs/jobstest/claims.go",
+			`|| nonce == "" || r.job.Nonce != nonce {`, `{`, "I2",
+		},
+		{
+			"nothing is adopted", "internal/worker/recover.go",
+			`w.adopt(ctx, job, entryOf(left, job))`, `error(nil)`, "I6",
+		},
+		{
+			"no verdict is kept", "internal/worker/journal.go",
+			"a.entry.Result, a.entry.Release = result, release\n\ta.write(true)", "a.entry.Result, a.entry.Release = result, release", "I6",
+		},
+		{
+			"why a container is stopped is not kept", "internal/worker/journal.go",
+			"a.entry.Halted = &h\n\ta.write(true)", `_ = h`, "I7",
+		},
+		{
+			"jobs are handed back while they run", "internal/worker/conclude.go",
+			"\ta.endContainer(ctx, errDrain)\n", "", "I3",
+		},
+		{
+			"nobody ends himself before his lease does", "internal/worker/worker.go",
+			`return o.Lease - 4*o.Renew`, `return 1000 * o.Lease`, "I3",
+		},
+		{
+			"lost tickets stay lost", "internal/reconcile/reconcile.go",
+			`return r.tickets.Push(ctx, t)
+}
+
+// lost gives`, `return nil
+}
+
+// lost gives`, "I1",
+		},
+		{
+			"a loss is a retry of the user's", "internal/jobs/retry.go",
+			`Spend: SpendLoss,`, `Spend: SpendRetry,`, "I6",
+		},
+		{
+			"a probe that was cut short is left", "internal/worker/strays.go",
+			"\tw.removeProbes(ctx, containers, images)\n", "", "I4",
+		},
+	}
+}
+
+// apply returns the file that changes, and what becomes of its content.
+func (m mutation) apply(t *testing.T) (path, content string) {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "..", m.file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(source), m.old); n != 1 {
+		t.Fatalf("%s has %d places of %q; the mutation needs one", m.file, n, m.old)
+	}
+	return path, strings.Replace(string(source), m.old, m.changed, 1)
+}
+
+// TestMutationsApply: whoever changes a line that a mutation needs should hear of it
+// before the next campaign.
+func TestMutationsApply(t *testing.T) {
+	t.Parallel()
+	for _, m := range mutations() {
+		t.Run(m.name, func(t *testing.T) { m.apply(t) })
+	}
+}
