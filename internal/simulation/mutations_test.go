@@ -21,7 +21,7 @@ func mutations() []mutation {
 		},
 		{
 			"nothing is adopted", "internal/worker/recover.go",
-			`w.adopt(ctx, job, entryOf(left, job))`, `error(nil)`, "I6",
+			`w.adopt(bounded, job, entryOf(left, job))`, `error(nil)`, "I6",
 		},
 		{
 			"no verdict is kept", "internal/worker/journal.go",

@@ -55,14 +55,18 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 		return err
 	}
 	for {
-		if left, err = w.tryRecover(ctx, left); err == nil {
+		patience := w.opts.Renew
+		if slices.ContainsFunc(left, w.due) { // until its lease passes every second counts
+			patience = w.opts.Renew / 5
+		}
+		if left, err = w.tryRecover(ctx, left, patience); err == nil {
 			w.recovered.Store(true)
 			return nil
 		}
 		w.log.WarnContext(ctx, "no jobs are taken until what an earlier worker of this host left is looked after", "err", err)
 		wait := w.opts.Renew
 		for i := range left {
-			if !w.fenceDue(ctx, &left[i]) { // until its lease passes every second counts
+			if !w.fenceDue(ctx, &left[i]) {
 				wait = w.opts.Renew / 5
 			}
 		}
@@ -75,20 +79,23 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 	}
 }
 
-// tryRecover returns the journal entries that are not settled.
-func (w *Worker) tryRecover(ctx context.Context, left []entry) ([]entry, error) {
+// tryRecover returns the journal entries that are not settled. It has patience with
+// the store for so long.
+func (w *Worker) tryRecover(ctx context.Context, left []entry, patience time.Duration) ([]entry, error) {
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for len(left) > 0 && left[0].decided() {
-		if err := w.report(ctx, left[0]); err != nil {
+		if err := w.report(bounded, left[0]); err != nil {
 			return left, err
 		}
 		left = left[1:]
 	}
-	owned, err := w.Claims.Owned(ctx, w.opts.Host)
+	owned, err := w.Claims.Owned(bounded, w.opts.Host)
 	if err != nil {
 		return left, err
 	}
 	for _, job := range owned {
-		if err := w.adopt(ctx, job, entryOf(left, job)); err != nil {
+		if err := w.adopt(bounded, job, entryOf(left, job)); err != nil {
 			return left, err
 		}
 		left = slices.DeleteFunc(left, func(e entry) bool { return e.Job == job.ID && e.Attempt == job.Attempt })
@@ -107,8 +114,6 @@ func (w *Worker) tryRecover(ctx context.Context, left []entry) ([]entry, error) 
 // report delivers a verdict of an earlier incarnation under its nonce, and
 // forgets it. One that comes too late is set aside by the store.
 func (w *Worker) report(ctx context.Context, e entry) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, w.opts.Renew)
-	defer cancel()
 	if e.Result != nil {
 		err = w.Claims.Finish(ctx, e.Job, e.Nonce, *e.Result)
 	} else if err = w.endOf(ctx, e); err == nil { // before another one may begin
@@ -160,10 +165,15 @@ func (w *Worker) Reap(ctx context.Context) error {
 	return err
 }
 
+// due reports whether the lease of something that may run is about to pass.
+func (w *Worker) due(e entry) bool {
+	return e.mayRun() && w.Uptime() > e.Held-w.opts.Lease+w.opts.fence()
+}
+
 // fenceDue ends the container of an attempt if its lease is about to pass. false
 // means that it could not.
 func (w *Worker) fenceDue(ctx context.Context, e *entry) bool {
-	if !e.mayRun() || w.Uptime() <= e.Held-w.opts.Lease+w.opts.fence() {
+	if !w.due(*e) {
 		return true
 	}
 	w.fence(ctx, e)

@@ -582,12 +582,33 @@ func TestOrphanEndsAtTheFifthTry(t *testing.T) {
 	})
 }
 
+// Verdicts that cannot be reported, because the store is away, take no time from a
+// container whose lease is about to pass.
+func TestOrphanEndsBeforeVerdictsAreReported(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		id, container := f.crashedJob(shell("echo up; sleep 120"))
+		f.journaled(id, 3*time.Second)
+		f.journaled(f.submit(shell("true")), time.Minute, `,"release":{"reason":"the worker drains"}`)
+		f.memory.Break(errors.New("away"))
+		f.start(func(o *worker.Options) { o.Renew = 5 * time.Second })
+		time.Sleep(3 * time.Second)
+		if _, err := f.engine.Inspect(t.Context(), container); err == nil {
+			t.Error("the container runs on though its lease has passed")
+		}
+		f.memory.Break(nil)
+		time.Sleep(5 * time.Minute) // the job begins anew
+		f.empty()
+	})
+}
+
 // journaled writes what a dead worker knew of the first attempt at a job, whose
 // lease holds for so long; more are further fields.
 func (f *farm) journaled(id string, held time.Duration, more ...string) {
 	f.t.Helper()
 	dir := filepath.Join(f.state, "journal")
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		f.t.Fatal(err)
 	}
 	entry := fmt.Sprintf(`{"job":%q,"attempt":1,"nonce":"dead","held":%d%s}`, id, held, strings.Join(more, ""))

@@ -74,7 +74,10 @@ func Join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 func Gzip(t testing.TB, b []byte) []byte {
 	t.Helper()
 	var z bytes.Buffer
-	w := gzip.NewWriter(&z)
+	w, err := gzip.NewWriterLevel(&z, gzip.BestSpeed) // the tests have other things to wait for
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := w.Write(b); err != nil {
 		t.Fatal(err)
 	}
