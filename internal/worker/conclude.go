@@ -67,7 +67,7 @@ func (a *attempt) finish(ctx context.Context) {
 	}
 	a.decide(&a.res, nil)
 	// Not ctx: the result is worth more than the clean-up's bound.
-	err := insist(a.w.deliver, func() error { return a.w.Claims.Finish(a.w.deliver, a.job.ID, a.nonce, a.res) })
+	err := a.deliver(a.w.deliver)
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
 	defer cancel()
 	switch {
@@ -93,6 +93,26 @@ func (a *attempt) finish(ctx context.Context) {
 	// Until now the journal knew what to make of the container: a store that loses
 	// its last second gives the attempt to the next worker of this host again.
 	a.settle()
+}
+
+// deliver reports the result for as long as it takes. A service goes on meanwhile,
+// but not without its lease: somebody else may be given its job.
+func (a *attempt) deliver(ctx context.Context) error {
+	if !a.res.KeepUntil.IsZero() {
+		leased, end := context.WithCancelCause(ctx)
+		defer end(nil)
+		defer context.AfterFunc(a.ctx, func() {
+			if cause := context.Cause(a.ctx); errors.Is(cause, errLeaseLost) {
+				end(cause)
+			}
+		})()
+		ctx = leased
+	}
+	err := insist(ctx, func() error { return a.w.Claims.Finish(ctx, a.job.ID, a.nonce, a.res) })
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errLeaseLost) {
+		return errors.Join(cause, err)
+	}
+	return err
 }
 
 // saveLog ends the log and puts it into the artifact store.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -58,8 +57,14 @@ func (h halt) why() error {
 
 func (e entry) decided() bool { return e.Result != nil || e.Release != nil }
 
-// mayRun reports whether something of the attempt may be at work.
-func (e entry) mayRun() bool { return !e.decided() && !e.ended }
+// mayRun reports whether something of the attempt may be at work: also when it is
+// decided, what was told to end may not have, and a service goes on.
+func (e entry) mayRun() bool {
+	return !e.ended && (e.Result == nil || e.Halted != nil || e.serves())
+}
+
+// serves reports whether the verdict is that a service runs.
+func (e entry) serves() bool { return e.Result != nil && !e.Result.KeepUntil.IsZero() }
 
 // LeftSomething reports whether an earlier worker of a state directory left
 // attempts that are not settled.
@@ -124,9 +129,8 @@ func (j journal) remove(id string, attempt int) error {
 	return nil
 }
 
-// read returns every entry, those with a verdict first. What cannot be read is
-// handed to odd and put aside, as <name>.odd: it must not keep the host from
-// working.
+// read returns every entry. What cannot be read is handed to odd and put aside, as
+// <name>.odd: it must not keep the host from working.
 func (j journal) read(odd func(name string, err error)) ([]entry, error) {
 	files, err := os.ReadDir(j.dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -158,15 +162,6 @@ func (j journal) read(odd func(name string, err error)) ([]entry, error) {
 		}
 		all = append(all, e)
 	}
-	slices.SortStableFunc(all, func(a, b entry) int {
-		switch {
-		case a.decided() == b.decided():
-			return 0
-		case a.decided():
-			return -1
-		}
-		return 1
-	})
 	return all, nil
 }
 

@@ -84,11 +84,11 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 func (w *Worker) tryRecover(ctx context.Context, left []entry, patience time.Duration) ([]entry, error) {
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for len(left) > 0 && left[0].decided() {
-		if err := w.report(bounded, left[0]); err != nil {
+	for i := slices.IndexFunc(left, entry.decided); i >= 0; i = slices.IndexFunc(left, entry.decided) {
+		if err := w.report(bounded, left[i]); err != nil {
 			return left, err
 		}
-		left = left[1:]
+		left = slices.Delete(left, i, i+1)
 	}
 	owned, err := w.Claims.Owned(bounded, w.opts.Host)
 	if err != nil {
@@ -180,8 +180,12 @@ func (w *Worker) fenceDue(ctx context.Context, e *entry) bool {
 	return e.ended
 }
 
-// fence stops the container of an attempt whose lease is about to pass.
+// fence stops the container of an attempt whose lease is about to pass. A service
+// that ends so was none.
 func (w *Worker) fence(ctx context.Context, e *entry) {
+	if e.serves() {
+		e.Result = nil
+	}
 	e.Halted = &halt{Failure: haltFailure(errFenced)}
 	err := errors.Join(w.journal.write(*e, true), w.endOf(ctx, *e))
 	e.ended = err == nil // else once more

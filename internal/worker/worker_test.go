@@ -556,6 +556,35 @@ func TestOrphanEndsBeforeItsLease(t *testing.T) {
 	})
 }
 
+// A service whose result cannot be delivered runs no longer than its lease: somebody
+// else is given the job then.
+func TestServiceEndsBeforeItsLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		f.engine.Hook(func(_ context.Context, op, _ string) error {
+			if op == "start" {
+				f.memory.Break(errors.New("away"))
+			}
+			return nil
+		})
+		f.start(func(o *worker.Options) { o.Renew = 5 * time.Second })
+		spec := shell("sleep 3600")
+		spec.Run.Keep = jobs.Duration(time.Hour)
+		id := f.submit(spec)
+		time.Sleep(time.Minute)
+		if n := len(f.engine.Containers()); n != 1 {
+			t.Errorf("there are %d containers; want the service", n)
+		}
+		time.Sleep(worker.Defaults().Lease - time.Minute)
+		f.empty()
+		f.memory.Break(nil)
+		if job := f.job(id); job.State != jobs.Running {
+			t.Errorf("the job is %s; want it left to the reconciler", job.State)
+		}
+	})
+}
+
 // An engine that fails to end it is asked again and again, until it does.
 func TestOrphanEndsAtTheFifthTry(t *testing.T) {
 	t.Parallel()
@@ -583,24 +612,35 @@ func TestOrphanEndsAtTheFifthTry(t *testing.T) {
 }
 
 // Verdicts that cannot be reported, because the store is away, take no time from a
-// container whose lease is about to pass.
+// container whose lease is about to pass, and do not mean that there is none.
 func TestOrphanEndsBeforeVerdictsAreReported(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFarm(t)
-		id, container := f.crashedJob(shell("echo up; sleep 120"))
-		f.journaled(id, 3*time.Second)
-		f.journaled(f.submit(shell("true")), time.Minute, `,"release":{"reason":"the worker drains"}`)
-		f.memory.Break(errors.New("away"))
-		f.start(func(o *worker.Options) { o.Renew = 5 * time.Second })
-		time.Sleep(3 * time.Second)
-		if _, err := f.engine.Inspect(t.Context(), container); err == nil {
-			t.Error("the container runs on though its lease has passed")
-		}
-		f.memory.Break(nil)
-		time.Sleep(5 * time.Minute) // the job begins anew
-		f.empty()
-	})
+	const released = `,"release":{"reason":"the worker drains"}`
+	for name, decided := range map[string]string{
+		"nothing is decided":  "",
+		"to be handed back":   released,
+		"told to end":         `,"halted":{"drain":true},"result":{"state":"cancelled"}`,
+		"a service that runs": `,"result":{"state":"succeeded","host":"host-1","attempt":1,"keep_until":"2100-01-01T00:00:00Z"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t)
+				f.journaled("job-00000000", time.Minute, released)
+				id, container := f.crashedJob(shell("echo up; sleep 120"))
+				f.journaled(id, 3*time.Second, decided)
+				f.memory.Break(errors.New("away"))
+				f.start(func(o *worker.Options) { o.Renew = 5 * time.Second })
+				time.Sleep(3 * time.Second)
+				if _, err := f.engine.Inspect(t.Context(), container); err == nil {
+					t.Error("the container runs on though its lease has passed")
+				}
+				f.memory.Break(nil)
+				time.Sleep(5 * time.Minute)
+				f.empty()
+			})
+		})
+	}
 }
 
 // journaled writes what a dead worker knew of the first attempt at a job, whose
