@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/enginetest"
+	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 	"github.com/slipway-farm/slipway/internal/worker"
@@ -45,6 +46,8 @@ type farm struct {
 	state string
 	// uptime is the host's clock, nil for one that begins with the worker.
 	uptime func() time.Duration
+	// at is called around every call that a worker makes for its jobs; nil for none.
+	at faults.At
 }
 
 func newFarm(t *testing.T) *farm {
@@ -126,8 +129,12 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		c(&o)
 	}
 	taking, stopTaking := context.WithCancel(context.Background())
+	claims := jobs.Claims(f.memory)
+	if f.at != nil {
+		claims = faults.Claims(claims, f.at)
+	}
 	w := worker.New(nil, worker.Deps{
-		Claims: f.memory, Records: f.memory, Queue: f.queue, Engine: f.engine,
+		Claims: claims, Records: f.memory, Queue: f.queue, Engine: f.engine,
 		Blobs:  artifacts.NewBlobs(f.store, f.t.TempDir()),
 		Intake: &intake{queue: f.queue, ctx: taking, stop: stopTaking},
 		Fetch:  artifacts.NewFetcher(artifacts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,

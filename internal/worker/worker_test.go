@@ -17,6 +17,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/enginetest"
+	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
@@ -562,12 +563,12 @@ func TestServiceEndsBeforeItsLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFarm(t)
-		f.engine.Hook(func(_ context.Context, op, _ string) error {
-			if op == "start" {
+		f.at = func(_ context.Context, c faults.Call) error {
+			if c.Name == "finish" {
 				f.memory.Break(errors.New("away"))
 			}
 			return nil
-		})
+		}
 		f.start(func(o *worker.Options) { o.Renew = 5 * time.Second })
 		spec := shell("sleep 3600")
 		spec.Run.Keep = jobs.Duration(time.Hour)
