@@ -52,7 +52,7 @@ matrix: ## Kill and stop processes at every step, and measure how jobs recover
 	go test -tags integration,chaos -count=1 -timeout 20m -v ./internal/chaos -run 'TestMatrix|TestRecovery'
 
 .PHONY: soak
-soak: ## The monkey for hours: ten fresh seeds with 200 jobs and 50 faults each
+soak: ## The monkey for longer: ten fresh seeds with 200 jobs and 50 faults each
 	@scripts/ensure-tools.sh test
 	go test -tags integration,chaos -count=1 -timeout 3h -parallel 4 -v ./internal/chaos -run TestChaos \
 		-chaos.fresh 10 -chaos.jobs 200 -chaos.faults 50

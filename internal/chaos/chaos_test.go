@@ -73,27 +73,24 @@ func TestChaos(t *testing.T) {
 		all = append(all, rand.Uint64N(1e9))
 	}
 	two := make(chan struct{}, 2) // this many farms at work at once
-	var ledgers sync.Map
+	ledgers := make([]ledger, len(all))
 	t.Run("farms", func(t *testing.T) {
-		for _, seed := range all {
+		for i, seed := range all {
 			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 				t.Parallel()
 				two <- struct{}{}
 				rests := sync.OnceFunc(func() { <-two })
 				defer rests()
-				l := &ledger{}
-				ledgers.Store(seed, l)
-				campaign(t, seed, *jobsPer, *faultsPer, l, rests)
+				campaign(t, seed, *jobsPer, *faultsPer, &ledgers[i], rests)
 			})
 		}
 	})
 	// Once more, at the end of a long output.
-	ledgers.Range(func(seed, l any) bool {
-		for _, v := range l.(*ledger).violations {
+	for i, seed := range all {
+		for _, v := range ledgers[i].violations {
 			t.Errorf("seed %d: %s", seed, v)
 		}
-		return true
-	})
+	}
 }
 
 // campaign runs one farm from its first job to its last, and keeps its accounts in l.

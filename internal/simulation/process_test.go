@@ -212,10 +212,11 @@ func (h *host) start() *process {
 	records, eng := faults.Records(f.truth, p.at), faults.Engine(engineOf{h.engine, p}, p.at)
 	w := worker.New(f.log, worker.Deps{
 		Claims: reporting{faults.Claims(f.truth, p.at), p}, Records: records, Queue: faults.Queue(f.queue, p.at),
-		Engine: eng, Probe: func(ctx context.Context, labels map[string]string) error { return h.probe(ctx, eng, labels) }, Intake: faults.Intake(&intake{p: p, ctx: taking}, p.at),
+		Engine: eng, Intake: faults.Intake(&intake{p: p, ctx: taking}, p.at),
 		Fetch:  faults.Fetch(artifacts.NewFetcher(artifacts.Options{TempDir: h.dir}, source{}).Fetch, p.at),
 		Blobs:  artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),
 		Uptime: func() time.Duration { return time.Since(f.began) },
+		Probe:  func(ctx context.Context, labels map[string]string) error { return h.probe(ctx, eng, labels) },
 	}, o)
 	p.drain = w.Drain
 	leader := reconcile.New(f.log, ledgerOf{f.truth, p.at}, ticketsOf{faults.Queue(f.queue, p.at), f.queue, p.at},

@@ -55,6 +55,9 @@ func (h halt) why() error {
 	return h.Failure
 }
 
+// of reports whether it is about the attempt that a job is at.
+func (e entry) of(job jobs.Job) bool { return e.Job == job.ID && e.Attempt == job.Attempt }
+
 func (e entry) decided() bool { return e.Result != nil || e.Release != nil }
 
 // mayRun reports whether something of the attempt may be at work: also when it is

@@ -98,7 +98,7 @@ func (w *Worker) tryRecover(ctx context.Context, left []entry, patience time.Dur
 		if err := w.adopt(bounded, job, entryOf(left, job)); err != nil {
 			return left, err
 		}
-		left = slices.DeleteFunc(left, func(e entry) bool { return e.Job == job.ID && e.Attempt == job.Attempt })
+		left = slices.DeleteFunc(left, func(e entry) bool { return e.of(job) })
 	}
 	for _, e := range left { // their jobs are somebody else's by now
 		if err := w.journal.remove(e.Job, e.Attempt); err != nil {
@@ -208,7 +208,7 @@ func (w *Worker) endOf(ctx context.Context, e entry) error {
 // entryOf is what the journal knows of a job's attempt, which may be nothing.
 func entryOf(left []entry, job jobs.Job) entry {
 	for _, e := range left {
-		if e.Job == job.ID && e.Attempt == job.Attempt {
+		if e.of(job) {
 			return e
 		}
 	}
