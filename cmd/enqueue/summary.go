@@ -67,6 +67,7 @@ func explainFailure(w io.Writer, p painter, f jobs.Failure) {
 		where = string(f.Stage) + ", " + where
 	}
 	fmt.Fprintf(w, "  %s (%s)\n", oneLine(f.Message), where)
+	field(w, p, "cause", f.Cause)
 	for _, l := range f.Tail {
 		fmt.Fprintf(w, "  | %s\n", oneLine(l))
 	}

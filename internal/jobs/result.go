@@ -3,7 +3,9 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Failure says why a job did not succeed: where, what, in one sentence for
@@ -15,29 +17,60 @@ type Failure struct {
 	// Message is one sentence for the person who submitted the job. It holds
 	// no path of the build host and no secret.
 	Message string `json:"message"`
+	// Cause is what whoever refused said, in their own words: the engine, a
+	// registry, a server. One printable line of at most [MaxCause] bytes, without
+	// paths of the build host; "" when nobody said anything.
+	Cause string `json:"cause,omitempty"`
 	// Hint says what to do about it, "" when there is nothing to say.
 	Hint string `json:"hint,omitempty"`
 	// Tail is the last output before the failure, at most 20 lines.
 	Tail []string `json:"tail,omitempty"`
 
-	cause error
+	err error
 }
 
+// MaxCause bounds Failure.Cause, in bytes.
+const MaxCause = 500
+
 // Fail makes a Failure without a stage; the worker adds the stage it is in.
-// cause may be nil.
-func Fail(kind Kind, cause error, hint, format string, args ...any) *Failure {
-	return &Failure{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint, cause: cause}
+// err may be nil.
+func Fail(kind Kind, err error, hint, format string, args ...any) *Failure {
+	return &Failure{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint, err: err}
+}
+
+// Said adds the words of whoever refused, made fit for [Failure.Cause], and
+// returns f. Words that the message has already are left out.
+func (f *Failure) Said(words string) *Failure {
+	words = Line(words, MaxCause)
+	if !strings.Contains(f.Message, words) {
+		f.Cause = words
+	}
+	return f
 }
 
 func (f *Failure) Error() string {
-	if f.cause != nil {
-		return fmt.Sprintf("%s: %s: %v", f.Kind, f.Message, f.cause)
+	if f.err != nil {
+		return fmt.Sprintf("%s: %s: %v", f.Kind, f.Message, f.err)
 	}
 	return fmt.Sprintf("%s: %s", f.Kind, f.Message)
 }
 
-// Unwrap returns the cause.
-func (f *Failure) Unwrap() error { return f.cause }
+// Unwrap returns the error behind it.
+func (f *Failure) Unwrap() error { return f.err }
+
+// Line makes one printable line of somebody else's words, cut at most bytes.
+func Line(words string, most int) string {
+	words = strings.Join(strings.Fields(strings.ToValidUTF8(words, "\uFFFD")), " ")
+	words = strings.Map(printable, words)
+	if len(words) <= most {
+		return words
+	}
+	cut := most - len("...")
+	for !utf8.RuneStart(words[cut]) {
+		cut--
+	}
+	return words[:cut] + "..."
+}
 
 // AsFailure finds the Failure in a chain; any other error is a mistake of ours
 // and becomes KindInternal.
