@@ -252,7 +252,12 @@ func (s *submission) checkDockerfile(d artifacts.Dockerfile) error {
 	if err := dockerfile.Parse(dockerfile.File(d)); err != nil {
 		return err
 	}
-	if f, ok := errors.AsType[*jobs.Failure](dockerfile.Check(dockerfile.File(d), *s.spec.Build, dockerfile.Defaults())); ok {
+	_, err := dockerfile.Check(dockerfile.File(d), *s.spec.Build, dockerfile.Defaults())
+	f, ok := errors.AsType[*jobs.Failure](err)
+	if ok && f.Kind == jobs.KindDockerfileInvalid { // such as a target that it does not have
+		return err
+	}
+	if ok {
 		s.say("warning: workers refuse this unless their policy allows it: %s (%s)", oneLine(f.Message), f.Kind)
 	}
 	return nil

@@ -31,6 +31,9 @@ type config struct {
 	Policy       string
 	DockerHost   string
 	RegistryAuth string
+	// ProbePush is a name that the host tries to push to when it proves itself, ""
+	// for none.
+	ProbePush    string
 	Queues       []string
 	Admin        string
 	LogLevel     string
@@ -98,6 +101,7 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.StringVar(&c.Policy, "policy", c.Policy, "file that says which contexts, Dockerfiles and images are taken (worker policy prints the default)")
 	f.StringVar(&c.DockerHost, "docker-host", c.DockerHost, "the Docker daemon (default DOCKER_HOST or the local socket)")
 	f.StringVar(&c.RegistryAuth, "registry-auth", c.RegistryAuth, "file with registry credentials in the format of docker's config.json")
+	f.StringVar(&c.ProbePush, "probe-push", c.ProbePush, "image name that a host pushes to when it proves itself, such as registry.example.com/slipway/probe:1")
 	f.StringSliceVar(&c.Queues, "queues", c.Queues, "queues to serve")
 	f.StringVar(&c.Admin, "admin", c.Admin, "address of /livez, /readyz, /metrics and profiles; empty for none")
 	f.DurationVar(&c.GCEvery, "gc-every", c.GCEvery, "how often artifacts that no job names are deleted from the store (0: never)")
@@ -126,6 +130,8 @@ func (c *config) bind(f *pflag.FlagSet) {
 	}
 	f.Float64Var(&w.Limits.CPUs, "cpus", w.Limits.CPUs, "cores of a container that does not say (0: all)")
 	f.Var((*size)(&w.Limits.Memory), "memory", "memory of a container that does not say")
+	f.Float64Var(&w.BuildLimits.CPUs, "build-cpus", w.BuildLimits.CPUs, "default CPU limit of each step of a build, on engines that have one (0: no limit)")
+	f.Var((*size)(&w.BuildLimits.Memory), "build-memory", "default memory limit of each step of a build, on engines that have one (0: no limit)")
 	f.Int64Var(&w.Limits.Pids, "pids", w.Limits.Pids, "processes of a container that does not say")
 }
 

@@ -25,8 +25,8 @@ func doctorCommand(getenv func(string) string) *cobra.Command {
 		Long: "Examines what a worker with these settings needs, one line for each check: OK, WARN or FAIL, what was found,\n" +
 			"and below it what to do. What rests on a check that failed is left out. The exit code is 1 when a check failed.\n" +
 			"Run it as the worker's user, with the worker's settings.\n\n" +
-			"It changes nothing, but for an empty image and a container that it makes and removes at once to see that the\n" +
-			"daemon can. --fix makes missing directories, takes rights from others, and removes containers, images and logs\n" +
+			"It changes nothing, but for a tiny image that it builds, runs and removes at once to see that the daemon\n" +
+			"can. --fix makes missing directories, takes rights from others, and removes containers, images and logs\n" +
 			"that an earlier worker of this host left, if no worker runs.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -91,7 +91,7 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 	opts := doctor.Options{
 		RedisURL: redisconn.Redact(c.Redis), UnsafeRedis: c.UnsafeRedis, Name: c.Worker.Name, Farm: c.Worker.Farm,
 		StateDir: c.Worker.StateDir, StorePath: c.Store, PolicyFile: c.Policy, SecretsDir: c.Worker.SecretsDir,
-		RegistryAuth: c.RegistryAuth, Limits: c.Worker.Limits, Fix: fix,
+		RegistryAuth: c.RegistryAuth, Limits: c.Worker.Limits, ProbePush: c.ProbePush, Fix: fix,
 	}
 	report := report{Checks: []doctor.Finding{}}
 	err = doctor.Examine(ctx, deps, opts, func(f doctor.Finding) {

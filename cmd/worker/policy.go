@@ -15,8 +15,10 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
+	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/policy"
+	"github.com/slipway-farm/slipway/internal/worker"
 )
 
 // admission is a policy with what holds contexts and builds to it.
@@ -99,16 +101,21 @@ func (a *admissions) fetch(ctx context.Context, c jobs.Context, name string) (*a
 	return a.get(ctx).fetcher.Fetch(ctx, c, name)
 }
 
-// admit holds a build to the policy.
-func (a *admissions) admit(d artifacts.Dockerfile, b *jobs.Build) error {
+// admit checks a build against the policy.
+func (a *admissions) admit(job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
 	now := a.get(context.Background())
-	if now.policy.Images.Pull == "always" {
-		b.Pull = true
-	}
-	return dockerfile.Check(dockerfile.File(d), *b, now.rules)
+	b.Pull = b.Pull || now.policy.Images.Pull == "always"
+	sources, err := dockerfile.Check(dockerfile.File(d), b, now.rules)
+	return worker.Admitted{Build: b, Sources: sources, CacheSpace: now.policy.CacheSpace(job)}, err
 }
 
-// admitImages holds images to the policy.
+// names are the rules of names that jobs give to images.
+func (a *admissions) names() images.Rules {
+	p := a.get(context.Background()).policy
+	return images.Rules{Tag: p.Images.Tag, Replace: p.Images.Replace, Frontends: p.Dockerfile.Frontends}
+}
+
+// admitImages checks images against the policy.
 func (a *admissions) admitImages(refs ...string) error {
 	rules := a.get(context.Background()).rules
 	for _, ref := range refs {

@@ -60,7 +60,7 @@ func TestPolicyIsReadAgain(t *testing.T) {
 		return ""
 	}
 	from := func(image string) jobs.Kind {
-		err := a.admit(artifacts.Dockerfile{Name: "Dockerfile", Content: []byte("FROM " + image + "\n")}, &jobs.Build{})
+		_, err := a.admit(jobs.Spec{}, jobs.Build{}, artifacts.Dockerfile{Name: "Dockerfile", Content: []byte("FROM " + image + "\n")})
 		if err != nil {
 			return jobs.AsFailure(err).Kind
 		}

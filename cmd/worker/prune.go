@@ -13,16 +13,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-farm/slipway/internal/diskroom"
-	"github.com/slipway-farm/slipway/internal/imagegc"
+	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 )
 
 // newImageCollector makes room on this host; short tells when it has to.
-func newImageCollector(lg *slog.Logger, c config, host imagegc.Host, uses *imagegc.Uses, records imagegc.Records, short func(uint64) bool) *imagegc.Collector {
-	return imagegc.New(lg, host, uses, records, imagegc.Options{
-		Farm: c.Worker.Farm, Host: c.Worker.Host, Age: c.ImageAge, Keep: c.KeepImages, Short: short, DryRun: c.DryRun,
+func newImageCollector(lg *slog.Logger, c config, host images.CollectorHost, notes *images.Notes, records images.Records, short func(uint64) bool) *images.Collector {
+	return images.NewCollector(lg, host, notes, records, images.CollectorOptions{
+		Age: c.ImageAge, Keep: c.KeepImages, Short: short, DryRun: c.DryRun,
 	})
 }
 
@@ -68,13 +68,13 @@ func prune(ctx context.Context, c config, out io.Writer, lg *slog.Logger) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
-	collector := newImageCollector(lg, c, eng, imageUses(c), store.New(rdb, store.Options{}), nil)
+	collector := newImageCollector(lg, c, eng, imageNotes(c), store.New(rdb, store.Options{}), nil)
 	r, err := collector.Collect(ctx, func() bool { return false })
 	printPruned(out, c.DryRun, r)
 	return err
 }
 
-func printPruned(out io.Writer, dryRun bool, r imagegc.Report) {
+func printPruned(out io.Writer, dryRun bool, r images.Report) {
 	verb := "removed"
 	if dryRun {
 		verb = "would remove"

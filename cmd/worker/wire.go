@@ -21,9 +21,10 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/httpsource"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3source"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
+	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/docker"
 	"github.com/slipway-farm/slipway/internal/garbage"
-	"github.com/slipway-farm/slipway/internal/imagegc"
+	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/netguard"
 	"github.com/slipway-farm/slipway/internal/policy"
@@ -95,15 +96,15 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	}
 	tickets := queue.NewProducer(rdb)
 	metrics := telemetry.NewMetrics()
-	uses, room := imageUses(c), &disks{log: lg, engine: eng, config: c}
+	notes, room := imageNotes(c), &disks{log: lg, engine: eng, config: c}
 	w := worker.New(lg, faulty(worker.Deps{
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
-		Engine: imagegc.Track(lg, eng, eng, uses),
+		Engine: eng, Images: images.New(lg, eng, notes, admits.names),
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
 		Fetch:  admits.fetch, Admit: admits.admit, AdmitImages: admits.admitImages,
 		Uptime: uptime(), Room: room.short, EndOrphans: eng.EndOrphans,
 		Probe: func(ctx context.Context, labels map[string]string) error {
-			_, err := eng.Probe(ctx, labels, c.Worker.Limits)
+			_, err := eng.Probe(ctx, engine.Probe{Labels: labels, Limits: c.Worker.Limits, Push: c.ProbePush})
 			return err
 		},
 	}), c.Worker)
@@ -134,7 +135,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 		background.Go(func() { collector.Run(reconciling) })
 	}
 	if c.ImageAge > 0 {
-		background.Go(func() { newImageCollector(lg, c, eng, uses, records, room.filling).Run(reconciling) })
+		background.Go(func() { newImageCollector(lg, c, eng, notes, records, room.filling).Run(reconciling) })
 	}
 	defer background.Wait()
 	defer stop()
@@ -173,9 +174,9 @@ func openEngine(lg *slog.Logger, c config) (*docker.Engine, error) {
 	return docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth})
 }
 
-// imageUses are what this host's worker knows of its images.
-func imageUses(c config) *imagegc.Uses {
-	return imagegc.NewUses(filepath.Join(c.Worker.StateDir, "images"), docker.NormalName)
+// imageNotes are what this host's worker knows of its images.
+func imageNotes(c config) *images.Notes {
+	return images.NewNotes(filepath.Join(c.Worker.StateDir, "images"), docker.NormalName)
 }
 
 // registries names the registries that there are logins for.

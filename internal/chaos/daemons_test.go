@@ -17,6 +17,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // witness is what the daemons did with containers by their own account. Nothing
@@ -159,17 +160,19 @@ func docker(ctx context.Context, h *hosttest.Host, args ...string) ([]string, er
 	return strings.Fields(string(out)), nil
 }
 
-// things is what is on a host: containers, volumes, networks, and images that
-// carry our labels; with a farm only what it made.
+// things is what is on a host: containers, volumes, networks, and images that have
+// a name of the farm's own, or none; with a farm only what it made.
 func things(ctx context.Context, h *hosttest.Host, farm string) (all []string, err error) {
-	filter := func(args ...string) []string { return args }
-	if farm != "" {
-		filter = func(args ...string) []string { return append(args, "--filter", "label="+engine.LabelFarm+"="+farm) }
+	containers := []string{"ps", "-a", "--no-trunc", "--format", "{{.ID}}={{.Names}}"}
+	images := []string{"images", "--no-trunc", "--format", "{{.ID}}={{.Repository}}:{{.Tag}}"}
+	lists := [][]string{
+		containers, append(images, "--filter", "reference=slipway-job/*"), append(images, "--filter", "reference="+engine.ProbeName),
+		append(images, "--filter", "dangling=true"),
+		{"volume", "ls", "-q"},
+		{"network", "ls", "-q"},
 	}
-	lists := [][]string{filter("ps", "-a", "--no-trunc", "--format", "{{.ID}}={{.Names}}"), filter("images", "-a", "--no-trunc", "--format", "{{.ID}}={{.Repository}}:{{.Tag}}")}
-	if farm == "" {
-		lists[1] = append(lists[1], "--filter", "label="+engine.LabelFarm)
-		lists = append(lists, []string{"volume", "ls", "-q"}, []string{"network", "ls", "-q"})
+	if farm != "" {
+		lists = [][]string{append(containers, "--filter", "label="+engine.LabelFarm+"="+farm), append(images, "--filter", "reference="+jobs.ImageRepository(farm))}
 	}
 	for _, list := range lists {
 		found, err := docker(ctx, h, list...)

@@ -18,32 +18,42 @@ import (
 // before, so that looking up a variable takes as many steps.
 const maxStages = 1000
 
-// Check refuses what cannot be parsed and what the rules do not allow.
-func Check(d File, b jobs.Build, r Rules) error {
+// Check refuses what cannot be parsed and what the rules do not allow, and
+// returns what the build stands on.
+func Check(d File, b jobs.Build, r Rules) (Sources, error) {
 	if err := r.args(b); err != nil {
-		return err
+		return Sources{}, err
 	}
-	if err := r.frontend(d); err != nil {
-		return err
+	frontend, err := r.frontend(d)
+	if err != nil {
+		return Sources{}, err
 	}
 	p, err := parse(d)
 	if err != nil {
-		return err
+		return Sources{}, err
 	}
 	if len(p.stages) > maxStages {
-		return invalid(d.Name, 0, fmt.Sprintf("it has %d stages; the limit is %d", len(p.stages), maxStages), nil)
+		return Sources{}, invalid(d.Name, 0, fmt.Sprintf("it has %d stages; the limit is %d", len(p.stages), maxStages), nil)
 	}
 	c := checker{rules: r, name: d.Name, build: b, named: map[string]*vars{}, numbered: map[string]*vars{}, lex: shell.NewLex(p.ast.EscapeToken), left: maxWords}
+	c.found.Parsed, c.found.Frontend = true, frontend
 	c.meta(p.args)
 	for _, s := range p.stages {
 		if err := c.stage(s); err != nil {
-			return err
+			return Sources{}, err
 		}
 	}
 	if err := c.heredocs(p.ast.AST.Children); err != nil {
-		return err
+		return Sources{}, err
 	}
-	return c.tags()
+	target := len(p.stages) - 1
+	if b.Target != "" {
+		target = c.found.find(b.Target)
+	}
+	if target < 0 && frontend == "" { // a frontend of its own may mean something by it
+		return Sources{}, invalid(d.Name, 0, fmt.Sprintf("it has no stage %q, which build.target names", clip(b.Target)), nil)
+	}
+	return c.found.done(max(target, 0)), c.tags()
 }
 
 // checker walks through one Dockerfile.
@@ -53,6 +63,7 @@ type checker struct {
 	build  jobs.Build
 	lex    *shell.Lex
 	global *vars
+	found  sources
 	// named and numbered are the stages so far.
 	named, numbered map[string]*vars
 	bases           []string
@@ -73,11 +84,18 @@ func (c *checker) stage(s instructions.Stage) error {
 	}
 	base := c.expand(s.BaseName, c.global)
 	from, ok := c.named[strings.ToLower(base.text)]
-	if !ok {
+	this := stage{name: s.Name, on: -1}
+	if ok {
+		this.on = c.found.find(base.text)
+	} else {
 		if err := c.image(base, line); err != nil {
 			return err
 		}
+		if base.text != "scratch" {
+			this.base = base.text
+		}
 	}
+	c.found.stages = append(c.found.stages, this)
 	v := newVars(from)
 	for _, cmd := range s.Commands {
 		if err := c.command(cmd, v); err != nil {
@@ -111,7 +129,7 @@ func (c *checker) command(cmd instructions.Command, v *vars) error {
 			}
 		}
 	case *instructions.CopyCommand:
-		return c.from(c.expand(cmd.From, v), line)
+		return c.from(c.expand(cmd.From, v), jobs.RoleCopy, line)
 	case *instructions.RunCommand:
 		return c.run(cmd, v, line)
 	case *instructions.OnbuildCommand:
@@ -151,11 +169,14 @@ func (c *checker) remote(src string, line int) error {
 
 // from is the image behind COPY --from or RUN --mount=from, if it is not a
 // stage.
-func (c *checker) from(name word, line int) error {
+func (c *checker) from(name word, role jobs.Role, line int) error {
 	_, named := c.named[strings.ToLower(name.text)]
 	_, numbered := c.numbered[name.text]
 	if named || numbered {
 		return nil
+	}
+	if name.text != "scratch" && name.text != "" {
+		c.found.use(name.text, role)
 	}
 	return c.image(name, line)
 }
@@ -170,7 +191,7 @@ func (c *checker) image(name word, line int) error {
 		return nil
 	}
 	c.bases = append(c.bases, ref)
-	if len(c.rules.Images) > 0 && !allowed(c.rules.Images, ref) {
+	if len(c.rules.Images) > 0 && !Matches(c.rules.Images, ref) {
 		return c.refuse(jobs.KindImageNotAllowed, line, "use "+list(c.rules.Images)+", or ask the operator", "the image %q is not one that the operator allows", clip(ref))
 	}
 	return nil
@@ -196,9 +217,10 @@ func (c *checker) run(cmd *instructions.RunCommand, v *vars, line int) error {
 	if err := cmd.Expand(expand); err != nil {
 		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile", "%s line %d: %s", c.name, line, printable(err.Error()))
 	}
+	c.found.locks(instructions.GetMounts(cmd))
 	for _, m := range instructions.GetMounts(cmd) {
 		// What else is in the flags may be what is unsure; nobody needs that.
-		if err := c.from(word{raw: m.From, text: m.From, unsure: unsure && m.From != ""}, line); err != nil {
+		if err := c.from(word{raw: m.From, text: m.From, unsure: unsure && m.From != ""}, jobs.RoleMount, line); err != nil {
 			return err
 		}
 	}
@@ -224,8 +246,11 @@ func (c *checker) lines(text []byte, v *vars) error {
 	if err != nil {
 		return nil // not instructions
 	}
+	quiet := c.found.quiet
+	c.found.quiet = true
+	defer func() { c.found.quiet = quiet }()
 	for _, n := range p.AST.Children {
-		cmd, err := instructions.ParseInstruction(n)
+		cmd, err := instructions.ParseInstructionWithLinter(n, lint())
 		if err != nil {
 			continue
 		}
@@ -245,7 +270,7 @@ func (c *checker) tags() error {
 		if slices.ContainsFunc(c.bases, func(base string) bool { return full(base) == full(tag) }) {
 			return jobs.Fail(jobs.KindTagIsBase, nil, "give the image another tag", "the tag %q is also an image that %s builds on", clip(tag), c.name)
 		}
-		if !c.build.Push || len(c.rules.Push) == 0 || allowed(c.rules.Push, tag) {
+		if !c.build.Push || len(c.rules.Push) == 0 || Matches(c.rules.Push, tag) {
 			continue
 		}
 		registry := domain(tag)

@@ -45,7 +45,8 @@ func (r Rules) args(b jobs.Build) error {
 // ones read on after a directive that they do not know.
 var syntaxPattern = regexp.MustCompile(`(?i)^#\s*syntax\s*=\s*(\S+)`)
 
-func (r Rules) frontend(d File) error {
+// frontend returns the image of the # syntax line, "" without one.
+func (r Rules) frontend(d File) (string, error) {
 	var found []string
 	if ref, _, _, ok := parser.DetectSyntax(d.Content); ok {
 		found = append(found, ref)
@@ -60,18 +61,19 @@ func (r Rules) frontend(d File) error {
 		}
 	}
 	for _, ref := range found {
-		if !allowed(r.Frontends, ref) {
-			return jobs.Fail(jobs.KindFrontendNotAllowed, nil, "leave the # syntax line out, or use "+list(r.Frontends), "%s wants the frontend %q, which the operator does not allow", d.Name, clip(ref))
+		if !Matches(r.Frontends, ref) {
+			return "", jobs.Fail(jobs.KindFrontendNotAllowed, nil, "leave the # syntax line out, or use "+list(r.Frontends), "%s wants the frontend %q, which the operator does not allow", d.Name, clip(ref))
 		}
 	}
-	return nil
+	return strings.Join(found[:min(1, len(found))], ""), nil
 }
 
 // ImageAllowed tells whether an image that a build used is one of Rules.Images.
-func (r Rules) ImageAllowed(ref string) bool { return len(r.Images) == 0 || allowed(r.Images, ref) }
+func (r Rules) ImageAllowed(ref string) bool { return len(r.Images) == 0 || Matches(r.Images, ref) }
 
-// allowed matches an image under each way to write it.
-func allowed(patterns []string, ref string) bool {
+// Matches reports whether one of the patterns, in which * stands for any
+// characters, matches an image under one of the ways to write its name.
+func Matches(patterns []string, ref string) bool {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
 		return false

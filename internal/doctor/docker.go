@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/diskroom"
+	"github.com/slipway-farm/slipway/internal/engine"
 )
 
 // oldestAPI is that of Docker 20.10.
@@ -61,17 +62,21 @@ func dockerSecurity(_ context.Context, e *exam) Finding {
 	return ok("%s", all)
 }
 
-// dockerContainer sees for itself that a container can be made.
+// dockerContainer sees for itself that an image can be built and run.
 func dockerContainer(ctx context.Context, e *exam) Finding {
 	begun := time.Now()
-	warnings, err := e.Daemon.Probe(ctx, nil, e.Limits)
+	warnings, err := e.Daemon.Probe(ctx, engine.Probe{Limits: e.Limits, Push: e.ProbePush})
 	switch {
 	case err != nil:
 		return broken(err, "look into the daemon's log (journalctl -u docker)")
 	case len(warnings) > 0:
-		return warn("see to it that the kernel and the daemon can hold jobs to their limits", "made and removed; the daemon warns: %s", strings.Join(warnings, "; "))
+		return warn("see to it that the kernel and the daemon can hold jobs to their limits", "an image was built and run; the daemon warns: %s", strings.Join(warnings, "; "))
 	}
-	return ok("an image and a container were made and removed in %s", brief(time.Since(begun)))
+	did := "built and run"
+	if e.ProbePush != "" {
+		did = "built, run and pushed as " + e.ProbePush
+	}
+	return ok("an image was %s in %s", did, brief(time.Since(begun)))
 }
 
 func orUnknown(text string) string {

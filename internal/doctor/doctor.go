@@ -72,6 +72,8 @@ type Options struct {
 	PolicyFile, SecretsDir, RegistryAuth string
 	// Limits are those of a container that does not say.
 	Limits jobs.Limits
+	// ProbePush is a name that the host tries to push to, "" for none.
+	ProbePush string
 	// Fix repairs what is safe to repair.
 	Fix bool
 }
@@ -107,11 +109,10 @@ type Records interface {
 // promises of the methods that are a worker's, too.
 type Daemon interface {
 	Details(ctx context.Context) (engine.Details, error)
-	// Probe makes and removes an image and a container with the labels, and
-	// returns warnings.
-	Probe(ctx context.Context, labels map[string]string, defaults jobs.Limits) ([]string, error)
+	// Probe builds an image, runs a container, removes both, and returns warnings.
+	Probe(ctx context.Context, p engine.Probe) ([]string, error)
 	List(ctx context.Context, labels map[string]string) ([]engine.Listed, error)
-	Images(ctx context.Context, labels map[string]string) ([]engine.Listed, error)
+	Images(ctx context.Context, repository string) ([]engine.Named, error)
 	Remove(ctx context.Context, id string) error
 	RemoveImage(ctx context.Context, ref string) error
 }

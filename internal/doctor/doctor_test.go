@@ -19,16 +19,17 @@ import (
 
 // fakeDaemon is a daemon with some containers and images.
 type fakeDaemon struct {
-	details            engine.Details
-	warnings           []string
-	err                error
-	containers, images []engine.Listed
-	removed            []string
+	details    engine.Details
+	warnings   []string
+	err        error
+	containers []engine.Listed
+	images     []engine.Named
+	removed    []string
 }
 
 func (d *fakeDaemon) Details(context.Context) (engine.Details, error) { return d.details, d.err }
 
-func (d *fakeDaemon) Probe(context.Context, map[string]string, jobs.Limits) ([]string, error) {
+func (d *fakeDaemon) Probe(context.Context, engine.Probe) ([]string, error) {
 	return d.warnings, d.err
 }
 
@@ -47,8 +48,8 @@ func (d *fakeDaemon) List(_ context.Context, labels map[string]string) ([]engine
 	return carrying(d.containers, labels), d.err
 }
 
-func (d *fakeDaemon) Images(_ context.Context, labels map[string]string) ([]engine.Listed, error) {
-	return carrying(d.images, labels), d.err
+func (d *fakeDaemon) Images(_ context.Context, repository string) ([]engine.Named, error) {
+	return slices.DeleteFunc(slices.Clone(d.images), func(i engine.Named) bool { return !strings.HasPrefix(i.Name, repository+":") }), d.err
 }
 
 func (d *fakeDaemon) Remove(_ context.Context, id string) error {
@@ -58,7 +59,7 @@ func (d *fakeDaemon) Remove(_ context.Context, id string) error {
 }
 
 func (d *fakeDaemon) RemoveImage(_ context.Context, ref string) error {
-	d.images = slices.DeleteFunc(d.images, func(l engine.Listed) bool { return l.Name == ref })
+	d.images = slices.DeleteFunc(d.images, func(i engine.Named) bool { return i.Name == ref })
 	d.removed = append(d.removed, ref)
 	return nil
 }
@@ -209,7 +210,7 @@ func TestDocker(t *testing.T) {
 		{"all", "docker.security", nil, OK, "apparmor; seccomp,profile=default"},
 		{"no seccomp", "docker.security", func(e *exam) { e.daemon.Security = []string{"apparmor"} }, Warn, "no seccomp (apparmor)"},
 		{"unconfined", "docker.security", func(e *exam) { e.daemon.Security = []string{"seccomp,profile=unconfined"} }, Warn, "no seccomp"},
-		{"can", "docker.container", nil, OK, "made and removed"},
+		{"can", "docker.container", nil, OK, "an image was built and run"},
 		{"warns", "docker.container", func(e *exam) { daemon(e).warnings = []string{"no swap limit"} }, Warn, "no swap limit"},
 		{"cannot", "docker.container", func(e *exam) { daemon(e).err = lost }, Fail, "permission denied"},
 		{"visible", "disk.docker", func(e *exam) { e.daemon.DataRoot = "/no-such-directory" }, Warn, "not visible"},

@@ -206,10 +206,14 @@ func messy(t *testing.T) (*exam, *fakeDaemon) {
 			made("gone", "one", "slipway-gone-a1"),
 			otherFarm, otherHost, probe,
 		},
-		images: []engine.Listed{
-			made("gone", "1", "slipway-job:gone-a1"),
-			made("runs", "2", "slipway-job:runs-a2"),
-			made("gone", "1", "app:latest"),
+		images: []engine.Named{
+			{Name: "slipway-job/default:gone-a1"},
+			{Name: "slipway-job/default:runs-a2"},
+			{Name: "slipway-job/default:kept-a1"},
+			{Name: "slipway-job/default:moved-a2"},
+			{Name: "slipway-job/default:odd"},
+			{Name: "slipway-job/other:gone-a1"},
+			{Name: "app:latest"},
 		},
 	}
 	e.Daemon = d
@@ -239,7 +243,7 @@ func TestLeftovers(t *testing.T) {
 	t.Parallel()
 	e, d := messy(t)
 	want(t, look(t, e, "leftovers.containers"), Warn, "containers that no job owns: 5 (slipway-gone-a1, slipway-ended-a1, slipway-runs-a1, slipway-moved-a1, slipway-doctor-x)")
-	want(t, look(t, e, "leftovers.images"), Warn, "images that no job owns: 1 (slipway-job:gone-a1)")
+	want(t, look(t, e, "leftovers.images"), Warn, "images that no job owns: 1 (slipway-job/default:gone-a1)")
 	want(t, look(t, e, "leftovers.spool"), Warn, "logs of jobs that do not run here: 2 (gone-a1.log, moved-a1.log)")
 	if len(d.removed) > 0 || len(spoolFiles(t, e)) != 7 {
 		t.Errorf("without --fix %q was removed, and files are left: %q", d.removed, spoolFiles(t, e))
@@ -251,7 +255,7 @@ func TestLeftovers(t *testing.T) {
 			t.Errorf("%s; want them removed", f)
 		}
 	}
-	removed := []string{"id of slipway-gone-a1", "id of slipway-ended-a1", "id of slipway-runs-a1", "id of slipway-moved-a1", "id of slipway-doctor-x", "slipway-job:gone-a1"}
+	removed := []string{"id of slipway-gone-a1", "id of slipway-ended-a1", "id of slipway-runs-a1", "id of slipway-moved-a1", "id of slipway-doctor-x", "slipway-job/default:gone-a1"}
 	if diff := cmp.Diff(removed, d.removed); diff != "" {
 		t.Errorf("removed (-want +got):\n%s", diff)
 	}
@@ -295,13 +299,13 @@ func TestLeftoversOfADoctor(t *testing.T) {
 	workers := map[string]string{engine.LabelProbe: engine.ProbeName, engine.LabelHost: "host-1"} // which looks after it itself
 	d := &fakeDaemon{
 		containers: []engine.Listed{{ID: "c1", Name: "slipway-doctor-x", Labels: probe}, {ID: "c2", Name: "slipway-doctor-y"}, {ID: "c3", Name: "mine", Labels: probe}, {ID: "c4", Name: "slipway-doctor-z", Labels: workers}},
-		images:     []engine.Listed{{ID: "i1", Name: "slipway-doctor:probe-x", Labels: probe}, {ID: "i2", Name: "app:latest", Labels: probe}},
+		images:     []engine.Named{{Name: "slipway-doctor:doctor-x"}, {Name: "slipway-doctor:host-1-y"}, {Name: "app:latest"}},
 	}
 	e.Daemon = d
 	e.Lock = func() (func() error, bool, error) { return nil, true, nil } // no worker's business
-	want(t, look(t, e, "leftovers.doctor"), Warn, "things that a killed doctor made: 2 (slipway-doctor-x, slipway-doctor:probe-x)")
+	want(t, look(t, e, "leftovers.doctor"), Warn, "things that a killed doctor made: 2 (slipway-doctor-x, slipway-doctor:doctor-x)")
 	e.Fix = true
-	if f := look(t, e, "leftovers.doctor"); f.Status != OK || !slices.Equal(d.removed, []string{"c1", "slipway-doctor:probe-x"}) {
+	if f := look(t, e, "leftovers.doctor"); f.Status != OK || !slices.Equal(d.removed, []string{"c1", "slipway-doctor:doctor-x"}) {
 		t.Errorf("%s; removed %q", f, d.removed)
 	}
 }

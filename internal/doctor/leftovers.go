@@ -28,8 +28,35 @@ func leftContainers(ctx context.Context, e *exam) Finding {
 }
 
 func leftImages(ctx context.Context, e *exam) Finding {
-	return e.farmLeftovers(ctx, "images that no job owns", e.strays(e.Daemon.Images, jobs.ImageName,
-		func(ctx context.Context, i engine.Listed) error { return e.Daemon.RemoveImage(ctx, i.Name) }))
+	return e.farmLeftovers(ctx, "images that no job owns", e.strayImages)
+}
+
+// strayImages finds the private names of attempts that are over.
+func (e *exam) strayImages(ctx context.Context) ([]leftover, error) {
+	working, err := e.working(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := e.Daemon.Images(ctx, jobs.ImageRepository(e.Farm))
+	if err != nil {
+		return nil, err
+	}
+	var found []leftover
+	for _, img := range all {
+		id, attempt, ours := jobs.ImageAttempt(img.Name)
+		if !ours || working[attemptOf{id, attempt}] {
+			continue
+		}
+		job, err := e.Records.Get(ctx, id)
+		switch {
+		case err != nil && !errors.Is(err, jobs.ErrNotFound):
+			return nil, err
+		case err == nil && (job.Keeps(e.host, attempt) || job.State == jobs.Running && job.Attempt == attempt):
+			continue
+		}
+		found = append(found, leftover{img.Name, func(ctx context.Context) error { return e.Daemon.RemoveImage(ctx, img.Name) }})
+	}
+	return found, nil
 }
 
 func leftSpool(ctx context.Context, e *exam) Finding {
@@ -45,7 +72,7 @@ func leftProbes(ctx context.Context, e *exam) Finding {
 		if err != nil {
 			return nil, err
 		}
-		images, err := e.Daemon.Images(ctx, labels)
+		images, err := e.Daemon.Images(ctx, engine.ProbeName)
 		if err != nil {
 			return nil, err
 		}
@@ -56,9 +83,10 @@ func leftProbes(ctx context.Context, e *exam) Finding {
 			}
 		}
 		for _, i := range images {
-			if i.OfProbe() && i.Name != "" && i.Labels[engine.LabelHost] == "" {
-				found = append(found, leftover{i.Name, func(ctx context.Context) error { return e.Daemon.RemoveImage(ctx, i.Name) }})
+			if !strings.HasPrefix(i.Name, engine.ProbeImage("")) {
+				continue
 			}
+			found = append(found, leftover{i.Name, func(ctx context.Context) error { return e.Daemon.RemoveImage(ctx, i.Name) }})
 		}
 		return found, nil
 	}, func(do func() error) error { return do() })

@@ -299,7 +299,7 @@ func docker(t *testing.T, h *hosttest.Host, args ...string) []string {
 }
 
 // baseline is what is on a host: containers, volumes, networks, and images that
-// carry our labels.
+// have a name of the farm's own, or none.
 func baseline(t *testing.T, h *hosttest.Host) []string {
 	t.Helper()
 	var all []string
@@ -307,7 +307,9 @@ func baseline(t *testing.T, h *hosttest.Host) []string {
 		{"ps", "-aq", "--no-trunc"},
 		{"volume", "ls", "-q"},
 		{"network", "ls", "-q"},
-		{"images", "-aq", "--no-trunc", "--filter", "label=slipway.farm"},
+		{"images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=slipway-job/*"},
+		{"images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=slipway-doctor"},
+		{"images", "-q", "--no-trunc", "--filter", "dangling=true"},
 	} {
 		all = append(all, docker(t, h, what...)...)
 	}

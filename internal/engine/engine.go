@@ -10,6 +10,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -18,8 +19,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Labels that everything made by the farm carries. They find candidates; they
-// prove nothing, because an image can set labels too.
+// Labels that every container of the farm carries. They find candidates; they
+// prove nothing, because an image can set labels too. Images carry none of them:
+// the same tree would be another image each time.
 const (
 	LabelFarm    = "slipway.farm"
 	LabelHost    = "slipway.host"
@@ -35,9 +37,32 @@ const (
 	ProbeName  = "slipway-doctor"
 )
 
+// ProbeImage begins the name of an image that a probe makes: the doctor's, whose
+// host is "", or a worker's.
+func ProbeImage(host string) string {
+	if host == "" {
+		host = "doctor"
+	}
+	return ProbeName + ":" + host + "-"
+}
+
+// Probe says how a build host is tried out.
+type Probe struct {
+	// Labels of the container.
+	Labels map[string]string
+	// Limits are those of a job that sets none.
+	Limits jobs.Limits
+	// Push is a name to push to, "" for none.
+	Push string
+}
+
 // UnknownExit is the exit code that an engine gives a container when nobody kept its
 // own: it was away, or its host was.
 const UnknownExit = 255
+
+// ErrSyntax is in the chain of a build's failure when the engine did not
+// understand the text of the Dockerfile.
+var ErrSyntax = errors.New("the engine does not understand the Dockerfile")
 
 // Engine drives one build host. All methods are safe for concurrent use.
 type Engine interface {
@@ -49,18 +74,33 @@ type Engine interface {
 	// as it is, whatever the daemon says about the broken upload. Cancelling
 	// ctx stops the build and the process of its running step.
 	Build(ctx context.Context, b Build) (Built, error)
-	// Push sends a local tag to its registry and returns name@sha256:...
-	Push(ctx context.Context, tag string, progress io.Writer) (string, error)
+	// Tag gives an image another name, which another image loses.
+	Tag(ctx context.Context, id, name string) error
+	// Push publishes the image with this ID under a tag and returns
+	// name@sha256:... of what the registry has then, which is that image whatever
+	// else happened to the tag. The image has the tag afterwards; when the push
+	// fails, what had it before has it again.
+	//
+	// KindRegistryUnavailable says that it may work in a while,
+	// KindRegistryRefused and KindRegistryDenied that it will not.
+	Push(ctx context.Context, id, tag string, progress io.Writer) (string, error)
 	// Image makes sure that ref is on the host, pulling it when it is not, and
 	// returns its ID. KindImageMissing when there is no such image.
 	Image(ctx context.Context, ref string, progress io.Writer) (string, error)
+	// Pull asks the registry for ref, whatever has the name on the host, and
+	// returns its ID.
+	Pull(ctx context.Context, ref string, progress io.Writer) (string, error)
 	// RemoveImage takes a name from an image, and removes the image with its
 	// last name. Given an ID, it removes the image only if it has no name. One
 	// that is gone or in use is left alone without an error.
 	RemoveImage(ctx context.Context, ref string) error
-	// Images returns the names of the images that carry all of the labels, and an
-	// image that has none with an empty one.
-	Images(ctx context.Context, labels map[string]string) ([]Listed, error)
+	// Images returns the names that images have in a repository, such as
+	// myapp of myapp:1.
+	Images(ctx context.Context, repository string) ([]Named, error)
+	// Untagged returns the IDs of images that have no name and never had one: a
+	// build makes its image before it names it, and may be cut off in between.
+	// None when the engine has no such images.
+	Untagged(ctx context.Context) ([]string, error)
 	// Create makes a container and returns its State, of which ID and Status
 	// are sure to be set. A container of that name and with the same farm, host,
 	// job and attempt labels is returned instead of a second one; it may have
@@ -114,14 +154,22 @@ func (i Info) String() string { return i.Name + " " + i.Version }
 
 // Build is what to build.
 type Build struct {
+	// Spec says it, but for its tags: the image gets Name and no other.
 	Spec jobs.Build
+	Name string
 	// Context is a plain, verified tar.
 	Context io.Reader
 	// Dockerfile is what to build from when it is no part of the context; nil
 	// means that it is, at Spec.Dockerfile.
 	Dockerfile []byte
-	// Labels to set on the image besides Spec.Labels; these win.
-	Labels map[string]string
+	// Images are those that the Dockerfile names, and what for. It is only how
+	// [Built] gets the roles of the images that the build really used.
+	Images []Image
+	// CacheSpace keeps the cache mounts of builds apart that have another.
+	CacheSpace string
+	// Limits bound the memory and the CPUs of each step, on engines that can; 0
+	// is no bound.
+	Limits jobs.Limits
 	// Secret returns the value of a secret of the worker by name.
 	Secret func(name string) ([]byte, error)
 	// Status receives each progress message of the build as the JSON of a
@@ -129,12 +177,33 @@ type Build struct {
 	Status func(statusJSON []byte)
 }
 
+// Image is an image that a Dockerfile names.
+type Image struct {
+	Ref  string
+	Role jobs.Role
+}
+
 // Built is what a build made.
 type Built struct {
-	// ImageID is sha256:<hex>.
+	// ImageID is sha256:<hex>. Where every step was cached it is the same each
+	// time.
 	ImageID string
 	Bases   []jobs.BaseImage
+	// Unbounded is true when there were limits and the engine has none for the
+	// steps of a build.
+	Unbounded bool
 }
+
+// Naming is a name that a job wants its image to have.
+type Naming struct {
+	// Image is the ID.
+	Image, Name string
+	// Job asks for it; Recipe is the job's name, "" when it has none.
+	Job, Recipe string
+}
+
+// Named is a name of an image.
+type Named struct{ Name, ID string }
 
 // Container is what to run.
 type Container struct {
@@ -189,14 +258,11 @@ const (
 	StatusExited  Status = "exited"
 )
 
-// Listed is a container, or one name of an image, found by its labels. An image
-// has no Status.
+// Listed is a container that was found by its labels.
 type Listed struct {
 	ID, Name string
 	Labels   map[string]string
 	Status   Status
-	// Created is of images only.
-	Created time.Time
 }
 
 // Attempt tells whose attempt made it by its labels, and whether its name, which
@@ -207,21 +273,18 @@ func (l Listed) Attempt(name func(id string, attempt int) string) (id string, at
 	return id, attempt, err == nil && l.Name == name(id, attempt)
 }
 
-// OfProbe reports whether a probe made it, by label and name; an image of one that
-// was cut short may have none.
+// OfProbe reports whether a probe made it, by label and name.
 func (l Listed) OfProbe() bool {
-	return l.Labels[LabelProbe] == ProbeName && (l.Name == "" || strings.HasPrefix(l.Name, ProbeName+"-") || strings.HasPrefix(l.Name, ProbeName+":"))
+	return l.Labels[LabelProbe] == ProbeName && strings.HasPrefix(l.Name, ProbeName+"-")
 }
 
-// Nameless is a name function for what has none.
-func Nameless(string, int) string { return "" }
-
-// ImageFacts are what has a name on the host, zero when nothing does.
+// ImageFacts are what has a name, or an ID, on the host, zero when nothing does.
 type ImageFacts struct {
 	// ID is sha256:<hex>.
-	ID     string
-	Size   int64 // bytes, with what it shares with others
-	Labels map[string]string
+	ID   string
+	Size int64 // bytes, with what it shares with others
+	// Names are all that the image has.
+	Names []string
 }
 
 // Details are what an operator wants to know of a build host besides its Info.

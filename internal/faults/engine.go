@@ -23,23 +23,36 @@ func (h host) Info(ctx context.Context) (engine.Info, error) {
 }
 
 func (h host) Build(ctx context.Context, b engine.Build) (engine.Built, error) {
-	return around(ctx, h.at, Call{Name: "build", Job: b.Labels[engine.LabelJob]}, func() (engine.Built, error) { return h.Engine.Build(ctx, b) })
+	job, _, _ := jobs.ImageAttempt(b.Name)
+	return around(ctx, h.at, Call{Name: "build", Job: job}, func() (engine.Built, error) { return h.Engine.Build(ctx, b) })
 }
 
-func (h host) Push(ctx context.Context, tag string, progress io.Writer) (string, error) {
-	return around(ctx, h.at, Call{Name: "push", Job: tag}, func() (string, error) { return h.Engine.Push(ctx, tag, progress) })
+func (h host) Tag(ctx context.Context, id, name string) error {
+	return do(ctx, h.at, Call{Name: "tag", Job: name}, func() error { return h.Engine.Tag(ctx, id, name) })
+}
+
+func (h host) Push(ctx context.Context, id, tag string, progress io.Writer) (string, error) {
+	return around(ctx, h.at, Call{Name: "push", Job: tag}, func() (string, error) { return h.Engine.Push(ctx, id, tag, progress) })
 }
 
 func (h host) Image(ctx context.Context, ref string, progress io.Writer) (string, error) {
 	return around(ctx, h.at, Call{Name: "image", Job: ref}, func() (string, error) { return h.Engine.Image(ctx, ref, progress) })
 }
 
+func (h host) Pull(ctx context.Context, ref string, progress io.Writer) (string, error) {
+	return around(ctx, h.at, Call{Name: "pull", Job: ref}, func() (string, error) { return h.Engine.Pull(ctx, ref, progress) })
+}
+
 func (h host) RemoveImage(ctx context.Context, ref string) error {
 	return do(ctx, h.at, Call{Name: "removeimage", Job: ref}, func() error { return h.Engine.RemoveImage(ctx, ref) })
 }
 
-func (h host) Images(ctx context.Context, labels map[string]string) ([]engine.Listed, error) {
-	return around(ctx, h.at, Call{Name: "images"}, func() ([]engine.Listed, error) { return h.Engine.Images(ctx, labels) })
+func (h host) Images(ctx context.Context, repository string) ([]engine.Named, error) {
+	return around(ctx, h.at, Call{Name: "images"}, func() ([]engine.Named, error) { return h.Engine.Images(ctx, repository) })
+}
+
+func (h host) Untagged(ctx context.Context) ([]string, error) {
+	return around(ctx, h.at, Call{Name: "untagged"}, func() ([]string, error) { return h.Engine.Untagged(ctx) })
 }
 
 func (h host) Create(ctx context.Context, c engine.Container) (engine.State, error) {

@@ -1,12 +1,4 @@
-// Package imagegc makes room on a build host: when its disk fills, images that the
-// farm brought there and build cache that nobody used for a while are removed, the
-// longest unused first.
-//
-// An image is only a candidate if this host's records say that the farm pulled or
-// built it under that name, and what has the name is still that image. Labels prove
-// nothing, since an image that is built on another one inherits them. What somebody
-// put there himself is never touched, nor is another name that he gave to one of ours.
-package imagegc
+package images
 
 import (
 	"cmp"
@@ -22,9 +14,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Host is what the collector needs of the engine. Package engine/docker documents
-// the promises.
-type Host interface {
+// CollectorHost is what a Collector needs of the engine. Package engine/docker
+// documents the promises.
+type CollectorHost interface {
 	ImageFacts(ctx context.Context, ref string) (engine.ImageFacts, error)
 	ImageInUse(ctx context.Context, id string) (bool, error)
 	RemoveImage(ctx context.Context, ref string) error
@@ -37,10 +29,8 @@ type Records interface {
 	Get(ctx context.Context, id string) (jobs.Job, error)
 }
 
-// Options tune a Collector.
-type Options struct {
-	// Farm and Host are whose images these are.
-	Farm, Host string
+// CollectorOptions tune a Collector.
+type CollectorOptions struct {
 	// Age is how long something must be unused to be removed.
 	Age time.Duration
 	// Keep are patterns of names, as in path.Match, that are never removed.
@@ -69,22 +59,24 @@ type Report struct {
 	Cache int64
 }
 
-// Collector removes images.
+// Collector makes room on a build host: when its disk fills, images that the farm
+// brought there and build cache that were not used for a while are removed, the
+// longest unused first.
 type Collector struct {
 	log     *slog.Logger
-	host    Host
-	uses    *Uses
+	host    CollectorHost
+	notes   *Notes
 	records Records
-	opts    Options
+	opts    CollectorOptions
 }
 
-// New makes a Collector. A nil logger is silent.
-func New(lg *slog.Logger, host Host, uses *Uses, records Records, opts Options) *Collector {
+// NewCollector makes a Collector. A nil logger is silent.
+func NewCollector(lg *slog.Logger, host CollectorHost, notes *Notes, records Records, opts CollectorOptions) *Collector {
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
 	opts.Every = cmp.Or(opts.Every, time.Minute)
-	return &Collector{log: lg, host: host, uses: uses, records: records, opts: opts}
+	return &Collector{log: lg, host: host, notes: notes, records: records, opts: opts}
 }
 
 // Run makes room whenever it is short, until ctx ends.
@@ -114,12 +106,12 @@ func (c *Collector) Run(ctx context.Context) {
 	}
 }
 
-// tidyEvery is how many looks at the room there are for one at the entries.
+// tidyEvery is how many looks at the room there are for one at the notes.
 const tidyEvery = 60
 
 // tidy forgets images that somebody else removed.
 func (c *Collector) tidy(ctx context.Context) error {
-	all, err := c.uses.list()
+	all, err := c.notes.list()
 	for _, u := range all {
 		if err == nil && ctx.Err() == nil {
 			_, _, err = c.look(ctx, u)
@@ -133,11 +125,11 @@ func (c *Collector) tidy(ctx context.Context) error {
 // others; its error comes back with the report.
 func (c *Collector) Collect(ctx context.Context, enough func() bool) (Report, error) {
 	r := Report{Kept: map[string]string{}}
-	all, err := c.uses.list()
+	all, err := c.notes.list()
 	if err != nil {
 		return r, err
 	}
-	slices.SortFunc(all, func(a, b use) int { return cmp.Or(a.Last.Compare(b.Last), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(all, func(a, b Note) int { return cmp.Or(a.Last.Compare(b.Last), cmp.Compare(a.Name, b.Name)) })
 	var errs []error
 	for _, u := range all {
 		if ctx.Err() != nil || enough() {
@@ -160,7 +152,7 @@ func (c *Collector) Collect(ctx context.Context, enough func() bool) (Report, er
 }
 
 // one judges a name and removes it.
-func (c *Collector) one(ctx context.Context, u use, r *Report) error {
+func (c *Collector) one(ctx context.Context, u Note, r *Report) error {
 	facts, ours, err := c.look(ctx, u)
 	if err != nil || !ours {
 		return err
@@ -183,7 +175,7 @@ func (c *Collector) one(ctx context.Context, u use, r *Report) error {
 		return nil
 	}
 	if !c.opts.DryRun {
-		gone, err := c.uses.forget(u, func() error { return c.host.RemoveImage(ctx, u.Name) })
+		gone, err := c.notes.forget(u, func() error { return c.host.RemoveImage(ctx, u.Name) })
 		if err != nil {
 			return fmt.Errorf("remove image %s: %w", u.Name, err)
 		}
@@ -198,7 +190,7 @@ func (c *Collector) one(ctx context.Context, u use, r *Report) error {
 }
 
 // look tells whether a name is the farm's. One that is not is forgotten.
-func (c *Collector) look(ctx context.Context, u use) (facts engine.ImageFacts, ours bool, err error) {
+func (c *Collector) look(ctx context.Context, u Note) (facts engine.ImageFacts, ours bool, err error) {
 	facts, err = c.host.ImageFacts(ctx, u.Name)
 	if err != nil {
 		return facts, false, fmt.Errorf("look at image %s: %w", u.Name, err)
@@ -207,27 +199,23 @@ func (c *Collector) look(ctx context.Context, u use) (facts engine.ImageFacts, o
 		return facts, true, nil
 	}
 	if !c.opts.DryRun && !c.young(u) { // else it may be on its way
-		_, err = c.uses.forget(u, func() error { return nil })
+		_, err = c.notes.forget(u, func() error { return nil })
 	}
 	return facts, false, err
 }
 
 // ours reports whether what has the name now is what the farm gave it to.
-func (c *Collector) ours(u use, facts engine.ImageFacts) bool {
-	switch {
-	case facts.ID == "":
-		return false
-	case u.Job == "":
-		return u.Image == facts.ID
+func (c *Collector) ours(u Note, facts engine.ImageFacts) bool {
+	if jobs.IsDigest(u.Name) && len(facts.Names) > 0 {
+		return false // it has a name again, which the farm gave it if there is a note on that
 	}
-	l := facts.Labels
-	return l[engine.LabelFarm] == c.opts.Farm && l[engine.LabelHost] == c.opts.Host && l[engine.LabelJob] == u.Job
+	return u.of(facts)
 }
 
-func (c *Collector) young(u use) bool { return time.Since(u.Last) < c.opts.Age }
+func (c *Collector) young(u Note) bool { return time.Since(u.Last) < c.opts.Age }
 
 // pinned says why an image stays, "" when it may go.
-func (c *Collector) pinned(ctx context.Context, u use) (why string, err error) {
+func (c *Collector) pinned(ctx context.Context, u Note) (why string, err error) {
 	if c.young(u) {
 		return fmt.Sprintf("used within the last %s", jobs.Duration(c.opts.Age)), nil
 	}
@@ -238,8 +226,8 @@ func (c *Collector) pinned(ctx context.Context, u use) (why string, err error) {
 			return "the operator keeps " + pattern, nil
 		}
 	}
-	if u.Job == "" {
-		return "", nil // its registry has it
+	if u.Job == "" || u.Pushed {
+		return "", nil // its registry has it, or its name is another image's
 	}
 	// An image that was not pushed is nowhere else.
 	job, err := c.records.Get(ctx, u.Job)

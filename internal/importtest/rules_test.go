@@ -56,7 +56,7 @@ func rules() []rule {
 		{"internal/rebuild", flow, nil},
 		{"internal/reconcile", flow, nil},
 		{"internal/garbage", flow, nil},
-		{"internal/imagegc", flow, nil},
+		{"internal/images", flow, nil},
 		{"internal/faults", flow, nil},
 		{"internal/doctor", flow, nil},
 

@@ -194,6 +194,9 @@ type Release struct {
 	Spend Spend
 	// Delay before the next attempt; more than zero makes the job Waiting.
 	Delay time.Duration
+	// Past is what the record keeps of the attempt; its times are the store's to
+	// set. nil keeps nothing.
+	Past *PastAttempt
 }
 
 // Spend is the account a new attempt is booked on.

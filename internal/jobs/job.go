@@ -2,6 +2,8 @@ package jobs
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -23,8 +25,10 @@ type Job struct {
 
 	Created time.Time `json:"created"`
 	// Queued is when the current attempt began to wait for a worker.
-	Queued   time.Time `json:"queued,omitzero"`
-	Started  time.Time `json:"started,omitzero"`
+	Queued  time.Time `json:"queued,omitzero"`
+	Started time.Time `json:"started,omitzero"`
+	// Claimed is when the current attempt was claimed.
+	Claimed  time.Time `json:"claimed,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
 	// NotBefore is when a waiting job may be claimed.
 	NotBefore time.Time `json:"not_before,omitzero"`
@@ -42,6 +46,8 @@ type Job struct {
 	CancelBy string `json:"cancel_by,omitempty"`
 
 	Result *Result `json:"result,omitempty"`
+	// Past are the attempts before the current one, the newest [MaxPast].
+	Past []PastAttempt `json:"past,omitempty"`
 	// Damaged says why a part of the record cannot be read, "" when all can. The
 	// rest is as it should be.
 	Damaged string `json:"damaged,omitempty"`
@@ -66,11 +72,29 @@ func ContainerName(id string, attempt int) string {
 	return fmt.Sprintf("slipway-%s-a%d", id, attempt)
 }
 
-// ImageName is the name of an attempt's image on its build host while the job
-// has not ended, when the document gives it none: what has no name cannot be
-// found after a crash.
-func ImageName(id string, attempt int) string {
-	return fmt.Sprintf("slipway-job:%s-a%d", id, attempt)
+// ImageRepository is where a farm's attempts have their images on a build host.
+func ImageRepository(farm string) string { return imageFolder + farm }
+
+// imageFolder is the farm's own: no job gives names in it.
+const imageFolder = "slipway-job/"
+
+// ImageName is the name of an attempt's image on its build host until the attempt
+// is over, whatever other names the image gets: what has no name cannot be found
+// after a crash.
+func ImageName(farm, id string, attempt int) string {
+	return fmt.Sprintf("%s:%s-a%d", ImageRepository(farm), id, attempt)
+}
+
+// ImageAttempt reads the name of an attempt's image.
+func ImageAttempt(name string) (id string, attempt int, ok bool) {
+	rest, ok := strings.CutPrefix(name, imageFolder)
+	_, tag, found := strings.Cut(rest, ":")
+	i := strings.LastIndex(tag, "-a")
+	if !ok || !found || i < 0 {
+		return "", 0, false
+	}
+	attempt, err := strconv.Atoi(tag[i+len("-a"):])
+	return tag[:i], attempt, err == nil
 }
 
 // Ticket says "look at job ID"; it is what travels through the queue.

@@ -99,42 +99,50 @@ const (
 	KindRegistryNotAllowed    Kind = "registry_not_allowed"
 	KindPushPrefix            Kind = "push_prefix"
 	KindTagIsBase             Kind = "tag_is_base"
+	KindTagNotAllowed         Kind = "tag_not_allowed"
 	KindSecretNotFound        Kind = "secret_not_found"
 	KindLimitAboveHost        Kind = "limit_above_host"
 
 	// What became of the work.
 	KindBuildFailed     Kind = "build_failed"
 	KindBaseMissing     Kind = "base_image_missing"
+	KindFrontendMissing Kind = "dockerfile_frontend_missing"
+	KindUnsupported     Kind = "dockerfile_not_supported"
 	KindImageMissing    Kind = "image_missing"
 	KindRegistryDenied  Kind = "registry_denied"
+	KindRegistryRefused Kind = "registry_refused"
 	KindExitNonzero     Kind = "exit_nonzero"
-	KindCommandNotFound Kind = "command_not_found"
-	KindCommandNotExec  Kind = "command_not_executable"
-	KindOOM             Kind = "oom_killed"
-	KindTimeout         Kind = "timeout"
-	KindIdleTimeout     Kind = "idle_timeout"
-	KindNotReady        Kind = "not_ready"
-	KindPortConflict    Kind = "port_conflict"
-	KindOutputMissing   Kind = "output_missing"
-	KindOutputIsLink    Kind = "output_is_link"
-	KindOutputLimit     Kind = "output_limit"
+	// The engine does not make or start the container that a job asks for.
+	KindContainerRefused Kind = "container_refused"
+	KindCommandNotFound  Kind = "command_not_found"
+	KindCommandNotExec   Kind = "command_not_executable"
+	KindOOM              Kind = "oom_killed"
+	KindTimeout          Kind = "timeout"
+	KindIdleTimeout      Kind = "idle_timeout"
+	KindNotReady         Kind = "not_ready"
+	KindPortConflict     Kind = "port_conflict"
+	KindOutputMissing    Kind = "output_missing"
+	KindOutputIsLink     Kind = "output_is_link"
+	KindOutputLimit      Kind = "output_limit"
 
 	KindCancelled    Kind = "cancelled"
 	KindQueueTimeout Kind = "queue_timeout"
 
 	// What went wrong with the farm.
-	KindContextFetch  Kind = "context_fetch_failed"
-	KindFetchTimeout  Kind = "fetch_timeout"
-	KindStore         Kind = "store_failed"
-	KindPush          Kind = "push_failed"
-	KindDaemonLost    Kind = "daemon_lost"
-	KindContainerLost Kind = "container_lost"
-	KindWorkerLost    Kind = "worker_lost"
-	KindEngine        Kind = "engine_failed"
-	KindDiskFull      Kind = "disk_full"
-	KindPoisoned      Kind = "poisoned"
-	KindRecord        Kind = "record_damaged"
-	KindInternal      Kind = "internal_error"
+	KindContextFetch Kind = "context_fetch_failed"
+	KindFetchTimeout Kind = "fetch_timeout"
+	KindStore        Kind = "store_failed"
+	KindPush         Kind = "push_failed"
+	// A registry that may be well again in a while.
+	KindRegistryUnavailable Kind = "registry_unavailable"
+	KindDaemonLost          Kind = "daemon_lost"
+	KindContainerLost       Kind = "container_lost"
+	KindWorkerLost          Kind = "worker_lost"
+	KindEngine              Kind = "engine_failed"
+	KindDiskFull            Kind = "disk_full"
+	KindPoisoned            Kind = "poisoned"
+	KindRecord              Kind = "record_damaged"
+	KindInternal            Kind = "internal_error"
 )
 
 // Kinds is the one table of kinds of failure, in the order of a job's life.
@@ -202,14 +210,19 @@ func Kinds() []KindInfo {
 		refused(KindRegistryNotAllowed, http.StatusForbidden, "the operator does not allow pushes to the registry"),
 		refused(KindPushPrefix, http.StatusForbidden, "the operator does not allow pushes to this place of the registry"),
 		refused(KindTagIsBase, unproc, "the tag would replace an image that the build stands on"),
+		refused(KindTagNotAllowed, http.StatusForbidden, "the job may not give this name to its image"),
 		refused(KindSecretNotFound, unproc, "the worker has no secret of this name"),
 		refused(KindLimitAboveHost, unproc, "the limit is more than the host has"),
 
 		{KindBuildFailed, Failed, UserFault, yes, unproc, ExitFailed, "a build step failed"},
 		{KindBaseMissing, Failed, UserFault, no, unproc, ExitFailed, "a base image was not found"},
+		{KindFrontendMissing, Failed, UserFault, no, unproc, ExitFailed, "the image of the Dockerfile's # syntax line was not found"},
+		{KindUnsupported, Failed, UserFault, no, unproc, ExitFailed, "the engine of the build host is too old for the Dockerfile"},
 		{KindImageMissing, Failed, UserFault, no, unproc, ExitFailed, "the image to run was not found"},
 		{KindRegistryDenied, Failed, UserFault, no, http.StatusForbidden, ExitAuth, "the registry denied access"},
+		{KindRegistryRefused, Failed, UserFault, no, unproc, ExitFailed, "the registry refused the image, and would again"},
 		{KindExitNonzero, Failed, UserFault, yes, unproc, ExitFailed, "the container ended with a non-zero exit code"},
+		{KindContainerRefused, Failed, UserFault, no, unproc, ExitFailed, "the engine refused the container as the job asks for it"},
 		{KindCommandNotFound, Failed, UserFault, no, unproc, ExitFailed, "the command does not exist in the image"},
 		{KindCommandNotExec, Failed, UserFault, no, unproc, ExitFailed, "the command in the image cannot be executed"},
 		{KindOOM, Failed, UserFault, yes, unproc, ExitFailed, "the container ran out of its memory limit"},
@@ -227,7 +240,8 @@ func Kinds() []KindInfo {
 		{KindContextFetch, Failed, InfraFault, yes, http.StatusBadGateway, ExitInfra, "the context could not be fetched"},
 		{KindFetchTimeout, Failed, InfraFault, yes, http.StatusGatewayTimeout, ExitInfra, "the transfer of the context took longer than its timeout"},
 		{KindStore, Failed, InfraFault, yes, unavail, ExitInfra, "the artifact store could not be used"},
-		{KindPush, Failed, InfraFault, yes, http.StatusBadGateway, ExitInfra, "the registry did not take the image"},
+		{KindRegistryUnavailable, Failed, InfraFault, yes, http.StatusBadGateway, ExitInfra, "the registry did not answer, or not as a registry does"},
+		{KindPush, Failed, InfraFault, no, http.StatusBadGateway, ExitInfra, "the registry did not take the image, however often it was asked"},
 		{KindDaemonLost, Failed, InfraFault, yes, unavail, ExitInfra, "the Docker daemon went away"},
 		{KindContainerLost, Failed, InfraFault, yes, unavail, ExitInfra, "the container disappeared under the job"},
 		{KindWorkerLost, Failed, InfraFault, yes, unavail, ExitInfra, "the worker was lost"},

@@ -25,6 +25,12 @@ type Failure struct {
 	Hint string `json:"hint,omitempty"`
 	// Tail is the last output before the failure, at most 20 lines.
 	Tail []string `json:"tail,omitempty"`
+	// After is how long whoever refused wants to be left alone, 0 when they did
+	// not say.
+	After time.Duration `json:"-"`
+	// Unsure is set when the engine's words do not tell whether the job or the host
+	// is to blame: the host has to prove itself first.
+	Unsure bool `json:"-"`
 
 	err error
 }
@@ -82,13 +88,38 @@ func AsFailure(err error) *Failure {
 	return Fail(KindInternal, err, "ask the operator to look at the worker's log", "the worker could not go on")
 }
 
-// BaseImage is an image that a build stood on.
+// Role is what a build used an image for.
+type Role string
+
+// The roles, in the order in which a result lists them.
+const (
+	RoleFrom   Role = "from"   // the image that was built stands on it
+	RoleStage  Role = "stage"  // another stage stands on it
+	RoleCopy   Role = "copy"   // files of it were copied
+	RoleMount  Role = "mount"  // a step saw files of it
+	RoleSyntax Role = "syntax" // the frontend that read the Dockerfile
+)
+
+// Roles lists every role.
+func Roles() []Role { return []Role{RoleFrom, RoleStage, RoleCopy, RoleMount, RoleSyntax} }
+
+// BaseImage is an image that a build used, as who resolved it told: never as a
+// text of the build has it.
 type BaseImage struct {
-	Ref string `json:"ref"`
-	// Digest is the manifest digest as the registry knows it, or the image ID
-	// when the image exists on the build host only (then Local is true).
+	Ref  string `json:"ref"`
+	Role Role   `json:"role"`
+	// Digest is what the reference stood for: the digest of a manifest, or of an
+	// index of them, as a registry knows it. With Local it is that of the image on
+	// the build host. "" when it could not be found out.
 	Digest string `json:"digest"`
-	Local  bool   `json:"local,omitempty"`
+	// PlatformDigest is that of the manifest of the build's platform, when Digest is
+	// an index of which the registry tells.
+	PlatformDigest string `json:"platform_digest,omitempty"`
+	// Pinned is true when the Dockerfile itself names the digest.
+	Pinned bool `json:"pinned,omitempty"`
+	// Local is true when the image exists on the build host only, as far as its
+	// registry could be asked.
+	Local bool `json:"local,omitempty"`
 }
 
 // Output is a collected path.
@@ -155,6 +186,33 @@ type Result struct {
 	Host      string      `json:"host,omitempty"`
 	Attempt   int         `json:"attempt,omitempty"`
 	Engine    string      `json:"engine,omitempty"`
+}
+
+// PastAttempt is what became of an attempt that was not the last.
+type PastAttempt struct {
+	Attempt int    `json:"attempt"`
+	Worker  string `json:"worker,omitempty"`
+	Host    string `json:"host,omitempty"`
+	// Started and Ended are on the store's clock.
+	Started time.Time `json:"started,omitzero"`
+	Ended   time.Time `json:"ended,omitzero"`
+	// Failure is why it ended; nil when it was handed back, as Reason says then.
+	Failure *Failure `json:"failure,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+	// Log is the end of its log, at most [MaxPastLog] bytes.
+	Log LogInfo `json:"log,omitzero"`
+}
+
+const (
+	// MaxPast is how many past attempts a record keeps, the newest.
+	MaxPast = 16
+	// MaxPastLog is how much of the log of a past attempt is kept, in bytes.
+	MaxPastLog = 1 << 20
+)
+
+// Past is what a record keeps of an attempt with this result.
+func (r Result) Past() *PastAttempt {
+	return &PastAttempt{Attempt: r.Attempt, Worker: r.Worker, Host: r.Host, Failure: r.Failure, Log: r.Log}
 }
 
 // Exit is the exit code of the command line for this result.

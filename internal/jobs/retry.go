@@ -28,11 +28,11 @@ func Decide(j Job, r Result) Decision {
 		return Decision{Final: true, Result: r}
 	case info.Fault == InfraFault && j.Losses+1 < MaxLosses:
 		return Decision{Result: r, Release: Release{
-			Reason: r.Failure.Message, Spend: SpendLoss, Delay: lossDelay(j.Losses, r.Failure.Kind),
+			Reason: r.Failure.Message, Spend: SpendLoss, Delay: lossDelay(j.Losses, *r.Failure), Past: r.Past(),
 		}}
 	case info.Fault == UserFault && j.Retries < j.Spec.Retries:
 		return Decision{Result: r, Release: Release{
-			Reason: r.Failure.Message, Spend: SpendRetry, Delay: min(time.Second<<j.Retries, time.Minute),
+			Reason: r.Failure.Message, Spend: SpendRetry, Delay: min(time.Second<<j.Retries, time.Minute), Past: r.Past(),
 		}}
 	case info.Fault == InfraFault:
 		f := *r.Failure
@@ -44,10 +44,16 @@ func Decide(j Job, r Result) Decision {
 }
 
 // lossDelay is how long a job waits after so many losses before this one. A worker
-// that went says nothing against its job or any daemon.
-func lossDelay(before int, kind Kind) time.Duration {
-	if before == 0 && kind == KindWorkerLost {
+// that went says nothing against its job or any daemon. A registry needs longer to
+// be well again, and may say for how long.
+func lossDelay(before int, f Failure) time.Duration {
+	switch {
+	case before == 0 && f.Kind == KindWorkerLost:
 		return 0
+	case f.Kind == KindRegistryUnavailable && before == 0:
+		return max(10*time.Second, f.After)
+	case f.Kind == KindRegistryUnavailable:
+		return max(time.Minute, f.After)
 	}
 	return time.Second << before
 }

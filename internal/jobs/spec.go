@@ -91,6 +91,14 @@ type Build struct {
 	Network string `json:"network,omitempty"`
 	// Push sends every tag to its registry after the build.
 	Push bool `json:"push,omitempty"`
+	// Limits bound each step: CPUs and memory, where the engine has such limits.
+	Limits BuildLimits `json:"limits,omitzero"`
+}
+
+// BuildLimits bound a step of a build. Zero means the operator's default.
+type BuildLimits struct {
+	CPUs   float64 `json:"cpus,omitempty"`
+	Memory Bytes   `json:"memory,omitempty"`
 }
 
 // Secret names a secret that the worker holds; its value never travels.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // Policy is the whole file. The zero value of a list allows nothing where the
@@ -103,6 +104,10 @@ type Dockerfile struct {
 	AddHosts []string `yaml:"add_hosts"`
 	// BuildkitArgs are the BUILDKIT_ build arguments that a job may set.
 	BuildkitArgs []string `yaml:"buildkit_args"`
+	// CacheMounts says who shares what RUN --mount=type=cache keeps: jobs of one
+	// "recipe" (jobs without a name: of one queue), of one "queue", or of the whole
+	// "farm".
+	CacheMounts string `yaml:"cache_mounts"`
 }
 
 // Images is about images that jobs use and push.
@@ -112,6 +117,11 @@ type Images struct {
 	From []string `yaml:"from"`
 	// Push are names that may be pushed; none means all.
 	Push []string `yaml:"push"`
+	// Tag are names that jobs may give to images on a build host; none means all.
+	// A name that an image of the operator, of a registry or of another recipe has
+	// there is given to no other, but for those in Replace.
+	Tag     []string `yaml:"tag"`
+	Replace []string `yaml:"replace"`
 	// Pull is "missing" or "always": always asks the registry for newer bases,
 	// whatever the job says.
 	Pull string `yaml:"pull"`
@@ -128,7 +138,7 @@ func Defaults() Policy {
 			MaxRatio: Count(limits.Ratio), MaxDepth: Count(limits.Depth), MaxName: Count(limits.Name),
 			StallTimeout: Duration(30 * time.Second),
 		},
-		Dockerfile: Dockerfile{Frontends: rules.Frontends, BuildkitArgs: rules.BuildArgs},
+		Dockerfile: Dockerfile{Frontends: rules.Frontends, BuildkitArgs: rules.BuildArgs, CacheMounts: "recipe"},
 		Images:     Images{Pull: "missing"},
 	}
 }
@@ -248,7 +258,23 @@ func (p Policy) check() error {
 	if p.Images.Pull != "missing" && p.Images.Pull != "always" {
 		add("images.pull: found %q; known are missing and always", p.Images.Pull)
 	}
+	if !slices.Contains([]string{"recipe", "queue", "farm"}, p.Dockerfile.CacheMounts) {
+		add("dockerfile.cache_mounts: found %q; known are recipe, queue and farm", p.Dockerfile.CacheMounts)
+	}
 	return errors.Join(errs...)
+}
+
+// CacheSpace tells the cache mounts of a job from those of jobs that it shares none
+// with; it is the same for jobs that do.
+func (p Policy) CacheSpace(job jobs.Spec) string {
+	switch {
+	case p.Dockerfile.CacheMounts == "farm":
+		return ""
+	case p.Dockerfile.CacheMounts == "recipe" && job.Name != "":
+		return "recipe " + job.Name
+	default:
+		return "queue " + job.Queue
+	}
 }
 
 // Limits are those of contexts.

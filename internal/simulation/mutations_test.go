@@ -55,7 +55,7 @@ func mutations() []mutation {
 		},
 		{
 			"a probe that was cut short is left", "internal/worker/strays.go",
-			"\tw.removeProbes(ctx, containers, images)\n", "", "I4",
+			"\tw.removeProbes(ctx, containers)\n", "", "I4",
 		},
 	}
 }

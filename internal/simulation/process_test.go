@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,9 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/engine/enginetest"
 	"github.com/slipway-farm/slipway/internal/faults"
+	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 	"github.com/slipway-farm/slipway/internal/reconcile"
@@ -212,7 +215,8 @@ func (h *host) start() *process {
 	records, eng := faults.Records(f.truth, p.at), faults.Engine(engineOf{h.engine, p}, p.at)
 	w := worker.New(f.log, worker.Deps{
 		Claims: reporting{faults.Claims(f.truth, p.at), p}, Records: records, Queue: faults.Queue(f.queue, p.at),
-		Engine: eng, Intake: faults.Intake(&intake{p: p, ctx: taking}, p.at),
+		Engine: eng, Images: images.New(f.log, imageHost{eng, h.engine}, images.NewNotes(filepath.Join(h.dir, "images"), enginetest.NormalName), func() images.Rules { return images.Rules{} }),
+		Intake: faults.Intake(&intake{p: p, ctx: taking}, p.at),
 		Fetch:  faults.Fetch(artifacts.NewFetcher(artifacts.Options{TempDir: h.dir}, source{}).Fetch, p.at),
 		Blobs:  artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),
 		Uptime: func() time.Duration { return time.Since(f.began) },
@@ -232,6 +236,16 @@ func (h *host) start() *process {
 		}
 	}()
 	return p
+}
+
+// imageHost is an engine with what it knows of its images.
+type imageHost struct {
+	engine.Engine
+	fake *enginetest.Fake
+}
+
+func (h imageHost) ImageFacts(ctx context.Context, ref string) (engine.ImageFacts, error) {
+	return h.fake.ImageFacts(ctx, ref)
 }
 
 // probe makes and removes a container, as the engine does in order to see whether

@@ -195,11 +195,14 @@ func (f *farm) audit(t *testing.T) {
 			f.ledger.violation("I4 container %s is left on %s", c.Name, h.name)
 		}
 		for _, tag := range h.engine.Tags() {
-			if strings.HasPrefix(tag, "slipway-job:") {
+			if strings.HasPrefix(tag, "slipway-job/") {
 				f.ledger.violation("I4 image %s is left on %s", tag, h.name)
 			}
 		}
-		for _, sub := range []string{"spool", "journal"} {
+		for _, id := range h.engine.Nameless() {
+			f.ledger.violation("I4 image %s, which has no name, is left on %s", id, h.name)
+		}
+		for _, sub := range []string{"spool", "journal", "builds"} {
 			files, _ := os.ReadDir(filepath.Join(h.dir, sub))
 			for _, file := range files {
 				f.ledger.violation("I4 %s/%s is left on %s", sub, file.Name(), h.name)

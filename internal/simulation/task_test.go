@@ -48,9 +48,14 @@ func newTask(r *rand.Rand, n int) task {
 	case k < 14:
 		t.does, t.log = "builds", ""
 		t.spec = jobs.Spec{Context: &jobs.Context{Ref: "file:///good.tar"}, Build: &jobs.Build{}}
-		if r.IntN(2) == 0 {
+		t.spec.Build.Args = map[string]string{"N": fmt.Sprint(n)} // another image each time
+		switch r.IntN(3) {
+		case 0:
 			t.does = "builds and pushes"
 			t.spec.Build.Tags, t.spec.Build.Push = []string{fmt.Sprintf("registry.example.com/app:%d", n)}, true
+		case 1:
+			t.does = "builds what another job may have built, too"
+			t.spec.Build.Tags = []string{"app:latest"}
 		}
 	case k < 15:
 		t.does, t.log, t.state, t.kind = "fails to build", "", jobs.Failed, jobs.KindBuildFailed

@@ -142,9 +142,11 @@ func (s *Store) texts(ctx context.Context, specKeys []string) ([]string, error) 
 	before, after, _ := strings.Cut(specKey("*"), "*")
 	pipe := s.rdb.Pipeline()
 	var replies []*redis.StringCmd
+	var pasts []*redis.StringSliceCmd
 	for _, key := range specKeys {
 		id := strings.TrimSuffix(strings.TrimPrefix(key, before), after)
 		replies = append(replies, pipe.Get(ctx, key), pipe.Get(ctx, resultKey(id)), pipe.Get(ctx, partialKey(id)))
+		pasts = append(pasts, pipe.LRange(ctx, pastKey(id), 0, -1))
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("read %d job records: %w", len(specKeys), err)
@@ -155,6 +157,12 @@ func (s *Store) texts(ctx context.Context, specKeys []string) ([]string, error) 
 			return nil, fmt.Errorf("read job records: %w", err)
 		}
 		texts[i] = r.Val()
+	}
+	for _, p := range pasts {
+		if err := p.Err(); err != nil {
+			return nil, fmt.Errorf("read job records: %w", err)
+		}
+		texts = append(texts, p.Val()...)
 	}
 	return texts, nil
 }

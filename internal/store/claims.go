@@ -224,11 +224,19 @@ func (s *Store) release(ctx context.Context, id, nonce string, r jobs.Release, l
 	if err != nil {
 		return jobs.Ticket{}, fmt.Errorf("encode result of job %s: %w", id, err)
 	}
+	past := ""
+	if r.Past != nil {
+		raw, err := json.Marshal(r.Past)
+		if err != nil {
+			return jobs.Ticket{}, fmt.Errorf("encode the end of attempt %d of job %s: %w", r.Past.Attempt, id, err)
+		}
+		past = string(raw)
+	}
 	spend := map[jobs.Spend]string{jobs.SpendNothing: "nothing", jobs.SpendRetry: "retry", jobs.SpendLoss: "loss"}[r.Spend]
 	attempt, err := s.scripts.release.Run(ctx, s.rdb,
-		[]string{jobKey(id), newsKey(id), resultKey(id), logKey(id), partialKey(id)},
+		[]string{jobKey(id), newsKey(id), resultKey(id), logKey(id), partialKey(id), pastKey(id)},
 		nonce, r.Reason, spend, r.Delay.Microseconds(), s.expiresIn(job.Spec), cancelled,
-		seconds(s.opts.LogTailKeep), flag(lost)).Int()
+		seconds(s.opts.LogTailKeep), flag(lost), past, jobs.MaxPast).Int()
 	switch {
 	case err != nil:
 		return jobs.Ticket{}, fmt.Errorf("release job %s: %w", id, err)

@@ -18,7 +18,7 @@ const recordVersion = 1
 // jobKey is a hash, the record; times are Unix microseconds of Redis TIME:
 //
 //	v state stage attempt seq retries losses created queued started finished
-//	not_before expires worker host nonce lease name cid deadline cancel kept lb
+//	claimed not_before expires worker host nonce lease name cid deadline cancel kept lb
 //	en e1 e2 ...
 //
 // nonce is the owner's fence, name and cid the container's, lb the bytes in
@@ -31,6 +31,13 @@ func specKey(id string) string { return "slipway:{" + id + "}:spec" }
 
 // resultKey is a string, the accepted Result as JSON; it is written once.
 func resultKey(id string) string { return "slipway:{" + id + "}:result" }
+
+// pastKey is a list of the attempts before the current one, the oldest first:
+//
+//	<claimed> <ended> {"attempt": ..., "failure": ...}
+//
+// with times as in the record.
+func pastKey(id string) string { return "slipway:{" + id + "}:past" }
 
 // partialKey is a string, what the running attempt noted of its Result so far.
 func partialKey(id string) string { return "slipway:{" + id + "}:partial" }

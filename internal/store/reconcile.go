@@ -203,7 +203,7 @@ func (s *Store) beyond(ctx context.Context, state jobs.State, now time.Time) (ov
 func (s *Store) forget(ctx context.Context, job jobs.Job) error {
 	id := job.ID
 	pipe := s.rdb.Pipeline()
-	pipe.Unlink(ctx, jobKey(id), specKey(id), resultKey(id), newsKey(id), logKey(id), staleKey(id), partialKey(id))
+	pipe.Unlink(ctx, jobKey(id), specKey(id), resultKey(id), newsKey(id), logKey(id), staleKey(id), partialKey(id), pastKey(id))
 	if job.Spec.Name != "" {
 		pipe.ZRem(ctx, nameKey(job.Spec.Name), id)
 	}

@@ -18,6 +18,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -206,7 +207,49 @@ func (s *Store) getAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
 		}
 		out = append(out, decodeJob(ids[i], r.record.Val(), r.spec.Val(), r.result.Val()))
 	}
-	return out, nil
+	return out, s.addPast(ctx, out)
+}
+
+// addPast reads the past attempts of those jobs that have any.
+func (s *Store) addPast(ctx context.Context, all []jobs.Job) error {
+	pipe := s.rdb.Pipeline()
+	replies := map[int]*redis.StringSliceCmd{}
+	for i, job := range all {
+		if job.Attempt > 1 {
+			replies[i] = pipe.LRange(ctx, pastKey(job.ID), 0, -1)
+		}
+	}
+	if len(replies) == 0 {
+		return nil
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("read the past attempts of %d jobs: %w", len(replies), err)
+	}
+	for i, r := range replies {
+		for _, entry := range r.Val() {
+			if p, ok := decodePast(entry); ok {
+				all[i].Past = append(all[i].Past, p)
+			}
+		}
+	}
+	return nil
+}
+
+// decodePast reads an entry of pastKey. One that cannot be read is left out: it
+// decides nothing.
+func decodePast(entry string) (p jobs.PastAttempt, ok bool) {
+	claimed, rest, _ := strings.Cut(entry, " ")
+	ended, raw, _ := strings.Cut(rest, " ")
+	from, err1 := strconv.ParseInt(claimed, 10, 64)
+	to, err2 := strconv.ParseInt(ended, 10, 64)
+	if err := json.Unmarshal([]byte(raw), &p); err != nil || err1 != nil || err2 != nil {
+		return p, false
+	}
+	if from > 0 { // a claim of an earlier version did not say
+		p.Started = time.UnixMicro(from).UTC()
+	}
+	p.Ended = time.UnixMicro(to).UTC()
+	return p, true
 }
 
 // decodeJob makes a Job of what Redis holds. What cannot be read must not keep
@@ -226,7 +269,7 @@ func decodeJob(id string, rec map[string]string, spec, result string) jobs.Job {
 	job := jobs.Job{
 		ID: id, State: jobs.State(rec["state"]), Stage: jobs.Stage(rec["stage"]),
 		Attempt: number("attempt"), Seq: number("seq"), Retries: number("retries"), Losses: number("losses"),
-		Created: at("created"), Queued: at("queued"), Started: at("started"), Finished: at("finished"),
+		Created: at("created"), Queued: at("queued"), Started: at("started"), Claimed: at("claimed"), Finished: at("finished"),
 		NotBefore: at("not_before"), Expires: at("expires"),
 		Worker: rec["worker"], Host: rec["host"], Nonce: rec["nonce"], Lease: at("lease"),
 		Container: jobs.Container{Name: rec["name"], ID: rec["cid"], Deadline: at("deadline")},

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,14 +15,10 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// build fetches the context, looks at what it asks for, and streams it into the
-// engine.
+// build fetches the context, looks at what it asks for, streams it into the
+// engine, and gives the image the names that the job wants it to have here.
 func (a *attempt) build(ctx context.Context) error {
-	spec := *a.job.Spec.Build
-	if len(spec.Tags) == 0 {
-		spec.Tags = []string{jobs.ImageName(a.job.ID, a.job.Attempt)}
-	}
-	fetched, err := a.fetch(ctx, &spec)
+	admitted, fetched, err := a.fetch(ctx, *a.job.Spec.Build)
 	if err != nil {
 		return err
 	}
@@ -35,36 +32,107 @@ func (a *attempt) build(ctx context.Context) error {
 		if err := a.note(ctx, jobs.Progress{Stage: jobs.StageBuild}); err != nil {
 			return err
 		}
-		ctx, done := a.watchIdle(ctx, jobs.StageBuild)
-		defer done()
-		tarball, err := fetched.Open(ctx, spec.HideDockerfile)
+		built, err := a.buildFrom(ctx, fetched, admitted)
 		if err != nil {
-			return explain(ctx, jobs.StageFetch, err)
-		}
-		defer tarball.Close()
-		dockerfile := hidden(&spec, fetched.Dockerfile)
-		built, err := a.w.Engine.Build(ctx, engine.Build{
-			Spec: spec, Context: tarball, Dockerfile: dockerfile, Labels: a.w.labels(a.job.ID, a.job.Attempt), Secret: a.w.secret,
-			Status: func(status []byte) { a.joblog.write(jobs.BuildStatus, status) },
-		})
-		a.res.ImageID, a.res.Bases = built.ImageID, built.Bases
-		if tarball.Err() != nil {
-			return explain(ctx, jobs.StageFetch, tarball.Err())
-		}
-		if err != nil {
-			return explain(ctx, jobs.StageBuild, err)
-		}
-		if err := a.admitBases(ctx, built.Bases, spec.Tags); err != nil {
 			return err
 		}
-		a.res.Tags = a.job.Spec.Build.Tags
-		return nil
+		a.res.ImageID, a.res.Bases = built.ImageID, built.Bases
+		if built.Unbounded {
+			fmt.Fprintf(a.joblog.writer(jobs.Note), "%s has no limits for build steps: they ran without\n", a.w.engine)
+		}
+		if err := a.admitBases(ctx, built.Bases); err != nil {
+			return err
+		}
+		return a.nameImage(ctx)
 	})
 }
 
-// fetch reads the context to its last byte before the engine sees the first.
-// What it says about the Dockerfile goes into spec.
-func (a *attempt) fetch(ctx context.Context, spec *jobs.Build) (fetched *artifacts.Fetched, err error) {
+// buildFrom makes the image, under the private name of this attempt.
+func (a *attempt) buildFrom(ctx context.Context, fetched *artifacts.Fetched, admitted Admitted) (engine.Built, error) {
+	spec, sources := admitted.Build, admitted.Sources
+	ctx, done := a.watchIdle(ctx, jobs.StageBuild, a.w.cacheLocks.take(a, admitted.CacheSpace, sources.Locks))
+	defer a.w.cacheLocks.drop(a)
+	defer done()
+	progress := a.joblog.writer(jobs.Note)
+	refs := make([]string, len(sources.Images))
+	named := make([]engine.Image, len(sources.Images))
+	for i, img := range sources.Images {
+		refs[i], named[i] = img.Ref, engine.Image(img)
+	}
+	if err := a.w.Images.Refresh(ctx, refs, sources.Frontend, progress); err != nil {
+		return engine.Built{}, explain(ctx, jobs.StageBuild, err)
+	}
+	ended, err := a.w.builds.begin(ctx, a.w.Engine, a.job.ID, a.job.Attempt)
+	if err != nil {
+		return engine.Built{}, explain(ctx, jobs.StageBuild, err)
+	}
+	tarball, err := fetched.Open(ctx, spec.HideDockerfile)
+	if err != nil {
+		return engine.Built{}, explain(ctx, jobs.StageFetch, err)
+	}
+	defer tarball.Close()
+	dockerfile := hidden(&spec, fetched.Dockerfile)
+	built, err := a.w.Engine.Build(ctx, engine.Build{
+		Spec: spec, Name: a.imageName(), Context: tarball, Dockerfile: dockerfile, Images: named,
+		CacheSpace: admitted.CacheSpace, Limits: a.w.buildLimits(spec), Secret: a.w.secret,
+		Status: func(status []byte) { a.joblog.write(jobs.BuildStatus, status) },
+	})
+	if err == nil || jobs.AsFailure(err).Kind != jobs.KindDaemonLost {
+		ended() // else an image may have been made and not named
+	}
+	switch {
+	case tarball.Err() != nil:
+		return built, explain(ctx, jobs.StageFetch, tarball.Err())
+	case errors.Is(err, engine.ErrSyntax) && sources.Parsed:
+		return built, explain(ctx, jobs.StageBuild, a.unsupported(sources.Frontend, err))
+	default:
+		return built, explain(ctx, jobs.StageBuild, err)
+	}
+}
+
+// unsupported is the failure of a Dockerfile that can be parsed, but not by the
+// frontend that this engine has.
+func (a *attempt) unsupported(frontend string, err error) error {
+	f := jobs.AsFailure(err)
+	reader := a.w.engine.String()
+	if frontend != "" {
+		reader = "the frontend " + frontend
+	}
+	return jobs.Fail(jobs.KindUnsupported, err, `name a newer frontend with "# syntax=docker/dockerfile:1", require a worker with a newer engine, or leave out what it does not know`,
+		"%s does not know what the Dockerfile uses: %s", reader, f.Message)
+}
+
+// buildLimits are those of the steps of a build.
+func (w *Worker) buildLimits(b jobs.Build) jobs.Limits {
+	return jobs.Limits{CPUs: cmp.Or(b.Limits.CPUs, w.opts.BuildLimits.CPUs), Memory: cmp.Or(b.Limits.Memory, w.opts.BuildLimits.Memory)}
+}
+
+// nameImage gives the image the names of the job. With a push it gets each right
+// before the registry does.
+func (a *attempt) nameImage(ctx context.Context) error {
+	if b := a.job.Spec.Build; !b.Push {
+		for _, tag := range b.Tags {
+			if err := a.w.Images.Name(ctx, a.naming(tag)); err != nil {
+				return err
+			}
+		}
+	}
+	a.res.Tags = a.job.Spec.Build.Tags
+	return nil
+}
+
+func (a *attempt) naming(tag string) engine.Naming {
+	return engine.Naming{Image: a.res.ImageID, Name: tag, Job: a.job.ID, Recipe: a.job.Spec.Name}
+}
+
+// imageName is the private name of the attempt's image.
+func (a *attempt) imageName() string {
+	return jobs.ImageName(a.w.opts.Farm, a.job.ID, a.job.Attempt)
+}
+
+// fetch reads the context to its last byte before the engine sees the first, and
+// holds the build to the operator's policy.
+func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted Admitted, fetched *artifacts.Fetched, err error) {
 	timeout := a.job.Spec.Timeouts.Fetch.Or(a.w.opts.Timeouts.Fetch.D())
 	err = a.stage(ctx, jobs.StageFetch, timeout, func(ctx context.Context) error {
 		if err := a.note(ctx, jobs.Progress{Stage: jobs.StageFetch}); err != nil {
@@ -81,16 +149,13 @@ func (a *attempt) fetch(ctx context.Context, spec *jobs.Build) (fetched *artifac
 			a.res.Context = fetched.Digest
 		}
 		spec.Dockerfile = fetched.Dockerfile.Name
-		if a.w.Admit == nil {
-			return nil
-		}
-		err := a.w.Admit(artifacts.Dockerfile{Name: shown(*spec), Content: fetched.Dockerfile.Content}, spec)
+		admitted, err = a.w.Admit(a.job.Spec, spec, artifacts.Dockerfile{Name: shown(spec), Content: fetched.Dockerfile.Content})
 		return explain(ctx, jobs.StageBuild, err)
 	})
 	if err != nil && fetched != nil {
 		err = errors.Join(err, fetched.Close())
 	}
-	return fetched, err
+	return admitted, fetched, err
 }
 
 // shown is the Dockerfile's name for people: one that is hidden in the archive
@@ -111,10 +176,10 @@ func hidden(spec *jobs.Build, d artifacts.Dockerfile) []byte {
 	return d.Content
 }
 
-// admitBases judges what the build really stood on: triggers in a base image
-// may have led to others than the Dockerfile names. Nobody is to use an image
-// that is not admitted.
-func (a *attempt) admitBases(ctx context.Context, bases []jobs.BaseImage, tags []string) error {
+// admitBases judges what the build really stood on: triggers in a base image may
+// have led to others than the Dockerfile names. An image that is not admitted gets
+// no name but its private one, with which it goes.
+func (a *attempt) admitBases(ctx context.Context, bases []jobs.BaseImage) error {
 	if a.w.AdmitImages == nil {
 		return nil
 	}
@@ -122,16 +187,7 @@ func (a *attempt) admitBases(ctx context.Context, bases []jobs.BaseImage, tags [
 	for i, b := range bases {
 		refs[i] = b.Ref
 	}
-	err := a.w.AdmitImages(refs...)
-	if err == nil {
-		return nil
-	}
-	for _, tag := range tags {
-		if err := a.w.Engine.RemoveImage(ctx, tag); err != nil {
-			a.log.WarnContext(ctx, "remove an image that is not admitted", "image", tag, "err", err)
-		}
-	}
-	return err
+	return a.w.AdmitImages(refs...)
 }
 
 // secret reads a secret of the worker. Names are validated with the document,
@@ -150,7 +206,8 @@ func (w *Worker) secret(name string) ([]byte, error) {
 	return b, nil
 }
 
-// push sends every tag to its registry.
+// push publishes the image under every tag. What is built is not built again: a
+// registry that may be well again in a while is asked again from here.
 func (a *attempt) push(ctx context.Context) error {
 	timeout := a.job.Spec.Timeouts.Push.Or(a.w.opts.Timeouts.Push.D())
 	return a.stage(ctx, jobs.StagePush, timeout, func(ctx context.Context) error {
@@ -158,7 +215,7 @@ func (a *attempt) push(ctx context.Context) error {
 			return err
 		}
 		for _, tag := range a.job.Spec.Build.Tags {
-			digest, err := a.w.Engine.Push(ctx, tag, a.joblog.writer(jobs.Note))
+			digest, err := a.pushOne(ctx, tag)
 			if err != nil {
 				return fmt.Errorf("push %s: %w", tag, err)
 			}
@@ -168,15 +225,43 @@ func (a *attempt) push(ctx context.Context) error {
 	})
 }
 
-// watchIdle ends the returned context when the log is silent for too long.
-func (a *attempt) watchIdle(ctx context.Context, s jobs.Stage) (context.Context, func()) {
+// pushPatience is for how long a registry that is unwell is asked again.
+const pushPatience = 2 * time.Minute
+
+func (a *attempt) pushOne(ctx context.Context, tag string) (digest string, err error) {
+	begun := time.Now()
+	for wait := 2 * time.Second; ; wait = min(2*wait, time.Minute) {
+		digest, err = a.w.Images.Push(ctx, a.naming(tag), a.joblog.writer(jobs.Note))
+		f := (*jobs.Failure)(nil)
+		if err == nil || !errors.As(err, &f) || f.Kind != jobs.KindRegistryUnavailable {
+			return digest, err
+		}
+		wait = max(wait, f.After)
+		if time.Since(begun) > pushPatience {
+			final := jobs.Fail(jobs.KindPush, err, "submit it again when the registry is well; the image was built", "%s, and so for %s", f.Message, jobs.Duration(time.Since(begun).Round(time.Second)))
+			return "", final.Said(f.Cause)
+		}
+		fmt.Fprintf(a.joblog.writer(jobs.Note), "%s; it is asked again in %s\n", f.Message, wait)
+		if !pause(ctx, wait) {
+			return "", ctx.Err()
+		}
+	}
+}
+
+// watchIdle ends the returned context when the log is silent for too long. While
+// waits reports true, silence does not count; it may be nil.
+func (a *attempt) watchIdle(ctx context.Context, s jobs.Stage, waits func(limit time.Duration) bool) (context.Context, func()) {
 	limit := a.job.Spec.Timeouts.Idle.Or(a.w.opts.Timeouts.Idle.D())
 	ctx, cancel := context.WithCancelCause(ctx)
 	started := time.Now()
 	go func() {
 		for {
 			silent := time.Since(latest(a.joblog.idleSince(), started))
-			if silent >= limit {
+			switch {
+			case silent < limit:
+			case waits != nil && waits(limit):
+				started, silent = time.Now(), 0
+			default:
 				cancel(ranOut{stage: s, after: limit, idle: true})
 				return
 			}

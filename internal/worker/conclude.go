@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -34,12 +33,12 @@ func (a *attempt) conclude(err error) {
 		return
 	case err != nil:
 		a.res.Failure = jobs.AsFailure(err)
-		a.res.State = a.res.Failure.Kind.Info().State
 	default:
 		a.res.State = jobs.Succeeded
 	}
-	if f := a.res.Failure; f != nil && slices.Contains([]jobs.Kind{jobs.KindDaemonLost, jobs.KindEngine, jobs.KindDiskFull}, f.Kind) {
-		a.w.fit.doubt()
+	a.res.Failure = a.w.judgeHost(a.res.Failure)
+	if a.res.Failure != nil {
+		a.res.State = a.res.Failure.Kind.Info().State
 	}
 	d := jobs.Decide(a.job, a.res)
 	if !d.Final {
@@ -163,11 +162,17 @@ func (a *attempt) storeLog(ctx context.Context) error {
 // handBack stops and removes the container, then gives the job up for another
 // attempt: never the other way round, or two containers could run at once.
 func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
+	if r.Past == nil {
+		r.Past = a.res.Past()
+		r.Past.Reason = r.Reason
+	}
 	a.decide(nil, &r) // from here on a restarted worker does the same
 	a.endContainer(ctx, errDrain)
 	a.removeImage(ctx)
 	if a.joblog != nil {
 		a.joblog.close(ctx)
+		r.Past.Log = a.savePastLog(ctx)
+		a.decide(nil, &r)
 	}
 	err := a.w.giveUpJob(a.w.deliver, a.noted())
 	a.removeSpool()
@@ -177,6 +182,29 @@ func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
 		return
 	}
 	a.settle()
+}
+
+// pastLogTime bounds how long the next attempt waits for the log of this one.
+const pastLogTime = 10 * time.Second
+
+// savePastLog keeps the end of the log of an attempt that is tried again. One that
+// the artifact store does not take in time is not worth a delay.
+func (a *attempt) savePastLog(ctx context.Context) (kept jobs.LogInfo) {
+	ctx, cancel := context.WithTimeout(ctx, pastLogTime)
+	defer cancel()
+	r, err := a.joblog.lastPart(jobs.MaxPastLog)
+	if err == nil && r != nil {
+		defer r.Close()
+		var blob artifacts.Blob
+		if blob, err = a.w.Blobs.Write(ctx, r); err == nil {
+			kept.Digest, kept.Size = blob.Digest, blob.Size
+		}
+	}
+	if err != nil {
+		a.log.WarnContext(ctx, "store the log of an attempt that is tried again", "err", err)
+		kept.Missing = true
+	}
+	return kept
 }
 
 // giveUpJob reports that an attempt is given up, and issues the ticket of the
@@ -262,7 +290,8 @@ func (a *attempt) removeContainer(ctx context.Context) {
 	})
 }
 
-// removeImage removes a built image that nobody can name: it got no tag.
+// removeImage takes the private name from the image that was built; one that got no
+// other goes with it.
 func (a *attempt) removeImage(ctx context.Context) {
 	if err := a.w.removeName(ctx, a.job, a.job.Attempt); err != nil {
 		a.log.WarnContext(ctx, "remove image", "image_id", a.res.ImageID, "err", err)

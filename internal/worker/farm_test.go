@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/enginetest"
 	"github.com/slipway-farm/slipway/internal/faults"
+	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 	"github.com/slipway-farm/slipway/internal/worker"
@@ -37,6 +38,8 @@ type farm struct {
 	// files is the context that every build gets.
 	files map[string]string
 	fetch func(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
+	// names are the rules of names that jobs may give.
+	names images.Rules
 	// admit judges images.
 	admit func(refs []string) error
 	room  func() error
@@ -138,10 +141,12 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		Blobs:  artifacts.NewBlobs(f.store, f.t.TempDir()),
 		Intake: &intake{queue: f.queue, ctx: taking, stop: stopTaking},
 		Fetch:  artifacts.NewFetcher(artifacts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,
-		Admit: func(d artifacts.Dockerfile, b *jobs.Build) error {
-			return dockerfile.Check(dockerfile.File(d), *b, dockerfile.Defaults())
+		Admit: func(_ jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
+			sources, err := dockerfile.Check(dockerfile.File(d), b, dockerfile.Defaults())
+			return worker.Admitted{Build: b, Sources: sources}, err
 		},
 		AdmitImages: func(refs ...string) error { return f.admit(refs) },
+		Images:      images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
 		Room:        f.room, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())

@@ -1,17 +1,23 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // fitness says whether this host should take jobs. One that should not would
 // only fail them one after the other, and each would be a loss of the farm's.
 //
-//	the engine failed a job   -> it has to make a container before the next one
+//	it has just started       -> it has to build and run something first
+//	the engine failed a job   -> the same before the next one
+//	three failed in a row     -> no jobs for a while, each time for longer
 //	a disk is short of room   -> no jobs until there is some
 type fitness struct {
 	// examining holds a token while the host is looked at.
@@ -23,6 +29,55 @@ type fitness struct {
 	doubts, settled int
 	// unfit is why no jobs are taken, nil when they are.
 	unfit error
+	// row is how many jobs in a row the host failed for reasons of its own, last the
+	// newest of them; rests is how often it had to rest for that, resting until when.
+	row, rests int
+	last       *jobs.Failure
+	resting    time.Time
+}
+
+const (
+	// mostInARow is how many jobs a host may fail before it rests: one that is broken
+	// in a way that no probe finds would win all jobs by failing them quickly.
+	mostInARow = 3
+	// firstRest doubles with each rest, up to longestRest.
+	firstRest   = 30 * time.Second
+	longestRest = 15 * time.Minute
+)
+
+// did notes that a job came to an end that was its own.
+func (f *fitness) did() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.row, f.rests = 0, 0
+}
+
+// failed notes that the host failed a job: it has to prove itself, and after some
+// of them to rest.
+func (f *fitness) failed(why *jobs.Failure, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.doubts++
+	if why.Kind != jobs.KindEngine {
+		return // an engine that is away, a disk, a store: what looks at them will tell
+	}
+	f.last = why
+	if f.row++; f.row >= mostInARow {
+		f.resting = now.Add(min(firstRest<<min(f.rests, 10), longestRest))
+		f.rests++
+		f.row = mostInARow - 1 // the next one is enough
+	}
+}
+
+// rest says that the host rests, and why; nil when it does not.
+func (f *fitness) rest(now time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !now.Before(f.resting) {
+		return nil
+	}
+	return fmt.Errorf("%d jobs in a row failed here for reasons of the host, the last one because %s; jobs are taken again at %s",
+		mostInARow, f.last.Message, f.resting.UTC().Format("15:04:05 MST"))
 }
 
 func (f *fitness) get() (doubt bool, unfit error) {
@@ -59,6 +114,33 @@ func (f *fitness) prove(prove func() error) error {
 	defer f.mu.Unlock()
 	f.settled = doubts
 	return nil
+}
+
+// judgeHost finds out whose a failure is, when that is the host's to say: the engine
+// did not tell, and the host cannot do its work any more. It returns the failure as
+// it then is; nil is a success.
+func (w *Worker) judgeHost(f *jobs.Failure) *jobs.Failure {
+	if f == nil {
+		w.fit.did()
+		return nil
+	}
+	if f.Unsure {
+		w.fit.doubt()
+		// It is about the host, and worth it whatever becomes of the attempt.
+		if unfit := w.examine(context.Background()); unfit != nil {
+			broken := jobs.Fail(jobs.KindEngine, f, "the farm tries again by itself", "the build host cannot do its work: %v", unfit)
+			broken.Stage = f.Stage
+			f = broken.Said(cmp.Or(f.Cause, f.Message))
+		}
+	}
+	if !slices.Contains([]jobs.Kind{jobs.KindDaemonLost, jobs.KindEngine, jobs.KindDiskFull, jobs.KindStore}, f.Kind) {
+		if f.Kind.Info().Fault == jobs.UserFault {
+			w.fit.did()
+		}
+		return f
+	}
+	w.fit.failed(f, time.Now())
+	return f
 }
 
 // examineTime bounds one look at a host.
@@ -103,6 +185,9 @@ func (w *Worker) ailment(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := w.fit.rest(time.Now()); err != nil {
+		return err
+	}
 	if doubt, _ := w.fit.get(); !doubt {
 		return nil
 	}
@@ -112,7 +197,7 @@ func (w *Worker) ailment(ctx context.Context) error {
 		}
 		if w.Probe != nil {
 			if err := w.Probe(ctx, w.hostLabels()); err != nil {
-				return fmt.Errorf("the engine cannot make a container: %w", err)
+				return fmt.Errorf("a trial build and run failed: %w", err)
 			}
 		}
 		w.endOrphans(ctx) // it may be a new engine

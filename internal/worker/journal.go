@@ -88,16 +88,18 @@ func (j journal) write(e entry, durable bool) error {
 	if err != nil {
 		return fmt.Errorf("encode journal entry of job %s: %w", e.Job, err)
 	}
-	if err := j.replace(j.path(e.Job, e.Attempt), raw, durable); err != nil {
+	if err = os.MkdirAll(j.dir, 0o700); err == nil {
+		err = replaceFile(j.path(e.Job, e.Attempt), raw, durable)
+	}
+	if err != nil {
 		return fmt.Errorf("write journal entry of job %s: %w", e.Job, err)
 	}
 	return nil
 }
 
-func (j journal) replace(path string, raw []byte, durable bool) error {
-	if err := os.MkdirAll(j.dir, 0o700); err != nil {
-		return err
-	}
+// replaceFile writes a file whole or not at all; with durable set it also survives a
+// power failure.
+func replaceFile(path string, raw []byte, durable bool) error {
 	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -116,7 +118,7 @@ func (j journal) replace(path string, raw []byte, durable bool) error {
 	if !durable {
 		return nil
 	}
-	dir, err := os.Open(j.dir)
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}

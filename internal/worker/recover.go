@@ -299,7 +299,7 @@ func (a *attempt) restore(ctx context.Context) error {
 	if a.job.Spec.Build != nil {
 		return nil
 	}
-	id, err := a.w.Engine.Image(ctx, a.job.Spec.Run.Image, io.Discard)
+	id, err := a.w.Images.Use(ctx, a.job.Spec.Run.Image, io.Discard)
 	a.res.ImageID = id
 	return err
 }

@@ -34,7 +34,7 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 				return nil, err
 			}
 		}
-		id, err := a.w.Engine.Image(ctx, spec.Image, a.joblog.writer(jobs.Note))
+		id, err := a.w.Images.Use(ctx, spec.Image, a.joblog.writer(jobs.Note))
 		if err != nil {
 			return nil, err
 		}
@@ -90,7 +90,7 @@ func (a *attempt) supervise(ctx context.Context, proc engine.Process) error {
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	defer context.AfterFunc(a.w.leaving, func() { leave(errLeave) })()
-	idle, done := a.watchIdle(ctx, jobs.StageRun)
+	idle, done := a.watchIdle(ctx, jobs.StageRun, nil)
 	defer done()
 	if a.job.Spec.Run.Keep != 0 {
 		return a.serve(ctx, proc)

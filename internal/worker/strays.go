@@ -1,10 +1,10 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -23,18 +23,19 @@ func (w *Worker) removeStrays(ctx context.Context) error {
 	for _, c := range containers {
 		errs = append(errs, w.removeStrayContainer(ctx, c))
 	}
-	images, err := w.Engine.Images(ctx, w.hostLabels())
+	images, err := w.Engine.Images(ctx, jobs.ImageRepository(w.opts.Farm))
 	errs = append(errs, err)
 	for _, img := range images {
 		errs = append(errs, w.removeStrayImage(ctx, img))
 	}
-	w.removeProbes(ctx, containers, images)
+	errs = append(errs, w.removeUntagged(ctx), w.Images.Tidy(ctx))
+	w.removeProbes(ctx, containers)
 	return errors.Join(errs...)
 }
 
-// removeProbes removes what this worker made to see that the engine can, and was
-// kept from removing. While it makes another the next round does it.
-func (w *Worker) removeProbes(ctx context.Context, containers, images []engine.Listed) {
+// removeProbes removes what a probe of this worker made and could not remove. While
+// it makes another the next round does it.
+func (w *Worker) removeProbes(ctx context.Context, containers []engine.Listed) {
 	select {
 	case w.fit.examining <- struct{}{}:
 		defer func() { <-w.fit.examining }()
@@ -49,12 +50,16 @@ func (w *Worker) removeProbes(ctx context.Context, containers, images []engine.L
 			w.log.WarnContext(ctx, "remove the container of a probe", "container_id", c.ID, "err", err)
 		}
 	}
+	images, err := w.Engine.Images(ctx, engine.ProbeName)
+	if err != nil {
+		w.log.WarnContext(ctx, "look for images of probes", "err", err)
+	}
 	for _, img := range images {
-		if !img.OfProbe() {
+		if !strings.HasPrefix(img.Name, engine.ProbeImage(w.opts.Host)) {
 			continue
 		}
-		if err := w.Engine.RemoveImage(ctx, cmp.Or(img.Name, img.ID)); err != nil {
-			w.log.WarnContext(ctx, "remove the image of a probe", "image_id", img.ID, "err", err)
+		if err := w.Engine.RemoveImage(ctx, img.Name); err != nil {
+			w.log.WarnContext(ctx, "remove the image of a probe", "image", img.Name, "err", err)
 		}
 	}
 }
@@ -74,41 +79,34 @@ func (w *Worker) removeStrayContainer(ctx context.Context, c engine.Listed) erro
 	return nil
 }
 
-func (w *Worker) removeStrayImage(ctx context.Context, img engine.Listed) error {
-	ref := img.Name
-	stray, err := w.isStray(ctx, img, jobs.ImageName)
-	if img.Name == "" {
-		ref = img.ID
-		stray, err = w.isOrphan(ctx, img)
+// removeStrayImage takes its private name from an image whose attempt is over.
+func (w *Worker) removeStrayImage(ctx context.Context, img engine.Named) error {
+	id, attempt, ours := jobs.ImageAttempt(img.Name)
+	if !ours || w.isRunning(id, attempt) {
+		return nil
 	}
-	if err != nil || !stray {
+	job, err := w.Records.Get(ctx, id)
+	switch {
+	case errors.Is(err, jobs.ErrNotFound):
+	case err != nil:
 		return err
+	case job.Keeps(w.opts.Host, attempt):
+		return nil
+	case job.State == jobs.Running && job.Attempt == attempt && job.Host != w.opts.Host:
+		return nil // another worker's on this daemon
 	}
-	w.log.InfoContext(ctx, "removing an image that no job owns", "image_id", img.ID, "job_id", img.Labels[engine.LabelJob])
-	if err := w.Engine.RemoveImage(ctx, ref); err != nil {
-		w.log.WarnContext(ctx, "remove stray image", "image_id", img.ID, "err", err)
+	w.log.InfoContext(ctx, "removing an image that no job owns", "image", img.Name, "image_id", img.ID)
+	if err := w.Images.Release(ctx, img.Name); err != nil {
+		w.log.WarnContext(ctx, "remove stray image", "image", img.Name, "err", err)
 	}
 	return nil
 }
 
-// isOrphan reports whether an image never got its name, or lost only that when it
-// was to be removed, because the engine went away in between. One that somebody built
-// on a job's image has its labels, too, but is younger than the job; one that a job
-// came to under a tag of its own has only lost that to another.
-func (w *Worker) isOrphan(ctx context.Context, img engine.Listed) (bool, error) {
-	id, _, ours := img.Attempt(engine.Nameless)
-	if !ours {
-		return false, nil
-	}
-	job, err := w.Records.Get(ctx, id)
-	if errors.Is(err, jobs.ErrNotFound) {
-		return false, nil
-	} else if err != nil {
-		return false, err
-	}
-	tagged := job.Spec.Build != nil && len(job.Spec.Build.Tags) > 0
-	came := tagged && job.Result != nil && job.Result.ImageID == img.ID
-	return job.State.Terminal() && !came && img.Created.Before(job.Finished), nil
+// isRunning reports whether an attempt is at work in this process.
+func (w *Worker) isRunning(id string, attempt int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.running[id] != nil && w.running[id].job.Attempt == attempt
 }
 
 // isStray reports whether something of this host has outlived its attempt.
@@ -118,10 +116,7 @@ func (w *Worker) isStray(ctx context.Context, found engine.Listed, name func(id 
 	if !ours {
 		return false, nil
 	}
-	w.mu.Lock()
-	mine := w.running[id] != nil && w.running[id].job.Attempt == attempt
-	w.mu.Unlock()
-	if mine {
+	if w.isRunning(id, attempt) {
 		return false, nil
 	}
 	job, err := w.Records.Get(ctx, id)
@@ -134,10 +129,10 @@ func (w *Worker) isStray(ctx context.Context, found engine.Listed, name func(id 
 	return !job.Keeps(w.opts.Host, attempt), nil
 }
 
-// removeName removes the image of an attempt whose document gave it no tag.
+// removeName takes the private name from the image of an attempt.
 func (w *Worker) removeName(ctx context.Context, job jobs.Job, attempt int) error {
-	if b := job.Spec.Build; b == nil || len(b.Tags) > 0 {
+	if job.Spec.Build == nil {
 		return nil
 	}
-	return w.Engine.RemoveImage(ctx, jobs.ImageName(job.ID, attempt))
+	return w.Images.Release(ctx, jobs.ImageName(w.opts.Farm, job.ID, attempt))
 }

@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -33,19 +35,21 @@ type Deps struct {
 	Engine  engine.Engine
 	// Fetch reads a context whole, checks it, and finds the Dockerfile in it.
 	Fetch func(ctx context.Context, c jobs.Context, dockerfile string) (*artifacts.Fetched, error)
-	// Admit judges what a build is about to do by the operator's policy, and may
-	// change it; nil admits everything.
-	Admit func(d artifacts.Dockerfile, b *jobs.Build) error
+	// Admit judges what a build of a job is about to do by the operator's policy.
+	// nil admits everything.
+	Admit func(job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (Admitted, error)
 	// AdmitImages judges the images that a build or a run uses; nil admits all.
 	AdmitImages func(refs ...string) error
 	Blobs       *artifacts.Blobs
+	// Images gives the host's images their names; nil gives any name to any job.
+	Images Images
 	// Uptime reads a clock of the host that goes on while this process is not
 	// there and while the host sleeps; nil counts from the start of the process.
 	Uptime func() time.Duration
 	// Room says which of the host's disks is short of room; nil does not look.
 	Room func() error
-	// Probe makes and removes a container with the labels; it fails when the engine
-	// cannot. nil trusts an engine that answers.
+	// Probe builds an image and runs a container with the labels, and removes both;
+	// it fails when the engine cannot. nil trusts an engine that answers.
 	Probe func(ctx context.Context, labels map[string]string) error
 	// EndOrphans ends what an engine that died left running of its builds, and
 	// returns how many there were; nil when there can be none.
@@ -54,6 +58,34 @@ type Deps struct {
 	Hosts jobs.Hosts
 	// Observer may be nil.
 	Observer Observer
+}
+
+// Admitted is a build that the policy lets pass.
+type Admitted struct {
+	// Build is what is built; the policy may have changed it.
+	Build jobs.Build
+	// Sources are what the Dockerfile says that it stands on.
+	Sources dockerfile.Sources
+	// CacheSpace keeps the cache mounts of those apart who share none.
+	CacheSpace string
+}
+
+// Images is what gives images their names on this host.
+type Images interface {
+	// Use makes sure that ref is on the host and returns its ID. What a job left
+	// under a name does not count where a registry has it.
+	Use(ctx context.Context, ref string, progress io.Writer) (id string, err error)
+	// Refresh sees to that for the images that a build uses, and that its frontend
+	// is none that a job left here.
+	Refresh(ctx context.Context, refs []string, frontend string, progress io.Writer) error
+	// Name gives an image a name, or returns KindTagNotAllowed.
+	Name(ctx context.Context, n engine.Naming) error
+	// Release takes a private name from an image, which goes if it has no other.
+	Release(ctx context.Context, name string) error
+	// Tidy removes images that should have gone with a name, and could not.
+	Tidy(ctx context.Context) error
+	// Push publishes an image under a name, as engine.Engine does.
+	Push(ctx context.Context, n engine.Naming, progress io.Writer) (repoDigest string, err error)
 }
 
 // Observer is told what happens, for metrics. Its methods must be quick.
@@ -83,6 +115,9 @@ type Options struct {
 	// Timeouts and Limits apply where a job sets none.
 	Timeouts jobs.Timeouts
 	Limits   jobs.Limits
+	// BuildLimits bound the memory and the CPUs of each step of a build that sets
+	// none, on engines that can.
+	BuildLimits jobs.Limits
 	// PortAddress is the host address that ports are bound to.
 	PortAddress string
 	// LogCap bounds a job's log, OutputCap its collected outputs, in bytes.
@@ -149,6 +184,11 @@ type Worker struct {
 	deliver context.Context //nolint:containedctx // spans all attempts, not a call
 	giveUp  context.CancelFunc
 	fit     fitness
+	builds  builds
+	// suspects are images without a name that may be of builds which were cut off;
+	// only who looks for strays touches it.
+	suspects   map[string][]string
+	cacheLocks cacheLocks
 	// engine is what Engine.Info said when Run started; written before any
 	// attempt starts.
 	engine engine.Info
@@ -162,6 +202,14 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	if deps.Observer == nil {
 		deps.Observer = silent{}
 	}
+	if deps.Images == nil {
+		deps.Images = anyName{deps.Engine}
+	}
+	if deps.Admit == nil {
+		deps.Admit = func(_ jobs.Spec, b jobs.Build, _ artifacts.Dockerfile) (Admitted, error) {
+			return Admitted{Build: b}, nil
+		}
+	}
 	if opts.Renew == 0 {
 		opts.Renew = RenewEvery(opts.Lease)
 	}
@@ -173,9 +221,9 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	leaving, leave := context.WithCancel(context.Background())
 	return &Worker{
 		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}), parted: make(chan struct{}),
-		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)},
+		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)}, builds: builds{buildsDir(opts.StateDir)},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
-		fit: fitness{examining: make(chan struct{}, 1)},
+		fit: fitness{examining: make(chan struct{}, 1), doubts: 1},
 	}
 }
 
@@ -419,6 +467,27 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
+}
+
+// anyName is an Images without rules.
+type anyName struct{ engine.Engine }
+
+func (i anyName) Use(ctx context.Context, ref string, progress io.Writer) (string, error) {
+	return i.Image(ctx, ref, progress)
+}
+
+func (anyName) Refresh(context.Context, []string, string, io.Writer) error { return nil }
+
+func (i anyName) Name(ctx context.Context, n engine.Naming) error {
+	return i.Tag(ctx, n.Image, n.Name)
+}
+
+func (i anyName) Release(ctx context.Context, name string) error { return i.RemoveImage(ctx, name) }
+
+func (anyName) Tidy(context.Context) error { return nil }
+
+func (i anyName) Push(ctx context.Context, n engine.Naming, progress io.Writer) (string, error) {
+	return i.Engine.Push(ctx, n.Image, n.Name, progress)
 }
 
 type silent struct{}

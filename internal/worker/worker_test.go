@@ -311,7 +311,7 @@ func TestStraysAreRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	image, err := f.engine.Build(t.Context(), engine.Build{
-		Spec: jobs.Build{Tags: []string{jobs.ImageName("gone", 1)}}, Labels: stray.Labels,
+		Name:    jobs.ImageName("default", "gone", 1),
 		Context: bytes.NewReader(enginetest.Archive(t, "Dockerfile", "FROM busybox\n")),
 	})
 	if err != nil {
@@ -342,43 +342,30 @@ func TestStraysAreRemovedByAWorkerThatRuns(t *testing.T) {
 }
 
 // An engine that dies between making an image and naming it, or between taking its
-// name and removing it, leaves one that only its labels tell of. What a job came to
-// under a tag is no such image, whatever became of the tag.
-func TestOrphanImagesAreRemoved(t *testing.T) {
+// name and removing it, leaves one without a name. What was there before, or has
+// lost its name to the operator, is no such image.
+func TestNamelessImagesAreRemoved(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFarm(t)
 		f.files["Dockerfile"] = "FROM scratch\nCOPY Dockerfile /\n"
+		theirs := f.engine.AddUntagged("theirs")
+		var made string
 		f.engine.Hook(func(_ context.Context, op, ref string) error {
-			if op != "removeimage" || ref != jobs.ImageName("job-00000001", 1) {
-				return nil
+			switch {
+			case op == "removeimage" && ref == jobs.ImageName("default", "job-00000001", 1):
+				f.engine.Untag(ref)
+				return errors.New("the engine died")
+			case op == "build" && made == "":
+				made = f.engine.AddUntagged("made")
+				return jobs.Fail(jobs.KindDaemonLost, nil, "", "the engine died")
 			}
-			f.engine.Untag(ref)
-			return errors.New("the engine died")
+			return nil
 		})
 		f.start()
-		named := f.ended(f.submit(jobs.Spec{Context: &jobs.Context{Ref: "file:///c.tar"}, Build: &jobs.Build{}}))
-		tagged := f.ended(f.submit(jobs.Spec{Context: &jobs.Context{Ref: "file:///c.tar"}, Build: &jobs.Build{Tags: []string{"app:1"}}}))
-		orphan := func(id string) string {
-			content, err := f.fetch(t.Context(), jobs.Context{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			built, err := f.engine.Build(t.Context(), engine.Build{
-				Context: content, Spec: jobs.Build{Tags: []string{"x:" + id}}, Labels: map[string]string{
-					engine.LabelFarm: "default", engine.LabelHost: "host-1", engine.LabelJob: id, engine.LabelAttempt: "1",
-				},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			f.engine.Untag("x:" + id)
-			return built.ImageID
-		}
-		left, unknown := orphan(tagged.ID), orphan("unknown")
-		f.engine.Untag("app:1")
-		time.Sleep(5 * time.Minute)
-		for id, want := range map[string]bool{named.Result.ImageID: false, left: false, unknown: true, tagged.Result.ImageID: true} {
+		cut := f.ended(f.submit(jobs.Spec{Context: &jobs.Context{Ref: "file:///c.tar"}, Build: &jobs.Build{}}))
+		time.Sleep(10 * time.Minute)
+		for id, want := range map[string]bool{cut.Result.ImageID: false, made: false, theirs: true} {
 			if f.engine.HasImage(id) != want {
 				t.Errorf("image %s is there: %v, want %v", id, !want, want)
 			}

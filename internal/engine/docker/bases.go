@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"regexp"
 	"slices"
@@ -9,103 +10,200 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 
+	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// loadMetadata begins the name of the vertex in which BuildKit resolves a FROM;
-// scratch and earlier stages have none. Engine 20.10 has no such vertex for
-// COPY --from and RUN --mount from an image, but one named "FROM ref".
-const loadMetadata = "[internal] load metadata for "
+// BuildKit tells which images it resolved by the names of vertices. A name that a
+// Dockerfile can choose begins with another word, such as "[2/3] RUN".
+var (
+	// metadataVertex is the one in which a FROM is resolved; scratch and earlier
+	// stages have none.
+	metadataVertex = regexp.MustCompile(`^\[(?:\S+ )?internal\] load metadata for (\S+)$`)
+	// fromVertex is the image itself, with the digest that it was resolved to if a
+	// registry was asked. Engine 20.10 has only this one for COPY --from and RUN
+	// --mount from an image.
+	fromVertex = regexp.MustCompile(`^(?:\[[^\]]*\] )?FROM (\S+)$`)
+	// The same two of the image of a # syntax line.
+	frontendMetadataVertex = regexp.MustCompile(`^resolve image config for (?:docker-image://)?(\S+)$`)
+	frontendVertex         = regexp.MustCompile(`^docker-image://(\S+)$`)
+)
 
-// resolvedPattern finds references that BuildKit resolved to a digest.
-var resolvedPattern = regexp.MustCompile(`(\S+)@(sha256:[0-9a-f]{64})`)
+// resolved is an image that BuildKit resolved.
+type resolved struct {
+	ref      string // with registry and tag, or with its digest when it is pinned
+	digest   string // "" when the trace does not tell
+	pinned   bool
+	frontend bool
+}
 
-// bases lists the images a build stood on, in the order of their names.
-func (e *Engine) bases(ctx context.Context, t *trace, pull bool) ([]jobs.BaseImage, error) {
-	refs, digests := t.baseRefs()
-	var all []jobs.BaseImage
-	for _, ref := range refs {
-		base := jobs.BaseImage{Ref: familiar(ref)}
-		if _, digest, ok := strings.Cut(ref, "@"); ok {
-			base.Digest = digest
-		} else if base.Digest = digests[normalized(ref)]; base.Digest == "" {
-			var err error
-			if base.Digest, base.Local, err = e.digest(ctx, ref, pull); err != nil {
-				return nil, err
-			}
-		}
-		all = append(all, base)
+// resolved lists what BuildKit resolved, in the order of its vertices. images are
+// those that the Dockerfile names.
+func (t *trace) resolved(images []engine.Image) []resolved {
+	bases := t.matches(metadataVertex).add(t.matches(fromVertex), images)
+	frontends := t.matches(frontendMetadataVertex).add(t.matches(frontendVertex), nil)
+	for i := range frontends {
+		frontends[i].frontend = true
 	}
+	return append(bases, frontends...)
+}
+
+// matches returns the references in the names of vertices.
+func (t *trace) matches(pattern *regexp.Regexp) (refs references) {
+	for _, st := range t.order {
+		if found := pattern.FindStringSubmatch(st.name); found != nil && !slices.Contains(refs, normalized(found[1])) {
+			refs = append(refs, normalized(found[1]))
+		}
+	}
+	return refs
+}
+
+// references are normalized, with a digest where the vertex has one.
+type references []string
+
+// add puts references that were asked for together with those they led to: the
+// digest behind the latter is what the former stood for, unless it was asked for.
+func (asked references) add(led references, images []engine.Image) []resolved {
+	var all []resolved
+	for _, ref := range asked {
+		_, digest, pinned := strings.Cut(ref, "@")
+		all = append(all, resolved{ref: ref, digest: digest, pinned: pinned})
+	}
+	for _, ref := range led {
+		name, digest, _ := strings.Cut(ref, "@")
+		i := slices.IndexFunc(all, func(r resolved) bool { return r.ref == name })
+		switch {
+		case slices.Contains(asked, ref) && (i < 0 || all[i].digest != ""):
+		case i >= 0 && digest != "":
+			all[i].digest = digest
+		case i >= 0 || slices.Contains(asked, ref):
+		case slices.ContainsFunc(images, func(img engine.Image) bool { return normalized(img.Ref) == ref }):
+			all = append(all, resolved{ref: ref, digest: digest, pinned: digest != ""})
+		default:
+			all = append(all, resolved{ref: name, digest: digest})
+		}
+	}
+	return all
+}
+
+// bases lists the images that a build used, by their roles.
+func (e *Engine) bases(ctx context.Context, t *trace, b engine.Build, before map[string]string) ([]jobs.BaseImage, error) {
+	platform, err := e.platform(ctx, b.Spec.Platform)
+	if err != nil {
+		return nil, err
+	}
+	var all []jobs.BaseImage
+	for _, r := range t.resolved(b.Images) {
+		base := jobs.BaseImage{Ref: familiar(r.ref), Pinned: r.pinned}
+		if base.Digest, base.Local, err = e.origin(ctx, r, b.Spec.Pull, before); err != nil {
+			return nil, err
+		}
+		if base.Digest != "" && !base.Local {
+			base.PlatformDigest = e.platformDigest(ctx, r.ref, base.Digest, platform)
+		}
+		for _, base.Role = range rolesOf(r, b.Images) {
+			all = append(all, base)
+		}
+	}
+	slices.SortFunc(all, func(a, b jobs.BaseImage) int {
+		return cmp.Or(slices.Index(jobs.Roles(), a.Role)-slices.Index(jobs.Roles(), b.Role), cmp.Compare(a.Ref, b.Ref))
+	})
 	return all, nil
 }
 
-// baseRefs returns the references of a build's bases, sorted, and what the
-// trace tells of their digests, by full reference.
-func (t *trace) baseRefs() (refs []string, digests map[string]string) {
-	digests = map[string]string{}
-	known := func(ref string) bool {
-		return slices.ContainsFunc(refs, func(have string) bool { return normalized(have) == normalized(ref) })
+// rolesOf finds out what a build used an image for. One that the Dockerfile does
+// not name came with the triggers of a base image, which can only copy or mount.
+func rolesOf(r resolved, images []engine.Image) []jobs.Role {
+	if r.frontend {
+		return []jobs.Role{jobs.RoleSyntax}
 	}
-	for _, st := range t.order {
-		if ref, ok := strings.CutPrefix(st.name, loadMetadata); ok && !known(ref) {
-			refs = append(refs, ref)
-		}
-		for _, found := range resolvedPattern.FindAllStringSubmatch(st.name, -1) {
-			digests[normalized(found[1])] = found[2]
+	var roles []jobs.Role
+	for _, img := range images {
+		if normalized(img.Ref) == r.ref && !slices.Contains(roles, img.Role) {
+			roles = append(roles, img.Role)
 		}
 	}
-	for _, st := range t.order {
-		ref, ok := strings.CutPrefix(stepName(st.name), "FROM ")
-		if name, _, _ := strings.Cut(ref, "@"); ok && !known(ref) && !known(name) {
-			refs = append(refs, name)
-		}
+	if len(roles) == 0 {
+		return []jobs.Role{jobs.RoleCopy}
 	}
-	slices.Sort(refs)
-	return refs, digests
+	return roles
 }
 
-// digest finds out what ref was in a build that did not say it: the image of
-// the host, or the registry's. A build that pulled asked the registry first.
-// No digest at all is not worth failing a build that succeeded.
-func (e *Engine) digest(ctx context.Context, ref string, pull bool) (digest string, local bool, err error) {
-	if pull {
-		if digest := e.registryDigest(ctx, ref); digest != "" {
-			return digest, false, nil
-		}
+// origin finds out what an image is and where it came from: the registry's digest,
+// or that of an image which only the host has. No digest at all is not worth
+// failing a build that succeeded.
+func (e *Engine) origin(ctx context.Context, r resolved, asked bool, before map[string]string) (digest string, local bool, err error) {
+	byDigest, err := e.containerdStore(ctx)
+	switch {
+	case err != nil:
+		return "", false, err
+	case r.digest != "" && byDigest && !asked && !r.pinned:
+		// The store knows every image by a digest, whether or not a registry has
+		// it. Only a registry can tell.
+		return r.digest, !e.hasDigest(ctx, r.ref, r.digest), nil
+	case r.digest != "":
+		return r.digest, false, nil
 	}
-	have, err := e.cli.ImageInspect(ctx, ref)
+	have, err := e.cli.ImageInspect(ctx, r.ref)
 	if errdefs.IsNotFound(err) {
-		digest := e.registryDigest(ctx, ref)
-		if digest == "" {
-			e.lg.WarnContext(ctx, "the digest of a base image is unknown", "image", ref)
-		}
-		return digest, false, nil
+		e.lg.WarnContext(ctx, "the image that a build stood on is gone from the host", "image", r.ref)
+		return "", false, nil
 	}
 	if err != nil {
-		return "", false, failure(ctx, err, "look at base image "+ref)
+		return "", false, failure(ctx, err, "look at base image "+r.ref)
+	}
+	if was, ok := before[r.ref]; ok && was != have.ID {
+		return "", false, jobs.Fail(jobs.KindEngine, nil, hintRetry, "image %s was replaced on the build host while it was built on", familiar(r.ref))
 	}
 	for _, d := range have.RepoDigests {
-		if name, digest, ok := strings.Cut(d, "@"); ok && repository(name) == repository(ref) {
+		if name, digest, ok := strings.Cut(d, "@"); ok && repository(name) == repository(r.ref) {
 			return digest, false, nil
 		}
 	}
 	return have.ID, true, nil
 }
 
-// registryDigest asks the registry through the daemon, "" when it does not tell.
-func (e *Engine) registryDigest(ctx context.Context, ref string) string {
+// localImages returns the IDs of the images on the host that a Dockerfile names.
+// They are compared after the build: what a name stood for during it is not told.
+func (e *Engine) localImages(ctx context.Context, images []engine.Image) (map[string]string, error) {
+	ids := map[string]string{}
+	for _, img := range images {
+		have, err := e.cli.ImageInspect(ctx, img.Ref)
+		switch {
+		case err == nil:
+			ids[normalized(img.Ref)] = have.ID
+		case errdefs.IsNotFound(err), errdefs.IsInvalidArgument(err): // the build says more
+		default:
+			return nil, failure(ctx, err, "look for the image "+img.Ref)
+		}
+	}
+	return ids, nil
+}
+
+// platform is the one that is built for: the job's, or the daemon's own.
+func (e *Engine) platform(ctx context.Context, wanted string) (string, error) {
+	if wanted != "" {
+		return wanted, nil
+	}
+	info, err := e.Info(ctx)
+	return info.Platform, err
+}
+
+// registryDigest asks the registry through the daemon.
+func (e *Engine) registryDigest(ctx context.Context, ref string) (string, error) {
 	auth, err := e.header(ref)
 	if err != nil {
-		return ""
+		return "", err
 	}
 	found, err := e.cli.DistributionInspect(ctx, ref, auth)
 	if err != nil {
-		return ""
+		return "", err
 	}
-	return found.Descriptor.Digest.String()
+	return found.Descriptor.Digest.String(), nil
 }
 
-// normalized is a reference with registry and tag.
+// normalized is a reference with registry, and with a tag unless it has a digest
+// alone. A digest stays.
 func normalized(ref string) string {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
-	"slices"
 
 	"github.com/docker/docker/api/types/build"
 	"github.com/moby/buildkit/session"
@@ -23,13 +21,19 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	}
 	body := newGate(b.Context)
 	defer body.close(ctx)
-	earlier := e.earlier(ctx, b)
+	before, err := e.localImages(ctx, b.Images)
+	if err != nil {
+		return engine.Built{}, err
+	}
 	t := newTrace(b.Status)
-	opts := buildOptions(b)
-	if b.Dockerfile == nil {
-		err = e.buildRequest(ctx, body, opts, attachables, t)
+	how, err := e.way(ctx, b)
+	if err != nil {
+		return engine.Built{}, err
+	}
+	if how.control {
+		err = e.buildControl(ctx, body, b, how, attachables, t)
 	} else {
-		err = e.buildControl(ctx, body, b.Dockerfile, opts, attachables, t)
+		err = e.buildRequest(ctx, body, buildOptions(b), attachables, t)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -39,19 +43,41 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 		// connection.
 		return engine.Built{}, body.failure()
 	case err != nil:
-		return engine.Built{}, t.failure(ctx, err, b.Spec)
+		return engine.Built{}, e.buildFailure(ctx, t, err, b.Spec)
 	}
-	for _, id := range earlier { // it lost its tags just now
-		if err := e.RemoveImage(ctx, id); err != nil {
-			e.lg.WarnContext(ctx, "remove the image of an earlier attempt", "image_id", id, "err", err)
-		}
-	}
-	bases, err := e.bases(ctx, t, b.Spec.Pull)
+	bases, err := e.bases(ctx, t, b, before)
 	if err != nil {
 		return engine.Built{}, err
 	}
-	return engine.Built{ImageID: t.imageID, Bases: bases}, nil
+	return engine.Built{ImageID: t.imageID, Bases: bases, Unbounded: bounded(b.Limits) && !how.limits}, nil
 }
+
+// way is how a build gets to the daemon.
+type way struct {
+	// control is BuildKit's own interface. The daemon's build request takes a
+	// context quicker; it cannot say all that there is to say, and with the
+	// containerd image store it fails in versions 24 to 27 (moby#47717).
+	control bool
+	// limits is set when the daemon bounds the steps of a build.
+	limits bool
+}
+
+func (e *Engine) way(ctx context.Context, b engine.Build) (way, error) {
+	w := way{control: b.Dockerfile != nil}
+	if !w.control {
+		var err error
+		if w.control, err = e.containerdStore(ctx); err != nil {
+			return way{}, err
+		}
+	}
+	if bounded(b.Limits) {
+		w.limits = e.boundsSteps(ctx)
+		w.control = w.control || w.limits
+	}
+	return w, nil
+}
+
+func bounded(l jobs.Limits) bool { return l.Memory > 0 || l.CPUs > 0 }
 
 // buildRequest builds with one request whose body is the context, with a
 // session beside it.
@@ -70,31 +96,17 @@ func (e *Engine) buildRequest(ctx context.Context, body io.Reader, opts build.Im
 	return t.read(answer.Body)
 }
 
-// earlier lists the images that earlier attempts of the same job left under its
-// tags. Nobody could name them once this attempt has the tags.
-func (e *Engine) earlier(ctx context.Context, b engine.Build) (ids []string) {
-	if b.Labels[engine.LabelAttempt] == "1" {
-		return nil
-	}
-	for _, tag := range b.Spec.Tags {
-		have, err := e.cli.ImageInspect(ctx, tag)
-		if err != nil || have.Config == nil || slices.Contains(ids, have.ID) {
-			continue // there is none, as a rule
-		}
-		if l := have.Config.Labels; l[engine.LabelJob] == b.Labels[engine.LabelJob] && l[engine.LabelAttempt] != b.Labels[engine.LabelAttempt] {
-			ids = append(ids, have.ID)
-		}
-	}
-	return ids
-}
+// cacheSpaceArg is the argument by which frontends keep cache mounts apart; none
+// shows it to the steps unless the Dockerfile declares it.
+const cacheSpaceArg = "BUILDKIT_CACHE_MOUNT_NS"
 
 func buildOptions(b engine.Build) build.ImageBuildOptions {
-	labels := map[string]string{}
-	maps.Copy(labels, b.Spec.Labels)
-	maps.Copy(labels, b.Labels)
 	args := map[string]*string{}
 	for k, v := range b.Spec.Args {
 		args[k] = &v
+	}
+	if b.CacheSpace != "" {
+		args[cacheSpaceArg] = &b.CacheSpace
 	}
 	dockerfile := b.Spec.Dockerfile
 	if dockerfile == "" {
@@ -102,8 +114,8 @@ func buildOptions(b engine.Build) build.ImageBuildOptions {
 	}
 	return build.ImageBuildOptions{
 		Version:    build.BuilderBuildKit,
-		Dockerfile: dockerfile, Target: b.Spec.Target, BuildArgs: args, Labels: labels,
-		Platform: b.Spec.Platform, Tags: b.Spec.Tags, PullParent: b.Spec.Pull, NoCache: b.Spec.NoCache,
+		Dockerfile: dockerfile, Target: b.Spec.Target, BuildArgs: args, Labels: b.Spec.Labels,
+		Platform: b.Spec.Platform, Tags: []string{b.Name}, PullParent: b.Spec.Pull, NoCache: b.Spec.NoCache,
 		CacheFrom: b.Spec.CacheFrom, NetworkMode: b.Spec.Network,
 		Remove: true, ForceRemove: true, // the zero values ask for leftovers
 	}

@@ -4,6 +4,7 @@ package docker
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/google/go-cmp/cmp"
 
+	parsed "github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/enginetest"
 	"github.com/slipway-farm/slipway/internal/hosttest"
@@ -28,11 +30,28 @@ func tryBuild(t *testing.T, e *Engine, dockerfile string, spec jobs.Build) (engi
 // not in it unless that is nil.
 func tryBuildOf(t *testing.T, e *Engine, dockerfile []byte, spec jobs.Build, files ...string) (engine.Built, error) {
 	t.Helper()
+	name := strings.Join(spec.Tags, "")
+	if name == "" {
+		name = "engine-test:" + strings.ToLower(rand.Text())
+	}
+	text := dockerfile
+	for i := 0; i < len(files) && text == nil; i += 2 {
+		if files[i] == spec.Dockerfile || files[i] == jobs.DefaultDockerfile && spec.Dockerfile == "" {
+			text = []byte(files[i+1])
+		}
+	}
+	var images []engine.Image
+	// One that cannot be parsed names none.
+	sources, _ := parsed.Check(parsed.File{Name: "Dockerfile", Content: text}, spec, parsed.Defaults())
+	for _, img := range sources.Images {
+		images = append(images, engine.Image(img))
+	}
 	return e.Build(t.Context(), engine.Build{
+		Images:     images,
 		Spec:       spec,
 		Context:    bytes.NewReader(enginetest.Archive(t, files...)),
 		Dockerfile: dockerfile,
-		Labels:     map[string]string{engine.LabelJob: "ours"},
+		Name:       name,
 		Secret: func(name string) ([]byte, error) {
 			if name != "deploy-token" {
 				return nil, errors.New("no such file")
@@ -45,6 +64,7 @@ func tryBuildOf(t *testing.T, e *Engine, dockerfile []byte, spec jobs.Build, fil
 func TestBuildFailures(t *testing.T) {
 	t.Parallel()
 	e := open(t, host, Options{})
+	addr := hosttest.StartRegistry(t, host, hosttest.Login{})
 	from := "FROM busybox:latest\n"
 	for _, tt := range []struct {
 		name, dockerfile string
@@ -61,9 +81,8 @@ func TestBuildFailures(t *testing.T) {
 		{"missing file", from + "COPY nofile /x\n", jobs.Build{}, jobs.KindBuildFailed, `step "COPY nofile /x" failed: "/nofile" not found: not found`},
 		{"command not found", from + "RUN frobnicate\n", jobs.Build{}, jobs.KindBuildFailed, `step "RUN frobnicate" ended with exit code 127`},
 		{"secret not named", from + "RUN --mount=type=secret,id=tok,required true\n", jobs.Build{}, jobs.KindBuildFailed, `step "RUN --mount=type=secret,id=tok,required true" wants secret "tok", which the job does not name`},
-		{"COPY --from", from + "COPY --from=no/such:1 / /x\n", jobs.Build{}, jobs.KindBaseMissing, "base image no/such:1 was not found"},
-		{"frontend", "# syntax=docker/dockerfile:1\n" + from, jobs.Build{}, jobs.KindBaseMissing, "base image docker/dockerfile:1 was not found"},
-		{"platform", from, jobs.Build{Platform: "linux/arm64"}, jobs.KindBaseMissing, "base image busybox:latest for platform linux/arm64 was not found"},
+		{"COPY --from", from + "COPY --from=" + addr + "/such:1 / /x\n", jobs.Build{}, jobs.KindBaseMissing, "base image " + addr + "/such:1 was not found"},
+		{"frontend", "# syntax=" + addr + "/frontend:1\n" + from, jobs.Build{}, jobs.KindFrontendMissing, "the Dockerfile's frontend " + addr + "/frontend:1 was not found"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -110,7 +129,7 @@ FROM scratch
 	for name, hidden := range map[string][]byte{"inside": nil, "hidden": []byte(dockerfile)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tags := []string{"options-" + name + ":1", "options-" + name + ":2"}
+			tags := []string{"options-" + name + ":1"}
 			built, err := tryBuildOf(t, e, hidden, jobs.Build{
 				Dockerfile: "docker/app.Dockerfile",
 				Target:     "wanted", Args: map[string]string{"GREETING": "good day from " + name}, Network: "none", Platform: "linux/amd64",
@@ -124,7 +143,7 @@ FROM scratch
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantLabels := map[string]string{engine.LabelJob: "ours", "from": "dockerfile", "team": "builds"}
+			wantLabels := map[string]string{engine.LabelJob: "theirs", "from": "dockerfile", "team": "builds"}
 			if diff := cmp.Diff(wantLabels, have.Config.Labels); diff != "" {
 				t.Errorf("labels (-want +got):\n%s", diff)
 			}
@@ -164,10 +183,11 @@ func TestBases(t *testing.T) {
 	remote, pulled, unused := addr+"/remote:1", addr+"/pulled:1", addr+"/unused:1"
 	digests := map[string]string{}
 	for _, tag := range []string{remote, pulled, unused} {
-		if _, err := tryBuild(t, e, "FROM busybox:latest\nLABEL tag="+tag+"\n", jobs.Build{Tags: []string{tag}}); err != nil {
+		made, err := tryBuild(t, e, "FROM busybox:latest\nLABEL tag="+tag+"\n", jobs.Build{Tags: []string{tag}})
+		if err != nil {
 			t.Fatal(err)
 		}
-		pushed, err := e.Push(t.Context(), tag, nil)
+		pushed, err := e.Push(t.Context(), made.ImageID, tag, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,9 +218,9 @@ COPY --from=`+remote+` /bin/busybox /
 		t.Fatal(err)
 	}
 	want := []jobs.BaseImage{
-		{Ref: pulled, Digest: digests[pulled]},
-		{Ref: remote, Digest: digests[remote]},
-		{Ref: "busybox:latest", Digest: local, Local: true},
+		{Ref: "busybox:latest", Role: jobs.RoleStage, Digest: local, Local: true},
+		{Ref: remote, Role: jobs.RoleCopy, Digest: digests[remote]},
+		{Ref: pulled, Role: jobs.RoleMount, Digest: digests[pulled]},
 	}
 	if diff := cmp.Diff(want, built.Bases); diff != "" {
 		t.Errorf("bases (-want +got):\n%s", diff)
@@ -209,7 +229,7 @@ COPY --from=`+remote+` /bin/busybox /
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]jobs.BaseImage{{Ref: remote + "@" + digests[remote], Digest: digests[remote]}}, again.Bases); diff != "" {
+	if diff := cmp.Diff([]jobs.BaseImage{{Ref: remote + "@" + digests[remote], Role: jobs.RoleFrom, Digest: digests[remote], Pinned: true}}, again.Bases); diff != "" {
 		t.Errorf("bases by digest (-want +got):\n%s", diff)
 	}
 }

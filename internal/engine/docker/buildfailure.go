@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"regexp"
@@ -8,39 +9,45 @@ import (
 
 	"github.com/distribution/reference"
 
+	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // The daemon's words for what can be wrong with a build; both wordings of a
 // pair are alive, the first in 20.10.
 var (
-	parseErrorPattern = regexp.MustCompile(`[Dd]ockerfile parse error (?:on )?line (\d+): (.*)`)
-	invalidPattern    = regexp.MustCompile(`file with no instructions|cannot be empty|` +
+	parseErrorPattern = regexp.MustCompile(`(?i)dockerfile parse error (?:on )?line (\d+): (.*)`)
+	invalidPattern    = regexp.MustCompile(`(?i)file with no instructions|cannot be empty|` +
 		`no build stages? in|requires? (?:at least|exactly)|base name \(.*\) should not be blank|invalid reference format|` +
 		`could not be found|circular dependency|failed to parse|unsupported value|syntax error`)
-	noFilePattern   = regexp.MustCompile(`failed to read dockerfile: .*(?:no such file or directory|not found)`)
-	exitCodePattern = regexp.MustCompile(`exit code: (\d+)`)
-	noSecretPattern = regexp.MustCompile(`secret ([^ :]+)(?: not found)?: not found`)
-	// hostPathPattern finds paths of the build host in the daemon's words.
+	noFilePattern   = regexp.MustCompile(`(?i)failed to read dockerfile: .*(?:no such file or directory|not found)`)
+	exitCodePattern = regexp.MustCompile(`(?i)exit code: (\d+)`)
+	// missingFilePattern is what COPY and ADD say of a file that the context has not.
+	missingFilePattern = regexp.MustCompile(`(?i)"?/\S*"? ?(?:not found|no such file or directory)|no source files were specified|lstat \S+: no such file`)
+	noSecretPattern    = regexp.MustCompile(`(?i)secret ([^ :]+)(?: not found)?: not found`)
+	// rootPattern is where the build host has the files of a container, hostPathPattern
+	// where it has its own, idPattern a name that only the engine knows.
+	rootPattern     = regexp.MustCompile(`/[^\s:"']*/(?:overlay2/[0-9a-f]+/merged|rootfs/overlayfs/[0-9a-f]+|containers/[0-9a-f]+/[a-z]+)(/|\b)`)
 	hostPathPattern = regexp.MustCompile(`/[^\s:"']*/(?:buildkit[^/\s]*|overlay2|containerd|docker/tmp)[^\s:"']*`)
+	idPattern       = regexp.MustCompile(` ?\(?\b(?:sha256:)?[0-9a-f]{64}\b\)?`)
 	// wrappers is what the daemon puts before the words that matter.
-	wrappers = regexp.MustCompile(`^(?:failed to solve(?: with frontend [^:]+)?|failed to create LLB definition|failed to build LLB|` +
-		`failed to compute cache key|failed to calculate checksum of ref [^:]+::[^:]+|rpc error: code = \w+ desc =|executor failed running):? `)
-	metadataPattern = regexp.MustCompile(`^(?:\[internal\] load metadata for|resolve image config for|\[internal\] load remote build context|\[[^\]]*\] FROM|FROM|docker-image://) ?(\S+)`)
+	wrappers = regexp.MustCompile(`(?i)^(?:unknown:|error response from daemon|error from registry|failed to solve(?: with frontend [^:]+)?|` +
+		`failed to create LLB definition|failed to build LLB|failed to compute cache key|failed to calculate checksum of ref [^:]+::[^:]+|` +
+		`rpc error: code = \w+ desc =|executor failed running|failed to create task for container|failed to create shim task|` +
+		`OCI runtime create failed|runc create failed|unable to start container process|error during container init):? `)
+	trailers = regexp.MustCompile(`(?:: unknown)+$`)
 )
 
-// failure finds the words for a build that ended with err.
-func (t *trace) failure(ctx context.Context, err error, spec jobs.Build) error {
+// buildFailure finds the words for a build that ended with err.
+func (e *Engine) buildFailure(ctx context.Context, t *trace, err error, spec jobs.Build) error {
 	var said *solveError
 	text := err.Error()
 	if !errors.As(err, &said) && isLost(err) {
 		return daemonLost(err)
 	}
-	name := spec.Dockerfile
-	if name == "" {
-		name = jobs.DefaultDockerfile
-	}
+	name := cmp.Or(spec.Dockerfile, jobs.DefaultDockerfile)
 	st := t.failed()
+	got := fetchedBy(st, text)
 	switch {
 	case isDiskFull(text):
 		return failure(ctx, err, "build the image")
@@ -48,9 +55,9 @@ func (t *trace) failure(ctx context.Context, err error, spec jobs.Build) error {
 		return jobs.Fail(jobs.KindDockerfileMissing, err, "check that it is in the context and not in .dockerignore, or name it with build.dockerfile", "the context has no %s", name)
 	case parseErrorPattern.MatchString(text):
 		found := parseErrorPattern.FindStringSubmatch(text)
-		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile", "%s line %s: %s", name, found[1], public(found[2]))
-	case st != nil && baseOf(st.name) != "":
-		return baseFailure(baseOf(st.name), spec.Platform, err)
+		return jobs.Fail(jobs.KindDockerfileInvalid, errors.Join(engine.ErrSyntax, err), "correct the Dockerfile", "%s line %s: %s", name, found[1], public(found[2]))
+	case got.ref != "":
+		return e.fetchFailure(ctx, got, spec.Platform, err)
 	case st != nil && !strings.HasPrefix(st.name, "[internal]"):
 		return st.failure(err)
 	case strings.Contains(text, "no build stage in current context"):
@@ -58,7 +65,9 @@ func (t *trace) failure(ctx context.Context, err error, spec jobs.Build) error {
 	case invalidPattern.MatchString(text):
 		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile, and check build.target", "%s: %s", name, public(text))
 	case errors.As(err, &said):
-		return jobs.Fail(jobs.KindBuildFailed, err, "look at the build's log", "the build failed: %s", public(text))
+		f := jobs.Fail(jobs.KindBuildFailed, err, "look at the build's log", "the build failed: %s", public(text))
+		f.Unsure = true
+		return f
 	default:
 		return failure(ctx, err, "build the image")
 	}
@@ -74,31 +83,76 @@ func (st *step) failure(err error) *jobs.Failure {
 		f = jobs.Fail(jobs.KindBuildFailed, err, "name it in build.secrets", "step %q wants secret %q, which the job does not name", name, secret[1])
 	} else {
 		f = jobs.Fail(jobs.KindBuildFailed, err, "look at the step in the build's log", "step %q failed: %s", name, public(st.err))
+		copies := strings.HasPrefix(name, "COPY ") || strings.HasPrefix(name, "ADD ")
+		f.Unsure = !copies || !missingFilePattern.MatchString(st.err)
 	}
 	f.Tail = st.tail.last()
 	return f
 }
 
-func baseFailure(ref, platform string, err error) *jobs.Failure {
-	text := err.Error()
-	what := "base image " + ref
-	if platform != "" {
-		what += " for platform " + platform
-	}
-	if isDenied(text) {
-		return deniedBy(ref, err)
-	}
-	return jobs.Fail(jobs.KindBaseMissing, err, missingHint(text), "%s was not found", what)
+// fetched is an image that could not be had.
+type fetched struct {
+	ref      string // "" when nothing was to be fetched
+	frontend bool
 }
 
-// baseOf returns the image a vertex is about, "" when it is about something
-// else.
-func baseOf(vertex string) string {
-	found := metadataPattern.FindStringSubmatch(vertex)
-	if found == nil {
-		return ""
+var (
+	// fetchURLPattern finds what was asked of a registry, fetchPattern an image that
+	// could not be resolved there.
+	fetchURLPattern = regexp.MustCompile(`https?://([^/\s"]+)/v2/(\S+?)/(?:manifests|blobs)/`)
+	fetchPattern    = regexp.MustCompile(`failed to resolve (?:source metadata for|reference) "?([^\s"]+?)"?: `)
+	// registryHosts are names of registries by which images do not call them.
+	hubHosts = regexp.MustCompile(`^(?:registry-1\.docker\.io|index\.docker\.io)/`)
+)
+
+// fetchedBy tells which image a build failed to get: the one that the failed
+// vertex is about, or one that a later step needed the layers of.
+func fetchedBy(st *step, text string) fetched {
+	if st != nil {
+		if r := resolvedBy(st.name); r.ref != "" {
+			return r
+		}
+		if exitCodePattern.MatchString(st.err) {
+			return fetched{} // the step's own doing
+		}
 	}
-	return familiar(found[1])
+	if found := fetchPattern.FindStringSubmatch(text); found != nil {
+		return fetched{ref: normalized(found[1])}
+	}
+	if found := fetchURLPattern.FindStringSubmatch(text); found != nil {
+		return fetched{ref: hubHosts.ReplaceAllString(found[1]+"/"+found[2], "docker.io/")}
+	}
+	return fetched{}
+}
+
+// resolvedBy reads the name of a vertex that is about an image.
+func resolvedBy(vertex string) fetched {
+	for _, p := range []*regexp.Regexp{metadataVertex, fromVertex} {
+		if found := p.FindStringSubmatch(vertex); found != nil {
+			return fetched{ref: normalized(found[1])}
+		}
+	}
+	for _, p := range []*regexp.Regexp{frontendMetadataVertex, frontendVertex} {
+		if found := p.FindStringSubmatch(vertex); found != nil {
+			return fetched{ref: normalized(found[1]), frontend: true}
+		}
+	}
+	return fetched{}
+}
+
+// fetchFailure says why an image was not to be had.
+func (e *Engine) fetchFailure(ctx context.Context, got fetched, platform string, err error) error {
+	kind, what := jobs.KindBaseMissing, "base image "+familiar(got.ref)
+	if got.frontend {
+		kind, what = jobs.KindFrontendMissing, "the Dockerfile's frontend "+familiar(got.ref)
+	} else if platform != "" {
+		what += " for platform " + platform
+	}
+	failed := e.pullFailure(ctx, kind, what, familiar(got.ref), err)
+	if f := (*jobs.Failure)(nil); got.frontend && errors.As(failed, &f) {
+		f.Hint = "leave the # syntax line out to use the frontend that the engine has, or ask the operator to put the image on the host"
+	}
+	return failed
 }
 
 // familiar is a reference as people write it.
@@ -121,11 +175,14 @@ func stepName(vertex string) string {
 }
 
 // public makes the daemon's words fit for the person who sent the job: without
-// wrapping and without paths of the build host.
+// wrapping, without names that only the engine knows, and without paths of the
+// build host but for those inside of the container.
 func public(text string) string {
+	text = strings.TrimSpace(text)
 	for w := wrappers.FindString(text); w != ""; w = wrappers.FindString(text) {
 		text = text[len(w):]
 	}
-	text = hostPathPattern.ReplaceAllString(text, "...")
-	return strings.TrimSpace(text[:min(len(text), 500)])
+	text = rootPattern.ReplaceAllString(trailers.ReplaceAllString(text, ""), "$1")
+	text = idPattern.ReplaceAllString(hostPathPattern.ReplaceAllString(text, "..."), "")
+	return jobs.Line(text, jobs.MaxCause)
 }

@@ -10,6 +10,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/docker/docker/client"
 
@@ -20,7 +24,11 @@ import (
 type Engine struct {
 	lg       *slog.Logger
 	cli      *client.Client
+	http     *http.Transport // for questions to registries
 	authFile string
+	pushing  locks   // by name
+	known    answers // of registries
+	store    imageStore
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -49,11 +57,14 @@ func New(lg *slog.Logger, opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make docker client: %w", err)
 	}
-	return &Engine{lg: lg, cli: cli, authFile: opts.RegistryAuthFile}, nil
+	return &Engine{lg: lg, cli: cli, http: newRegistryTransport(), authFile: opts.RegistryAuthFile}, nil
 }
 
 // Close gives back idle connections.
-func (e *Engine) Close() error { return e.cli.Close() }
+func (e *Engine) Close() error {
+	e.http.CloseIdleConnections()
+	return e.cli.Close()
+}
 
 // Info implements engine.Engine.
 func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
@@ -69,6 +80,33 @@ func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
 		Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
 		CPUs: info.NCPU, Memory: info.MemTotal,
 	}, nil
+}
+
+// imageStore is what is known of the daemon's image store, which does not change
+// while the daemon has its data root.
+type imageStore struct {
+	mu         sync.Mutex
+	asked      bool
+	containerd bool
+}
+
+// containerdStore reports whether the daemon keeps its images in containerd: then
+// an image is known by the digest of its manifest, and goes with its last name.
+func (e *Engine) containerdStore(ctx context.Context) (bool, error) {
+	e.store.mu.Lock()
+	defer e.store.mu.Unlock()
+	if e.store.asked {
+		return e.store.containerd, nil
+	}
+	info, err := e.cli.Info(ctx)
+	if err != nil {
+		return false, failure(ctx, err, "describe itself")
+	}
+	e.store.containerd = slices.ContainsFunc(info.DriverStatus, func(pair [2]string) bool {
+		return pair[0] == "driver-type" && strings.HasPrefix(pair[1], "io.containerd.snapshotter")
+	})
+	e.store.asked = true
+	return e.store.containerd, nil
 }
 
 // closing reports whether the daemon takes no new connections. One that shuts

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
 	"path"
+	"strconv"
 	"strings"
 
 	dockerbuild "github.com/docker/docker/api/types/build"
@@ -20,37 +22,52 @@ import (
 	"github.com/tonistiigi/fsutil/types"
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // hiddenSource is what the frontend calls where the Dockerfile comes from.
 const hiddenSource = "dockerfile"
 
-// buildControl builds from a Dockerfile that is not in the context, through
-// BuildKit's own interface in the daemon: the daemon's build request has no way
-// to say so. The context takes about an eighth longer to get there this way.
-func (e *Engine) buildControl(ctx context.Context, body io.Reader, dockerfile []byte, opts dockerbuild.ImageBuildOptions, attachables []session.Attachable, t *trace) error {
+// dialControl connects to BuildKit's own interface in the daemon.
+func (e *Engine) dialControl(ctx context.Context) (*client.Client, error) {
 	dial := func(ctx context.Context, _ string) (net.Conn, error) {
 		return e.cli.DialHijack(ctx, "/grpc", "h2c", nil)
 	}
-	bk, err := client.New(ctx, "", client.WithContextDialer(dial), client.WithSessionDialer(e.dialSession))
+	return client.New(ctx, "", client.WithContextDialer(dial), client.WithSessionDialer(e.dialSession))
+}
+
+// buildControl builds through BuildKit's own interface in the daemon. It can say
+// what the daemon's build request cannot: a Dockerfile that is not in the
+// context, bases that are on the host, limits of steps.
+func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Build, how way, attachables []session.Attachable, t *trace) error {
+	bk, err := e.dialControl(ctx)
 	if err != nil {
 		return err
 	}
 	defer bk.Close()
+	opts := buildOptions(b)
 	upload := uploadprovider.New()
 	attrs := frontendAttrs(opts)
-	attrs["context"] = upload.Add(io.NopCloser(body))
-	attrs["dockerfilekey"] = hiddenSource
-	file := filesync.NewFSSyncProvider(filesync.StaticDirSource{hiddenSource: newOneFile(attrs["filename"], dockerfile)})
+	attrs["context"] = upload.Add(chunked{body})
 	solve := client.SolveOpt{
-		Frontend: "dockerfile.v0", FrontendAttrs: attrs, Session: append(attachables, upload, file),
-		Exports: []client.ExportEntry{{Type: "moby", Attrs: map[string]string{}}},
+		Frontend: "dockerfile.v0", FrontendAttrs: attrs, Session: append(attachables, upload),
+		Exports: []client.ExportEntry{{Type: "moby", Attrs: map[string]string{"name": strings.Join(opts.Tags, ",")}}},
 	}
-	if len(opts.Tags) > 0 {
-		solve.Exports[0].Attrs["name"] = strings.Join(opts.Tags, ",")
+	if b.Dockerfile != nil {
+		attrs["dockerfilekey"] = hiddenSource
+		file := filesync.StaticDirSource{hiddenSource: newOneFile(attrs["filename"], b.Dockerfile)}
+		solve.Session = append(solve.Session, filesync.NewFSSyncProvider(file))
+	}
+	if how.limits {
+		limitAttrs(attrs, b.Limits)
 	}
 	for _, ref := range opts.CacheFrom {
 		solve.CacheImports = append(solve.CacheImports, client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": ref}})
+	}
+	if inline, err := strconv.ParseBool(b.Spec.Args["BUILDKIT_INLINE_CACHE"]); err == nil && inline { // as the daemon reads it
+		solve.CacheExports = []client.CacheOptionsEntry{{Type: "inline"}}
 	}
 	told, done := make(chan *client.SolveStatus), make(chan error)
 	go func() {
@@ -93,7 +110,9 @@ func frontendAttrs(o dockerbuild.ImageBuildOptions) map[string]string {
 	if o.NoCache {
 		attrs["no-cache"] = ""
 	}
-	attrs["image-resolve-mode"] = "default"
+	// A base that is on the host is used. Otherwise the containerd image store
+	// would ask the registry for each.
+	attrs["image-resolve-mode"] = "local"
 	if o.PullParent {
 		attrs["image-resolve-mode"] = "pull"
 	}
@@ -104,6 +123,48 @@ func frontendAttrs(o dockerbuild.ImageBuildOptions) map[string]string {
 		attrs["label:"+k] = v
 	}
 	return attrs
+}
+
+// chunked hands a reader on in large pieces: each is a message to the daemon.
+type chunked struct{ io.Reader }
+
+// Close implements io.Closer; the reader is its owner's.
+func (chunked) Close() error { return nil }
+
+// WriteTo implements io.WriterTo, which io.Copy looks for.
+func (c chunked) WriteTo(w io.Writer) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{c.Reader}, make([]byte, 1<<20))
+}
+
+// limitAttrs says to the frontend how each step is bounded. The period is the
+// kernel's usual one, in microseconds.
+func limitAttrs(attrs map[string]string, l jobs.Limits) {
+	const period = 100_000
+	if l.Memory > 0 {
+		attrs["memory"] = strconv.FormatInt(int64(l.Memory), 10)
+		attrs["memswap"] = attrs["memory"] // the same bound for both means no swap
+	}
+	if l.CPUs > 0 {
+		attrs["cpuperiod"] = strconv.Itoa(period)
+		attrs["cpuquota"] = strconv.FormatInt(int64(l.CPUs*period), 10)
+	}
+}
+
+// boundsSteps reports whether the daemon bounds the steps of builds: BuildKit 0.31
+// and later do. Older ones take the wish and ignore it.
+func (e *Engine) boundsSteps(ctx context.Context) bool {
+	bk, err := e.dialControl(ctx)
+	if err != nil {
+		return false
+	}
+	defer bk.Close()
+	info, err := bk.Info(ctx)
+	if err != nil {
+		return false // it has no such question: older than 0.11
+	}
+	var major, minor int
+	_, err = fmt.Sscanf(strings.TrimPrefix(info.BuildkitVersion.Version, "v"), "%d.%d", &major, &minor)
+	return err == nil && (major > 0 || minor >= 31)
 }
 
 // oneFile is a file system with one file in it.

@@ -47,6 +47,7 @@ func open(t *testing.T, h *hosttest.Host, opts Options) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.http.DialContext = h.Dial // as a worker does, which is in the daemon's network
 	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
 			t.Error(err)
@@ -58,8 +59,9 @@ func open(t *testing.T, h *hosttest.Host, opts Options) *Engine {
 func TestEngine(t *testing.T) {
 	t.Parallel()
 	e := open(t, host, Options{})
+	registry := hosttest.StartRegistry(t, host, hosttest.Login{})
 	enginetest.TestEngine(t, func(*testing.T) enginetest.Rig {
-		return enginetest.Rig{Engine: e, Image: hosttest.BusyboxTag, Lose: func(t *testing.T, id string) {
+		return enginetest.Rig{Engine: e, Image: hosttest.BusyboxTag, Registry: registry, Lose: func(t *testing.T, id string) {
 			cmd := host.Command(t.Context(), "docker", "-H", host.DockerHost(), "rm", "-f", id)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("docker rm: %v: %s", err, out)

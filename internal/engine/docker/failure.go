@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"regexp"
 	"strings"
 	"syscall"
 
@@ -60,42 +59,16 @@ func isLost(err error) bool {
 }
 
 func isDiskFull(text string) bool {
-	return strings.Contains(text, "no space left on device") || strings.Contains(text, "disk quota exceeded")
+	text = strings.ToLower(text)
+	return strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, syscall.EDQUOT.Error())
 }
-
-// deniedPattern matches what registries and the daemon say without credentials
-// or with wrong ones. Status numbers count only where they are named as such:
-// a bare 401 may be a part of a digest.
-var deniedPattern = regexp.MustCompile(`(?i)\bunauthorized\b|authentication required|no basic auth credentials|` +
-	`access to the resource is denied|\bdenied\b.*\baccess\b|access forbidden|` +
-	`(?:status(?: code)?|response|HTTP)[ :]*(?:401|403)\b|\b(?:401 unauthorized|403 forbidden)\b|incorrect username or password`)
-
-// isDenied reports whether text says that the registry refused us. Docker's
-// "pull access denied ..., repository does not exist or may require login" is
-// no such case: it is what a registry says about any name it does not have.
-func isDenied(text string) bool {
-	return deniedPattern.MatchString(text) && !strings.Contains(text, "repository does not exist")
-}
-
-// unreachablePattern matches a registry that did not answer.
-var unreachablePattern = regexp.MustCompile(`no such host|connection refused|i/o timeout|network is unreachable|no route to host|` +
-	`TLS handshake timeout|server misbehaving|Temporary failure in name resolution|Client\.Timeout exceeded|connection reset by peer|context deadline exceeded`)
-
-func isUnreachable(text string) bool { return unreachablePattern.MatchString(text) }
 
 // missingHint says what to do about an image that was not found.
 func missingHint(text string) string {
 	switch {
-	case isUnreachable(text):
-		return "it is not on the build host and its registry could not be reached; check the name, or ask the operator to load it"
-	case strings.Contains(text, "may require"):
+	case strings.Contains(strings.ToLower(text), "may require"):
 		return "check the name; a private image needs registry credentials on the worker"
 	default:
 		return "check the name and the tag"
 	}
-}
-
-// deniedBy makes the failure of a registry that refused us.
-func deniedBy(ref string, err error) *jobs.Failure {
-	return jobs.Fail(jobs.KindRegistryDenied, err, hintRegistry, "registry %s denied access to %s", registryOf(ref), ref)
 }

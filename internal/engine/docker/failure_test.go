@@ -44,24 +44,40 @@ func TestFailure(t *testing.T) {
 	}
 }
 
-func TestRegistryWords(t *testing.T) {
+// The words of engines 20.10, 26.1 with both image stores, and 29.
+func TestReadRefusal(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		text                string
-		denied, unreachable bool
-	}{
-		{"unauthorized: authentication required", true, false},
-		{"denied: requested access to the resource is denied", true, false},
-		{"no basic auth credentials", true, false},
-		{"pulling from host r:5000 failed with status code [manifests v1]: 401 Unauthorized", true, false},
-		{"unexpected status: 403 Forbidden", true, false},
-		{"pull access denied for x, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", false, false},
-		{"manifest for sha256:401403401 not found: manifest unknown", false, false},
-		{"dial tcp: lookup registry-1.docker.io: no such host", false, true},
-		{"dial tcp 127.0.0.1:1: connect: connection refused", false, true},
+	for text, want := range map[string]verdict{
+		"unauthorized: authentication required":              denied,
+		"denied: requested access to the resource is denied": denied,
+		"unauthorized": denied,
+		"pulling from host r:5000 failed with status code [manifests v1]: 401 Unauthorized":                denied,
+		"failed to fetch anonymous token: unexpected status: 403 Forbidden":                                denied,
+		"error parsing HTTP 403 response body: unexpected end of JSON input: \"\"":                         denied,
+		"unexpected status from HEAD request to http://r:5000/v2/a/manifests/1: 403 Forbidden":             denied,
+		"manifest for sha256:401403401 not found: manifest unknown":                                        missing,
+		"name unknown: The repository with name 'app' does not exist":                                      missing,
+		"unexpected status from POST request to http://r:5000/v2/a/blobs/uploads/: 404 Not Found":          missing,
+		"dial tcp: lookup registry-1.docker.io: no such host":                                              passing,
+		"dial tcp 127.0.0.1:1: connect: connection refused":                                                passing,
+		`Head "http://r:5000/v2/a/manifests/1": EOF`:                                                       passing,
+		"toomanyrequests: You have reached your pull rate limit.":                                          passing,
+		"pulling from host r:5000 failed with status code [manifests 1]: 429 Too Many Requests":            passing,
+		"received unexpected HTTP status: 503 Service Unavailable":                                         passing,
+		"received unexpected HTTP status: 500 Internal Server Error":                                       passing,
+		"error unmarshalling content: invalid character '<' looking for beginning of value":                passing,
+		"could not fetch content descriptor sha256:a28d (text/html) from remote: not found":                passing,
+		"image config verification failed for digest sha256:f16c":                                          passing,
+		"unsupported manifest media type and no default available: text/html":                              passing,
+		"received unexpected HTTP status: 200 OK":                                                          unclear,
+		"error from registry: internal":                                                                    unclear,
+		"error parsing HTTP 413 response body: invalid character '<': \"<html>413 Request Entity Too...\"": final,
+		"unknown: <html>413 Request Entity Too Large</html>":                                               final,
+		"tag invalid: The image tag '1' already exists and cannot be overwritten":                          final,
+		"unexpected status from PUT request to http://r:5000/v2/a/manifests/1: 400 Bad Request":            final,
 	} {
-		if isDenied(tt.text) != tt.denied || isUnreachable(tt.text) != tt.unreachable {
-			t.Errorf("%q: denied %v, unreachable %v; want %v, %v", tt.text, isDenied(tt.text), isUnreachable(tt.text), tt.denied, tt.unreachable)
+		if got := readRefusal(text).verdict(); got != want {
+			t.Errorf("%q is %d, want %d", text, got, want)
 		}
 	}
 }
@@ -70,6 +86,10 @@ func TestRegistryWords(t *testing.T) {
 // against the engine itself.
 func TestBuildWords(t *testing.T) {
 	t.Parallel()
+	e, err := New(nil, Options{Host: "tcp://127.0.0.1:1"}) // not asked for anything
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, text string
 		step       step
@@ -80,13 +100,13 @@ func TestBuildWords(t *testing.T) {
 		{"no file", "failed to solve: failed to read dockerfile: open app.Dockerfile: no such file or directory", step{}, jobs.KindDockerfileMissing, "the context has no app.Dockerfile"},
 		{"exit code", `process "/bin/sh -c false" did not complete successfully: exit code: 1`, step{name: "[build 2/3] RUN false", err: `process "/bin/sh -c false" did not complete successfully: exit code: 1`}, jobs.KindBuildFailed, `step "RUN false" ended with exit code 1`},
 		{"host path", "failed to solve: lstat /var/lib/docker/tmp/buildkit-mount123/a: no such file or directory", step{}, jobs.KindBuildFailed, "the build failed: lstat ...: no such file or directory"},
-		{"base", "failed to solve: busybox:9: failed to resolve source metadata for docker.io/library/busybox:9: not found", step{name: "[internal] load metadata for docker.io/library/busybox:9", err: "not found"}, jobs.KindBaseMissing, "base image busybox:9 was not found"},
+		{"base", "failed to solve: busybox:9: failed to resolve source metadata for docker.io/library/busybox:9: docker.io/library/busybox:9: not found", step{name: "[internal] load metadata for docker.io/library/busybox:9", err: "not found"}, jobs.KindBaseMissing, "base image busybox:9 was not found"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			tr := newTrace(nil)
 			tr.order = append(tr.order, &step{name: "[other 1/1] RUN sleep", err: "context canceled"}, &tt.step)
-			f := jobs.AsFailure(tr.failure(t.Context(), &solveError{tt.text}, jobs.Build{Dockerfile: "app.Dockerfile"}))
+			f := jobs.AsFailure(e.buildFailure(t.Context(), tr, &solveError{tt.text}, jobs.Build{Dockerfile: "app.Dockerfile"}))
 			if f.Kind != tt.kind || f.Message != tt.message {
 				t.Errorf("failure = %s %q, want %s %q", f.Kind, f.Message, tt.kind, tt.message)
 			}

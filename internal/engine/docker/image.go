@@ -4,13 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
+	"regexp"
 	"strings"
-	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/distribution/reference"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/pkg/jsonmessage"
 
@@ -27,10 +26,15 @@ func (e *Engine) Image(ctx context.Context, ref string, progress io.Writer) (str
 	if !errdefs.IsNotFound(err) {
 		return "", failure(ctx, err, "look for image "+ref)
 	}
+	return e.Pull(ctx, ref, progress)
+}
+
+// Pull implements engine.Engine.
+func (e *Engine) Pull(ctx context.Context, ref string, progress io.Writer) (string, error) {
 	if err := e.pull(ctx, ref, progress); err != nil {
 		return "", err
 	}
-	have, err = e.cli.ImageInspect(ctx, ref)
+	have, err := e.cli.ImageInspect(ctx, ref)
 	if err != nil {
 		return "", failure(ctx, err, "look for image "+ref)
 	}
@@ -47,17 +51,32 @@ func (e *Engine) pull(ctx context.Context, ref string, progress io.Writer) error
 		defer stream.Close()
 		err = readMessages(stream, progress, nil)
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case ctx.Err() != nil, isLost(err) && !isUnreachable(err.Error()), isDiskFull(err.Error()):
-		return failure(ctx, err, "pull image "+ref)
-	case isDenied(err.Error()):
-		return deniedBy(ref, err)
+	}
+	return e.pullFailure(ctx, jobs.KindImageMissing, "image "+ref, ref, err)
+}
+
+// pullFailure says why what is named ref did not come from its registry. what
+// names it for people, kind is that of an image that does not exist.
+func (e *Engine) pullFailure(ctx context.Context, kind jobs.Kind, what, ref string, err error) error {
+	if ctx.Err() != nil || isLost(err) || isDiskFull(err.Error()) {
+		return failure(ctx, err, "pull "+what)
+	}
+	r := e.refusalOf(ctx, ref, err, e.askPull)
+	switch v := r.verdict(); {
+	case v == missing, noneOrPrivate.MatchString(err.Error()):
+		return jobs.Fail(kind, err, missingHint(err.Error()), "%s was not found", what).Said(public(r.words))
+	case v == denied, v == final:
+		return r.refused(ref, err)
 	default:
-		return jobs.Fail(jobs.KindImageMissing, err, missingHint(err.Error()), "image %s was not found", ref)
+		return r.unavailable(ref, err)
 	}
 }
+
+// noneOrPrivate is what the daemon makes of Docker Hub's answer for any name that
+// it does not have, which is that access is denied.
+var noneOrPrivate = regexp.MustCompile(`(?i)repository does not exist`)
 
 // RemoveImage implements engine.Engine.
 func (e *Engine) RemoveImage(ctx context.Context, ref string) error {
@@ -77,89 +96,50 @@ func (e *Engine) RemoveImage(ctx context.Context, ref string) error {
 	return failure(ctx, err, "remove the image")
 }
 
+// Tag implements engine.Engine.
+func (e *Engine) Tag(ctx context.Context, id, name string) error {
+	return failure(ctx, e.cli.ImageTag(ctx, id, name), "name the image "+name)
+}
+
 // Images implements engine.Engine.
-func (e *Engine) Images(ctx context.Context, labels map[string]string) ([]engine.Listed, error) {
-	all, err := e.cli.ImageList(ctx, image.ListOptions{Filters: byLabels(labels)})
+func (e *Engine) Images(ctx context.Context, repository string) ([]engine.Named, error) {
+	all, err := e.cli.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", repository))})
 	if err != nil {
 		return nil, failure(ctx, err, "list the images")
 	}
-	var found []engine.Listed
+	var found []engine.Named
 	for _, img := range all {
-		l := engine.Listed{ID: img.ID, Labels: img.Labels, Created: time.Unix(img.Created, 0)}
-		for _, l.Name = range names(img.RepoTags) {
-			found = append(found, l)
+		for _, name := range img.RepoTags {
+			if strings.HasPrefix(name, repository+":") {
+				found = append(found, engine.Named{Name: name, ID: img.ID})
+			}
 		}
 	}
 	return found, nil
 }
 
-// names is the tags, or nothing for an image that has none; engine 20.10 calls that
-// <none>.
-func names(tags []string) []string {
-	if len(tags) == 0 || tags[0] == "<none>:<none>" {
-		return []string{""}
+// Untagged implements engine.Engine. The containerd image store knows an image by
+// its names only, so there are none.
+func (e *Engine) Untagged(ctx context.Context) ([]string, error) {
+	if named, err := e.containerdStore(ctx); err != nil || named {
+		return nil, err
 	}
-	return tags
-}
-
-// Push implements engine.Engine. The daemon reports a failed push in the
-// stream, after it has said 200.
-func (e *Engine) Push(ctx context.Context, tag string, progress io.Writer) (string, error) {
-	named, err := reference.ParseNormalizedNamed(tag)
+	all, err := e.cli.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("dangling", "true"))})
 	if err != nil {
-		return "", fmt.Errorf("push %s: %w", tag, err)
+		return nil, failure(ctx, err, "list the images without a name")
 	}
-	auth, err := e.header(tag)
-	if err != nil {
-		return "", err
+	var ids []string
+	for _, img := range all {
+		have, err := e.cli.ImageInspect(ctx, img.ID)
+		switch {
+		case errdefs.IsNotFound(err):
+		case err != nil:
+			return nil, failure(ctx, err, "look at an image without a name")
+		case have.Metadata.LastTagTime.IsZero() && len(have.RepoTags) == 0:
+			ids = append(ids, img.ID)
+		}
 	}
-	if err := e.login(ctx, tag); err != nil {
-		return "", err
-	}
-	var digest string
-	stream, err := e.cli.ImagePush(ctx, tag, image.PushOptions{RegistryAuth: auth})
-	if err == nil {
-		defer stream.Close()
-		err = readMessages(stream, progress, func(m jsonmessage.JSONMessage) {
-			var pushed struct{ Digest string }
-			if json.Unmarshal(*m.Aux, &pushed) == nil && pushed.Digest != "" {
-				digest = pushed.Digest
-			}
-		})
-	}
-	switch {
-	case err == nil && digest == "":
-		return "", jobs.Fail(jobs.KindPush, nil, hintRetry, "the push of %s ended without a digest", tag)
-	case err == nil:
-		return reference.FamiliarName(named) + "@" + digest, nil
-	case ctx.Err() != nil, isLost(err) && !isUnreachable(err.Error()), isDiskFull(err.Error()):
-		return "", failure(ctx, err, "push "+tag)
-	case errdefs.IsNotFound(err), strings.Contains(err.Error(), "image does not exist locally"):
-		return "", jobs.Fail(jobs.KindImageMissing, err, "build it with this tag first", "image %s is not on the build host", tag)
-	case isDenied(err.Error()):
-		return "", deniedBy(tag, err)
-	default:
-		return "", jobs.Fail(jobs.KindPush, err, hintRetry, "registry %s did not take %s", registryOf(tag), tag)
-	}
-}
-
-// login asks the registry whether it takes our login, when we have one: a push
-// with a wrong one fails only after the daemon has tried for a minute. Any other
-// answer than a no is left to the push.
-func (e *Engine) login(ctx context.Context, ref string) error {
-	all, err := readLogins(e.authFile)
-	if err != nil {
-		return err
-	}
-	auth := all.lookup(registryOf(ref))
-	if auth.Password == "" {
-		return nil
-	}
-	_, err = e.cli.RegistryLogin(ctx, auth)
-	if err != nil && (errdefs.IsUnauthorized(err) || isDenied(err.Error())) {
-		return deniedBy(ref, err)
-	}
-	return nil
+	return ids, nil
 }
 
 // readMessages reads the stream of a pull or push to its end. Words go to

@@ -91,16 +91,30 @@ func TestProbe(t *testing.T) {
 			t.Errorf("left behind %s:\n got %q\nwant %q", when, after, before)
 		}
 	}
-	if _, err := e.Probe(t.Context(), nil, jobs.Limits{Memory: 64 << 20, Pids: 64}); err != nil {
-		t.Errorf("probe: %v", err)
+	registry := hosttest.StartRegistry(t, h, hosttest.Login{})
+	for name, p := range map[string]engine.Probe{
+		"a probe":             {Limits: jobs.Limits{Memory: 64 << 20, Pids: 64}},
+		"a probe that pushes": {Push: registry + "/slipway/probe:1"},
+	} {
+		if _, err := e.Probe(t.Context(), p); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		clean("by " + name)
 	}
-	clean("by a probe")
-	if _, err := e.Probe(t.Context(), nil, jobs.Limits{CPUs: 10_000}); err == nil || !strings.Contains(err.Error(), "create a container") {
-		t.Errorf("probe with more CPUs than there are: %v; want it refused", err)
+	for _, tt := range []struct {
+		p    engine.Probe
+		says string
+	}{
+		{engine.Probe{Limits: jobs.Limits{CPUs: 10_000}}, "create a container"},
+		{engine.Probe{Push: "127.0.0.1:1/slipway/probe:1"}, "push an image as 127.0.0.1:1/slipway/probe:1"},
+	} {
+		if _, err := e.Probe(t.Context(), tt.p); err == nil || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("probe %+v: %v; want it refused: %s", tt.p, err, tt.says)
+		}
+		clean("by a probe that was refused: " + tt.says)
 	}
-	clean("by a probe that was refused")
-	owner := map[string]string{engine.LabelHost: "probing"}
-	for _, at := range []string{"/images/create", "/containers/create", "/containers/slipway-doctor", "/images/slipway-doctor"} {
+	owner := engine.Probe{Labels: map[string]string{engine.LabelHost: "probing"}}
+	for _, at := range []string{"/build", "/containers/create", "/start", "/containers/slipway-doctor", "/images/slipway-doctor"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		called := false
 		address := heard(t, h, func(path string) {
@@ -109,9 +123,9 @@ func TestProbe(t *testing.T) {
 				cancel()
 			}
 			if strings.Contains(path, "/containers/slipway-doctor") { // about to be removed
-				containers, err := e.List(t.Context(), owner)
-				images, imagesErr := e.Images(t.Context(), owner)
-				if len(containers) != 1 || len(images) != 1 || !containers[0].OfProbe() || !images[0].OfProbe() {
+				containers, err := e.List(t.Context(), owner.Labels)
+				images, imagesErr := e.Images(t.Context(), engine.ProbeName)
+				if len(containers) != 1 || len(images) != 1 || !containers[0].OfProbe() {
 					t.Errorf("its owner finds %+v and %+v: %v", containers, images, errors.Join(err, imagesErr))
 				}
 			}
@@ -120,11 +134,11 @@ func TestProbe(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := patient.Probe(ctx, owner, jobs.Limits{}); err != nil || !called {
+		if _, err := patient.Probe(ctx, owner); err != nil || !called {
 			t.Errorf("probe that is called off at %s (%t): %v", at, called, err)
 		}
 		clean("by a probe that was called off at " + at)
-		if _, err := patient.Probe(ctx, nil, jobs.Limits{}); !errors.Is(err, context.Canceled) {
+		if _, err := patient.Probe(ctx, engine.Probe{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("probe after its end: %v", err)
 		}
 		if err := patient.Close(); err != nil {
@@ -132,4 +146,11 @@ func TestProbe(t *testing.T) {
 		}
 	}
 	clean("in the end")
+	if out, err := h.Command(t.Context(), "ip", "link", "del", "docker0").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if _, err := e.Probe(t.Context(), engine.Probe{}); err == nil {
+		t.Error("a host without its bridge passes for one that can run jobs")
+	}
+	clean("by a probe of a host without its bridge")
 }

@@ -32,11 +32,7 @@ func (e *Engine) ImageFacts(ctx context.Context, ref string) (engine.ImageFacts,
 	} else if err != nil {
 		return engine.ImageFacts{}, failure(ctx, err, "look for image "+ref)
 	}
-	facts := engine.ImageFacts{ID: img.ID, Size: img.Size}
-	if img.Config != nil {
-		facts.Labels = img.Config.Labels
-	}
-	return facts, nil
+	return engine.ImageFacts{ID: img.ID, Size: img.Size, Names: img.RepoTags}, nil
 }
 
 // ImageInUse reports whether a container, running or not, was made of an image.

@@ -3,10 +3,10 @@
 package docker
 
 import (
+	"slices"
 	"testing"
 	"time"
 
-	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -20,7 +20,7 @@ func TestPrune(t *testing.T) {
 		t.Fatal(err)
 	}
 	facts, err := e.ImageFacts(ctx, "app:1")
-	if err != nil || !jobs.IsDigest(facts.ID) || facts.Size < 3_000_000 || facts.Labels[engine.LabelJob] != "ours" {
+	if err != nil || !jobs.IsDigest(facts.ID) || facts.Size < 3_000_000 || !slices.Equal(facts.Names, []string{"app:1"}) {
 		t.Fatalf("facts = %+v, %v", facts, err)
 	}
 	if none, err := e.ImageFacts(ctx, "app:2"); err != nil || none.ID != "" {

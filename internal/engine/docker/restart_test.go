@@ -155,6 +155,7 @@ func TestDaemonLostInBuild(t *testing.T) {
 	e := open(t, h, Options{})
 	var once sync.Once
 	_, err := e.Build(t.Context(), engine.Build{
+		Name:    "engine-test:lost",
 		Context: bytes.NewReader(enginetest.Archive(t, "Dockerfile", "FROM busybox:latest\nRUN echo started; sleep 60\n")),
 		Status: func(raw []byte) {
 			if bytes.Contains(raw, []byte(`"logs"`)) {

@@ -3,9 +3,12 @@ package docker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -29,12 +32,14 @@ func (e *Engine) Create(ctx context.Context, c engine.Container) (engine.State, 
 		return e.adopt(ctx, c, err)
 	case errdefs.IsNotFound(err):
 		return engine.State{}, jobs.Fail(jobs.KindImageMissing, err, "check the name and the tag", "image %s is not on the build host", c.Image)
-	case errdefs.IsInvalidArgument(err) && strings.Contains(err.Error(), "Range of CPUs"):
-		return engine.State{}, jobs.Fail(jobs.KindLimitAboveHost, err, "ask for fewer CPUs, or require a larger worker",
-			"%g CPUs are more than the build host has", effective(c.Spec.Limits, c.Defaults).CPUs)
-	default:
+	case ctx.Err() != nil, isLost(err), isDiskFull(err.Error()):
 		return engine.State{}, failure(ctx, err, "create the container")
 	}
+	if info, asked := e.cli.Info(ctx); asked == nil && c.Spec.Limits.CPUs > float64(info.NCPU) {
+		return engine.State{}, jobs.Fail(jobs.KindLimitAboveHost, err, "ask for fewer CPUs, or require a larger worker",
+			"%g CPUs are more than the %d that the build host has", c.Spec.Limits.CPUs, info.NCPU)
+	}
+	return engine.State{}, containerRefused(err, c.Spec)
 }
 
 // adopt returns the container that has the wanted name already, if it is ours:
@@ -75,40 +80,105 @@ func (e *Engine) Start(ctx context.Context, id string, out engine.Output) (engin
 // startFailure finds out why a container did not start. The container is left
 // for the caller to remove.
 func (e *Engine) startFailure(ctx context.Context, id string, err error) error {
-	if ctx.Err() != nil || isLost(err) {
+	if ctx.Err() != nil || isLost(err) || isDiskFull(err.Error()) {
 		return failure(ctx, err, "start the container")
 	}
 	have, inspectErr := e.cli.ContainerInspect(ctx, id)
 	if errdefs.IsNotFound(inspectErr) {
 		return containerLost(id, err)
 	}
-	command := "command"
-	if inspectErr == nil {
-		command = fmt.Sprintf("command %q", have.Path)
-	}
 	text := err.Error()
 	switch {
-	case strings.Contains(text, "port is already allocated"), strings.Contains(text, "address already in use"):
+	case says(text, syscall.EADDRINUSE), strings.Contains(text, "port is already allocated"):
 		return jobs.Fail(jobs.KindPortConflict, err, "choose another host port, or leave it out to get a free one", "%s", portMessage(text))
-	case strings.Contains(text, "permission denied") && errdefs.IsInvalidArgument(err):
-		return jobs.Fail(jobs.KindCommandNotExec, err, "make the file executable in the image", "%s cannot be executed", command)
-	case strings.Contains(text, "exec format error"):
-		return jobs.Fail(jobs.KindCommandNotExec, err, "the file is no program for this host's platform, or a script without #!", "%s cannot be executed", command)
-	case errdefs.IsInvalidArgument(err), strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory"):
-		return jobs.Fail(jobs.KindCommandNotFound, err, "check the command, and that the image has it", "%s was not found in the image", command)
+	case says(text, syscall.EADDRNOTAVAIL):
+		return jobs.Fail(jobs.KindEngine, err, "ask the operator to correct the worker's --port-address", "the build host does not have the address that ports are published on")
+	case execPattern.MatchString(text):
+		return commandFailure(execPattern.FindStringSubmatch(text), err)
+	case inspectErr != nil:
+		return failure(ctx, inspectErr, "look at the container")
 	default:
-		return failure(ctx, err, "start the container")
+		return containerRefused(err, runOf(have))
 	}
+}
+
+// execPattern is how Go's os/exec says that there is nothing to run.
+var execPattern = regexp.MustCompile(`exec: "([^"]*)": (.*)`)
+
+// commandFailure says that the command of a container cannot be run.
+func commandFailure(found []string, err error) *jobs.Failure {
+	command, why := fmt.Sprintf("command %q", found[1]), found[2]
+	switch {
+	case says(why, syscall.ENOEXEC):
+		return jobs.Fail(jobs.KindCommandNotExec, err, "the file is no program for this host's platform, or a script without #!", "%s cannot be executed", command).Said(public(why))
+	case says(why, syscall.EACCES), says(why, syscall.EISDIR):
+		return jobs.Fail(jobs.KindCommandNotExec, err, "make the file executable in the image", "%s cannot be executed", command).Said(public(why))
+	default:
+		return jobs.Fail(jobs.KindCommandNotFound, err, "check the command, and that the image has it", "%s was not found in the image", command).Said(public(why))
+	}
+}
+
+// says reports whether a text has the kernel's word for an error.
+func says(text string, errno syscall.Errno) bool {
+	return strings.Contains(strings.ToLower(text), errno.Error())
+}
+
+// containerRefused is the failure of a container that the engine does not make or
+// start. Its sentence names no field of the job, but what a field holds.
+func containerRefused(err error, r jobs.Run) *jobs.Failure {
+	words := public(err.Error())
+	what := "the engine refused the container"
+	if field := blamed(words, r); field != "" {
+		what += " because of " + field
+	}
+	f := jobs.Fail(jobs.KindContainerRefused, err, "correct what the engine says; trying again does not help", "%s: %s", what, words)
+	f.Unsure = true
+	return f
+}
+
+// blamed finds the field of a job whose value a sentence of the engine is about.
+func blamed(words string, r jobs.Run) string {
+	user, group, _ := strings.Cut(r.User, ":")
+	has := func(value string) bool { return value != "" && strings.Contains(words, value) }
+	for _, path := range slices.Sorted(maps.Keys(r.Tmpfs)) {
+		if has(path) {
+			return "run.tmpfs " + path
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Limits.Ulimits)) {
+		if strings.Contains(strings.ToLower(words), "rlimit") {
+			return "run.limits.ulimits " + name
+		}
+	}
+	switch {
+	case has("user " + user), has("group "+group) && group != "", r.User != "" && strings.Contains(words, "uids and gids"):
+		return fmt.Sprintf("run.user %q", r.User)
+	case has(strings.TrimSuffix(r.Workdir, "/")):
+		return fmt.Sprintf("run.workdir %q", r.Workdir)
+	}
+	return ""
+}
+
+// runOf is what of a job an existing container tells, the image's share included.
+func runOf(c container.InspectResponse) jobs.Run {
+	r := jobs.Run{User: c.Config.User, Workdir: c.Config.WorkingDir, Tmpfs: map[string]jobs.Bytes{}, Limits: jobs.Limits{Ulimits: map[string]jobs.Ulimit{}}}
+	for path := range c.HostConfig.Tmpfs {
+		r.Tmpfs[path] = 0
+	}
+	for _, u := range c.HostConfig.Ulimits {
+		r.Limits.Ulimits[u.Name] = jobs.Ulimit{Soft: u.Soft, Hard: u.Hard}
+	}
+	return r
 }
 
 // takenPattern finds the address in the daemon's complaint: the first form is
 // about a port of another container, the second about one of another process.
-var takenPattern = regexp.MustCompile(`Bind for (\S+) failed|listen \w+ (\S+): bind: address already in use`)
+var takenPattern = regexp.MustCompile(`(?i)bind for (\S+) failed|listen \w+ (\S+): bind: address|bind host port (\S+?):? `)
 
 // portMessage names the port the daemon complained about.
 func portMessage(text string) string {
 	if found := takenPattern.FindStringSubmatch(text); found != nil {
-		return "host address " + found[1] + found[2] + " is taken"
+		return "host address " + found[1] + found[2] + found[3] + " is taken"
 	}
 	return "a host port of the job is taken"
 }

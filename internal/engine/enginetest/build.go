@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -34,7 +33,7 @@ func (f *Fake) Build(ctx context.Context, b engine.Build) (engine.Built, error) 
 	if err != nil {
 		return engine.Built{}, err
 	}
-	w := &walk{fake: f, b: b, img: &image{labels: map[string]string{}}}
+	w := &walk{fake: f, b: b, img: &image{}, text: string(dockerfile)}
 	for i, line := range strings.Split(string(dockerfile), "\n") {
 		if err := w.instruction(ctx, i+1, strings.TrimSpace(line)); err != nil {
 			return engine.Built{}, err
@@ -86,6 +85,7 @@ type walk struct {
 	img   *image
 	bases []jobs.BaseImage
 	from  bool
+	text  string // of the Dockerfile
 }
 
 func (w *walk) instruction(ctx context.Context, line int, text string) error {
@@ -124,12 +124,12 @@ func (w *walk) base(ref string) error {
 		return jobs.Fail(jobs.KindBaseMissing, nil, "check the name and the tag", "base image %s was not found", ref)
 	}
 	if img == nil {
-		w.bases = append(w.bases, jobs.BaseImage{Ref: ref, Digest: fakeDigest("manifest", ref)})
+		w.bases = append(w.bases, jobs.BaseImage{Ref: ref, Role: jobs.RoleFrom, Digest: fakeDigest("manifest", ref)})
 		w.img.command = []string{"sh"}
 		return nil
 	}
 	w.img.command, w.img.entrypoint = img.command, img.entrypoint
-	w.bases = append(w.bases, jobs.BaseImage{Ref: ref, Digest: img.id, Local: true})
+	w.bases = append(w.bases, jobs.BaseImage{Ref: ref, Role: jobs.RoleFrom, Digest: img.id, Local: true})
 	return nil
 }
 
@@ -191,12 +191,16 @@ func (w *walk) finish() (engine.Built, error) {
 	f := w.fake
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	maps.Copy(w.img.labels, w.b.Spec.Labels)
-	maps.Copy(w.img.labels, w.b.Labels)
-	w.img.id = f.newID("image")
-	f.images[w.img.id] = w.img
-	for _, tag := range w.b.Spec.Tags {
-		f.tags[normal(tag)] = w.img.id
+	// The same Dockerfile makes the same image, as where every step is cached.
+	w.img.id = fakeDigest("built", fmt.Sprint(w.text, w.b.Spec.Labels, w.b.Spec.Args))
+	if w.b.Spec.NoCache {
+		w.img.id = f.newID("image")
+	}
+	if f.images[w.img.id] == nil {
+		f.images[w.img.id] = w.img
+	}
+	if w.b.Name != "" {
+		f.tags[normal(w.b.Name)], f.images[w.img.id].tagged = w.img.id, true
 	}
 	return engine.Built{ImageID: w.img.id, Bases: slices.Clip(w.bases)}, nil
 }

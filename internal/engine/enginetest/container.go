@@ -62,14 +62,9 @@ func (f *Fake) Create(ctx context.Context, c engine.Container) (engine.State, er
 		return engine.State{}, jobs.Fail(jobs.KindLimitAboveHost, nil, "ask for fewer", "%g CPUs are more than the host's %d", c.Spec.Limits.CPUs, f.info.CPUs)
 	}
 	id := strings.TrimPrefix(f.newID("container"), "sha256:")
-	labels := maps.Clone(img.labels)
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	maps.Copy(labels, c.Labels)
 	f.containers[id] = &container{
 		fake:  f,
-		state: engine.State{ID: id, Name: c.Name, Labels: labels, Status: engine.StatusCreated},
+		state: engine.State{ID: id, Name: c.Name, Labels: maps.Clone(c.Labels), Status: engine.StatusCreated},
 		image: img.id, argv: commandLine(img, c.Spec), spec: c,
 		files: map[string][]byte{}, listeners: map[int]net.Listener{},
 		term: make(chan struct{}), done: make(chan struct{}),

@@ -44,7 +44,7 @@ type image struct {
 	id         string
 	entrypoint []string
 	command    []string
-	labels     map[string]string
+	tagged     bool // whether it ever had a name
 }
 
 // New makes a fake with one image, busybox:latest.
@@ -64,7 +64,7 @@ func New() *Fake {
 }
 
 // Hook is called before every operation with its name in lower case (info,
-// build, push, image, removeimage, create, start, reattach, inspect, stop,
+// build, tag, push, image, pull, removeimage, create, start, reattach, inspect, stop,
 // remove, copyout, list) and its main argument: an image, a container's name or
 // ID. It may block, and an error it returns is the operation's.
 func (f *Fake) Hook(hook func(ctx context.Context, op, arg string) error) {
@@ -85,9 +85,19 @@ func (f *Fake) SetDown(down bool) {
 func (f *Fake) AddImage(ref string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	img := &image{id: fakeDigest("image", ref), command: []string{"sh"}}
+	img := &image{id: fakeDigest("image", ref), command: []string{"sh"}, tagged: true}
 	f.images[img.id] = img
 	f.tags[normal(ref)] = img.id
+	return img.id
+}
+
+// AddUntagged puts an image on the host that never had a name, as a build that was
+// cut off does, and returns its ID.
+func (f *Fake) AddUntagged(text string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	img := &image{id: fakeDigest("untagged", text)}
+	f.images[img.id] = img
 	return img.id
 }
 
@@ -138,6 +148,14 @@ func (f *Fake) Tags() []string {
 	return all
 }
 
+// Nameless returns the IDs of images that have no name.
+func (f *Fake) Nameless() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	named := slices.Collect(maps.Values(f.tags))
+	return slices.DeleteFunc(slices.Collect(maps.Keys(f.images)), func(id string) bool { return slices.Contains(named, id) })
+}
+
 // HasImage reports whether an image ID is on the host.
 func (f *Fake) HasImage(id string) bool {
 	f.mu.Lock()
@@ -153,20 +171,35 @@ func (f *Fake) Info(ctx context.Context) (engine.Info, error) {
 	return f.info, nil
 }
 
+// Tag implements engine.Engine.
+func (f *Fake) Tag(ctx context.Context, id, name string) error {
+	if err := f.enter(ctx, "tag", name); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.images[id] == nil {
+		return jobs.Fail(jobs.KindEngine, nil, "", "there is no image %s", id)
+	}
+	f.images[id].tagged = true
+	f.tags[normal(name)] = id
+	return nil
+}
+
 // Push implements engine.Engine.
-func (f *Fake) Push(ctx context.Context, tag string, progress io.Writer) (string, error) {
+func (f *Fake) Push(ctx context.Context, id, tag string, progress io.Writer) (string, error) {
 	if err := f.enter(ctx, "push", tag); err != nil {
 		return "", err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	id, ok := f.tags[normal(tag)]
-	if !ok {
-		return "", jobs.Fail(jobs.KindImageMissing, nil, "build it first", "image %s is not on the host", tag)
+	if f.images[id] == nil {
+		return "", jobs.Fail(jobs.KindEngine, nil, "", "the image was removed from the host before it was pushed")
 	}
 	if registry, _, _ := strings.Cut(tag, "/"); f.denied[registry] {
 		return "", jobs.Fail(jobs.KindRegistryDenied, nil, "check the registry credentials", "registry %s denied the push", registry)
 	}
+	f.tags[normal(tag)], f.images[id].tagged = id, true
 	name, _ := splitTag(tag)
 	f.pushed[tag] = name + "@" + fakeDigest("manifest", id)
 	fmt.Fprintf(progressOr(progress), "pushed %s\n", tag)
@@ -190,13 +223,28 @@ func (f *Fake) Image(ctx context.Context, ref string, progress io.Writer) (strin
 	if img := f.lookup(ref); img != nil {
 		return img.id, nil
 	}
+	return f.pull(ref, progress)
+}
+
+// Pull implements engine.Engine.
+func (f *Fake) Pull(ctx context.Context, ref string, progress io.Writer) (string, error) {
+	if err := f.enter(ctx, "pull", ref); err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pull(ref, progress)
+}
+
+// pull gets an image from its registry; f.mu is held.
+func (f *Fake) pull(ref string, progress io.Writer) (string, error) {
 	if registry, _, _ := strings.Cut(ref, "/"); f.denied[registry] {
 		return "", jobs.Fail(jobs.KindRegistryDenied, nil, "check the registry credentials", "registry %s denied the pull", registry)
 	}
 	if !f.remote[normal(ref)] {
 		return "", jobs.Fail(jobs.KindImageMissing, nil, "check the name and the tag", "image %s was not found", ref)
 	}
-	img := &image{id: fakeDigest("image", ref), command: []string{"sh"}}
+	img := &image{id: fakeDigest("remote", ref), command: []string{"sh"}, tagged: true}
 	f.images[img.id], f.tags[normal(ref)] = img, img.id
 	fmt.Fprintf(progressOr(progress), "pulled %s\n", ref)
 	return img.id, nil
@@ -240,33 +288,56 @@ func (f *Fake) Untag(tag string) {
 }
 
 // Images implements engine.Engine.
-func (f *Fake) Images(ctx context.Context, labels map[string]string) ([]engine.Listed, error) {
-	if err := f.enter(ctx, "images", ""); err != nil {
+func (f *Fake) Images(ctx context.Context, repository string) ([]engine.Named, error) {
+	if err := f.enter(ctx, "images", repository); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var found []engine.Listed
-	for id, img := range f.images {
-		carries := true
-		for k, v := range labels {
-			carries = carries && img.labels[k] == v
-		}
-		if !carries {
-			continue
-		}
-		l, named := engine.Listed{ID: id, Labels: img.labels}, false
-		for tag, tagged := range f.tags {
-			if tagged == id {
-				l.Name, named = tag, true
-				found = append(found, l)
-			}
-		}
-		if !named {
-			found = append(found, l)
+	var found []engine.Named
+	for name, id := range f.tags {
+		if repo, _ := splitTag(name); repo == repository {
+			found = append(found, engine.Named{Name: name, ID: id})
 		}
 	}
 	return found, nil
+}
+
+// Untagged implements engine.Engine.
+func (f *Fake) Untagged(ctx context.Context) ([]string, error) {
+	if err := f.enter(ctx, "untagged", ""); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var ids []string
+	for id, img := range f.images {
+		if !img.tagged {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// ImageFacts describes what has a name, or an ID.
+func (f *Fake) ImageFacts(ctx context.Context, ref string) (engine.ImageFacts, error) {
+	if err := f.enter(ctx, "imagefacts", ref); err != nil {
+		return engine.ImageFacts{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	img := f.lookup(ref)
+	if img == nil {
+		return engine.ImageFacts{}, nil
+	}
+	facts := engine.ImageFacts{ID: img.id, Size: 1}
+	for name, id := range f.tags {
+		if id == img.id {
+			facts.Names = append(facts.Names, name)
+		}
+	}
+	slices.Sort(facts.Names)
+	return facts, nil
 }
 
 // enter is the start of every operation: the hook, then the daemon's absence.
@@ -321,6 +392,9 @@ func splitTag(ref string) (name, tag string) {
 	}
 	return ref, "latest"
 }
+
+// NormalName makes one name of all those that the fake takes for the same.
+func NormalName(ref string) string { return normal(ref) }
 
 func normal(ref string) string {
 	if strings.Contains(ref, "@") {

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,8 @@ type Rig struct {
 	Engine engine.Engine
 	// Image is a local reference to an image with the commands of shell.go.
 	Image string
+	// Registry is the address of one that is empty.
+	Registry string
 	// Lose removes a container behind the engine's back.
 	Lose func(t *testing.T, id string)
 }
@@ -42,6 +45,7 @@ func TestEngine(t *testing.T, setup func(t *testing.T) Rig) {
 		"ports":                 testPorts,
 		"image":                 testImage,
 		"images by name":        testImages,
+		"same image":            testSameImage,
 		"build":                 testBuild,
 		"build fails":           testBuildFails,
 		"build bad context":     testBuildBadContext,
@@ -74,6 +78,9 @@ func (s *trial) in(t *testing.T) *trial {
 func (s *trial) name() string {
 	return jobs.ContainerName(s.job(), 1)
 }
+
+// image is the name of an image that no other subtest has.
+func (s *trial) image() string { return "suite-build:" + strings.ToLower(s.job()) }
 
 func (s *trial) job() string {
 	return clean(s.t.Name())

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -46,7 +47,8 @@ func (s *trial) build(ctx context.Context, dockerfile string, change func(*engin
 	b := engine.Build{
 		Spec:    jobs.Build{Dockerfile: "Dockerfile", NoCache: true},
 		Context: bytes.NewReader(Archive(s.t, "Dockerfile", dockerfile, "hello.txt", "hello\n")),
-		Labels:  s.labels(),
+		Name:    s.image(),
+		Images:  []engine.Image{{Ref: s.Image, Role: jobs.RoleFrom}},
 		Secret:  noSecrets,
 	}
 	if s.hidden {
@@ -58,7 +60,7 @@ func (s *trial) build(ctx context.Context, dockerfile string, change func(*engin
 	built, err := s.Engine.Build(ctx, b)
 	if err == nil {
 		s.t.Cleanup(func() {
-			if err := s.Engine.RemoveImage(context.Background(), built.ImageID); err != nil {
+			if err := s.Engine.RemoveImage(context.Background(), b.Name); err != nil {
 				s.t.Errorf("remove image: %v", err)
 			}
 		})
@@ -69,7 +71,9 @@ func (s *trial) build(ctx context.Context, dockerfile string, change func(*engin
 func testBuild(t *testing.T, s *trial) {
 	var steps []string
 	var output bytes.Buffer
-	built, err := s.build(s.ctx, "FROM "+s.Image+"\nRUN echo from the build\nCMD [\"sh\", \"-c\", \"echo from the image; exit 3\"]\n", func(b *engine.Build) {
+	// BuildKit does what two builds want at once for one of them only.
+	greeting := "from the build of " + s.job()
+	built, err := s.build(s.ctx, "FROM "+s.Image+"\nRUN echo "+greeting+"\nCMD [\"sh\", \"-c\", \"echo from the image; exit 3\"]\n", func(b *engine.Build) {
 		b.Status = func(raw []byte) {
 			var m struct {
 				Vertexes []struct{ Name string }
@@ -96,10 +100,10 @@ func testBuild(t *testing.T, s *trial) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]jobs.BaseImage{{Ref: s.Image, Digest: local, Local: true}}, built.Bases); diff != "" {
+	if diff := cmp.Diff([]jobs.BaseImage{{Ref: s.Image, Role: jobs.RoleFrom, Digest: local, Local: true}}, built.Bases); diff != "" {
 		t.Errorf("bases (-want +got):\n%s", diff)
 	}
-	if !strings.Contains(strings.Join(steps, "\n"), "RUN echo from the build") || output.String() != "from the build\n" {
+	if !strings.Contains(strings.Join(steps, "\n"), "RUN echo "+greeting) || output.String() != greeting+"\n" {
 		t.Errorf("status told the steps %q and the output %q", steps, output.String())
 	}
 	s.Image = built.ImageID
@@ -120,53 +124,79 @@ func testBuildHidden(t *testing.T, s *trial) {
 	t.Run("secret", func(t *testing.T) { testBuildSecret(t, s.in(t)) })
 }
 
-// A name of the farm's own is how a build without tags is found again.
+// An image has the name of its build, and those that it is given. It goes with the
+// last.
 func testImages(t *testing.T, s *trial) {
-	name := jobs.ImageName("some-job", 1)
-	built, err := s.build(s.ctx, "FROM "+s.Image+"\nRUN echo named\n", func(b *engine.Build) { b.Spec.Tags = []string{name} })
+	built, err := s.build(s.ctx, "FROM "+s.Image+"\nRUN echo named\n", nil)
 	if err != nil {
 		t.Fatalf("build: %v", err)
 	}
+	repository := "suite-images"
+	one, two := repository+":one", repository+":two"
 	names := func() (all []string) {
-		found, err := s.Engine.Images(s.ctx, s.labels())
+		t.Helper()
+		found, err := s.Engine.Images(s.ctx, repository)
 		if err != nil {
 			t.Fatalf("images: %v", err)
 		}
 		for _, img := range found {
-			if img.ID == built.ImageID {
-				all = append(all, img.Name)
+			if img.ID != built.ImageID {
+				t.Errorf("%s names the image %s, want %s", img.Name, img.ID, built.ImageID)
 			}
+			all = append(all, img.Name)
 		}
+		slices.Sort(all)
 		return all
 	}
-	if got := names(); !slices.Equal(got, []string{name}) {
-		t.Errorf("images = %q, want %q", got, name)
+	for _, name := range []string{one, two, two} {
+		if err := s.Engine.Tag(s.ctx, built.ImageID, name); err != nil {
+			t.Fatalf("tag: %v", err)
+		}
 	}
-	first := built
-	if built, err = s.build(s.ctx, "FROM "+s.Image+"\nRUN echo named again\n", func(b *engine.Build) { b.Spec.Tags = []string{name} }); err != nil {
-		t.Fatalf("build: %v", err)
+	if got := names(); !slices.Equal(got, []string{one, two}) {
+		t.Errorf("names = %q, want both", got)
 	}
-	built, first = first, built
-	if got := names(); !slices.Equal(got, []string{""}) {
-		t.Errorf("images = %q of one whose name another has; want an empty one", got)
-	}
-	if err := s.Engine.RemoveImage(s.ctx, built.ImageID); err != nil {
-		t.Errorf("remove the image without a name: %v", err)
-	}
-	if got := names(); len(got) != 0 {
-		t.Errorf("images = %q after it was removed", got)
-	}
-	built = first
-	for _, ref := range []string{built.ImageID, name, name} {
+	for _, ref := range []string{s.image(), two, two} {
 		if err := s.Engine.RemoveImage(s.ctx, ref); err != nil {
 			t.Errorf("remove image %s: %v", ref, err)
 		}
 	}
-	if got := names(); len(got) != 0 {
-		t.Errorf("images = %q after the name was removed", got)
+	if got := names(); !slices.Equal(got, []string{one}) {
+		t.Errorf("names = %q, want %q: it has another name still", got, one)
 	}
-	_, err = s.Engine.Create(s.ctx, engine.Container{Name: jobs.ContainerName("some-job", 1), Image: built.ImageID, Spec: jobs.Run{Network: "none"}, Labels: s.labels()})
+	if err := s.Engine.RemoveImage(s.ctx, built.ImageID); err != nil {
+		t.Errorf("remove by its ID an image that has a name: %v", err)
+	}
+	if got := names(); !slices.Equal(got, []string{one}) {
+		t.Errorf("names = %q after a removal by ID, which takes no name; want %q", got, one)
+	}
+	if err := s.Engine.RemoveImage(s.ctx, one); err != nil {
+		t.Errorf("remove image %s: %v", one, err)
+	}
+	if got := names(); len(got) != 0 {
+		t.Errorf("names = %q after the last one was removed", got)
+	}
+	_, err = s.Engine.Create(s.ctx, engine.Container{Name: s.name(), Image: built.ImageID, Spec: jobs.Run{Network: "none"}, Labels: s.labels()})
 	_ = s.wantKind("a container of the removed image", err, jobs.KindImageMissing)
+}
+
+// The same tree is the same image each time, whatever its build is called.
+func testSameImage(t *testing.T, s *trial) {
+	var first string
+	for i := range 3 {
+		built, err := s.build(s.ctx, "FROM "+s.Image+"\nRUN echo same\n", func(b *engine.Build) {
+			b.Spec.NoCache = false
+			b.Name += fmt.Sprint("-", i)
+		})
+		switch {
+		case err != nil:
+			t.Fatalf("build: %v", err)
+		case first == "":
+			first = built.ImageID
+		case built.ImageID != first:
+			t.Errorf("build %d made image %s, the first one %s", i, built.ImageID, first)
+		}
+	}
 }
 
 func testBuildFails(t *testing.T, s *trial) {
@@ -183,7 +213,7 @@ func testBuildFails(t *testing.T, s *trial) {
 		{"unknown instruction", from + "FROBNICATE x\n", nil, jobs.KindDockerfileInvalid, "line 2: unknown instruction: FROBNICATE", nil},
 		{"no FROM", "RUN true\n", nil, jobs.KindDockerfileInvalid, "FROM", nil},
 		{"missing Dockerfile", from, func(b *jobs.Build) { b.Dockerfile = "docker/other.Dockerfile" }, jobs.KindDockerfileMissing, "docker/other.Dockerfile", nil},
-		{"missing base", "FROM no-such-image:1\n", nil, jobs.KindBaseMissing, "no-such-image:1", nil},
+		{"missing base", "FROM " + s.Registry + "/no-such-image:1\n", nil, jobs.KindBaseMissing, "no-such-image:1", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -332,7 +332,7 @@ func testImage(t *testing.T, s *trial) {
 	if again, err := s.Engine.Image(s.ctx, s.Image, nil); err != nil || again != id {
 		t.Errorf("image = %q, %v; want %q", again, err, id)
 	}
-	_, err = s.Engine.Image(s.ctx, "no-such-image:1", nil)
+	_, err = s.Engine.Image(s.ctx, s.Registry+"/no-such-image:1", nil)
 	_ = s.wantKind("a missing image", err, jobs.KindImageMissing)
 	if err := s.Engine.RemoveImage(s.ctx, "sha256:"+strings.Repeat("0", 64)); err != nil {
 		t.Errorf("remove of an image that is gone = %v", err)

@@ -37,6 +37,7 @@ func (m *Memory) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.J
 	case !o.Meets(j.Spec.Requires):
 		return jobs.Job{}, fmt.Errorf("claim job %s: %w", t.ID, jobs.ErrNotEligible)
 	}
+	j.Claimed = now
 	if j.Started.IsZero() {
 		j.Started = now
 	}
@@ -180,6 +181,12 @@ func (m *Memory) release(r *record, rel jobs.Release) jobs.Ticket {
 		typ = jobs.EventLost
 	}
 	m.event(r, typ, rel.Reason)
+	if rel.Past != nil {
+		past := copyJSON(*rel.Past)
+		past.Started, past.Ended = j.Claimed, m.clock.now()
+		j.Past = append(j.Past, past)
+		j.Past = j.Past[max(0, len(j.Past)-jobs.MaxPast):]
+	}
 	if j.CancelBy != "" {
 		m.end(r, cancelled(j.Stage, j.CancelBy))
 		r.acceptedFrom = "" // the owner gave up: a result of its is stale

@@ -29,6 +29,7 @@ func TestClaims(t *testing.T, setup func(t *testing.T) Store) {
 		{"adopt", testAdopt},
 		{"adopt is for the same host", testAdoptRefused},
 		{"release", testRelease},
+		{"past attempts", testPast},
 		{"owned", testOwned},
 		{"kept", testKept},
 	}

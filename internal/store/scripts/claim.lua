@@ -12,7 +12,7 @@ local t = now()
 if r[3] and tonumber(r[3]) > t then return 'early' end
 if r[4] and tonumber(r[4]) < t then return 'expired' end
 redis.call('HSET', KEYS[1], 'state', 'running', 'nonce', ARGV[2], 'worker', ARGV[3],
-  'host', ARGV[4], 'lease', int(t + tonumber(ARGV[5])))
+  'host', ARGV[4], 'lease', int(t + tonumber(ARGV[5])), 'claimed', int(t))
 if not r[6] then redis.call('HSET', KEYS[1], 'started', int(t)) end
 redis.call('HDEL', KEYS[1], 'not_before', 'stage', 'name', 'cid', 'deadline')
 event(KEYS[1], KEYS[2], 'claimed', ARGV[3])

@@ -1,11 +1,15 @@
 -- release: the owner (or, with lost set, the reconciler) gives the job up for
 -- another attempt. A job that somebody wants ended is cancelled instead.
--- KEYS job news result log partial
--- ARGV nonce reason spend(nothing|retry|loss) delay_us expires_in_us cancelled_result log_ttl_s lost(0/1)
+-- KEYS job news result log partial past
+-- ARGV nonce reason spend(nothing|retry|loss) delay_us expires_in_us cancelled_result log_ttl_s lost(0/1) past max_past
 -- Returns 0 when refused, -1 when it was cancelled, else the new attempt.
 if not owned(KEYS[1], ARGV[1], ARGV[8] == '1') then return 0 end
 redis.call('DEL', KEYS[5])
 local t = now()
+if ARGV[9] ~= '' then
+  redis.call('RPUSH', KEYS[6], (redis.call('HGET', KEYS[1], 'claimed') or '0') .. ' ' .. int(t) .. ' ' .. ARGV[9])
+  redis.call('LTRIM', KEYS[6], -tonumber(ARGV[10]), -1)
+end
 if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then
   redis.call('SET', KEYS[3], ARGV[6])
   redis.call('HSET', KEYS[1], 'state', 'cancelled', 'finished', int(t))
