@@ -68,15 +68,24 @@ func (w *Worker) endServices(ctx context.Context) (some bool, err error) {
 		if !gone && state.Status == engine.StatusRunning && job.CancelBy == "" && now.Before(job.Result.KeepUntil) {
 			continue
 		}
-		if err := w.endService(ctx, job); err != nil {
+		status := jobs.ServiceStatus{State: jobs.ServiceEnded, ExitCode: &state.ExitCode, OOM: state.OOM}
+		switch {
+		case gone:
+			status = jobs.ServiceStatus{State: jobs.ServiceLost, Reason: "its container was removed"}
+		case state.Status == engine.StatusRunning && job.CancelBy != "":
+			status = jobs.ServiceStatus{State: jobs.ServiceCancelled, CancelledBy: job.CancelBy}
+		case state.Status == engine.StatusRunning:
+			status = jobs.ServiceStatus{State: jobs.ServiceExpired}
+		}
+		if err := w.endService(ctx, job, status); err != nil {
 			return true, err
 		}
 	}
 	return true, nil
 }
 
-// endService removes a kept container, then forgets it.
-func (w *Worker) endService(ctx context.Context, job jobs.Job) error {
+// endService removes a kept container, then records what became of its service.
+func (w *Worker) endService(ctx context.Context, job jobs.Job, status jobs.ServiceStatus) error {
 	id := job.Result.ContainerID
 	if err := w.Engine.Stop(ctx, id, job.Spec.Run.StopGrace.Or(10*time.Second)); err != nil {
 		return fmt.Errorf("stop service of job %s: %w", job.ID, err)
@@ -88,5 +97,5 @@ func (w *Worker) endService(ctx context.Context, job jobs.Job) error {
 		return fmt.Errorf("remove image of job %s: %w", job.ID, err)
 	}
 	w.log.InfoContext(ctx, "kept service ended", "job_id", job.ID, "container_id", id)
-	return w.Claims.Unkeep(ctx, job.ID, w.opts.Host)
+	return w.Claims.EndService(ctx, job.ID, job.Nonce, jobs.ServiceEnd{Status: status, Log: job.Result.Log})
 }

@@ -159,5 +159,6 @@ func (a *attempt) keep(ctx context.Context) error {
 		return explain(ctx, jobs.StageRun, err)
 	}
 	a.res.KeepUntil = sig.Now.Add(a.job.Spec.Run.Keep.D())
+	a.res.Service = &jobs.ServiceStatus{State: jobs.ServiceUp}
 	return nil
 }
