@@ -63,6 +63,7 @@ func (a *attempt) finish(ctx context.Context) {
 		}
 		if a.res.Failure == nil { // a success without its log is not one
 			a.res.State, a.res.Failure = f.Kind.Info().State, f
+			a.res.KeepUntil, a.res.Service = time.Time{}, nil
 		}
 	}
 	a.decide(&a.res, nil)
@@ -83,12 +84,12 @@ func (a *attempt) finish(ctx context.Context) {
 		return
 	}
 	a.w.Observer.Ended(a.job.Spec.Queue, a.res)
-	a.removeSpool()
 	if a.res.KeepUntil.IsZero() {
+		a.removeSpool()
 		a.removeContainer(ctx)
 		a.removeImage(ctx)
 	} else {
-		nudge(a.w.keepNow)
+		a.handOver()
 	}
 	// Until now the journal knew what to make of the container: a store that loses
 	// its last second gives the attempt to the next worker of this host again.
@@ -115,7 +116,8 @@ func (a *attempt) deliver(ctx context.Context) error {
 	return err
 }
 
-// saveLog ends the log and puts it into the artifact store.
+// saveLog closes the log and puts it into the artifact store. The log of a service
+// goes on: what it has so far is stored.
 func (a *attempt) saveLog(ctx context.Context) *jobs.Failure {
 	if a.joblog == nil {
 		return nil
@@ -131,10 +133,13 @@ func (a *attempt) saveLog(ctx context.Context) *jobs.Failure {
 	disk, cancelDisk := context.WithTimeout(ctx, logTime/2)
 	defer cancelDisk()
 	_ = repeat(disk, a.joblog.flush, warn) // close has the last try
-	size, dropped := a.joblog.close(ctx)
+	size, dropped := a.joblog.soFar()
+	if a.proc == nil {
+		size, dropped = a.joblog.close(ctx)
+	}
 	a.res.Log.Dropped = dropped
 	if size > 0 {
-		if err := repeat(ctx, func() error { return a.storeLog(ctx) }, warn); err != nil {
+		if err := repeat(ctx, func() error { return a.storeLog(ctx, size) }, warn); err != nil {
 			return artifacts.StoreFailure(err, "the job's log")
 		}
 	}
@@ -147,8 +152,8 @@ func (a *attempt) saveLog(ctx context.Context) *jobs.Failure {
 // logTime bounds how long a job's end waits for a disk and the artifact store.
 const logTime = time.Minute
 
-func (a *attempt) storeLog(ctx context.Context) error {
-	r, err := a.joblog.reader()
+func (a *attempt) storeLog(ctx context.Context, size int64) error {
+	r, err := a.joblog.reader(size)
 	if err != nil {
 		return err
 	}

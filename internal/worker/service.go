@@ -20,7 +20,7 @@ const defaultReady = time.Minute
 // hangUp is how long a connection must hold to count as accepted.
 const hangUp = 250 * time.Millisecond
 
-// serve waits until the service is ready and leaves it running.
+// serve waits until the service is ready and lets it go on.
 func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
 	spec := a.job.Spec.Run
 	timeout := defaultReady
@@ -46,8 +46,7 @@ func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
 			why = reason
 		}
 		if err == nil && reason == "" {
-			proc.Detach()
-			return a.keep(ctx)
+			return a.keep(ctx, proc)
 		}
 		select {
 		case state := <-ended:
@@ -147,9 +146,9 @@ func getOnce(ctx context.Context, url string) string {
 	return ""
 }
 
-// keep hands the running container over to the keeper: from the result on, it
-// stays until KeepUntil on the store's clock.
-func (a *attempt) keep(ctx context.Context) error {
+// keep makes the running container a kept service: from the result on, it stays
+// until KeepUntil on the store's clock.
+func (a *attempt) keep(ctx context.Context, proc engine.Process) error {
 	var sig jobs.Signal
 	err := insist(ctx, func() (err error) {
 		sig, err = a.renew(ctx)
@@ -160,5 +159,6 @@ func (a *attempt) keep(ctx context.Context) error {
 	}
 	a.res.KeepUntil = sig.Now.Add(a.job.Spec.Run.Keep.D())
 	a.res.Service = &jobs.ServiceStatus{State: jobs.ServiceUp}
+	a.proc = proc
 	return nil
 }

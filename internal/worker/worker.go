@@ -121,14 +121,17 @@ type Worker struct {
 	opts    Options
 	log     *slog.Logger
 	journal journal
+	endings journal // why kept services are ended
 
 	// slots holds a token per job that may run; taking one comes before
 	// claiming.
 	slots chan struct{}
 
-	mu sync.Mutex // guards running, draining, stopping and mode, and writing engine and Options.Platform
+	mu sync.Mutex // guards running, services, draining, stopping and mode, and writing engine and Options.Platform
 	// running is every attempt in this process by job ID: single flight.
-	running  map[string]*attempt
+	running map[string]*attempt
+	// services are the kept services of this host that are followed, by job ID.
+	services map[string]*keptService
 	draining bool           // nothing is claimed any more
 	stopping bool           // what runs is handed back
 	mode     DrainMode      // "" until Drain is called
@@ -137,6 +140,12 @@ type Worker struct {
 	// recovered says that what runs here is known: before that, what no attempt of
 	// this process owns may be one that is yet to be adopted.
 	recovered atomic.Bool
+
+	// serving ends when kept services are left to the next worker of this host;
+	// followers has one for each.
+	serving     context.Context //nolint:containedctx // spans all services, not a call
+	stopServing context.CancelFunc
+	followers   sync.WaitGroup
 
 	told    chan struct{} // closed by Drain
 	keepNow chan struct{} // nudges the keeper
@@ -171,9 +180,11 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	}
 	deliver, giveUp := context.WithCancel(context.Background())
 	leaving, leave := context.WithCancel(context.Background())
+	serving, stopServing := context.WithCancel(context.Background())
 	return &Worker{
 		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}), parted: make(chan struct{}),
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)},
+		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, endings: journal{endingsDir(opts.StateDir)},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
 		fit: fitness{examining: make(chan struct{}, 1)},
 	}
@@ -186,6 +197,8 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	// Hints must be heard while draining, too.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
+	defer w.followers.Wait()
+	defer w.stopServing() // after the keeper, which starts followers
 	defer helpers.Wait()
 	defer stop()
 	// A host whose engine does not answer should be seen, too.
