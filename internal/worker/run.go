@@ -154,7 +154,7 @@ func (a *attempt) addresses(state engine.State) []string {
 	var out []string
 	for _, p := range a.job.Spec.Run.Ports {
 		if addr := state.Addresses[fmt.Sprintf("%d/%s", p.Container, p.Proto())]; addr != "" {
-			out = append(out, addr)
+			out = append(out, a.w.opts.advertised(addr))
 		}
 	}
 	return out

@@ -83,8 +83,10 @@ type Options struct {
 	// Timeouts and Limits apply where a job sets none.
 	Timeouts jobs.Timeouts
 	Limits   jobs.Limits
-	// PortAddress is the host address that ports are bound to.
-	PortAddress string
+	// PortAddress is the host address that ports are bound to. AdvertiseAddress is
+	// the host part of the addresses in results, "" for the same; a loopback address
+	// stays as it is.
+	PortAddress, AdvertiseAddress string
 	// LogCap bounds a job's log, OutputCap its collected outputs, in bytes.
 	LogCap, OutputCap int64
 	// Lease is how long a silent worker keeps its jobs, Renew how often it
