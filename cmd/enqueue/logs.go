@@ -19,7 +19,8 @@ func (a *app) logsCmd() *cobra.Command {
 		Long: `Print the log of a job: the build on stderr, the container's output on stdout
 and stderr byte for byte (a terminal gets it without control sequences other
 than colours). The log of an ended job comes from the artifact store (--store),
-that of a running one from Redis, and that of a service that is up from both.`,
+that of a running one from Redis, and that of a service that is up from both.
+Ctrl-C ends only this command.`,
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job has ended, and the service that it keeps")
 	cmd.Flags().StringVar(&progress, "progress", "plain", "auto, tty, plain, rawjson or quiet")
@@ -39,7 +40,7 @@ that of a running one from Redis, and that of a service that is up from both.`,
 		}
 		f := &follower{svc: svc, store: a.artifacts, view: a.newView(mode, false, false), id: job.ID, service: true}
 		if follow && (!job.State.Terminal() || job.Up()) {
-			job, err = a.follow(cmd.Context(), f, false)
+			job, err = a.watch(cmd.Context(), f)
 			if err == nil {
 				summarize(a.stderr, a.paint(a.stderr), job)
 			}

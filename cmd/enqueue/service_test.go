@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -199,4 +201,66 @@ func TestFollowAfterALostSpool(t *testing.T) {
 	if got := out.String(); got != "one two o three four" || errs.String() != "" {
 		t.Errorf("saw %q, %q", got, errs.String())
 	}
+}
+
+// Whoever follows a log has nothing to end but that.
+func TestInterruptOfLogs(t *testing.T) {
+	for name, signals := range map[string][]os.Signal{
+		"once": {os.Interrupt}, "twice": {os.Interrupt, os.Interrupt}, "terminated": {syscall.SIGTERM},
+	} {
+		for _, service := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				withFeed(t, farmOptions{}, func(t *testing.T, f *feed) {
+					if service {
+						f.ready(t)
+					}
+					var out, errs buffer
+					interrupts := make(chan os.Signal, 4)
+					code := make(chan int, 1)
+					go func() {
+						a := f.app(process{getenv: noEnv, stdin: strings.NewReader(""), stdout: &out, stderr: &errs, interrupts: interrupts})
+						code <- a.run(t.Context(), []string{"logs", "-f", f.id})
+					}()
+					synctest.Wait()
+					for _, sig := range signals {
+						interrupts <- sig
+						synctest.Wait()
+					}
+					time.Sleep(5 * time.Second)
+					if len(code) == 0 || <-code != jobs.ExitDetached || !strings.Contains(errs.String(), "it goes on: enqueue logs -f "+f.id) {
+						t.Errorf("stderr %q; want it to end at once with %d", errs.String(), jobs.ExitDetached)
+					}
+					job, err := f.svc.Get(t.Context(), f.id)
+					if err != nil || job.CancelBy != "" || job.Up() != service {
+						t.Errorf("job %+v, %v; want it left alone", job, err)
+					}
+					if service {
+						f.over(t, 0)
+					}
+				})
+			})
+		}
+	}
+}
+
+// An interrupt ends a verb that waits for something else.
+func TestInterruptThatNoVerbTakes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		signals, interrupts, left := make(chan os.Signal, 4), make(chan os.Signal, 4), make(chan time.Duration, 1)
+		began := time.Now()
+		go handOn(signals, interrupts, func() { left <- time.Since(began) })
+		signals <- os.Interrupt
+		synctest.Wait()
+		<-interrupts // a verb takes the first
+		time.Sleep(time.Hour)
+		if len(left) > 0 {
+			t.Fatal("the program ended though its verb took the interrupt")
+		}
+		began = time.Now()
+		signals <- os.Interrupt
+		if after := <-left; after > time.Second {
+			t.Errorf("it ended after %s; want it at once", after)
+		}
+	})
 }
