@@ -31,6 +31,9 @@ import (
 //	echo WORD...   WORDs on stdout          err WORD...   on stderr
 //	exit N         the container's exit     fail KIND     a failure of that kind
 //	raw TEXT       Go-quoted bytes          hang          until it is cancelled
+//
+// A service prints a line when it is ready and another one at its end, which comes
+// with exit N at once, and else when it is cancelled.
 type farm struct {
 	t     testing.TB
 	mem   *jobstest.Memory
@@ -131,7 +134,9 @@ func (f *farm) play(ctx context.Context, t jobs.Ticket) {
 	if r := a.job.Spec.Run; r != nil {
 		a.run(*r)
 	}
-	a.finish()
+	if a.finish(); !a.res.KeepUntil.IsZero() {
+		a.serve()
+	}
 }
 
 func (a *attempt) stage(s jobs.Stage) {
@@ -182,7 +187,8 @@ func (a *attempt) run(r jobs.Run) {
 		a.res.Addresses = append(a.res.Addresses, fmt.Sprintf("127.0.0.1:%d", cmp.Or(p.Host, 30000+i)))
 	}
 	if r.Keep != 0 {
-		a.res.KeepUntil = time.Now().Add(r.Keep.D())
+		a.write(jobs.Stdout, "serving\n")
+		a.res.KeepUntil, a.res.Service = time.Now().Add(r.Keep.D()), &jobs.ServiceStatus{State: jobs.ServiceUp}
 		return
 	}
 	code := 0
@@ -266,9 +272,38 @@ func (a *attempt) untilCancelled() {
 }
 
 func (a *attempt) finish() {
-	blob, err := artifacts.NewBlobs(a.store, "").Write(a.ctx, strings.NewReader(string(a.log)))
-	if err == nil && len(a.log) > 0 {
-		a.res.Log = jobs.LogInfo{Digest: blob.Digest, Size: blob.Size}
-	}
+	a.res.Log = a.stored()
 	_ = a.mem.Finish(a.ctx, a.job.ID, a.nonce, a.res)
+}
+
+// stored puts the log so far into the store.
+func (a *attempt) stored() jobs.LogInfo {
+	blob, err := artifacts.NewBlobs(a.store, "").Write(a.ctx, strings.NewReader(string(a.log)))
+	if err != nil || len(a.log) == 0 {
+		return jobs.LogInfo{}
+	}
+	return jobs.LogInfo{Digest: blob.Digest, Size: blob.Size}
+}
+
+// serve is the rest of the life of a service.
+func (a *attempt) serve() {
+	var e jobs.ServiceEnd
+	if c := a.job.Spec.Run.Command; len(c) == 2 && c[0] == "exit" {
+		code, _ := strconv.Atoi(c[1])
+		e.Status = jobs.ServiceStatus{State: jobs.ServiceEnded, ExitCode: &code}
+	} else {
+		ctx, stop := context.WithCancel(a.ctx)
+		defer stop()
+		hints := a.mem.Cancellations(ctx)
+		job, err := a.mem.Get(ctx, a.job.ID)
+		for ; err == nil && job.CancelBy == ""; job, err = a.mem.Get(ctx, a.job.ID) {
+			if _, ok := <-hints; !ok {
+				return
+			}
+		}
+		e.Status = jobs.ServiceStatus{State: jobs.ServiceCancelled, CancelledBy: job.CancelBy}
+	}
+	a.write(jobs.Stdout, "last words\n")
+	e.Log = a.stored()
+	_ = a.mem.EndService(a.ctx, a.job.ID, a.nonce, e)
 }

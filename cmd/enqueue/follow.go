@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,9 @@ type follower struct {
 	// when the store has all of it, instead of going on behind a gap: whoever
 	// reads stdout is a program.
 	whole bool
+	// service goes on after a job has succeeded for as long as the service is up that
+	// it keeps.
+	service bool
 	// behind is true while output is deferred, runs once the run has begun.
 	behind, runs bool
 	// idle is true once the reader was told that no worker took the job yet.
@@ -60,19 +64,10 @@ func (f *follower) run(ctx context.Context) (jobs.Job, error) {
 			wait = settle
 		}
 		news, err := f.svc.Follow(ctx, f.id, f.cursor, wait)
-		if err == nil && len(news.Events) == 0 && len(news.Log) == 0 {
-			var job jobs.Job
-			if job, err = f.svc.Get(ctx, f.id); err == nil {
-				if job.State.Terminal() {
-					f.rest(ctx, job)
-					return job, nil
-				}
-				f.waiting(job)
-			}
-			if built && err == nil {
-				built = false
-				f.view.closeBuild() // it must not go on counting seconds
-			}
+		quiet := len(news.Events) == 0 && len(news.Log) == 0
+		var job jobs.Job // zero while there is no need to look
+		if err == nil && (quiet || ended) {
+			job, err = f.svc.Get(ctx, f.id)
 		}
 		if err != nil {
 			if err = f.again(ctx, err, &lost); err != nil {
@@ -85,12 +80,26 @@ func (f *follower) run(ctx context.Context) (jobs.Job, error) {
 		// Events and log come on two streams without an order between them: what
 		// brought the output about reads best before it.
 		for _, e := range news.Events {
-			ended = ended || e.Type == jobs.EventFinished
+			ended = ended || e.Type == jobs.EventFinished || e.Type == jobs.EventServiceEnded
 			built = built || buildIsOver(e)
 			f.event(e)
 		}
 		for _, c := range news.Log {
 			f.chunk(ctx, c)
+		}
+		switch {
+		case job.Up() && f.service:
+			f.rest(ctx, job) // what is there so far
+			ended = false
+		case job.State.Terminal() && (quiet || job.Up()): // the log of a service goes on
+			f.rest(ctx, job)
+			return job, nil
+		case quiet:
+			f.waiting(job)
+			if built {
+				built = false
+				f.view.closeBuild() // it must not go on counting seconds
+			}
 		}
 	}
 }
@@ -141,6 +150,8 @@ func (f *follower) event(e jobs.Event) {
 		f.view.note("◌ handed back to the queue: %s", oneLine(e.Text))
 	case jobs.EventCancel:
 		f.view.note("⊘ cancel requested by %s", oneLine(e.Text))
+	case jobs.EventServiceEnded:
+		f.view.note("■ the service is over: %s", oneLine(e.Text))
 	}
 }
 
@@ -166,8 +177,22 @@ func (f *follower) chunk(ctx context.Context, c jobs.LogChunk) {
 	if end <= f.seen {
 		return
 	}
-	f.view.frames(c.Data[f.seen-c.Offset:])
+	f.view.frames(unseen(c.Data, f.seen-c.Offset))
 	f.seen = end
+}
+
+// unseen is data, a run of whole frames, without its first n bytes. A frame that was
+// seen in part is whole again: a worker that lost its copy of the log reads it anew
+// from the engine, in other pieces.
+func unseen(data []byte, n int64) []byte {
+	for n > 0 && len(data) >= jobs.FrameHeader {
+		size := int64(jobs.FrameHeader) + int64(binary.BigEndian.Uint32(data[jobs.FrameHeader-4:]))
+		if size > n || size > int64(len(data)) {
+			break
+		}
+		data, n = data[size:], n-size
+	}
+	return data
 }
 
 // begin moves to an attempt; a later one has a log of its own.
@@ -206,10 +231,8 @@ func (f *follower) rest(ctx context.Context, job jobs.Job) {
 func (f *follower) fill(ctx context.Context, end int64) {
 	reason := ""
 	job, err := f.svc.Get(ctx, f.id)
-	if err == nil && job.Result != nil && job.Result.Attempt == f.attempt && job.Result.Log.Digest != "" {
-		var n int64
-		n, err = f.fromStore(ctx, job.Result.Log.Digest, f.seen, end)
-		f.seen += n
+	if err == nil && job.Result != nil && job.Result.Attempt == f.attempt && job.Result.Log.Digest != "" && job.Result.Log.Size > f.seen {
+		f.seen, err = f.fromStore(ctx, job.Result.Log.Digest, f.seen, end)
 		if err != nil {
 			reason = ": " + oneLine(err.Error())
 		}
@@ -226,34 +249,29 @@ func (f *follower) fill(ctx context.Context, end int64) {
 }
 
 // fromStore shows the stored log from offset from up to end, -1 for all of it,
-// and returns how many bytes it showed.
+// and returns the offset that it came to.
 func (f *follower) fromStore(ctx context.Context, digest string, from, end int64) (int64, error) {
 	store, err := f.store()
 	if err != nil {
-		return 0, err
+		return from, err
 	}
 	blob, err := store.Read(ctx, digest)
 	if err != nil {
-		return 0, fmt.Errorf("open the stored log: %w", err)
+		return from, fmt.Errorf("open the stored log: %w", err)
 	}
 	defer blob.Close() // only read
-	if _, err := io.CopyN(io.Discard, blob, from); err != nil {
-		return 0, fmt.Errorf("read the stored log: %w", err)
-	}
-	var r io.Reader = blob
-	if end >= 0 {
-		r = io.LimitReader(blob, end-from)
-	}
-	var shown int64
-	for frames := jobs.NewFrameReader(r); ; {
+	at := int64(0)
+	for frames := jobs.NewFrameReader(blob); end < 0 || at < end; {
 		frame, err := frames.Next()
 		if errors.Is(err, io.EOF) {
-			return shown, nil
+			break
 		}
 		if err != nil {
-			return shown, fmt.Errorf("read the stored log: %w", err)
+			return max(at, from), fmt.Errorf("read the stored log: %w", err)
 		}
-		f.view.frame(frame)
-		shown += int64(jobs.FrameHeader + len(frame.Data))
+		if at += int64(jobs.FrameHeader + len(frame.Data)); at > from {
+			f.view.frame(frame)
+		}
 	}
+	return max(at, from), nil
 }

@@ -13,8 +13,25 @@ import (
 // secondChance is how soon a second Ctrl-C must come to cancel the job.
 const secondChance = 2 * time.Second
 
-// follow runs a follower to the job's end, unless the user lets go. The first
-// interrupt detaches, a second within secondChance cancels the job, and with
+// unheard is how long an interrupt may wait for a verb to take it.
+const unheard = 500 * time.Millisecond
+
+// handOn gives interrupts to the verb. An interrupt that the verb does not take ends
+// the program: the verb waits for Redis or for stdin, and the interrupt changes nothing
+// but that. handOn returns when signals is closed.
+func handOn(signals <-chan os.Signal, interrupts chan os.Signal, leave func()) {
+	for sig := range signals {
+		interrupts <- sig
+		time.Sleep(unheard)
+		if len(interrupts) > 0 {
+			leave()
+			return
+		}
+	}
+}
+
+// follow runs a follower to the end of a job that was just submitted, unless the
+// user lets go. The first interrupt detaches, a second within secondChance cancels the job, and with
 // cancelFirst the first one does. While a cancelled job ends, one more
 // interrupt leaves at once.
 func (a *app) follow(ctx context.Context, f *follower, cancelFirst bool) (jobs.Job, error) {
@@ -42,6 +59,19 @@ func (a *app) follow(ctx context.Context, f *follower, cancelFirst bool) (jobs.J
 		return jobs.Job{}, exit(jobs.ExitDetached)
 	}
 	return job, err
+}
+
+// watch runs a follower to its end or to the first interrupt, which means this
+// program and never the job.
+func (a *app) watch(ctx context.Context, f *follower) (jobs.Job, error) {
+	defer f.view.close()
+	job, sig, err := a.followUntilInterrupt(ctx, f)
+	if sig == nil {
+		return job, err
+	}
+	f.view.close()
+	fmt.Fprintf(a.stderr, "it goes on: enqueue logs -f %s\n", f.id)
+	return jobs.Job{}, exit(jobs.ExitDetached)
 }
 
 // followUntilInterrupt returns the signal that ended it, nil when the follower

@@ -19,9 +19,10 @@ func (a *app) logsCmd() *cobra.Command {
 		Long: `Print the log of a job: the build on stderr, the container's output on stdout
 and stderr byte for byte (a terminal gets it without control sequences other
 than colours). The log of an ended job comes from the artifact store (--store),
-that of a running one from Redis.`,
+that of a running one from Redis, and that of a service that is up from both.
+Ctrl-C ends only this command.`,
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job has ended")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job has ended, and the service that it keeps")
 	cmd.Flags().StringVar(&progress, "progress", "plain", "auto, tty, plain, rawjson or quiet")
 	_ = cmd.RegisterFlagCompletionFunc("progress", words(progressWords()...)) // the flag is declared above
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -37,9 +38,9 @@ that of a running one from Redis.`,
 		if err != nil {
 			return err
 		}
-		f := &follower{svc: svc, store: a.artifacts, view: a.newView(mode, false, false), id: job.ID}
-		if follow && !job.State.Terminal() {
-			job, err = a.follow(cmd.Context(), f, false)
+		f := &follower{svc: svc, store: a.artifacts, view: a.newView(mode, false, false), id: job.ID, service: true}
+		if follow && (!job.State.Terminal() || job.Up()) {
+			job, err = a.watch(cmd.Context(), f)
 			if err == nil {
 				summarize(a.stderr, a.paint(a.stderr), job)
 			}
@@ -53,17 +54,20 @@ that of a running one from Redis.`,
 	return cmd
 }
 
-// print shows the log as it is now: the stored one of an ended job, else what
-// the live tail still has.
+// print shows the log as it is now: the stored one of an ended job, or what the live
+// tail still has, or both of a service that is up.
 func (f *follower) print(ctx context.Context, job jobs.Job) error {
 	var missing error
 	if r := job.Result; r != nil && r.Log.Digest != "" {
 		var n int64
-		if n, missing = f.fromStore(ctx, r.Log.Digest, 0, -1); missing == nil {
+		n, missing = f.fromStore(ctx, r.Log.Digest, 0, -1)
+		if missing == nil && !job.Up() {
 			return nil
 		}
 		f.attempt, f.seen = r.Attempt, n
-		f.view.note("%s; showing what Redis still has", unreachableLog(missing))
+		if missing != nil {
+			f.view.note("%s; showing what Redis still has", unreachableLog(missing))
+		}
 	}
 	shown, err := f.tail(ctx)
 	if err != nil {
@@ -113,7 +117,8 @@ func (a *app) resultCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "result ID", Short: "Print the result of a job", Args: ids(1, 1), ValidArgsFunction: a.completeIDs,
 		Long: `Print the result of a job that has ended: images with digests, container,
-exit code, addresses, outputs, times. Ends with 8 when the job has not ended.`,
+exit code, addresses, outputs, times, and what became of a service. Ends with 8
+when the job has not ended.`,
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "", "json, jsonl, name or template=... (of the result alone)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

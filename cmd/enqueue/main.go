@@ -10,11 +10,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 func main() {
-	interrupts := make(chan os.Signal, 4)
-	signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM)
+	signals, interrupts := make(chan os.Signal, 4), make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go handOn(signals, interrupts, func() { os.Exit(jobs.ExitDetached) })
 	os.Exit(run(context.Background(), os.Args[1:], process{
 		getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interrupts: interrupts,
 	}))

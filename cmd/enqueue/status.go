@@ -113,6 +113,7 @@ func (a *app) listCmd() *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.StringSliceVar(&states, "state", nil, "only jobs in these states (comma separated or repeated)")
+	fs.BoolVar(&q.Up, "up", false, "only services that are up, with their addresses")
 	fs.StringVar(&q.Name, "name", "", "only jobs of this name")
 	fs.StringVar(&q.Label, "label", "", "only jobs with this label, key=value")
 	fs.IntVar(&limit, "limit", limit, "how many jobs")
@@ -137,7 +138,10 @@ func (a *app) listCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if p.human() {
+		switch {
+		case p.human() && q.Up:
+			return a.upTable(list)
+		case p.human():
 			return a.table(list)
 		}
 		return p.many(list, nextPage)
@@ -176,8 +180,43 @@ func (a *app) table(list []jobs.Job) error {
 		if j.Result != nil && j.Result.Failure != nil {
 			stage = j.Result.Failure.Stage
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.Spec.Name, painter{}.state(j.State), stage,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.Spec.Name, painter{}.state(j.State)+ofService(j), stage,
 			age(time.Since(j.Created)), lasted(j), oneLine(j.Worker))
+	}
+	return w.Flush()
+}
+
+// ofService is the state of a job's service in a listing.
+func ofService(j jobs.Job) string {
+	if j.Result == nil || j.Result.Service == nil {
+		return ""
+	}
+	s := j.Result.Service
+	if s.State == jobs.ServiceEnded && s.ExitCode != nil {
+		return fmt.Sprintf(" (%s %d)", s.State, *s.ExitCode)
+	}
+	return fmt.Sprintf(" (%s)", s.State)
+}
+
+// upTable lists services that are up.
+func (a *app) upTable(list []jobs.Job) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "No service is up.")
+		return err
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "ID\tNAME\tUP FOR\tLEFT\tWORKER\tADDRESS")
+	for _, j := range list {
+		left := age(time.Until(j.Result.KeepUntil))
+		if overdue(*j.Result) {
+			left = "overdue"
+		}
+		where := make([]string, len(j.Result.Addresses))
+		for i, addr := range j.Result.Addresses {
+			where[i] = address(j, i, addr)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.Spec.Name, age(time.Since(j.Finished)), left,
+			oneLine(j.Result.Worker), oneLine(strings.Join(where, ", ")))
 	}
 	return w.Flush()
 }

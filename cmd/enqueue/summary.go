@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -88,12 +89,7 @@ func facts(w io.Writer, p painter, j jobs.Job, r jobs.Result) {
 	if r.OOM {
 		field(w, p, "memory", "the kernel killed a process for memory (limit: --memory)")
 	}
-	for i, addr := range r.Addresses {
-		field(w, p, "address", address(j, i, addr))
-	}
-	if !r.KeepUntil.IsZero() {
-		field(w, p, "kept until", r.KeepUntil.Local().Format(time.DateTime))
-	}
+	serviceFacts(w, p, j, r)
 	for _, o := range r.Outputs {
 		field(w, p, "output", fmt.Sprintf("%s %s %s", o.Path, o.Digest, jobs.Bytes(o.Size)))
 	}
@@ -101,6 +97,32 @@ func facts(w io.Writer, p painter, j jobs.Job, r jobs.Result) {
 		field(w, p, "log", fmt.Sprintf("%s cut out by the farm's cap", jobs.Bytes(r.Log.Dropped)))
 	}
 }
+
+// serviceFacts prints where a service is, or what became of it. The addresses of one
+// that is over are left out: another service may have them by now.
+func serviceFacts(w io.Writer, p painter, j jobs.Job, r jobs.Result) {
+	s := r.Service
+	switch {
+	case s == nil:
+	case s.State != jobs.ServiceUp:
+		field(w, p, "service", fmt.Sprintf("%s (%s)", s, s.Ended.Local().Format(time.DateTime)))
+		return
+	case overdue(r):
+		field(w, p, "service", fmt.Sprintf("up as far as the farm knows, though its time is over: worker %s has not ended it (enqueue hosts)", r.Worker))
+	default:
+		field(w, p, "service", p.green(string(s.State)))
+	}
+	for i, addr := range r.Addresses {
+		field(w, p, "address", address(j, i, addr))
+	}
+	if !r.KeepUntil.IsZero() {
+		field(w, p, "kept until", r.KeepUntil.Local().Format(time.DateTime))
+	}
+}
+
+// overdue reports whether a service that is up should have been ended a while ago: a
+// worker that is well takes some seconds.
+func overdue(r jobs.Result) bool { return time.Since(r.KeepUntil) > time.Minute }
 
 // images names what was built or run: by digest when it was pushed, else by
 // tag and ID.
@@ -132,20 +154,25 @@ func withTags(r jobs.Result) []string {
 	return slices.Compact(refs)
 }
 
-// address adds the URL that a browser takes to a published tcp port.
+// address adds the URL that a browser takes to a published tcp port, and to a loopback
+// address the host on which it leads to the service.
 func address(j jobs.Job, i int, addr string) string {
+	on := ""
+	if host, _, err := net.SplitHostPort(addr); err == nil && net.ParseIP(host).IsLoopback() && j.Result != nil && j.Result.Worker != "" {
+		on = " on " + j.Result.Worker
+	}
 	if j.Spec.Run == nil || i >= len(j.Spec.Run.Ports) {
-		return addr
+		return addr + on
 	}
 	port := j.Spec.Run.Ports[i]
 	if port.Proto() != "tcp" {
-		return addr + "/" + port.Proto()
+		return addr + "/" + port.Proto() + on
 	}
 	path := "/"
 	if ready := j.Spec.Run.Ready; ready != nil && ready.Port == port.Container {
 		path = cmp.Or(ready.HTTP, "/")
 	}
-	return "http://" + addr + path
+	return "http://" + addr + path + on
 }
 
 // next is the command to type.
@@ -153,8 +180,10 @@ func next(j jobs.Job) string {
 	switch {
 	case !j.State.Terminal():
 		return "enqueue logs -f " + j.ID
-	case j.Result != nil && !j.Result.KeepUntil.IsZero():
-		return "enqueue cancel " + j.ID + " (ends the service)"
+	case j.Up():
+		return "enqueue cancel " + j.ID + " (ends the service), enqueue logs -f " + j.ID
+	case j.Result != nil && j.Result.Service != nil:
+		return "enqueue logs " + j.ID
 	case j.State == jobs.Succeeded && j.Result != nil && len(j.Result.Outputs) > 0:
 		return "enqueue outputs " + j.ID
 	case j.State == jobs.Succeeded:

@@ -130,8 +130,8 @@ func (a *app) cancelCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cancel ID...", Short: "End jobs, and services that are kept up", Args: ids(1, 0), ValidArgsFunction: a.completeIDs,
 		Long: `End jobs. One that waits ends at once, a running one as soon as its worker has
-stopped it (enqueue wait ID), and a kept service ends early. A job that has
-ended already is reported with exit code 2.`,
+stopped it (enqueue wait ID), and a kept service ends early (enqueue logs -f ID). A
+job that has ended already, and whose service has, is reported with exit code 2.`,
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the requests and send none")
 	cmd.Flags().StringVarP(&format, "output", "o", "", "json, jsonl, name or template=...")
@@ -183,6 +183,9 @@ func (a *app) cancelAll(ctx context.Context, p printer, ids []string) error {
 			continue
 		case errors.Is(err, jobs.ErrNotFound):
 			err = usage("enqueue ls shows the jobs of this farm", "no such job: %s", id)
+		case errors.Is(err, jobs.ErrFinished) && j.Result != nil && j.Result.Service != nil:
+			s := j.Result.Service
+			err = usage("", "the service of job %s is over already: %s, %s ago; there is nothing to cancel", id, s, age(time.Since(s.Ended)))
 		case errors.Is(err, jobs.ErrFinished):
 			err = usage("", "job %s has ended already; there is nothing to cancel", id)
 		default:
@@ -207,7 +210,7 @@ func (a *app) cancelAll(ctx context.Context, p printer, ids []string) error {
 func (a *app) cancelled(j jobs.Job) {
 	what := a.paint(a.stdout).state(j.State)
 	switch {
-	case j.State == jobs.Succeeded:
+	case j.Up():
 		what += ", its service is being ended"
 	case !j.State.Terminal():
 		what += ", cancel requested"

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path"
 	"path/filepath"
@@ -118,6 +119,8 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.StringVar(&w.StateDir, "state", w.StateDir, "directory of this worker's identity and log spools; not shared")
 	f.StringVar(&w.SecretsDir, "secrets", w.SecretsDir, "directory with one file per build secret")
 	f.StringVar(&w.PortAddress, "port-address", w.PortAddress, "host address that published ports are bound to")
+	f.StringVar(&w.AdvertiseAddress, "advertise-address", w.AdvertiseAddress,
+		"name or address of this host in the addresses of published ports (default the host name when they are bound to all addresses, else where they are bound; loopback stays)")
 	f.Var((*size)(&w.LogCap), "log-limit", "how much of a job's output is kept")
 	f.Var((*size)(&w.OutputCap), "output-limit", "how much a job may collect as outputs")
 	f.DurationVar(&w.Lease, "lease", w.Lease, "how long a silent worker keeps its jobs")
@@ -163,6 +166,9 @@ func (c *config) complete() error {
 		}
 		c.Worker.Name = name
 	}
+	if err := c.advertise(); err != nil {
+		return err
+	}
 	switch {
 	case c.Worker.Slots < 1 || c.Worker.Slots > 1000:
 		return fmt.Errorf("--slots %d: want 1 to 1000", c.Worker.Slots)
@@ -185,6 +191,26 @@ func (c *config) complete() error {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return fmt.Errorf("--keep-image %q: want a name in which * stands for anything but a slash", pattern)
 		}
+	}
+	return nil
+}
+
+// advertise settles the host part of the addresses of published ports.
+func (c *config) advertise() error {
+	w := &c.Worker
+	if w.AdvertiseAddress == "" && net.ParseIP(w.PortAddress).IsUnspecified() {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("say with --advertise-address where published ports are found: %w", err)
+		}
+		w.AdvertiseAddress = name
+	}
+	ip := net.ParseIP(w.AdvertiseAddress)
+	switch {
+	case w.AdvertiseAddress == "" || ip != nil && !ip.IsUnspecified():
+		return nil
+	case ip != nil || strings.ContainsAny(w.AdvertiseAddress, ":/@[] "):
+		return fmt.Errorf("--advertise-address %q: want a host name or an IP address that producers reach, without a port", w.AdvertiseAddress)
 	}
 	return nil
 }

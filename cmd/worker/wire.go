@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,9 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	c.Worker.Host, c.Worker.Queues, c.Worker.Version = host, c.Queues, buildVersion()
+	if c.Worker.AdvertiseAddress != "" && net.ParseIP(c.Worker.PortAddress).IsLoopback() {
+		lg.WarnContext(ctx, "published ports are bound to loopback: --advertise-address has no effect without another --port-address", "address", c.Worker.AdvertiseAddress)
+	}
 
 	rdb, err := openRedis(ctx, lg, c)
 	if err != nil {

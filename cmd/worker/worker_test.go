@@ -63,6 +63,9 @@ func TestBadSettings(t *testing.T) {
 		{"a pattern that is none", nil, []string{"--keep-image", "tools/["}, `--keep-image "tools/[": want a name`},
 		{"hasty garbage", nil, []string{"--gc-every", "1s"}, "want at least 1m, or 0 for never"},
 		{"farm", nil, []string{"--farm", "A B"}, "--farm"},
+		{"address with a port", nil, []string{"--advertise-address", "build-1:80"}, "without a port"},
+		{"address that is a URL", nil, []string{"--advertise-address", "http://build-1"}, "without a port"},
+		{"address of everything", nil, []string{"--advertise-address", "0.0.0.0"}, "that producers reach"},
 		{"size", nil, []string{"--log-limit", "lots"}, `"lots" is not a size`},
 		{"environment", map[string]string{"SLIPWAY_SLOTS": "many"}, nil, `SLIPWAY_SLOTS="many"`},
 		{"unknown flag", nil, []string{"--slot", "1"}, "unknown flag"},
@@ -74,6 +77,33 @@ func TestBadSettings(t *testing.T) {
 				t.Errorf("error %v; want it to say %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// Results name the host where ports are bound to all of its addresses, unless the
+// operator names another address.
+func TestAdvertiseAddress(t *testing.T) {
+	t.Parallel()
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		env  map[string]string
+		args []string
+		want string
+	}{
+		{nil, nil, ""},
+		{nil, []string{"--port-address", "10.0.0.5"}, ""},
+		{nil, []string{"--port-address", "0.0.0.0"}, name},
+		{nil, []string{"--port-address", "::"}, name},
+		{map[string]string{"SLIPWAY_ADVERTISE_ADDRESS": "build-1"}, []string{"--port-address", "0.0.0.0"}, "build-1"},
+		{nil, []string{"--advertise-address", "2001:db8::5"}, "2001:db8::5"},
+	} {
+		c, err := parse(t, tt.env, tt.args...)
+		if err != nil || c.Worker.AdvertiseAddress != tt.want {
+			t.Errorf("%v %q: %q, %v; want %q", tt.env, tt.args, c.Worker.AdvertiseAddress, err, tt.want)
+		}
 	}
 }
 

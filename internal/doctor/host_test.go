@@ -181,13 +181,13 @@ func made(id, attempt, name string) engine.Listed {
 func messy(t *testing.T) (*exam, *fakeDaemon) {
 	t.Helper()
 	e := newHost(t)
-	kept := &jobs.Result{Host: host, Attempt: 1, State: jobs.Succeeded}
-	kept.KeepUntil = kept.KeepUntil.AddDate(2030, 0, 0)
+	kept := &jobs.Result{Host: host, Attempt: 1, State: jobs.Succeeded, Service: &jobs.ServiceStatus{State: jobs.ServiceUp}}
+	over := &jobs.Result{Host: host, Attempt: 1, State: jobs.Succeeded, Service: &jobs.ServiceStatus{State: jobs.ServiceExpired}}
 	e.Records = records{
 		{ID: "runs", State: jobs.Running, Host: host, Attempt: 2, Worker: "a"},
 		{ID: "moved", State: jobs.Running, Host: "another", Attempt: 2},
 		{ID: "kept", State: jobs.Succeeded, Result: kept},
-		{ID: "ended", State: jobs.Succeeded, Result: &jobs.Result{Host: host, Attempt: 1}},
+		{ID: "ended", State: jobs.Succeeded, Result: over},
 	}
 	otherFarm, otherHost := made("gone", "1", "slipway-gone-a1"), made("gone", "1", "slipway-gone-a1")
 	otherFarm.ID, otherFarm.Labels[engine.LabelFarm] = "of another farm", "other"
@@ -217,7 +217,7 @@ func messy(t *testing.T) (*exam, *fakeDaemon) {
 		},
 	}
 	e.Daemon = d
-	for _, name := range []string{"gone-a1.log", "moved-a1.log", "runs-a2.log", "notes.txt", "gone-a1.log.bak", "-a1x.log"} {
+	for _, name := range []string{"gone-a1.log", "moved-a1.log", "runs-a2.log", "kept-a1.log", "notes.txt", "gone-a1.log.bak", "-a1x.log"} {
 		write(t, filepath.Join(e.spoolDir(), name), 0o600)
 	}
 	if err := os.Mkdir(filepath.Join(e.spoolDir(), "gone-a2.log"), 0o700); err != nil {
@@ -245,7 +245,7 @@ func TestLeftovers(t *testing.T) {
 	want(t, look(t, e, "leftovers.containers"), Warn, "containers that no job owns: 5 (slipway-gone-a1, slipway-ended-a1, slipway-runs-a1, slipway-moved-a1, slipway-doctor-x)")
 	want(t, look(t, e, "leftovers.images"), Warn, "images that no job owns: 1 (slipway-job/default:gone-a1)")
 	want(t, look(t, e, "leftovers.spool"), Warn, "logs of jobs that do not run here: 2 (gone-a1.log, moved-a1.log)")
-	if len(d.removed) > 0 || len(spoolFiles(t, e)) != 7 {
+	if len(d.removed) > 0 || len(spoolFiles(t, e)) != 8 {
 		t.Errorf("without --fix %q was removed, and files are left: %q", d.removed, spoolFiles(t, e))
 	}
 
@@ -259,7 +259,7 @@ func TestLeftovers(t *testing.T) {
 	if diff := cmp.Diff(removed, d.removed); diff != "" {
 		t.Errorf("removed (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"-a1x.log", "gone-a1.log.bak", "gone-a2.log", "notes.txt", "runs-a2.log"}, spoolFiles(t, e)); diff != "" {
+	if diff := cmp.Diff([]string{"-a1x.log", "gone-a1.log.bak", "gone-a2.log", "kept-a1.log", "notes.txt", "runs-a2.log"}, spoolFiles(t, e)); diff != "" {
 		t.Errorf("files that are left (-want +got):\n%s", diff)
 	}
 }

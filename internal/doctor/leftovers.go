@@ -220,6 +220,13 @@ func (e *exam) spools(ctx context.Context) ([]leftover, error) {
 		if !isSpool || !entry.Type().IsRegular() || working[a] {
 			continue
 		}
+		job, err := e.Records.Get(ctx, a.id)
+		if err != nil && !errors.Is(err, jobs.ErrNotFound) {
+			return nil, err
+		}
+		if err == nil && job.Keeps(e.host, a.n) {
+			continue
+		}
 		path := filepath.Join(e.spoolDir(), entry.Name())
 		found = append(found, leftover{entry.Name(), func(context.Context) error { return os.Remove(path) }})
 	}

@@ -4,8 +4,10 @@ package e2e_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -71,7 +73,131 @@ func TestServiceEndsInTime(t *testing.T) {
 	events.await("the end of the service", func(e happening) bool { return e.job() == job.ID && e.Action == "destroy" })
 	f.goneInTime(events, job)
 	f.endedOnce(job)
+	f.service(job.ID, "expired")
 	clean(t, hostA, before)
+}
+
+// service waits until the end of the job's service is recorded, and checks what became
+// of it.
+func (f *farm) service(id, want string) jobs.Job {
+	f.t.Helper()
+	var job jobs.Job
+	f.eventually(20*time.Second, "the end of the service is recorded", func() bool {
+		job = f.job(id)
+		return !job.Up()
+	})
+	if s := job.Result.Service; job.State != jobs.Succeeded || s == nil || s.String() != want || s.Ended.Before(job.Finished) {
+		f.t.Errorf("the job is %s, its service %+v; want it succeeded, and %q", job.State, s, want)
+	}
+	if n := f.happened(id, jobs.EventServiceEnded); n != 1 {
+		f.t.Errorf("the service of job %s ended %d times", id, n)
+	}
+	return job
+}
+
+// A service stays in sight: its log goes on while it is up, it is listed with where it
+// is, and in the end with what became of it.
+func TestServiceInSight(t *testing.T) {
+	before := baseline(t, hostA)
+	f := newFarm(t)
+	f.worker(hostA, "one")
+	const script = "httpd -p 80; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo last words; exit 9"
+	id := f.submit("--image", hosttest.BusyboxTag, "-p", "80", "--keep", "10m", "--", "sh", "-c", "echo first words; "+script)
+	early := f.follow(id) // before it is ready
+	job := f.ended(id)
+	if job.State != jobs.Succeeded || !job.Up() || len(job.Result.Addresses) != 1 {
+		t.Fatalf("the job is %s with %+v; want a service that is up", job.State, job.Result)
+	}
+	early.until("first words\n")
+	late := f.follow(id)
+	late.until("first words\n")
+	where := "http://" + job.Result.Addresses[0] + "/ on one"
+	if up := f.enqueue("ls", "--up").stdout; !strings.Contains(up, id) || !strings.Contains(up, where) {
+		t.Errorf("ls --up lacks the service at %q:\n%s", where, up)
+	}
+	if status := f.enqueue("status", id).stdout; !strings.Contains(status, "service    up\n") || !strings.Contains(status, where+"\n") {
+		t.Errorf("status of a service that is up:\n%s", status)
+	}
+	if soFar := f.enqueue("logs", id); soFar.stdout != "first words\n" || soFar.stderr != "" {
+		t.Errorf("the log so far is %q, %q", soFar.stdout, soFar.stderr)
+	}
+	docker(t, hostA, "exec", jobs.ContainerName(id, 1), "touch", "/tmp/go")
+	for _, one := range []*follower{early, late} {
+		a := one.end()
+		if a.code != 0 || a.stdout != "first words\nlast words\n" || !strings.Contains(a.stderr, "the service is over: ended with exit code 9") {
+			t.Errorf("logs -f ended with %d: %q, %q", a.code, a.stdout, a.stderr)
+		}
+	}
+	job = f.service(id, "ended with exit code 9")
+	if got := string(f.stored(job).stdout); got != "first words\nlast words\n" {
+		t.Errorf("the stored log is %q", got)
+	}
+	if status := f.enqueue("status", id).stdout; !strings.Contains(status, "service    ended with exit code 9 (") || strings.Contains(status, "kept until") || strings.Contains(status, "http://") {
+		t.Errorf("status of a service that is over:\n%s", status)
+	}
+	if a := f.enqueue("ls", "--up"); a.stdout != "No service is up.\n" {
+		t.Errorf("ls --up: %q", a.stdout)
+	}
+	if a := f.enqueue("cancel", id); a.code != jobs.ExitUsage || !strings.Contains(a.stderr, "is over already: ended with exit code 9") {
+		t.Errorf("cancel: exit code %d\n%s", a.code, a.stderr)
+	}
+	clean(t, hostA, before)
+	f.noSpools("one")
+}
+
+// A worker that is killed and comes back, and one that makes way for the next, go on
+// with the log of a service byte for byte; one that was away when it ended says so.
+func TestServiceAcrossWorkers(t *testing.T) {
+	before := baseline(t, hostA)
+	events := watch(t, hostA)
+	f := newFarm(t)
+	w := f.worker(hostA, "one")
+	const lines = 60
+	script := fmt.Sprintf("for i in $(seq %d); do echo line $i; sleep 0.15; done; echo to stderr >&2; exit 3", lines)
+	id := f.submit("--image", hosttest.BusyboxTag, "--keep", "10m", "--", "sh", "-c", script)
+	follows := f.follow(id)
+	f.ended(id)
+	f.said(id, "line 5\n")
+	w.kill()
+	f.eventually(10*time.Second, "it prints while no worker is there", func() bool {
+		return strings.Contains(strings.Join(docker(t, hostA, "logs", "--tail", "1", jobs.ContainerName(id, 1)), ""), "line 2")
+	})
+	w.start()
+	f.said(id, "line 30\n")
+	if a := f.program(nil, "worker", "drain", "--adopt", "--state", filepath.Join(f.dir, "one")); a.code != 0 {
+		t.Errorf("drain: exit code %d\n%s", a.code, a.stderr)
+	}
+	<-w.done
+	w.start()
+	a := follows.end()
+	if a.code != 0 || a.stdout != counted(lines) || strings.Contains(a.stderr, "gap") {
+		t.Errorf("logs -f ended with %d:\n%s\n%s\nwant every line once", a.code, a.stdout, a.stderr)
+	}
+	job := f.service(id, "ended with exit code 3")
+	got := f.stored(job)
+	if string(got.stdout) != counted(lines) || string(got.stderr) != "to stderr\n" || got.notes != "" {
+		t.Errorf("the stored log is %q, %q, notes %q; want every line once", got.stdout, got.stderr, got.notes)
+	}
+	events.startedOnce(job)
+
+	away := f.submit("--image", hosttest.BusyboxTag, "--keep", "10m", "--", "sh", "-c", "echo up; sleep 2; echo down; exit 4")
+	f.ended(away)
+	w.kill()
+	var died time.Time
+	events.await("the end of the container", func(e happening) bool { died = e.at(); return e.job() == away && e.Action == "die" })
+	if !f.job(away).Up() {
+		t.Error("the service is not up though no worker was there to tell")
+	}
+	w.start()
+	job = f.service(away, "ended with exit code 4")
+	if off := job.Result.Service.Ended.Sub(died).Abs(); off > time.Second {
+		t.Errorf("it ended at %s, and is said to have at %s", died, job.Result.Service.Ended)
+	}
+	if got := string(f.stored(job).stdout); got != "up\ndown\n" {
+		t.Errorf("the stored log is %q", got)
+	}
+	clean(t, hostA, before)
+	f.noSpools("one")
 }
 
 // goneInTime checks that the one container of the service went when its time
@@ -106,7 +232,34 @@ func TestServiceCancel(t *testing.T) {
 	if again := f.job(job.ID); again.State != jobs.Succeeded {
 		t.Errorf("the job is %s, want it to stay succeeded", again.State)
 	}
-	f.eventually(5*time.Second, "there is nothing to cancel any more", func() bool { return f.enqueue("cancel", job.ID).code == jobs.ExitUsage })
+	if s := f.service(job.ID, "cancelled by "+f.job(job.ID).CancelBy).Result.Service; s.CancelledBy == "" || s.ExitCode == nil {
+		t.Errorf("service %+v; want who cancelled it and its exit code", s)
+	}
+	if code := f.enqueue("cancel", job.ID).code; code != jobs.ExitUsage {
+		t.Errorf("cancel once more: exit code %d, want %d", code, jobs.ExitUsage)
+	}
+}
+
+// Where ports are bound to all addresses, the result names the host as the operator does,
+// and the worker asks at the port itself whether the service is ready.
+func TestServiceAddress(t *testing.T) {
+	before := baseline(t, hostA)
+	f := newFarm(t)
+	f.worker(hostA, "one", "--port-address", "0.0.0.0", "--advertise-address", "anvil.example.com")
+	job := f.ended(f.submit(page("", "--ready-http", "/", "--keep", "1h")...))
+	if job.State != jobs.Succeeded || len(job.Result.Addresses) != 1 {
+		t.Fatalf("the job is %s with %+v; want a service with its address", job.State, job.Result)
+	}
+	addr := job.Result.Addresses[0]
+	port, advertised := strings.CutPrefix(addr, "anvil.example.com:")
+	if !advertised || get(t, hostA, "http://127.0.0.1:"+port+"/") != "hello from the service\n" {
+		t.Errorf("the address is %s; want the advertised host and the port of the service", addr)
+	}
+	if status := f.enqueue("status", job.ID).stdout; !strings.Contains(status, "address    http://"+addr+"/\n") {
+		t.Errorf("status lacks http://%s/ alone:\n%s", addr, status)
+	}
+	f.enqueue("cancel", job.ID)
+	clean(t, hostA, before)
 }
 
 // A service that ends before it is ready is no service; its last words say why.

@@ -91,8 +91,8 @@ func (c claims) Kept(ctx context.Context, host string) ([]jobs.Job, error) {
 	return around(ctx, c.at, Call{Name: "kept"}, func() ([]jobs.Job, error) { return c.Claims.Kept(ctx, host) })
 }
 
-func (c claims) Unkeep(ctx context.Context, id, host string) error {
-	return do(ctx, c.at, Call{Name: "unkeep", Job: id}, func() error { return c.Claims.Unkeep(ctx, id, host) })
+func (c claims) EndService(ctx context.Context, id, nonce string, e jobs.ServiceEnd) error {
+	return do(ctx, c.at, Call{Name: "endservice", Job: id}, func() error { return c.Claims.EndService(ctx, id, nonce, e) })
 }
 
 // Artifacts wraps the artifact store.

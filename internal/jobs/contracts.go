@@ -49,7 +49,8 @@ type Records interface {
 	List(ctx context.Context, q Query) (Page, error)
 	// Cancel ends a queued or waiting job at once and asks the worker of a
 	// running one to end it; it asks a kept service to end early, too. It
-	// returns the job as it then is. ErrFinished when there is nothing to end.
+	// returns the job as it then is, with ErrFinished when there is nothing to
+	// end (any more).
 	Cancel(ctx context.Context, id, by string) (Job, error)
 	// Reserve binds an idempotency key to (id, digest of the document) unless
 	// it is bound already, and returns what it is bound to.
@@ -66,6 +67,8 @@ type Query struct {
 	Name   string
 	// Label is key=value.
 	Label string
+	// Up selects jobs that keep a service whose end is not recorded.
+	Up bool
 	// Limit is at most 200; 0 means 50.
 	Limit int
 	// PageToken continues a listing.
@@ -125,16 +128,20 @@ type Claims interface {
 	// job, or returns ErrNotClaimable. It needs no nonce.
 	Reissue(ctx context.Context, id string, delay time.Duration) (Ticket, error)
 	// AppendLog adds whole frames to the live tail. It is refused with ErrStale
-	// like the others.
+	// like the others, but that a kept service goes on under the nonce that its
+	// result was accepted under.
 	AppendLog(ctx context.Context, id, nonce string, c LogChunk) error
 	// Now is the store's clock, which all times in records come from.
 	Now(ctx context.Context) (time.Time, error)
 	// Owned lists the jobs that the store believes run on the host.
 	Owned(ctx context.Context, host string) ([]Job, error)
-	// Kept lists the jobs that keep a service on the host.
+	// Kept lists the jobs that keep a service on the host, with the nonces that
+	// they do so under.
 	Kept(ctx context.Context, host string) ([]Job, error)
-	// Unkeep forgets a kept service after its container is gone.
-	Unkeep(ctx context.Context, id, host string) error
+	// EndService records what became of a kept service; nonce is the one that its
+	// result was accepted under. The first report counts, and repeating it is not
+	// an error. ErrStale when the job keeps no service under the nonce.
+	EndService(ctx context.Context, id, nonce string, e ServiceEnd) error
 	// Cancellations delivers IDs of jobs that somebody wants ended, as a hint:
 	// some may be lost, Renew tells for certain. The channel closes with ctx.
 	Cancellations(ctx context.Context) <-chan string

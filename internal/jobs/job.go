@@ -127,7 +127,7 @@ func (j Job) Ticket() Ticket {
 // A database that lost its last second can lead two hosts to the same attempt.
 func (j Job) Keeps(host string, attempt int) bool {
 	r := j.Result
-	return r != nil && r.Host == host && r.Attempt == attempt && !r.KeepUntil.IsZero()
+	return j.Up() && r.Host == host && r.Attempt == attempt
 }
 
 // Event is one thing that happened to a job.
@@ -156,4 +156,7 @@ const (
 	EventCancel    EventType = "cancel_requested"
 	EventFinished  EventType = "finished"
 	EventStale     EventType = "stale_result"
+	// EventServiceEnded is the end of a kept service; the text is its
+	// [ServiceStatus] in words.
+	EventServiceEnded EventType = "service_ended"
 )

@@ -177,15 +177,18 @@ type Result struct {
 	// OOM is true when the kernel killed a process of the container for memory,
 	// which can go with any exit code.
 	OOM bool `json:"oom,omitempty"`
-	// KeepUntil is when a kept service ends.
-	KeepUntil time.Time   `json:"keep_until,omitzero"`
-	Times     []StageTime `json:"times,omitempty"`
-	Log       LogInfo     `json:"log,omitzero"`
-	Outputs   []Output    `json:"outputs,omitempty"`
-	Worker    string      `json:"worker,omitempty"`
-	Host      string      `json:"host,omitempty"`
-	Attempt   int         `json:"attempt,omitempty"`
-	Engine    string      `json:"engine,omitempty"`
+	// KeepUntil is when the worker ends a kept service.
+	KeepUntil time.Time `json:"keep_until,omitzero"`
+	// Service is what became of a kept service, nil for a job without one. It and
+	// Log are all that changes in an accepted result.
+	Service *ServiceStatus `json:"service,omitempty"`
+	Times   []StageTime    `json:"times,omitempty"`
+	Log     LogInfo        `json:"log,omitzero"`
+	Outputs []Output       `json:"outputs,omitempty"`
+	Worker  string         `json:"worker,omitempty"`
+	Host    string         `json:"host,omitempty"`
+	Attempt int            `json:"attempt,omitempty"`
+	Engine  string         `json:"engine,omitempty"`
 }
 
 // PastAttempt is what became of an attempt that was not the last.

@@ -134,6 +134,16 @@ func (t truth) Finish(ctx context.Context, id, nonce string, r jobs.Result) erro
 	return err
 }
 
+func (t truth) EndService(ctx context.Context, id, nonce string, e jobs.ServiceEnd) error {
+	t.whole.Lock()
+	defer t.whole.Unlock()
+	err := t.Memory.EndService(ctx, id, nonce, e)
+	if err == nil {
+		t.ledger.served(id)
+	}
+	return err
+}
+
 func (t truth) Release(ctx context.Context, id, nonce string, r jobs.Release) (jobs.Ticket, error) {
 	t.whole.Lock()
 	defer t.whole.Unlock()

@@ -23,7 +23,9 @@ type ledger struct {
 	claimed       map[string]*process // who made up a nonce
 	// reported holds the nonces with a verdict. A database that went back in time
 	// gives the same attempt a second time, but never the same nonce.
-	reported   map[string]bool
+	reported map[string]bool
+	// over holds the jobs whose service's end was recorded.
+	over       map[string]bool
 	faults     map[string]int
 	violations []string
 }
@@ -43,7 +45,7 @@ type account struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{jobs: map[string]*account{}, owner: map[string]string{}, closed: map[string]string{}, attempts: map[string]int{}, claimed: map[string]*process{}, reported: map[string]bool{}, faults: map[string]int{}}
+	return &ledger{jobs: map[string]*account{}, owner: map[string]string{}, closed: map[string]string{}, attempts: map[string]int{}, claimed: map[string]*process{}, reported: map[string]bool{}, over: map[string]bool{}, faults: map[string]int{}}
 }
 
 func (l *ledger) violation(format string, args ...any) {
@@ -133,16 +135,16 @@ func (l *ledger) undecided(id string) bool {
 func (l *ledger) snapshot() (restore func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	owner, closed := maps.Clone(l.owner), maps.Clone(l.closed)
+	owner, closed, over := maps.Clone(l.owner), maps.Clone(l.closed), maps.Clone(l.over)
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for id, a := range l.jobs {
-			if owner[id] != l.owner[id] || closed[id] != l.closed[id] {
+			if owner[id] != l.owner[id] || closed[id] != l.closed[id] || over[id] != l.over[id] {
 				a.blurred = true
 			}
 		}
-		l.owner, l.closed = owner, closed
+		l.owner, l.closed, l.over = owner, closed, over
 	}
 }
 
@@ -176,6 +178,13 @@ func (l *ledger) accepted(id, nonce string) {
 	case closed == "" && owner != nonce:
 		l.violation("I2 job %s: the result of %s was accepted, and its owner is %s", id, l.who(nonce), l.who(owner))
 	}
+}
+
+// served notes that the end of a job's service was recorded.
+func (l *ledger) served(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over[id] = true
 }
 
 // who tells whose a nonce is.
@@ -231,6 +240,57 @@ func (l *ledger) ended(job jobs.Job, events []jobs.Event, log string) {
 	if why := a.untrue(job, log); why != "" {
 		bad("I7 %s", why)
 	}
+	if why := a.misserved(job, events, log); why != "" {
+		bad("%s", why)
+	}
+}
+
+// misserved says what is wrong with what is recorded of a service, "" when nothing is.
+func (a *account) misserved(job jobs.Job, events []jobs.Event, log string) string {
+	s := job.Result.Service
+	if !a.task.serves() || job.State != jobs.Succeeded {
+		if s != nil {
+			return fmt.Sprintf("I9 it keeps no service, and has one that is %s", s)
+		}
+		return ""
+	}
+	told := 0
+	for _, e := range events {
+		if e.Type == jobs.EventServiceEnded {
+			told++
+		}
+	}
+	if s == nil || s.State == jobs.ServiceUp || s.Ended.Before(job.Finished) {
+		return fmt.Sprintf("I9 the end of its service is not recorded: %+v", s)
+	}
+	if told != 1 && !a.blurred {
+		return fmt.Sprintf("I9 its service ended %d times", told)
+	}
+	want, byItself := a.task.log, a.task.exit != 0
+	switch s.State {
+	case jobs.ServiceEnded:
+		if !byItself || s.ExitCode == nil || *s.ExitCode != a.task.exit {
+			return fmt.Sprintf("I9 its service %s (%v)", s, s.ExitCode)
+		}
+	case jobs.ServiceExpired:
+		if byItself || s.Ended.Before(job.Result.KeepUntil) {
+			return fmt.Sprintf("I9 its service expired at %s, and was kept until %s", s.Ended, job.Result.KeepUntil)
+		}
+	case jobs.ServiceCancelled:
+		if !a.cancelled {
+			return fmt.Sprintf("I9 its service is %s, which nobody asked for", s)
+		}
+		want = log // wherever it was
+	case jobs.ServiceLost:
+		if !a.removed && !a.blurred {
+			return fmt.Sprintf("I9 its service is %s, and nothing was done to it", s)
+		}
+		want = log
+	}
+	if log != want || !strings.HasPrefix(a.task.log, log) {
+		return fmt.Sprintf("I8 the log of its service, which %s, is %q, and should be %q", s, log, want)
+	}
+	return ""
 }
 
 // untrue says how an outcome differs from what the job does, "" when it does
@@ -253,10 +313,13 @@ func (a *account) untrue(job jobs.Job, log string) string {
 		return ""
 	case job.State == jobs.Expired && a.task.spec.Timeouts.Queue > 0:
 		return ""
+	case a.task.exit != 0 && kind == jobs.KindNotReady && log == a.task.log:
+		return "" // before the farm knew that it was ready
 	case job.State != a.task.state || kind != a.task.kind:
 		return fmt.Sprintf("%s, and should be %s (%s)", is, a.task.state, a.task.kind)
 	case a.task.fails() && job.Retries != a.task.spec.Retries:
 		return fmt.Sprintf("%s after %d of %d retries", is, job.Retries, a.task.spec.Retries)
+	case a.task.serves(): // see misserved
 	case r.Log.Missing && a.excused[job.Attempt] != "":
 	case log != a.task.log:
 		return fmt.Sprintf("I8 its log is %q, and should be %q", log, a.task.log)

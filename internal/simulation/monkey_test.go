@@ -122,6 +122,7 @@ func (h *host) lose(p *process) bool {
 	h.excuseAll("its machine was lost")
 	h.crash(p, lease)
 	for _, c := range h.engine.Containers() {
+		h.farm.ledger.gone(c.Labels[engine.LabelJob])
 		h.engine.Lose(c.ID)
 	}
 	return true
@@ -272,6 +273,8 @@ func (f *farm) cancel(r *rand.Rand, svc *jobs.Service) bool {
 		found, _, _ := f.truth.Scan(context.Background(), s, 0, 1<<20)
 		all = append(all, found...)
 	}
+	up, _ := f.truth.List(context.Background(), jobs.Query{Up: true})
+	all = append(all, up.Jobs...)
 	if len(all) == 0 {
 		return false
 	}

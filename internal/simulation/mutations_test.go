@@ -57,6 +57,22 @@ func mutations() []mutation {
 			"a probe that was cut short is left", "internal/worker/strays.go",
 			"\tw.removeProbes(ctx, containers)\n", "", "I4",
 		},
+		{
+			"services are not followed by the next worker", "internal/worker/kept.go",
+			"s = w.newKept(job)\n\tw.followers.Go(s.run)", "s = w.newKept(job)", "I9",
+		},
+		{
+			"why a service is stopped is not kept", "internal/worker/kept.go",
+			"s.ending = &why\n\t\t\ts.noteEnding()", "s.ending = &why", "I9",
+		},
+		{
+			"the log of a service ends when it is ready", "internal/worker/kept.go",
+			"s.end.Log, err = s.saveLog(ctx)\n\treturn err", "s.end.Log = s.job.Result.Log\n\treturn nil", "I8",
+		},
+		{
+			"the log of a service is read again from its beginning", "internal/worker/kept.go",
+			"s.joblog.received(), s.joblog.output()", "engine.Skip{}, s.joblog.output()", "I8",
+		},
 	}
 }
 

@@ -171,7 +171,7 @@ func when(c faults.Call) string {
 
 func isStore(name string) bool {
 	switch name {
-	case "claim", "adopt", "renew", "note", "finish", "release", "reissue", "appendlog", "now", "owned", "kept", "unkeep",
+	case "claim", "adopt", "renew", "note", "finish", "release", "reissue", "appendlog", "now", "owned", "kept", "endservice",
 		"get", "push tickets", "lead", "scan", "expire", "lost", "missing", "create records", "reserve":
 		return true
 	}

@@ -162,6 +162,8 @@ func (f *farm) settle(t *testing.T) {
 		for _, h := range f.hosts {
 			left += len(h.engine.Containers())
 		}
+		up, _ := f.truth.List(t.Context(), jobs.Query{Up: true})
+		left += len(up.Jobs)
 		if left == 0 {
 			return
 		}
@@ -202,7 +204,7 @@ func (f *farm) audit(t *testing.T) {
 		for _, id := range h.engine.Nameless() {
 			f.ledger.violation("I4 image %s, which has no name, is left on %s", id, h.name)
 		}
-		for _, sub := range []string{"spool", "journal", "builds"} {
+		for _, sub := range []string{"spool", "journal", "builds", "services"} {
 			files, _ := os.ReadDir(filepath.Join(h.dir, sub))
 			for _, file := range files {
 				f.ledger.violation("I4 %s/%s is left on %s", sub, file.Name(), h.name)

@@ -15,9 +15,13 @@ type task struct {
 	state jobs.State
 	kind  jobs.Kind
 	log   string // what the container prints
+	exit  int    // a service ends with it by itself, 0 for one that does not end
 }
 
 func (t task) String() string { return t.does }
+
+// serves reports whether the job keeps a service.
+func (t task) serves() bool { return t.spec.Run != nil && t.spec.Run.Keep > 0 }
 
 // fails reports whether the job spends its own retries.
 func (t task) fails() bool { return t.kind == jobs.KindExitNonzero || t.kind == jobs.KindBuildFailed }
@@ -38,7 +42,7 @@ func newTask(r *rand.Rand, n int) task {
 		return &jobs.Run{Image: "busybox", Command: []string{"sh", "-c", script}, StopGrace: jobs.Duration(time.Second)}
 	}
 	t := task{state: jobs.Succeeded, log: "start\nend\n"}
-	switch k := r.IntN(20); {
+	switch k := r.IntN(21); {
 	case k < 8:
 		t.does, t.spec = fmt.Sprintf("runs for %d s", seconds), jobs.Spec{Run: shell(script)}
 	case k < 11:
@@ -66,10 +70,15 @@ func newTask(r *rand.Rand, n int) task {
 	case k < 19:
 		t.does, t.spec = "may wait for a minute", jobs.Spec{Run: shell(script)}
 		t.spec.Timeouts.Queue = jobs.Duration(time.Minute)
-	default:
-		t.does, t.log = "serves", ""
-		t.spec = jobs.Spec{Run: shell("sleep 3600")}
+	case r.IntN(2) == 0:
+		t.does, t.log = "serves for 20 s", "start\n"
+		t.spec = jobs.Spec{Run: shell("echo start; sleep 3600; echo end")}
 		t.spec.Run.Keep = jobs.Duration(20 * time.Second)
+	default:
+		t.exit = 7
+		t.does = fmt.Sprintf("serves, and ends with 7 after %d s", 10+seconds)
+		t.spec = jobs.Spec{Run: shell(fmt.Sprintf("echo start; sleep %d; echo end; exit 7", 10+seconds))}
+		t.spec.Run.Keep = jobs.Duration(20 * time.Minute)
 	}
 	t.spec.IdempotencyKey = fmt.Sprint("key-", n)
 	t.spec = t.spec.Normalize()

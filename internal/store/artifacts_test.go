@@ -99,6 +99,44 @@ func testArtifacts(t *testing.T, s *store.Store) {
 	}
 }
 
+func TestNamedLogOfAService(t *testing.T) {
+	t.Parallel()
+	_, rdb := embeddedRedis(t)
+	testNamedLogOfAService(t, store.New(rdb, store.Options{}))
+}
+
+// testNamedLogOfAService: a kept service has the log up to when it was ready, and when it
+// has ended the whole one in its place.
+func testNamedLogOfAService(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	wantNamed := func(when string, want string) {
+		t.Helper()
+		var got []string
+		if err := s.Named(ctx, func(d string) { got = append(got, d) }); err != nil || !slices.Equal(got, []string{want}) {
+			t.Errorf("%s %q are named, %v; want %s", when, got, err, want)
+		}
+	}
+	if _, err := s.Create(ctx, []jobs.Job{jobs.NewJob("serves", jobs.Spec{Run: &jobs.Run{Image: "busybox"}}.Normalize())}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Claim(ctx, jobs.Ticket{ID: "serves"}, jobs.Owner{Worker: "w", Host: "h", Nonce: "n", Lease: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	up := jobs.Result{
+		State: jobs.Succeeded, Attempt: 1, Host: "h", KeepUntil: epoch.Add(time.Hour),
+		Service: &jobs.ServiceStatus{State: jobs.ServiceUp}, Log: jobs.LogInfo{Digest: digestOf(7)},
+	}
+	if err := s.Finish(ctx, "serves", "n", up); err != nil {
+		t.Fatal(err)
+	}
+	wantNamed("while it is up", digestOf(7))
+	end := jobs.ServiceEnd{Status: jobs.ServiceStatus{State: jobs.ServiceExpired}, Log: jobs.LogInfo{Digest: digestOf(8)}}
+	if err := s.EndService(ctx, "serves", "n", end); err != nil {
+		t.Fatal(err)
+	}
+	wantNamed("when it is over", digestOf(8))
+}
+
 // TestNamedWithoutRedis: an error is one, and not an empty farm.
 func TestNamedWithoutRedis(t *testing.T) {
 	t.Parallel()

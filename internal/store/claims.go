@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -178,9 +179,8 @@ func (s *Store) finish(ctx context.Context, id, nonce string, r jobs.Result, los
 	}
 	kept := !r.KeepUntil.IsZero()
 	if kept { // before the record says so, for the same reason as in Create
-		z := redis.Z{Score: float64(r.KeepUntil.UnixMicro()), Member: id}
-		if err := s.rdb.ZAdd(ctx, keptKey(r.Host), z).Err(); err != nil {
-			return fmt.Errorf("index kept service of job %s: %w", id, err)
+		if err := s.indexKept(ctx, id, r); err != nil {
+			return err
 		}
 	}
 	reply, err := s.scripts.finish.Run(ctx, s.rdb,
@@ -316,18 +316,77 @@ func (s *Store) Kept(ctx context.Context, host string) ([]jobs.Job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list kept services of host %s: %w", host, err)
 	}
-	return s.getAll(ctx, ids)
+	all, err := s.getAll(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	kept := all[:0]
+	for _, job := range all {
+		if job.Up() {
+			kept = append(kept, job)
+		}
+		if job.Up() || !job.State.Terminal() { // that one is indexed just before its result is accepted
+			ids = slices.DeleteFunc(ids, func(id string) bool { return id == job.ID })
+		}
+	}
+	return kept, s.dropFromKept(ctx, host, ids...) // what a crash left
 }
 
-// Unkeep implements jobs.Claims.
-func (s *Store) Unkeep(ctx context.Context, id, host string) error {
-	pipe := s.rdb.Pipeline()
-	pipe.HDel(ctx, jobKey(id), "kept")
-	pipe.ZRem(ctx, keptKey(host), id)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("forget kept service of job %s: %w", id, err)
+// indexKept adds a job to the indexes of kept services.
+func (s *Store) indexKept(ctx context.Context, id string, r jobs.Result) error {
+	created, err := s.rdb.HGet(ctx, jobKey(id), "created").Float64()
+	if errors.Is(err, redis.Nil) {
+		return fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
 	}
-	return nil
+	if err == nil {
+		pipe := s.rdb.Pipeline()
+		pipe.ZAdd(ctx, keptKey(r.Host), redis.Z{Score: float64(r.KeepUntil.UnixMicro()), Member: id})
+		pipe.ZAdd(ctx, upKey, redis.Z{Score: created, Member: id})
+		_, err = pipe.Exec(ctx)
+	}
+	return wrapped("index kept service of job "+id, err)
+}
+
+// dropFromKept undoes indexKept.
+func (s *Store) dropFromKept(ctx context.Context, host string, ids ...string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	members := make([]any, len(ids))
+	for i, id := range ids {
+		members[i] = id
+	}
+	pipe := s.rdb.Pipeline()
+	pipe.ZRem(ctx, keptKey(host), members...)
+	pipe.ZRem(ctx, upKey, members...)
+	_, err := pipe.Exec(ctx)
+	return wrapped("index kept services of host "+host, err)
+}
+
+// EndService implements jobs.Claims.
+func (s *Store) EndService(ctx context.Context, id, nonce string, e jobs.ServiceEnd) error {
+	job, err := s.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if job.Result == nil {
+		return fmt.Errorf("end the service of job %s: %w", id, jobs.ErrStale)
+	}
+	r := *job.Result
+	r.Service, r.Log = &e.Status, e.Log
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode result of job %s: %w", id, err)
+	}
+	reply, err := s.scripts.endService.Run(ctx, s.rdb, []string{jobKey(id), newsKey(id), resultKey(id), logKey(id)},
+		nonce, raw, e.Status.String(), max(e.Ago, 0).Microseconds(), seconds(s.opts.LogTailKeep)).Text()
+	if err != nil {
+		return fmt.Errorf("end the service of job %s: %w", id, err)
+	}
+	if reply == "stale" {
+		return fmt.Errorf("end the service of job %s: %w", id, jobs.ErrStale)
+	}
+	return s.dropFromKept(ctx, r.Host, id)
 }
 
 // Cancellations implements jobs.Claims.

@@ -42,7 +42,7 @@ func (s *Store) reindex(ctx context.Context, id string, from, to jobs.State) err
 }
 
 // List implements jobs.Records: it merges the indexes of the wanted states, or
-// walks the one of a name or label, newest first.
+// walks the one of kept services, of a name or of a label, newest first.
 func (s *Store) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
 	limit := q.Limit
 	if limit <= 0 {
@@ -55,6 +55,8 @@ func (s *Store) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
 	}
 	keys := make([]string, 0, len(states))
 	switch {
+	case q.Up:
+		keys = append(keys, upKey)
 	case q.Name != "":
 		keys = append(keys, nameKey(q.Name))
 	case q.Label != "":
@@ -100,7 +102,7 @@ func (s *Store) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
 }
 
 func matches(job jobs.Job, q jobs.Query, states []jobs.State) bool {
-	if q.Name != "" && job.Spec.Name != q.Name {
+	if q.Name != "" && job.Spec.Name != q.Name || q.Up && !job.Up() {
 		return false
 	}
 	if q.Label != "" {

@@ -18,18 +18,20 @@ const recordVersion = 1
 // jobKey is a hash, the record; times are Unix microseconds of Redis TIME:
 //
 //	v state stage attempt seq retries losses created queued started finished
-//	claimed not_before expires worker host nonce lease name cid deadline cancel kept lb
-//	en e1 e2 ...
+//	claimed not_before expires worker host nonce lease name cid deadline cancel kept
+//	ended lb en e1 e2 ...
 //
 // nonce is the owner's fence, name and cid the container's, lb the bytes in
-// the live log tail. e<n> is an event, "milliseconds type text", and en the
-// number of the newest.
+// the live log tail. kept is 1 while the job keeps a service, which goes on under
+// the nonce, and ended is when a kept service ended. e<n> is an event,
+// "milliseconds type text", and en the number of the newest.
 func jobKey(id string) string { return "slipway:{" + id + "}:job" }
 
 // specKey is a string, the normalized document as JSON; it never changes.
 func specKey(id string) string { return "slipway:{" + id + "}:spec" }
 
-// resultKey is a string, the accepted Result as JSON; it is written once.
+// resultKey is a string, the accepted Result as JSON. It is written once, and for
+// a kept service once more, with its end and its whole log.
 func resultKey(id string) string { return "slipway:{" + id + "}:result" }
 
 // pastKey is a list of the attempts before the current one, the oldest first:
@@ -69,6 +71,10 @@ func hostKey(host string) string { return "slipway:host:" + host }
 // keptKey is a sorted set of job IDs with a kept service on the host, by the
 // time at which it ends.
 func keptKey(host string) string { return "slipway:kept:" + host }
+
+// upKey is a sorted set of the job IDs with a kept service on any host, by creation
+// time.
+const upKey = "slipway:up"
 
 // hostsKey is a hash, the registry of hosts: a field for each, by the host's name,
 // with when it was last heard of, in microseconds, and what it said of itself then

@@ -38,6 +38,8 @@ func realRedis(t *testing.T) redis.UniversalClient {
 
 func TestArtifactsOnRedis(t *testing.T) { testArtifacts(t, onRedis(t)) }
 
+func TestNamedLogOfAServiceOnRedis(t *testing.T) { testNamedLogOfAService(t, onRedis(t)) }
+
 func TestRecordsOnRedis(t *testing.T) { jobstest.TestRecords(t, real) }
 
 func TestClaimsOnRedis(t *testing.T) { jobstest.TestClaims(t, real) }

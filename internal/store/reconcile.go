@@ -89,20 +89,26 @@ func (s *Store) vanished(ctx context.Context, state jobs.State, id string, creat
 	if err != nil || n == 0 {
 		return wrapped("drop index entry of "+id, err)
 	}
-	to := jobs.Waiting
+	to, kept := jobs.Waiting, jobs.Result{}
 	raw, err := s.rdb.Get(ctx, resultKey(id)).Result()
 	if err == nil {
 		var r jobs.Result
 		if json.Unmarshal([]byte(raw), &r) == nil && r.State.Terminal() {
 			to = r.State
+			if (jobs.Job{Result: &r}).Up() {
+				kept = r
+			}
 		}
 	} else if !errors.Is(err, redis.Nil) {
 		return wrapped("look for the result of "+id, err)
 	}
-	err = s.scripts.restore.Run(ctx, s.rdb, []string{jobKey(id)}, created, string(to), recordVersion, restoreWait.Microseconds()).Err()
+	err = s.scripts.restore.Run(ctx, s.rdb, []string{jobKey(id)}, created, string(to), recordVersion, restoreWait.Microseconds(), flag(kept.Service != nil)).Err()
 	if err == nil {
 		s.log.WarnContext(ctx, "made a record again that was gone", "job_id", id, "state", to)
 		err = s.reindex(ctx, id, state, to)
+	}
+	if err == nil && kept.Service != nil {
+		err = s.indexKept(ctx, id, kept)
 	}
 	return wrapped("make the record of "+id+" again", err)
 }
@@ -174,8 +180,8 @@ func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
 			if int64(i) >= over && now.Sub(job.Finished) < s.opts.Retention.Age {
 				continue
 			}
-			if r := job.Result; r != nil && r.KeepUntil.After(now) {
-				continue // its service is still up
+			if job.Up() && job.Result.KeepUntil.After(now) {
+				continue
 			}
 			if err := s.forget(ctx, job); err != nil {
 				return swept, err
@@ -210,6 +216,7 @@ func (s *Store) forget(ctx context.Context, job jobs.Job) error {
 	for k, v := range job.Spec.Labels {
 		pipe.ZRem(ctx, labelKey(k+"="+v), id)
 	}
+	pipe.ZRem(ctx, upKey, id)
 	pipe.ZRem(ctx, stateKey(job.State), id)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("forget job %s: %w", id, err)

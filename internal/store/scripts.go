@@ -14,7 +14,7 @@ var scriptFiles embed.FS
 // scripts are the Lua programs that change a record, each with common.lua in
 // front.
 type scripts struct {
-	create, claim, adopt, renew, note, finish, release, end, reissue, restore, add, pin, condemn, beat *redis.Script
+	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat *redis.Script
 }
 
 func loadScripts() *scripts {
@@ -29,7 +29,7 @@ func loadScripts() *scripts {
 	script := func(name string) *redis.Script { return redis.NewScript(common + read(name)) }
 	return &scripts{
 		create: script("create"), claim: script("claim"), adopt: script("adopt"),
-		renew: script("renew"), note: script("note"), finish: script("finish"),
+		renew: script("renew"), note: script("note"), finish: script("finish"), endService: script("endservice"),
 		release: script("release"), end: script("end"), reissue: script("reissue"), restore: script("restore"), add: script("append"),
 		pin: script("pin"), condemn: script("condemn"), beat: script("beat"),
 	}

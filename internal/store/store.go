@@ -286,6 +286,11 @@ func decodeJob(id string, rec map[string]string, spec, result string) jobs.Job {
 		job.Result, job.Damaged = nil, fmt.Sprintf("its result cannot be read: %v", err)
 		return job
 	}
+	if s := job.Result.Service; s != nil {
+		s.Ended = at("ended")
+	} else if rec["kept"] != "" { // by a worker of an earlier version
+		job.Result.Service = &jobs.ServiceStatus{State: jobs.ServiceUp}
+	}
 	if r := job.Result; r.ContainerID != "" { // the record does not repeat it
 		job.Container = jobs.Container{Name: jobs.ContainerName(id, r.Attempt), ID: r.ContainerID}
 	}

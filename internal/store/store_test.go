@@ -199,3 +199,135 @@ func TestOwnedDropsWhatIsNotItsOwn(t *testing.T) {
 		t.Errorf("%q are left (%v), want %q", left, err, want)
 	}
 }
+
+// ready is a job of host h whose service is up.
+func ready(t *testing.T, s *store.Store, id string) {
+	t.Helper()
+	ctx := t.Context()
+	if _, err := s.Create(ctx, []jobs.Job{jobs.NewJob(id, jobs.Spec{Name: id})}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Claim(ctx, jobs.Ticket{ID: id, Attempt: 1}, jobs.Owner{Nonce: id, Worker: "w", Host: "h", Lease: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	r := jobs.Result{
+		State: jobs.Succeeded, Host: "h", Attempt: 1, KeepUntil: epoch.Add(time.Hour),
+		Service: &jobs.ServiceStatus{State: jobs.ServiceUp},
+	}
+	if err := s.Finish(ctx, id, id, r); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a crash between a record and its index leaves among the services of a host goes
+// when its worker asks for them, and is not listed before.
+func TestKeptDropsWhatIsOver(t *testing.T) {
+	t.Parallel()
+	server, rdb := embeddedRedis(t)
+	s := store.New(rdb, store.Options{})
+	ctx := t.Context()
+	for _, id := range []string{"up", "over", "forgotten"} {
+		ready(t, s, id)
+	}
+	if err := s.EndService(ctx, "over", "over", jobs.ServiceEnd{Status: jobs.ServiceStatus{State: jobs.ServiceExpired}}); err != nil {
+		t.Fatal(err)
+	}
+	server.Del("slipway:{forgotten}:job")
+	if _, err := s.Create(ctx, []jobs.Job{jobs.NewJob("runs", jobs.Spec{})}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Claim(ctx, jobs.Ticket{ID: "runs", Attempt: 1}, jobs.Owner{Nonce: "n", Worker: "w", Host: "h", Lease: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"over", "runs"} { // the second is about to be ready
+		for _, key := range []string{"slipway:kept:h", "slipway:up"} {
+			if _, err := server.ZAdd(key, 1, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if page, err := s.List(ctx, jobs.Query{Up: true}); err != nil || len(page.Jobs) != 1 || page.Jobs[0].ID != "up" {
+		t.Errorf("%d jobs are listed as up (%v), want one", len(page.Jobs), err)
+	}
+	if kept, err := s.Kept(ctx, "h"); err != nil || len(kept) != 1 || kept[0].ID != "up" {
+		t.Errorf("kept %+v (%v), want one", kept, err)
+	}
+	for _, key := range []string{"slipway:kept:h", "slipway:up"} {
+		left, err := server.ZMembers(key)
+		slices.Sort(left)
+		if want := []string{"runs", "up"}; err != nil || !slices.Equal(left, want) {
+			t.Errorf("%s has %q (%v), want %q", key, left, err, want)
+		}
+	}
+}
+
+// A record that is gone and was made again keeps its service all the same.
+func TestKeptServiceOfARestoredRecord(t *testing.T) {
+	t.Parallel()
+	server, rdb := embeddedRedis(t)
+	s := store.New(rdb, store.Options{})
+	ctx := t.Context()
+	ready(t, s, "a")
+	server.Del("slipway:{a}:job")
+	server.SetTime(epoch.Add(2 * time.Minute))
+	server.FastForward(2 * time.Minute)
+	if kept, err := s.Kept(ctx, "h"); err != nil || len(kept) != 0 {
+		t.Errorf("kept %+v (%v), want none while there is no record", kept, err)
+	}
+	if _, _, err := s.Scan(ctx, jobs.Succeeded, 0, 10); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := s.Kept(ctx, "h")
+	if err != nil || len(kept) != 1 || !kept[0].Up() {
+		t.Fatalf("kept %+v (%v), want the service", kept, err)
+	}
+	if err := s.EndService(ctx, "a", kept[0].Nonce, jobs.ServiceEnd{Status: jobs.ServiceStatus{State: jobs.ServiceExpired}}); err != nil {
+		t.Errorf("EndService: %v", err)
+	}
+}
+
+// A service that is up is not forgotten before its time is over, and one that has ended
+// goes like any other job.
+func TestSweepKeepsServices(t *testing.T) {
+	t.Parallel()
+	server, rdb := embeddedRedis(t)
+	s := store.New(rdb, store.Options{Retention: store.Retention{Age: 10 * time.Minute}})
+	ctx := t.Context()
+	ready(t, s, "up")
+	ready(t, s, "over")
+	if err := s.EndService(ctx, "over", "over", jobs.ServiceEnd{Status: jobs.ServiceStatus{State: jobs.ServiceCancelled}}); err != nil {
+		t.Fatal(err)
+	}
+	server.SetTime(epoch.Add(30 * time.Minute))
+	if n, err := s.Sweep(ctx, 10); err != nil || n != 1 {
+		t.Errorf("swept %d (%v), want the one that is over", n, err)
+	}
+	if _, err := s.Get(ctx, "up"); err != nil {
+		t.Error(err)
+	}
+	server.SetTime(epoch.Add(2 * time.Hour))
+	if n, err := s.Sweep(ctx, 10); err != nil || n != 1 {
+		t.Errorf("swept %d (%v), want the other one", n, err)
+	}
+	if keys, err := rdb.Keys(ctx, "slipway:{*").Result(); err != nil || len(keys) > 0 {
+		t.Errorf("left are %q (%v)", keys, err)
+	}
+	if page, err := s.List(ctx, jobs.Query{Up: true}); err != nil || len(page.Jobs) > 0 {
+		t.Errorf("%d are listed as up (%v)", len(page.Jobs), err)
+	}
+}
+
+// A service that a worker of an earlier version keeps has no status in its result.
+func TestKeptServiceOfAnEarlierVersion(t *testing.T) {
+	t.Parallel()
+	server, rdb := embeddedRedis(t)
+	s := store.New(rdb, store.Options{})
+	ready(t, s, "a")
+	if err := server.Set("slipway:{a}:result", `{"state":"succeeded","host":"h","attempt":1,"keep_until":"2026-01-02T04:04:05Z"}`); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := s.Kept(t.Context(), "h")
+	if err != nil || len(kept) != 1 || !kept[0].Keeps("h", 1) {
+		t.Errorf("kept %+v (%v), want the service", kept, err)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -41,6 +42,10 @@ type attempt struct {
 	// not learned; with named set there may be one.
 	container string
 	named     bool
+	// proc is the service that is ready, nil until then. It and the log are a kept
+	// service's once they were handed over.
+	proc       engine.Process
+	handedOver bool
 }
 
 // Causes that end an attempt's work without being a failure of the job.
@@ -86,11 +91,7 @@ func (a *attempt) live(work func(context.Context) error) {
 	a.hold(a.w.Uptime())
 	go a.keepLease(leased)
 	defer a.stop(nil)
-	defer func() {
-		if a.joblog != nil {
-			a.joblog.pump.end() // whatever happened
-		}
-	}()
+	defer a.letGo() // whatever happened
 
 	err := a.guarded(work)
 	a.conclude(err)
@@ -98,6 +99,19 @@ func (a *attempt) live(work func(context.Context) error) {
 		a.log.InfoContext(leased, "attempt ended", "outcome", a.res.State, "err", err)
 	} else {
 		a.log.InfoContext(leased, "attempt ended", "outcome", a.res.State)
+	}
+}
+
+// letGo stops reading the container's output and feeding the live tail, unless a
+// follower does that now.
+func (a *attempt) letGo() {
+	switch {
+	case a.joblog == nil || a.handedOver:
+	case a.proc != nil:
+		a.proc.Detach()
+		a.joblog.suspend(a.w.deliver)
+	default:
+		a.joblog.pump.end()
 	}
 }
 
@@ -112,6 +126,7 @@ func (a *attempt) guarded(work func(context.Context) error) (err error) {
 	if a.refusal != nil {
 		return a.refusal
 	}
+	a.w.dropKept(a.job.ID)
 	if a.joblog, err = openLog(a.w.spoolPath(a.job.ID, a.job.Attempt), a.w.opts.LogCap, a.appendTail); err != nil {
 		return err
 	}

@@ -62,6 +62,7 @@ func (a *attempt) finish(ctx context.Context) {
 		}
 		if a.res.Failure == nil { // a success without its log is not one
 			a.res.State, a.res.Failure = f.Kind.Info().State, f
+			a.res.KeepUntil, a.res.Service = time.Time{}, nil
 		}
 	}
 	a.decide(&a.res, nil)
@@ -82,12 +83,12 @@ func (a *attempt) finish(ctx context.Context) {
 		return
 	}
 	a.w.Observer.Ended(a.job.Spec.Queue, a.res)
-	a.removeSpool()
 	if a.res.KeepUntil.IsZero() {
+		a.removeSpool()
 		a.removeContainer(ctx)
 		a.removeImage(ctx)
 	} else {
-		nudge(a.w.keepNow)
+		a.handOver()
 	}
 	// Until now the journal knew what to make of the container: a store that loses
 	// its last second gives the attempt to the next worker of this host again.
@@ -114,7 +115,8 @@ func (a *attempt) deliver(ctx context.Context) error {
 	return err
 }
 
-// saveLog ends the log and puts it into the artifact store.
+// saveLog closes the log and puts it into the artifact store. The log of a service
+// goes on: what it has so far is stored.
 func (a *attempt) saveLog(ctx context.Context) *jobs.Failure {
 	if a.joblog == nil {
 		return nil
@@ -130,10 +132,13 @@ func (a *attempt) saveLog(ctx context.Context) *jobs.Failure {
 	disk, cancelDisk := context.WithTimeout(ctx, logTime/2)
 	defer cancelDisk()
 	_ = repeat(disk, a.joblog.flush, warn) // close has the last try
-	size, dropped := a.joblog.close(ctx)
+	size, dropped := a.joblog.soFar()
+	if a.proc == nil {
+		size, dropped = a.joblog.close(ctx)
+	}
 	a.res.Log.Dropped = dropped
 	if size > 0 {
-		if err := repeat(ctx, func() error { return a.storeLog(ctx) }, warn); err != nil {
+		if err := repeat(ctx, func() error { return a.storeLog(ctx, size) }, warn); err != nil {
 			return artifacts.StoreFailure(err, "the job's log")
 		}
 	}
@@ -146,8 +151,8 @@ func (a *attempt) saveLog(ctx context.Context) *jobs.Failure {
 // logTime bounds how long a job's end waits for a disk and the artifact store.
 const logTime = time.Minute
 
-func (a *attempt) storeLog(ctx context.Context) error {
-	r, err := a.joblog.reader()
+func (a *attempt) storeLog(ctx context.Context, size int64) error {
+	r, err := a.joblog.reader(size)
 	if err != nil {
 		return err
 	}
@@ -182,29 +187,6 @@ func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
 		return
 	}
 	a.settle()
-}
-
-// pastLogTime bounds how long the next attempt waits for the log of this one.
-const pastLogTime = 10 * time.Second
-
-// savePastLog keeps the end of the log of an attempt that is tried again. One that
-// the artifact store does not take in time is not worth a delay.
-func (a *attempt) savePastLog(ctx context.Context) (kept jobs.LogInfo) {
-	ctx, cancel := context.WithTimeout(ctx, pastLogTime)
-	defer cancel()
-	r, err := a.joblog.lastPart(jobs.MaxPastLog)
-	if err == nil && r != nil {
-		defer r.Close()
-		var blob artifacts.Blob
-		if blob, err = a.w.Blobs.Write(ctx, r); err == nil {
-			kept.Digest, kept.Size = blob.Digest, blob.Size
-		}
-	}
-	if err != nil {
-		a.log.WarnContext(ctx, "store the log of an attempt that is tried again", "err", err)
-		kept.Missing = true
-	}
-	return kept
 }
 
 // giveUpJob reports that an attempt is given up, and issues the ticket of the

@@ -51,6 +51,8 @@ type farm struct {
 	uptime func() time.Duration
 	// at is called around every call that a worker makes for its jobs; nil for none.
 	at faults.At
+	// putFails holds a func() error, the error of the artifact store's Put.
+	putFails atomic.Value
 }
 
 func newFarm(t *testing.T) *farm {
@@ -138,7 +140,12 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 	}
 	w := worker.New(nil, worker.Deps{
 		Claims: claims, Records: f.memory, Queue: f.queue, Engine: f.engine,
-		Blobs:  artifacts.NewBlobs(f.store, f.t.TempDir()),
+		Blobs: artifacts.NewBlobs(faults.Artifacts(f.store, func(_ context.Context, c faults.Call) error {
+			if fails, ok := f.putFails.Load().(func() error); ok && c.Name == "put" && !c.After {
+				return fails()
+			}
+			return nil
+		}), f.t.TempDir()),
 		Intake: &intake{queue: f.queue, ctx: taking, stop: stopTaking},
 		Fetch:  artifacts.NewFetcher(artifacts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,
 		Admit: func(_ jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {

@@ -19,6 +19,9 @@ import (
 const (
 	// keepEnd is how much of the end of a log over its cap is kept.
 	keepEnd = 64 << 10
+	// endSlack is how much of the kept end goes at once. It is more than the marker
+	// takes, so that the live log of a service is never shorter than its stored one.
+	endSlack = 1 << 10
 	// recentBytes is how much output is at hand to quote in a failure.
 	recentBytes = 8 << 10
 	recentLines = 20
@@ -31,7 +34,9 @@ const (
 // Writing never waits for Redis, because a container whose output nobody reads
 // stands still.
 //
-// Over its cap a log keeps its beginning and its end with a marker in between.
+// Over its cap a log keeps its beginning and its end with a marker in between. The
+// live tail of a job stands still meanwhile, that of a service goes on: its offsets
+// are those of a log without a cap.
 type jobLog struct {
 	path string
 	pump *tailPump
@@ -46,9 +51,11 @@ type jobLog struct {
 	dropped int64    // bytes of output left out
 	end     [][]byte // frames after the cap, the newest keepEnd bytes
 	endSize int
+	past    int64 // bytes of all frames after the cap
+	serves  bool  // the live tail goes on after the cap
 	last    time.Time
 	recent  []byte
-	skip    engine.Skip // output bytes that an earlier process wrote
+	skip    engine.Skip // output bytes that came so far, also to an earlier process
 	broken  error       // why the log lacks output that its cap allows
 }
 
@@ -63,40 +70,59 @@ func openLog(path string, logCap int64, send sendFunc) (*jobLog, error) {
 		return nil, fmt.Errorf("open log spool: %w", err)
 	}
 	l := &jobLog{path: path, file: file, cap: max(logCap, 2*keepEnd) - keepEnd, last: time.Now()}
-	if err := l.resume(); err != nil {
+	newest, err := l.resume()
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read log spool: %w", err), file.Close())
 	}
 	l.pump = startPump(send)
+	// The earlier process may have died before it sent these. Readers leave out what
+	// they have seen.
+	for _, p := range newest {
+		l.pump.add(p.offset, p.frames)
+	}
 	return l, nil
 }
 
-// resume counts what is in the file and cuts off a frame that was being
-// written when the process died.
-func (l *jobLog) resume() error {
+// resume counts what is in the file and cuts off a frame that was being written
+// when the process died. A marker and what follows it go, too: the process died after
+// it had closed the log, and the engine still has the output behind the marker. resume
+// returns the newest frames, as many as a pump holds.
+func (l *jobLog) resume() (newest []piece, err error) {
 	for fr := jobs.NewFrameReader(l.file); ; {
 		f, err := fr.Next()
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isMark(f) {
 			break
 		} else if err != nil {
-			return err
+			return nil, err
 		}
+		newest = append(newest, piece{l.size, jobs.AppendFrame(nil, f)})
 		l.size += int64(jobs.FrameHeader + len(f.Data))
-		switch f.Stream {
-		case jobs.Stdout:
-			l.skip.Stdout += int64(len(f.Data))
-		case jobs.Stderr:
-			l.skip.Stderr += int64(len(f.Data))
+		l.count(f.Stream, len(f.Data))
+		for l.size-newest[0].offset > tailBacklog && len(newest) > 1 {
+			newest = newest[1:]
 		}
 	}
 	if err := l.file.Truncate(l.size); err != nil {
-		return err
+		return nil, err
 	}
-	_, err := l.file.Seek(l.size, io.SeekStart)
-	return err
+	_, err = l.file.Seek(l.size, io.SeekStart)
+	return newest, err
 }
 
 // writer returns a writer for one stream.
 func (l *jobLog) writer(s jobs.Stream) io.Writer { return streamWriter{l, s} }
+
+// output takes the streams of a container.
+func (l *jobLog) output() engine.Output {
+	return engine.Output{Stdout: l.writer(jobs.Stdout), Stderr: l.writer(jobs.Stderr)}
+}
+
+// noteTorn adds a note to the log when the container's last output may be missing.
+func (l *jobLog) noteTorn(s engine.State) {
+	if s.Torn {
+		fmt.Fprintln(l.writer(jobs.Note), "the engine was away when the container ended: the last of its output may be missing")
+	}
+}
 
 type streamWriter struct {
 	log    *jobLog
@@ -123,18 +149,62 @@ func (l *jobLog) write(s jobs.Stream, p []byte) {
 			l.recent = append(l.recent[:0], l.recent[len(l.recent)-recentBytes:]...)
 		}
 	}
+	l.count(s, len(p))
 	l.buf = jobs.AppendFrame(l.buf[:0], jobs.Frame{Stream: s, At: l.last, Data: p})
 	if l.dropped == 0 && len(l.end) == 0 && l.size+int64(len(l.held)+len(l.buf)) <= l.cap {
 		l.append(l.buf)
 		return
 	}
+	if l.serves && l.file != nil {
+		l.pump.slow.Store(true) // a job ends some time, and its cap bounds what it sends
+		l.pump.add(l.size+int64(len(l.held))+l.past, l.buf)
+	}
+	l.past += int64(len(l.buf))
 	l.end = append(l.end, bytes.Clone(l.buf))
 	l.endSize += len(l.buf)
-	for l.endSize > keepEnd && len(l.end) > 1 {
+	if l.endSize <= keepEnd {
+		return
+	}
+	for l.endSize > keepEnd-endSlack && len(l.end) > 1 {
 		l.dropped += dataBytes(l.end[0])
 		l.endSize -= len(l.end[0])
 		l.end = l.end[1:]
 	}
+}
+
+// count counts output by stream. l.mu is held.
+func (l *jobLog) count(s jobs.Stream, n int) {
+	switch s {
+	case jobs.Stdout:
+		l.skip.Stdout += int64(n)
+	case jobs.Stderr:
+		l.skip.Stderr += int64(n)
+	}
+}
+
+// received is how much output came so far.
+func (l *jobLog) received() engine.Skip {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.skip
+}
+
+// serve lets the log go on as that of a kept service.
+func (l *jobLog) serve() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.serves = true
+}
+
+// soFar returns how many bytes the file has and how many bytes of output it lacks
+// now; more may come.
+func (l *jobLog) soFar() (size, dropped int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, frame := range l.end {
+		dropped += dataBytes(frame)
+	}
+	return l.size, dropped + l.dropped
 }
 
 // append adds whole frames. l.mu is held.
@@ -257,9 +327,18 @@ func (l *jobLog) seal() (size, dropped int64, open bool) {
 	return l.size, l.dropped, true
 }
 
+// markBegin is how a marker begins.
+const markBegin = "[slipway: %d bytes of output left out: "
+
+func isMark(f jobs.Frame) bool {
+	var n int64
+	_, err := fmt.Sscanf(string(f.Data), markBegin, &n)
+	return f.Stream == jobs.Note && err == nil
+}
+
 // mark says in the log that output is left out. l.mu is held.
 func (l *jobLog) mark(why string) {
-	text := fmt.Sprintf("[slipway: %d bytes of output left out: %s]\n", l.dropped, why)
+	text := fmt.Sprintf(markBegin+"%s]\n", l.dropped, why)
 	l.held = jobs.AppendFrame(l.held, jobs.Frame{Stream: jobs.Note, At: time.Now(), Data: []byte(text)})
 }
 
@@ -275,50 +354,14 @@ func (l *jobLog) suspend(ctx context.Context) {
 	l.pump.close(ctx)
 }
 
-// lastPart opens the end of the closed log, at most so many bytes of whole frames,
-// with a line that says so when it is not all. nil when the log is empty.
-func (l *jobLog) lastPart(most int64) (io.ReadCloser, error) {
+// reader opens the first size bytes of the log's file.
+func (l *jobLog) reader(size int64) (io.ReadCloser, error) {
 	f, err := os.Open(l.path)
 	if err != nil {
 		return nil, fmt.Errorf("open log spool: %w", err)
 	}
-	size, left, out := l.bytes(), int64(0), int64(0)
-	if size == 0 {
-		return nil, f.Close()
-	}
-	for fr := jobs.NewFrameReader(f); size-left > most; {
-		frame, err := fr.Next()
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("read log spool: %w", err), f.Close())
-		}
-		left += int64(jobs.FrameHeader + len(frame.Data))
-		out += int64(len(frame.Data))
-	}
-	if _, err := f.Seek(left, io.SeekStart); err != nil {
-		return nil, errors.Join(fmt.Errorf("read log spool: %w", err), f.Close())
-	}
-	if left == 0 {
-		return f, nil
-	}
-	mark := fmt.Appendf(nil, "[slipway: %d bytes of output left out: of an attempt that was tried again the end is kept]\n", out)
-	head := jobs.AppendFrame(nil, jobs.Frame{Stream: jobs.Note, At: time.Now(), Data: mark})
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), f), f}, nil
-}
-
-func (l *jobLog) bytes() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.size
-}
-
-// reader opens the closed log.
-func (l *jobLog) reader() (io.ReadCloser, error) {
-	f, err := os.Open(l.path)
-	if err != nil {
-		return nil, fmt.Errorf("open log spool: %w", err)
-	}
-	return f, nil
+	}{io.LimitReader(f, size), f}, nil
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -82,14 +84,14 @@ func TestLogWaitsForItsDisk(t *testing.T) {
 				l.file = disk
 			}
 			fmt.Fprint(out, "after")
-			_, dropped := l.close(t.Context())
+			size, dropped := l.close(t.Context())
 			_ = disk.Close()
 			_ = full.Close()
 			if broken := l.lack() != nil; broken != tt.broken || broken != (dropped > 0) {
 				t.Errorf("lacks output: %v (%v), %d bytes; want %v", broken, l.lack(), dropped, tt.broken)
 			}
 			total := int64(len("before") + tt.meanwhile + len("after"))
-			r, err := l.reader()
+			r, err := l.reader(size)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -108,4 +110,79 @@ func TestLogWaitsForItsDisk(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A worker may die after it has closed a log over its cap and before it reports the
+// end. The next worker reads the rest again, and closes the log with the same content.
+func TestLogIsEndedAgain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "spool")
+	open := func() *jobLog {
+		l, err := openLog(path, 2*keepEnd, func(context.Context, int64, []byte) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	// print is what the container prints, after what a worker has of it.
+	print := func(l *jobLog) {
+		skip := l.received().Stdout
+		for i := range int64(400) {
+			line := fmt.Sprintf("%0999d\n", i)
+			if (i+1)*1000 > skip {
+				fmt.Fprint(l.writer(jobs.Stdout), line)
+			}
+		}
+	}
+	first := open()
+	print(first)
+	size, dropped := first.close(t.Context())
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := open()
+	print(again)
+	sizeAgain, droppedAgain := again.close(t.Context())
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dropped == 0 || size != sizeAgain || dropped != droppedAgain || len(got) != len(want) || string(got[len(got)-1000:]) != string(want[len(want)-1000:]) {
+		t.Errorf("ended again it has %d bytes and lacks %d; want %d and %d, and the same end", sizeAgain, droppedAgain, size, dropped)
+	}
+}
+
+// The live tail of a service that floods its log past the cap goes on, at a pace that
+// Redis does not notice.
+func TestFloodOfAService(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var sent, calls int
+		l, err := openLog(filepath.Join(t.TempDir(), "spool"), 2*keepEnd, func(_ context.Context, _ int64, frames []byte) error {
+			mu.Lock()
+			defer mu.Unlock()
+			sent, calls = sent+len(frames), calls+1
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.serve()
+		line := strings.Repeat("x", 1000)
+		const seconds = 10
+		for range seconds * 100 {
+			for range 100 { // 10 MB a second
+				fmt.Fprintln(l.writer(jobs.Stdout), line)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		mu.Lock()
+		if most := seconds * int(time.Second/tailPause); calls > most+2 || sent < seconds<<20/2 || sent > (most+2)*tailChunk {
+			t.Errorf("%d calls sent %d bytes; want at most %d calls, each full", calls, sent, most)
+		}
+		mu.Unlock()
+		l.close(t.Context())
+	})
 }

@@ -39,6 +39,9 @@ type entry struct {
 	// Result or Release is the verdict; both are nil while the attempt works.
 	Result  *jobs.Result  `json:"result,omitempty"`
 	Release *jobs.Release `json:"release,omitempty"`
+	// Ending is why a kept service is ended. Such entries have a directory of their
+	// own.
+	Ending *ending `json:"ending,omitempty"`
 }
 
 // halt is a reason to stop a container: a drain, or else a failure.
@@ -77,6 +80,8 @@ func LeftSomething(stateDir string) bool {
 }
 
 func journalDir(stateDir string) string { return filepath.Join(stateDir, "journal") }
+
+func endingsDir(stateDir string) string { return filepath.Join(stateDir, "services") }
 
 func (j journal) path(id string, attempt int) string {
 	return filepath.Join(j.dir, fmt.Sprintf("%s-a%d.json", id, attempt))
@@ -123,6 +128,21 @@ func replaceFile(path string, raw []byte, durable bool) error {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// get returns the entry of an attempt, zero when there is none.
+func (j journal) get(id string, attempt int) (e entry, err error) {
+	raw, err := os.ReadFile(j.path(id, attempt))
+	if errors.Is(err, os.ErrNotExist) {
+		return e, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &e)
+	}
+	if err != nil {
+		return entry{}, fmt.Errorf("read journal entry of job %s: %w", id, err)
+	}
+	return e, nil
 }
 
 // remove forgets an attempt; one that is not there is forgotten already.

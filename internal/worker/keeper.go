@@ -2,24 +2,22 @@ package worker
 
 import (
 	"context"
-	"fmt"
+	"maps"
 	"time"
-
-	"github.com/slipway-farm/slipway/internal/engine"
-	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // strayEvery is how often the keeper looks for containers that no job owns,
 // such as one whose removal failed.
 const strayEvery = time.Minute
 
-// keeper ends kept services whose time is over, that somebody wants ended, or
-// that ended by themselves, and removes strays. Only this process adds to the
-// services, and nudges it then, so while there are none it seldom looks.
+// keeper starts a follower for every kept service of this host that has none, ends
+// those services whose time is over or that were cancelled, and removes strays. Only
+// this process adds to the services, and nudges the keeper then, so while there are
+// none it seldom looks.
 func (w *Worker) keeper(ctx context.Context) {
 	looked := time.Now()
 	for {
-		kept, err := w.endServices(ctx)
+		kept, err := w.keepServices(ctx)
 		if err != nil && ctx.Err() == nil {
 			w.log.WarnContext(ctx, "look after kept services", "err", err)
 		}
@@ -46,47 +44,56 @@ func (w *Worker) keeper(ctx context.Context) {
 	}
 }
 
-// endServices makes one round and reports whether there were any services.
-func (w *Worker) endServices(ctx context.Context) (some bool, err error) {
+// keepServices makes one round and reports whether there were any services.
+func (w *Worker) keepServices(ctx context.Context) (some bool, err error) {
+	w.mu.Lock()
+	left := maps.Clone(w.services) // before Kept: a service that is added meanwhile may not be listed
+	w.mu.Unlock()
 	kept, err := w.Claims.Kept(ctx, w.opts.Host)
-	if err != nil || len(kept) == 0 {
-		return false, err
-	}
-	now, err := w.Claims.Now(ctx)
 	if err != nil {
-		return true, err
+		return len(left) > 0, err
+	}
+	var now time.Time
+	if len(kept) > 0 {
+		if now, err = w.Claims.Now(ctx); err != nil {
+			return true, err
+		}
 	}
 	for _, job := range kept {
 		if !job.State.Terminal() || job.Result == nil {
 			continue // indexed just before its result is written
 		}
-		state, err := w.Engine.Inspect(ctx, job.Result.ContainerID)
-		gone := err != nil && jobs.AsFailure(err).Kind == jobs.KindContainerLost
-		if err != nil && !gone {
-			return true, err
-		}
-		if !gone && state.Status == engine.StatusRunning && job.CancelBy == "" && now.Before(job.Result.KeepUntil) {
-			continue
-		}
-		if err := w.endService(ctx, job); err != nil {
-			return true, err
+		delete(left, job.ID)
+		s := w.keptFor(job)
+		switch {
+		case s == nil:
+		case !s.whenRecorded().IsZero(): // listed a moment before, or the store lost its last second
+			if err := s.reportOnce(ctx); err != nil {
+				return true, err
+			}
+		case job.CancelBy != "":
+			s.tell(ending{By: job.CancelBy})
+		case !now.Before(job.Result.KeepUntil):
+			s.tell(ending{})
 		}
 	}
-	return true, nil
+	for _, s := range left {
+		w.notKept(s)
+	}
+	return len(kept)+len(left) > 0, nil
 }
 
-// endService removes a kept container, then forgets it.
-func (w *Worker) endService(ctx context.Context, job jobs.Job) error {
-	id := job.Result.ContainerID
-	if err := w.Engine.Stop(ctx, id, job.Spec.Run.StopGrace.Or(10*time.Second)); err != nil {
-		return fmt.Errorf("stop service of job %s: %w", job.ID, err)
+// notKept drops a service that the store does not list, or forgets one whose end was
+// recorded a while ago.
+func (w *Worker) notKept(s *keptService) {
+	switch recorded := s.whenRecorded(); {
+	case recorded.IsZero():
+		s.drop(errDropped)
+	case time.Since(recorded) > rememberFor:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.services[s.job.ID] == s {
+			delete(w.services, s.job.ID)
+		}
 	}
-	if err := w.Engine.Remove(ctx, id); err != nil {
-		return fmt.Errorf("remove service of job %s: %w", job.ID, err)
-	}
-	if err := w.removeName(ctx, job, job.Result.Attempt); err != nil {
-		return fmt.Errorf("remove image of job %s: %w", job.ID, err)
-	}
-	w.log.InfoContext(ctx, "kept service ended", "job_id", job.ID, "container_id", id)
-	return w.Claims.Unkeep(ctx, job.ID, w.opts.Host)
 }

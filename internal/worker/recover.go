@@ -108,7 +108,11 @@ func (w *Worker) tryRecover(ctx context.Context, left []entry, patience time.Dur
 	if err := w.removeStrays(ctx); err != nil {
 		return nil, err
 	}
-	return nil, w.removeSpools()
+	kept, err := w.Claims.Kept(ctx, w.opts.Host)
+	if err != nil {
+		return nil, err
+	}
+	return nil, w.removeFiles(kept)
 }
 
 // report delivers a verdict of an earlier incarnation under its nonce, and
@@ -258,7 +262,7 @@ func (a *attempt) adopted(ctx context.Context) error {
 		return explain(ctx, jobs.StageRun, err)
 	}
 	err = a.stage(ctx, jobs.StageRun, left, func(ctx context.Context) error {
-		proc, err := a.w.Engine.Reattach(ctx, state.ID, a.joblog.skip, a.output())
+		proc, err := a.w.Engine.Reattach(ctx, state.ID, a.joblog.received(), a.output())
 		if err != nil {
 			return err
 		}
@@ -330,28 +334,44 @@ func (a *attempt) findContainer(ctx context.Context) (engine.State, error) {
 	return state, err
 }
 
-// removeSpools removes log files of attempts that are over.
-func (w *Worker) removeSpools() error {
-	dir := filepath.Join(w.opts.StateDir, "spool")
+// removeFiles removes log files, and notes about services, of attempts that are over
+// and that no job keeps.
+func (w *Worker) removeFiles(kept []jobs.Job) error {
+	used := map[string]bool{}
+	add := func(id string, attempt int) {
+		spool := filepath.Base(w.spoolPath(id, attempt))
+		used[spool], used[spool+partSuffix] = true, true
+		used[filepath.Base(w.endings.path(id, attempt))] = true
+	}
+	for _, job := range kept {
+		add(job.ID, job.Result.Attempt)
+	}
+	w.mu.Lock()
+	for id, a := range w.running {
+		add(id, a.job.Attempt)
+	}
+	for id, s := range w.services {
+		add(id, s.job.Result.Attempt)
+	}
+	w.mu.Unlock()
+	return errors.Join(removeBut(filepath.Join(w.opts.StateDir, "spool"), used), removeBut(w.endings.dir, used))
+}
+
+// removeBut removes the files of a directory whose names are not used.
+func removeBut(dir string, used map[string]bool) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("list log spools: %w", err)
+		return fmt.Errorf("list what is left in %s: %w", dir, err)
 	}
-	w.mu.Lock()
-	used := make(map[string]bool, len(w.running))
-	for id, a := range w.running {
-		used[filepath.Base(w.spoolPath(id, a.job.Attempt))] = true
-	}
-	w.mu.Unlock()
 	for _, e := range entries {
 		if used[e.Name()] {
 			continue
 		}
 		// An adopted attempt that ends right now removes its own.
 		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("remove log spool: %w", err)
+			return fmt.Errorf("remove what is left of an attempt: %w", err)
 		}
 	}
 	return nil

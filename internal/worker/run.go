@@ -71,7 +71,7 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	switch c.Status {
 	case engine.StatusCreated:
 	case engine.StatusRunning: // started by us, before the records lost their last second
-		return a.w.Engine.Reattach(ctx, c.ID, a.joblog.skip, a.output())
+		return a.w.Engine.Reattach(ctx, c.ID, a.joblog.received(), a.output())
 	default: // nobody knows any more whether it ended by itself or was told to
 		return nil, jobs.Fail(jobs.KindContainerLost, nil, "", "the container had ended before the records lost their last second")
 	}
@@ -79,14 +79,16 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	return a.w.Engine.Start(ctx, c.ID, a.output())
 }
 
-func (a *attempt) output() engine.Output {
-	return engine.Output{Stdout: a.joblog.writer(jobs.Stdout), Stderr: a.joblog.writer(jobs.Stderr)}
-}
+func (a *attempt) output() engine.Output { return a.joblog.output() }
 
-// supervise follows a started container to its end or to readiness. Whatever
-// became of it, nothing is written to the log afterwards.
+// supervise follows a started container to its end or to readiness. Nothing is
+// written to the log afterwards, unless it is that of a service that is ready.
 func (a *attempt) supervise(ctx context.Context, proc engine.Process) error {
-	defer proc.Detach()
+	defer func() {
+		if a.proc == nil {
+			proc.Detach()
+		}
+	}()
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	defer context.AfterFunc(a.w.leaving, func() { leave(errLeave) })()
@@ -130,9 +132,7 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 // exited records how the container ended and says whether that is a failure.
 func (a *attempt) exited(state engine.State) error {
 	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
-	if state.Torn {
-		fmt.Fprintln(a.joblog.writer(jobs.Note), "the engine was away when the container ended: the last of its output may be missing")
-	}
+	a.joblog.noteTorn(state)
 	if state.ExitCode == engine.UnknownExit && state.Started.Before(time.Now().Add(-a.w.Uptime())) {
 		return jobs.Fail(jobs.KindContainerLost, nil, "", "the host was started again while the container ran")
 	}
@@ -154,7 +154,7 @@ func (a *attempt) addresses(state engine.State) []string {
 	var out []string
 	for _, p := range a.job.Spec.Run.Ports {
 		if addr := state.Addresses[fmt.Sprintf("%d/%s", p.Container, p.Proto())]; addr != "" {
-			out = append(out, addr)
+			out = append(out, a.w.opts.advertised(addr))
 		}
 	}
 	return out

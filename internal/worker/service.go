@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -20,7 +19,7 @@ const defaultReady = time.Minute
 // hangUp is how long a connection must hold to count as accepted.
 const hangUp = 250 * time.Millisecond
 
-// serve waits until the service is ready and leaves it running.
+// serve waits until the service is ready and lets it go on.
 func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
 	spec := a.job.Spec.Run
 	timeout := defaultReady
@@ -46,8 +45,7 @@ func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
 			why = reason
 		}
 		if err == nil && reason == "" {
-			proc.Detach()
-			return a.keep(ctx)
+			return a.keep(ctx, proc)
 		}
 		select {
 		case state := <-ended:
@@ -102,10 +100,24 @@ func (a *attempt) probe(ctx context.Context) (reason string, err error) {
 // loopback replaces the wildcard address, which can be listened on but should
 // not be dialled.
 func loopback(addr string) string {
-	if port, ok := strings.CutPrefix(addr, "0.0.0.0:"); ok {
-		return "127.0.0.1:" + port
+	host, port, err := net.SplitHostPort(addr)
+	switch ip := net.ParseIP(host); {
+	case err != nil || !ip.IsUnspecified():
+		return addr
+	case ip.To4() == nil:
+		return net.JoinHostPort("::1", port)
 	}
-	return addr
+	return net.JoinHostPort("127.0.0.1", port)
+}
+
+// advertised is the address in results for the host address that a port is bound to.
+// Nothing else reaches a port on loopback, so such an address stays.
+func (o Options) advertised(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || o.AdvertiseAddress == "" || net.ParseIP(host).IsLoopback() {
+		return addr
+	}
+	return net.JoinHostPort(o.AdvertiseAddress, port)
 }
 
 func dialOnce(ctx context.Context, addr string) string {
@@ -147,9 +159,9 @@ func getOnce(ctx context.Context, url string) string {
 	return ""
 }
 
-// keep hands the running container over to the keeper: from the result on, it
-// stays until KeepUntil on the store's clock.
-func (a *attempt) keep(ctx context.Context) error {
+// keep makes the running container a kept service: from the result on, it stays
+// until KeepUntil on the store's clock.
+func (a *attempt) keep(ctx context.Context, proc engine.Process) error {
 	var sig jobs.Signal
 	err := insist(ctx, func() (err error) {
 		sig, err = a.renew(ctx)
@@ -159,5 +171,7 @@ func (a *attempt) keep(ctx context.Context) error {
 		return explain(ctx, jobs.StageRun, err)
 	}
 	a.res.KeepUntil = sig.Now.Add(a.job.Spec.Run.Keep.D())
+	a.res.Service = &jobs.ServiceStatus{State: jobs.ServiceUp}
+	a.proc = proc
 	return nil
 }

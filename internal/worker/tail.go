@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,7 +13,8 @@ const (
 	// tailBacklog is the most that waits to be sent; more than that and the
 	// oldest goes: readers see a gap and take it from the stored log.
 	tailBacklog = 256 << 10
-	// tailPause gathers output, so that a chatty job costs few calls.
+	// tailPause gathers output, so that a chatty job costs few calls. A service that
+	// floods its log for days sends a chunk each time at most.
 	tailPause = 50 * time.Millisecond
 	// tailFlush bounds how long the end of a job waits for the live tail.
 	tailFlush = 2 * time.Second
@@ -28,6 +30,7 @@ type tailPump struct {
 	over chan struct{} // closed when no more output comes
 	done chan struct{}
 	once sync.Once // for over
+	slow atomic.Bool
 
 	mu     sync.Mutex // guards what follows
 	queue  []piece
@@ -82,8 +85,8 @@ func (p *tailPump) run() {
 		ctx, cancel := context.WithTimeout(context.Background(), tailFlush)
 		err := p.send(ctx, next.offset, next.frames)
 		cancel()
-		if err != nil {
-			p.pause() // the piece is lost to the tail, not to the log
+		if err != nil || p.slow.Load() { // a piece that failed is lost to the tail, not to the log
+			p.pause()
 		}
 	}
 }

@@ -118,8 +118,10 @@ type Options struct {
 	// BuildLimits bound the memory and the CPUs of each step of a build that sets
 	// none, on engines that can.
 	BuildLimits jobs.Limits
-	// PortAddress is the host address that ports are bound to.
-	PortAddress string
+	// PortAddress is the host address that ports are bound to. AdvertiseAddress is
+	// the host part of the addresses in results, "" for the same; a loopback address
+	// stays as it is.
+	PortAddress, AdvertiseAddress string
 	// LogCap bounds a job's log, OutputCap its collected outputs, in bytes.
 	LogCap, OutputCap int64
 	// Lease is how long a silent worker keeps its jobs, Renew how often it
@@ -156,14 +158,17 @@ type Worker struct {
 	opts    Options
 	log     *slog.Logger
 	journal journal
+	endings journal // why kept services are ended
 
 	// slots holds a token per job that may run; taking one comes before
 	// claiming.
 	slots chan struct{}
 
-	mu sync.Mutex // guards running, draining, stopping and mode, and writing engine and Options.Platform
+	mu sync.Mutex // guards running, services, draining, stopping and mode, and writing engine and Options.Platform
 	// running is every attempt in this process by job ID: single flight.
-	running  map[string]*attempt
+	running map[string]*attempt
+	// services are the kept services of this host that are followed, by job ID.
+	services map[string]*keptService
 	draining bool           // nothing is claimed any more
 	stopping bool           // what runs is handed back
 	mode     DrainMode      // "" until Drain is called
@@ -172,6 +177,12 @@ type Worker struct {
 	// recovered says that what runs here is known: before that, what no attempt of
 	// this process owns may be one that is yet to be adopted.
 	recovered atomic.Bool
+
+	// serving ends when kept services are left to the next worker of this host;
+	// followers has one for each.
+	serving     context.Context //nolint:containedctx // spans all services, not a call
+	stopServing context.CancelFunc
+	followers   sync.WaitGroup
 
 	told    chan struct{} // closed by Drain
 	keepNow chan struct{} // nudges the keeper
@@ -219,9 +230,11 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	}
 	deliver, giveUp := context.WithCancel(context.Background())
 	leaving, leave := context.WithCancel(context.Background())
+	serving, stopServing := context.WithCancel(context.Background())
 	return &Worker{
 		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}), parted: make(chan struct{}),
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)}, builds: builds{buildsDir(opts.StateDir)},
+		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, endings: journal{endingsDir(opts.StateDir)},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
 		fit: fitness{examining: make(chan struct{}, 1), doubts: 1},
 	}
@@ -234,6 +247,8 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	// Hints must be heard while draining, too.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
+	defer w.followers.Wait()
+	defer w.stopServing() // after the keeper, which starts followers
 	defer helpers.Wait()
 	defer stop()
 	// A host whose engine does not answer should be seen, too.

@@ -233,12 +233,15 @@ func (m *Memory) AppendLog(ctx context.Context, id, nonce string, c jobs.LogChun
 	}
 	defer m.mu.Unlock()
 	r, err := m.owner(id, nonce)
+	if kept := m.records[id]; kept.keeps(nonce) {
+		r, err = kept, nil
+	}
 	if err != nil {
 		return err
 	}
 	if n := len(r.log); n > 0 {
 		last := r.log[n-1]
-		if last.Attempt == c.Attempt && c.Offset < last.Offset+int64(len(last.Data)) {
+		if last.Attempt == c.Attempt && c.Offset+int64(len(c.Data)) <= last.Offset+int64(len(last.Data)) {
 			return nil
 		}
 	}
@@ -267,6 +270,11 @@ func (m *Memory) Kept(ctx context.Context, host string) ([]jobs.Job, error) {
 	return m.onHost(ctx, host, func(r *record) bool { return r.kept })
 }
 
+// keeps reports whether a record, which may be nil, keeps a service under a nonce.
+func (r *record) keeps(nonce string) bool {
+	return r != nil && r.kept && nonce != "" && r.acceptedFrom == nonce
+}
+
 func (m *Memory) onHost(ctx context.Context, host string, want func(*record) bool) ([]jobs.Job, error) {
 	if err := m.begin(ctx); err != nil {
 		return nil, err
@@ -275,21 +283,40 @@ func (m *Memory) onHost(ctx context.Context, host string, want func(*record) boo
 	var found []jobs.Job
 	for _, r := range m.order {
 		if r.job.Host == host && want(r) {
-			found = append(found, r.view())
+			j := r.view()
+			if r.kept {
+				j.Nonce = r.acceptedFrom
+			}
+			found = append(found, j)
 		}
 	}
 	return found, nil
 }
 
-// Unkeep implements jobs.Claims.
-func (m *Memory) Unkeep(ctx context.Context, id, host string) error {
+// EndService implements jobs.Claims.
+func (m *Memory) EndService(ctx context.Context, id, nonce string, e jobs.ServiceEnd) error {
 	if err := m.begin(ctx); err != nil {
 		return err
 	}
 	defer m.mu.Unlock()
-	if r := m.records[id]; r != nil && r.job.Host == host {
-		r.kept = false
+	r, err := m.find(id)
+	if err != nil {
+		return err
 	}
+	if !r.keeps(nonce) {
+		if s := r.job.Result; s != nil && s.Service != nil && nonce != "" && r.acceptedFrom == nonce {
+			return nil // once more
+		}
+		return fmt.Errorf("end the service of job %s: %w", id, jobs.ErrStale)
+	}
+	status := e.Status
+	if status.Ended = m.clock.now().Add(-e.Ago); status.Ended.Before(r.job.Finished) {
+		status.Ended = r.job.Finished
+	}
+	res := copyJSON(*r.job.Result) // a snapshot may have the old one
+	res.Service, res.Log = &status, e.Log
+	r.job.Result, r.kept = &res, false
+	m.event(r, jobs.EventServiceEnded, status.String())
 	return nil
 }
 

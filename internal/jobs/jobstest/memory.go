@@ -52,7 +52,8 @@ type record struct {
 	events []jobs.Event
 	log    []jobs.LogChunk
 	gone   int // chunks that fell off the front of log
-	// acceptedFrom is the nonce whose result was taken.
+	// acceptedFrom is the nonce whose result was taken, and under which a kept
+	// service goes on.
 	acceptedFrom string
 	kept         bool
 	stale        []jobs.Result

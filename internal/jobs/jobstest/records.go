@@ -102,7 +102,7 @@ func matches(j jobs.Job, q jobs.Query) bool {
 	if len(q.States) > 0 && !slices.Contains(q.States, j.State) {
 		return false
 	}
-	if q.Name != "" && j.Spec.Name != q.Name {
+	if q.Name != "" && j.Spec.Name != q.Name || q.Up && !j.Up() {
 		return false
 	}
 	if q.Label != "" {

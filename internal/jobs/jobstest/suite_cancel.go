@@ -114,6 +114,7 @@ func (f *farm) kept() jobs.Job {
 	r := done()
 	r.ExitCode = nil
 	r.KeepUntil = j.Started.Add(24 * time.Hour)
+	r.Service = &jobs.ServiceStatus{State: jobs.ServiceUp}
 	r.Host = host
 	f.finish(j, r)
 	return j
@@ -128,11 +129,12 @@ func testCancelKept(f *farm) {
 	if err != nil || len(list) != 1 || list[0].CancelBy != "ann" {
 		f.t.Fatalf("Kept = %+v, %v; want the one job, cancelled by ann", list, err)
 	}
-	if err := f.Claims.Unkeep(f.ctx, j.ID, host); err != nil {
-		f.t.Fatal(err)
+	f.endService(j, jobs.ServiceEnd{Status: jobs.ServiceStatus{State: jobs.ServiceCancelled, CancelledBy: "ann"}})
+	again, err := f.Records.Cancel(f.ctx, j.ID, "ann")
+	f.refused("Cancel of a service that has ended", err, jobs.ErrFinished)
+	if again.Result == nil || again.Result.Service == nil || again.Result.Service.State != jobs.ServiceCancelled {
+		f.t.Errorf("Cancel of a service that has ended returns %+v; want the job with what became of it", again.Result)
 	}
-	_, err = f.Records.Cancel(f.ctx, j.ID, "ann")
-	f.refused("Cancel after Unkeep", err, jobs.ErrFinished)
 	f.state(j.ID, jobs.Succeeded)
 }
 
@@ -142,7 +144,8 @@ func testCancelRacesReady(f *farm) {
 	j := f.running()
 	f.cancel(j.ID, "ann")
 	r := done()
-	r.KeepUntil = j.Started.Add(24 * time.Hour)
+	r.KeepUntil, r.Host = j.Started.Add(24*time.Hour), host
+	r.Service = &jobs.ServiceStatus{State: jobs.ServiceUp}
 	f.finish(j, r)
 	list, err := f.Claims.Kept(f.ctx, host)
 	if err != nil || len(list) != 1 || list[0].CancelBy != "ann" {

@@ -32,6 +32,9 @@ func TestClaims(t *testing.T, setup func(t *testing.T) Store) {
 		{"past attempts", testPast},
 		{"owned", testOwned},
 		{"kept", testKept},
+		{"the log of a kept service goes on", testKeptLog},
+		{"the end of a kept service", testServiceEnd},
+		{"the end of a kept service is its keeper's to report", testServiceEndFence},
 	}
 	runStore(t, setup, tests)
 	// Only the reconciler shows whether a lease has run out.

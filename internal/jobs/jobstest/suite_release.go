@@ -122,23 +122,22 @@ func testKept(f *farm) {
 	if err != nil || len(list) != 2 || list[0].Result == nil || list[0].Result.KeepUntil.IsZero() || list[0].Result.ContainerID == "" {
 		f.t.Fatalf("Kept = %+v, %v; want the jobs with their results", list, err)
 	}
-	unkeep := func(id, h string) {
-		f.t.Helper()
-		if err := f.Claims.Unkeep(f.ctx, id, h); err != nil {
-			f.t.Errorf("Unkeep(%s, %s): %v", id, h, err)
+	for _, j := range list {
+		if j.Nonce == "" || j.Nonce != a.Nonce && j.Nonce != b.Nonce {
+			f.t.Errorf("Kept has job %s under the nonce %q; want the one that its result was accepted under", j.ID, j.Nonce)
 		}
 	}
-	unkeep(a.ID, host)
-	f.wantKept(host, b.ID)
-	unkeep(a.ID, host)
-	f.wantKept(host, b.ID)
+	for range 2 {
+		f.endService(a, jobs.ServiceEnd{Status: jobs.ServiceStatus{State: jobs.ServiceExpired}})
+		f.wantKept(host, b.ID)
+	}
 	f.state(a.ID, jobs.Succeeded)
 	// The worker removes the container however long ago the service ended.
 	if f.Advance != nil {
 		f.Advance(48 * time.Hour)
 		f.wantKept(host, b.ID)
 	}
-	unkeep(b.ID, host)
+	f.endService(b, jobs.ServiceEnd{Status: jobs.ServiceStatus{State: jobs.ServiceExpired}})
 	f.wantKept(host)
 }
 

@@ -1,6 +1,6 @@
 -- append: add frames to the live log tail and keep it within its bytes.
 -- KEYS job log   ARGV nonce attempt offset data max_bytes
-if not owned(KEYS[1], ARGV[1]) then return 0 end
+if not owned(KEYS[1], ARGV[1]) and not keeps(KEYS[1], ARGV[1]) then return 0 end
 redis.call('XADD', KEYS[2], '*', 'a', ARGV[2], 'o', ARGV[3], 'd', ARGV[4])
 local size = redis.call('HINCRBY', KEYS[1], 'lb', #ARGV[4])
 local over = size - tonumber(ARGV[5])

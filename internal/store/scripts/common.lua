@@ -30,3 +30,9 @@ local function owned(job, nonce, lost)
   if r[1] ~= 'running' or r[2] ~= nonce then return false end
   return not lost or tonumber(r[3]) < now()
 end
+-- keeps reports whether the job keeps a service under nonce. A recreated record has
+-- no nonce, and its worker reads an empty one.
+local function keeps(job, nonce)
+  local r = redis.call('HMGET', job, 'kept', 'nonce')
+  return r[1] and (r[2] or '') == nonce
+end

@@ -15,11 +15,15 @@ if not owned(KEYS[1], ARGV[1], ARGV[6] == '1') then
 end
 redis.call('SET', KEYS[3], ARGV[3])
 redis.call('HSET', KEYS[1], 'state', ARGV[2], 'finished', int(now()))
-redis.call('HDEL', KEYS[1], 'lease', 'stage', 'deadline', 'lb', 'name', 'cid')
-if ARGV[4] == '1' then redis.call('HSET', KEYS[1], 'kept', 1) end
+redis.call('HDEL', KEYS[1], 'lease', 'stage', 'deadline', 'name', 'cid')
+if ARGV[4] == '1' then -- its log goes on
+  redis.call('HSET', KEYS[1], 'kept', 1)
+else
+  redis.call('HDEL', KEYS[1], 'lb')
+  redis.call('EXPIRE', KEYS[4], ARGV[5])
+end
 -- The dead owner may come back; what it reports then is stale.
 if ARGV[6] == '1' then redis.call('HDEL', KEYS[1], 'nonce') end
 redis.call('DEL', KEYS[6])
-redis.call('EXPIRE', KEYS[4], ARGV[5])
 event(KEYS[1], KEYS[2], 'finished', ARGV[2])
 return 'ok'

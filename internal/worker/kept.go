@@ -1,0 +1,412 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// keptService follows a kept service of this host from readiness until its container
+// has ended: it reads the output into the job's log, ends the container when the
+// keeper asks for it, and records what became of the service.
+//
+// An attempt hands its log and its process over; the next worker of the host goes on
+// with the spool from the byte where it stops. Output is read whether Redis is there
+// or not: a container whose output is not read stands still.
+type keptService struct {
+	w   *Worker
+	job jobs.Job // as the record has it, with the nonce that it is kept under
+	log *slog.Logger
+
+	// life ends with the worker, or with errDropped.
+	life context.Context //nolint:containedctx // it is the follower's own life, which no caller's context spans
+	drop context.CancelCauseFunc
+	told chan ending // the keeper's request to end the service; of capacity one
+	done chan struct{}
+
+	// Only the goroutine of run touches what follows.
+	joblog *jobLog        // nil until it is open
+	proc   engine.Process // nil until it is attached to
+	ending *ending        // why the worker ends the service, nil when it does not
+	// end is what there is to record, at is when the container ended on the host's
+	// clock. Neither changes once the end is recorded.
+	end jobs.ServiceEnd
+	at  time.Time
+
+	mu       sync.Mutex // guards what follows
+	recorded time.Time  // when the end was
+}
+
+// ending is why the worker ends a service. It is noted in the state directory before
+// the container is stopped, so that a restarted worker does not take the exit code
+// for the program's own.
+type ending struct {
+	// By is who cancelled the service, "" when its time is over.
+	By string `json:"by,omitempty"`
+}
+
+const (
+	// serviceLogTime bounds how long the end of a service waits for the artifact
+	// store to take its log. No slot is held meanwhile.
+	serviceLogTime = 10 * time.Minute
+	// spoolTime bounds how long a lost spool is looked for in the artifact store.
+	spoolTime = 30 * time.Second
+	// rememberFor is how long the worker remembers a service that has ended, in case
+	// the store loses its last second and lists it as up again.
+	rememberFor = time.Minute
+)
+
+// errDropped ends a follower whose job does not keep the service any more, according
+// to the store. Its container is a stray from then on.
+var errDropped = errors.New("the job does not keep the service any more")
+
+// handOver gives the service of an attempt whose result was accepted a follower.
+func (a *attempt) handOver() {
+	job, res := a.job, a.res
+	job.State, job.Nonce, job.Result = res.State, a.nonce, &res
+	a.joblog.serve()
+	a.w.mu.Lock()
+	s := a.w.newKept(job)
+	s.joblog, s.proc = a.joblog, a.proc
+	a.handedOver = true
+	a.w.followers.Go(s.run)
+	a.w.mu.Unlock()
+	nudge(a.w.keepNow)
+}
+
+// newKept registers a service; the caller holds w.mu and starts run.
+func (w *Worker) newKept(job jobs.Job) *keptService {
+	s := &keptService{
+		w: w, job: job, told: make(chan ending, 1), done: make(chan struct{}),
+		log: w.log.With("job_id", job.ID, "attempt", job.Result.Attempt, "container_id", job.Result.ContainerID),
+	}
+	s.life, s.drop = context.WithCancelCause(w.serving)
+	w.services[job.ID] = s
+	return s
+}
+
+// keptFor returns the follower of a job's service, and starts one if there is none.
+// nil means that another one has to go first.
+func (w *Worker) keptFor(job jobs.Job) *keptService {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.services[job.ID]
+	switch {
+	case s != nil && s.job.Nonce == job.Nonce:
+		return s
+	case s != nil:
+		s.drop(errDropped)
+		return nil
+	case w.running[job.ID] != nil: // about to hand it over
+		return nil
+	}
+	s = w.newKept(job)
+	w.followers.Go(s.run)
+	return s
+}
+
+// dropKept ends the follower of a job's service, if there is one, and waits for that.
+// Its attempt is given to this worker again, which a store does that lost its last
+// second: the attempt has the container and the spool to itself.
+func (w *Worker) dropKept(id string) {
+	w.mu.Lock()
+	s := w.services[id]
+	delete(w.services, id)
+	w.mu.Unlock()
+	if s != nil {
+		s.drop(errDropped)
+		<-s.done
+	}
+}
+
+// tell asks the follower to end the service. Only the first request counts.
+func (s *keptService) tell(e ending) {
+	select {
+	case s.told <- e:
+	default:
+	}
+}
+
+// run is the follower's goroutine.
+func (s *keptService) run() {
+	defer close(s.done)
+	defer s.gone()
+	defer s.drop(nil)
+	defer s.letGo()
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("following a kept service panicked", "err", p, "stack", string(debug.Stack()))
+		}
+	}()
+	ctx := s.life
+	s.readEnding()
+	err := s.toEnd(ctx)
+	if err == nil {
+		err = s.report(ctx)
+	}
+	switch {
+	case err == nil:
+		s.log.InfoContext(ctx, "kept service ended", "outcome", s.end.Status.String())
+		s.cleanUp(ctx)
+	case errors.Is(err, errDropped), errors.Is(err, jobs.ErrStale), errors.Is(err, jobs.ErrNotFound):
+		s.log.WarnContext(ctx, "a service is not kept any more", "err", err)
+		s.letGo()
+		s.removeFiles()
+	} // else the worker ends, and the next one goes on
+}
+
+// gone unregisters the follower, unless it recorded the end: such a one is remembered
+// for a while.
+func (s *keptService) gone() {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if s.w.services[s.job.ID] == s && s.whenRecorded().IsZero() {
+		delete(s.w.services, s.job.ID)
+	}
+}
+
+// toEnd follows the service to its end and finds out what there is to record.
+func (s *keptService) toEnd(ctx context.Context) error {
+	state, err := s.await(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	s.end.Status, s.at = s.outcome(state, err), time.Now()
+	if !state.Finished.IsZero() {
+		s.at = state.Finished
+	}
+	s.joblog.noteTorn(state)
+	s.end.Log, err = s.saveLog(ctx)
+	return err
+}
+
+// await returns the state in which the container ended, or a lostError. Any other
+// error of the engine or the disk is expected to pass, so it tries again.
+func (s *keptService) await(ctx context.Context) (engine.State, error) {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		state, err := s.awaitOnce(ctx)
+		if err == nil || ctx.Err() != nil || isLost(err) {
+			return state, err
+		}
+		s.log.WarnContext(ctx, "follow a kept service", "err", err)
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case e := <-s.told: // an end must not wait for the output
+			s.stop(ctx, e)
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+}
+
+func (s *keptService) awaitOnce(ctx context.Context) (engine.State, error) {
+	if s.joblog == nil {
+		if err := s.openLog(ctx); err != nil {
+			return engine.State{}, err
+		}
+	}
+	if s.proc == nil {
+		p, err := s.w.Engine.Reattach(ctx, s.job.Result.ContainerID, s.joblog.received(), s.joblog.output())
+		if err != nil {
+			if jobs.AsFailure(err).Kind == jobs.KindContainerLost {
+				err = lostError{"its container was removed"}
+			}
+			return engine.State{}, err
+		}
+		s.proc = p
+	}
+	state, err := s.wait(ctx)
+	if err == nil || ctx.Err() != nil {
+		return state, err
+	}
+	s.proc.Detach()
+	s.proc = nil
+	switch f := jobs.AsFailure(err); f.Kind {
+	case jobs.KindContainerLost:
+		err = lostError{"its container was removed"}
+	case jobs.KindDaemonLost:
+		err = lostError{f.Message}
+	}
+	return state, err
+}
+
+// lostError says how a container was lost.
+type lostError struct{ reason string }
+
+func (e lostError) Error() string { return e.reason }
+
+func isLost(err error) bool {
+	_, lost := errors.AsType[lostError](err)
+	return lost
+}
+
+// wait waits for the container's end, and stops the container on the keeper's request.
+func (s *keptService) wait(ctx context.Context) (engine.State, error) {
+	type outcome struct {
+		state engine.State
+		err   error
+	}
+	ended := make(chan outcome, 1)
+	runs, over := context.WithCancel(ctx)
+	defer over()
+	go func(p engine.Process) {
+		defer over() // ends a stop that is under way, too
+		state, err := p.Wait(ctx)
+		ended <- outcome{state, err}
+	}(s.proc)
+	if s.ending != nil { // by an earlier process, or while the engine was away
+		s.stop(runs, *s.ending)
+	}
+	for {
+		select {
+		case o := <-ended:
+			return o.state, o.err
+		case <-ctx.Done():
+			return engine.State{}, ctx.Err()
+		case e := <-s.told:
+			s.stop(runs, e)
+		}
+	}
+}
+
+// stop stops the container and tries until ctx ends. A container that has ended by
+// itself before is left as it is: then the request came too late.
+func (s *keptService) stop(ctx context.Context, why ending) {
+	_ = repeat(ctx, func() error {
+		state, err := s.w.Engine.Inspect(ctx, s.job.Result.ContainerID)
+		if err != nil && jobs.AsFailure(err).Kind == jobs.KindContainerLost || err == nil && state.Status != engine.StatusRunning {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if s.ending == nil {
+			s.ending = &why
+			s.noteEnding()
+		}
+		return s.w.Engine.Stop(ctx, s.job.Result.ContainerID, s.job.Spec.Run.StopGrace.Or(10*time.Second))
+	}, func(err error) bool {
+		if ctx.Err() == nil {
+			s.log.WarnContext(ctx, "stop a kept service", "err", err)
+		}
+		return false
+	})
+}
+
+// outcome is what became of the service, whose container ended in a state or was lost.
+func (s *keptService) outcome(state engine.State, lost error) jobs.ServiceStatus {
+	status := jobs.ServiceStatus{State: jobs.ServiceEnded}
+	if lost == nil {
+		status.ExitCode, status.OOM = &state.ExitCode, state.OOM
+	}
+	switch e := s.ending; {
+	case e != nil && e.By != "":
+		status.State, status.CancelledBy = jobs.ServiceCancelled, e.By
+	case e != nil:
+		status.State = jobs.ServiceExpired
+	case lost != nil:
+		status.State, status.Reason = jobs.ServiceLost, lost.Error()
+	case s.endedWithHost(state):
+		status.State, status.Reason = jobs.ServiceLost, "its host was started again"
+	}
+	return status
+}
+
+// endedWithHost guesses whether the container ended because its host went down: it was
+// started before the host was, and was killed, or the engine lost its exit code.
+func (s *keptService) endedWithHost(state engine.State) bool {
+	return !state.OOM && slices.Contains([]int{137, 143, engine.UnknownExit}, state.ExitCode) &&
+		state.Started.Before(time.Now().Add(-s.w.Uptime()))
+}
+
+// report records the end of the service, however long the store is away.
+func (s *keptService) report(ctx context.Context) error {
+	final := func(err error) bool { return errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound) }
+	err := repeat(ctx, func() error { return s.reportOnce(ctx) }, final)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err == nil {
+		s.mu.Lock()
+		s.recorded = time.Now()
+		s.mu.Unlock()
+	}
+	return err
+}
+
+func (s *keptService) reportOnce(ctx context.Context) error {
+	end := s.end
+	end.Ago = time.Since(s.at)
+	return s.w.Claims.EndService(ctx, s.job.ID, s.job.Nonce, end)
+}
+
+// whenRecorded is when the end of the service was recorded, zero when it was not.
+func (s *keptService) whenRecorded() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.recorded
+}
+
+// cleanUp removes what is left of a service whose end is recorded. What it cannot
+// remove is a stray from now on.
+func (s *keptService) cleanUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, cleanupTime)
+	defer cancel()
+	remove := func() error {
+		if err := s.w.Engine.Remove(ctx, s.job.Result.ContainerID); err != nil {
+			return err
+		}
+		return s.w.removeName(ctx, s.job, s.job.Result.Attempt)
+	}
+	_ = repeat(ctx, remove, func(err error) bool {
+		s.log.WarnContext(ctx, "remove a kept service", "err", err)
+		return false
+	})
+	s.removeFiles()
+}
+
+// letGo stops reading the output and leaves the log as it is.
+func (s *keptService) letGo() {
+	if s.proc != nil {
+		s.proc.Detach()
+		s.proc = nil
+	}
+	if s.joblog != nil {
+		s.joblog.suspend(context.WithoutCancel(s.life))
+	}
+}
+
+// removeFiles removes the spool and the note.
+func (s *keptService) removeFiles() {
+	if err := os.Remove(s.spool()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.log.Warn("remove log spool", "err", err)
+	}
+	if err := s.w.endings.remove(s.job.ID, s.job.Result.Attempt); err != nil {
+		s.log.Warn("remove the note why a kept service is ended", "err", err)
+	}
+}
+
+func (s *keptService) readEnding() {
+	e, err := s.w.endings.get(s.job.ID, s.job.Result.Attempt)
+	switch {
+	case err != nil:
+		s.log.Warn("read why a kept service is ended", "err", err)
+	case e.Nonce == s.job.Nonce:
+		s.ending = e.Ending
+	}
+}
+
+func (s *keptService) noteEnding() {
+	e := entry{Job: s.job.ID, Attempt: s.job.Result.Attempt, Nonce: s.job.Nonce, Ending: s.ending}
+	if err := s.w.endings.write(e, true); err != nil {
+		s.log.Warn("note why a kept service is ended", "err", err)
+	}
+}
