@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -298,26 +297,4 @@ func (a *attempt) graceAfter(why error) time.Duration {
 		return 0
 	}
 	return a.grace()
-}
-
-// exitFailure says what a non-zero exit means, nil for a zero one.
-func exitFailure(code int, oom bool, memory jobs.Bytes, tail []string) error {
-	if code == 0 {
-		return nil
-	}
-	f := jobs.Fail(jobs.KindExitNonzero, nil, "the program chose this exit code; the end of its output may say why",
-		"the container ended with exit code %d", code)
-	switch {
-	case oom:
-		f = jobs.Fail(jobs.KindOOM, nil, "raise run.limits.memory, or let the program use less",
-			"the container ran out of its memory limit of %s (exit code %d)", memory, code)
-	case code == 137:
-		f.Hint = "it was killed with SIGKILL; the engine reports no lack of memory, which it can miss right after the start"
-	case code == 139:
-		f.Hint = "it crashed with a segmentation fault"
-	case code > 128 && code < 160:
-		f.Hint = fmt.Sprintf("it was ended by signal %d", code-128)
-	}
-	f.Tail = tail
-	return f
 }

@@ -129,26 +129,6 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 	return err
 }
 
-// exited records how the container ended and says whether that is a failure.
-func (a *attempt) exited(state engine.State) error {
-	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
-	a.joblog.noteTorn(state)
-	if state.ExitCode == engine.UnknownExit && state.Started.Before(time.Now().Add(-a.w.Uptime())) {
-		return jobs.Fail(jobs.KindContainerLost, nil, "", "the host was started again while the container ran")
-	}
-	if state.ExitCode != 0 && a.w.Room != nil {
-		if err := a.w.Room(); err != nil { // it may have been told so by its own writes
-			return jobs.Fail(jobs.KindDiskFull, err, "ask the operator to make room on the host",
-				"the container ended with exit code %d while the build host's disk was full", state.ExitCode)
-		}
-	}
-	memory := a.job.Spec.Run.Limits.Memory
-	if memory == 0 {
-		memory = a.w.opts.Limits.Memory
-	}
-	return exitFailure(state.ExitCode, state.OOM, memory, a.joblog.lines())
-}
-
 // addresses lists the published ports in the job's order.
 func (a *attempt) addresses(state engine.State) []string {
 	var out []string

@@ -49,7 +49,9 @@ func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
 		}
 		select {
 		case state := <-ended:
-			a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
+			if err := a.exited(state); err != nil && jobs.AsFailure(err).Kind != jobs.KindExitNonzero {
+				return err
+			}
 			f := jobs.Fail(jobs.KindNotReady, nil, "a service must keep running in the foreground",
 				"the service ended with exit code %d before it was ready", state.ExitCode)
 			f.Tail = a.joblog.lines()
