@@ -150,10 +150,7 @@ func (a *attempt) fresh(ctx context.Context) error {
 	if a.job.Spec.Run == nil {
 		return nil
 	}
-	if err := a.run(ctx, image); err != nil {
-		return err
-	}
-	return a.collect(ctx)
+	return a.collect(ctx, a.run(ctx, image))
 }
 
 // stage runs one step under its timeout and says what its error means.

@@ -247,11 +247,16 @@ func (f *farm) containerRuns(id string) {
 // log returns the stored log of an ended job by stream.
 func (f *farm) log(job jobs.Job) map[jobs.Stream]string {
 	f.t.Helper()
+	return f.logOf(job.Result.Log)
+}
+
+func (f *farm) logOf(l jobs.LogInfo) map[jobs.Stream]string {
+	f.t.Helper()
 	out := map[jobs.Stream]string{}
-	if job.Result.Log.Digest == "" {
+	if l.Digest == "" {
 		return out
 	}
-	r, err := artifacts.NewBlobs(f.store, "").Read(f.t.Context(), job.Result.Log.Digest)
+	r, err := artifacts.NewBlobs(f.store, "").Read(f.t.Context(), l.Digest)
 	if err != nil {
 		f.t.Fatal(err)
 	}
