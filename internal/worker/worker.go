@@ -273,11 +273,14 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	if err := w.recoverBefore(taking); err != nil {
 		return fmt.Errorf("recover what an earlier worker of this host left: %w", err)
 	}
+	unfit := w.examine(taking) // a host that is broken should not learn it from jobs
 	if taking.Err() == nil {
 		if err := w.Intake.Start(w.take); err != nil {
 			return err
 		}
-		w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
+		if unfit == nil {
+			w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
+		}
 		<-taking.Done()
 	}
 	w.Intake.StopTaking()
