@@ -49,7 +49,7 @@ type Store interface {
 	// Stat returns the blob, or ErrNotFound.
 	Stat(ctx context.Context, digest string) (Info, error)
 	// Open streams the zstd data of the blob, or returns ErrNotFound. Nothing
-	// is verified; see Verify.
+	// is verified; see Verify. What is read ends with ctx, too.
 	Open(ctx context.Context, digest string) (io.ReadCloser, error)
 	// Put stores the zstd data of a blob, all that is in data from its start. It
 	// makes the blob visible at once and whole or not at all. A blob that is
@@ -77,5 +77,9 @@ type Source interface {
 	Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
 }
 
-// Rewinder is a reader that can start again with the same bytes.
-type Rewinder interface{ Rewind() error }
+// Rewinder is a reader that can start again with the same bytes. What is read from
+// then on ends with ctx, and no more with the context that the reader was opened
+// with.
+type Rewinder interface {
+	Rewind(ctx context.Context) error
+}

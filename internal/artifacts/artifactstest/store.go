@@ -81,16 +81,30 @@ func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) 
 	if err != nil {
 		return nil, err
 	}
-	return rewinder{bytes.NewReader(b.data)}, nil
+	return &reader{ctx: ctx, r: bytes.NewReader(b.data)}, nil
 }
 
-type rewinder struct{ *bytes.Reader }
+// reader is an artifacts.Rewinder.
+type reader struct {
+	ctx context.Context
+	r   *bytes.Reader
+}
 
-func (rewinder) Close() error { return nil }
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.r.Read(p)
+}
+
+// Close implements io.Closer.
+func (*reader) Close() error { return nil }
 
 // Rewind implements artifacts.Rewinder.
-func (r rewinder) Rewind() error {
-	_, err := r.Seek(0, io.SeekStart)
+func (r *reader) Rewind(ctx context.Context) error {
+	r.ctx = ctx
+	_, err := r.r.Seek(0, io.SeekStart)
 	return err
 }
 

@@ -122,7 +122,7 @@ func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) 
 type file struct{ *os.File }
 
 // Rewind implements artifacts.Rewinder.
-func (f file) Rewind() error {
+func (f file) Rewind(context.Context) error {
 	_, err := f.Seek(0, io.SeekStart)
 	return err
 }
