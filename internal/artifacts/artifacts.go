@@ -59,9 +59,7 @@ type Store interface {
 	Delete(ctx context.Context, digest string) error
 	// List calls f for every blob, in no order, until it fails.
 	List(ctx context.Context, f func(Stored) error) error
-	// Owner returns the farm that the store belongs to. It becomes farm's when it
-	// is nobody's; "" only asks, and is the answer when it is.
-	Owner(ctx context.Context, farm string) (string, error)
+	Marked
 }
 
 // Source opens references of one or more URL schemes. Open returns the bytes

