@@ -93,7 +93,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 		Engine: imagegc.Track(lg, eng, eng, uses),
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
 		Fetch:  admits.fetch, Admit: admits.admit, AdmitImages: admits.admitImages,
-		Uptime: uptime(), Room: room.short, EndOrphans: eng.EndOrphans,
+		Uptime: uptime(), Room: room.short, CheckStore: owner.Look, EndOrphans: eng.EndOrphans,
 		Probe: func(ctx context.Context, labels map[string]string) error {
 			_, err := eng.Probe(ctx, labels, c.Worker.Limits)
 			return err

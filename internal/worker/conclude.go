@@ -41,6 +41,9 @@ func (a *attempt) conclude(err error) {
 	if f := a.res.Failure; f != nil && slices.Contains([]jobs.Kind{jobs.KindDaemonLost, jobs.KindEngine, jobs.KindDiskFull}, f.Kind) {
 		a.w.fit.doubt()
 	}
+	if f := a.res.Failure; f != nil && f.Kind == jobs.KindStore {
+		a.w.store.raise()
+	}
 	d := jobs.Decide(a.job, a.res)
 	if !d.Final {
 		a.res.State = jobs.Waiting
@@ -57,6 +60,9 @@ func (a *attempt) finish(ctx context.Context) {
 	if f := a.saveLog(ctx); f != nil {
 		a.res.Log.Missing = a.res.Log.Digest == ""
 		f.Stage = jobs.StageCollect
+		if f.Kind == jobs.KindStore {
+			a.w.store.raise()
+		}
 		if d := jobs.Decide(a.job, jobs.Result{Failure: f}); !d.Final && a.res.State == jobs.Succeeded {
 			a.handBack(ctx, d.Release)
 			return

@@ -40,6 +40,8 @@ type farm struct {
 	// admit judges images.
 	admit func(refs []string) error
 	room  func() error
+	// checkStore looks at the artifact store, nil for not.
+	checkStore func(ctx context.Context, prove bool) error
 	// hosts is the registry, nil for none.
 	hosts jobs.Hosts
 	probe func(context.Context, map[string]string) error
@@ -142,7 +144,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			return dockerfile.Check(dockerfile.File(d), *b, dockerfile.Defaults())
 		},
 		AdmitImages: func(refs ...string) error { return f.admit(refs) },
-		Room:        f.room, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime,
+		Room:        f.room, CheckStore: f.checkStore, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())

@@ -13,6 +13,8 @@ import (
 //
 //	the engine failed a job   -> it has to make a container before the next one
 //	a disk is short of room   -> no jobs until there is some
+//	the artifact store is not -> no jobs until it is; see storedoubt.go
+//	there, or not the farm's
 type fitness struct {
 	// examining holds a token while the host is looked at.
 	examining chan struct{}
@@ -103,6 +105,9 @@ func (w *Worker) ailment(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := w.checkStore(ctx); err != nil {
+		return err
+	}
 	if doubt, _ := w.fit.get(); !doubt {
 		return nil
 	}
@@ -133,7 +138,7 @@ func (w *Worker) watchFitness(ctx context.Context) {
 // checkFitness is asked before each job. It costs nothing while all is well.
 func (w *Worker) checkFitness(ctx context.Context) error {
 	doubt, unfit := w.fit.get()
-	if doubt || unfit != nil {
+	if doubt || unfit != nil || w.inDoubtOfStore() {
 		unfit = w.examine(ctx)
 	}
 	if unfit != nil {

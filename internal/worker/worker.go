@@ -44,6 +44,9 @@ type Deps struct {
 	Uptime func() time.Duration
 	// Room says which of the host's disks is short of room; nil does not look.
 	Room func() error
+	// CheckStore says in a sentence, within seconds, why the artifact store cannot
+	// be used; with prove it writes to the store, too. nil does not look.
+	CheckStore func(ctx context.Context, prove bool) error
 	// Probe makes and removes a container with the labels; it fails when the engine
 	// cannot. nil trusts an engine that answers.
 	Probe func(ctx context.Context, labels map[string]string) error
@@ -149,6 +152,7 @@ type Worker struct {
 	deliver context.Context //nolint:containedctx // spans all attempts, not a call
 	giveUp  context.CancelFunc
 	fit     fitness
+	store   storeDoubt
 	// engine is what Engine.Info said when Run started; written before any
 	// attempt starts.
 	engine engine.Info
@@ -175,7 +179,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}), parted: make(chan struct{}),
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
-		fit: fitness{examining: make(chan struct{}, 1)},
+		fit: fitness{examining: make(chan struct{}, 1)}, store: storeDoubt{raised: 1},
 	}
 }
 
