@@ -9,15 +9,23 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 )
 
 func main() {
+	// The kernel hands a signal to the main thread where it can, and one that hangs
+	// in a file system never takes it: that thread waits here and does nothing else.
+	runtime.LockOSThread()
 	interrupts := make(chan os.Signal, 4)
 	signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM)
-	os.Exit(run(context.Background(), os.Args[1:], process{
-		getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interrupts: interrupts, exit: os.Exit,
-	}))
+	code := make(chan int)
+	go func() {
+		code <- run(context.Background(), os.Args[1:], process{
+			getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interrupts: interrupts, exit: os.Exit,
+		})
+	}()
+	os.Exit(<-code)
 }
 
 // run is the whole program but for the process around it.
