@@ -226,9 +226,6 @@ func (o *Owner) Take(ctx context.Context, force bool) (Mark, error) {
 	return found, nil
 }
 
-// errSilent ends a look at a store that does not answer.
-var errSilent = errors.New("the artifact store does not answer")
-
 // Look is Check for those who watch the store: it takes a few seconds at most, and
 // its error is a sentence. With prove it writes to the store, too.
 func (o *Owner) Look(ctx context.Context, prove bool) error {
@@ -242,7 +239,7 @@ func (o *Owner) Look(ctx context.Context, prove bool) error {
 }
 
 func (o *Owner) look(ctx context.Context, how func(context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, lookTime, errSilent)
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	return o.tell(ctx, how(ctx))
 }
@@ -286,7 +283,7 @@ func (o *Owner) tell(ctx context.Context, err error) error {
 		return err
 	case errors.As(err, &own):
 		return told{err, own.Message}
-	case errors.Is(context.Cause(ctx), errSilent):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return told{err, fmt.Sprintf("the artifact store at %s does not answer", o.where)}
 	case errors.As(err, &path):
 		return told{err, fmt.Sprintf("the artifact store at %s cannot be used: %v", o.where, path)}

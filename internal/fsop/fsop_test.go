@@ -143,7 +143,7 @@ func TestReader(t *testing.T) {
 	for _, size := range []int{0, 1, len(piece{}) - 1, len(piece{}), len(piece{}) + 1, 3 * len(piece{})} {
 		want := content(size)
 		f := &memory{Reader: bytes.NewReader(want)}
-		r := NewReader(t.Context(), NewGate(1), f)
+		r := NewReader(t.Context(), NewGate(1), f, time.Hour)
 		if err := iotest.TestReader(r, want); err != nil {
 			t.Errorf("%d bytes: %v", size, err)
 		}
@@ -174,7 +174,7 @@ func TestReadHangs(t *testing.T) {
 		goOn := f.hang()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		r := NewReader(ctx, NewGate(1), f)
+		r := NewReader(ctx, NewGate(1), f, time.Hour)
 		if _, err := io.ReadAll(r); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Read = %v, want the end of its context", err)
 		}
@@ -192,6 +192,24 @@ func TestReadHangs(t *testing.T) {
 	})
 }
 
+// A file system that does not answer for long is as bad as one that fails.
+func TestReadStalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &memory{Reader: bytes.NewReader(content(10))}
+		goOn := f.hang()
+		r := NewReader(t.Context(), NewGate(1), f, time.Minute)
+		began := time.Now()
+		if _, err := r.Read(make([]byte, 1)); !errors.Is(err, ErrLeft) || time.Since(began) != time.Minute {
+			t.Errorf("Read = %v after %s, want ErrLeft after a minute", err, time.Since(began))
+		}
+		goOn()
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Close ends a read that hangs, and the reading that begins anew has a context of
 // its own.
 func TestCloseAndRewindEndReads(t *testing.T) {
@@ -199,7 +217,7 @@ func TestCloseAndRewindEndReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &memory{Reader: bytes.NewReader(content(10))}
 		first, cancel := context.WithCancel(t.Context())
-		r := NewReader(first, NewGate(1), f)
+		r := NewReader(first, NewGate(1), f, time.Hour)
 		if _, err := io.ReadAll(r); err != nil {
 			t.Fatal(err)
 		}
@@ -242,7 +260,7 @@ func TestReaderOfFile(t *testing.T) {
 			if !memory {
 				file = struct{ File }{f} // has no descriptor to ask for
 			}
-			r := NewReader(t.Context(), NewGate(1), file)
+			r := NewReader(t.Context(), NewGate(1), file, time.Hour)
 			if err := iotest.TestReader(r, want); err != nil {
 				t.Errorf("%d bytes, in memory: %t: %v", size, memory, err)
 			}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"time"
 )
 
 // File is what a [Reader] reads.
@@ -24,6 +25,8 @@ type piece [256 << 10]byte
 // where the kernel cannot tell, one that is a piece ahead of the reader.
 type Reader struct {
 	gate *Gate
+	// stall is how long a piece may take.
+	stall time.Duration
 
 	mu sync.Mutex // held by Read and Rewind; Close ends a Read before it takes it
 	// file is nil once a call on it was left, which then closes it.
@@ -46,9 +49,10 @@ type Reader struct {
 	closed bool
 }
 
-// NewReader returns a Reader of an open file, which it closes.
-func NewReader(ctx context.Context, g *Gate, f File) *Reader {
-	r := &Reader{gate: g, file: f}
+// NewReader returns a Reader of an open file, which it closes. A Read fails with
+// [ErrLeft] when nothing comes for so long.
+func NewReader(ctx context.Context, g *Gate, f File, stall time.Duration) *Reader {
+	r := &Reader{gate: g, file: f, stall: stall}
 	r.cached, _ = f.(interface{ Fd() uintptr })
 	r.ctx, r.stop = context.WithCancelCause(ctx)
 	return r
@@ -81,7 +85,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 
 // readCached reads what is in memory; ok is false when it is not.
 func (r *Reader) readCached(p []byte) (n int, ok bool, err error) {
-	ctx := r.reading()
+	ctx := r.Context()
 	switch {
 	case ctx.Err() != nil:
 		return 0, false, context.Cause(ctx)
@@ -103,7 +107,7 @@ func (r *Reader) readCached(p []byte) (n int, ok bool, err error) {
 
 // next waits for the next piece, and has the one after it read where it has to.
 func (r *Reader) next() error {
-	ctx := r.reading()
+	ctx := r.Context()
 	if r.ahead == nil {
 		r.readAhead()
 	}
@@ -133,6 +137,8 @@ func (r *Reader) readAhead() {
 // landed waits for what is read ahead. If that is left, the file is not ours any
 // more.
 func (r *Reader) landed(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.stall)
+	defer cancel()
 	n, err := r.ahead.wait(ctx)
 	r.ahead = nil
 	if errors.Is(err, ErrLeft) {
@@ -141,8 +147,8 @@ func (r *Reader) landed(ctx context.Context) (int, error) {
 	return n, err
 }
 
-// reading is the context of the reading.
-func (r *Reader) reading() context.Context {
+// Context is the one that the reading ends with.
+func (r *Reader) Context() context.Context {
 	r.life.Lock()
 	defer r.life.Unlock()
 	return r.ctx
@@ -156,7 +162,7 @@ func (r *Reader) Rewind(ctx context.Context) error {
 		return err
 	}
 	if r.ahead != nil {
-		if _, err := r.landed(r.reading()); errors.Is(err, ErrLeft) {
+		if _, err := r.landed(r.Context()); errors.Is(err, ErrLeft) {
 			return err
 		}
 	}
@@ -192,8 +198,8 @@ func (r *Reader) Close() error {
 	defer r.mu.Unlock()
 	if r.ahead != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
-		defer cancel()
 		_, _ = r.landed(ctx) // nobody wants it any more
+		cancel()
 	}
 	for _, p := range []*piece{r.piece, r.spare} {
 		if p != nil {

@@ -43,6 +43,13 @@ const (
 	// big blobs touch theirs all the time.
 	staleAfter = 24 * time.Hour
 	sweepEvery = time.Hour
+	// readTime and writeTime are how long a file system may take for one step, which
+	// is a few calls or a quarter of a megabyte: one that takes longer does not
+	// answer, and that is the farm's failure.
+	readTime  = 30 * time.Second
+	writeTime = 2 * time.Minute
+	// syncTime is the same for a file that is brought to the disk.
+	syncTime = 10 * time.Minute
 	// maxHanging is how many calls that hang are left before others are not even
 	// begun.
 	maxHanging = 64
@@ -70,22 +77,37 @@ func New(dir string) (*Store, error) {
 	return &Store{dir: filepath.Clean(dir), open: openRoot, gate: fsop.NewGate(maxHanging)}, nil
 }
 
-// do runs f, which may hang; what says what it does. late gets what f returns when
-// nobody waits for it any more; nil needs no such thing.
-func do[T any](ctx context.Context, s *Store, what string, f func() (T, error), late func(T, error)) (T, error) {
-	v, err := fsop.Do(ctx, s.gate, f, late)
-	if errors.Is(err, fsop.ErrHangs) {
-		err = &artifacts.StoreError{Err: err, Message: fmt.Sprintf("the artifact store at %s does not answer", s.dir), Hint: "try again; if it stays, ask the operator to look at its file system"}
-	}
+// step is a piece of work in the file system: what it does, and how long that may
+// take.
+type step struct {
+	what string
+	most time.Duration
+}
+
+// do runs f, which may hang. late gets what f returns when nobody waits for it any
+// more; nil needs no such thing.
+func do[T any](ctx context.Context, s *Store, p step, f func() (T, error), late func(T, error)) (T, error) {
+	bounded, cancel := context.WithTimeout(ctx, p.most)
+	defer cancel()
+	v, err := fsop.Do(bounded, s.gate, f, late)
 	if err != nil {
-		return v, fmt.Errorf("%s: %w", what, err)
+		return v, fmt.Errorf("%s: %w", p.what, s.unanswered(ctx, err))
 	}
 	return v, nil
 }
 
+// unanswered says of a file system that does not answer that it is the store's,
+// unless it was ctx that ended.
+func (s *Store) unanswered(ctx context.Context, err error) error {
+	if errors.Is(err, fsop.ErrHangs) || errors.Is(err, fsop.ErrLeft) && ctx.Err() == nil {
+		return &artifacts.StoreError{Err: err, Message: fmt.Sprintf("the artifact store at %s does not answer", s.dir), Hint: "try again; if it stays, ask the operator to look at its file system"}
+	}
+	return err
+}
+
 // in runs f, which may hang, on the store's directory.
-func in[T any](ctx context.Context, s *Store, what string, f func(dir root) (T, error)) (T, error) {
-	return do(ctx, s, what, func() (T, error) {
+func in[T any](ctx context.Context, s *Store, p step, f func(dir root) (T, error)) (T, error) {
+	return do(ctx, s, p, func() (T, error) {
 		dir, err := s.enter()
 		if err != nil {
 			var none T
@@ -128,7 +150,7 @@ func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Info, error)
 	if err != nil {
 		return artifacts.Info{}, err
 	}
-	info, err := in(ctx, s, "look at artifact "+digest, func(dir root) (artifacts.Info, error) {
+	info, err := in(ctx, s, step{"look at artifact " + digest, readTime}, func(dir root) (artifacts.Info, error) {
 		f, info, err := s.openBlob(dir, name)
 		if err != nil {
 			return info, err
@@ -153,7 +175,7 @@ func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) 
 	if err != nil {
 		return nil, err
 	}
-	f, err := do(ctx, s, "open artifact "+digest, func() (file, error) {
+	f, err := do(ctx, s, step{"open artifact " + digest, readTime}, func() (file, error) {
 		dir, err := s.enter()
 		if err != nil {
 			return nil, err
@@ -169,7 +191,22 @@ func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) 
 	if err != nil {
 		return nil, notThere(err)
 	}
-	return fsop.NewReader(ctx, s.gate, f), nil
+	return reader{fsop.NewReader(ctx, s.gate, f, readTime), s, digest}, nil
+}
+
+// reader is an artifacts.Rewinder over a blob's file.
+type reader struct {
+	*fsop.Reader
+	store  *Store
+	digest string
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // readers return io.EOF bare
+		err = fmt.Errorf("read artifact %s: %w", r.digest, r.store.unanswered(r.Context(), err))
+	}
+	return n, err
 }
 
 // openBlob opens a blob's file. One that is not whole is not a blob: it is missing,
@@ -238,7 +275,7 @@ func (s *Store) Delete(ctx context.Context, digest string) error {
 	if err != nil {
 		return err
 	}
-	_, err = in(ctx, s, "delete artifact "+digest, func(dir root) (struct{}, error) {
+	_, err = in(ctx, s, step{"delete artifact " + digest, readTime}, func(dir root) (struct{}, error) {
 		if err := s.verify(dir); err != nil {
 			return struct{}{}, err
 		}
@@ -253,7 +290,7 @@ func (s *Store) Delete(ctx context.Context, digest string) error {
 // List implements artifacts.Store. What comes or goes meanwhile may be listed or
 // not.
 func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error {
-	folders, err := in(ctx, s, "list artifacts", func(dir root) ([]fs.DirEntry, error) {
+	folders, err := in(ctx, s, step{"list artifacts", writeTime}, func(dir root) ([]fs.DirEntry, error) {
 		if err := s.verify(dir); err != nil {
 			return nil, err
 		}
@@ -263,7 +300,7 @@ func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error 
 		return err
 	}
 	for _, folder := range folders {
-		found, err := in(ctx, s, "list artifacts", func(dir root) ([]artifacts.Stored, error) {
+		found, err := in(ctx, s, step{"list artifacts", writeTime}, func(dir root) ([]artifacts.Stored, error) {
 			return blobsIn(dir, path.Join("sha256", folder.Name()))
 		})
 		if err != nil {

@@ -15,7 +15,7 @@ const ownerFile = "owner"
 
 // Mark implements artifacts.Marked.
 func (s *Store) Mark(ctx context.Context) (artifacts.Mark, error) {
-	return do(ctx, s, "read the owner of the artifact store", func() (artifacts.Mark, error) {
+	return do(ctx, s, step{"read the owner of the artifact store", readTime}, func() (artifacts.Mark, error) {
 		dir, err := s.open(s.dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			return artifacts.Mark{}, nil
@@ -73,7 +73,7 @@ func readMark(dir root) (artifacts.Mark, error) {
 
 // SetMark implements artifacts.Marked.
 func (s *Store) SetMark(ctx context.Context, m artifacts.Mark, over bool) error {
-	_, err := do(ctx, s, "write the owner of the artifact store", func() (struct{}, error) {
+	_, err := do(ctx, s, step{"write the owner of the artifact store", writeTime}, func() (struct{}, error) {
 		dir, err := s.openOrMake()
 		if err != nil {
 			return struct{}{}, err

@@ -54,7 +54,7 @@ func (s *Store) put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) e
 	if err != nil {
 		return err
 	}
-	u, err := do(ctx, s, "begin a file", s.begin, func(u *upload, err error) {
+	u, err := do(ctx, s, step{"begin a file", writeTime}, s.begin, func(u *upload, err error) {
 		if err == nil {
 			u.discard()
 		}
@@ -62,15 +62,15 @@ func (s *Store) put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) e
 	if err != nil {
 		return err
 	}
-	step := func(what string, f func() error) error {
-		_, err := do(ctx, s, what, func() (struct{}, error) { return struct{}{}, f() }, func(struct{}, error) { u.discard() })
+	then := func(p step, f func() error) error {
+		_, err := do(ctx, s, p, func() (struct{}, error) { return struct{}{}, f() }, func(struct{}, error) { u.discard() })
 		return err
 	}
 	err = fill(ctx, data, make([]byte, min(size+1, chunkSize)), func(part []byte) error {
-		return step("write it", func() error { _, err := u.Write(part); return err })
+		return then(step{"write it", writeTime}, func() error { _, err := u.Write(part); return err })
 	})
 	if err == nil {
-		err = step("complete it", func() error { return u.complete(name, b.Size) })
+		err = then(step{"complete it", syncTime}, func() error { return u.complete(name, b.Size) })
 	}
 	if !errors.Is(err, fsop.ErrLeft) {
 		s.gate.Cleanup(u.discard)
@@ -191,7 +191,7 @@ func (s *Store) sweepNowAndThen(ctx context.Context) {
 	if last := s.swept.Load(); now.Sub(time.Unix(last, 0)) < sweepEvery || !s.swept.CompareAndSwap(last, now.Unix()) {
 		return
 	}
-	_, _ = in(ctx, s, "remove what crashed writers left", func(dir root) (struct{}, error) {
+	_, _ = in(ctx, s, step{"remove what crashed writers left", writeTime}, func(dir root) (struct{}, error) {
 		found, err := readMark(dir)
 		if err != nil || found == (artifacts.Mark{}) || s.judge(found) != nil {
 			return struct{}{}, err

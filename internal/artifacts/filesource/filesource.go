@@ -35,6 +35,8 @@ const (
 	maxHanging = 64
 	// lookTime bounds the look at a folder when it is opened for contexts.
 	lookTime = 5 * time.Second
+	// stallTime is how long nothing may come of a file.
+	stallTime = 30 * time.Second
 )
 
 var _ artifacts.Source = (*Source)(nil)
@@ -89,7 +91,7 @@ func (s *Source) Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error
 			if err != nil {
 				return nil, unanswered(p, err)
 			}
-			return fsop.NewReader(ctx, s.gate, f), nil
+			return fsop.NewReader(ctx, s.gate, f, stallTime), nil
 		}
 	}
 	return nil, outside(p, nil)
