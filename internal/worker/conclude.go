@@ -41,7 +41,7 @@ func (a *attempt) conclude(err error) {
 	if f := a.res.Failure; f != nil && slices.Contains([]jobs.Kind{jobs.KindDaemonLost, jobs.KindEngine, jobs.KindDiskFull}, f.Kind) {
 		a.w.fit.doubt()
 	}
-	if f := a.res.Failure; f != nil && f.Kind == jobs.KindStore {
+	if f := a.res.Failure; f != nil && a.blamesStore(f) {
 		a.w.store.raise()
 	}
 	d := jobs.Decide(a.job, a.res)
@@ -60,7 +60,7 @@ func (a *attempt) finish(ctx context.Context) {
 	if f := a.saveLog(ctx); f != nil {
 		a.res.Log.Missing = a.res.Log.Digest == ""
 		f.Stage = jobs.StageCollect
-		if f.Kind == jobs.KindStore {
+		if a.blamesStore(f) {
 			a.w.store.raise()
 		}
 		if d := jobs.Decide(a.job, jobs.Result{Failure: f}); !d.Final && a.res.State == jobs.Succeeded {

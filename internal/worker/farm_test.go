@@ -73,10 +73,10 @@ func newFarm(t *testing.T) *farm {
 	return f
 }
 
-// source serves file: references with what fetch says.
+// source serves file: and cas: references with what fetch says.
 type source struct{ f *farm }
 
-func (source) Schemes() []string { return []string{"file"} }
+func (source) Schemes() []string { return []string{"file", "cas"} }
 
 func (s source) Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error) {
 	return s.f.fetch(ctx, c)

@@ -2,7 +2,11 @@ package worker
 
 import (
 	"context"
+	"strings"
 	"sync"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // storeDoubt says whether the artifact store has to be written to before the next
@@ -33,6 +37,17 @@ func (d *storeDoubt) settle(raised int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.settled = raised
+}
+
+// blamesStore reports whether a failure may be the artifact store's.
+func (a *attempt) blamesStore(f *jobs.Failure) bool {
+	switch f.Kind {
+	case jobs.KindStore:
+		return true
+	case jobs.KindFetchTimeout: // the store may hang
+		return a.job.Spec.Context != nil && strings.HasPrefix(a.job.Spec.Context.Ref, artifacts.SchemeCAS+":")
+	}
+	return false
 }
 
 func (w *Worker) inDoubtOfStore() bool {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/worker"
 )
 
 // storeCheck is a Deps.CheckStore that finds what it is told to, and counts.
@@ -169,5 +170,33 @@ func TestStoreTakesNoLog(t *testing.T) {
 	}
 	if w.Unfit() != nil {
 		t.Errorf("the worker is unfit: %v", w.Unfit())
+	}
+}
+
+// A fetch from the store that takes too long may be a store that hangs; one from
+// elsewhere says nothing about it.
+func TestSlowFetchDoubtsTheStore(t *testing.T) {
+	t.Parallel()
+	for ref, doubts := range map[string]bool{"file:///c.tar": false, "cas:sha256:" + strings.Repeat("0", 64): true} {
+		t.Run(ref, func(t *testing.T) {
+			t.Parallel()
+			f := newFarm(t)
+			f.fetch = func(ctx context.Context, _ jobs.Context) (io.ReadCloser, error) {
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			}
+			c := &storeCheck{}
+			f.checkStore = c.check
+			w := f.start(func(o *worker.Options) { o.Timeouts.Fetch = jobs.Duration(50 * time.Millisecond) })
+			f.eventually("the worker looked at its store", func() bool { _, proofs := c.counts(); return proofs > 0 && w.Unfit() == nil })
+			_, before := c.counts()
+			id := f.submit(jobs.Spec{Context: &jobs.Context{Ref: ref}, Build: &jobs.Build{}})
+			f.eventually("the job is lost once", func() bool { return f.job(id).Losses > 0 })
+			looks, _ := c.counts()
+			f.eventually("it looks again", func() bool { n, _ := c.counts(); return n > looks+1 })
+			if _, now := c.counts(); (now > before) != doubts {
+				t.Errorf("the store was written to %d times, want that it was: %t", now-before, doubts)
+			}
+		})
 	}
 }
