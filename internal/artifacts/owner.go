@@ -26,8 +26,10 @@ type Registry interface {
 	// returns the one that is noted then.
 	RememberStore(ctx context.Context, id string, over bool) (string, error)
 	// MarkTurn reports whether it is the caller's turn to mark the first store of
-	// the farm. It is no other's for so long.
+	// the farm. It is no other's for so long, or until EndTurn.
 	MarkTurn(ctx context.Context, d time.Duration) (bool, error)
+	// EndTurn gives the turn up.
+	EndTurn(ctx context.Context) error
 }
 
 // Owner makes sure that a store is the farm's before it is used, and goes on
@@ -180,7 +182,11 @@ func (o *Owner) take(ctx context.Context, farm string) (id string, err error) {
 			return id, nil
 		}
 		if turn {
-			return "", o.store.SetMark(ctx, Mark{Farm: farm, Store: rand.Text()}, false)
+			err := o.store.SetMark(ctx, Mark{Farm: farm, Store: rand.Text()}, false)
+			if err != nil { // another host's store may do
+				_ = o.reg.EndTurn(ctx) // else it ends by itself
+			}
+			return "", err
 		}
 		select {
 		case <-time.After(markPause):

@@ -62,6 +62,13 @@ func (r *registry) MarkTurn(_ context.Context, d time.Duration) (bool, error) {
 	return true, r.away
 }
 
+func (r *registry) EndTurn(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.turnEnds = time.Time{}
+	return r.away
+}
+
 func (r *registry) set(f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -226,6 +233,21 @@ func TestTurnIsGivenUp(t *testing.T) {
 	})
 }
 
+// A worker whose store cannot be marked does not keep the turn.
+func TestTurnIsHandedOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		reg, bad := &registry{}, spoiled{Store: artifactstest.NewStore(), set: syscall.EROFS}
+		if err := artifacts.NewOwner(reg, bad, "/bad").Look(t.Context(), false); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("Look = %v", err)
+		}
+		began := time.Now()
+		if err := artifacts.NewOwner(reg, artifactstest.NewStore(), "/good").Look(t.Context(), false); err != nil || time.Since(began) > 0 {
+			t.Errorf("Look = %v after %s", err, time.Since(began))
+		}
+	})
+}
+
 // What Redis does not say does not take a store from its farm, and what an operator
 // changes is heard of within a minute.
 func TestOwnerWithoutRedis(t *testing.T) {
@@ -326,8 +348,15 @@ func TestExclusive(t *testing.T) {
 // spoiled is a store that fails, or hangs.
 type spoiled struct {
 	artifacts.Store
-	mark, put error
-	hang      bool
+	mark, put, set error
+	hang           bool
+}
+
+func (s spoiled) SetMark(ctx context.Context, m artifacts.Mark, over bool) error {
+	if s.set != nil {
+		return s.set
+	}
+	return s.Store.SetMark(ctx, m, over)
 }
 
 func (s spoiled) Mark(ctx context.Context) (artifacts.Mark, error) {

@@ -193,3 +193,11 @@ func (s *Store) MarkTurn(ctx context.Context, d time.Duration) (bool, error) {
 	}
 	return ok, nil
 }
+
+// EndTurn implements artifacts.Registry.
+func (s *Store) EndTurn(ctx context.Context) error {
+	if err := s.rdb.Del(ctx, markingKey).Err(); err != nil {
+		return fmt.Errorf("give up the turn at marking the farm's artifact store: %w", err)
+	}
+	return nil
+}

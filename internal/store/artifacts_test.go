@@ -110,6 +110,10 @@ func testArtifacts(t *testing.T, s *store.Store) {
 			t.Errorf("turn %d at marking = %t, %v, want %t", i, turn, err, want)
 		}
 	}
+	err = s.EndTurn(ctx)
+	if turn, errAgain := s.MarkTurn(ctx, time.Hour); err != nil || errAgain != nil || !turn {
+		t.Errorf("EndTurn = %v, MarkTurn after it = %t, %v", err, turn, errAgain)
+	}
 	for i, want := range []bool{true, false} {
 		if turn, err := s.CollectTurn(ctx, time.Hour); err != nil || turn != want {
 			t.Errorf("turn %d = %t, %v, want %t", i, turn, err, want)
