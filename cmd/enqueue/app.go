@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -121,6 +122,9 @@ func (a *app) notOurs(ctx context.Context, err error) error {
 		return unusable(err)
 	case errors.As(err, &own):
 		return failure{code: jobs.KindStore.Info().Exit, what: own.Message, hint: own.Hint}
+	case errors.Is(err, fs.ErrPermission):
+		f := artifacts.StoreFailure(err, "contexts, logs and outputs")
+		return failure{code: f.Kind.Info().Exit, what: f.Message, hint: f.Hint}
 	}
 	return failure{code: jobs.KindStore.Info().Exit, what: err.Error(), hint: "try again; if it stays, ask the operator to look at the artifact store"}
 }

@@ -72,7 +72,7 @@ func Foreign(where string, found, want Mark) error {
 	case found == Mark{}:
 		why, hint = "it has no owner although the farm has one; is it mounted?", "mount it; if it was moved or is begun anew on purpose, make it the farm's with worker store --take"
 	case found.Farm != want.Farm:
-		why = "it belongs to farm " + found.Farm
+		why = fmt.Sprintf("it belongs to farm %s, and this Redis is of farm %s", found.Farm, cmp.Or(want.Farm, "(none yet)"))
 		hint = "give each farm a store of its own; if that farm is gone for good, make it this farm's with worker store --take --force"
 	default:
 		why, hint = "it is another one than the farm uses", "use the store of the other workers; if this one takes its place, make it the farm's with worker store --take"

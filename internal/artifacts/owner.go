@@ -161,7 +161,7 @@ func (o *Owner) judge(ctx context.Context, farm, id string, ask bool) error {
 			}
 			continue
 		}
-		want := Mark{Farm: cmp.Or(farm, "(none yet)"), Store: id}
+		want := Mark{Farm: cmp.Or(farm, "(none yet)"), Store: id} // never the zero Mark
 		o.expect(Mark{}, want)
 		return Foreign(o.where, found, want)
 	}
