@@ -215,7 +215,7 @@ func (s *submission) storeContext(ctx context.Context) error {
 			return err
 		}
 		var err error
-		if store, err = s.artifacts(); err != nil {
+		if store, err = s.artifacts(ctx); err != nil {
 			return err
 		}
 	}
