@@ -136,7 +136,8 @@ type Claims interface {
 	// Unkeep forgets a kept service after its container is gone.
 	Unkeep(ctx context.Context, id, host string) error
 	// Cancellations delivers IDs of jobs that somebody wants ended, as a hint:
-	// some may be lost, Renew tells for certain. The channel closes with ctx.
+	// some may be lost, Renew tells for certain. It delivers names of hosts, too,
+	// whose holders are called, see [Seats]. The channel closes with ctx.
 	Cancellations(ctx context.Context) <-chan string
 }
 

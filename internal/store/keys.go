@@ -73,6 +73,16 @@ func keptKey(host string) string { return "slipway:kept:" + host }
 // jobs.HostForgotten, and goes when the next new host comes.
 const hostsKey = "slipway:hosts"
 
+// seatKey is a hash, which process is a host to the farm; times are Unix
+// microseconds of Redis TIME:
+//
+//	nonce turn worker daemon lease taken seen left
+//
+// nonce is the holder's, turn grows with every holder, daemon is the ID of the
+// Docker daemon that has the host's containers. It expires jobs.SeatForgotten after
+// its holder was last seen.
+func seatKey(host string) string { return "slipway:seat:" + host }
+
 // reserveKey is a string "id digest" that an idempotency key is bound to.
 func reserveKey(key string) string {
 	sum := sha256.Sum256([]byte(key))
@@ -96,5 +106,6 @@ const collectKey = "slipway:collect"
 // leaderKey is a string, the nonce of the worker that reconciles; it expires.
 const leaderKey = "slipway:leader"
 
-// cancelChannel carries IDs of jobs that somebody wants ended, as a hint.
+// cancelChannel carries IDs of jobs that somebody wants ended, and names of hosts
+// whose holders are asked to keep their seats, as a hint.
 const cancelChannel = "slipway:cancel"

@@ -118,7 +118,7 @@ func (m *Memory) Snapshot() (restore func()) {
 		order[i] = *r
 		order[i].events, order[i].log, order[i].stale = slices.Clone(r.events), slices.Clone(r.log), slices.Clone(r.stale)
 	}
-	keys, leader, leads := maps.Clone(m.keys), m.leader, m.leads
+	keys, seats, leader, leads := maps.Clone(m.keys), maps.Clone(m.seats), m.leader, m.leads
 	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -127,7 +127,7 @@ func (m *Memory) Snapshot() (restore func()) {
 			m.order[i] = &order[i]
 			m.records[order[i].job.ID] = &order[i]
 		}
-		m.keys, m.leader, m.leads = keys, leader, leads
+		m.keys, m.seats, m.leader, m.leads = keys, seats, leader, leads
 		m.touch()
 	}
 }
