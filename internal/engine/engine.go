@@ -101,6 +101,9 @@ type Process interface {
 
 // Info describes a build host.
 type Info struct {
+	// ID stays the same for as long as the daemon has the same containers, and no
+	// two daemons of a machine share it. Copies of a machine do.
+	ID string
 	// Name and Version of the engine, such as docker 20.10.24.
 	Name, Version string
 	// Platform as os/arch.
