@@ -31,6 +31,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/reconcile"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/s3conn"
+	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 	"github.com/slipway-farm/slipway/internal/worker"
@@ -42,12 +43,12 @@ import (
 // runWorker calls up once everything is there that cannot be waited for.
 func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func() error) (err error) {
 	lg := telemetry.NewLogger(stderr, c.LogLevel)
-	host, unlock, err := hostIdentity(c.Worker.StateDir)
+	dir, err := seat.Open(c.Worker.StateDir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	c.Worker.Host, c.Worker.Queues, c.Worker.Version = host, c.Queues, buildVersion()
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	c.Worker.Host, c.Worker.Queues, c.Worker.Version = dir.Host(), c.Queues, buildVersion()
 
 	rdb, err := openRedis(ctx, lg, c)
 	if err != nil {

@@ -8,8 +8,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -74,34 +72,6 @@ func TestBadSettings(t *testing.T) {
 				t.Errorf("error %v; want it to say %q", err, tt.want)
 			}
 		})
-	}
-}
-
-func TestHostIdentity(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "state")
-	first, release, err := hostIdentity(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := hostIdentity(dir); err == nil || !strings.Contains(err.Error(), "another worker uses the state directory") {
-		t.Errorf("second worker: %v; want it refused", err)
-	}
-	if err := release(); err != nil {
-		t.Fatal(err)
-	}
-	again, release, err := hostIdentity(dir)
-	if err != nil || again != first {
-		t.Errorf("identity %q, %v after a restart; want %q", again, err, first)
-	}
-	if err := release(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "host"), []byte("copied by hand"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := hostIdentity(dir); err == nil || !strings.Contains(err.Error(), "read host identity") {
-		t.Errorf("damaged identity: %v; want it refused", err)
 	}
 }
 

@@ -59,6 +59,7 @@ func rules() []rule {
 		{"internal/imagegc", flow, nil},
 		{"internal/faults", flow, nil},
 		{"internal/doctor", flow, nil},
+		{"internal/seat", flow, nil},
 
 		{"internal/redisconn", adapters, anyModule},
 		{"internal/queue", adapters, anyModule},

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ErrDisplaced: the identity of a host is another process's, so the caller cannot
+// ErrDisplaced says that the identity of a host is another process's: the caller cannot
 // use it (any more).
 var ErrDisplaced = errors.New("this host's identity belongs to another worker")
 
