@@ -108,7 +108,7 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.DurationVar(&c.QueueTimeout, "queue-timeout", c.QueueTimeout, "how long a job may wait for a worker if it does not say (0: for ever)")
 
 	f.StringVar(&w.Name, "name", w.Name, "name of this worker for people (default the host name)")
-	f.StringVar(&w.Farm, "farm", w.Farm, "name of the farm; keeps two farms on one daemon apart")
+	f.StringVar(&w.Farm, "farm", w.Farm, "name of the farm, the same for all of its workers")
 	f.IntVar(&w.Slots, "slots", w.Slots, "how many jobs run at once")
 	f.StringToStringVar(&w.Labels, "label", w.Labels, "label that jobs may require, as key=value (repeatable)")
 	f.StringVar(&w.StateDir, "state", w.StateDir, "directory of this worker's identity and log spools; not shared")

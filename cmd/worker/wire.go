@@ -146,7 +146,8 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	return w.Run(ctx, hurry)
 }
 
-// openRedis refuses a Redis that cannot be reached, or is not safe. A worker that
+// openRedis refuses a Redis that cannot be reached, is not safe, or is of a farm with
+// another name. A worker that
 // left something running cannot be choosy: it has to look after that, and to end
 // it in time when Redis stays away.
 func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, error) {
@@ -157,7 +158,10 @@ func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, err
 		rdb, err = redisconn.Open(ctx, c.Redis)
 	}
 	if err == nil {
-		if err = checkRedis(ctx, lg, c, rdb); err != nil {
+		if err = checkRedis(ctx, lg, c, rdb); err == nil {
+			_, err = store.New(rdb, store.Options{}).JoinFarm(ctx, c.Worker.Farm)
+		}
+		if err != nil {
 			return nil, errors.Join(err, rdb.Close())
 		}
 		return rdb, nil

@@ -101,6 +101,8 @@ type Deps struct {
 type Records interface {
 	Get(ctx context.Context, id string) (jobs.Job, error)
 	Owned(ctx context.Context, host string) ([]jobs.Job, error)
+	// FarmName is the name that the farm's workers know it by, "" before the first.
+	FarmName(ctx context.Context) (string, error)
 }
 
 // Daemon is what the doctor needs of the engine. Package engine has the
@@ -148,6 +150,7 @@ func checks() []check {
 		{"redis.memory", redis, redisMemory},
 		{"redis.latency", redis, redisLatency},
 		{"redis.clock", redis, redisClock},
+		{"farm", redis, farmName},
 		{"docker", nil, dockerAnswers},
 		{"docker.storage", docker, dockerStorage},
 		{"docker.cgroup", docker, dockerCgroup},

@@ -79,6 +79,13 @@ func (r records) Owned(_ context.Context, host string) ([]jobs.Job, error) {
 	return slices.DeleteFunc(slices.Clone([]jobs.Job(r)), func(j jobs.Job) bool { return j.State != jobs.Running || j.Host != host }), nil
 }
 
+func (records) FarmName(context.Context) (string, error) { return "default", nil }
+
+// unnamed are those of a farm that no worker has joined.
+type unnamed struct{ records }
+
+func (unnamed) FarmName(context.Context) (string, error) { return "", nil }
+
 // look runs one check without those that it needs.
 func look(t *testing.T, e *exam, name string) Finding {
 	t.Helper()

@@ -10,6 +10,9 @@ import (
 // use it (any more).
 var ErrDisplaced = errors.New("this host's identity belongs to another worker")
 
+// ErrOtherFarm says that a worker knows the farm by another name than it has.
+var ErrOtherFarm = errors.New("another farm")
+
 // Seat says which process is a build host to the farm. There is one seat for each
 // identity, so of two processes with copies of one identity only one can have it.
 type Seat struct {

@@ -100,6 +100,9 @@ const (
 // farmKey is a string, an ID that this Redis has from its first day on.
 const farmKey = "slipway:farm"
 
+// farmNameKey is a string, the name that workers know the farm by.
+const farmNameKey = "slipway:farm:name"
+
 // collectKey is a string whose expiry says when garbage is collected again.
 const collectKey = "slipway:collect"
 
