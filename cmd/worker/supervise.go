@@ -75,6 +75,10 @@ func reap(ctx context.Context, lg *slog.Logger, c config) (err error) {
 	} else if err != nil {
 		return err
 	}
+	// The journal of a copy is about containers of another worker, which lives.
+	if copied, err := seat.Copied(c.Worker.StateDir); err != nil || copied {
+		return err
+	}
 	eng, err := openEngine(lg, c)
 	if err != nil {
 		return err

@@ -40,9 +40,25 @@ import (
 // This file is the only one that names drivers: adding an engine, a store or a
 // context source is a package and a line here.
 
-// runWorker calls up once everything is there that cannot be waited for.
-func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func() error) (err error) {
+// runWorker runs a worker until it ends in order. One that finds that its host is
+// another worker's begins anew as another host.
+func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func() error) error {
 	lg := telemetry.NewLogger(stderr, c.LogLevel)
+	up = sync.OnceValue(up)
+	for {
+		err := serve(ctx, hurry, lg, c, up)
+		if !errors.Is(err, jobs.ErrDisplaced) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		lg.WarnContext(ctx, "beginning anew as another host", "err", err)
+	}
+}
+
+// serve calls up once everything is there that cannot be waited for.
+func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() error) (err error) {
 	dir, err := seat.Open(c.Worker.StateDir)
 	if err != nil {
 		return err
@@ -97,7 +113,9 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	tickets := queue.NewProducer(rdb)
 	metrics := telemetry.NewMetrics()
 	uses, room := imageUses(c), &disks{log: lg, engine: eng, config: c}
+	holder := seat.New(lg, dir, records, seat.Options{Worker: c.Worker.Name, Lease: c.Worker.Lease})
 	w := worker.New(lg, faulty(worker.Deps{
+		Seat: holder, Join: func(ctx context.Context) (string, error) { return records.JoinFarm(ctx, c.Worker.Farm) },
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
 		Engine: imagegc.Track(lg, eng, eng, uses),
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
@@ -135,7 +153,13 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 		background.Go(func() { collector.Run(reconciling) })
 	}
 	if c.ImageAge > 0 {
-		background.Go(func() { newImageCollector(lg, c, eng, uses, records, room.filling).Run(reconciling) })
+		background.Go(func() {
+			select { // the notes about images may be another host's
+			case <-w.Settled():
+				newImageCollector(lg, c, eng, uses, records, room.filling).Run(reconciling)
+			case <-reconciling.Done():
+			}
+		})
 	}
 	defer background.Wait()
 	defer stop()

@@ -21,7 +21,10 @@ import (
 // Labels that everything made by the farm carries. They find candidates; they
 // prove nothing, because an image can set labels too.
 const (
+	// LabelFarm is the farm's name, which others may have, too; LabelFarmID tells
+	// it from all others.
 	LabelFarm    = "slipway.farm"
+	LabelFarmID  = "slipway.farm-id"
 	LabelHost    = "slipway.host"
 	LabelJob     = "slipway.job"
 	LabelAttempt = "slipway.attempt"

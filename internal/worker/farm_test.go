@@ -42,6 +42,9 @@ type farm struct {
 	room  func() error
 	// hosts is the registry, nil for none.
 	hosts jobs.Hosts
+	// seat is the host's, nil for a host that nothing else can be; join is the farm's ID.
+	seat  worker.Seat
+	join  func(context.Context) (string, error)
 	probe func(context.Context, map[string]string) error
 	state string
 	// uptime is the host's clock, nil for one that begins with the worker.
@@ -142,7 +145,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			return dockerfile.Check(dockerfile.File(d), *b, dockerfile.Defaults())
 		},
 		AdmitImages: func(refs ...string) error { return f.admit(refs) },
-		Room:        f.room, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime,
+		Room:        f.room, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime, Seat: f.seat, Join: f.join,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())

@@ -66,6 +66,12 @@ const examineTime = time.Minute
 
 // Unfit is why the worker takes no jobs at the moment, nil when it does.
 func (w *Worker) Unfit() error {
+	w.mu.Lock()
+	lost := w.lost
+	w.mu.Unlock()
+	if lost != nil {
+		return lost
+	}
 	_, unfit := w.fit.get()
 	return unfit
 }
