@@ -115,7 +115,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	uses, room := imageUses(c), &disks{log: lg, engine: eng, config: c}
 	holder := seat.New(lg, dir, records, seat.Options{Worker: c.Worker.Name, Lease: c.Worker.Lease})
 	w := worker.New(lg, faulty(worker.Deps{
-		Seat: holder, Join: func(ctx context.Context) (string, error) { return records.JoinFarm(ctx, c.Worker.Farm) },
+		Seat: holder, Farm: membership{records, c.Worker.Farm},
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
 		Engine: imagegc.Track(lg, eng, eng, uses),
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
@@ -169,6 +169,15 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	}
 	return w.Run(ctx, hurry)
 }
+
+// membership is a worker's of a farm that it knows by a name.
+type membership struct {
+	*store.Store
+	name string
+}
+
+// Join implements worker.Farm.
+func (m membership) Join(ctx context.Context) (string, error) { return m.JoinFarm(ctx, m.name) }
 
 // openRedis refuses a Redis that cannot be reached, is not safe, or is of a farm with
 // another name. A worker that

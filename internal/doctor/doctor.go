@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/strays"
 )
 
 // Status is how serious a finding is.
@@ -97,12 +98,17 @@ type Deps struct {
 	Lock func() (release func() error, running bool, err error)
 }
 
-// Records is what the doctor reads of the farm's records.
+// Records is what the doctor needs of the farm's records. It reads, and records the
+// end of services that it ends.
 type Records interface {
-	Get(ctx context.Context, id string) (jobs.Job, error)
+	strays.Records
+	strays.Services
 	Owned(ctx context.Context, host string) ([]jobs.Job, error)
 	// FarmName is the name that the farm's workers know it by, "" before the first.
 	FarmName(ctx context.Context) (string, error)
+	// FarmID tells the farm from all others; with pretend it makes none, and returns
+	// "" when there is none.
+	FarmID(ctx context.Context, pretend bool) (string, error)
 }
 
 // Daemon is what the doctor needs of the engine. Package engine has the
@@ -114,8 +120,7 @@ type Daemon interface {
 	Probe(ctx context.Context, labels map[string]string, defaults jobs.Limits) ([]string, error)
 	List(ctx context.Context, labels map[string]string) ([]engine.Listed, error)
 	Images(ctx context.Context, labels map[string]string) ([]engine.Listed, error)
-	Remove(ctx context.Context, id string) error
-	RemoveImage(ctx context.Context, ref string) error
+	strays.Engine
 }
 
 // exam is one examination, with what earlier checks found out for later ones.

@@ -23,7 +23,7 @@ type fakeDaemon struct {
 	warnings           []string
 	err                error
 	containers, images []engine.Listed
-	removed            []string
+	stopped, removed   []string
 }
 
 func (d *fakeDaemon) Details(context.Context) (engine.Details, error) { return d.details, d.err }
@@ -49,6 +49,11 @@ func (d *fakeDaemon) List(_ context.Context, labels map[string]string) ([]engine
 
 func (d *fakeDaemon) Images(_ context.Context, labels map[string]string) ([]engine.Listed, error) {
 	return carrying(d.images, labels), d.err
+}
+
+func (d *fakeDaemon) Stop(_ context.Context, id string, _ time.Duration) error {
+	d.stopped = append(d.stopped, id)
+	return nil
 }
 
 func (d *fakeDaemon) Remove(_ context.Context, id string) error {
@@ -79,7 +84,19 @@ func (r records) Owned(_ context.Context, host string) ([]jobs.Job, error) {
 	return slices.DeleteFunc(slices.Clone([]jobs.Job(r)), func(j jobs.Job) bool { return j.State != jobs.Running || j.Host != host }), nil
 }
 
-func (records) FarmName(context.Context) (string, error) { return "default", nil }
+// Seat tells of a host named alive; all others have no worker.
+func (records) Seat(_ context.Context, host string) (jobs.Seat, time.Time, error) {
+	now := time.Now()
+	if host == "alive" {
+		return jobs.Seat{Host: host, Nonce: "n", Lease: time.Minute, Seen: now}, now, nil
+	}
+	return jobs.Seat{Host: host, Nonce: "n", Lease: time.Second, Seen: time.Unix(1, 0), Left: time.Unix(1, 0)}, now, nil
+}
+
+func (records) CallHost(context.Context, string) error           { return nil }
+func (records) Unkeep(context.Context, string, string) error     { return nil }
+func (records) FarmID(_ context.Context, _ bool) (string, error) { return "farm-1", nil }
+func (records) FarmName(context.Context) (string, error)         { return "default", nil }
 
 // unnamed are those of a farm that no worker has joined.
 type unnamed struct{ records }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -184,17 +185,21 @@ func made(id, attempt, name string) engine.Listed {
 func messy(t *testing.T) (*exam, *fakeDaemon) {
 	t.Helper()
 	e := newHost(t)
-	kept := &jobs.Result{Host: host, Attempt: 1, State: jobs.Succeeded}
+	kept := &jobs.Result{Host: host, Attempt: 1, State: jobs.Succeeded, ContainerID: "id of slipway-kept-a1"}
 	kept.KeepUntil = kept.KeepUntil.AddDate(2030, 0, 0)
 	e.Records = records{
 		{ID: "runs", State: jobs.Running, Host: host, Attempt: 2, Worker: "a"},
 		{ID: "moved", State: jobs.Running, Host: "another", Attempt: 2},
+		{ID: "theirs", State: jobs.Running, Host: "alive", Attempt: 1, Lease: time.Now().Add(time.Minute)},
+		{ID: "lost", State: jobs.Running, Host: "dead", Attempt: 1},
 		{ID: "kept", State: jobs.Succeeded, Result: kept},
 		{ID: "ended", State: jobs.Succeeded, Result: &jobs.Result{Host: host, Attempt: 1}},
 	}
-	otherFarm, otherHost := made("gone", "1", "slipway-gone-a1"), made("gone", "1", "slipway-gone-a1")
-	otherFarm.ID, otherFarm.Labels[engine.LabelFarm] = "of another farm", "other"
-	otherHost.ID, otherHost.Labels[engine.LabelHost] = "of another host", "other"
+	other := func(farm, host, id string) engine.Listed {
+		l := made(id, "1", "slipway-"+id+"-a1")
+		l.Labels[engine.LabelFarmID], l.Labels[engine.LabelHost] = farm, host
+		return l
+	}
 	probe := made("", "", engine.ProbeName+"-x") // of the worker
 	probe.Labels[engine.LabelProbe] = engine.ProbeName
 	d := &fakeDaemon{
@@ -207,7 +212,11 @@ func messy(t *testing.T) (*exam, *fakeDaemon) {
 			made("kept", "1", "slipway-kept-a1"),
 			made("gone", "1", "somebody-elses"),
 			made("gone", "one", "slipway-gone-a1"),
-			otherFarm, otherHost, probe,
+			probe,
+			other("farm-2", "dead", "gone"),
+			other("farm-1", "dead", "lost"),
+			other("farm-1", "alive", "theirs"),
+			other("farm-1", "alive", "ended"),
 		},
 		images: []engine.Listed{
 			made("gone", "1", "slipway-job:gone-a1"),
@@ -241,7 +250,7 @@ func spoolFiles(t *testing.T, e *exam) []string {
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
 	e, d := messy(t)
-	want(t, look(t, e, "leftovers.containers"), Warn, "containers that no job owns: 5 (slipway-gone-a1, slipway-ended-a1, slipway-runs-a1, slipway-moved-a1, slipway-doctor-x)")
+	want(t, look(t, e, "leftovers.containers"), Warn, "containers that no job owns: 7 (slipway-gone-a1, slipway-ended-a1, slipway-runs-a1, slipway-moved-a1, slipway-doctor-x and 2 more)")
 	want(t, look(t, e, "leftovers.images"), Warn, "images that no job owns: 1 (slipway-job:gone-a1)")
 	want(t, look(t, e, "leftovers.spool"), Warn, "logs of jobs that do not run here: 2 (gone-a1.log, moved-a1.log)")
 	if len(d.removed) > 0 || len(spoolFiles(t, e)) != 7 {
@@ -254,7 +263,7 @@ func TestLeftovers(t *testing.T) {
 			t.Errorf("%s; want them removed", f)
 		}
 	}
-	removed := []string{"id of slipway-gone-a1", "id of slipway-ended-a1", "id of slipway-runs-a1", "id of slipway-moved-a1", "id of slipway-doctor-x", "slipway-job:gone-a1"}
+	removed := []string{"id of slipway-gone-a1", "id of slipway-ended-a1", "id of slipway-runs-a1", "id of slipway-moved-a1", "id of slipway-doctor-x", "id of slipway-lost-a1", "id of slipway-ended-a1", "slipway-job:gone-a1"}
 	if diff := cmp.Diff(removed, d.removed); diff != "" {
 		t.Errorf("removed (-want +got):\n%s", diff)
 	}

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/strays"
 )
 
 // leftover is something of ours that nobody needs any more.
@@ -23,16 +25,28 @@ type leftover struct {
 type finder func(ctx context.Context) ([]leftover, error)
 
 func leftContainers(ctx context.Context, e *exam) Finding {
-	return e.farmLeftovers(ctx, "containers that no job owns", e.strays(e.Daemon.List, jobs.ContainerName,
-		func(ctx context.Context, c engine.Listed) error { return e.Daemon.Remove(ctx, c.ID) }))
+	return e.farmLeftovers(ctx, "containers that no job owns", func(ctx context.Context) ([]leftover, error) {
+		return e.strays(ctx, e.Daemon.List, (*strays.Judge).Container, func(ctx context.Context, c engine.Listed, v strays.Verdict) error {
+			if err := strays.Stop(ctx, e.Daemon, c, v); err != nil {
+				return err
+			}
+			return strays.Remove(ctx, e.Daemon, e.Records, c, v)
+		})
+	})
 }
 
 func leftImages(ctx context.Context, e *exam) Finding {
-	return e.farmLeftovers(ctx, "images that no job owns", e.strays(e.Daemon.Images, jobs.ImageName,
-		func(ctx context.Context, i engine.Listed) error { return e.Daemon.RemoveImage(ctx, i.Name) }))
+	return e.farmLeftovers(ctx, "images that no job owns", func(ctx context.Context) ([]leftover, error) {
+		return e.strays(ctx, e.Daemon.Images, (*strays.Judge).Image, func(ctx context.Context, i engine.Listed, _ strays.Verdict) error {
+			return e.Daemon.RemoveImage(ctx, i.Name)
+		})
+	})
 }
 
 func leftSpool(ctx context.Context, e *exam) Finding {
+	if e.host == "" {
+		return ok("none: no worker has used this state directory yet")
+	}
 	return e.farmLeftovers(ctx, "logs of jobs that do not run here", e.spools)
 }
 
@@ -68,11 +82,9 @@ func leftProbes(ctx context.Context, e *exam) Finding {
 var errBusy = errors.New("a worker runs on this state directory and looks after them")
 
 // farmLeftovers are those of this state directory's worker, while it does not
-// run: it knows of jobs that it is just about to take on.
+// run: it knows of jobs that it is just about to take on. What is on the daemon can be
+// of other workers, too.
 func (e *exam) farmLeftovers(ctx context.Context, what string, find finder) Finding {
-	if e.host == "" {
-		return ok("none: no worker has used this state directory yet")
-	}
 	return leftovers(ctx, what, "the worker removes them when it starts, and so does --fix", find, func(do func() error) error {
 		release, running, err := e.Lock()
 		switch {
@@ -121,39 +133,54 @@ func leftovers(ctx context.Context, what, advice string, find finder, guard func
 	return f
 }
 
-// strays finds what carries the labels of this farm and host and the name of an
-// attempt that is over. Labels find candidates; name and record decide, as in
-// package worker.
-func (e *exam) strays(list func(context.Context, map[string]string) ([]engine.Listed, error), name func(string, int) string, remove func(context.Context, engine.Listed) error) finder {
-	return func(ctx context.Context) ([]leftover, error) {
-		working, err := e.working(ctx)
-		if err != nil {
-			return nil, err
-		}
-		all, err := list(ctx, map[string]string{engine.LabelFarm: e.Farm, engine.LabelHost: e.host})
-		if err != nil {
-			return nil, err
-		}
-		var found []leftover
-		for _, l := range all {
-			if l.OfProbe() && l.Name != "" {
-				found = append(found, leftover{l.Name, func(ctx context.Context) error { return remove(ctx, l) }})
-				continue
-			}
-			id, attempt, ours := l.Attempt(name)
-			if !ours || working[attemptOf{id, attempt}] {
-				continue
-			}
-			job, err := e.Records.Get(ctx, id)
-			if err != nil && !errors.Is(err, jobs.ErrNotFound) {
-				return nil, err
-			}
-			if err != nil || !job.Keeps(e.host, attempt) {
-				found = append(found, leftover{l.Name, func(ctx context.Context) error { return remove(ctx, l) }})
-			}
-		}
-		return found, nil
+// strays finds what attempts of this farm left on the daemon, judged as a worker
+// judges it.
+func (e *exam) strays(ctx context.Context, list lister, judge func(*strays.Judge, context.Context, engine.Listed) (strays.Verdict, error),
+	remove func(context.Context, engine.Listed, strays.Verdict) error,
+) ([]leftover, error) {
+	working, err := e.working(ctx)
+	if err != nil {
+		return nil, err
 	}
+	all, err := e.candidates(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	round := strays.New(e.Records, strays.Options{Host: e.host, Mine: func(id string, n int) bool { return working[attemptOf{id, n}] }})
+	var found []leftover
+	for _, l := range all {
+		v, err := judge(round, ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		if v.Why == "" && !(l.OfProbe() && l.Name != "" && l.Labels[engine.LabelHost] == e.host) {
+			continue
+		}
+		found = append(found, leftover{l.Name, func(ctx context.Context) error { return remove(ctx, l, v) }})
+	}
+	return found, nil
+}
+
+type lister func(ctx context.Context, labels map[string]string) ([]engine.Listed, error)
+
+// candidates are what carries the label of this host, and of this farm whoever made it.
+func (e *exam) candidates(ctx context.Context, list lister) ([]engine.Listed, error) {
+	farm, err := e.Records.FarmID(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	var all, others []engine.Listed
+	if e.host != "" {
+		if all, err = list(ctx, map[string]string{engine.LabelHost: e.host}); err != nil {
+			return nil, err
+		}
+	}
+	if farm != "" {
+		if others, err = list(ctx, map[string]string{engine.LabelFarmID: farm}); err != nil {
+			return nil, err
+		}
+	}
+	return append(all, slices.DeleteFunc(others, func(l engine.Listed) bool { return l.Labels[engine.LabelHost] == e.host })...), nil
 }
 
 type attemptOf struct {

@@ -61,6 +61,8 @@ func rules() []rule {
 		{"internal/doctor", flow, nil},
 		{"internal/seat", flow, nil},
 
+		// Worker and doctor judge alike.
+		{"internal/strays", adapters, nil},
 		{"internal/redisconn", adapters, anyModule},
 		{"internal/queue", adapters, anyModule},
 		{"internal/store", adapters, anyModule},

@@ -42,11 +42,12 @@ type farm struct {
 	room  func() error
 	// hosts is the registry, nil for none.
 	hosts jobs.Hosts
-	// seat is the host's, nil for a host that nothing else can be; join is the farm's ID.
-	seat  worker.Seat
-	join  func(context.Context) (string, error)
-	probe func(context.Context, map[string]string) error
-	state string
+	// seat is the host's, nil for a host that nothing else can be; others is what it
+	// knows of other hosts, nil for nothing.
+	seat   worker.Seat
+	others worker.Farm
+	probe  func(context.Context, map[string]string) error
+	state  string
 	// uptime is the host's clock, nil for one that begins with the worker.
 	uptime func() time.Duration
 	// at is called around every call that a worker makes for its jobs; nil for none.
@@ -145,7 +146,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			return dockerfile.Check(dockerfile.File(d), *b, dockerfile.Defaults())
 		},
 		AdmitImages: func(refs ...string) error { return f.admit(refs) },
-		Room:        f.room, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime, Seat: f.seat, Join: f.join,
+		Room:        f.room, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime, Seat: f.seat, Farm: f.others,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())

@@ -88,8 +88,8 @@ func (w *Worker) sit(ctx context.Context) error {
 	}
 	warned := false
 	return repeat(ctx, func() (err error) {
-		if w.Join != nil {
-			w.farm, err = w.Join(ctx)
+		if w.Farm != nil {
+			w.farm, err = w.Farm.Join(ctx)
 		}
 		if err == nil && w.Seat != nil {
 			err = w.Seat.Take(ctx, w.engine.ID)

@@ -56,6 +56,14 @@ func (c *chair) Take(_ context.Context, daemon string) error {
 	return err
 }
 
+// member is what a worker of farm-1 knows of the others.
+type member struct {
+	jobs.Seats
+	refused error
+}
+
+func (m member) Join(context.Context) (string, error) { return "farm-1", m.refused }
+
 // anothers is what a seat says of an identity that is another worker's.
 var errAnothers = fmt.Errorf("%w: worker two took it", jobs.ErrDisplaced)
 
@@ -204,7 +212,7 @@ func TestSeatIsKept(t *testing.T) {
 		f := newFarm(t)
 		c := newChair()
 		f.seat = c
-		f.join = func(context.Context) (string, error) { return "farm-1", nil }
+		f.others = member{f.memory, nil}
 		w := f.start(func(o *worker.Options) { o.Renew = 5 * time.Second })
 		time.Sleep(10*time.Minute + time.Second)
 		if n := c.count("keep"); n != 10 {
@@ -316,7 +324,7 @@ func TestEngineIsReplaced(t *testing.T) {
 func TestOtherFarm(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t)
-	f.join = func(context.Context) (string, error) { return "", fmt.Errorf("%w: it is named so", jobs.ErrOtherFarm) }
+	f.others = member{f.memory, fmt.Errorf("%w: it is named so", jobs.ErrOtherFarm)}
 	if err := f.start().ends(t); !errors.Is(err, jobs.ErrOtherFarm) {
 		t.Errorf("Run: %v; want it refused", err)
 	}

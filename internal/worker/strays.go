@@ -4,29 +4,32 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/strays"
 )
 
-// removeStrays removes containers of this host and farm that no living job
-// owns, and images that only carry our name for them. Labels find candidates;
-// name and record decide. What it returns may leave a container running; one that
-// is only in the way is tried again with the next round.
+// removeStrays removes containers of this host that no living job owns, and images
+// that only carry our name for them. What it returns may leave a container running;
+// one that is only in the way is tried again with the next round.
 func (w *Worker) removeStrays(ctx context.Context) error {
-	containers, err := w.Engine.List(ctx, w.hostLabels())
+	judge := w.judge()
+	// By the identity alone: it is no other farm's, while this one may have lost its
+	// ID, or got another name.
+	containers, err := w.Engine.List(ctx, map[string]string{engine.LabelHost: w.opts.Host})
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, c := range containers {
-		errs = append(errs, w.removeStrayContainer(ctx, c))
+		v, err := judge.Container(ctx, c)
+		errs = append(errs, err, w.endStray(ctx, c, v))
 	}
 	images, err := w.Engine.Images(ctx, w.hostLabels())
 	errs = append(errs, err)
 	for _, img := range images {
-		errs = append(errs, w.removeStrayImage(ctx, img))
+		errs = append(errs, w.removeStrayImage(ctx, judge, img))
 	}
 	w.removeProbes(ctx, containers, images)
 	return errors.Join(errs...)
@@ -59,24 +62,36 @@ func (w *Worker) removeProbes(ctx context.Context, containers, images []engine.L
 	}
 }
 
-func (w *Worker) removeStrayContainer(ctx context.Context, c engine.Listed) error {
-	stray, err := w.isStray(ctx, c, jobs.ContainerName)
-	if err != nil || !stray {
+// judge judges what attempts have left, in one round.
+func (w *Worker) judge() *strays.Judge {
+	return strays.New(strayRecords{w.Records, w.Farm}, strays.Options{Host: w.opts.Host, Mine: func(id string, attempt int) bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		a := w.running[id]
+		return a != nil && a.job.Attempt == attempt
+	}})
+}
+
+// endStray stops a container if it is a stray, and removes it.
+func (w *Worker) endStray(ctx context.Context, c engine.Listed, v strays.Verdict) error {
+	if v.Why == "" {
+		return nil
+	}
+	w.log.InfoContext(ctx, "removing a container that no job owns", "container_id", c.ID, "job_id", c.Labels[engine.LabelJob],
+		"host", c.Labels[engine.LabelHost], "reason", v.Why)
+	if err := strays.Stop(ctx, w.Engine, c, v); err != nil {
 		return err
 	}
-	w.log.InfoContext(ctx, "removing a container that no job owns", "container_id", c.ID, "job_id", c.Labels[engine.LabelJob])
-	if err := w.Engine.Stop(ctx, c.ID, 0); err != nil {
-		return fmt.Errorf("stop stray container %s: %w", c.ID, err)
-	}
-	if err := w.Engine.Remove(ctx, c.ID); err != nil {
+	if err := strays.Remove(ctx, w.Engine, w.Claims, c, v); err != nil {
 		w.log.WarnContext(ctx, "remove stray container", "container_id", c.ID, "err", err)
 	}
 	return nil
 }
 
-func (w *Worker) removeStrayImage(ctx context.Context, img engine.Listed) error {
+func (w *Worker) removeStrayImage(ctx context.Context, judge *strays.Judge, img engine.Listed) error {
 	ref := img.Name
-	stray, err := w.isStray(ctx, img, jobs.ImageName)
+	v, err := judge.Image(ctx, img)
+	stray := v.Why != ""
 	if img.Name == "" {
 		ref = img.ID
 		stray, err = w.isOrphan(ctx, img)
@@ -109,29 +124,6 @@ func (w *Worker) isOrphan(ctx context.Context, img engine.Listed) (bool, error) 
 	tagged := job.Spec.Build != nil && len(job.Spec.Build.Tags) > 0
 	came := tagged && job.Result != nil && job.Result.ImageID == img.ID
 	return job.State.Terminal() && !came && img.Created.Before(job.Finished), nil
-}
-
-// isStray reports whether something of this host has outlived its attempt.
-// name is how the attempt would have named it.
-func (w *Worker) isStray(ctx context.Context, found engine.Listed, name func(id string, attempt int) string) (bool, error) {
-	id, attempt, ours := found.Attempt(name)
-	if !ours {
-		return false, nil
-	}
-	w.mu.Lock()
-	mine := w.running[id] != nil && w.running[id].job.Attempt == attempt
-	w.mu.Unlock()
-	if mine {
-		return false, nil
-	}
-	job, err := w.Records.Get(ctx, id)
-	switch {
-	case errors.Is(err, jobs.ErrNotFound):
-		return true, nil
-	case err != nil:
-		return false, err
-	}
-	return !job.Keeps(w.opts.Host, attempt), nil
 }
 
 // removeName removes the image of an attempt whose document gave it no tag.

@@ -55,9 +55,8 @@ type Deps struct {
 	// Seat keeps the host's identity for this process; nil when no other process can
 	// have it.
 	Seat Seat
-	// Join returns the ID of the farm, which its containers carry, or fails with
-	// jobs.ErrOtherFarm; nil for a farm without one.
-	Join func(ctx context.Context) (id string, err error)
+	// Farm is nil for a worker that has its daemon to itself.
+	Farm Farm
 	// Observer may be nil.
 	Observer Observer
 }
@@ -234,6 +233,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 			w.keeper(tending)
 		}
 	})
+	helpers.Go(func() { w.watchOthers(tending) })
 	helpers.Go(func() { w.watchFitness(background) })
 	taking, stopTaking := context.WithCancel(ctx)
 	helpers.Go(func() {
