@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -80,6 +81,31 @@ func (w *Worker) judgeOther(ctx context.Context, judge *strays.Judge, c engine.L
 		return strays.Verdict{}, err
 	}
 	return strays.Verdict{Why: "the worker that made it for a probe is gone"}, nil
+}
+
+// endTwins ends every other container that the job has on this daemon, whoever made
+// it. The record has just named this attempt as the one that runs, so no other may,
+// and whatever went wrong, no job runs twice at once on one daemon. A first attempt can
+// have a twin, too, when Redis lost its last second.
+func (a *attempt) endTwins(ctx context.Context) error {
+	if a.w.farm == "" {
+		return nil
+	}
+	found, err := a.w.Engine.List(ctx, map[string]string{engine.LabelFarmID: a.w.farm, engine.LabelJob: a.job.ID})
+	if err != nil {
+		return err
+	}
+	for _, c := range found {
+		_, attempt, ours := c.Attempt(jobs.ContainerName)
+		if !ours || attempt == a.job.Attempt && c.Labels[engine.LabelHost] == a.w.opts.Host {
+			continue
+		}
+		a.log.WarnContext(ctx, "ended another container of the job", "container_id", c.ID, "host", c.Labels[engine.LabelHost], "of_attempt", attempt)
+		if err := errors.Join(a.w.Engine.Stop(ctx, c.ID, 0), a.w.Engine.Remove(ctx, c.ID)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // strayRecords are what a judge of strays reads; the caller may be nil when there are

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,6 +168,64 @@ func TestHostsShareADaemon(t *testing.T) {
 			f.engine.Lose(left.ID)
 		}
 	})
+}
+
+// Before an attempt's container is made every other one of its job is gone from the
+// daemon, also one of the same name.
+func TestNoTwins(t *testing.T) {
+	t.Parallel()
+	for _, attempt := range []int{1, 2} {
+		t.Run(fmt.Sprint("attempt ", attempt), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t)
+				f.others = member{f.memory, nil}
+				f.sits("alive", time.Hour)
+				id := f.submit(shell("true"))
+				ticket, _ := f.queue.TryReceive(jobs.DefaultQueue)
+				before := f.memory.Snapshot()
+				job, err := f.memory.Claim(t.Context(), ticket, jobs.Owner{Worker: "two", Host: "alive", Nonce: "theirs", Lease: time.Hour})
+				if err != nil {
+					t.Fatal(err)
+				}
+				twin := engineContainer(jobs.ContainerName(id, 1), id, job.Spec)
+				twin.Labels[engine.LabelHost], twin.Labels[engine.LabelFarmID] = "alive", "farm-1"
+				other := engineContainer(jobs.ContainerName("other", 1), "other", job.Spec)
+				other.Labels[engine.LabelHost], other.Labels[engine.LabelFarmID] = "alive", "farm-2"
+				if attempt == 1 { // Redis loses that it was claimed
+					before()
+				} else if ticket, err = f.memory.Release(t.Context(), id, "theirs", jobs.Release{}); err != nil {
+					t.Fatal(err)
+				}
+				var at []string
+				f.engine.Hook(func(ctx context.Context, op, _ string) error {
+					switch op {
+					case "image": // just before the attempt makes its own
+						for _, c := range []engine.Container{twin, other} {
+							if _, err := f.engine.Create(ctx, c); err != nil {
+								t.Error(err)
+							}
+						}
+					case "start":
+						for _, c := range f.engine.Containers() {
+							at = append(at, c.Name)
+						}
+					}
+					return nil
+				})
+				f.queue.Return(ticket, 0)
+				f.start()
+				job = f.ended(id)
+				want := []string{jobs.ContainerName(id, attempt), other.Name}
+				if job.State != jobs.Succeeded || job.Attempt != attempt || !slices.Equal(at, want) {
+					t.Errorf("job is %s at attempt %d, and started beside %q; want %q", job.State, job.Attempt, at, want)
+				}
+				for _, c := range f.engine.Containers() {
+					f.engine.Lose(c.ID)
+				}
+			})
+		})
+	}
 }
 
 // A probe that another worker did not get to remove goes when that worker is gone.
