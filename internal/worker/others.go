@@ -25,11 +25,12 @@ func (w *Worker) watchOthers(ctx context.Context) {
 	if w.Farm == nil || !w.isSettled(ctx) {
 		return
 	}
-	for {
+	for failing := false; ; {
 		next, err := w.removeOthers(ctx)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && !failing && ctx.Err() == nil { // once, and not every time
 			w.log.WarnContext(ctx, "look for stray containers of other hosts", "err", err)
 		}
+		failing = err != nil
 		if !pause(ctx, next) {
 			return
 		}
@@ -41,7 +42,7 @@ func (w *Worker) removeOthers(ctx context.Context) (next time.Duration, err erro
 	judge, next, failed := w.judge(), strayEvery, error(nil)
 	note := func(in time.Duration, err error) {
 		if err != nil {
-			failed, in = err, w.opts.Renew
+			failed, in = err, w.opts.Renew/5 // a lease may be about to pass
 		}
 		if in > 0 {
 			next = min(next, max(in, w.opts.Renew/5))

@@ -258,7 +258,7 @@ func TestOthersWithoutAStore(t *testing.T) {
 		f.sits("lost", time.Second)
 		_, c := f.onHost("lost", "farm-1", shell("echo up; sleep 3600"), time.Second)
 		f.start()
-		time.Sleep(10 * time.Minute)
+		time.Sleep(time.Minute)
 		if !f.there(c) {
 			t.Error("a container was ended on the strength of an error")
 		}

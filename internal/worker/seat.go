@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -51,27 +52,30 @@ func (w *Worker) arrive(ctx context.Context) error {
 // touched before it is known whose they are.
 func (w *Worker) settle(ctx, taking context.Context, left []entry) error {
 	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { w.fenceUntil(ctx, taking, left, cancel) })
+	defer watch.Wait() // it changes what was left
 	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- w.sit(ctx) }()
-	for {
-		select {
-		case err := <-done:
-			if err == nil {
-				close(w.settled)
-			} else if errors.Is(err, jobs.ErrDisplaced) {
-				w.mu.Lock()
-				w.lost = err
-				w.mu.Unlock()
-			}
-			return err
-		case <-time.After(w.opts.Renew / 5):
-		}
+	err := w.sit(ctx)
+	if err == nil {
+		close(w.settled)
+	} else if errors.Is(err, jobs.ErrDisplaced) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.lost = err
+	}
+	return err
+}
+
+// fenceUntil ends what is about to lose its lease, until ctx ends. When no more jobs
+// are taken, and nothing needs looking after, it gives up what it is there for.
+func (w *Worker) fenceUntil(ctx, taking context.Context, left []entry, giveUp func()) {
+	for pause(ctx, w.opts.Renew/5) {
 		for i := range left {
 			w.fenceDue(ctx, &left[i])
 		}
 		if taking.Err() != nil && !slices.ContainsFunc(left, entry.mayRun) {
-			cancel() // no jobs are taken any more, and nothing needs looking after
+			giveUp()
 		}
 	}
 }
