@@ -54,6 +54,14 @@ func mutations() []mutation {
 			`Spend: SpendLoss,`, `Spend: SpendRetry,`, "I6",
 		},
 		{
+			"what a lost host runs is left alone", "internal/worker/others.go",
+			`v, err := w.judgeOther(ctx, judge, c)`, `v, err := strays.Verdict{}, error(nil)`, "I3",
+		},
+		{
+			"a copy is taken for its original", "internal/seat/holder.go",
+			`if v == others {`, `if v == others && false {`, "I3",
+		},
+		{
 			"a probe that was cut short is left", "internal/worker/strays.go",
 			"\tw.removeProbes(ctx, containers, images)\n", "", "I4",
 		},

@@ -149,6 +149,11 @@ func (f *farm) run(t *testing.T, n int) {
 	}
 	keepers.Wait()
 	f.audit(t)
+	for _, h := range f.hosts { // what is left and runs would keep the bubble from ending
+		for _, c := range h.engine.Containers() {
+			h.engine.Lose(c.ID)
+		}
+	}
 }
 
 // settle waits until every job has ended and every kept service is gone.
