@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/doctor"
 	"github.com/slipway-farm/slipway/internal/garbage"
+	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/store"
@@ -57,7 +58,11 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 		Policy:     func() error { _, err := checkPolicy(c.Policy); return err },
 		Registries: func() ([]string, error) { return registries(c) },
 		Identity:   func() (string, error) { return seat.Identity(c.Worker.StateDir) },
-		Lock:       func() (func() error, bool, error) { return lockForDoctor(c.Worker.StateDir) },
+		Look: func(s jobs.Seat, daemon string) (string, error) {
+			return seat.Look(c.Worker.StateDir, s, daemon)
+		},
+		Former: func() ([]string, error) { return seat.Former(c.Worker.StateDir) },
+		Lock:   func() (func() error, bool, error) { return lockForDoctor(c.Worker.StateDir) },
 		Store: func(ctx context.Context) error {
 			s, err := lookAtStore(c.Store)
 			if err != nil {

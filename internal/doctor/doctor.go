@@ -93,6 +93,11 @@ type Deps struct {
 	// Identity is what the state directory is known by to the farm;
 	// fs.ErrNotExist when no worker has used it yet.
 	Identity func() (string, error)
+	// Look says why the next worker on the state directory would not use its identity,
+	// "" when it would. s is the identity's seat, daemon the ID of the engine or "".
+	Look func(s jobs.Seat, daemon string) (why string, err error)
+	// Former lists folders with the files of hosts that the state directory was before.
+	Former func() ([]string, error)
 	// Lock takes the state directory's lock and says how to give it back, or
 	// that a running worker has it.
 	Lock func() (release func() error, running bool, err error)
@@ -177,6 +182,7 @@ func checks() []check {
 		{"leftovers.containers", farm, leftContainers},
 		{"leftovers.images", farm, leftImages},
 		{"leftovers.spool", farm, leftSpool},
+		{"leftovers.former", nil, leftFormer},
 		{"leftovers.doctor", docker, leftProbes},
 	}
 }

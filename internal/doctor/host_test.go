@@ -34,6 +34,8 @@ func newHost(t *testing.T) *exam {
 	}
 	e.Identity = func() (string, error) { return host, nil }
 	e.Lock = func() (func() error, bool, error) { return func() error { return nil }, false, nil }
+	e.Look = func(jobs.Seat, string) (string, error) { return "", nil }
+	e.Former = func() ([]string, error) { return nil, nil }
 	e.Store = func(context.Context) error { return nil }
 	e.StoreOwner = e.Store
 	e.Policy = func() error { return nil }
@@ -76,6 +78,15 @@ func TestFiles(t *testing.T) {
 		{"ours", "farm", nil, OK, "default"},
 		{"new", "farm", func(e *exam) { e.Records = unnamed{} }, OK, "no worker has named it yet"},
 		{"another's", "farm", func(e *exam) { e.Farm = "other" }, Fail, `of the farm "default", not of "other"`},
+		{"a copy", "state.shared", func(e *exam) {
+			e.daemon.ID = "d"
+			e.Look = func(s jobs.Seat, daemon string) (string, error) { return s.Host + " is a copy, on " + daemon, nil }
+		}, Warn, host + " is a copy, on d"},
+		{"unreadable", "state.shared", func(e *exam) { e.Look = func(jobs.Seat, string) (string, error) { return "", bad } }, Fail, "no good"},
+		{"none", "leftovers.former", nil, OK, "no files of hosts"},
+		{"some", "leftovers.former", func(e *exam) {
+			e.Former = func() ([]string, error) { return []string{"/state/former/a-1", "/state/former/b-2"}, nil }
+		}, Warn, "before: 2 (a-1, b-2)"},
 		{"directory", "store", nil, OK, "is writable"},
 		{"bucket", "store", func(e *exam) { e.StorePath = "s3://builds/farm" }, OK, "s3://builds/farm answers"},
 		{"bucket that is away", "store", func(e *exam) { e.StorePath, e.Store = "s3://builds", func(context.Context) error { return bad } }, Fail, "no good"},
@@ -144,6 +155,25 @@ func TestFilesAreRepaired(t *testing.T) {
 	e.StorePath = filepath.Join(e.StorePath, "new")
 	if f := look(t, e, "store"); f.Status != OK || f.Fixed != "made "+e.StorePath || modeOf(t, e.StorePath) != 0o750 {
 		t.Errorf("%s, mode %v; want it made", f, modeOf(t, e.StorePath))
+	}
+}
+
+func TestFormerFilesAreRemoved(t *testing.T) {
+	t.Parallel()
+	e := newHost(t)
+	dir := filepath.Join(e.StateDir, "former", "a-1")
+	if err := os.MkdirAll(filepath.Join(dir, "spool"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	e.Former = func() ([]string, error) {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, nil
+		}
+		return []string{dir}, nil
+	}
+	e.Fix = true
+	if f := look(t, e, "leftovers.former"); f.Status != OK || f.Fixed != "removed a-1" {
+		t.Errorf("%s; want it removed", f)
 	}
 }
 

@@ -50,6 +50,18 @@ func leftSpool(ctx context.Context, e *exam) Finding {
 	return e.farmLeftovers(ctx, "logs of jobs that do not run here", e.spools)
 }
 
+// leftFormer looks for what a worker put aside when it took a new identity.
+func leftFormer(ctx context.Context, e *exam) Finding {
+	return leftovers(ctx, "files of hosts that the state directory was before", "a copied state directory leaves them; --fix removes them", func(context.Context) ([]leftover, error) {
+		dirs, err := e.Former()
+		var found []leftover
+		for _, dir := range dirs {
+			found = append(found, leftover{filepath.Base(dir), func(context.Context) error { return os.RemoveAll(dir) }})
+		}
+		return found, err
+	}, func(do func() error) error { return do() })
+}
+
 // leftProbes looks for what a doctor that was killed made. What a worker made is
 // among its own leftovers.
 func leftProbes(ctx context.Context, e *exam) Finding {

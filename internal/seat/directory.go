@@ -322,9 +322,9 @@ func Copied(path string) (bool, error) {
 
 // Look reports, for somebody who changes nothing, why the next worker on a state
 // directory would not use its identity; "" when it would, as far as can be told
-// without a call. host is the identity that it has.
-func Look(path, host string, seat jobs.Seat, daemon string) (why string, err error) {
-	last, err := remembered(path, host)
+// without a call. seat is that of its identity.
+func Look(path string, seat jobs.Seat, daemon string) (why string, err error) {
+	last, err := remembered(path, seat.Host)
 	if err != nil {
 		return "", err
 	}

@@ -530,10 +530,10 @@ func TestLook(t *testing.T) {
 			t.Fatal(err)
 		}
 		seat, _, _ := w.memory.Seat(t.Context(), d.Host())
-		if why, err := Look(dir, d.Host(), seat, "d"); why != "" || err != nil {
+		if why, err := Look(dir, seat, "d"); why != "" || err != nil {
 			t.Errorf("the directory of a worker that runs: %q, %v", why, err)
 		}
-		if why, err := Look(dir, d.Host(), seat, "another"); !strings.Contains(why, "another Docker daemon") || err != nil {
+		if why, err := Look(dir, seat, "another"); !strings.Contains(why, "another Docker daemon") || err != nil {
 			t.Errorf("on another daemon: %q, %v", why, err)
 		}
 		clone := filepath.Join(filepath.Dir(dir), "clone")
