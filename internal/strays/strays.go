@@ -186,9 +186,18 @@ func (j *Judge) service(ctx context.Context, job jobs.Job) (Verdict, error) {
 	}
 	silent, err := j.silent(ctx, h)
 	if err != nil || !silent {
-		return Verdict{}, err
+		return Verdict{In: h.quietFor()}, err
 	}
 	return end("its host " + job.Result.Host + " is silent"), nil
+}
+
+// quietFor is for how long a host that is alive may be quiet from now on before it is
+// called.
+func (h *host) quietFor() time.Duration {
+	if h.answers {
+		return h.seat.Lease
+	}
+	return h.seat.Lease - h.now.Sub(h.seat.Seen) + time.Millisecond
 }
 
 // Abandoned reports whether a host has no worker: it has ended, or was silent for
