@@ -44,8 +44,9 @@ type Seats interface {
 	// it if the nonce is its own. The store sets the times. Taking a seat again
 	// that one has changes nothing.
 	TakeSeat(ctx context.Context, s Seat, from string) (Seat, error)
-	// KeepSeat records that the holder is alive, and returns the seat as it is
-	// then. For anybody but the holder it changes nothing.
+	// KeepSeat records that the holder is alive, and returns Host, Nonce and Seen of
+	// the seat. For anybody but the holder it changes nothing, and returns the whole
+	// seat.
 	KeepSeat(ctx context.Context, host, nonce string) (Seat, error)
 	// LeaveSeat records that the holder ends in order. For anybody but the holder
 	// it changes nothing.

@@ -127,7 +127,11 @@ func (w *Worker) keepSeat(ctx context.Context) {
 		return
 	}
 	for {
-		t := time.NewTimer(quietLooks * w.opts.Renew)
+		if err := w.stillHost(ctx); err != nil {
+			w.vacate(ctx, err)
+			return
+		}
+		t := time.NewTimer(keepLooks * w.opts.Renew)
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -141,12 +145,12 @@ func (w *Worker) keepSeat(ctx context.Context) {
 			t.Stop()
 		case <-t.C:
 		}
-		if err := w.stillHost(ctx); err != nil {
-			w.vacate(ctx, err)
-			return
-		}
 	}
 }
+
+// keepLooks is after how many renewals of a lease the seat is kept: whoever needs to
+// know sooner calls.
+const keepLooks = 24
 
 // stillHost returns an error when this process is not this host any more. A store or
 // an engine that is away says nothing about that.

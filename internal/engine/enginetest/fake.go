@@ -164,6 +164,8 @@ func (f *Fake) Info(ctx context.Context) (engine.Info, error) {
 	if err := f.enter(ctx, "info", ""); err != nil {
 		return engine.Info{}, err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return f.info, nil
 }
 

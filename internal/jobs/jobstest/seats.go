@@ -46,7 +46,11 @@ func (m *Memory) KeepSeat(ctx context.Context, host, nonce string) (jobs.Seat, e
 		return jobs.Seat{}, err
 	}
 	defer m.mu.Unlock()
-	return m.keepSeat(host, nonce, false), nil
+	s := m.keepSeat(host, nonce, false)
+	if s.Nonce == nonce && nonce != "" {
+		s = jobs.Seat{Host: s.Host, Nonce: s.Nonce, Seen: s.Seen}
+	}
+	return s, nil
 }
 
 // LeaveSeat implements jobs.Seats.
