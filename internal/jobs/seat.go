@@ -10,6 +10,10 @@ import (
 // use it (any more).
 var ErrDisplaced = errors.New("this host's identity belongs to another worker")
 
+// ErrShared says that another worker uses the same state directory, from where its
+// lock does not keep this one out.
+var ErrShared = errors.New("the state directory is another worker's, too")
+
 // ErrOtherFarm says that a worker knows the farm by another name than it has.
 var ErrOtherFarm = errors.New("another farm")
 

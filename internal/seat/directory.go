@@ -276,6 +276,21 @@ func fileID(info os.FileInfo, err error) string {
 	return ""
 }
 
+// mark changes what is in the locked file, for whoever can read it: a copy of the
+// directory does not change with it.
+func (d *Directory) mark() error {
+	_, err := d.lock.WriteAt([]byte(rand.Text()), 0)
+	return errors.Join(err, d.lock.Sync())
+}
+
+func (d *Directory) readMark() string {
+	raw, err := os.ReadFile(lockFile(d.path))
+	if err != nil {
+		return ""
+	}
+	return string(raw)
+}
+
 func lockFile(path string) string        { return filepath.Join(path, "lock") }
 func identityFile(path string) string    { return filepath.Join(path, "host") }
 func incarnationFile(path string) string { return filepath.Join(path, "incarnation") }

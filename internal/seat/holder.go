@@ -113,9 +113,14 @@ func (h *Holder) decide(ctx context.Context, daemon string) (jobs.Seat, error) {
 	}
 	v, why := e.verdict()
 	if v == unsure {
+		mark := h.dir.readMark()
 		answers, err := h.call(ctx, e.seat)
 		if err != nil {
 			return jobs.Seat{}, err
+		}
+		if answers && h.dir.readMark() != mark {
+			return jobs.Seat{}, fmt.Errorf("%w: worker %s uses %s from another machine or container; give each worker its own with --state",
+				jobs.ErrShared, e.seat.Worker, h.dir.path)
 		}
 		if answers {
 			v, why = others, fmt.Sprintf("worker %s is at work as this host, and answers", e.seat.Worker)
@@ -166,6 +171,10 @@ func (h *Holder) Keep(ctx context.Context) error {
 	}
 	if h.dir.replaced() {
 		return fmt.Errorf("%w: the state directory %s was removed or replaced while this worker used it", jobs.ErrDisplaced, h.dir.path)
+	}
+	// Before the answer: who called looks at the mark when it has one.
+	if err := h.dir.mark(); err != nil {
+		h.log.WarnContext(ctx, "write to the state directory", "err", err)
 	}
 	seat, err := h.seats.KeepSeat(ctx, mine.Host, mine.Nonce)
 	// Redis may have lost that the seat was taken.

@@ -340,6 +340,32 @@ func TestCopyBesideItsOriginal(t *testing.T) {
 	}
 }
 
+// A directory that two machines share, on a file system whose locks keep nobody out, is
+// not taken from the one that uses it.
+func TestSharedDirectory(t *testing.T) {
+	test(t, func(t *testing.T, w *world, dir string) {
+		original := w.start(dir, "boot-1").takes("d", 0)
+		put(t, dir, "journal/j-a1.json")
+		lock, err := os.OpenFile(lockFile(dir), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lock.Close()
+		second := &Directory{path: dir, lock: lock}
+		if err := second.read(); err != nil {
+			t.Fatal(err)
+		}
+		self := Process{Boot: "boot-2", Namespace: "pid:[1]", Pid: 7, Start: "1"}
+		h := New(nil, second, w.memory, Options{Machine: Machine{Self: self, Lives: func(Process) bool { return false }}})
+		if err := h.Check(t.Context()); !errors.Is(err, jobs.ErrShared) || !strings.Contains(err.Error(), "worker one uses "+dir) {
+			t.Errorf("Check: %v; want it to tell of the other worker", err)
+		}
+		if err := original.Keep(t.Context()); err != nil || !exists(dir, "journal/j-a1.json") || exists(dir, "former") {
+			t.Errorf("the first worker: %v, its files are there: %t", err, exists(dir, "journal/j-a1.json"))
+		}
+	})
+}
+
 // A process that dies while it puts files aside leaves none of them to be acted upon.
 func TestCrashWhileFilesArePutAside(t *testing.T) {
 	test(t, func(t *testing.T, w *world, dir string) {

@@ -14,7 +14,8 @@ import (
 // Seat keeps this host's identity for this process. Package seat has one. Check and
 // Take fail with jobs.ErrDisplaced when the identity is another host's; the worker
 // ends then, and the process begins anew with another one. Keep fails so when the
-// identity was lost to another process.
+// identity was lost to another process. With jobs.ErrShared the worker cannot work
+// here at all.
 type Seat interface {
 	// Check finds out whether the identity is this process's, as far as that can be
 	// told without the engine.
@@ -33,7 +34,7 @@ var errNewEngine = fmt.Errorf("%w: the engine has lost its data, or is another o
 
 // isFinal reports whether a worker cannot go on, and trying again is no use.
 func isFinal(err error) bool {
-	return errors.Is(err, jobs.ErrDisplaced) || errors.Is(err, jobs.ErrOtherFarm)
+	return errors.Is(err, jobs.ErrDisplaced) || errors.Is(err, jobs.ErrShared) || errors.Is(err, jobs.ErrOtherFarm)
 }
 
 // arrive finds out whether the identity is this process's before the engine answers,
