@@ -39,9 +39,10 @@ var (
 // Records is what producers need of the store. All methods are safe for
 // concurrent use.
 type Records interface {
-	// Create makes the record of a job in state Queued, attempt 1, ticket 1. It
-	// reports for each job whether it was made; false means that a record with
-	// this ID was there already, which is not an error.
+	// Create makes the record of a job in state Queued, attempt 1, ticket 1. One that
+	// has a result already gets the state of that, and no idempotency key; one whose
+	// StartBy has passed becomes Expired. It reports for each job whether it was made;
+	// false means that a record with this ID was there already, which is not an error.
 	Create(ctx context.Context, jobs []Job) ([]bool, error)
 	// Get returns the job with its result, or ErrNotFound.
 	Get(ctx context.Context, id string) (Job, error)

@@ -30,6 +30,9 @@ type Job struct {
 	NotBefore time.Time `json:"not_before,omitzero"`
 	// Expires is when the job is given up if no worker has taken it.
 	Expires time.Time `json:"expires,omitzero"`
+	// StartBy is the deadline of a plain asynq producer for the first attempt to
+	// begin, when that is what Expires stands for; zero when it is not.
+	StartBy time.Time `json:"start_by,omitzero"`
 
 	Worker string `json:"worker,omitempty"`
 	Host   string `json:"host,omitempty"`

@@ -18,9 +18,11 @@ const recordVersion = 1
 // jobKey is a hash, the record; times are Unix microseconds of Redis TIME:
 //
 //	v state stage attempt seq retries losses created queued started finished
-//	not_before expires worker host nonce lease name cid deadline cancel kept lb
-//	en e1 e2 ...
+//	not_before expires start_by worker host nonce lease name cid deadline cancel
+//	kept lb en e1 e2 ...
 //
+// start_by is a plain producer's deadline for the first attempt, there when expires
+// comes from it.
 // nonce is the owner's fence, name and cid the container's, lb the bytes in
 // the live log tail. e<n> is an event, "milliseconds type text", and en the
 // number of the newest.
