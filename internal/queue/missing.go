@@ -18,8 +18,8 @@ import (
 // one that moves this moment; another ticket does no harm.
 func (p *Producer) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 	name, id := asynqName(t.Queue, t.Priority), taskID(t)
-	info, err := p.look.GetTaskInfo(name, id)
-	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
+	info, err := taskInfo(ctx, p.rdb, p.look, name, id)
+	if errors.Is(err, asynq.ErrTaskNotFound) {
 		return true, nil
 	}
 	missing := false
@@ -39,6 +39,23 @@ func (p *Producer) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 		return false, fmt.Errorf("look for ticket %s: %w", id, err)
 	}
 	return missing, nil
+}
+
+// allQueues is asynq's set of queues. Its tools look at no other, and its clients add
+// a queue only the first time that they push to it.
+const allQueues = "asynq:queues"
+
+// taskInfo reads a task. A queue that an operator deleted is put back into asynq's
+// list, or none of its tasks could ever be read again.
+func taskInfo(ctx context.Context, rdb redis.UniversalClient, look *asynq.Inspector, queue, id string) (*asynq.TaskInfo, error) {
+	info, err := look.GetTaskInfo(queue, id)
+	if !errors.Is(err, asynq.ErrQueueNotFound) {
+		return info, err
+	}
+	if err := rdb.SAdd(ctx, allQueues, queue).Err(); err != nil {
+		return nil, fmt.Errorf("put queue %s back into asynq's list: %w", queue, err)
+	}
+	return look.GetTaskInfo(queue, id)
 }
 
 // unreadable removes a ticket that asynq cannot read although Redis answers. asynq
