@@ -220,9 +220,9 @@ type Hosts interface {
 	Hosts(ctx context.Context) (list []Host, now time.Time, err error)
 }
 
-// Handler looks at the job of a delivered ticket. nil means that the ticket is
+// Handler looks at the job of a delivered task. nil means that the task is
 // spent; any other error brings it back later. ctx ends when the queue gives
-// the ticket up, which says nothing about the job.
+// the task up, which says nothing about the job.
 type Handler func(ctx context.Context, d Delivery) error
 
 // Intake is where a worker's tickets come from.

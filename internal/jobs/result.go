@@ -82,6 +82,11 @@ func AsFailure(err error) *Failure {
 	return Fail(KindInternal, err, "ask the operator to look at the worker's log", "the worker could not go on")
 }
 
+// Malformed is the failure of a job whose document cannot be taken.
+func Malformed(err error) *Failure {
+	return Fail(KindSpecInvalid, err, "correct the document and submit it again", "%v", err)
+}
+
 // Overdue is the failure of a job that no worker took in time: by the deadline
 // startBy, or within its queue timeout when that is zero.
 func Overdue(startBy time.Time) *Failure {

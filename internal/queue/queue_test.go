@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -72,44 +71,4 @@ func TestQueue(t *testing.T) {
 		server := miniredis.RunT(t)
 		return delivery(t, func() redis.UniversalClient { return redis.NewClient(&redis.Options{Addr: server.Addr()}) })
 	})
-}
-
-// asynq's clients tell of a queue the first time that they push to it. One that an
-// operator deleted in between is still served.
-func TestDeletedQueue(t *testing.T) {
-	t.Parallel()
-	rdb := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
-	t.Cleanup(func() { _ = rdb.Close() })
-	p := queue.NewProducer(rdb)
-	look := asynq.NewInspectorFromRedisClient(rdb)
-	deleted := func() {
-		t.Helper()
-		if err := look.DeleteQueue("builds", true); err != nil {
-			t.Fatal(err)
-		}
-	}
-	first := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds"}
-	second := first
-	second.Seq = 2
-	missing := func(tk jobs.Ticket, want bool) {
-		t.Helper()
-		if got, err := p.Missing(t.Context(), tk); err != nil || got != want {
-			t.Errorf("ticket %d: missing %t, %v; want %t", tk.Seq, got, err, want)
-		}
-	}
-	if err := p.Push(t.Context(), first); err != nil {
-		t.Fatal(err)
-	}
-	deleted()
-	missing(first, true)
-	if err := p.Push(t.Context(), second); err != nil {
-		t.Fatal(err)
-	}
-	missing(second, false)
-
-	deleted()
-	if err := p.Push(t.Context(), second); err != nil {
-		t.Fatal(err)
-	}
-	missing(second, false) // although it was not asked for before
 }

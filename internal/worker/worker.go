@@ -121,6 +121,7 @@ type Worker struct {
 	opts    Options
 	log     *slog.Logger
 	journal journal
+	service *jobs.Service // for the jobs of plain producers
 
 	// slots holds a token per job that may run; taking one comes before
 	// claiming.
@@ -174,7 +175,8 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	return &Worker{
 		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}), parted: make(chan struct{}),
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)},
-		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
+		service: jobs.NewService(deps.Records, deps.Queue, nil),
+		slots:   make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
 		fit: fitness{examining: make(chan struct{}, 1)},
 	}
 }

@@ -1,0 +1,175 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/queue"
+)
+
+// embedded is an in-process Redis with a client and asynq's own.
+func embedded(t *testing.T) (dial func() redis.UniversalClient, rdb redis.UniversalClient, plain *asynq.Client) {
+	t.Helper()
+	server := miniredis.RunT(t)
+	dial = func() redis.UniversalClient { return redis.NewClient(&redis.Options{Addr: server.Addr()}) }
+	rdb = dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	return dial, rdb, asynq.NewClientFromRedisClient(rdb)
+}
+
+func push(t *testing.T, plain *asynq.Client, payload string, opts ...asynq.Option) {
+	t.Helper()
+	opts = append([]asynq.Option{asynq.Queue("builds")}, opts...)
+	if _, err := plain.EnqueueContext(t.Context(), asynq.NewTask(queue.TaskType, []byte(payload)), opts...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// deliveries starts a consumer whose handler fails with err after it has passed on
+// what it got.
+func deliveries(t *testing.T, rdb redis.UniversalClient, err error) <-chan jobs.Delivery {
+	t.Helper()
+	c := queue.NewConsumer(rdb, queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: 50 * time.Millisecond})
+	got := make(chan jobs.Delivery, 100)
+	if err := c.Start(func(_ context.Context, d jobs.Delivery) error { got <- d; return err }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return got
+}
+
+func next(t *testing.T, got <-chan jobs.Delivery) jobs.Delivery {
+	t.Helper()
+	select {
+	case d := <-got:
+		return d
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing was delivered")
+		return jobs.Delivery{}
+	}
+}
+
+const document = `{"id": "job-1", "spec": {"run": {"image": "busybox"}}}`
+
+// What a worker is told of a task.
+func TestDelivery(t *testing.T) {
+	t.Parallel()
+	dial, _, plain := embedded(t)
+	got := deliveries(t, dial(), nil)
+	deadline := time.Now().Add(time.Hour).Truncate(time.Second).UTC()
+	ticket := func(id string, attempt, seq int) jobs.Ticket {
+		return jobs.Ticket{ID: id, Attempt: attempt, Seq: seq, Queue: "builds", Priority: jobs.PriorityNormal}
+	}
+	for _, tt := range []struct {
+		name    string
+		payload string
+		opts    []asynq.Option
+		ticket  jobs.Ticket
+		plain   bool
+		fails   string
+		startBy time.Time
+	}{
+		{"a ticket", `{"id": "job-1"}`, []asynq.Option{asynq.TaskID("job-1:2:3"), asynq.Deadline(deadline)}, ticket("job-1", 2, 3), false, "", time.Time{}},
+		{"a document", document, nil, ticket("job-1", 0, 0), true, "", time.Time{}},
+		{"a time limit is no deadline", document, []asynq.Option{asynq.Timeout(time.Minute)}, ticket("job-1", 0, 0), true, "", time.Time{}},
+		{"a deadline", document, []asynq.Option{asynq.Deadline(deadline)}, ticket("job-1", 0, 0), true, "", deadline},
+		{"both", document, []asynq.Option{asynq.Timeout(time.Minute), asynq.Deadline(deadline)}, ticket("job-1", 0, 0), true, "", deadline},
+		{"a deadline that asynq takes for none", document, []asynq.Option{asynq.Deadline(time.Unix(0, 0))}, ticket("job-1", 0, 0), true, "", time.Time{}},
+		{"a deadline that no calendar has", document, []asynq.Option{asynq.Deadline(time.Unix(1<<50, 0))}, ticket("job-1", 0, 0), true, "", time.Time{}},
+		{"no document", `{"id": "job-1"}`, nil, ticket("job-1", 0, 0), true, "the task has no job document", time.Time{}},
+		{"an ID that is none", `{"id": "Bad_ID", "spec": {}}`, nil, ticket("refused-bad-id-f3338185", 0, 0), true, `the id "Bad_ID"`, time.Time{}},
+		{"another ID that looks the same", `{"id": "bad_id", "spec": {}}`, nil, ticket("refused-bad-id-f54694e1", 0, 0), true, `the id "bad_id"`, time.Time{}},
+		{"too much", `{"id": "job-1", "spec": {"name": "` + strings.Repeat("x", jobs.MaxSpecBytes) + `"}}`, nil, ticket("job-1", 0, 0), true, "the limit is", time.Time{}},
+	} {
+		push(t, plain, tt.payload, tt.opts...)
+		d := next(t, got)
+		if d.Ticket != tt.ticket || d.Plain() != tt.plain || !d.StartBy.Equal(tt.startBy) || d.GivenUp || d.Task == "" {
+			t.Errorf("%s: got %+v; want ticket %+v, plain %t, to begin by %s", tt.name, d, tt.ticket, tt.plain, tt.startBy)
+		}
+		if tt.fails == "" && d.Failure != nil || tt.fails != "" && (d.Failure == nil || !strings.Contains(d.Failure.Message, tt.fails)) {
+			t.Errorf("%s: failure %+v; want one that says %q", tt.name, d.Failure, tt.fails)
+		}
+	}
+}
+
+// Before asynq takes a task back, the handler hears of its document.
+func TestTasksThatAsynqTakesBack(t *testing.T) {
+	t.Parallel()
+	dial, rdb, plain := embedded(t)
+	got := deliveries(t, dial(), errors.New("unfit"))
+	past := time.Now().Add(-time.Hour).Truncate(time.Second)
+	// asynq asks no handler when the deadline has passed.
+	push(t, plain, document, asynq.Deadline(past), asynq.MaxRetry(0))
+	if d := next(t, got); !d.GivenUp || !d.Plain() || d.Ticket.ID != "job-1" || !d.StartBy.Equal(past) {
+		t.Errorf("after its deadline: %+v; want it given up, with its document and deadline", d)
+	}
+	push(t, plain, document, asynq.MaxRetry(0))
+	if d := next(t, got); d.GivenUp {
+		t.Errorf("at first: %+v", d)
+	}
+	if d := next(t, got); !d.GivenUp || !d.Plain() {
+		t.Errorf("after the handler's error: %+v; want it given up", d)
+	}
+	// A ticket's record is there.
+	if err := queue.NewProducer(rdb).Push(t.Context(), jobs.Ticket{ID: "job-2", Attempt: 1, Seq: 1, Queue: "builds"}); err != nil {
+		t.Fatal(err)
+	}
+	push(t, plain, document, asynq.MaxRetry(0), asynq.TaskID("last"))
+	for _, want := range []string{"job-2 false", "job-1 false", "job-1 true"} {
+		if d := next(t, got); fmt.Sprint(d.Ticket.ID, " ", d.GivenUp) != want {
+			t.Errorf("got %+v; want %s", d, want)
+		}
+	}
+}
+
+// asynq's clients tell of a queue the first time that they push to it. One that an
+// operator deleted in between is still served.
+func TestDeletedQueue(t *testing.T) {
+	t.Parallel()
+	_, rdb, _ := embedded(t)
+	p := queue.NewProducer(rdb)
+	look := asynq.NewInspectorFromRedisClient(rdb)
+	deleted := func() {
+		t.Helper()
+		if err := look.DeleteQueue("builds", true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds"}
+	second := first
+	second.Seq = 2
+	missing := func(tk jobs.Ticket, want bool) {
+		t.Helper()
+		if got, err := p.Missing(t.Context(), tk); err != nil || got != want {
+			t.Errorf("ticket %d: missing %t, %v; want %t", tk.Seq, got, err, want)
+		}
+	}
+	if err := p.Push(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	deleted()
+	missing(first, true)
+	if err := p.Push(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	missing(second, false)
+
+	deleted()
+	if err := p.Push(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	missing(second, false) // although it was not asked for before
+}
