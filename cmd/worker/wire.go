@@ -93,7 +93,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 			lg.WarnContext(ctx, "look whose the artifact store is", "err", err)
 		}
 	}
-	tickets := queue.NewProducer(rdb)
+	tickets := queue.NewProducer(rdb, c.Queues...)
 	metrics := telemetry.NewMetrics()
 	uses, room := imageUses(c), &disks{log: lg, engine: eng, config: c}
 	w := worker.New(lg, faulty(worker.Deps{

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -93,32 +91,6 @@ func (p *Producer) remove(ctx context.Context, queue, id string) error {
 		return nil
 	})
 	return err
-}
-
-// Tidy removes tickets whose content was lost before a worker took them in hand.
-// asynq gives them to nobody and passes them over for ever.
-func (p *Producer) Tidy(ctx context.Context) error {
-	queues, err := p.look.Queues()
-	if err != nil {
-		return fmt.Errorf("list queues: %w", err)
-	}
-	for _, queue := range queues {
-		over := &redis.ZRangeBy{Min: "-inf", Max: strconv.FormatInt(time.Now().Unix(), 10), Count: 1000}
-		ids, err := p.rdb.ZRangeByScore(ctx, prefix(queue)+"lease", over).Result()
-		if err != nil {
-			return fmt.Errorf("look for tickets in hand: %w", err)
-		}
-		for _, id := range ids {
-			has, err := p.rdb.HExists(ctx, taskKey(queue, id), "msg").Result()
-			if err == nil && !has {
-				err = p.remove(ctx, queue, id)
-			}
-			if err != nil {
-				return fmt.Errorf("remove ticket %s, which has no content: %w", id, err)
-			}
-		}
-	}
-	return nil
 }
 
 // unlisted reports whether a pending ticket is not in the list of those. It

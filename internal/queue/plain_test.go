@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,12 +137,119 @@ func TestTasksThatAsynqTakesBack(t *testing.T) {
 	}
 }
 
-// asynq's clients tell of a queue the first time that they push to it. One that an
-// operator deleted in between is still served.
-func TestDeletedQueue(t *testing.T) {
+// counter counts the commands of a client.
+type counter struct{ n atomic.Int64 }
+
+func (c *counter) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { c.n.Add(1); return next(ctx, cmd) }
+}
+
+func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		c.n.Add(int64(len(cmds)))
+		return next(ctx, cmds)
+	}
+}
+
+// An idle farm pays one command for each queue, a busy one has a bound.
+func TestTidyIsCheap(t *testing.T) {
+	t.Parallel()
+	_, rdb, plain := embedded(t)
+	p := queue.NewProducer(rdb, "builds")
+	var accepted []string
+	accept := func(_ context.Context, d jobs.Delivery) error { accepted = append(accepted, d.Ticket.ID); return nil }
+	tidy := func() (more bool) {
+		t.Helper()
+		more, err := p.Tidy(t.Context(), accept)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return more
+	}
+	tidy() // it tells asynq of the queues
+	var c counter
+	rdb.AddHook(&c)
+	if tidy() || c.n.Load() != 4 {
+		t.Errorf("in an idle farm it takes %d commands; want one for the list and one for each of three queues", c.n.Load())
+	}
+	const many = 450
+	for i := range many {
+		push(t, plain, fmt.Sprintf(`{"id": "job-%d", "spec": {}}`, i), asynq.Group("g"))
+	}
+	for range many { // in nobody's way
+		if _, err := plain.EnqueueContext(t.Context(), asynq.NewTask("other", nil), asynq.Queue("builds:low"), asynq.Group("g")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := 1; len(accepted) < many; round++ {
+		before, had := c.n.Load(), len(accepted)
+		more := tidy()
+		if n := c.n.Load() - before; n > 2500 || len(accepted)-had > 200 {
+			t.Fatalf("round %d took %d commands for %d tasks", round, n, len(accepted)-had)
+		}
+		if !more && many-len(accepted) >= 50 {
+			t.Errorf("round %d says that it is done with %d of %d", round, len(accepted), many)
+		}
+	}
+}
+
+// What cannot be accepted stays, and nothing else is tried.
+func TestTidyKeepsWhatIsNotAccepted(t *testing.T) {
+	t.Parallel()
+	_, rdb, plain := embedded(t)
+	p := queue.NewProducer(rdb, "builds")
+	for range 3 {
+		push(t, plain, document, asynq.Group("g"))
+	}
+	tried := 0
+	more, err := p.Tidy(t.Context(), func(context.Context, jobs.Delivery) error { tried++; return errors.New("the store is away") })
+	if n := rdb.ZCard(t.Context(), "asynq:{builds}:g:g").Val(); more || err != nil || tried != 1 || n != 3 {
+		t.Errorf("Tidy = %t, %v after %d tries, %d tasks are left; want one try and all of them", more, err, tried, n)
+	}
+}
+
+// Tickets that asynq archived are of no use, those that wait are.
+func TestTidyAndTickets(t *testing.T) {
 	t.Parallel()
 	_, rdb, _ := embedded(t)
-	p := queue.NewProducer(rdb)
+	p := queue.NewProducer(rdb, "builds")
+	look := asynq.NewInspectorFromRedisClient(rdb)
+	for i := range 3 {
+		tk := jobs.Ticket{ID: fmt.Sprint("job-", i), Attempt: 1, Seq: 1, Queue: "builds"}
+		if i == 2 {
+			tk.Delay = time.Hour
+		}
+		if err := p.Push(t.Context(), tk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := look.ArchiveTask("builds", "job-0:1:1"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := p.Tidy(t.Context(), func(_ context.Context, d jobs.Delivery) error {
+		t.Errorf("%+v was taken for a plain task", d)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []error{asynq.ErrTaskNotFound, nil, nil} {
+		if _, err := look.GetTaskInfo("builds", fmt.Sprintf("job-%d:1:1", i)); !errors.Is(err, want) {
+			t.Errorf("ticket %d: %v; want %v", i, err, want)
+		}
+	}
+}
+
+// asynq's clients tell of a queue the first time that they push to it. One that an
+// operator deleted in between is still served, and looked into.
+func TestDeletedQueue(t *testing.T) {
+	t.Parallel()
+	_, rdb, plain := embedded(t)
+	p := queue.NewProducer(rdb, "builds")
 	look := asynq.NewInspectorFromRedisClient(rdb)
 	deleted := func() {
 		t.Helper()
@@ -167,9 +276,17 @@ func TestDeletedQueue(t *testing.T) {
 	}
 	missing(second, false)
 
+	push(t, plain, document)
 	deleted()
 	if err := p.Push(t.Context(), second); err != nil {
 		t.Fatal(err)
 	}
-	missing(second, false) // although it was not asked for before
+	missing(second, false) // although nobody asked before
+
+	deleted()
+	push(t, plain, document, asynq.Group("g"))
+	accepted := 0
+	if _, err := p.Tidy(t.Context(), func(context.Context, jobs.Delivery) error { accepted++; return nil }); err != nil || accepted != 1 {
+		t.Errorf("Tidy: %v, and took %d tasks; want the one of a queue that was deleted", err, accepted)
+	}
 }

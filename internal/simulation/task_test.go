@@ -11,6 +11,7 @@ import (
 // task is a job with what should come of it.
 type task struct {
 	spec  jobs.Spec
+	id    string // of a job that a plain producer pushes, "" of one that is submitted
 	does  string
 	state jobs.State
 	kind  jobs.Kind
@@ -18,6 +19,8 @@ type task struct {
 }
 
 func (t task) String() string { return t.does }
+
+func (t task) plain() bool { return t.id != "" }
 
 // fails reports whether the job spends its own retries.
 func (t task) fails() bool { return t.kind == jobs.KindExitNonzero || t.kind == jobs.KindBuildFailed }
@@ -68,5 +71,9 @@ func newTask(r *rand.Rand, n int) task {
 	}
 	t.spec.IdempotencyKey = fmt.Sprint("key-", n)
 	t.spec = t.spec.Normalize()
+	if r.IntN(5) == 0 {
+		t.id = fmt.Sprint("plain-", n)
+		t.does += ", pushed as a plain task"
+	}
 	return t
 }

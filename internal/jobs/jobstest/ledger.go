@@ -177,7 +177,7 @@ func (q *Queue) Done(d jobs.Delivery) {
 // PushPlain is what a plain producer does: only the queue knows of the job then.
 func (q *Queue) PushPlain(d jobs.Delivery) { q.ReturnAny(d, 0) }
 
-// Archive puts a plain task that was received where it is not received again.
+// Archive puts a plain task that was received where only Tidy finds it.
 func (q *Queue) Archive(d jobs.Delivery) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -229,5 +229,20 @@ func (q *Queue) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 	}), nil
 }
 
-// Tidy does nothing: a ticket here is whole or gone.
-func (*Queue) Tidy(context.Context) error { return nil }
+// Tidy hands archived plain tasks to accept; those that it takes are gone.
+func (q *Queue) Tidy(ctx context.Context, accept jobs.Handler) (more bool, err error) {
+	q.mu.Lock()
+	archived := slices.Clone(q.archived)
+	q.mu.Unlock()
+	for _, d := range archived {
+		given := d
+		given.GivenUp = true
+		if accept(ctx, given) != nil {
+			return false, nil //nolint:nilerr // accept has told
+		}
+		q.mu.Lock()
+		q.archived = slices.DeleteFunc(q.archived, func(a jobs.Delivery) bool { return a.Task == d.Task })
+		q.mu.Unlock()
+	}
+	return false, nil
+}
