@@ -243,4 +243,18 @@ type Queue interface {
 	// Push enqueues tickets and wakes idle workers. Enqueuing the same ticket
 	// twice delivers it once. The error names the first ticket that failed.
 	Push(ctx context.Context, tickets ...Ticket) error
+	// Paused returns the pauses of these queues, in the order of the queues and from
+	// the highest priority down. An operator pauses with asynq's tools; the farm
+	// itself never does.
+	Paused(ctx context.Context, queues ...string) ([]Pause, error)
+}
+
+// Pause is a part of a queue that hands out no tickets until an operator resumes it.
+type Pause struct {
+	Queue    string   `json:"queue"`
+	Priority Priority `json:"priority"`
+	// Name is what asynq's tools call that part of the queue.
+	Name string `json:"name"`
+	// Since is when it was paused, zero when that is not known.
+	Since time.Time `json:"since,omitzero"`
 }

@@ -244,6 +244,24 @@ func TestTidyAndTickets(t *testing.T) {
 	}
 }
 
+// Some write anything into the key that pauses a queue.
+func TestPausedSince(t *testing.T) {
+	t.Parallel()
+	_, rdb, _ := embedded(t)
+	for text, want := range map[string]time.Time{
+		"1767323045": time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		"1":          {}, "yes": {}, "": {}, "1767323045000000000": {}, "-5": {},
+	} {
+		if err := rdb.Set(t.Context(), "asynq:{builds:low}:paused", text, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := queue.NewProducer(rdb).Paused(t.Context(), "builds")
+		if err != nil || len(got) != 1 || got[0] != (jobs.Pause{Queue: "builds", Priority: jobs.PriorityLow, Name: "builds:low", Since: want}) {
+			t.Errorf("%q: %+v, %v; want builds:low since %s", text, got, err, want)
+		}
+	}
+}
+
 // asynq's clients tell of a queue the first time that they push to it. One that an
 // operator deleted in between is still served, and looked into.
 func TestDeletedQueue(t *testing.T) {

@@ -40,6 +40,8 @@ func (q *tickets) Tidy(ctx context.Context, accept jobs.Handler) (bool, error) {
 	return q.more, nil
 }
 
+func (*tickets) Paused(context.Context, ...string) ([]jobs.Pause, error) { return nil, nil }
+
 // farm is a store on an embedded Redis whose clock the test moves, with a
 // reconciler that has led it for a while.
 type farm struct {

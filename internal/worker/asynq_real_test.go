@@ -674,3 +674,37 @@ func TestOperatorsOfAsynqAndWaitingJobs(t *testing.T) {
 		t.Errorf("it was claimed at %s with %d retries; want the second time not before %s", claimed, job.Retries, waiting.NotBefore)
 	}
 }
+
+// A worker tells once that a queue is paused, and once that it is not any more.
+func TestPausedQueueIsLogged(t *testing.T) {
+	t.Parallel()
+	f := newAsynqFarm(t)
+	f.work(2)
+	const began, ended = "queue paused in asynq", "queue resumed in asynq"
+	for _, q := range []string{"builds", "builds:low"} {
+		if err := f.look.PauseQueue(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.eventually("both pauses are told", func() bool { return len(f.log.lines(began)) == 2 })
+	id := f.submit(shell("echo hi")) // there is something to look for now
+	high := shell("echo hi")
+	high.Priority = jobs.PriorityHigh
+	urgent := f.submit(high)
+	f.reach(urgent, jobs.Succeeded)
+	if job := f.job(id); job.State != jobs.Queued {
+		t.Errorf("the job in the paused queue is %s", job.State)
+	}
+	if err := f.look.UnpauseQueue("builds"); err != nil {
+		t.Fatal(err)
+	}
+	f.reach(id, jobs.Succeeded)
+	f.eventually("the end of a pause is told", func() bool { return len(f.log.lines(ended)) > 0 })
+	if told := f.log.lines(ended); len(told) != 1 || !strings.Contains(told[0], "queue=builds\n") {
+		t.Errorf("log %q; want the end of one pause", told)
+	}
+	told := f.log.lines(began)
+	if len(told) != 2 || !strings.Contains(told[0]+told[1], "queue=builds:low since=2") || !strings.Contains(told[0]+told[1], "queue=builds since=2") {
+		t.Errorf("log %q; want both pauses once, and since when", told)
+	}
+}

@@ -22,8 +22,15 @@ type Queue struct {
 	inHand   map[string]jobs.Delivery
 	archived []jobs.Delivery
 	seen     map[ticketID]bool
+	paused   map[part]jobs.Pause
 	broken   error
 	changed  chan struct{} // closed and replaced when a receiver should look again
+}
+
+// part is what can be paused by itself.
+type part struct {
+	queue    string
+	priority jobs.Priority
 }
 
 var _ jobs.Queue = (*Queue)(nil)
@@ -40,7 +47,7 @@ type delivery struct {
 
 // NewQueue makes an empty queue.
 func NewQueue() *Queue {
-	return &Queue{clock: newClock(nil), seen: map[ticketID]bool{}, inHand: map[string]jobs.Delivery{}, changed: make(chan struct{})}
+	return &Queue{clock: newClock(nil), seen: map[ticketID]bool{}, paused: map[part]jobs.Pause{}, inHand: map[string]jobs.Delivery{}, changed: make(chan struct{})}
 }
 
 // Push implements jobs.Queue.
@@ -63,6 +70,46 @@ func (q *Queue) Push(ctx context.Context, tickets ...jobs.Ticket) error {
 	}
 	q.wake()
 	return nil
+}
+
+// Paused implements jobs.Queue.
+func (q *Queue) Paused(ctx context.Context, queues ...string) ([]jobs.Pause, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.broken != nil {
+		return nil, q.broken
+	}
+	var list []jobs.Pause
+	for _, queue := range queues {
+		for _, p := range jobs.Priorities() {
+			if pause, ok := q.paused[part{queue, p}]; ok {
+				list = append(list, pause)
+			}
+		}
+	}
+	return list, nil
+}
+
+// Pause holds back what is in a part of a queue, as an operator does, until Resume.
+func (q *Queue) Pause(queue string, p jobs.Priority) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	name := queue
+	if p != jobs.PriorityNormal {
+		name += ":" + string(p)
+	}
+	q.paused[part{queue, p}] = jobs.Pause{Queue: queue, Priority: p, Name: name, Since: q.clock.now()}
+}
+
+// Resume ends a pause.
+func (q *Queue) Resume(queue string, p jobs.Priority) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.paused, part{queue, p})
+	q.wake()
 }
 
 // Receive is ReceiveAny without what may come with a ticket.
@@ -133,8 +180,9 @@ func (q *Queue) take(queue string) (t jobs.Delivery, found bool, wait time.Durat
 	best := -1
 	wait = time.Hour
 	for i, d := range q.waiting {
+		_, paused := q.paused[part{d.Ticket.Queue, jobs.Priorities()[urgency(d.Ticket)]}]
 		switch {
-		case queue != "" && d.Ticket.Queue != queue:
+		case paused || queue != "" && d.Ticket.Queue != queue:
 		case now.Before(d.due):
 			wait = min(wait, d.due.Sub(now))
 		case best < 0 || urgency(d.Ticket) < urgency(q.waiting[best].Ticket):
