@@ -491,3 +491,83 @@ func TestContextCauseOfInterrupt(t *testing.T) {
 		t.Errorf("cause %v", context.Cause(ctx))
 	}
 }
+
+// A follower of a job that stays in its queue learns why, within seconds.
+func TestFollowPausedQueue(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f, err := newFarm(t, dir, farmOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.close()
+		f.queue.Pause("builds", jobs.PriorityLow)
+		f.queue.Pause("builds", jobs.PriorityNormal)
+		var stdout, stderr buffer
+		code := make(chan int, 1)
+		go func() {
+			a := f.app(process{getenv: noEnv, stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr})
+			code <- a.run(t.Context(), []string{"submit", "--image", "a", "--", "echo", "hi"})
+		}()
+		count := func(after time.Duration, text string, want int) {
+			t.Helper()
+			time.Sleep(after) // in the bubble's time
+			synctest.Wait()
+			if n := strings.Count(stderr.String(), text); n != want {
+				t.Errorf("it says %q %d times, want %d:\n%s", text, n, want, stderr.String())
+			}
+		}
+		const line = "still queued: queue builds is paused in asynq since "
+		count(time.Second, line, 0)
+		count(2*time.Second, line, 1)
+		count(time.Minute, line, 1)
+		count(0, "no worker of queue", 0)
+		f.queue.Pause("builds", jobs.PriorityHigh)
+		f.queue.Resume("builds", jobs.PriorityNormal)
+		if got := <-code; got != jobs.ExitOK {
+			t.Errorf("exit code %d", got)
+		}
+		count(0, "running on worker", 1)
+	})
+}
+
+// With nothing paused a job that stays is told as before, and a pause that comes
+// later when it does.
+func TestFollowQueueThatIsPausedLater(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f, err := newFarm(t, dir, farmOptions{paused: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.close()
+		var stdout, stderr buffer
+		code := make(chan int, 1)
+		go func() {
+			a := f.app(process{getenv: noEnv, stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr})
+			code <- a.run(t.Context(), []string{"submit", "--image", "a", "--", "echo", "hi"})
+		}()
+		time.Sleep(15 * time.Second)
+		f.queue.Pause("builds", jobs.PriorityNormal)
+		time.Sleep(time.Minute)
+		f.queue.Resume("builds", jobs.PriorityNormal)
+		time.Sleep(time.Minute)
+		if _, err := f.svc.Cancel(t.Context(), "job-00000001", "the test"); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-code; got != jobs.ExitCancelled {
+			t.Errorf("exit code %d", got)
+		}
+		want := []string{"still queued: no worker of queue", "still queued: queue builds is paused", "queue builds is resumed"}
+		rest := stderr.String()
+		for _, text := range want {
+			_, after, ok := strings.Cut(rest, text)
+			if !ok || strings.Contains(after, text) {
+				t.Errorf("want %q once, in this order:\n%s", text, stderr.String())
+			}
+			rest = after
+		}
+	})
+}

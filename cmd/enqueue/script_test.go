@@ -25,6 +25,7 @@ import (
 //	farm down|denied|up      break Redis, and mend it
 //	host FILE                a worker tells the farm of its host
 //	pass DURATION            the farm's clock goes on
+//	pause QUEUE PRIORITY     an operator pauses a part of a queue; ! resumes it
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -45,7 +46,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"enqueue": scriptEnqueue, "code": scriptCode, "farm": scriptFarmDo,
-			"host": scriptHost, "pass": scriptPass,
+			"host": scriptHost, "pass": scriptPass, "pause": scriptPause,
 		},
 	})
 }
@@ -108,4 +109,13 @@ func scriptPass(ts *testscript.TestScript, _ bool, args []string) {
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	f.mem.Advance(d)
+}
+
+func scriptPause(ts *testscript.TestScript, neg bool, args []string) {
+	f := ts.Value(farmKey{}).(*scriptFarm)
+	if neg {
+		f.queue.Resume(args[0], jobs.Priority(args[1]))
+		return
+	}
+	f.queue.Pause(args[0], jobs.Priority(args[1]))
 }
