@@ -571,3 +571,47 @@ func TestFollowQueueThatIsPausedLater(t *testing.T) {
 		}
 	})
 }
+
+// A job that a plain producer has just pushed is not known for a moment.
+func TestWaitForAJobToAppear(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		args  []string
+		after time.Duration
+		code  int
+		took  time.Duration
+	}{
+		{"soon", nil, 4 * time.Second, jobs.ExitOK, 4 * time.Second},
+		{"never", nil, time.Hour, jobs.ExitUsage, 10 * time.Second},
+		{"late", []string{"--appear", "10m"}, 5 * time.Minute, jobs.ExitOK, 5 * time.Minute},
+		{"later than the time there is", []string{"--appear", "10m", "--timeout", "1m"}, 5 * time.Minute, jobs.ExitUsage, time.Minute},
+		{"less patient", []string{"--appear", "1s"}, 4 * time.Second, jobs.ExitUsage, time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				f, err := newFarm(t, dir, farmOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.close()
+				began := time.Now()
+				timer := time.AfterFunc(tt.after, func() {
+					spec := jobs.Spec{Run: &jobs.Run{Image: "a", Command: []string{"echo", "hi"}}}
+					if _, err := f.svc.Accept(context.Background(), jobs.Delivery{Ticket: jobs.Ticket{ID: "nightly-1", Queue: "builds"}, Spec: &spec}); err != nil {
+						t.Error(err)
+					}
+				})
+				defer timer.Stop()
+				var stdout, stderr buffer
+				a := f.app(process{getenv: noEnv, stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr})
+				code := a.run(t.Context(), append([]string{"wait", "nightly-1"}, tt.args...))
+				if took := time.Since(began); code != tt.code || took < tt.took || took > tt.took+time.Second {
+					t.Errorf("exit code %d after %s, want %d after %s\n%s", code, took, tt.code, tt.took, stderr.String())
+				}
+			})
+		})
+	}
+}
