@@ -225,7 +225,8 @@ func (a *attempt) push(ctx context.Context) error {
 	})
 }
 
-// pushPatience is for how long a registry that is unwell is asked again.
+// pushPatience is for how long a registry that is unwell is asked again, unless the
+// job gives its pushes less: that its time is over would be no mistake of the job.
 const pushPatience = 2 * time.Minute
 
 func (a *attempt) pushOne(ctx context.Context, tag string) (digest string, err error) {
@@ -237,7 +238,8 @@ func (a *attempt) pushOne(ctx context.Context, tag string) (digest string, err e
 			return digest, err
 		}
 		wait = max(wait, f.After)
-		if time.Since(begun) > pushPatience {
+		deadline, bounded := ctx.Deadline()
+		if time.Since(begun) > pushPatience || bounded && time.Until(deadline) < wait {
 			final := jobs.Fail(jobs.KindPush, err, "submit it again when the registry is well; the image was built", "%s, and so for %s", f.Message, jobs.Duration(time.Since(begun).Round(time.Second)))
 			return "", final.Said(f.Cause)
 		}
