@@ -34,6 +34,7 @@ type admissions struct {
 	lg   *slog.Logger
 	file string
 	make func(policy.Policy) (*artifacts.Fetcher, error)
+	own  []int // ports of this host that the farm itself listens on
 
 	mu      sync.Mutex
 	current *admission
@@ -47,8 +48,8 @@ type stamp struct {
 }
 
 // openPolicy loads the policy, and fails when it is no good.
-func openPolicy(lg *slog.Logger, file string, fetcher func(policy.Policy) (*artifacts.Fetcher, error)) (*admissions, error) {
-	a := &admissions{lg: lg, file: file, make: fetcher}
+func openPolicy(lg *slog.Logger, file string, own []int, fetcher func(policy.Policy) (*artifacts.Fetcher, error)) (*admissions, error) {
+	a := &admissions{lg: lg, file: file, make: fetcher, own: own}
 	if file != "" {
 		abs, err := filepath.Abs(file)
 		if err != nil {
@@ -99,6 +100,15 @@ func (a *admissions) get(ctx context.Context) *admission {
 // fetch reads a context under the policy.
 func (a *admissions) fetch(ctx context.Context, c jobs.Context, name string) (*artifacts.Fetched, error) {
 	return a.get(ctx).fetcher.Fetch(ctx, c, name)
+}
+
+// admitJob checks what a job asks for in its document.
+func (a *admissions) admitJob(ctx context.Context, job jobs.Spec) error {
+	now := a.get(ctx)
+	if job.Run != nil {
+		return now.policy.Ports.Check(*job.Run, a.own)
+	}
+	return nil
 }
 
 // admit checks a build against the policy.

@@ -44,7 +44,7 @@ func TestPolicyIsReadAgain(t *testing.T) {
 	var log bytes.Buffer
 	blobs := artifacts.NewBlobs(artifactstest.NewStore(), dir)
 	write("")
-	a, err := openPolicy(slog.New(slog.NewTextHandler(&log, nil)), file, func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, dir) })
+	a, err := openPolicy(slog.New(slog.NewTextHandler(&log, nil)), file, nil, func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, dir) })
 	if err != nil {
 		t.Fatal(err)
 	}

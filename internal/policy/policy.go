@@ -33,6 +33,7 @@ type Policy struct {
 	Context    Context    `yaml:"context"`
 	Dockerfile Dockerfile `yaml:"dockerfile"`
 	Images     Images     `yaml:"images"`
+	Ports      Ports      `yaml:"ports"`
 }
 
 // Context is about where contexts come from and how large they may be.
@@ -140,6 +141,7 @@ func Defaults() Policy {
 		},
 		Dockerfile: Dockerfile{Frontends: rules.Frontends, BuildkitArgs: rules.BuildArgs, CacheMounts: "recipe"},
 		Images:     Images{Pull: "missing"},
+		Ports:      Ports{Host: []PortRange{{1024, maxPort}}},
 	}
 }
 

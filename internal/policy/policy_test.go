@@ -90,6 +90,12 @@ func TestRefuses(t *testing.T) {
 		{"credential for nobody", "version: 1\ncontext: {http: {credentials: {ci: {bearer_file: /x}}}}\n", "context.http.credentials.ci: want hosts"},
 		{"half a key", "version: 1\ncontext: {s3: [{buckets: [b], access_key_file: /x}]}\n", "context.s3[0]"},
 		{"endpoint without scheme", "version: 1\ncontext: {s3: [{buckets: [b], endpoint: s3.example.com}]}\n", "context.s3[0].endpoint"},
+		{"port 0", "version: 1\nports:\n  host: [0]\n", `line 3:`},
+		{"port of a service", "version: 1\nports: {host: [http]}\n", `"http" is not a port such as 8080 or a range such as 8000-8999`},
+		{"port that is too large", "version: 1\nports: {host: [65536]}\n", `"65536" is not a port`},
+		{"range from the end", "version: 1\nports: {host: [9000-8000]}\n", `"9000-8000" is not a port`},
+		{"range without an end", "version: 1\nports: {host: [8000-]}\n", `"8000-" is not a port`},
+		{"octal port", "version: 1\nports: {host: [0443]}\n", `"0443" is not a port`},
 		{"pull sometimes", "version: 1\nimages: {pull: sometimes}\n", "images.pull"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

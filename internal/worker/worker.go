@@ -35,6 +35,9 @@ type Deps struct {
 	Engine  engine.Engine
 	// Fetch reads a context whole, checks it, and finds the Dockerfile in it.
 	Fetch func(ctx context.Context, c jobs.Context, dockerfile string) (*artifacts.Fetched, error)
+	// AdmitJob judges by the operator's policy what a job asks for in its document,
+	// before any work is done for it. nil admits everything.
+	AdmitJob func(ctx context.Context, job jobs.Spec) error
 	// Admit judges what a build of a job is about to do by the operator's policy.
 	// nil admits everything.
 	Admit func(job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (Admitted, error)
