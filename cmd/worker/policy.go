@@ -112,8 +112,8 @@ func (a *admissions) admitJob(ctx context.Context, job jobs.Spec) error {
 }
 
 // admit checks a build against the policy.
-func (a *admissions) admit(job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
-	now := a.get(context.Background())
+func (a *admissions) admit(ctx context.Context, job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
+	now := a.get(ctx)
 	b.Pull = b.Pull || now.policy.Images.Pull == "always"
 	sources, err := dockerfile.Check(dockerfile.File(d), b, now.rules)
 	return worker.Admitted{Build: b, Sources: sources, CacheSpace: now.policy.CacheSpace(job)}, err
@@ -126,8 +126,8 @@ func (a *admissions) names() images.Rules {
 }
 
 // admitImages checks images against the policy.
-func (a *admissions) admitImages(refs ...string) error {
-	rules := a.get(context.Background()).rules
+func (a *admissions) admitImages(ctx context.Context, refs ...string) error {
+	rules := a.get(ctx).rules
 	for _, ref := range refs {
 		if !rules.ImageAllowed(ref) {
 			return jobs.Fail(jobs.KindImageNotAllowed, nil, "use another image, or ask the operator", "the image %q is not one that the operator allows", ref)

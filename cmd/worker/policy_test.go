@@ -60,7 +60,7 @@ func TestPolicyIsReadAgain(t *testing.T) {
 		return ""
 	}
 	from := func(image string) jobs.Kind {
-		_, err := a.admit(jobs.Spec{}, jobs.Build{}, artifacts.Dockerfile{Name: "Dockerfile", Content: []byte("FROM " + image + "\n")})
+		_, err := a.admit(t.Context(), jobs.Spec{}, jobs.Build{}, artifacts.Dockerfile{Name: "Dockerfile", Content: []byte("FROM " + image + "\n")})
 		if err != nil {
 			return jobs.AsFailure(err).Kind
 		}

@@ -152,12 +152,12 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		}), f.t.TempDir()),
 		Intake: &intake{queue: f.queue, ctx: taking, stop: stopTaking},
 		Fetch:  artifacts.NewFetcher(artifacts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,
-		Admit: func(_ jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
+		Admit: func(_ context.Context, _ jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
 			sources, err := dockerfile.Check(dockerfile.File(d), b, dockerfile.Defaults())
 			return worker.Admitted{Build: b, Sources: sources}, err
 		},
 		AdmitJob:    f.admitJob,
-		AdmitImages: func(refs ...string) error { return f.admit(refs) },
+		AdmitImages: func(_ context.Context, refs ...string) error { return f.admit(refs) },
 		Images:      images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
 		Room:        f.room, CheckStore: f.checkStore, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime,
 	}, o)
