@@ -210,7 +210,7 @@ func Kinds() []KindInfo {
 		refused(KindEntitlementNotAllowed, unproc, "the Dockerfile asks for the host's network, devices or more rights"),
 		refused(KindBuildArgReserved, unproc, "the build argument is the operator's to set"),
 		refused(KindImageNotAllowed, unproc, "the operator does not allow the image"),
-		refused(KindRegistryNotAllowed, http.StatusForbidden, "the operator does not allow pushes to the registry"),
+		refused(KindRegistryNotAllowed, http.StatusForbidden, "the operator does not open the registry to jobs, or not to their pushes"),
 		refused(KindPushPrefix, http.StatusForbidden, "the operator does not allow pushes to this place of the registry"),
 		refused(KindTagIsBase, unproc, "the tag would replace an image that the build stands on"),
 		refused(KindTagNotAllowed, http.StatusForbidden, "the job may not give this name to its image"),
