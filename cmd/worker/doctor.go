@@ -46,7 +46,7 @@ func doctorCommand(getenv func(string) string) *cobra.Command {
 }
 
 func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) error {
-	eng, err := openEngine(nil, c)
+	eng, err := openEngine(nil, c, nil)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 	deps := doctor.Deps{
 		Daemon:     eng,
 		Policy:     func() error { _, err := checkPolicy(c.Policy); return err },
-		Registries: func() ([]string, error) { return registries(c) },
+		Registries: func() ([]string, error) { return registryLogins(c) },
 		Identity:   func() (string, error) { return readIdentity(c.Worker.StateDir) },
 		Lock:       func() (func() error, bool, error) { return lockForDoctor(c.Worker.StateDir) },
 		Store: func(ctx context.Context) error {

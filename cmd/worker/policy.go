@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/policy"
+	"github.com/slipway-farm/slipway/internal/registries"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -35,6 +37,8 @@ type admissions struct {
 	file string
 	make func(policy.Policy) (*artifacts.Fetcher, error)
 	own  []int // ports of this host that the farm itself listens on
+	// registries are those that jobs may make the farm talk to.
+	registries *registries.Guard
 
 	mu      sync.Mutex
 	current *admission
@@ -47,9 +51,19 @@ type stamp struct {
 	modified time.Time
 }
 
-// openPolicy loads the policy, and fails when it is no good.
-func openPolicy(lg *slog.Logger, file string, own []int, fetcher func(policy.Policy) (*artifacts.Fetcher, error)) (*admissions, error) {
-	a := &admissions{lg: lg, file: file, make: fetcher, own: own}
+// openPolicy loads the policy, and fails when it is no good. Registries that it names
+// come on top of those of the options.
+func openPolicy(lg *slog.Logger, file string, o registries.Options, fetcher func(policy.Policy) (*artifacts.Fetcher, error)) (*admissions, error) {
+	a := &admissions{lg: lg, file: file, make: fetcher, own: o.Own}
+	more := o.Named
+	o.Named = func() []string {
+		named := a.get(context.Background()).policy.Images.Registries
+		if more != nil {
+			named = append(slices.Clone(named), more()...)
+		}
+		return named
+	}
+	a.registries = registries.New(lg, o)
 	if file != "" {
 		abs, err := filepath.Abs(file)
 		if err != nil {
@@ -106,9 +120,35 @@ func (a *admissions) fetch(ctx context.Context, c jobs.Context, name string) (*a
 func (a *admissions) admitJob(ctx context.Context, job jobs.Spec) error {
 	now := a.get(ctx)
 	if job.Run != nil {
-		return now.policy.Ports.Check(*job.Run, a.own)
+		if err := now.policy.Ports.Check(*job.Run, a.own); err != nil {
+			return err
+		}
 	}
-	return nil
+	if job.Build == nil {
+		return a.admitRegistries(ctx, jobs.StageRun, job.Run.Image)
+	}
+	if err := now.rules.Pushes(*job.Build); err != nil {
+		return at(jobs.StagePush, err)
+	}
+	if err := a.admitRegistries(ctx, jobs.StageBuild, job.Build.CacheFrom...); err != nil || !job.Build.Push {
+		return err
+	}
+	return a.admitRegistries(ctx, jobs.StagePush, job.Build.Tags...)
+}
+
+// admitRegistries checks the registries of images before the Docker daemon or this
+// process talks to one.
+func (a *admissions) admitRegistries(ctx context.Context, s jobs.Stage, images ...string) error {
+	return at(s, a.registries.Admit(ctx, images...))
+}
+
+// at says which stage a refusal is about.
+func at(s jobs.Stage, err error) error {
+	var f *jobs.Failure
+	if errors.As(err, &f) {
+		f.Stage = s
+	}
+	return err
 }
 
 // admit checks a build against the policy.
@@ -116,6 +156,9 @@ func (a *admissions) admit(ctx context.Context, job jobs.Spec, b jobs.Build, d a
 	now := a.get(ctx)
 	b.Pull = b.Pull || now.policy.Images.Pull == "always"
 	sources, err := dockerfile.Check(dockerfile.File(d), b, now.rules)
+	if err == nil {
+		err = a.admitRegistries(ctx, jobs.StageBuild, sources.Asked...)
+	}
 	return worker.Admitted{Build: b, Sources: sources, CacheSpace: now.policy.CacheSpace(job)}, err
 }
 
@@ -133,7 +176,7 @@ func (a *admissions) admitImages(ctx context.Context, refs ...string) error {
 			return jobs.Fail(jobs.KindImageNotAllowed, nil, "use another image, or ask the operator", "the image %q is not one that the operator allows", ref)
 		}
 	}
-	return nil
+	return a.registries.Admit(ctx, refs...)
 }
 
 // networks are the exceptions of the address guard; policy.Load has checked

@@ -74,7 +74,7 @@ func reap(ctx context.Context, lg *slog.Logger, c config) (err error) {
 	} else if err != nil {
 		return err
 	}
-	eng, err := openEngine(lg, c)
+	eng, err := openEngine(lg, c, nil)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/queue"
 	"github.com/slipway-farm/slipway/internal/reconcile"
 	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/registries"
 	"github.com/slipway-farm/slipway/internal/s3conn"
 	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/telemetry"
@@ -73,11 +74,11 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	if err != nil {
 		return err
 	}
-	admits, err := openPolicy(lg, c.Policy, ownPorts(ctx, c, os.Getenv), func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, temp) })
+	admits, err := openPolicy(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, temp) })
 	if err != nil {
 		return err
 	}
-	eng, err := openEngine(lg, c)
+	eng, err := openEngine(lg, c, admits.registries)
 	if err != nil {
 		return err
 	}
@@ -165,9 +166,10 @@ func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, err
 	return redisconn.Lazy(c.Redis)
 }
 
-// openEngine prepares this host's engine.
-func openEngine(lg *slog.Logger, c config) (*docker.Engine, error) {
-	return docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth})
+// openEngine prepares this host's engine. open says which registries it may ask, nil
+// for all.
+func openEngine(lg *slog.Logger, c config, open docker.RegistryPolicy) (*docker.Engine, error) {
+	return docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth, Registries: open})
 }
 
 // imageNotes are what this host's worker knows of its images.
@@ -175,8 +177,21 @@ func imageNotes(c config) *images.Notes {
 	return images.NewNotes(filepath.Join(c.Worker.StateDir, "images"), docker.NormalName)
 }
 
-// registries names the registries that there are logins for.
-func registries(c config) ([]string, error) { return docker.Registries(c.RegistryAuth) }
+// registryLogins names the registries that there are logins for.
+func registryLogins(c config) ([]string, error) { return docker.Registries(c.RegistryAuth) }
+
+// registryOptions are what opens registries besides the policy: a login, and that the
+// worker itself pushes there to prove its host.
+func registryOptions(ctx context.Context, c config) registries.Options {
+	o := registries.Options{Own: ownPorts(ctx, c, os.Getenv)}
+	if c.RegistryAuth != "" {
+		o.Logins = func() ([]string, error) { return registryLogins(c) }
+	}
+	if c.ProbePush != "" {
+		o.Named = func() []string { return []string{jobs.RegistryOf(c.ProbePush)} }
+	}
+	return o
+}
 
 // lookAtFirst looks at the artifact store before the worker starts. With settings
 // that cannot work it does not start. All else may pass by itself, and the host
