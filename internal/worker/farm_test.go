@@ -49,10 +49,16 @@ type farm struct {
 	checkStore func(ctx context.Context, prove bool) error
 	// hosts is the registry, nil for none.
 	hosts jobs.Hosts
-	probe func(context.Context, map[string]string) error
-	state string
+	// seat is the host's, nil for a host that nothing else can be; others is what it
+	// knows of other hosts, nil for nothing.
+	seat   worker.Seat
+	others worker.Farm
+	probe  func(context.Context, map[string]string) error
+	state  string
 	// uptime is the host's clock, nil for one that begins with the worker.
 	uptime func() time.Duration
+	// intake takes the place of one that hands out what is in queue; nil does not.
+	intake jobs.Intake
 	// at is called around every call that a worker makes for its jobs; nil for none.
 	at faults.At
 	// putFails holds a func() error, the error of the artifact store's Put.
@@ -103,14 +109,16 @@ func (in *intake) Start(h jobs.Handler) error {
 			for in.held.Load() {
 				time.Sleep(time.Millisecond)
 			}
-			t, err := in.queue.Receive(in.ctx, jobs.DefaultQueue)
+			d, err := in.queue.ReceiveAny(in.ctx, jobs.DefaultQueue)
 			if err != nil {
 				return
 			}
 			go func() {
-				if h(context.WithoutCancel(in.ctx), jobs.Delivery{Ticket: t}) != nil {
-					in.queue.Return(t, 10*time.Millisecond)
+				if h(context.WithoutCancel(in.ctx), d) != nil {
+					in.queue.ReturnAny(d, 10*time.Millisecond)
+					return
 				}
+				in.queue.Done(d)
 			}()
 		}
 	}()
@@ -142,6 +150,11 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 	if f.at != nil {
 		claims = faults.Claims(claims, f.at)
 	}
+	f.t.Cleanup(stopTaking)
+	tasks := f.intake
+	if tasks == nil {
+		tasks = &intake{queue: f.queue, ctx: taking, stop: stopTaking}
+	}
 	w := worker.New(nil, worker.Deps{
 		Claims: claims, Records: f.memory, Queue: f.queue, Engine: f.engine,
 		Blobs: artifacts.NewBlobs(faults.Artifacts(f.store, func(_ context.Context, c faults.Call) error {
@@ -150,7 +163,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			}
 			return nil
 		}), f.t.TempDir()),
-		Intake: &intake{queue: f.queue, ctx: taking, stop: stopTaking},
+		Intake: tasks,
 		Fetch:  artifacts.NewFetcher(artifacts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,
 		Admit: func(_ context.Context, _ jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
 			sources, err := dockerfile.Check(dockerfile.File(d), b, dockerfile.Defaults())
@@ -159,7 +172,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		AdmitJob:    f.admitJob,
 		AdmitImages: func(_ context.Context, refs ...string) error { return f.admit(refs) },
 		Images:      images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
-		Room:        f.room, CheckStore: f.checkStore, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime,
+		Room:        f.room, CheckStore: f.checkStore, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime, Seat: f.seat, Farm: f.others,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())
@@ -226,11 +239,15 @@ func (f *farm) empty() {
 	})
 }
 
-func (f *farm) eventually(what string, ok func() bool) {
+// eventually waits until ok holds. found adds to the complaint what there was instead.
+func (f *farm) eventually(what string, ok func() bool, found ...func() string) {
 	f.t.Helper()
 	deadline := time.Now().Add(patience)
 	for tick := time.NewTicker(2 * time.Millisecond); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
+			for _, text := range found {
+				what += ": " + text()
+			}
 			f.t.Fatalf("not in time: %s", what)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -92,7 +93,7 @@ func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
 		return engine.Info{}, failure(ctx, err, "describe itself")
 	}
 	return engine.Info{
-		Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
+		ID: daemonID(info), Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
 		CPUs: info.NCPU, Memory: info.MemTotal,
 	}, nil
 }
@@ -123,6 +124,11 @@ func (e *Engine) containerdStore(ctx context.Context) (bool, error) {
 	e.store.asked = true
 	return e.store.containerd, nil
 }
+
+// daemonID names a daemon with its data. Before Docker 23 the daemons of a machine
+// have one ID, which is a file in /etc/docker; later ones keep theirs in their data
+// root.
+func daemonID(info system.Info) string { return info.ID + " " + info.DockerRootDir }
 
 // closing reports whether the daemon takes no new connections. One that shuts
 // down still answers on the old ones while it ends its containers; those are

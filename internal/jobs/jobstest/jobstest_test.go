@@ -13,7 +13,7 @@ import (
 
 func memory(*testing.T) jobstest.Store {
 	m := jobstest.NewMemory(jobstest.Options{})
-	return jobstest.Store{Records: m, Claims: m, Hosts: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
+	return jobstest.Store{Records: m, Claims: m, Hosts: m, Seats: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
 		_, err := m.Reconcile(ctx)
 		return err
 	}}
@@ -34,11 +34,16 @@ func TestMemoryHosts(t *testing.T) {
 	jobstest.TestHosts(t, memory)
 }
 
+func TestMemorySeats(t *testing.T) {
+	t.Parallel()
+	jobstest.TestSeats(t, memory)
+}
+
 func TestQueue(t *testing.T) {
 	t.Parallel()
 	jobstest.TestQueue(t, func(*testing.T) jobstest.Delivery {
 		q := jobstest.NewQueue()
-		return jobstest.Delivery{Queue: q, Receive: q.Receive, Advance: q.Advance}
+		return jobstest.Delivery{Queue: q, Receive: q.Receive, Advance: q.Advance, Pause: q.Pause, Resume: q.Resume}
 	})
 }
 
@@ -46,7 +51,7 @@ func TestQueueRealClock(t *testing.T) {
 	t.Parallel()
 	jobstest.TestQueue(t, func(*testing.T) jobstest.Delivery {
 		q := jobstest.NewQueue()
-		return jobstest.Delivery{Queue: q, Receive: q.Receive}
+		return jobstest.Delivery{Queue: q, Receive: q.Receive, Pause: q.Pause, Resume: q.Resume}
 	})
 }
 
