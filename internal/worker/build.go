@@ -149,7 +149,7 @@ func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted Admitted
 			a.res.Context = fetched.Digest
 		}
 		spec.Dockerfile = fetched.Dockerfile.Name
-		admitted, err = a.w.Admit(a.job.Spec, spec, artifacts.Dockerfile{Name: shown(spec), Content: fetched.Dockerfile.Content})
+		admitted, err = a.w.Admit(ctx, a.job.Spec, spec, artifacts.Dockerfile{Name: shown(spec), Content: fetched.Dockerfile.Content})
 		return explain(ctx, jobs.StageBuild, err)
 	})
 	if err != nil && fetched != nil {
@@ -187,7 +187,7 @@ func (a *attempt) admitBases(ctx context.Context, bases []jobs.BaseImage) error 
 	for i, b := range bases {
 		refs[i] = b.Ref
 	}
-	return a.w.AdmitImages(refs...)
+	return a.w.AdmitImages(ctx, refs...)
 }
 
 // secret reads a secret of the worker. Names are validated with the document,

@@ -42,7 +42,9 @@ type farm struct {
 	names images.Rules
 	// admit judges images.
 	admit func(refs []string) error
-	room  func() error
+	// admitJob judges documents, nil for none.
+	admitJob func(context.Context, jobs.Spec) error
+	room     func() error
 	// checkStore looks at the artifact store, nil for not.
 	checkStore func(ctx context.Context, prove bool) error
 	// hosts is the registry, nil for none.
@@ -163,11 +165,12 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		}), f.t.TempDir()),
 		Intake: tasks,
 		Fetch:  artifacts.NewFetcher(artifacts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,
-		Admit: func(_ jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
+		Admit: func(_ context.Context, _ jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
 			sources, err := dockerfile.Check(dockerfile.File(d), b, dockerfile.Defaults())
 			return worker.Admitted{Build: b, Sources: sources}, err
 		},
-		AdmitImages: func(refs ...string) error { return f.admit(refs) },
+		AdmitJob:    f.admitJob,
+		AdmitImages: func(_ context.Context, refs ...string) error { return f.admit(refs) },
 		Images:      images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
 		Room:        f.room, CheckStore: f.checkStore, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime, Seat: f.seat, Farm: f.others,
 	}, o)
