@@ -119,7 +119,7 @@ func TestPushFailures(t *testing.T) {
 			message: `registry ` + host + ` denied access to ` + host + `/private:1`, hint: "credentials",
 		}, hosttest.Login{}},
 		{failing{
-			name: "registry away", files: files, args: []string{"--push", "--push-timeout", "5s", "-t", gone + "/app:1"},
+			name: "registry away", files: files, args: []string{"--push", "-t", gone + "/app:1"},
 			state: jobs.Failed, stage: jobs.StagePush, kind: jobs.KindPush, code: -1, exit: jobs.ExitInfra,
 			message: `no answer of a registry came from 127\.0\.0\.1:65001 when it was asked for 127\.0\.0\.1:65001/app:1, and so for \ds`, hint: "when the registry is well",
 		}, login},
@@ -127,7 +127,7 @@ func TestPushFailures(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			before := baseline(t, hostA)
 			f := newFarm(t)
-			f.worker(hostA, "one", "--registry-auth", f.logins(registry, tt.login))
+			f.worker(hostA, "one", "--registry-auth", f.logins(registry, tt.login), "--push-timeout", "5s")
 			args := tt.args
 			if tt.files != nil {
 				args = append(args, contextDir(t, tt.files))
