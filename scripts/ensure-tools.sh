@@ -46,6 +46,8 @@ want() {
 	test)
 		want demo
 		need redis-server redis-server
+		# A file system that can be stopped, for /dev/fuse.
+		need bindfs bindfs
 		# The race detector links with the C compiler.
 		need gcc gcc cc
 		[[ -e /usr/include/stdlib.h ]] || missing+=(libc6-dev)

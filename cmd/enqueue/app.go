@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -28,6 +30,8 @@ type process struct {
 	stdout, stderr io.Writer
 	// interrupts delivers SIGINT and SIGTERM.
 	interrupts <-chan os.Signal
+	// exit ends the program at once; nil where there is none to end.
+	exit func(code int)
 }
 
 // app is one run of the program: the process, the global flags, and the farm,
@@ -40,11 +44,12 @@ type app struct {
 	openStore   func() (artifacts.Store, error)
 
 	svc *jobs.Service
-	// pins and hosts are what service has learned about the farm.
-	pins    artifacts.Pins
-	hosts   jobs.Hosts
-	blobs   *artifacts.Blobs
-	closers []io.Closer
+	// pins, registry and hosts are what service has learned about the farm.
+	pins     artifacts.Pins
+	registry artifacts.Registry
+	hosts    jobs.Hosts
+	blobs    *artifacts.Blobs
+	closers  []io.Closer
 }
 
 func newApp(p process) *app {
@@ -85,22 +90,50 @@ func (a *app) service(ctx context.Context) (*jobs.Service, error) {
 	return svc, nil
 }
 
-// artifacts opens the artifact store once; who writes into it opens service
-// before.
-func (a *app) artifacts() (*artifacts.Blobs, error) {
+// artifacts opens the artifact store once, if it is the farm's; who uses it opens
+// service before.
+func (a *app) artifacts(ctx context.Context) (*artifacts.Blobs, error) {
 	if a.blobs != nil {
 		return a.blobs, nil
 	}
 	s, err := a.openStore()
 	if err != nil {
-		return nil, failure{
-			code: jobs.ExitUsage, err: err, what: "cannot use the artifact store (--store, SLIPWAY_STORE)",
-			hint: "give the one that the workers use: a directory by its absolute path, or s3://bucket/prefix",
+		return nil, unusable(err)
+	}
+	if a.registry != nil {
+		if err := artifacts.NewOwner(a.registry, s, a.storeURL).Ask(ctx); err != nil {
+			return nil, a.notOurs(ctx, err)
 		}
 	}
 	a.blobs = artifacts.NewBlobs(s, "")
 	a.blobs.Pins = a.pins
 	return a.blobs, nil
+}
+
+// notOurs tells why the store is not used.
+func (a *app) notOurs(ctx context.Context, err error) error {
+	var own *artifacts.StoreError
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case artifacts.IsUnsaid(err): // the farm's Redis is in trouble, not the store
+		return err
+	case artifacts.IsSetting(err):
+		return unusable(err)
+	case errors.As(err, &own):
+		return failure{code: jobs.KindStore.Info().Exit, what: own.Message, hint: own.Hint}
+	case errors.Is(err, fs.ErrPermission):
+		f := artifacts.StoreFailure(err, "contexts, logs and outputs")
+		return failure{code: f.Kind.Info().Exit, what: f.Message, hint: f.Hint}
+	}
+	return failure{code: jobs.KindStore.Info().Exit, what: err.Error(), hint: "try again; if it stays, ask the operator to look at the artifact store"}
+}
+
+func unusable(err error) error {
+	return failure{
+		code: jobs.ExitUsage, err: err, what: "cannot use the artifact store (--store, SLIPWAY_STORE)",
+		hint: "give the one that the workers use: a directory by its absolute path, or s3://bucket/prefix",
+	}
 }
 
 func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
@@ -113,7 +146,7 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 		return nil, nil, failure{code: jobs.ExitUsage, what: "--redis", err: err}
 	}
 	records := store.New(rdb, store.Options{})
-	a.pins, a.hosts = records, records
+	a.pins, a.registry, a.hosts = records, records, records
 	r, q := faulty(records, queue.NewProducer(rdb))
 	return jobs.NewService(r, q, newID), rdb, nil
 }
@@ -171,7 +204,9 @@ func (a *app) whoami() string {
 }
 
 // interruptible returns a context that the first interrupt cancels, for verbs
-// that only read. stop ends the watch.
+// that only read. stop ends the watch. A verb that is held up all the same, by a
+// file system that hangs or a pipe that brings nothing, ends with the next interrupt,
+// or soon.
 func (a *app) interruptible(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	quit, done := make(chan struct{}), make(chan struct{})
@@ -181,7 +216,18 @@ func (a *app) interruptible(ctx context.Context) (_ context.Context, stop func()
 		case <-a.interrupts:
 			cancel(errInterrupted)
 		case <-quit:
+			return
 		}
+		if a.exit == nil {
+			return
+		}
+		select {
+		case <-quit:
+			return
+		case <-a.interrupts:
+		case <-time.After(heldUp):
+		}
+		a.exit(a.report(errInterrupted))
 	}()
 	return ctx, func() {
 		close(quit)
@@ -189,5 +235,8 @@ func (a *app) interruptible(ctx context.Context) (_ context.Context, stop func()
 		cancel(nil)
 	}
 }
+
+// heldUp is how long a verb may take to end after an interrupt.
+const heldUp = 5 * time.Second
 
 var errInterrupted = errors.New("interrupted")

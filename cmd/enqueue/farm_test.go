@@ -43,6 +43,8 @@ type farm struct {
 	dir   string
 	// paused holds jobs back in their queue.
 	paused bool
+	// registry is what Redis remembers of the store, nil for nothing at all.
+	registry artifacts.Registry
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup
@@ -94,10 +96,23 @@ func (f *farm) app(p process) *app {
 		if _, err := f.svc.List(context.Background(), jobs.Query{Limit: 1}); err != nil {
 			return nil, nil, err
 		}
-		a.hosts = f.mem
+		a.hosts, a.registry = f.mem, f.registry
 		return f.svc, io.NopCloser(nil), nil
 	}
 	return a
+}
+
+// marked is a registry of a farm that has marked a store.
+type marked artifacts.Mark
+
+func (m marked) FarmID(context.Context, bool) (string, error) { return m.Farm, nil }
+func (m marked) StoreID(context.Context) (string, error)      { return m.Store, nil }
+func (marked) MarkTurn(context.Context, time.Duration) (bool, error) { panic("enqueue marks nothing") }
+
+func (marked) EndTurn(context.Context) error { panic("enqueue marks nothing") }
+
+func (marked) RememberStore(context.Context, string, bool) (string, error) {
+	panic("enqueue marks nothing")
 }
 
 func (f *farm) work(ctx context.Context) {

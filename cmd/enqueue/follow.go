@@ -28,7 +28,7 @@ const (
 // one goroutine at a time.
 type follower struct {
 	svc   *jobs.Service
-	store func() (*artifacts.Blobs, error)
+	store func(context.Context) (*artifacts.Blobs, error)
 	view  *view
 	id    string
 
@@ -251,7 +251,7 @@ func (f *follower) fill(ctx context.Context, end int64) {
 // fromStore shows the stored log from offset from up to end, -1 for all of it,
 // and returns the offset that it came to.
 func (f *follower) fromStore(ctx context.Context, digest string, from, end int64) (int64, error) {
-	store, err := f.store()
+	store, err := f.store(ctx)
 	if err != nil {
 		return from, err
 	}

@@ -187,7 +187,7 @@ func (f *feed) finish(t *testing.T, stored bool) {
 func (f *feed) follower(out, errs *buffer) *follower {
 	a := f.app(process{getenv: noEnv, stdout: out, stderr: errs})
 	return &follower{
-		svc: f.svc, store: func() (*artifacts.Blobs, error) { return artifacts.NewBlobs(f.farm.store, ""), nil },
+		svc: f.svc, store: func(context.Context) (*artifacts.Blobs, error) { return artifacts.NewBlobs(f.farm.store, ""), nil },
 		view: a.newView(progressui.PlainMode, false, false), id: f.id,
 	}
 }

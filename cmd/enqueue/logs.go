@@ -93,7 +93,7 @@ func unreachableLog(err error) string {
 func (f *follower) tail(ctx context.Context) (bool, error) {
 	shown := f.seen > 0
 	// The store was tried already, or has nothing yet: gaps stay gaps.
-	f.store = func() (*artifacts.Blobs, error) { return nil, errors.New("not in the live tail") }
+	f.store = func(context.Context) (*artifacts.Blobs, error) { return nil, errors.New("not in the live tail") }
 	for {
 		news, err := f.svc.Follow(ctx, f.id, f.cursor, 0)
 		if err != nil {

@@ -9,18 +9,26 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 func main() {
+	// The kernel hands a signal to the main thread where it can, and one that hangs
+	// in a file system never takes it: that thread waits here and does nothing else.
+	runtime.LockOSThread()
 	signals, interrupts := make(chan os.Signal, 4), make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go handOn(signals, interrupts, func() { os.Exit(jobs.ExitDetached) })
-	os.Exit(run(context.Background(), os.Args[1:], process{
-		getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interrupts: interrupts,
-	}))
+	code := make(chan int)
+	go func() {
+		code <- run(context.Background(), os.Args[1:], process{
+			getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interrupts: interrupts, exit: os.Exit,
+		})
+	}()
+	os.Exit(<-code)
 }
 
 // run is the whole program but for the process around it.

@@ -206,6 +206,8 @@ func (a *app) writeTar(ctx context.Context, job jobs.Job, want, file string) (er
 	if at != path.Base(path.Clean(o.Path)) {
 		return usage("leave --tar out, or name "+o.Path, "--tar writes a whole output, and %s is a part of %s", want, o.Path)
 	}
+	ctx, stop := a.interruptible(ctx)
+	defer stop()
 	r, err := a.openOutput(ctx, o)
 	if err != nil {
 		return err
@@ -233,7 +235,7 @@ func (a *app) writeTar(ctx context.Context, job jobs.Job, want, file string) (er
 }
 
 func (a *app) openOutput(ctx context.Context, o jobs.Output) (io.ReadCloser, error) {
-	blobs, err := a.artifacts()
+	blobs, err := a.artifacts(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -274,6 +276,8 @@ func outputFailure(o jobs.Output, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, errInterrupted):
+		return errInterrupted
 	case errors.As(err, &wrong):
 		return failure{code: jobs.ExitInfra, what: fmt.Sprintf("the stored output %s is damaged", o.Path), err: wrong, hint: "ask the operator to look at the artifact store"}
 	case errors.As(err, &known):

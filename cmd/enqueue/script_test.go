@@ -23,6 +23,7 @@ import (
 //	enqueue ARG... [<FILE]   one run of the program; ! when it must not end with 0
 //	code N                   the exit code of the last enqueue
 //	farm down|denied|up      break Redis, and mend it
+//	farm marked FARM STORE   Redis remembers the farm's artifact store
 //	host FILE                a worker tells the farm of its host
 //	pass DURATION            the farm's clock goes on
 func TestScripts(t *testing.T) {
@@ -91,6 +92,8 @@ func scriptFarmDo(ts *testscript.TestScript, _ bool, args []string) {
 		f.mem.Break(fmt.Errorf("%w: NOAUTH Authentication required", jobs.ErrUnreachable))
 	case "up":
 		f.mem.Break(nil)
+	case "marked":
+		f.registry = marked{Farm: args[1], Store: args[2]}
 	default:
 		ts.Fatalf("farm %s is not known", args[0])
 	}

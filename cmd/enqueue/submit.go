@@ -54,7 +54,7 @@ func (a *app) submitCmd() *cobra.Command {
 	groupedUsage(cmd, f.groups)
 	for flag, list := range map[string][]string{
 		"progress": progressWords(), "priority": priorityWords(), "network": {"none", "bridge", "default"},
-		"build-network": {"default", "none"}, "exit-code-from": {"run"}, "output": {"json", "jsonl", "name", "template="},
+		"build-network": {"default", "none"}, "exit-code-from": {"run"}, "outputs-on": {jobs.OutputsAlways, jobs.OutputsSuccess}, "output": {"json", "jsonl", "name", "template="},
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, words(list...)) // the flags are declared above
 	}
@@ -215,7 +215,7 @@ func (s *submission) storeContext(ctx context.Context) error {
 			return err
 		}
 		var err error
-		if store, err = s.artifacts(); err != nil {
+		if store, err = s.artifacts(ctx); err != nil {
 			return err
 		}
 	}

@@ -43,6 +43,7 @@ type submitFlags struct {
 	readyPort                     int
 	readyTimeout                  jobs.Duration
 	outputs                       []string
+	outputsOn                     string
 
 	// the job
 	name, queue, priority     string
@@ -141,6 +142,7 @@ func (f *submitFlags) bindRun(getenv func(string) string) {
 	fs.IntVar(&f.readyPort, "ready-port", 0, "container port to ask (default the first published tcp port)")
 	fs.Var(durationVar(&f.readyTimeout), "ready-timeout", "give up when it is not ready after this long")
 	fs.StringArrayVar(&f.outputs, "output-path", nil, "absolute `path` to collect from the stopped container; repeatable")
+	fs.StringVar(&f.outputsOn, "outputs-on", "", "collect outputs `always` (the default), also when the run failed, or on success only")
 }
 
 func (f *submitFlags) bindJob() {

@@ -15,7 +15,7 @@ func runFlags() []string {
 	return []string{
 		"run", "image", "entrypoint", "env", "workdir", "user", "publish", "cpus", "memory", "shm-size", "pids-limit",
 		"ulimit", "read-only", "tmpfs", "init", "stop-timeout", "timeout", "keep", "ready-http", "ready-tcp",
-		"ready-port", "ready-timeout", "output-path", "exit-code-from",
+		"ready-port", "ready-timeout", "output-path", "outputs-on", "exit-code-from",
 	}
 }
 
@@ -156,6 +156,7 @@ func (r request) runPart(base *jobs.Run) *jobs.Run {
 	}
 	run.Ports = append(run.Ports, f.ports...)
 	run.Outputs = append(run.Outputs, f.outputs...)
+	set(&run.OutputsOn, f.outputsOn)
 	run.ReadOnly = run.ReadOnly || f.readOnly
 	run.Init = run.Init || f.init
 	r.limits(&run.Limits)
@@ -283,6 +284,7 @@ func pointerFlags(runs bool) []struct{ pointer, flag string } {
 		{"/run/ready", "ready-tcp"},
 		{"/run/ready", "ready-http"},
 		{"/run/outputs", "output-path"},
+		{"/run/outputs_on", "outputs-on"},
 		{"/requires/platform", "requires"},
 	}
 }

@@ -91,7 +91,11 @@ func facts(w io.Writer, p painter, j jobs.Job, r jobs.Result) {
 	}
 	serviceFacts(w, p, j, r)
 	for _, o := range r.Outputs {
-		field(w, p, "output", fmt.Sprintf("%s %s %s", o.Path, o.Digest, jobs.Bytes(o.Size)))
+		v := fmt.Sprintf("%s %s %s", o.Path, o.Digest, jobs.Bytes(o.Size))
+		if o.LeftOut > 0 {
+			v += fmt.Sprintf(", without %d devices and FIFOs", o.LeftOut)
+		}
+		field(w, p, "output", v)
 	}
 	if r.Log.Dropped > 0 {
 		field(w, p, "log", fmt.Sprintf("%s cut out by the farm's cap", jobs.Bytes(r.Log.Dropped)))
@@ -188,6 +192,8 @@ func next(j jobs.Job) string {
 		return "enqueue outputs " + j.ID
 	case j.State == jobs.Succeeded:
 		return "enqueue result " + j.ID
+	case j.Result != nil && len(j.Result.Outputs) > 0:
+		return "enqueue logs " + j.ID + ", enqueue outputs " + j.ID
 	default:
 		return "enqueue logs " + j.ID
 	}

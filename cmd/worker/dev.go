@@ -8,6 +8,10 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/store"
 )
 
 type redisClient = redis.UniversalClient
@@ -27,8 +31,23 @@ func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
 	c.Redis = "redis://" + embedded.Addr() + "/0"
 	c.UnsafeRedis = true // it forgets by design
 	c.GCEvery = 0        // and does not know what others have in the store
+	if err := takeAnyStore(ctx, c); err != nil {
+		return err
+	}
 	_, _ = fmt.Fprintf(stderr, "A farm for trying out, Redis included. In another terminal:\n\n  export SLIPWAY_REDIS=%s SLIPWAY_STORE=%s\n  enqueue submit .\n\n", c.Redis, c.Store)
 	return runWorker(ctx, hurry, c, stderr, func() error { return nil })
+}
+
+// takeAnyStore lets the farm use the store whosever it is. This farm is another one
+// each time, and leaves no mark.
+func takeAnyStore(ctx context.Context, c config) error {
+	rdb, err := redisconn.Open(ctx, c.Redis)
+	if err != nil {
+		return err
+	}
+	defer rdb.Close()
+	_, err = store.New(rdb, store.Options{}).RememberStore(ctx, artifacts.AnyMark().Store, true)
+	return err
 }
 
 // keepTime lets keys expire: the embedded Redis has a clock that stands still

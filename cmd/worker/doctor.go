@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/doctor"
-	"github.com/slipway-farm/slipway/internal/garbage"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/store"
 )
@@ -58,11 +58,11 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 		Identity:   func() (string, error) { return readIdentity(c.Worker.StateDir) },
 		Lock:       func() (func() error, bool, error) { return lockForDoctor(c.Worker.StateDir) },
 		Store: func(ctx context.Context) error {
-			s, err := lookAtStore(c.Store)
+			blobs, err := openStore(c.Store, "")
 			if err != nil {
 				return err
 			}
-			return reachable(ctx, s)
+			return reachable(ctx, blobs.Store)
 		},
 	}
 	rdb, err := redisconn.Open(ctx, c.Redis)
@@ -71,11 +71,11 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 		records := store.New(rdb, store.Options{})
 		deps.Records = records
 		deps.StoreOwner = func(ctx context.Context) error {
-			s, err := lookAtStore(c.Store)
+			blobs, err := openStore(c.Store, "")
 			if err != nil {
 				return err
 			}
-			return garbage.New(nil, records, s, garbage.Options{DryRun: true}).Owned(ctx)
+			return artifacts.NewOwner(records, blobs.Store, c.Store).Ask(ctx)
 		}
 	}
 	unreachable := err

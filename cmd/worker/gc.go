@@ -70,7 +70,9 @@ func collectOnce(ctx context.Context, c config, dryRun bool, out io.Writer, lg *
 	if err != nil {
 		return err
 	}
-	r, err := garbage.New(lg, store.New(rdb, store.Options{}), blobs.Store, garbage.Options{Age: c.GCAge, DryRun: dryRun}).Collect(ctx)
+	records := store.New(rdb, store.Options{})
+	deps := garbage.Deps{Ledger: records, Store: blobs.Store, Owner: artifacts.NewOwner(records, blobs.Store, c.Store)}
+	r, err := garbage.New(lg, deps, garbage.Options{Age: c.GCAge, DryRun: dryRun}).Collect(ctx)
 	verb := "deleted"
 	if dryRun {
 		verb = "would delete"
@@ -78,6 +80,11 @@ func collectOnce(ctx context.Context, c config, dryRun bool, out io.Writer, lg *
 	if err == nil || r.Deleted > 0 {
 		_, _ = fmt.Fprintf(out, "%s %d artifacts, %d bytes; kept %d\n", verb, r.Deleted, r.Bytes, r.Kept)
 	}
+	return advised(err)
+}
+
+// advised adds what to do to an error of the store.
+func advised(err error) error {
 	if own, ok := errors.AsType[*artifacts.StoreError](err); ok {
 		return fmt.Errorf("%s; %s", own.Message, own.Hint)
 	}

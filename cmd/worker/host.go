@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/fsop"
 )
 
 // disks are the host's disks that jobs use.
@@ -21,10 +22,27 @@ type disks struct {
 		Details(ctx context.Context) (engine.Details, error)
 	}
 	config config
+	// gate is there for a disk that hangs.
+	gate *fsop.Gate
 
 	mu    sync.Mutex // guards what follows
 	known bool       // whether the engine has said where its data root is
 	root  string     // "" when it is not seen from here
+}
+
+const (
+	// diskTime bounds the look at one disk.
+	diskTime = time.Second
+	// maxHangingDisks is how many looks at disks that hang are left.
+	maxHangingDisks = 8
+)
+
+// room looks at the disk of a path. The caller does not wait for one that hangs:
+// whether the artifact store does is found out by who uses it.
+func (d *disks) room(path string) (diskroom.Room, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), diskTime)
+	defer cancel()
+	return fsop.Do(ctx, d.gate, func() (diskroom.Room, error) { return diskroom.At(path) }, nil)
 }
 
 // short says which disk is short of room, nil when none is. One that cannot be
@@ -38,7 +56,7 @@ func (d *disks) short() error {
 		if path == "" {
 			continue
 		}
-		room, err := diskroom.At(path)
+		room, err := d.room(path)
 		if err != nil {
 			d.log.Debug("look for room", "err", err)
 			continue
@@ -57,7 +75,7 @@ func (d *disks) filling(times uint64) bool {
 	if root == "" {
 		return false
 	}
-	room, err := diskroom.At(root)
+	room, err := d.room(root)
 	return err == nil && room.Short(times)
 }
 

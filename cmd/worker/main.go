@@ -11,10 +11,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 )
 
 func main() {
+	// The kernel hands a signal to the main thread where it can, and one that hangs
+	// in a file system never takes it: that thread waits here and does nothing else.
+	runtime.LockOSThread()
 	// The first signal drains, the second hands running jobs back at once.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -26,7 +30,9 @@ func main() {
 		<-signals
 		stopNow()
 	}()
-	os.Exit(run(stopping, hurry, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+	code := make(chan int)
+	go func() { code <- run(stopping, hurry, os.Args[1:], os.Getenv, os.Stdout, os.Stderr) }()
+	os.Exit(<-code)
 }
 
 // run is the whole program but for the process around it. Its result is the

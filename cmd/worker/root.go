@@ -58,7 +58,7 @@ func rootCommand(getenv func(string) string, hurry context.Context) *cobra.Comma
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) { cmd.Println("worker", buildVersion()) },
 	}
-	root.AddCommand(run, dev, policyCommand(getenv), gcCommand(getenv), pruneCommand(getenv), drainCommand(getenv), doctorCommand(getenv), version)
+	root.AddCommand(run, dev, policyCommand(getenv), gcCommand(getenv), storeCommand(getenv), pruneCommand(getenv), drainCommand(getenv), doctorCommand(getenv), version)
 	return root
 }
 

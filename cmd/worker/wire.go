@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/docker"
+	"github.com/slipway-farm/slipway/internal/fsop"
 	"github.com/slipway-farm/slipway/internal/garbage"
 	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -72,11 +73,6 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	if err != nil {
 		return err
 	}
-	if dir, ok := blobs.Store.(*dirstore.Store); ok {
-		if err := dir.Make(); err != nil {
-			return err
-		}
-	}
 	admits, err := openPolicy(lg, c.Policy, func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, temp) })
 	if err != nil {
 		return err
@@ -89,24 +85,20 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 
 	records := store.New(rdb, store.Options{QueueTimeout: c.QueueTimeout, Retention: c.Retention, Log: lg})
 	blobs.Pins = patientPins{records, lg}
-	collector := garbage.New(lg, records, blobs.Store, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
-	if c.GCEvery > 0 {
-		// What it wrote into another farm's store would be garbage there.
-		if err := collector.Owned(ctx); errors.Is(err, garbage.ErrNotOwner) {
-			return err
-		} else if err != nil {
-			lg.WarnContext(ctx, "look whose the artifact store is", "err", err)
-		}
+	owner := artifacts.NewOwner(records, blobs.Store, c.Store)
+	if err := lookAtFirst(ctx, lg, c, owner); err != nil {
+		return err
 	}
+	collector := garbage.New(lg, garbage.Deps{Ledger: records, Store: blobs.Store, Owner: owner}, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
 	tickets := queue.NewProducer(rdb)
 	metrics := telemetry.NewMetrics()
-	notes, room := imageNotes(c), &disks{log: lg, engine: eng, config: c}
+	notes, room := imageNotes(c), &disks{log: lg, engine: eng, config: c, gate: fsop.NewGate(maxHangingDisks)}
 	w := worker.New(lg, faulty(worker.Deps{
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
 		Engine: eng, Images: images.New(lg, eng, notes, admits.names),
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
 		Fetch:  admits.fetch, Admit: admits.admit, AdmitImages: admits.admitImages,
-		Uptime: uptime(), Room: room.short, EndOrphans: eng.EndOrphans,
+		Uptime: uptime(), Room: room.short, CheckStore: owner.Look, EndOrphans: eng.EndOrphans,
 		Probe: func(ctx context.Context, labels map[string]string) error {
 			_, err := eng.Probe(ctx, engine.Probe{Labels: labels, Limits: c.Worker.Limits, Push: c.ProbePush})
 			return err
@@ -121,7 +113,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 				metrics.DockerUp(err == nil)
 				return err
 			}},
-			{Name: "store", Run: func(ctx context.Context) error { return reachable(ctx, blobs.Store) }},
+			{Name: "store", Run: func(ctx context.Context) error { return owner.Look(ctx, false) }},
 			{Name: "host", Run: func(context.Context) error { return w.Unfit() }},
 			{Name: "intake", Run: func(context.Context) error { return ctx.Err() }},
 		})
@@ -186,30 +178,39 @@ func imageNotes(c config) *images.Notes {
 // registries names the registries that there are logins for.
 func registries(c config) ([]string, error) { return docker.Registries(c.RegistryAuth) }
 
+// lookAtFirst looks at the artifact store before the worker starts. With settings
+// that cannot work it does not start. All else may pass by itself, and the host
+// says why it takes no jobs; so it is with settings while there is something that
+// has to be looked after.
+func lookAtFirst(ctx context.Context, lg *slog.Logger, c config, owner *artifacts.Owner) error {
+	err := owner.Look(ctx, true)
+	switch {
+	case err == nil:
+		return nil
+	case artifacts.IsSetting(err) && !worker.LeftSomething(c.Worker.StateDir):
+		return fmt.Errorf("%w; give this user access to it, or choose another with --store", err)
+	}
+	lg.WarnContext(ctx, "the artifact store cannot be used yet", "err", err)
+	return nil
+}
+
 // openStore opens the artifact store: a directory, or a bucket. Large things are
-// kept in temp on their way there.
+// kept in temp on their way there. Nothing is looked at.
 func openStore(where, temp string) (*artifacts.Blobs, error) {
-	s, err := storeAt(where, dirstore.New)
+	bucket, err := artifacts.IsBucket(where)
+	if err != nil {
+		return nil, fmt.Errorf("--store: %w", err)
+	}
+	var s artifacts.Store
+	if bucket {
+		s, err = s3store.New(where, s3conn.Environment(os.Getenv), artifacts.Transfer{})
+	} else {
+		s, err = dirstore.New(where)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return artifacts.NewBlobs(s, temp), nil
-}
-
-// lookAtStore opens the artifact store for reading, and changes nothing there.
-func lookAtStore(where string) (artifacts.Store, error) { return storeAt(where, dirstore.Look) }
-
-func storeAt(where string, directory func(string) (*dirstore.Store, error)) (s artifacts.Store, err error) {
-	bucket, err := artifacts.IsBucket(where)
-	switch {
-	case err != nil:
-		err = fmt.Errorf("--store: %w", err)
-	case bucket:
-		s, err = s3store.New(where, s3conn.Environment(os.Getenv), artifacts.Transfer{})
-	default:
-		s, err = directory(where)
-	}
-	return s, err
 }
 
 // reachable asks the store for a blob that need not be there.

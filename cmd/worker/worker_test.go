@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
 )
@@ -158,5 +159,38 @@ func TestUnsafeRedis(t *testing.T) {
 				t.Errorf("exit code %d, %q; want a refusal that says %q", code, stderr.String(), tt.want)
 			}
 		})
+	}
+}
+
+// A store that cannot work with these settings is told in one sentence with the
+// system's own error, and no worker starts.
+func TestStoreThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	server := hosttest.StartRedis(t, "--appendonly", "yes")
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	readOnly := t.TempDir()
+	if err := unix.Mount("tmpfs", readOnly, "tmpfs", unix.MS_RDONLY, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(readOnly, unix.MNT_DETACH) })
+	for store, want := range map[string]string{
+		file:                         "open " + file + ": not a directory",
+		filepath.Join(file, "below"): "not a directory",
+		"/proc/slipway":              "mkdir /proc/slipway: no such file or directory",
+		readOnly:                     "read-only file system",
+	} {
+		ended, end := context.WithCancel(t.Context())
+		end() // if it gets as far as taking jobs, it stops at once
+		var stderr bytes.Buffer
+		args := []string{"--supervise=false", "--redis", server.SocketURL(), "--state", t.TempDir(), "--store", store, "--admin", ""}
+		code := run(t.Context(), ended, args, func(string) string { return "" }, &stderr, &stderr)
+		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
+		says := "worker: the artifact store at " + store + " cannot be used: "
+		if code != 1 || len(lines) != 1 || !strings.HasPrefix(lines[0], says) || !strings.Contains(lines[0], want) || !strings.HasSuffix(lines[0], "choose another with --store") {
+			t.Errorf("--store %s: exit code %d, %q; want one line %s...%s...", store, code, stderr.String(), says, want)
+		}
 	}
 }

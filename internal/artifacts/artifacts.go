@@ -49,7 +49,7 @@ type Store interface {
 	// Stat returns the blob, or ErrNotFound.
 	Stat(ctx context.Context, digest string) (Info, error)
 	// Open streams the zstd data of the blob, or returns ErrNotFound. Nothing
-	// is verified; see Verify.
+	// is verified; see Verify. What is read ends with ctx, too.
 	Open(ctx context.Context, digest string) (io.ReadCloser, error)
 	// Put stores the zstd data of a blob, all that is in data from its start. It
 	// makes the blob visible at once and whole or not at all. A blob that is
@@ -59,9 +59,7 @@ type Store interface {
 	Delete(ctx context.Context, digest string) error
 	// List calls f for every blob, in no order, until it fails.
 	List(ctx context.Context, f func(Stored) error) error
-	// Owner returns the farm that the store belongs to. It becomes farm's when it
-	// is nobody's; "" only asks, and is the answer when it is.
-	Owner(ctx context.Context, farm string) (string, error)
+	Marked
 }
 
 // Source opens references of one or more URL schemes. Open returns the bytes
@@ -77,5 +75,9 @@ type Source interface {
 	Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
 }
 
-// Rewinder is a reader that can start again with the same bytes.
-type Rewinder interface{ Rewind() error }
+// Rewinder is a reader that can start again with the same bytes. What is read from
+// then on ends with ctx, and no more with the context that the reader was opened
+// with.
+type Rewinder interface {
+	Rewind(ctx context.Context) error
+}

@@ -44,7 +44,7 @@ type rewinder struct{ *bytes.Reader }
 
 func (rewinder) Close() error { return nil }
 
-func (r rewinder) Rewind() error {
+func (r rewinder) Rewind(context.Context) error {
 	_, err := r.Seek(0, io.SeekStart)
 	return err
 }
@@ -737,4 +737,49 @@ func FuzzFetch(f *testing.F) {
 		}
 		checkSent(t, sent)
 	})
+}
+
+// stuck is a reader that hangs when it is read for the second time, until its
+// reading ends.
+type stuck struct {
+	*bytes.Reader
+	ctx context.Context
+}
+
+func (*stuck) Close() error { return nil }
+
+func (r *stuck) Rewind(ctx context.Context) error {
+	r.ctx = ctx
+	return nil
+}
+
+func (r *stuck) Read(p []byte) (int, error) {
+	if r.ctx != nil {
+		<-r.ctx.Done()
+		return 0, context.Cause(r.ctx)
+	}
+	return r.Reader.Read(p)
+}
+
+// The second reading of a context has a life of its own: closing its stream ends a
+// read that hangs, and so does the context that it was opened with.
+func TestSecondReadingEnds(t *testing.T) {
+	t.Parallel()
+	archive := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM scratch\n"))
+	src := memSource(func(context.Context) (io.ReadCloser, error) { return &stuck{Reader: bytes.NewReader(archive)}, nil })
+	first, cancelFirst := context.WithCancel(t.Context())
+	got, err := artifacts.NewFetcher(artifacts.Options{TempDir: t.TempDir()}, src).Fetch(first, jobs.Context{Ref: "mem:x"}, "Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancelFirst()
+	why := errors.New("the build took too long")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(10*time.Millisecond, func() { cancel(why) })
+	if _, err := got.Open(ctx, false); !errors.Is(err, why) {
+		t.Errorf("Open = %v, want %v: the reading ends with its own context", err, why)
+	}
+	if err := got.Close(); err != nil {
+		t.Error(err)
+	}
 }

@@ -1,7 +1,6 @@
 package artifacts
 
 import (
-	"fmt"
 	"hash/maphash"
 	"io"
 )
@@ -63,10 +62,7 @@ func (k *keeper) again() (*source, error) {
 		f, _, err := k.rec.rewind()
 		return &source{r: f}, err
 	}
-	if err := k.raw.(Rewinder).Rewind(); err != nil {
-		return nil, fetchFailure(fmt.Errorf("read the context again: %w", err))
-	}
-	return &source{r: k.raw}, nil
+	return &source{r: k.raw, rewind: k.raw.(Rewinder)}, nil
 }
 
 func (k *keeper) close() error {

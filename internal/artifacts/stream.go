@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"io"
 	"io/fs"
@@ -61,8 +62,11 @@ type pass struct {
 // newStream builds the stages over src.
 func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	src.ctx = ctx
 	s := &Stream{cancel: cancel, raw: src, free: func() {}, stored: p.mismatch == jobs.KindStore}
+	if err := src.begin(ctx); err != nil {
+		cancel()
+		return nil, s.failure(err)
+	}
 	limits := p.limits.complete()
 	plain, format, free, err := decompress(bufio.NewReaderSize(src, 128<<10), src)
 	if err != nil {
@@ -198,6 +202,8 @@ type source struct {
 
 	mu sync.Mutex // held by Read
 	r  io.Reader
+	// rewind begins r again, nil for the first reading.
+	rewind Rewinder
 	// most is how many bytes may come, 0 for any number: compressed data need not
 	// unpack to anything.
 	most int64
@@ -205,6 +211,18 @@ type source struct {
 	copy *recording
 	// sum is of the bytes so far, nil when nobody will ask.
 	sum *maphash.Hash
+}
+
+// begin starts a reading that ends with ctx.
+func (s *source) begin(ctx context.Context) error {
+	s.ctx = ctx
+	if s.rewind == nil {
+		return nil
+	}
+	if err := s.rewind.Rewind(ctx); err != nil {
+		return s.fail(fmt.Errorf("read the context again: %w", err))
+	}
+	return nil
 }
 
 func (s *source) Read(p []byte) (int, error) {

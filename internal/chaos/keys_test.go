@@ -15,7 +15,7 @@ import (
 // are found by, who is there, and what asynq counts.
 var (
 	ofJob  = regexp.MustCompile(`^slipway:\{(.*)\}:(job|spec|result|log|stale|news)$`)
-	ofFarm = regexp.MustCompile(`^(slipway:(jobs:[a-z]+|name:.*|label:.*|idem:.*|\{artifacts\}:.*|farm|hosts|collect|leader)|asynq:(queues|(servers|workers)(:.*)?|\{builds\}:(processed|failed).*))$`)
+	ofFarm = regexp.MustCompile(`^(slipway:(jobs:[a-z]+|name:.*|label:.*|idem:.*|\{artifacts\}:.*|farm|store|hosts|collect|leader)|asynq:(queues|(servers|workers)(:.*)?|\{builds\}:(processed|failed).*))$`)
 )
 
 // ofTwin is a ticket that the monkey made a second one of.

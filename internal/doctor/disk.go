@@ -26,11 +26,13 @@ func diskState(_ context.Context, e *exam) Finding {
 	return disk(e.StateDir, "logs and contexts on their way need room there: enlarge the disk, or move it with --state")
 }
 
-func diskStore(_ context.Context, e *exam) Finding {
+func diskStore(ctx context.Context, e *exam) Finding {
 	if !filepath.IsAbs(e.StorePath) {
 		return Finding{} // a bucket has no disk
 	}
-	return disk(e.StorePath, "keep jobs for a shorter time (--retention-age, then worker gc), or enlarge the disk")
+	return answering(ctx, e.StorePath, func(context.Context) Finding {
+		return disk(e.StorePath, "keep jobs for a shorter time (--retention-age, then worker gc), or enlarge the disk")
+	})
 }
 
 // disk judges the file system of a path, or where the path would be made.

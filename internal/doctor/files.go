@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/fsop"
 )
 
 // What a worker makes, with the modes it gives them.
@@ -100,13 +102,39 @@ func stateShared(ctx context.Context, e *exam) Finding {
 }
 
 func artifactStore(ctx context.Context, e *exam) Finding {
-	where := e.StorePath
-	bucket, err := artifacts.IsBucket(where)
+	bucket, err := artifacts.IsBucket(e.StorePath)
 	if err != nil {
 		return broken(err, "say with --store where it is")
 	}
+	return answering(ctx, e.StorePath, func(ctx context.Context) Finding { return usableStore(ctx, e, bucket) })
+}
+
+// storeTime is more than a store needs that answers.
+const storeTime = 5 * time.Second
+
+// answering looks at the artifact store, whose file system may hang.
+func answering(ctx context.Context, path string, look func(context.Context) Finding) Finding {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	f, err := fsop.Do(ctx, fsop.NewGate(1), func() (Finding, error) { return look(ctx), nil }, nil)
+	if err != nil {
+		f = fail("look at the server of its file system, and at its mount", "%s does not answer", path)
+		f.cause = err
+	}
+	return f
+}
+
+func usableStore(ctx context.Context, e *exam, bucket bool) Finding {
+	where := e.StorePath
 	if !bucket {
 		if f, there := directory(where, storeMode, "--store"); !there {
+			if f.repair == nil || e.StoreOwner == nil {
+				return f
+			}
+			// A mount point without its file system must not become a store.
+			if err := e.StoreOwner(ctx); errors.Is(err, artifacts.ErrForeign) {
+				return broken(err, "mount it, or name the farm's store with --store")
+			}
 			return f
 		}
 		inside, err := os.ReadDir(where)
@@ -129,7 +157,11 @@ func artifactStore(ctx context.Context, e *exam) Finding {
 }
 
 func storeOwner(ctx context.Context, e *exam) Finding {
-	if err := e.StoreOwner(ctx); err != nil {
+	err := e.StoreOwner(ctx)
+	if own, ok := errors.AsType[*artifacts.StoreError](err); ok {
+		return broken(err, own.Hint)
+	}
+	if err != nil {
 		return broken(err, "let --redis and --store be of the same farm")
 	}
 	return ok("the artifact store is this farm's, or nobody's yet")

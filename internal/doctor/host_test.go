@@ -8,9 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -78,6 +81,8 @@ func TestFiles(t *testing.T) {
 		{"missing", "store", func(e *exam) { e.StorePath += "/a" }, Warn, "is not there"},
 		{"relative", "store", func(e *exam) { e.StorePath = "store" }, Fail, "neither"},
 		{"ours", "store.owner", nil, OK, "this farm's"},
+		{"not mounted", "store.owner", func(e *exam) { e.StoreOwner = notMounted }, Fail, "is it mounted?"},
+		{"missing, and the farm has one", "store", func(e *exam) { e.StorePath, e.StoreOwner = e.StorePath+"/a", notMounted }, Fail, "is it mounted?"},
 		{"another's", "store.owner", func(e *exam) { e.StoreOwner = func(context.Context) error { return bad } }, Fail, "no good"},
 		{"default", "policy", nil, OK, "the default"},
 		{"good", "policy", func(e *exam) { e.PolicyFile = "/p.yaml" }, OK, "/p.yaml"},
@@ -107,6 +112,39 @@ func TestFiles(t *testing.T) {
 			want(t, f, tt.status, tt.says)
 		})
 	}
+}
+
+// notMounted is a farm's store whose file system is not there.
+func notMounted(context.Context) error {
+	return artifacts.Foreign("/mnt/store", artifacts.Mark{}, artifacts.Mark{Farm: "A", Store: "1"})
+}
+
+// A mount point without its file system is not made into a store.
+func TestMountPointIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	e := newHost(t)
+	e.Fix, e.StoreOwner = true, notMounted
+	e.StorePath = filepath.Join(e.StorePath, "mnt")
+	want(t, look(t, e, "store"), Fail, "is it mounted?")
+	if _, err := os.Stat(e.StorePath); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory was made: %v", err)
+	}
+}
+
+// A store that hangs does not hold up the other checks.
+func TestStoreHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newHost(t)
+		goOn := make(chan struct{})
+		e.Store = func(context.Context) error { <-goOn; return nil }
+		began := time.Now()
+		want(t, look(t, e, "store"), Fail, "does not answer")
+		if took := time.Since(began); took != storeTime {
+			t.Errorf("it took %s, want %s", took, storeTime)
+		}
+		close(goOn)
+	})
 }
 
 func modeOf(t *testing.T, path string) fs.FileMode {

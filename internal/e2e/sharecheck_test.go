@@ -174,7 +174,7 @@ func (s *sharing) onlyRecords() {
 		s.t.Fatal(err)
 	}
 	allowed := regexp.MustCompile(`^(slipway:\{[0-9a-f-]{36}\}:(job|spec|result|log|news)|slipway:jobs:(succeeded|failed|refused)|slipway:name:m[0-9]{3}` +
-		`|slipway:\{builds\}:bell|slipway:leader|slipway:farm|slipway:hosts|slipway:collect|slipway:\{artifacts\}:pins|asynq:queues|asynq:\{builds(:high|:low)?\}:(processed|failed)(:[0-9-]+)?)$`)
+		`|slipway:\{builds\}:bell|slipway:leader|slipway:farm|slipway:store(:marking)?|slipway:hosts|slipway:collect|slipway:\{artifacts\}:pins|asynq:queues|asynq:\{builds(:high|:low)?\}:(processed|failed)(:[0-9-]+)?)$`)
 	for _, key := range keys {
 		if !allowed.MatchString(key) {
 			s.t.Errorf("redis still has %s", key)

@@ -127,7 +127,7 @@ func TestStoreOutOfReach(t *testing.T) {
 		vars []string
 		says string
 	}{
-		{"wrong secret", append(s.Env(), "SLIPWAY_STORE=s3://"+s.Bucket, "AWS_SECRET_ACCESS_KEY=wrong"), "check the AWS_ credentials"},
+		{"wrong secret", append(s.Env(), "SLIPWAY_STORE=s3://"+s.Bucket, "AWS_SECRET_ACCESS_KEY=wrong"), "does not know these credentials"},
 		{"no such bucket", append(s.Env(), "SLIPWAY_STORE=s3://no-such-bucket"), "no-such-bucket"},
 		{"no credentials", []string{"SLIPWAY_STORE=s3://" + s.Bucket, "AWS_ENDPOINT_URL_S3=" + s.Endpoint, "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}, "check the AWS_ credentials"},
 		{"nobody there", append(s.Env(), "SLIPWAY_STORE=s3://"+s.Bucket, "AWS_ENDPOINT_URL_S3=http://127.0.0.1:1"), "cannot be reached at 127.0.0.1:1"},
@@ -150,40 +150,33 @@ func TestStoreOutOfReach(t *testing.T) {
 	}
 }
 
-// A worker whose store is away says so, and a job that needs it is tried again:
-// that is nobody's fault but the farm's.
+// A worker whose store is away says so, and takes no jobs: they wait for it.
 func TestStoreGoesAway(t *testing.T) {
 	f, s := newFarm(t), hosttest.StartS3(t, hostA)
 	f.at, f.vars = hostA, append(s.Env(), "SLIPWAY_STORE=s3://"+s.Bucket)
 	const admin = "127.0.0.1:18081"
 	f.worker(hostA, "one", "--admin", admin)
-	client := &http.Client{Transport: &http.Transport{DialContext: hostA.Dial, DisableKeepAlives: true}, Timeout: 10 * time.Second}
-	ready := func() (int, string) {
-		t.Helper()
-		answer, err := client.Get("http://" + admin + "/readyz")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer answer.Body.Close()
-		var told struct{ Checks map[string]string }
-		if err := json.NewDecoder(answer.Body).Decode(&told); err != nil {
-			t.Fatal(err)
-		}
-		return answer.StatusCode, told.Checks["store"]
-	}
-	if code, store := ready(); code != http.StatusOK || store != "ok" {
+	if code, store := readiness(t, admin); code != http.StatusOK || store != "ok" {
 		t.Errorf("/readyz answers %d, store: %s", code, store)
 	}
 	id := f.submit("--queue", "later", contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"}))
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if code, store := ready(); code != http.StatusServiceUnavailable || !strings.Contains(store, "cannot be reached") {
+	if code, store := readiness(t, admin); code != http.StatusServiceUnavailable || !strings.Contains(store, "cannot be reached") {
 		t.Errorf("without the store, /readyz answers %d, store: %s", code, store)
 	}
+	f.unfit("one", "cannot be reached")
 	f.worker(hostA, "two", "--queues", "later")
-	job := f.ended(id)
-	if job.State != jobs.Failed || job.Result.Failure.Kind != jobs.KindPoisoned || job.Attempt != 3 || !strings.Contains(job.Result.Failure.Hint, string(jobs.KindStore)) {
-		t.Errorf("attempt %d is %s: %+v", job.Attempt, job.State, job.Result.Failure)
+	f.unfit("two", "cannot be reached")
+	if job := f.job(id); job.State != jobs.Queued || job.Losses != 0 {
+		t.Errorf("the job is %s after %d losses, want it to wait", job.State, job.Losses)
+	}
+	if err := s.StartAgain(); err != nil {
+		t.Fatal(err)
+	}
+	f.fit("two")
+	if job := f.ended(id); job.State != jobs.Succeeded || job.Losses != 0 {
+		t.Errorf("the job is %s after %d losses", job.State, job.Losses)
 	}
 }

@@ -120,8 +120,9 @@ type Engine interface {
 	// Remove removes a container with its anonymous volumes, and kills it first
 	// when it runs. Gone is success.
 	Remove(ctx context.Context, id string) error
-	// CopyOut streams a path of a container as tar. KindOutputMissing when the
-	// container has no such path.
+	// CopyOut streams a path of a container that has ended as tar. KindOutputMissing
+	// when it has no such path, KindOutputOnMount when links lead to a mount that ended
+	// with it, KindOutputSpecial when the path is neither file, directory nor link.
 	CopyOut(ctx context.Context, id, path string) (io.ReadCloser, error)
 	// List returns the containers that carry all of the labels, running or not.
 	List(ctx context.Context, labels map[string]string) ([]Listed, error)

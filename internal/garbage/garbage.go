@@ -5,7 +5,6 @@
 package garbage
 
 import (
-	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -20,7 +19,6 @@ import (
 // Ledger is what the collector needs of the records. Package store documents the
 // promises.
 type Ledger interface {
-	FarmID(ctx context.Context, pretend bool) (string, error)
 	CollectTurn(ctx context.Context, every time.Duration) (bool, error)
 	Now(ctx context.Context) (time.Time, error)
 	Named(ctx context.Context, f func(digest string)) error
@@ -47,21 +45,33 @@ type Report struct {
 	Bytes   int64
 }
 
-// Collector deletes garbage.
-type Collector struct {
-	log    *slog.Logger
-	ledger Ledger
-	store  artifacts.Store
-	opts   Options
+// Owner knows whether the store is this farm's: what is garbage here may be all
+// that another farm has. [artifacts.Owner] has the promises.
+type Owner interface {
+	Exclusive(ctx context.Context, ask bool) error
 }
 
-// New makes a Collector.
-func New(lg *slog.Logger, ledger Ledger, store artifacts.Store, opts Options) *Collector {
+// Deps are what a Collector works with.
+type Deps struct {
+	Ledger Ledger
+	Store  artifacts.Store
+	Owner  Owner
+}
+
+// Collector deletes garbage.
+type Collector struct {
+	Deps
+	log  *slog.Logger
+	opts Options
+}
+
+// New makes a Collector. A nil logger is silent.
+func New(lg *slog.Logger, deps Deps, opts Options) *Collector {
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
 	opts.Age = max(opts.Age, artifacts.Grace)
-	return &Collector{log: lg, ledger: ledger, store: store, opts: opts}
+	return &Collector{Deps: deps, log: lg, opts: opts}
 }
 
 const (
@@ -88,7 +98,7 @@ func (c *Collector) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		turn, err := c.ledger.CollectTurn(ctx, c.opts.Every)
+		turn, err := c.Ledger.CollectTurn(ctx, c.opts.Every)
 		if err == nil && turn {
 			_, err = c.Collect(ctx)
 		}
@@ -103,20 +113,20 @@ func (c *Collector) Run(ctx context.Context) {
 func (c *Collector) Collect(ctx context.Context) (Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
-	if err := c.Owned(ctx); err != nil {
+	if err := c.Owner.Exclusive(ctx, c.opts.DryRun); err != nil {
 		return Report{}, err
 	}
-	now, err := c.ledger.Now(ctx)
+	now, err := c.Ledger.Now(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	named := map[key]struct{}{}
-	if err := c.ledger.Named(ctx, func(digest string) { named[keyOf(digest)] = struct{}{} }); err != nil {
+	if err := c.Ledger.Named(ctx, func(digest string) { named[keyOf(digest)] = struct{}{} }); err != nil {
 		return Report{}, err
 	}
 	t := turn{Collector: c, now: now}
 	var old []artifacts.Stored
-	err = c.store.List(ctx, func(s artifacts.Stored) error {
+	err = c.Store.List(ctx, func(s artifacts.Stored) error {
 		if _, ok := named[keyOf(s.Digest)]; ok || now.Sub(s.Modified) < c.opts.Age {
 			t.report.Kept++
 			return nil
@@ -146,30 +156,6 @@ type turn struct {
 	failed []error
 }
 
-// Owned makes sure that the store is this farm's: what is garbage here may be all
-// that another farm has. A store of nobody becomes this farm's.
-func (c *Collector) Owned(ctx context.Context) error {
-	farm, err := c.ledger.FarmID(ctx, c.opts.DryRun)
-	if err != nil {
-		return err
-	}
-	claim := farm
-	if c.opts.DryRun {
-		claim = "" // asks only
-	}
-	owner, err := c.store.Owner(ctx, claim)
-	if err != nil {
-		return err
-	}
-	if owner != farm && !(c.opts.DryRun && owner == "") {
-		return fmt.Errorf("%w: it belongs to farm %s, and this Redis is of farm %s; give each farm a store of its own, or remove the store's \"owner\" if that farm is gone for good", ErrNotOwner, owner, cmp.Or(farm, "(none yet)"))
-	}
-	return nil
-}
-
-// ErrNotOwner is why nothing is deleted from a store of another farm.
-var ErrNotOwner = errors.New("the artifact store is another farm's")
-
 // delete removes what is old and not named, unless somebody pins it.
 func (t *turn) delete(ctx context.Context, old []artifacts.Stored) error {
 	if len(old) == 0 {
@@ -182,7 +168,7 @@ func (t *turn) delete(ctx context.Context, old []artifacts.Stored) error {
 	}
 	hurried, cancel := context.WithTimeout(ctx, hurry)
 	defer cancel()
-	free, err := t.ledger.Condemn(hurried, digests, t.opts.DryRun)
+	free, err := t.Ledger.Condemn(hurried, digests, t.opts.DryRun)
 	if err != nil {
 		return err
 	}
@@ -208,7 +194,7 @@ func (t *turn) delete(ctx context.Context, old []artifacts.Stored) error {
 // deleteOne deletes a blob that may be deleted, and reports whether it did.
 func (t *turn) deleteOne(ctx context.Context, digest string) (bool, error) {
 	// It was listed a while ago: a blob of the same name may be a new one.
-	info, err := t.store.Stat(ctx, digest)
+	info, err := t.Store.Stat(ctx, digest)
 	switch {
 	case errors.Is(err, artifacts.ErrNotFound):
 		return false, nil
@@ -219,7 +205,7 @@ func (t *turn) deleteOne(ctx context.Context, digest string) (bool, error) {
 	case t.opts.DryRun:
 		return true, nil
 	}
-	return true, t.store.Delete(ctx, digest)
+	return true, t.Store.Delete(ctx, digest)
 }
 
 // key is a digest in few bytes: there may be a million.

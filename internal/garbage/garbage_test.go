@@ -85,7 +85,12 @@ func (f *farm) ended(id string, r jobs.Result) {
 }
 
 func (f *farm) collect(opts garbage.Options) (garbage.Report, error) {
-	return garbage.New(nil, f.records, f.store, opts).Collect(f.t.Context())
+	return f.collector(f.store, opts).Collect(f.t.Context())
+}
+
+// collector is one of a process of its own.
+func (f *farm) collector(store artifacts.Store, opts garbage.Options) *garbage.Collector {
+	return garbage.New(nil, garbage.Deps{Ledger: f.records, Store: store, Owner: artifacts.NewOwner(f.records, store, "memory")}, opts)
 }
 
 // unpin lets the pins run out that records made.
@@ -176,15 +181,53 @@ func TestStoreOfAnotherFarm(t *testing.T) {
 	}
 	digest := f.put("all that the first farm has", old)
 	f.job("queued", &jobs.Context{Ref: artifacts.Ref(digest)})
-	if _, err := other.collect(garbage.Options{}); !errors.Is(err, garbage.ErrNotOwner) || !strings.Contains(err.Error(), `remove the store's "owner"`) {
-		t.Errorf("Collect = %v, want ErrNotOwner and what to do", err)
+	if _, err := other.collect(garbage.Options{}); !errors.Is(err, artifacts.ErrForeign) || !strings.Contains(artifacts.StoreFailure(err, "").Hint, "worker store --take --force") {
+		t.Errorf("Collect = %v, want ErrForeign and what to do", err)
 	}
 	if !f.has(digest) {
 		t.Error("another farm's artifact was deleted")
 	}
 	f.redis.FlushAll() // this Redis lost everything: it cannot know what is garbage
-	if _, err := f.collect(garbage.Options{}); !errors.Is(err, garbage.ErrNotOwner) || !f.has(digest) {
+	if _, err := f.collect(garbage.Options{}); !errors.Is(err, artifacts.ErrForeign) || !f.has(digest) {
 		t.Errorf("Collect after a loss = %v, the artifact is there: %t", err, f.has(digest))
+	}
+}
+
+// TestStoreIsTakenAway: a store that is unmounted in the middle of a collection is
+// deleted from no more, and neither is what is in its place.
+func TestStoreIsTakenAway(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	trash := f.put("garbage", old)
+	f.unpin()
+	if err := artifacts.NewOwner(f.records, f.store, "memory").Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var undo func()
+	inPlace := hooked{Store: f.store, delete: func() { undo = f.store.Swap() }}
+	if r, err := f.collector(inPlace, garbage.Options{}).Collect(t.Context()); !errors.Is(err, artifacts.ErrForeign) {
+		t.Errorf("Collect = %+v, %v, want ErrForeign", r, err)
+	}
+	undo()
+	if !f.has(trash) {
+		t.Error("the store lacks what was to be deleted when it was away")
+	}
+}
+
+// A farm for trying out does not know what others have in the store that it was
+// given.
+func TestAnyStore(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	if _, err := f.records.RememberStore(t.Context(), artifacts.AnyMark().Store, true); err != nil {
+		t.Fatal(err)
+	}
+	digest := f.put("somebody's", old)
+	f.unpin()
+	for _, dry := range []bool{false, true} {
+		if r, err := f.collect(garbage.Options{DryRun: dry}); err == nil || r.Deleted > 0 || !f.has(digest) {
+			t.Errorf("Collect = %+v, %v, want it refused", r, err)
+		}
 	}
 }
 
@@ -200,7 +243,7 @@ func TestHalfway(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := garbage.New(nil, f.records, f.store, garbage.Options{}).Collect(ctx); err == nil {
+	if _, err := f.collector(f.store, garbage.Options{}).Collect(ctx); err == nil {
 		t.Error("Collect with a cancelled context = nil")
 	}
 	f.redis.SetError("LOADING Redis is loading the dataset in memory")
@@ -275,7 +318,7 @@ func TestMeanwhile(t *testing.T) {
 	collect := func(t *testing.T, f *farm, h hooked, digest string) {
 		t.Helper()
 		h.Store = f.store
-		r, err := garbage.New(nil, f.records, h, garbage.Options{}).Collect(t.Context())
+		r, err := f.collector(h, garbage.Options{}).Collect(t.Context())
 		if err != nil || !f.has(digest) {
 			t.Errorf("Collect = %+v, %v; the artifact is there: %t", r, err, f.has(digest))
 		}
@@ -373,7 +416,7 @@ func TestOneBlobWithstands(t *testing.T) {
 		f.put(fmt.Sprint("garbage ", i), old)
 	}
 	f.unpin()
-	r, err := garbage.New(nil, f.records, stubborn{f.store, bad}, garbage.Options{}).Collect(t.Context())
+	r, err := f.collector(stubborn{f.store, bad}, garbage.Options{}).Collect(t.Context())
 	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), bad) || r.Deleted != 250 || r.Kept != 1 {
 		t.Errorf("report %+v, %v, want 250 deleted and what is wrong with the one", r, err)
 	}
@@ -389,7 +432,7 @@ func TestDryRunWritesNothing(t *testing.T) {
 	if r, err := f.collect(garbage.Options{DryRun: true}); err != nil || r.Deleted != 1 {
 		t.Errorf("report %+v, %v", r, err)
 	}
-	if owner, err := f.store.Owner(t.Context(), ""); owner != "" || err != nil || len(f.redis.Keys()) != keys {
-		t.Errorf("the store belongs to %q (%v), and Redis has %q", owner, err, f.redis.Keys())
+	if m, err := f.store.Mark(t.Context()); m != (artifacts.Mark{}) || err != nil || len(f.redis.Keys()) != keys {
+		t.Errorf("the store has the mark %q (%v), and Redis has %q", m, err, f.redis.Keys())
 	}
 }

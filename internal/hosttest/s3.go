@@ -23,6 +23,8 @@ type S3 struct {
 	Bucket               string
 	AccessKey, SecretKey string
 	daemon               *daemon
+	// run starts the server at its address.
+	run func(ctx context.Context) (*daemon, error)
 }
 
 // StartS3 starts a server for the length of the test, inside the host's network
@@ -86,13 +88,16 @@ func (s *S3) start(ctx context.Context, h *Host, tool string) error {
 	}
 	argv = append(argv, tool, "versitygw", "--port", addr, "--access", s.AccessKey, "--secret", s.SecretKey, "--quiet", "posix", filepath.Join(s.Dir, "data"))
 	s.Endpoint = "http://" + addr
-	s.daemon, err = start(ctx, filepath.Join(s.Dir, "s3.log"), argv, func(ctx context.Context) error {
-		conn, err := dial(ctx, "tcp", addr)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	})
+	s.run = func(ctx context.Context) (*daemon, error) {
+		return start(ctx, filepath.Join(s.Dir, "s3.log"), argv, func(ctx context.Context) error {
+			conn, err := dial(ctx, "tcp", addr)
+			if err != nil {
+				return err
+			}
+			return conn.Close()
+		})
+	}
+	s.daemon, err = s.run(ctx)
 	return err
 }
 
@@ -103,6 +108,17 @@ func (s *S3) Env() []string {
 
 // Stop ends the server in order; it keeps its data.
 func (s *S3) Stop() error { return s.daemon.stop(syscall.SIGTERM) }
+
+// StartAgain starts a server that was stopped, at the same address.
+func (s *S3) StartAgain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	d, err := s.run(ctx)
+	if err == nil {
+		s.daemon = d
+	}
+	return err
+}
 
 // repositoryFile finds a file of this repository: tests run in the folder of
 // their package.

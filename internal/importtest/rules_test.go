@@ -77,6 +77,8 @@ func rules() []rule {
 		{"internal/dockerfile", seams, []string{"github.com/moby/buildkit/frontend/dockerfile", "github.com/distribution/reference"}},
 		{"internal/netguard", seams, nil},
 		{"internal/diskroom", seams, nil},
+		// preadv2(2) is not in the standard library.
+		{"internal/fsop", seams, []string{"golang.org/x/sys"}},
 		// A source and a store share it.
 		{"internal/s3conn", seams, []string{"github.com/minio/minio-go/v7"}},
 		{"internal/notify", seams, nil},

@@ -123,6 +123,8 @@ const (
 	KindPortConflict     Kind = "port_conflict"
 	KindOutputMissing    Kind = "output_missing"
 	KindOutputIsLink     Kind = "output_is_link"
+	KindOutputOnMount    Kind = "output_on_mount"
+	KindOutputSpecial    Kind = "output_special_file"
 	KindOutputLimit      Kind = "output_limit"
 
 	KindCancelled    Kind = "cancelled"
@@ -232,6 +234,8 @@ func Kinds() []KindInfo {
 		{KindPortConflict, Failed, UserFault, yes, http.StatusConflict, ExitFailed, "the host port is taken"},
 		{KindOutputMissing, Failed, UserFault, no, unproc, ExitFailed, "an output path does not exist in the stopped container"},
 		{KindOutputIsLink, Failed, UserFault, no, unproc, ExitFailed, "an output path is a symbolic link"},
+		{KindOutputOnMount, Failed, UserFault, no, unproc, ExitFailed, "an output path is on a mount that ends with the container"},
+		{KindOutputSpecial, Failed, UserFault, no, unproc, ExitFailed, "an output path is a device, a FIFO or a socket"},
 		{KindOutputLimit, Failed, UserFault, no, unproc, ExitFailed, "the outputs are over the operator's limit"},
 
 		{KindCancelled, Cancelled, UserFault, no, http.StatusConflict, ExitCancelled, "it was cancelled"},

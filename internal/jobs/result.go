@@ -130,6 +130,8 @@ type Output struct {
 	Size   int64  `json:"size"`
 	// Entries is how many files, directories and links are in it.
 	Entries int `json:"entries,omitempty"`
+	// LeftOut is how many devices and FIFOs below the path are not in it.
+	LeftOut int `json:"left_out,omitempty"`
 }
 
 // LogInfo says what became of the job's log.

@@ -134,6 +134,9 @@ type Run struct {
 	Keep Duration `json:"keep,omitempty"`
 	// Outputs are absolute paths collected from the stopped container.
 	Outputs []string `json:"outputs,omitempty"`
+	// OutputsOn is "always" (default) or "success": whether the outputs of a run that
+	// failed are collected, too.
+	OutputsOn string `json:"outputs_on,omitempty"`
 }
 
 // Port publishes a container port.
@@ -214,6 +217,9 @@ func (s Spec) Normalize() Spec {
 			if len(r.Ports) > 0 {
 				r.Network = "bridge"
 			}
+		}
+		if r.OutputsOn == OutputsAlways {
+			r.OutputsOn = ""
 		}
 		s.Run = &r
 	}

@@ -206,6 +206,16 @@ func TestValidate(t *testing.T) {
 		{withRun(`"outputs":[""]`), "output_invalid /run/outputs/0"},
 		{withRun(`"outputs":` + list(65, `"/a"`)), "list_too_long /run/outputs"},
 		{withRun(`"outputs":["/a"],"keep":"1h"`), "outputs_with_keep /run/outputs"},
+		{withRun(`"outputs":["/out"],"tmpfs":{"/out":"4m"}`), "output_on_mount /run/outputs/0"},
+		{withRun(`"outputs":["/out/a/b"],"tmpfs":{"/out/":0}`), "output_on_mount /run/outputs/0"},
+		{withRun(`"outputs":["/work"],"tmpfs":{"/work/tmp":0}`), "output_on_mount /run/outputs/0"},
+		{withRun(`"outputs":["/a","/dev/shm/report"]`), "output_on_mount /run/outputs/1"},
+		{withRun(`"outputs":["/proc//cpuinfo"]`), "output_on_mount /run/outputs/0"},
+		{withRun(`"outputs":["/sys"]`), "output_on_mount /run/outputs/0"},
+		{withRun(`"outputs":["/outside","/device","/system/x"],"tmpfs":{"/out":"4m"}`), ""},
+		{withRun(`"outputs":["/a"],"outputs_on":"success"`), ""},
+		{withRun(`"outputs":["/a"],"outputs_on":"always"`), ""},
+		{withRun(`"outputs":["/a"],"outputs_on":"failure"`), "outputs_on_invalid /run/outputs_on"},
 
 		// Limits.
 		{withRun(`"limits":{"cpus":0.01,"memory":"6m","pids":1,"shm":"64m","ulimits":{"nofile":{"soft":1,"hard":1}}}`), ""},

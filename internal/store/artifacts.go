@@ -16,7 +16,10 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 )
 
-var _ artifacts.Pins = (*Store)(nil)
+var (
+	_ artifacts.Pins     = (*Store)(nil)
+	_ artifacts.Registry = (*Store)(nil)
+)
 
 // Pin implements artifacts.Pins.
 func (s *Store) Pin(ctx context.Context, digest string) (condemned bool, err error) {
@@ -165,4 +168,44 @@ func (s *Store) texts(ctx context.Context, specKeys []string) ([]string, error) 
 		texts = append(texts, p.Val()...)
 	}
 	return texts, nil
+}
+
+// StoreID implements artifacts.Registry.
+func (s *Store) StoreID(ctx context.Context) (string, error) {
+	id, err := s.rdb.Get(ctx, storeKey).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("read the identity of the farm's artifact store: %w", err)
+	}
+	return id, nil
+}
+
+// RememberStore implements artifacts.Registry.
+func (s *Store) RememberStore(ctx context.Context, id string, over bool) (string, error) {
+	var err error
+	if over {
+		err = s.rdb.Set(ctx, storeKey, id, 0).Err()
+	} else {
+		err = s.rdb.SetNX(ctx, storeKey, id, 0).Err()
+	}
+	if err != nil {
+		return "", fmt.Errorf("note the identity of the farm's artifact store: %w", err)
+	}
+	return s.StoreID(ctx)
+}
+
+// MarkTurn implements artifacts.Registry.
+func (s *Store) MarkTurn(ctx context.Context, d time.Duration) (bool, error) {
+	ok, err := s.rdb.SetNX(ctx, markingKey, "", d).Result()
+	if err != nil {
+		return false, fmt.Errorf("take a turn at marking the farm's artifact store: %w", err)
+	}
+	return ok, nil
+}
+
+// EndTurn implements artifacts.Registry.
+func (s *Store) EndTurn(ctx context.Context) error {
+	if err := s.rdb.Del(ctx, markingKey).Err(); err != nil {
+		return fmt.Errorf("give up the turn at marking the farm's artifact store: %w", err)
+	}
+	return nil
 }

@@ -92,6 +92,28 @@ func testArtifacts(t *testing.T, s *store.Store) {
 	if again, err2 := s.FarmID(ctx, true); err != nil || err2 != nil || id == "" || id != again {
 		t.Errorf("FarmID = %q, %v, then %q, %v, want the same", id, err, again, err2)
 	}
+	if none, err := s.StoreID(ctx); none != "" || err != nil {
+		t.Errorf("StoreID = %q, %v, want none yet", none, err)
+	}
+	for _, step := range []struct {
+		id   string
+		over bool
+		want string
+	}{{"first", false, "first"}, {"second", false, "first"}, {"second", true, "second"}, {"third", false, "second"}} {
+		got, err := s.RememberStore(ctx, step.id, step.over)
+		if id, err2 := s.StoreID(ctx); got != step.want || id != step.want || err != nil || err2 != nil {
+			t.Errorf("RememberStore(%q, %t) = %q, %v, StoreID = %q, %v, want %q", step.id, step.over, got, err, id, err2, step.want)
+		}
+	}
+	for i, want := range []bool{true, false} {
+		if turn, err := s.MarkTurn(ctx, time.Hour); err != nil || turn != want {
+			t.Errorf("turn %d at marking = %t, %v, want %t", i, turn, err, want)
+		}
+	}
+	err = s.EndTurn(ctx)
+	if turn, errAgain := s.MarkTurn(ctx, time.Hour); err != nil || errAgain != nil || !turn {
+		t.Errorf("EndTurn = %v, MarkTurn after it = %t, %v", err, turn, errAgain)
+	}
 	for i, want := range []bool{true, false} {
 		if turn, err := s.CollectTurn(ctx, time.Hour); err != nil || turn != want {
 			t.Errorf("turn %d = %t, %v, want %t", i, turn, err, want)

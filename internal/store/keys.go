@@ -103,6 +103,16 @@ const (
 // farmKey is a string, an ID that this Redis has from its first day on.
 const farmKey = "slipway:farm"
 
+// storeKey is a string, the identity of the artifact store that the farm has marked
+// as its own, as in the store's mark (artifacts.Mark); "*" when the farm takes any.
+// It comes with the first start of a worker and changes only when an operator says
+// so: then no other store is the farm's.
+const storeKey = "slipway:store"
+
+// markingKey is a string that expires: it is some worker's turn to mark the first
+// store of the farm.
+const markingKey = "slipway:store:marking"
+
 // collectKey is a string whose expiry says when garbage is collected again.
 const collectKey = "slipway:collect"
 

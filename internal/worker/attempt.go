@@ -150,10 +150,7 @@ func (a *attempt) fresh(ctx context.Context) error {
 	if a.job.Spec.Run == nil {
 		return nil
 	}
-	if err := a.run(ctx, image); err != nil {
-		return err
-	}
-	return a.collect(ctx)
+	return a.collect(ctx, a.run(ctx, image))
 }
 
 // stage runs one step under its timeout and says what its error means.
@@ -195,6 +192,9 @@ func explain(ctx context.Context, s jobs.Stage, err error) error {
 		case errors.As(cause, &r) && r.stage == jobs.StageFetch:
 			return staged(r.stage, jobs.Fail(jobs.KindFetchTimeout, err, "try again; if it stays, look at the server of the context, or raise timeouts.fetch",
 				"the transfer of the context took longer than %s", r.after))
+		case errors.As(cause, &r) && r.stage == jobs.StageCollect: // a limit of the farm's, which no job can raise
+			return staged(r.stage, jobs.Fail(jobs.KindStore, err, "try again; if it stays, ask the operator to look at the artifact store",
+				"the outputs could not be stored within %s", r.after))
 		case errors.As(cause, &r):
 			return staged(r.stage, jobs.Fail(jobs.KindTimeout, err, fmt.Sprintf("raise timeouts.%s if it needs longer", r.stage),
 				"the %s took longer than %s", r.stage, r.after))

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,20 +13,24 @@ import (
 // collectTime bounds how long outputs may take into the store.
 const collectTime = 10 * time.Minute
 
-// collect copies the job's outputs from the stopped container into the store.
-func (a *attempt) collect(ctx context.Context) error {
-	outputs := a.job.Spec.Run.Outputs
-	if len(outputs) == 0 {
-		return nil
+// collect copies the job's outputs from the stopped container into the store. ran is
+// how the run ended, and what collect returns when it failed: then every output that
+// is there is collected, and what is not has only a line in the log.
+func (a *attempt) collect(ctx context.Context, ran error) error {
+	if ran != nil && !a.collectsAfter(ran) || a.job.Spec.Run == nil || len(a.job.Spec.Run.Outputs) == 0 {
+		return ran
 	}
-	return a.stage(ctx, jobs.StageCollect, collectTime, func(ctx context.Context) error {
+	err := a.stage(ctx, jobs.StageCollect, collectTime, func(ctx context.Context) error {
 		if err := a.note(ctx, jobs.Progress{Stage: jobs.StageCollect}); err != nil {
 			return err
 		}
 		left := a.w.opts.OutputCap
-		for _, path := range outputs {
+		for _, path := range a.job.Spec.Run.Outputs {
 			out, err := a.collectOne(ctx, path, left)
-			if err != nil {
+			if err != nil && ran != nil && ctx.Err() == nil {
+				fmt.Fprintf(a.joblog.writer(jobs.Note), "output %s of the run that failed: %s\n", path, jobs.AsFailure(err).Message)
+				continue
+			} else if err != nil {
 				return err
 			}
 			left -= out.Size
@@ -33,6 +38,23 @@ func (a *attempt) collect(ctx context.Context) error {
 		}
 		return nil
 	})
+	if ran != nil && !errors.Is(err, errLeaseLost) {
+		return ran
+	}
+	return err
+}
+
+// collectsAfter reports whether the outputs of a run that failed are collected: when
+// its container has ended and the job does with that.
+func (a *attempt) collectsAfter(ran error) bool {
+	f, failed := errors.AsType[*jobs.Failure](ran)
+	if !failed || a.container == "" || a.res.ExitCode == nil || a.job.Spec.Run.OutputsOn == jobs.OutputsSuccess {
+		return false
+	}
+	res := a.res
+	res.Failure = f
+	d := jobs.Decide(a.job, res)
+	return d.Final && d.Result.State == jobs.Failed && f.Kind.Info().Fault == jobs.UserFault
 }
 
 func (a *attempt) collectOne(ctx context.Context, path string, left int64) (jobs.Output, error) {
@@ -46,8 +68,9 @@ func (a *attempt) collectOne(ctx context.Context, path string, left int64) (jobs
 	if err != nil {
 		return jobs.Output{}, artifacts.StoreFailure(err, "the output "+path)
 	}
-	if n, first := c.LeftOut(); n > 0 {
+	n, first := c.LeftOut()
+	if n > 0 {
 		fmt.Fprintf(a.joblog.writer(jobs.Note), "output %s: devices, FIFOs and the like are not collected; left out are %d, the first is %q\n", path, n, first)
 	}
-	return jobs.Output{Path: path, Digest: blob.Digest, Size: blob.Size, Entries: c.Entries()}, nil
+	return jobs.Output{Path: path, Digest: blob.Digest, Size: blob.Size, Entries: c.Entries(), LeftOut: n}, nil
 }

@@ -39,6 +39,9 @@ func (a *attempt) conclude(err error) {
 	if a.res.Failure != nil {
 		a.res.State = a.res.Failure.Kind.Info().State
 	}
+	if f := a.res.Failure; f != nil && a.blamesStore(f) {
+		a.w.store.raise()
+	}
 	d := jobs.Decide(a.job, a.res)
 	if !d.Final {
 		a.res.State = jobs.Waiting
@@ -55,6 +58,9 @@ func (a *attempt) finish(ctx context.Context) {
 	if f := a.saveLog(ctx); f != nil {
 		a.res.Log.Missing = a.res.Log.Digest == ""
 		f.Stage = jobs.StageCollect
+		if a.blamesStore(f) {
+			a.w.store.raise()
+		}
 		if d := jobs.Decide(a.job, jobs.Result{Failure: f}); !d.Final && a.res.State == jobs.Succeeded {
 			a.handBack(ctx, d.Release)
 			return

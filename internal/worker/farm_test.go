@@ -43,6 +43,8 @@ type farm struct {
 	// admit judges images.
 	admit func(refs []string) error
 	room  func() error
+	// checkStore looks at the artifact store, nil for not.
+	checkStore func(ctx context.Context, prove bool) error
 	// hosts is the registry, nil for none.
 	hosts jobs.Hosts
 	probe func(context.Context, map[string]string) error
@@ -76,10 +78,10 @@ func newFarm(t *testing.T) *farm {
 	return f
 }
 
-// source serves file: references with what fetch says.
+// source serves file: and cas: references with what fetch says.
 type source struct{ f *farm }
 
-func (source) Schemes() []string { return []string{"file"} }
+func (source) Schemes() []string { return []string{"file", "cas"} }
 
 func (s source) Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error) {
 	return s.f.fetch(ctx, c)
@@ -154,7 +156,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		},
 		AdmitImages: func(refs ...string) error { return f.admit(refs) },
 		Images:      images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
-		Room:        f.room, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime,
+		Room:        f.room, CheckStore: f.checkStore, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())
@@ -247,11 +249,16 @@ func (f *farm) containerRuns(id string) {
 // log returns the stored log of an ended job by stream.
 func (f *farm) log(job jobs.Job) map[jobs.Stream]string {
 	f.t.Helper()
+	return f.logOf(job.Result.Log)
+}
+
+func (f *farm) logOf(l jobs.LogInfo) map[jobs.Stream]string {
+	f.t.Helper()
 	out := map[jobs.Stream]string{}
-	if job.Result.Log.Digest == "" {
+	if l.Digest == "" {
 		return out
 	}
-	r, err := artifacts.NewBlobs(f.store, "").Read(f.t.Context(), job.Result.Log.Digest)
+	r, err := artifacts.NewBlobs(f.store, "").Read(f.t.Context(), l.Digest)
 	if err != nil {
 		f.t.Fatal(err)
 	}

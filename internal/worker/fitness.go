@@ -19,6 +19,8 @@ import (
 //	the engine failed a job   -> the same before the next one
 //	three failed in a row     -> no jobs for a while, each time for longer
 //	a disk is short of room   -> no jobs until there is some
+//	the artifact store is not -> no jobs until it is; see storedoubt.go
+//	there, or not the farm's
 type fitness struct {
 	// examining holds a token while the host is looked at.
 	examining chan struct{}
@@ -59,7 +61,7 @@ func (f *fitness) failed(why *jobs.Failure, now time.Time) {
 	defer f.mu.Unlock()
 	f.doubts++
 	if why.Kind != jobs.KindEngine {
-		return // an engine that is away, a disk, a store: what looks at them will tell
+		return // an engine that is away, a disk: what looks at them will tell
 	}
 	f.last = why
 	if f.row++; f.row >= mostInARow {
@@ -133,7 +135,7 @@ func (w *Worker) judgeHost(f *jobs.Failure) *jobs.Failure {
 			f = broken.Said(cmp.Or(f.Cause, f.Message))
 		}
 	}
-	if !slices.Contains([]jobs.Kind{jobs.KindDaemonLost, jobs.KindEngine, jobs.KindDiskFull, jobs.KindStore}, f.Kind) {
+	if !slices.Contains([]jobs.Kind{jobs.KindDaemonLost, jobs.KindEngine, jobs.KindDiskFull}, f.Kind) {
 		if f.Kind.Info().Fault == jobs.UserFault {
 			w.fit.did()
 		}
@@ -185,6 +187,9 @@ func (w *Worker) ailment(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := w.checkStore(ctx); err != nil {
+		return err
+	}
 	if err := w.fit.rest(time.Now()); err != nil {
 		return err
 	}
@@ -218,7 +223,7 @@ func (w *Worker) watchFitness(ctx context.Context) {
 // checkFitness is asked before each job. It costs nothing while all is well.
 func (w *Worker) checkFitness(ctx context.Context) error {
 	doubt, unfit := w.fit.get()
-	if doubt || unfit != nil {
+	if doubt || unfit != nil || w.inDoubtOfStore() {
 		unfit = w.examine(ctx)
 	}
 	if unfit != nil {

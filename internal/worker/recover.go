@@ -247,10 +247,7 @@ func (a *attempt) adopted(ctx context.Context) error {
 		if a.job.Spec.Build != nil {
 			built = a.res.ImageID
 		}
-		if err := a.run(ctx, built); err != nil {
-			return err
-		}
-		return a.collect(ctx)
+		return a.collect(ctx, a.run(ctx, built))
 	}
 	if h := a.entry.Halted; h != nil && state.Status == engine.StatusRunning {
 		if err := a.w.Engine.Stop(ctx, state.ID, a.graceAfter(h.why())); err != nil {
@@ -274,10 +271,7 @@ func (a *attempt) adopted(ctx context.Context) error {
 		}
 		return a.supervise(ctx, proc)
 	})
-	if err != nil {
-		return err
-	}
-	return a.collect(ctx)
+	return a.collect(ctx, err)
 }
 
 // timeLeft is what is left of the run's timeout.

@@ -48,6 +48,9 @@ type Deps struct {
 	Uptime func() time.Duration
 	// Room says which of the host's disks is short of room; nil does not look.
 	Room func() error
+	// CheckStore says in a sentence, within seconds, why the artifact store cannot
+	// be used; with prove it writes to the store, too. nil does not look.
+	CheckStore func(ctx context.Context, prove bool) error
 	// Probe builds an image and runs a container with the labels, and removes both;
 	// it fails when the engine cannot. nil trusts an engine that answers.
 	Probe func(ctx context.Context, labels map[string]string) error
@@ -195,6 +198,7 @@ type Worker struct {
 	deliver context.Context //nolint:containedctx // spans all attempts, not a call
 	giveUp  context.CancelFunc
 	fit     fitness
+	store   storeDoubt
 	builds  builds
 	// suspects are images without a name that may be of builds which were cut off;
 	// only who looks for strays touches it.
@@ -236,7 +240,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)}, builds: builds{buildsDir(opts.StateDir)},
 		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, endings: journal{endingsDir(opts.StateDir)},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
-		fit: fitness{examining: make(chan struct{}, 1), doubts: 1},
+		fit: fitness{examining: make(chan struct{}, 1), doubts: 1}, store: storeDoubt{raised: 1},
 	}
 }
 
@@ -273,11 +277,14 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	if err := w.recoverBefore(taking); err != nil {
 		return fmt.Errorf("recover what an earlier worker of this host left: %w", err)
 	}
+	unfit := w.examine(taking) // a host that is broken should not learn it from jobs
 	if taking.Err() == nil {
 		if err := w.Intake.Start(w.take); err != nil {
 			return err
 		}
-		w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
+		if unfit == nil {
+			w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
+		}
 		<-taking.Done()
 	}
 	w.Intake.StopTaking()
@@ -483,30 +490,3 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
-
-// anyName is an Images without rules.
-type anyName struct{ engine.Engine }
-
-func (i anyName) Use(ctx context.Context, ref string, progress io.Writer) (string, error) {
-	return i.Image(ctx, ref, progress)
-}
-
-func (anyName) Refresh(context.Context, []string, string, io.Writer) error { return nil }
-
-func (i anyName) Name(ctx context.Context, n engine.Naming) error {
-	return i.Tag(ctx, n.Image, n.Name)
-}
-
-func (i anyName) Release(ctx context.Context, name string) error { return i.RemoveImage(ctx, name) }
-
-func (anyName) Tidy(context.Context) error { return nil }
-
-func (i anyName) Push(ctx context.Context, n engine.Naming, progress io.Writer) (string, error) {
-	return i.Engine.Push(ctx, n.Image, n.Name, progress)
-}
-
-type silent struct{}
-
-func (silent) Claimed(string, time.Duration) {}
-func (silent) Ended(string, jobs.Result)     {}
-func (silent) Slots(int, int)                {}

@@ -48,7 +48,7 @@ func TestSource(t *testing.T, open func(t *testing.T) SourceCase) {
 				t.Errorf("%s: got %d bytes, want %d", tt.name, len(got), len(tt.content))
 			}
 			if again, ok := r.(artifacts.Rewinder); ok {
-				if err := again.Rewind(); err != nil {
+				if err := again.Rewind(t.Context()); err != nil {
 					t.Errorf("%s: Rewind = %v", tt.name, err)
 				}
 				if got := c.read(t, r); !bytes.Equal(got, tt.content) {
@@ -116,6 +116,33 @@ func TestSource(t *testing.T, open func(t *testing.T) SourceCase) {
 		}
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("Open = %v, want context.Canceled", err)
+		}
+	})
+	t.Run("a reading ends with its context", func(t *testing.T) {
+		t.Parallel()
+		c := open(t)
+		ref := c.Place(t, noise(3<<20))
+		opened, cancelOpened := context.WithCancel(t.Context())
+		r, err := c.Source.Open(opened, jobs.Context{Ref: ref})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		again, ok := r.(artifacts.Rewinder)
+		if ok {
+			rewound, cancel := context.WithCancel(t.Context())
+			if err := again.Rewind(rewound); err != nil {
+				t.Fatal(err)
+			}
+			cancelOpened() // the reading before
+			if n, err := r.Read(make([]byte, 1)); n != 1 || err != nil {
+				t.Errorf("Read = %d, %v after Rewind; it ends with the context of Open", n, err)
+			}
+			cancel()
+		}
+		cancelOpened()
+		if _, err := io.Copy(io.Discard, r); !errors.Is(err, context.Canceled) {
+			t.Errorf("Read = %v after the end of its context, want context.Canceled", err)
 		}
 	})
 	t.Run("many at once", func(t *testing.T) {

@@ -24,7 +24,8 @@ type Store struct {
 	mu    sync.Mutex
 	blobs map[string]stored
 	puts  int
-	owner string
+	mark  artifacts.Mark
+	want  *artifacts.Mark // nil for any
 }
 
 type stored struct {
@@ -43,6 +44,13 @@ func (s *Store) Puts() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.puts
+}
+
+// Len counts the blobs.
+func (s *Store) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.blobs)
 }
 
 // Damage replaces the content of a blob, as a broken disk would.
@@ -81,16 +89,30 @@ func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) 
 	if err != nil {
 		return nil, err
 	}
-	return rewinder{bytes.NewReader(b.data)}, nil
+	return &reader{ctx: ctx, r: bytes.NewReader(b.data)}, nil
 }
 
-type rewinder struct{ *bytes.Reader }
+// reader is an artifacts.Rewinder.
+type reader struct {
+	ctx context.Context
+	r   *bytes.Reader
+}
 
-func (rewinder) Close() error { return nil }
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.r.Read(p)
+}
+
+// Close implements io.Closer.
+func (*reader) Close() error { return nil }
 
 // Rewind implements artifacts.Rewinder.
-func (r rewinder) Rewind() error {
-	_, err := r.Seek(0, io.SeekStart)
+func (r *reader) Rewind(ctx context.Context) error {
+	r.ctx = ctx
+	_, err := r.r.Seek(0, io.SeekStart)
 	return err
 }
 
@@ -101,10 +123,21 @@ func (s *Store) get(ctx context.Context, digest string) (stored, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b, ok := s.blobs[digest]
-	if !ok {
-		return stored{}, fmt.Errorf("open artifact %s: %w", digest, artifacts.ErrNotFound)
+	if ok {
+		return b, nil
 	}
-	return b, nil
+	if err := s.verify(); err != nil {
+		return stored{}, err
+	}
+	return stored{}, fmt.Errorf("open artifact %s: %w", digest, artifacts.ErrNotFound)
+}
+
+// verify makes sure of the mark. s.mu is held.
+func (s *Store) verify() error {
+	if s.want != nil && !s.want.Is(s.mark) {
+		return artifacts.Foreign("memory", s.mark, *s.want)
+	}
+	return nil
 }
 
 // Put implements artifacts.Store.
@@ -131,6 +164,9 @@ func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (
 	if _, ok := s.blobs[b.Digest]; ok {
 		return false, nil
 	}
+	if err := s.verify(); err != nil {
+		return false, err
+	}
 	s.blobs[b.Digest] = stored{b.Size, all, time.Now()}
 	return true, nil
 }
@@ -138,6 +174,10 @@ func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (
 // List implements artifacts.Store.
 func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error {
 	s.mu.Lock()
+	if err := s.verify(); err != nil {
+		s.mu.Unlock()
+		return err
+	}
 	var all []artifacts.Stored
 	for digest, b := range s.blobs {
 		all = append(all, artifacts.Stored{Digest: digest, Size: int64(len(b.data)), Modified: b.modified})
@@ -161,18 +201,49 @@ func (s *Store) Delete(ctx context.Context, digest string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.verify(); err != nil {
+		return err
+	}
 	delete(s.blobs, digest)
 	return nil
 }
 
-// Owner implements artifacts.Store.
-func (s *Store) Owner(ctx context.Context, farm string) (string, error) {
+// Mark implements artifacts.Marked.
+func (s *Store) Mark(ctx context.Context) (artifacts.Mark, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.owner == "" {
-		s.owner = farm
+	return s.mark, ctx.Err()
+}
+
+// SetMark implements artifacts.Marked.
+func (s *Store) SetMark(ctx context.Context, m artifacts.Mark, over bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mark == (artifacts.Mark{}) || over {
+		s.mark = m
 	}
-	return s.owner, ctx.Err()
+	return ctx.Err()
+}
+
+// Expect implements artifacts.Marked.
+func (s *Store) Expect(m artifacts.Mark) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want = &m
+}
+
+// Swap puts another store in its place, as an unmounted one leaves an empty
+// directory. It returns how to undo that.
+func (s *Store) Swap() (undo func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	blobs, mark := s.blobs, s.mark
+	s.blobs, s.mark = nil, artifacts.Mark{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.blobs, s.mark = blobs, mark
+	}
 }
 
 func check(ctx context.Context, digest string) error {

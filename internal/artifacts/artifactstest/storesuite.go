@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // TestStore holds a store to the promises of artifacts.Store. open returns an
@@ -161,32 +162,96 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 	t.Run("it belongs to one farm", func(t *testing.T) {
 		t.Parallel()
 		store := open(t)
-		owners := make([]string, 8)
-		var wg sync.WaitGroup
-		if owner, err := store.Owner(t.Context(), ""); owner != "" || err != nil {
-			t.Errorf("Owner = %q, %v, want nobody", owner, err)
+		if m, err := store.Mark(t.Context()); m != (artifacts.Mark{}) || err != nil {
+			t.Errorf("Mark = %q, %v, want none", m, err)
 		}
-		for i := range owners {
+		marks := make([]artifacts.Mark, 8)
+		var wg sync.WaitGroup
+		for i := range marks {
 			wg.Go(func() {
-				var err error
-				if owners[i], err = store.Owner(t.Context(), "farm-"+strconv.Itoa(i)); err != nil {
-					t.Errorf("Owner = %v", err)
+				err := store.SetMark(t.Context(), artifacts.Mark{Farm: "farm-" + strconv.Itoa(i), Store: "store-" + strconv.Itoa(i)}, false)
+				if err == nil {
+					marks[i], err = store.Mark(t.Context())
+				}
+				if err != nil {
+					t.Errorf("SetMark, Mark = %v", err)
 				}
 			})
 		}
 		wg.Wait()
-		for _, o := range owners {
-			if o != owners[0] || !strings.HasPrefix(o, "farm-") {
-				t.Errorf("the owners are %q, want one farm", owners)
+		for _, m := range marks {
+			if m != marks[0] || strings.TrimPrefix(m.Farm, "farm-") != strings.TrimPrefix(m.Store, "store-") {
+				t.Errorf("the marks are %q, want one", marks)
 			}
 		}
-		for _, who := range []string{"late", ""} {
-			if again, err := store.Owner(t.Context(), who); err != nil || again != owners[0] {
-				t.Errorf("Owner = %q, %v, want %q", again, err, owners[0])
+		other := artifacts.Mark{Farm: "late", Store: "new"}
+		for _, over := range []bool{false, true} {
+			want := marks[0]
+			if over {
+				want = other
+			}
+			err := store.SetMark(t.Context(), other, over)
+			if m, errMark := store.Mark(t.Context()); m != want || errors.Join(err, errMark) != nil {
+				t.Errorf("Mark = %q, %v, %v after SetMark with over %t, want %q", m, err, errMark, over, want)
 			}
 		}
 		if err := store.List(t.Context(), func(s artifacts.Stored) error { t.Errorf("lists %+v", s); return nil }); err != nil {
 			t.Error(err)
+		}
+	})
+	t.Run("a store that is not the expected one", func(t *testing.T) {
+		t.Parallel()
+		store := artifacts.NewBlobs(open(t), t.TempDir())
+		there, lost := put(t, store, []byte("before")), Digest([]byte("lost"))
+		ours := artifacts.Mark{Farm: "farm", Store: "store"}
+		foreign := func(what string, err error) {
+			t.Helper()
+			f := artifacts.StoreFailure(err, "it")
+			if !errors.Is(err, artifacts.ErrForeign) || errors.Is(err, artifacts.ErrNotFound) || f.Kind != jobs.KindStore || f.Hint == "" {
+				t.Errorf("%s = %v, told as %+v, want ErrForeign, told as %s", what, err, f, jobs.KindStore)
+			}
+		}
+		for _, tt := range []struct {
+			name          string
+			carries, want artifacts.Mark
+		}{
+			{"no mark", artifacts.Mark{}, ours},
+			{"nothing is expected yet", artifacts.Mark{}, artifacts.Mark{}},
+			{"another farm", artifacts.Mark{Farm: "other", Store: "store"}, ours},
+			{"another store", artifacts.Mark{Farm: "farm", Store: "other"}, ours},
+			{"nothing is expected yet of one with a mark", ours, artifacts.Mark{}},
+		} {
+			if tt.carries != (artifacts.Mark{}) {
+				if err := store.SetMark(t.Context(), tt.carries, true); err != nil {
+					t.Fatal(err)
+				}
+			}
+			store.Expect(tt.want)
+			_, err := store.Write(t.Context(), strings.NewReader("new: "+tt.name))
+			foreign(tt.name+": Write", err)
+			_, err = store.Stat(t.Context(), lost)
+			foreign(tt.name+": Stat", err)
+			_, err = store.Read(t.Context(), lost)
+			foreign(tt.name+": Read", err)
+			foreign(tt.name+": Delete", store.Delete(t.Context(), there.Digest))
+			foreign(tt.name+": List", store.List(t.Context(), func(artifacts.Stored) error { return nil }))
+		}
+		if got := read(t, store, there.Digest); string(got) != "before" {
+			t.Errorf("got %q of a blob that is there", got)
+		}
+		for _, want := range []artifacts.Mark{ours, artifacts.AnyMark()} {
+			store.Expect(want)
+			put(t, store, []byte(want.Store))
+			if _, err := store.Stat(t.Context(), lost); !errors.Is(err, artifacts.ErrNotFound) {
+				t.Errorf("Stat = %v in the expected store, want ErrNotFound", err)
+			}
+			n := 0
+			if err := store.List(t.Context(), func(artifacts.Stored) error { n++; return nil }); err != nil || n == 0 {
+				t.Errorf("List = %v after %d blobs", err, n)
+			}
+		}
+		if err := store.Delete(t.Context(), there.Digest); err != nil {
+			t.Errorf("Delete = %v", err)
 		}
 	})
 	t.Run("a cancelled context stops it", func(t *testing.T) {

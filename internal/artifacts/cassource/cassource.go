@@ -62,8 +62,8 @@ type rewinder struct {
 }
 
 // Rewind implements artifacts.Rewinder.
-func (r rewinder) Rewind() error {
-	if err := r.again.Rewind(); err != nil {
+func (r rewinder) Rewind(ctx context.Context) error {
+	if err := r.again.Rewind(ctx); err != nil {
 		return artifacts.StoreFailure(err, r.ref)
 	}
 	return nil

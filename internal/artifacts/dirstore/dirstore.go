@@ -3,13 +3,18 @@
 //
 //	sha256/ab/<hex>.zst   a blob, see trailer.go
 //	tmp/                  what is being written
-//	owner                 the farm that it belongs to
+//	owner                 whose it is, an artifacts.Mark
 //
 // A blob is written to tmp, synced, and renamed, so it is there whole or not at
 // all, and a crash leaves nothing but files in tmp, which are removed when they
 // are old. Any number of processes may use one directory. The worker and the
 // enqueue command open it. Who else may is decided by the mode of the directory
 // alone: everything in it gets the same, whatever the umask of who writes it.
+//
+// The directory may be a mount point, and its file system may be away or hang.
+// Each operation opens the directory anew and does all that it does through that
+// one handle, owner first where something is written; and it runs through package
+// fsop, so that its caller goes on when its context ends.
 package dirstore
 
 import (
@@ -19,12 +24,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/fsop"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -36,208 +43,308 @@ const (
 	// big blobs touch theirs all the time.
 	staleAfter = 24 * time.Hour
 	sweepEvery = time.Hour
+	// readTime and writeTime are how long a file system may take for one step, which
+	// is a few calls or a quarter of a megabyte: one that takes longer does not
+	// answer, and that is the farm's failure.
+	readTime  = 30 * time.Second
+	writeTime = 2 * time.Minute
+	// syncTime is the same for a file that is brought to the disk.
+	syncTime = 10 * time.Minute
+	// maxHanging is how many calls that hang are left before others are not even
+	// begun.
+	maxHanging = 64
 )
 
 // Store is an artifacts.Store in a directory. It is safe for concurrent use.
 type Store struct {
-	dir   string
+	dir  string
+	open func(dir string) (root, error)
+	gate *fsop.Gate
+	// want is the mark that the store has to carry, nil for any.
+	want  atomic.Pointer[artifacts.Mark]
 	swept atomic.Int64 // unix seconds of the last sweep
 }
 
 var _ artifacts.Store = (*Store)(nil)
 
-// New opens the store in dir, an absolute path. A directory that is not there is
-// made by the first write.
+// New returns the store in dir, an absolute path. Nothing is looked at yet. A
+// directory that is not there is made by the first write, unless the store has to
+// carry a mark.
 func New(dir string) (*Store, error) {
-	s, err := Look(dir)
-	if err != nil {
-		return nil, err
-	}
-	s.sweep(time.Now())
-	return s, nil
-}
-
-// Look is New for those who only read: nothing is swept.
-func Look(dir string) (*Store, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("open artifact store: %q is not an absolute path", dir)
 	}
-	info, err := os.Stat(dir)
-	if err == nil && !info.IsDir() {
-		err = fmt.Errorf("%s is not a directory", dir)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open artifact store: %w", err)
-	}
-	return &Store{dir: filepath.Clean(dir)}, nil
+	return &Store{dir: filepath.Clean(dir), open: openRoot, gate: fsop.NewGate(maxHanging)}, nil
 }
 
-// Make makes what the store needs to be written to, so that a directory that
-// cannot be used is found early.
-func (s *Store) Make() error {
-	f, err := s.temp()
-	if err == nil {
-		err = errors.Join(f.Close(), os.Remove(f.Name()))
-	}
+// step is a piece of work in the file system: what it does, and how long that may
+// take.
+type step struct {
+	what string
+	most time.Duration
+}
+
+// do runs f, which may hang. late gets what f returns when nobody waits for it any
+// more; nil needs no such thing.
+func do[T any](ctx context.Context, s *Store, p step, f func() (T, error), late func(T, error)) (T, error) {
+	bounded, cancel := context.WithTimeout(ctx, p.most)
+	defer cancel()
+	v, err := fsop.Do(bounded, s.gate, f, late)
 	if err != nil {
-		return fmt.Errorf("make artifact store: %w", err)
+		return v, fmt.Errorf("%s: %w", p.what, s.unanswered(ctx, err))
 	}
-	return nil
+	return v, nil
 }
 
-// path is where the blob of digest is. The check keeps a stranger's digest from
+// unanswered says of a file system that does not answer that it is the store's,
+// unless it was ctx that ended.
+func (s *Store) unanswered(ctx context.Context, err error) error {
+	if errors.Is(err, fsop.ErrHangs) || errors.Is(err, fsop.ErrLeft) && ctx.Err() == nil {
+		return &artifacts.StoreError{Err: err, Message: fmt.Sprintf("the artifact store at %s does not answer", s.dir), Hint: "try again; if it stays, ask the operator to look at its file system"}
+	}
+	return err
+}
+
+// in runs f, which may hang, on the store's directory.
+func in[T any](ctx context.Context, s *Store, p step, f func(dir root) (T, error)) (T, error) {
+	return do(ctx, s, p, func() (T, error) {
+		dir, err := s.enter()
+		if err != nil {
+			var none T
+			return none, err
+		}
+		defer dir.Close()
+		return f(dir)
+	}, nil)
+}
+
+// errNoStore is what is wrong with a directory that is not there and need not be.
+var errNoStore = fmt.Errorf("there is no artifact store: %w", fs.ErrNotExist)
+
+// enter opens the directory. One that is not there is no store at all, and not the
+// one that has to be there.
+func (s *Store) enter() (root, error) {
+	dir, err := s.open(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := s.judge(artifacts.Mark{}); err != nil {
+			return nil, err
+		}
+		return nil, errNoStore
+	}
+	return dir, err
+}
+
+// blobPath is where the blob of digest is. The check keeps a stranger's digest from
 // being a path.
-func (s *Store) path(digest string) (string, error) {
+func blobPath(digest string) (string, error) {
 	if !jobs.IsDigest(digest) {
 		return "", fmt.Errorf("%q is not a digest", digest)
 	}
 	hexa := strings.TrimPrefix(digest, "sha256:")
-	return filepath.Join(s.dir, "sha256", hexa[:2], hexa+".zst"), nil
+	return path.Join("sha256", hexa[:2], hexa+".zst"), nil
 }
 
 // Stat implements artifacts.Store.
 func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Info, error) {
-	f, size, err := s.open(ctx, digest)
+	name, err := blobPath(digest)
 	if err != nil {
 		return artifacts.Info{}, err
 	}
-	defer f.Close() // only read
-	st, err := f.Stat()
-	if err != nil {
-		return artifacts.Info{}, fmt.Errorf("look at artifact %s: %w", digest, err)
+	info, err := in(ctx, s, step{"look at artifact " + digest, readTime}, func(dir root) (artifacts.Info, error) {
+		f, info, err := s.openBlob(dir, name)
+		if err != nil {
+			return info, err
+		}
+		return info, f.Close()
+	})
+	info.Digest = digest
+	return info, notThere(err)
+}
+
+// notThere is err for what reads blobs: no store has none.
+func notThere(err error) error {
+	if errors.Is(err, errNoStore) {
+		return fmt.Errorf("%w: %w", artifacts.ErrNotFound, err)
 	}
-	return artifacts.Info{Blob: artifacts.Blob{Digest: digest, Size: size}, Modified: st.ModTime()}, nil
+	return err
 }
 
 // Open implements artifacts.Store.
 func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
-	f, _, err := s.open(ctx, digest)
+	name, err := blobPath(digest)
 	if err != nil {
 		return nil, err
 	}
-	return file{f}, nil
-}
-
-// file is a blob's file, which can be read again.
-type file struct{ *os.File }
-
-// Rewind implements artifacts.Rewinder.
-func (f file) Rewind() error {
-	_, err := f.Seek(0, io.SeekStart)
-	return err
-}
-
-// open opens the blob's file and returns the size of its content. A file that
-// is not whole is not a blob: it is reported as missing, and the next Put
-// replaces it.
-func (s *Store) open(ctx context.Context, digest string) (*os.File, int64, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, 0, err
-	}
-	name, err := s.path(digest)
+	f, err := do(ctx, s, step{"open artifact " + digest, readTime}, func() (file, error) {
+		dir, err := s.enter()
+		if err != nil {
+			return nil, err
+		}
+		defer dir.Close()
+		f, _, err := s.openBlob(dir, name)
+		return f, err
+	}, func(f file, err error) {
+		if err == nil {
+			_ = f.Close()
+		}
+	})
 	if err != nil {
-		return nil, 0, err
+		return nil, notThere(err)
 	}
-	f, err := os.Open(name)
+	return reader{fsop.NewReader(ctx, s.gate, f, readTime), s, digest}, nil
+}
+
+// reader is an artifacts.Rewinder over a blob's file.
+type reader struct {
+	*fsop.Reader
+	store  *Store
+	digest string
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // readers return io.EOF bare
+		err = fmt.Errorf("read artifact %s: %w", r.digest, r.store.unanswered(r.Context(), err))
+	}
+	return n, err
+}
+
+// openBlob opens a blob's file. One that is not whole is not a blob: it is missing,
+// and the next Put replaces it. Only the right store can miss one.
+func (s *Store) openBlob(dir root, name string) (file, artifacts.Info, error) {
+	f, err := dir.Open(name, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, fmt.Errorf("open artifact %s: %w", digest, artifacts.ErrNotFound)
+		return nil, artifacts.Info{}, s.missing(dir, nil)
+	} else if err != nil {
+		return nil, artifacts.Info{}, err
 	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("open artifact %s: %w", digest, err)
-	}
-	size, err := contentSize(f)
+	info, err := describe(f)
 	if err == nil {
-		return f, size, nil
+		return f, info, nil
 	}
 	_ = f.Close()
 	if errors.Is(err, errNoTrailer) {
-		return nil, 0, fmt.Errorf("open artifact %s: %w: %w", digest, artifacts.ErrNotFound, err)
+		err = s.missing(dir, err)
 	}
-	return nil, 0, fmt.Errorf("open artifact %s: %w", digest, err)
+	return nil, artifacts.Info{}, err
+}
+
+// missing is the error of a blob that dir does not have.
+func (s *Store) missing(dir root, why error) error {
+	if err := s.verify(dir); err != nil {
+		return err
+	}
+	if why != nil {
+		return fmt.Errorf("%w: %w", artifacts.ErrNotFound, why)
+	}
+	return artifacts.ErrNotFound
+}
+
+// describe reads what a blob's file says of the content. It does not know the
+// digest.
+func describe(f file) (artifacts.Info, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return artifacts.Info{}, err
+	}
+	if !st.Mode().IsRegular() {
+		return artifacts.Info{}, notRegular(st)
+	}
+	size, err := contentSize(f, st.Size())
+	return artifacts.Info{Blob: artifacts.Blob{Size: size}, Modified: st.ModTime()}, err
+}
+
+// notRegular refuses what is in the place of a file of the store's.
+func notRegular(st fs.FileInfo) error {
+	kind := "something that is no file"
+	switch m := st.Mode(); {
+	case m.IsDir():
+		kind = "a directory"
+	case m&fs.ModeNamedPipe != 0:
+		kind = "a FIFO"
+	case m&fs.ModeDevice != 0:
+		kind = "a device"
+	}
+	err := fmt.Errorf("%s is %s", st.Name(), kind)
+	return &artifacts.StoreError{Err: err, Message: fmt.Sprintf("the artifact store has %s where it keeps the file %s", kind, path.Base(st.Name())), Hint: "ask the operator to remove it from the artifact store"}
 }
 
 // Delete implements artifacts.Store.
 func (s *Store) Delete(ctx context.Context, digest string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	name, err := s.path(digest)
+	name, err := blobPath(digest)
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("delete artifact %s: %w", digest, err)
+	_, err = in(ctx, s, step{"delete artifact " + digest, readTime}, func(dir root) (struct{}, error) {
+		if err := s.verify(dir); err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, dir.Remove(name)
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // List implements artifacts.Store. What comes or goes meanwhile may be listed or
 // not.
 func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error {
-	top := filepath.Join(s.dir, "sha256")
-	err := filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
-		case err != nil || d.IsDir():
-			return err
+	folders, err := in(ctx, s, step{"list artifacts", writeTime}, func(dir root) ([]fs.DirEntry, error) {
+		if err := s.verify(dir); err != nil {
+			return nil, err
 		}
-		digest := "sha256:" + strings.TrimSuffix(d.Name(), ".zst")
-		if own, err := s.path(digest); err != nil || own != p {
-			return nil // somebody else put it there
-		}
-		info, err := d.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		return f(artifacts.Stored{Digest: digest, Size: info.Size(), Modified: info.ModTime()})
+		return entries(dir, "sha256")
 	})
-	if err != nil {
-		return fmt.Errorf("list artifacts: %w", err)
+	if err != nil && !errors.Is(err, errNoStore) {
+		return err
+	}
+	for _, folder := range folders {
+		found, err := in(ctx, s, step{"list artifacts", writeTime}, func(dir root) ([]artifacts.Stored, error) {
+			return blobsIn(dir, path.Join("sha256", folder.Name()))
+		})
+		if err != nil {
+			return err
+		}
+		for _, blob := range found {
+			if err := errors.Join(context.Cause(ctx), f(blob)); err != nil {
+				return fmt.Errorf("list artifacts: %w", err)
+			}
+		}
 	}
 	return nil
 }
 
-// Owner implements artifacts.Store.
-func (s *Store) Owner(ctx context.Context, farm string) (string, error) {
-	name := filepath.Join(s.dir, "owner")
-	for {
-		if err := ctx.Err(); err != nil {
-			return "", err
+// blobsIn lists the blobs in a folder. What else is there is somebody else's.
+func blobsIn(dir root, folder string) ([]artifacts.Stored, error) {
+	found, err := entries(dir, folder)
+	var blobs []artifacts.Stored
+	for _, e := range found {
+		digest := "sha256:" + strings.TrimSuffix(e.Name(), ".zst")
+		if name, err := blobPath(digest); err != nil || name != path.Join(folder, e.Name()) || !e.Type().IsRegular() {
+			continue
 		}
-		raw, err := os.ReadFile(name)
-		if err == nil {
-			return strings.TrimSpace(string(raw)), nil
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("read the owner of the artifact store: %w", err)
-		}
-		if farm == "" {
-			return "", nil
-		}
-		if err := s.own(name, farm); err != nil && !errors.Is(err, fs.ErrExist) {
-			return "", fmt.Errorf("own the artifact store: %w", err)
-		}
+		blobs = append(blobs, artifacts.Stored{Digest: digest, Size: info.Size(), Modified: info.ModTime()})
 	}
+	return blobs, err
 }
 
-// own writes the file with the owner unless there is one, whole or not at all.
-func (s *Store) own(name, farm string) error {
-	f, err := s.temp()
-	if err != nil {
-		return err
+// entries lists a directory of the store with what there is to know of each entry.
+// It need not be there; what is in its place and is no directory has none.
+func entries(dir root, name string) ([]fs.DirEntry, error) {
+	d, err := dir.Open(name, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // a sweep would get it
-	_, err = f.WriteString(farm + "\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+	defer d.Close()
+	if st, err := d.Stat(); err != nil || !st.IsDir() {
+		return nil, err
 	}
-	if err := os.Link(f.Name(), name); err != nil {
-		return err
-	}
-	return syncDir(s.dir)
+	return d.ReadDir(-1)
 }

@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
@@ -179,15 +181,24 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := Look(dir); err != nil {
-		t.Fatal(err)
+	again := func() {
+		t.Helper()
+		store, err := New(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := artifacts.NewBlobs(store, t.TempDir()).Write(t.Context(), strings.NewReader("sweeps")); err != nil {
+			t.Fatal(err)
+		}
 	}
+	again()
 	if _, err := os.Stat(filepath.Join(dir, "tmp", "old")); err != nil {
-		t.Errorf("the old file after a look: %v, want it there", err)
+		t.Errorf("the old file: %v in a directory that nobody has marked, want it there", err)
 	}
-	if _, err := New(dir); err != nil {
+	if err := s.SetMark(t.Context(), artifacts.Mark{Farm: "f", Store: "s"}, false); err != nil {
 		t.Fatal(err)
 	}
+	again()
 	if _, err := os.Stat(filepath.Join(dir, "tmp", "old")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the old file: %v, want it gone", err)
 	}
@@ -196,15 +207,33 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-func TestNewRefuses(t *testing.T) {
+func TestNoDirectory(t *testing.T) {
 	t.Parallel()
+	for _, dir := range []string{"", "store", "./store"} {
+		if _, err := New(dir); err == nil || !strings.Contains(err.Error(), "not an absolute path") {
+			t.Errorf("New(%q) = %v, want it refused", dir, err)
+		}
+	}
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{"", file, filepath.Join(file, "below")} {
-		if _, err := New(dir); err == nil || !strings.Contains(err.Error(), "open artifact store") {
-			t.Errorf("New(%q) = %v, want an error that says what was opened", dir, err)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "below"), fifo} {
+		s, err := New(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, statErr := s.Stat(t.Context(), artifactstest.Digest(nil))
+		_, markErr := s.Mark(t.Context())
+		_, putErr := artifacts.NewBlobs(s, t.TempDir()).Write(t.Context(), strings.NewReader("x"))
+		for _, err := range []error{statErr, markErr, putErr, s.SetMark(t.Context(), artifacts.Mark{Farm: "f"}, false)} {
+			if !errors.Is(err, syscall.ENOTDIR) {
+				t.Errorf("%s: %v, want that it is not a directory", dir, err)
+			}
 		}
 	}
 }
@@ -310,7 +339,7 @@ func TestModesAreThoseOfTheDirectory(t *testing.T) {
 		if _, err := artifacts.NewBlobs(s, t.TempDir()).Write(t.Context(), strings.NewReader("x")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Owner(t.Context(), "farm"); err != nil {
+		if err := s.SetMark(t.Context(), artifacts.Mark{Farm: "farm", Store: "store"}, false); err != nil {
 			t.Fatal(err)
 		}
 		err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
@@ -333,23 +362,67 @@ func TestModesAreThoseOfTheDirectory(t *testing.T) {
 	}
 }
 
-func TestNewTouchesNothing(t *testing.T) {
+// Reading makes nothing, and neither does writing where the store has to be there.
+func TestNothingIsMade(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "a", "store")
 	s, err := New(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("opening made the directory: %v", err)
+	missing := artifactstest.Digest(nil)
+	if _, err := s.Stat(t.Context(), missing); !errors.Is(err, artifacts.ErrNotFound) {
+		t.Errorf("Stat = %v, want ErrNotFound", err)
 	}
-	if err := s.Make(); err != nil {
+	if m, err := s.Mark(t.Context()); m != (artifacts.Mark{}) || err != nil {
+		t.Errorf("Mark = %q, %v, want none", m, err)
+	}
+	if err := errors.Join(s.Delete(t.Context(), missing), s.List(t.Context(), nil)); err != nil {
+		t.Errorf("Delete, List = %v", err)
+	}
+	s.Expect(artifacts.Mark{Farm: "f", Store: "s"})
+	if _, err := s.Stat(t.Context(), missing); !errors.Is(err, artifacts.ErrForeign) {
+		t.Errorf("Stat = %v where a store has to be, want ErrForeign", err)
+	}
+	if _, err := artifacts.NewBlobs(s, t.TempDir()).Write(t.Context(), strings.NewReader("x")); !errors.Is(err, artifacts.ErrForeign) {
+		t.Errorf("Write = %v where a store has to be, want ErrForeign", err)
+	}
+	if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a directory was made: %v", err)
+	}
+	if err := s.SetMark(t.Context(), artifacts.Mark{Farm: "f", Store: "s"}, false); err != nil {
 		t.Fatal(err)
 	}
-	if left := files(t, dir); len(left) > 0 {
-		t.Errorf("Make leaves %q", left)
+	if left := files(t, dir); len(left) != 1 || left[0] != ownerFile {
+		t.Errorf("SetMark leaves %q", left)
 	}
-	if _, err := New("store"); err == nil {
-		t.Error("a relative path is taken")
+}
+
+// A mark of an earlier version has the farm only.
+func TestOldMark(t *testing.T) {
+	t.Parallel()
+	s, dir := setup(t)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]artifacts.Mark{
+		"FARM\n": {Farm: "FARM", Store: "FARM"}, "": {}, "\n": {}, "FARM\nSTORE\n": {Farm: "FARM", Store: "STORE"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, ownerFile), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Mark(t.Context()); got != want || err != nil {
+			t.Errorf("Mark of %q = %q, %v, want %q", text, got, err, want)
+		}
+		if want == (artifacts.Mark{}) {
+			want = artifacts.Mark{Farm: "F", Store: "S"}
+		}
+		err := s.SetMark(t.Context(), artifacts.Mark{Farm: "F", Store: "S"}, false)
+		if got, errMark := s.Mark(t.Context()); got != want || errors.Join(err, errMark) != nil {
+			t.Errorf("Mark = %q, %v, %v after SetMark on %q, want %q", got, err, errMark, text, want)
+		}
+	}
+	if left := files(t, dir); len(left) != 1 {
+		t.Errorf("files = %q, want the mark", left)
 	}
 }

@@ -8,18 +8,17 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"strings"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/fsop"
 )
 
 // Put implements artifacts.Store.
 func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (made bool, err error) {
-	if now := time.Now(); now.Sub(time.Unix(s.swept.Load(), 0)) > sweepEvery {
-		s.sweep(now)
-	}
+	s.sweepNowAndThen(ctx)
 	there, err := s.Stat(ctx, b.Digest)
 	switch {
 	case err == nil && there.Size == b.Size:
@@ -33,8 +32,18 @@ func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (
 	return true, nil
 }
 
+// upload is a blob on its way into one directory: from its beginning to its end
+// the same, whatever becomes of the path. One goroutine at a time has it; a call
+// that was left has it for good, and ends it.
+type upload struct {
+	dir root
+	temp
+}
+
+// put writes a blob. Only its goroutine reads data: what hangs is never given
+// anything of the caller's.
 func (s *Store) put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) error {
-	name, err := s.path(b.Digest)
+	name, err := blobPath(b.Digest)
 	if err != nil {
 		return err
 	}
@@ -45,94 +54,170 @@ func (s *Store) put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) e
 	if err != nil {
 		return err
 	}
-	f, err := s.temp()
+	u, err := do(ctx, s, step{"begin a file", writeTime}, s.begin, func(u *upload, err error) {
+		if err == nil {
+			u.discard()
+		}
+	})
 	if err != nil {
 		return err
 	}
-	if err := fill(ctx, f, b, data, make([]byte, min(size+1, chunkSize))); err != nil {
-		return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	then := func(p step, f func() error) error {
+		_, err := do(ctx, s, p, func() (struct{}, error) { return struct{}{}, f() }, func(struct{}, error) { u.discard() })
+		return err
 	}
-	if err := f.Close(); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+	err = fill(ctx, data, make([]byte, min(size+1, chunkSize)), func(part []byte) error {
+		return then(step{"write it", writeTime}, func() error { _, err := u.Write(part); return err })
+	})
+	if err == nil {
+		err = then(step{"complete it", syncTime}, func() error { return u.complete(name, b.Size) })
 	}
-	err = os.Rename(f.Name(), name)
-	if errors.Is(err, fs.ErrNotExist) { // the first blob of its directory
-		if err = s.makeDir(filepath.Dir(name)); err == nil {
-			err = os.Rename(f.Name(), name)
-		}
+	if !errors.Is(err, fsop.ErrLeft) {
+		s.gate.Cleanup(u.discard)
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDir(filepath.Dir(name))
+	return err
 }
 
-// fill writes a blob's file, durably.
-func fill(ctx context.Context, f *os.File, b artifacts.Blob, data io.Reader, buf []byte) error {
+// fill hands data on in parts, to its end. A part is the receiver's if that fails.
+func fill(ctx context.Context, data io.Reader, buf []byte, write func([]byte) error) error {
 	for {
-		if err := ctx.Err(); err != nil {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		n, err := data.Read(buf)
-		if _, err := f.Write(buf[:n]); err != nil {
-			return err
+		if n > 0 {
+			if err := write(buf[:n]); err != nil {
+				return err
+			}
 		}
 		if err == io.EOF {
-			break
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if _, err := f.Write(appendTrailer(nil, b.Size)); err != nil {
-		return err
-	}
-	return f.Sync()
 }
 
-// temp makes a file in tmp.
-func (s *Store) temp() (*os.File, error) {
-	dir := filepath.Join(s.dir, "tmp")
-	name := filepath.Join(dir, rand.Text())
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = s.makeDir(dir); err == nil {
-			f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		}
+// begin opens the directory for writing. One that is not there is made, unless it
+// has to be.
+func (s *Store) begin() (*upload, error) {
+	dir, err := s.enter()
+	if errors.Is(err, errNoStore) {
+		dir, err = s.openOrMake()
 	}
 	if err != nil {
 		return nil, err
 	}
-	mode, err := s.mode()
-	if err == nil {
-		err = f.Chmod(mode & 0o666)
+	if err = s.verify(dir); err == nil {
+		t, err := newTemp(dir)
+		if err == nil {
+			return &upload{dir, t}, nil
+		}
+		return nil, errors.Join(err, dir.Close())
 	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close(), os.Remove(name))
-	}
-	return f, nil
+	return nil, errors.Join(err, dir.Close())
 }
 
-// sweep removes what crashed writers left. What cannot be removed is left for the
-// next time: nobody waits for it.
-func (s *Store) sweep(now time.Time) {
-	s.swept.Store(now.Unix())
-	for dir, prefix := range map[string]string{filepath.Join(s.dir, "tmp"): "", s.dir: newDir} {
-		entries, err := os.ReadDir(dir)
+// complete makes a blob of the file, durably.
+func (u *upload) complete(name string, size int64) error {
+	_, err := u.Write(appendTrailer(nil, size))
+	if err == nil {
+		err = u.Sync()
+	}
+	if err == nil {
+		err = u.Close()
+	}
+	if err != nil {
+		return err
+	}
+	err = u.dir.Rename(u.name, name)
+	if errors.Is(err, fs.ErrNotExist) { // the first blob of its directory
+		if err = makeDir(u.dir, path.Dir(name)); err == nil {
+			err = u.dir.Rename(u.name, name)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	u.name = ""
+	return syncDir(u.dir, path.Dir(name))
+}
+
+// discard ends the upload, whatever became of it. A sweep would get what is left.
+func (u *upload) discard() {
+	_ = u.Close() // again, after complete
+	if u.name != "" {
+		_ = u.dir.Remove(u.name)
+	}
+	_ = u.dir.Close()
+}
+
+// temp is a file in tmp with the mode that all files of the store have.
+type temp struct {
+	file
+	name string // "" when it is there no more
+}
+
+const tempDir = "tmp"
+
+func newTemp(dir root) (temp, error) {
+	t := temp{name: path.Join(tempDir, rand.Text())}
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	var err error
+	t.file, err = dir.Open(t.name, flags)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = makeDir(dir, tempDir); err == nil {
+			t.file, err = dir.Open(t.name, flags)
+		}
+	}
+	if err != nil {
+		return temp{}, err
+	}
+	mode, err := modeOf(dir)
+	if err == nil {
+		err = t.Chmod(mode & 0o666)
+	}
+	if err != nil {
+		return temp{}, errors.Join(err, t.Close(), dir.Remove(t.name))
+	}
+	return t, nil
+}
+
+// sweepNowAndThen removes what crashed writers left, in a directory that somebody
+// has marked as a store. What cannot be removed is left for the next time.
+func (s *Store) sweepNowAndThen(ctx context.Context) {
+	now := time.Now()
+	if last := s.swept.Load(); now.Sub(time.Unix(last, 0)) < sweepEvery || !s.swept.CompareAndSwap(last, now.Unix()) {
+		return
+	}
+	_, _ = in(ctx, s, step{"remove what crashed writers left", writeTime}, func(dir root) (struct{}, error) {
+		found, err := readMark(dir)
+		if err != nil || found == (artifacts.Mark{}) || s.judge(found) != nil {
+			return struct{}{}, err
+		}
+		sweep(dir, now)
+		return struct{}{}, nil
+	})
+}
+
+func sweep(dir root, now time.Time) {
+	for folder, prefix := range map[string]string{tempDir: "", ".": newDir} {
+		found, err := entries(dir, folder)
 		if err != nil {
 			continue
 		}
-		for _, e := range entries {
+		for _, e := range found {
 			if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), prefix) && now.Sub(info.ModTime()) > staleAfter {
-				_ = os.Remove(filepath.Join(dir, e.Name()))
+				_ = dir.Remove(path.Join(folder, e.Name()))
 			}
 		}
 	}
 }
 
-// mode is that of the store's directory.
-func (s *Store) mode() (fs.FileMode, error) {
-	info, err := os.Stat(s.dir)
+// modeOf is that of the store's directory.
+func modeOf(dir root) (fs.FileMode, error) {
+	info, err := dir.Stat(".")
 	if err != nil {
 		return 0, err
 	}
@@ -142,40 +227,37 @@ func (s *Store) mode() (fs.FileMode, error) {
 // newDir starts the name of a directory that has not got its mode yet.
 const newDir = ".new-"
 
-// makeDir makes a directory of the store, durably. It appears with its mode: one
+// makeDir makes a directory in the store, durably. It appears with its mode: one
 // that a crash left closed to the others would stay so for ever.
-func (s *Store) makeDir(dir string) error {
-	if dir == s.dir {
-		return os.MkdirAll(dir, rootMode)
-	}
-	parent := filepath.Dir(dir)
-	if _, err := os.Stat(parent); errors.Is(err, fs.ErrNotExist) {
-		if err := s.makeDir(parent); err != nil {
+func makeDir(dir root, name string) error {
+	parent := path.Dir(name)
+	if _, err := dir.Stat(parent); errors.Is(err, fs.ErrNotExist) {
+		if err := makeDir(dir, parent); err != nil {
 			return err
 		}
 	}
-	mode, err := s.mode()
+	mode, err := modeOf(dir)
 	if err != nil {
 		return err
 	}
-	fresh := filepath.Join(s.dir, newDir+rand.Text())
-	if err := os.Mkdir(fresh, 0o700); err != nil {
+	fresh := newDir + rand.Text()
+	if err := dir.Mkdir(fresh); err != nil {
 		return err
 	}
-	if err = os.Chmod(fresh, mode); err == nil {
-		err = os.Rename(fresh, dir)
+	if err = dir.Chmod(fresh, mode); err == nil {
+		err = dir.Rename(fresh, name)
 	}
 	if err != nil {
-		_ = os.Remove(fresh)
-		if _, missing := os.Stat(dir); missing != nil {
+		_ = dir.Remove(fresh)
+		if _, missing := dir.Stat(name); missing != nil {
 			return err
 		}
 	}
-	return syncDir(parent)
+	return syncDir(dir, parent)
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+func syncDir(dir root, name string) error {
+	d, err := dir.Open(name, os.O_RDONLY)
 	if err != nil {
 		return err
 	}

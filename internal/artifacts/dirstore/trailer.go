@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"os"
 )
 
 // A blob's file is its zstd data, then a zstd skippable frame with the size of
@@ -29,20 +28,17 @@ func appendTrailer(b []byte, size int64) []byte {
 	return binary.LittleEndian.AppendUint64(b, uint64(size))
 }
 
-// contentSize reads the size of the content out of a blob's file.
-func contentSize(f *os.File) (int64, error) {
-	end, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return 0, err
-	}
+// contentSize reads the size of the content out of a blob's file, which ends at
+// end.
+func contentSize(f io.ReaderAt, end int64) (int64, error) {
 	if end < trailerSize {
 		return 0, errNoTrailer
 	}
 	var b [trailerSize]byte
-	if _, err := f.ReadAt(b[:], end-trailerSize); err != nil {
-		return 0, err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
+	switch _, err := f.ReadAt(b[:], end-trailerSize); {
+	case errors.Is(err, io.EOF): // it was cut meanwhile
+		return 0, errNoTrailer
+	case err != nil:
 		return 0, err
 	}
 	size := int64(binary.LittleEndian.Uint64(b[trailerSize-8:]))

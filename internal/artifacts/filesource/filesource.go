@@ -16,8 +16,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/fsop"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -25,19 +27,31 @@ import (
 // use.
 type Source struct {
 	roots []string // absolute and clean, the longest first
+	gate  *fsop.Gate
 }
+
+const (
+	// maxHanging is how many calls into folders that do not answer are left.
+	maxHanging = 64
+	// lookTime bounds the look at a folder when it is opened for contexts.
+	lookTime = 5 * time.Second
+	// stallTime is how long nothing may come of a file.
+	stallTime = 30 * time.Second
+)
 
 var _ artifacts.Source = (*Source)(nil)
 
 // New returns a source of the regular files in and below roots, which must be
 // absolute paths of directories. Without roots every reference is refused.
 func New(roots []string) (*Source, error) {
-	s := &Source{}
+	s := &Source{gate: fsop.NewGate(maxHanging)}
+	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+	defer cancel()
 	for _, r := range roots {
 		if !filepath.IsAbs(r) {
 			return nil, fmt.Errorf("open folder for file contexts: %q is not an absolute path", r)
 		}
-		info, err := os.Stat(r)
+		info, err := fsop.Do(ctx, s.gate, func() (fs.FileInfo, error) { return os.Stat(r) }, nil)
 		if err != nil {
 			return nil, fmt.Errorf("open folder for file contexts: %w", err)
 		}
@@ -69,23 +83,26 @@ func (s *Source) Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error
 	}
 	for _, r := range s.roots {
 		if rel, ok := below(r, p); ok {
-			f, err := open(r, rel, p)
+			f, err := fsop.Do(ctx, s.gate, func() (*os.File, error) { return open(r, rel, p) }, func(f *os.File, err error) {
+				if err == nil {
+					_ = f.Close()
+				}
+			})
 			if err != nil {
-				return nil, err
+				return nil, unanswered(p, err)
 			}
-			return file{f}, nil
+			return fsop.NewReader(ctx, s.gate, f, stallTime), nil
 		}
 	}
 	return nil, outside(p, nil)
 }
 
-// file is an open file: it stays the same one whatever becomes of its path.
-type file struct{ *os.File }
-
-// Rewind implements artifacts.Rewinder.
-func (f file) Rewind() error {
-	_, err := f.Seek(0, io.SeekStart)
-	return err
+// unanswered tells a file system that does not answer from what was found.
+func unanswered(given string, err error) error {
+	if _, ok := errors.AsType[*jobs.Failure](err); ok {
+		return err
+	}
+	return jobs.Fail(jobs.KindContextFetch, err, "try again; if it stays, tell the operator of the worker", "the folder of %q does not answer", given)
 }
 
 // parse returns the path of a reference, cleaned, with its escapes decoded.

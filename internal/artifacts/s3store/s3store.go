@@ -2,7 +2,7 @@
 // the digest of their content:
 //
 //	<prefix>sha256/ab/<hex>.zst   zstd data; the size of the content is metadata
-//	<prefix>owner                 the farm that it belongs to
+//	<prefix>owner                 whose it is, an artifacts.Mark
 //
 // A blob is one request, made under the condition that it is not there yet: it
 // is there whole or not at all, and a crash leaves nothing. The worker and the
@@ -19,6 +19,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -33,6 +34,8 @@ type Store struct {
 	client         *s3conn.Client
 	bucket, prefix string
 	transfer       artifacts.Transfer
+	// want is the mark that the store has to carry, nil for any.
+	want atomic.Pointer[artifacts.Mark]
 }
 
 var _ artifacts.Store = (*Store)(nil)
@@ -89,7 +92,7 @@ func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Info, error)
 		return err
 	})
 	if err != nil {
-		return artifacts.Info{}, s.failure("look for artifact "+digest, err)
+		return artifacts.Info{}, s.missing(ctx, s.failure("look for artifact "+digest, err))
 	}
 	size, err := strconv.ParseInt(info.UserMetadata[sizeKey], 10, 64)
 	if err != nil {
@@ -111,7 +114,7 @@ func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) 
 	t.Open = func(ctx context.Context, offset int64) (artifacts.Part, error) {
 		body, size, found, err := s.client.Get(ctx, s.bucket, key, offset, etag)
 		if err != nil && s3conn.Means(err) != s3conn.Passing {
-			return artifacts.Part{}, artifacts.Final(s.failure("open artifact "+digest, err))
+			return artifacts.Part{}, artifacts.Final(s.missing(ctx, s.failure("open artifact "+digest, err)))
 		}
 		if err != nil {
 			return artifacts.Part{}, &artifacts.RetryAfter{After: artifacts.ParseRetryAfter(s3conn.RetryAfter(err)), Err: errors.Join(errors.New(s3conn.Said(err)), err)}
@@ -131,6 +134,9 @@ func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (
 	size, err := data.Seek(0, io.SeekEnd)
 	if err != nil {
 		return false, fmt.Errorf("put artifact %s: %w", b.Digest, err)
+	}
+	if err := s.verify(ctx); err != nil {
+		return false, err
 	}
 	opts := minio.PutObjectOptions{
 		ContentType: "application/zstd", DisableMultipart: true, SendContentMd5: true,
@@ -172,6 +178,9 @@ func (s *Store) Delete(ctx context.Context, digest string) error {
 	if err != nil {
 		return err
 	}
+	if err := s.verify(ctx); err != nil {
+		return err
+	}
 	err = again(ctx, func() error { return s.client.RemoveObject(ctx, s.bucket, key, minio.RemoveObjectOptions{}) })
 	if err != nil && s3conn.Means(err) != s3conn.NotFound {
 		return s.failure("delete artifact "+digest, err)
@@ -181,6 +190,9 @@ func (s *Store) Delete(ctx context.Context, digest string) error {
 
 // List implements artifacts.Store.
 func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error {
+	if err := s.verify(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the listing
 	for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + "sha256/", Recursive: true}) {
@@ -198,44 +210,77 @@ func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error 
 	return ctx.Err()
 }
 
-// Owner implements artifacts.Store. It asks before and after it claims: a server
-// that knows no conditional writes lets the last claim win.
-func (s *Store) Owner(ctx context.Context, farm string) (string, error) {
-	owner, err := s.owner(ctx)
-	if err != nil || owner != "" || farm == "" {
-		return owner, err
+// Expect implements artifacts.Marked.
+func (s *Store) Expect(m artifacts.Mark) { s.want.Store(&m) }
+
+// verify makes sure that the store is the one that it has to be. A bucket is not
+// taken away between this and what follows, as a mount is: it is there to tell the
+// wrong bucket, and one that was emptied.
+func (s *Store) verify(ctx context.Context) error {
+	want := s.want.Load()
+	if want == nil || *want == artifacts.AnyMark() {
+		return nil
+	}
+	found, err := s.Mark(ctx)
+	if err == nil && !want.Is(found) {
+		err = artifacts.Foreign("s3://"+s.bucket+"/"+strings.TrimSuffix(s.prefix, "/"), found, *want)
+	}
+	return err
+}
+
+// missing is err, unless it says that there is no such blob and the store is not
+// the one that could know.
+func (s *Store) missing(ctx context.Context, err error) error {
+	if errors.Is(err, artifacts.ErrNotFound) {
+		if wrong := s.verify(ctx); wrong != nil {
+			return wrong
+		}
+	}
+	return err
+}
+
+// ownerKey is the object with the mark.
+const ownerKey = "owner"
+
+// SetMark implements artifacts.Marked. A server that knows no conditional writes
+// lets the last one win; who sets a mark takes turns, see artifacts.Owner.
+func (s *Store) SetMark(ctx context.Context, m artifacts.Mark, over bool) error {
+	if found, err := s.Mark(ctx); err != nil || found != (artifacts.Mark{}) && !over {
+		return err
 	}
 	opts := minio.PutObjectOptions{ContentType: "text/plain", DisableMultipart: true, SendContentMd5: true}
-	opts.SetMatchETagExcept("*")
-	err = again(ctx, func() error {
-		_, err := s.client.PutObject(ctx, s.bucket, s.prefix+ownerKey, strings.NewReader(farm), int64(len(farm)), opts)
+	if !over {
+		opts.SetMatchETagExcept("*")
+	}
+	text := m.String()
+	err := again(ctx, func() error {
+		_, err := s.client.PutObject(ctx, s.bucket, s.prefix+ownerKey, strings.NewReader(text), int64(len(text)), opts)
 		return err
 	})
 	if err != nil && s3conn.Means(err) != s3conn.Changed {
-		return "", s.failure("own the artifact store", err)
+		return s.failure("write the owner of the artifact store", err)
 	}
-	return s.owner(ctx)
+	return nil
 }
 
-const ownerKey = "owner"
-
-func (s *Store) owner(ctx context.Context) (string, error) {
-	var owner []byte
+// Mark implements artifacts.Marked.
+func (s *Store) Mark(ctx context.Context) (artifacts.Mark, error) {
+	var text []byte
 	err := again(ctx, func() error {
 		body, _, _, err := s.client.Get(ctx, s.bucket, s.prefix+ownerKey, 0, "")
 		if err != nil {
 			return err
 		}
-		owner, err = io.ReadAll(io.LimitReader(body, 1<<10))
+		text, err = io.ReadAll(io.LimitReader(body, artifacts.MaxMark))
 		return errors.Join(err, body.Close())
 	})
 	switch {
 	case err == nil:
-		return strings.TrimSpace(string(owner)), nil
+		return artifacts.ParseMark(string(text)), nil
 	case s3conn.Means(err) == s3conn.NotFound:
-		return "", nil
+		return artifacts.Mark{}, nil
 	}
-	return "", s.failure("read the owner of the artifact store", err)
+	return artifacts.Mark{}, s.failure("read the owner of the artifact store", err)
 }
 
 // again makes a request until it is answered for good.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
+	"github.com/docker/docker/api/types/versions"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -87,7 +88,7 @@ func (asked references) add(led references, images []engine.Image) []resolved {
 }
 
 // bases lists the images that a build used, by their roles.
-func (e *Engine) bases(ctx context.Context, t *trace, b engine.Build, before map[string]string) ([]jobs.BaseImage, error) {
+func (e *Engine) bases(ctx context.Context, t *trace, b engine.Build, before sighted) ([]jobs.BaseImage, error) {
 	platform, err := e.platform(ctx, b.Spec.Platform)
 	if err != nil {
 		return nil, err
@@ -132,7 +133,7 @@ func rolesOf(r resolved, images []engine.Image) []jobs.Role {
 // origin finds out what an image is and where it came from: the registry's digest,
 // or that of an image which only the host has. No digest at all is not worth
 // failing a build that succeeded.
-func (e *Engine) origin(ctx context.Context, r resolved, asked bool, before map[string]string) (digest string, local bool, err error) {
+func (e *Engine) origin(ctx context.Context, r resolved, asked bool, before sighted) (digest string, local bool, err error) {
 	byDigest, err := e.containerdStore(ctx)
 	switch {
 	case err != nil:
@@ -146,13 +147,13 @@ func (e *Engine) origin(ctx context.Context, r resolved, asked bool, before map[
 	}
 	have, err := e.cli.ImageInspect(ctx, r.ref)
 	if errdefs.IsNotFound(err) {
-		e.lg.WarnContext(ctx, "the image that a build stood on is gone from the host", "image", r.ref)
-		return "", false, nil
+		digest, err := e.sameAsBefore(ctx, r.ref, before.digests[r.ref])
+		return digest, false, err
 	}
 	if err != nil {
 		return "", false, failure(ctx, err, "look at base image "+r.ref)
 	}
-	if was, ok := before[r.ref]; ok && was != have.ID {
+	if was, ok := before.ids[r.ref]; ok && was != have.ID {
 		return "", false, jobs.Fail(jobs.KindEngine, nil, hintRetry, "image %s was replaced on the build host while it was built on", familiar(r.ref))
 	}
 	for _, d := range have.RepoDigests {
@@ -163,21 +164,51 @@ func (e *Engine) origin(ctx context.Context, r resolved, asked bool, before map[
 	return have.ID, true, nil
 }
 
-// localImages returns the IDs of the images on the host that a Dockerfile names.
-// They are compared after the build: what a name stood for during it is not told.
-func (e *Engine) localImages(ctx context.Context, images []engine.Image) (map[string]string, error) {
-	ids := map[string]string{}
+// sameAsBefore is the digest of an image of which the build did not tell what it was:
+// the registry's, if that was the same before the build.
+func (e *Engine) sameAsBefore(ctx context.Context, ref, was string) (string, error) {
+	now, err := e.registryDigest(ctx, ref)
+	switch {
+	case was == "" || err != nil:
+		e.lg.WarnContext(ctx, "the digest of an image that a build used is not known", "image", ref, "err", err)
+		return "", nil
+	case now != was:
+		return "", jobs.Fail(jobs.KindEngine, nil, hintRetry, "image %s was replaced in its registry while it was built on", familiar(ref))
+	}
+	return now, nil
+}
+
+// sighted is what the names of images stood for before a build. It is compared with
+// what they do afterwards, because what they did meanwhile is not told.
+type sighted struct {
+	ids     map[string]string // of images on the host
+	digests map[string]string // in their registries
+}
+
+// sight looks for the images that a Dockerfile names.
+func (e *Engine) sight(ctx context.Context, images []engine.Image) (sighted, error) {
+	s := sighted{ids: map[string]string{}, digests: map[string]string{}}
 	for _, img := range images {
 		have, err := e.cli.ImageInspect(ctx, img.Ref)
 		switch {
 		case err == nil:
-			ids[normalized(img.Ref)] = have.ID
+			s.ids[normalized(img.Ref)] = have.ID
+		case errdefs.IsNotFound(err) && e.resolvesInSilence(img.Role):
+			if digest, err := e.registryDigest(ctx, img.Ref); err == nil { // else the build says more
+				s.digests[normalized(img.Ref)] = digest
+			}
 		case errdefs.IsNotFound(err), errdefs.IsInvalidArgument(err): // the build says more
 		default:
-			return nil, failure(ctx, err, "look for the image "+img.Ref)
+			return sighted{}, failure(ctx, err, "look for the image "+img.Ref)
 		}
 	}
-	return ids, nil
+	return s, nil
+}
+
+// resolvesInSilence reports whether a build does not tell what it takes an image for:
+// engine 20.10 does not, of those that are only copied from.
+func (e *Engine) resolvesInSilence(r jobs.Role) bool {
+	return versions.LessThan(e.cli.ClientVersion(), "1.42") && (r == jobs.RoleCopy || r == jobs.RoleMount)
 }
 
 // platform is the one that is built for: the job's, or the daemon's own.

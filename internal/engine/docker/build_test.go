@@ -71,24 +71,25 @@ func TestBuildFailures(t *testing.T) {
 		spec             jobs.Build
 		kind             jobs.Kind
 		message          string
+		newer            string // the same in the words of newer engines
 	}{
-		{"empty", "", jobs.Build{}, jobs.KindDockerfileInvalid, "Dockerfile: the Dockerfile cannot be empty"},
-		{"no FROM", "RUN true\n", jobs.Build{}, jobs.KindDockerfileInvalid, "Dockerfile: the first instruction must be FROM"},
-		{"bad base name", "FROM Foo\n", jobs.Build{}, jobs.KindDockerfileInvalid, `Dockerfile: failed to parse stage name "Foo": invalid reference format: repository name must be lowercase`},
-		{"blank base name", "ARG X\nFROM $X\n", jobs.Build{}, jobs.KindDockerfileInvalid, "Dockerfile: base name ($X) should not be blank"},
-		{"bad target", from, jobs.Build{Target: "nope"}, jobs.KindDockerfileInvalid, "Dockerfile: target stage nope could not be found"},
-		{"missing argument", from + "ENV\n", jobs.Build{}, jobs.KindDockerfileInvalid, "Dockerfile line 2: ENV requires at least one argument"},
-		{"missing file", from + "COPY nofile /x\n", jobs.Build{}, jobs.KindBuildFailed, `step "COPY nofile /x" failed: "/nofile" not found: not found`},
-		{"command not found", from + "RUN frobnicate\n", jobs.Build{}, jobs.KindBuildFailed, `step "RUN frobnicate" ended with exit code 127`},
-		{"secret not named", from + "RUN --mount=type=secret,id=tok,required true\n", jobs.Build{}, jobs.KindBuildFailed, `step "RUN --mount=type=secret,id=tok,required true" wants secret "tok", which the job does not name`},
-		{"COPY --from", from + "COPY --from=" + addr + "/such:1 / /x\n", jobs.Build{}, jobs.KindBaseMissing, "base image " + addr + "/such:1 was not found"},
-		{"frontend", "# syntax=" + addr + "/frontend:1\n" + from, jobs.Build{}, jobs.KindFrontendMissing, "the Dockerfile's frontend " + addr + "/frontend:1 was not found"},
+		{"empty", "", jobs.Build{}, jobs.KindDockerfileInvalid, "Dockerfile: the Dockerfile cannot be empty", ""},
+		{"no FROM", "RUN true\n", jobs.Build{}, jobs.KindDockerfileInvalid, "Dockerfile: the first instruction must be FROM", ""},
+		{"bad base name", "FROM Foo\n", jobs.Build{}, jobs.KindDockerfileInvalid, `Dockerfile: failed to parse stage name "Foo": invalid reference format: repository name must be lowercase`, `Dockerfile: failed to parse stage name "Foo": invalid reference format: repository name (library/Foo) must be lowercase`},
+		{"blank base name", "ARG X\nFROM $X\n", jobs.Build{}, jobs.KindDockerfileInvalid, "Dockerfile: base name ($X) should not be blank", ""},
+		{"bad target", from, jobs.Build{Target: "nope"}, jobs.KindDockerfileInvalid, "Dockerfile: target stage nope could not be found", `Dockerfile: target stage "nope" could not be found`},
+		{"missing argument", from + "ENV\n", jobs.Build{}, jobs.KindDockerfileInvalid, "Dockerfile line 2: ENV requires at least one argument", ""},
+		{"missing file", from + "COPY nofile /x\n", jobs.Build{}, jobs.KindBuildFailed, `step "COPY nofile /x" failed: "/nofile" not found`, `step "COPY nofile /x" failed: "/nofile": not found`},
+		{"command not found", from + "RUN frobnicate\n", jobs.Build{}, jobs.KindBuildFailed, `step "RUN frobnicate" ended with exit code 127`, ""},
+		{"secret not named", from + "RUN --mount=type=secret,id=tok,required true\n", jobs.Build{}, jobs.KindBuildFailed, `step "RUN --mount=type=secret,id=tok,required true" wants secret "tok", which the job does not name`, ""},
+		{"COPY --from", from + "COPY --from=" + addr + "/such:1 / /x\n", jobs.Build{}, jobs.KindBaseMissing, "base image " + addr + "/such:1 was not found", ""},
+		{"frontend", "# syntax=" + addr + "/frontend:1\n" + from, jobs.Build{}, jobs.KindFrontendMissing, "the Dockerfile's frontend " + addr + "/frontend:1 was not found", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			_, err := tryBuild(t, e, tt.dockerfile, tt.spec)
 			f := jobs.AsFailure(err)
-			if f.Kind != tt.kind || f.Message != tt.message {
+			if f.Kind != tt.kind || f.Message != tt.message && (tt.newer == "" || f.Message != tt.newer) {
 				t.Errorf("build = %s %q, want %s %q", f.Kind, f.Message, tt.kind, tt.message)
 			}
 			if f.Hint == "" {

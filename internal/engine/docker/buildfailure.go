@@ -182,6 +182,9 @@ func public(text string) string {
 	for w := wrappers.FindString(text); w != ""; w = wrappers.FindString(text) {
 		text = text[len(w):]
 	}
+	if i := strings.LastIndex(text, ": "); i >= 0 && strings.HasSuffix(text[:i], text[i+len(": "):]) {
+		text = text[:i] // it is said twice
+	}
 	text = rootPattern.ReplaceAllString(trailers.ReplaceAllString(text, ""), "$1")
 	text = idPattern.ReplaceAllString(hostPathPattern.ReplaceAllString(text, "..."), "")
 	return jobs.Line(text, jobs.MaxCause)

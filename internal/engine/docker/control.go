@@ -14,6 +14,7 @@ import (
 
 	dockerbuild "github.com/docker/docker/api/types/build"
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/filesync"
@@ -51,24 +52,29 @@ func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Buil
 	upload := uploadprovider.New()
 	attrs := frontendAttrs(opts)
 	attrs["context"] = upload.Add(chunked{body})
-	solve := client.SolveOpt{
+	solveOpt := client.SolveOpt{
 		Frontend: "dockerfile.v0", FrontendAttrs: attrs, Session: append(attachables, upload),
-		Exports: []client.ExportEntry{{Type: "moby", Attrs: map[string]string{"name": strings.Join(opts.Tags, ",")}}},
+		Exports: toImage(strings.Join(opts.Tags, ",")),
 	}
 	if b.Dockerfile != nil {
 		attrs["dockerfilekey"] = hiddenSource
 		file := filesync.StaticDirSource{hiddenSource: newOneFile(attrs["filename"], b.Dockerfile)}
-		solve.Session = append(solve.Session, filesync.NewFSSyncProvider(file))
+		solveOpt.Session = append(solveOpt.Session, filesync.NewFSSyncProvider(file))
 	}
 	if how.limits {
 		limitAttrs(attrs, b.Limits)
 	}
 	for _, ref := range opts.CacheFrom {
-		solve.CacheImports = append(solve.CacheImports, client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": ref}})
+		solveOpt.CacheImports = append(solveOpt.CacheImports, client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": ref}})
 	}
 	if inline, err := strconv.ParseBool(b.Spec.Args["BUILDKIT_INLINE_CACHE"]); err == nil && inline { // as the daemon reads it
-		solve.CacheExports = []client.CacheOptionsEntry{{Type: "inline"}}
+		solveOpt.CacheExports = []client.CacheOptionsEntry{{Type: "inline"}}
 	}
+	return solve(ctx, bk, nil, solveOpt, t)
+}
+
+// solve has BuildKit do what a frontend or a definition says.
+func solve(ctx context.Context, bk *client.Client, def *llb.Definition, opt client.SolveOpt, t *trace) error {
 	told, done := make(chan *client.SolveStatus), make(chan error)
 	go func() {
 		var failed error
@@ -79,7 +85,7 @@ func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Buil
 		}
 		done <- failed
 	}()
-	answer, err := bk.Solve(ctx, nil, solve, told)
+	answer, err := bk.Solve(ctx, def, opt, told)
 	if failed := <-done; err == nil {
 		err = failed
 	}
@@ -91,6 +97,11 @@ func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Buil
 	}
 	t.imageID = answer.ExporterResponse[exptypes.ExporterImageDigestKey]
 	return nil
+}
+
+// toImage makes the result an image of the daemon, with these names.
+func toImage(names string) []client.ExportEntry {
+	return []client.ExportEntry{{Type: "moby", Attrs: map[string]string{"name": names}}}
 }
 
 // frontendAttrs says to BuildKit's frontend what the daemon makes of a build

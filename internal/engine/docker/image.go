@@ -64,8 +64,9 @@ func (e *Engine) pullFailure(ctx context.Context, kind jobs.Kind, what, ref stri
 		return failure(ctx, err, "pull "+what)
 	}
 	r := e.refusalOf(ctx, ref, err, e.askPull)
+	hidden := registryOf(ref) == dockerHub // it tells strangers of no name whether there is one
 	switch v := r.verdict(); {
-	case v == missing, noneOrPrivate.MatchString(err.Error()):
+	case v == missing, (v == unclear || v == denied && hidden) && noneOrPrivate.MatchString(err.Error()):
 		return jobs.Fail(kind, err, missingHint(err.Error()), "%s was not found", what).Said(public(r.words))
 	case v == denied, v == final:
 		return r.refused(ref, err)

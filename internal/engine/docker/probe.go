@@ -1,8 +1,6 @@
 package docker
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -15,6 +13,9 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
+	control "github.com/moby/buildkit/api/services/control"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -51,14 +52,14 @@ func (e *Engine) probe(ctx context.Context, p engine.Probe, ref, name string) (w
 		return nil, fmt.Errorf("ask the engine for its platform: %w", err)
 	}
 	program := exitProgram(info.Platform)
-	id, err := e.probeBuild(ctx, ref, program)
+	id, err := e.probeBuild(ctx, ref, name, program)
 	if err != nil {
 		return nil, fmt.Errorf("build an image: %w", err)
 	}
 	own := map[string]string{engine.LabelProbe: engine.ProbeName}
 	maps.Copy(own, p.Labels)
 	warnings, err = e.probeRun(ctx, engine.Container{
-		Name: name, Image: id, Spec: jobs.Run{Command: []string{"/exit"}, Network: "bridge"}, Defaults: p.Limits, Labels: own,
+		Name: name, Image: id, Spec: jobs.Run{Command: []string{"/" + name}, Network: "bridge"}, Defaults: p.Limits, Labels: own,
 	}, program != nil)
 	if err != nil || p.Push == "" {
 		return warnings, err
@@ -70,24 +71,28 @@ func (e *Engine) probe(ctx context.Context, p engine.Probe, ref, name string) (w
 }
 
 // probeBuild builds an image whose only file is a program that ends at once, and
-// runs it in a step. Without a program it only builds.
-func (e *Engine) probeBuild(ctx context.Context, ref string, program []byte) (id string, err error) {
-	dockerfile := "FROM scratch\nCOPY exit /exit\n"
-	if program != nil {
-		dockerfile += "RUN [\"/exit\"]\n"
-	}
-	var archive bytes.Buffer
-	w := tar.NewWriter(&archive)
-	for name, content := range map[string][]byte{"Dockerfile": []byte(dockerfile), "exit": program} {
-		err = errors.Join(err, w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}))
-		_, failed := w.Write(content)
-		err = errors.Join(err, failed)
-	}
-	if err = errors.Join(err, w.Close()); err != nil {
+// runs it in a step. Without a program it only builds. There is no Dockerfile: a
+// context would leave traces in BuildKit's cache that nobody could tell from others.
+func (e *Engine) probeBuild(ctx context.Context, ref, name string, program []byte) (id string, err error) {
+	bk, err := e.dialControl(ctx)
+	if err != nil {
 		return "", err
 	}
-	built, err := e.Build(ctx, engine.Build{Name: ref, Spec: jobs.Build{NoCache: true}, Context: &archive})
-	return built.ImageID, err
+	defer bk.Close()
+	path, unique := "/"+name, append(program, name...) // what follows the program is not read
+	state := llb.Scratch().File(llb.Mkfile(path, 0o755, unique))
+	if program != nil {
+		state = state.Run(llb.Args([]string{path})).Root()
+	}
+	def, err := state.Marshal(ctx)
+	if err != nil {
+		return "", err
+	}
+	t := newTrace(nil)
+	if err := solve(ctx, bk, def, client.SolveOpt{Exports: toImage(ref)}, t); err != nil {
+		return "", e.buildFailure(ctx, t, err, jobs.Build{})
+	}
+	return t.imageID, nil
 }
 
 // probeRun makes a container and waits for its end.
@@ -125,5 +130,40 @@ func (e *Engine) removeProbe(ctx context.Context, ref, name string) error {
 	}
 	err := e.cli.ContainerRemove(ctx, name, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	_, imageErr := e.cli.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
-	return errors.Join(gone("container "+name, err), gone("image "+ref, imageErr))
+	return errors.Join(gone("container "+name, err), gone("image "+ref, imageErr), e.removeProbeCache(ctx, name))
+}
+
+// removeProbeCache removes what BuildKit keeps of the steps of a probe: that of the
+// last one has its name, and that of the first one on newer engines. On engine 20.10
+// the file of a probe whose step cannot run is left to BuildKit's own clean-up.
+func (e *Engine) removeProbeCache(ctx context.Context, name string) error {
+	bk, err := e.dialControl(ctx)
+	if err != nil {
+		return fmt.Errorf("connect to BuildKit: %w", err)
+	}
+	defer bk.Close()
+	kept, err := bk.ControlClient().DiskUsage(ctx, &control.DiskUsageRequest{})
+	if err != nil {
+		return fmt.Errorf("look for the build cache of a probe: %w", err)
+	}
+	var ids []string
+	for _, k := range kept.GetRecord() {
+		if strings.Contains(k.GetDescription(), name) {
+			ids = append(ids, k.GetID(), k.GetParent()) //nolint:staticcheck // all that engines before 23 have
+			ids = append(ids, k.GetParents()...)
+		}
+	}
+	var filter []string
+	for _, id := range ids {
+		if id != "" {
+			filter = append(filter, "id=="+id)
+		}
+	}
+	if len(filter) == 0 { // that would match everything
+		return nil
+	}
+	if err := bk.Prune(ctx, nil, client.PruneAll, client.WithFilter(filter)); err != nil {
+		return fmt.Errorf("remove the build cache of a probe: %w", err)
+	}
+	return nil
 }

@@ -51,6 +51,18 @@ func everything(t *testing.T, e *Engine) []string {
 	for _, i := range images {
 		all = append(all, i.ID)
 	}
+	bk, err := e.dialControl(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bk.Close()
+	cached, err := bk.DiskUsage(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cached {
+		all = append(all, c.ID+" "+c.Description)
+	}
 	slices.Sort(all)
 	return all
 }
@@ -114,7 +126,7 @@ func TestProbe(t *testing.T) {
 		clean("by a probe that was refused: " + tt.says)
 	}
 	owner := engine.Probe{Labels: map[string]string{engine.LabelHost: "probing"}}
-	for _, at := range []string{"/build", "/containers/create", "/start", "/containers/slipway-doctor", "/images/slipway-doctor"} {
+	for _, at := range []string{"/grpc", "/containers/create", "/start", "/containers/slipway-doctor", "/images/slipway-doctor"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		called := false
 		address := heard(t, h, func(path string) {
@@ -152,5 +164,8 @@ func TestProbe(t *testing.T) {
 	if _, err := e.Probe(t.Context(), engine.Probe{}); err == nil {
 		t.Error("a host without its bridge passes for one that can run jobs")
 	}
-	clean("by a probe of a host without its bridge")
+	left := slices.DeleteFunc(everything(t, e), func(s string) bool { return strings.HasSuffix(s, " fileop target") })
+	if !slices.Equal(before, left) {
+		t.Errorf("left behind by a probe of a host without its bridge: %q", left)
+	}
 }

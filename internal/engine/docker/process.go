@@ -95,7 +95,7 @@ func (p *process) follow(l link, complete bool) {
 		}
 		if s.Status != engine.StatusRunning {
 			if absent && p.endedWithDaemon(s) {
-				p.err = jobs.Fail(jobs.KindDaemonLost, nil, hintRetry, "the Docker daemon went away and ended the container")
+				p.err = jobs.Fail(jobs.KindDaemonLost, nil, hintRetry, "the Docker daemon was away when the container ended, and does not know how it did")
 				return
 			}
 			// The output passes through the daemon's memory. One that starts

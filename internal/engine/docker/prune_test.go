@@ -69,8 +69,16 @@ func TestPrune(t *testing.T) {
 	if err != nil || unused < 3_000_000 {
 		t.Errorf("%d bytes of build cache are unused, %v; want 3 MB and more", unused, err)
 	}
-	if pruned, err := e.PruneCache(ctx, time.Second); err != nil || pruned < 3_000_000 {
-		t.Errorf("pruned %d bytes, %v; want 3 MB and more", pruned, err)
+	var pruned int64 // the daemon lets go of what a build used a little after its end
+	for deadline := time.Now().Add(20 * time.Second); pruned < 3_000_000 && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		freed, err := e.PruneCache(ctx, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pruned += freed
+	}
+	if pruned < 3_000_000 {
+		t.Errorf("pruned %d bytes; want 3 MB and more", pruned)
 	}
 	if left, err := e.UnusedCache(ctx, 0); err != nil || left > 3_000_000 {
 		t.Errorf("%d bytes of build cache are left, %v", left, err)

@@ -310,6 +310,9 @@ func (f *Fake) CopyOut(ctx context.Context, id, from string) (io.ReadCloser, err
 		return nil, err
 	}
 	from = path.Clean(from)
+	if why := jobs.EndsWithContainer(from, c.spec.Spec.Tmpfs); why != "" {
+		return nil, jobs.Fail(jobs.KindOutputOnMount, nil, "write it to another path", "%s cannot be collected: %s", from, why)
+	}
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	count := 0

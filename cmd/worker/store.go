@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/store"
+)
+
+func storeCommand(getenv func(string) string) *cobra.Command {
+	c := defaults()
+	take, force := false, false
+	cmd := &cobra.Command{
+		Use:   "store",
+		Short: "Say whether the artifact store is the farm's, or make it that",
+		Long: "Says whether the artifact store at --store is the one that the farm uses, and changes nothing.\n\n" +
+			"--take makes it that, when it was moved to another place without its file \"owner\", or is begun anew on purpose.\n" +
+			"No other store is the farm's from then on; workers with another one take no jobs within a minute. With --force it\n" +
+			"is taken from another farm, which must be gone for good: everything there that this farm does not know is garbage.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := prepare(cmd, &c, getenv); err != nil {
+				return err
+			}
+			if force && !take {
+				return fmt.Errorf("--force goes with --take")
+			}
+			return advised(storeVerb(cmd.Context(), c, take, force, cmd.OutOrStdout()))
+		},
+	}
+	c.bindFarm(cmd.Flags())
+	cmd.Flags().BoolVar(&take, "take", false, "make it the farm's store")
+	cmd.Flags().BoolVar(&force, "force", false, "with --take: also when it belongs to another farm")
+	return cmd
+}
+
+// storeVerbTime is more than a store that answers needs.
+const storeVerbTime = 30 * time.Second
+
+func storeVerb(ctx context.Context, c config, take, force bool, out io.Writer) error {
+	rdb, err := redisconn.Open(ctx, c.Redis)
+	if err != nil {
+		return err
+	}
+	defer rdb.Close()
+	blobs, err := openStore(c.Store, "")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeVerbTime)
+	defer cancel()
+	owner := artifacts.NewOwner(store.New(rdb, store.Options{}), blobs.Store, c.Store)
+	if take {
+		if _, err := owner.Take(ctx, force); err != nil {
+			return err
+		}
+	} else if err := owner.Ask(ctx); err != nil {
+		return err
+	}
+	m, err := blobs.Store.Mark(ctx)
+	switch {
+	case err != nil:
+		return err
+	case m == artifacts.Mark{}:
+		_, _ = fmt.Fprintf(out, "%s has no owner, and the farm has no store yet: the first worker takes it\n", c.Store)
+	default:
+		_, _ = fmt.Fprintf(out, "%s is the store of this farm (%s, store %s)\n", c.Store, m.Farm, m.Store)
+	}
+	return nil
+}

@@ -1,0 +1,37 @@
+package worker
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// anyName is an Images without rules.
+type anyName struct{ engine.Engine }
+
+func (i anyName) Use(ctx context.Context, ref string, progress io.Writer) (string, error) {
+	return i.Image(ctx, ref, progress)
+}
+
+func (anyName) Refresh(context.Context, []string, string, io.Writer) error { return nil }
+
+func (i anyName) Name(ctx context.Context, n engine.Naming) error {
+	return i.Tag(ctx, n.Image, n.Name)
+}
+
+func (i anyName) Release(ctx context.Context, name string) error { return i.RemoveImage(ctx, name) }
+
+func (anyName) Tidy(context.Context) error { return nil }
+
+func (i anyName) Push(ctx context.Context, n engine.Naming, progress io.Writer) (string, error) {
+	return i.Engine.Push(ctx, n.Image, n.Name, progress)
+}
+
+type silent struct{}
+
+func (silent) Claimed(string, time.Duration) {}
+func (silent) Ended(string, jobs.Result)     {}
+func (silent) Slots(int, int)                {}
