@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -121,6 +122,24 @@ func (a *admissions) admitImages(refs ...string) error {
 	for _, ref := range refs {
 		if !rules.ImageAllowed(ref) {
 			return jobs.Fail(jobs.KindImageNotAllowed, nil, "use another image, or ask the operator", "the image %q is not one that the operator allows", ref)
+		}
+	}
+	return nil
+}
+
+// admitRun checks the limits of a run against the policy.
+func (a *admissions) admitRun(r jobs.Run) error {
+	allowed := a.get(context.Background()).policy.Run
+	refuse := func(field string, asked, highest int64) error {
+		return jobs.Fail(jobs.KindLimitNotAllowed, nil, "ask for less, or ask the operator",
+			"%s: the job asks for %s, and the operator allows %s", field, policy.Bound(asked), policy.Bound(highest))
+	}
+	if highest := int64(allowed.Pids); r.Limits.Pids != 0 && jobs.Above(r.Limits.Pids, highest) {
+		return refuse("run.limits.pids", r.Limits.Pids, highest)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Limits.Ulimits)) {
+		if asked, highest := r.Limits.Ulimits[name].Hard, allowed.Ulimit(name); jobs.Above(asked, highest) {
+			return refuse("run.limits.ulimits."+name, asked, highest)
 		}
 	}
 	return nil

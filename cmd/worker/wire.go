@@ -97,7 +97,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
 		Engine: eng, Images: images.New(lg, eng, notes, admits.names),
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
-		Fetch:  admits.fetch, Admit: admits.admit, AdmitImages: admits.admitImages,
+		Fetch:  admits.fetch, Admit: admits.admit, AdmitImages: admits.admitImages, AdmitRun: admits.admitRun,
 		Uptime: uptime(), Room: room.short, CheckStore: owner.Look, EndOrphans: eng.EndOrphans,
 		Probe: func(ctx context.Context, labels map[string]string) error {
 			_, err := eng.Probe(ctx, engine.Probe{Labels: labels, Limits: c.Worker.Limits, Push: c.ProbePush})

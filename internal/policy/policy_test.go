@@ -90,6 +90,10 @@ func TestRefuses(t *testing.T) {
 		{"credential for nobody", "version: 1\ncontext: {http: {credentials: {ci: {bearer_file: /x}}}}\n", "context.http.credentials.ci: want hosts"},
 		{"half a key", "version: 1\ncontext: {s3: [{buckets: [b], access_key_file: /x}]}\n", "context.s3[0]"},
 		{"endpoint without scheme", "version: 1\ncontext: {s3: [{buckets: [b], endpoint: s3.example.com}]}\n", "context.s3[0].endpoint"},
+		{"a ulimit that is none", "version: 1\nrun: {ulimits: {nofiles: 5}}\n", `run.ulimits: found "nofiles"; known are core`},
+		{"a limit below none", "version: 1\nrun: {ulimits: {nofile: -2}}\n", `"-2" is no limit; want a whole number, or -1 for none`},
+		{"a word for a limit", "version: 1\nrun: {pids: lots}\n", `"lots" is no limit`},
+		{"no processes", "version: 1\nrun: {pids: 0}\n", "run.pids: want more than 0"},
 		{"pull sometimes", "version: 1\nimages: {pull: sometimes}\n", "images.pull"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -106,6 +110,23 @@ func TestRefuses(t *testing.T) {
 	}
 	if _, err := policy.Load(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("no such file: got nil")
+	}
+}
+
+// A file that bounds one ulimit opens no other.
+func TestUlimits(t *testing.T) {
+	t.Parallel()
+	p, err := policy.Parse([]byte("version: 1\nrun: {pids: 4096, ulimits: {memlock: 65536, nice: -1}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int64{"memlock": 65536, "nice": -1, "rtprio": 0, "nofile": -1} {
+		if got := p.Run.Ulimit(name); got != want {
+			t.Errorf("%s: %d; want %d", name, got, want)
+		}
+	}
+	if p.Run.Pids != 4096 {
+		t.Errorf("pids %d", p.Run.Pids)
 	}
 }
 

@@ -103,3 +103,24 @@ func TestFetchTimeout(t *testing.T) {
 		t.Errorf("attempt %d, hint %q", job.Attempt, job.Result.Failure.Hint)
 	}
 }
+
+// Limits above the operator's are refused before the build that comes first.
+func TestLimitsAreAdmittedBeforeTheBuild(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	f.files["Dockerfile"] = "FROM busybox\n"
+	f.admitRun = func(r jobs.Run) error {
+		return jobs.Fail(jobs.KindLimitNotAllowed, nil, "ask for less", "%d processes are too many", r.Limits.Pids)
+	}
+	f.engine.Hook(func(_ context.Context, op, arg string) error {
+		if op == "build" {
+			t.Errorf("the engine was asked to build %s", arg)
+		}
+		return nil
+	})
+	f.start()
+	spec := buildOf()
+	spec.Run = &jobs.Run{Limits: jobs.Limits{Pids: -1}}
+	wantFailure(t, f.ended(f.submit(spec)), jobs.Refused, jobs.StageRun, jobs.KindLimitNotAllowed, "-1 processes")
+	f.empty()
+}

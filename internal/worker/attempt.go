@@ -136,6 +136,12 @@ func (a *attempt) guarded(work func(context.Context) error) (err error) {
 // fresh is the work of a newly claimed job.
 func (a *attempt) fresh(ctx context.Context) error {
 	image := ""
+	if r := a.job.Spec.Run; r != nil && a.w.AdmitRun != nil {
+		// What would be refused after a long build is refused before it.
+		if err := a.w.AdmitRun(*r); err != nil {
+			return explain(ctx, jobs.StageRun, err)
+		}
+	}
 	if a.job.Spec.Build != nil {
 		if err := a.build(ctx); err != nil {
 			return err

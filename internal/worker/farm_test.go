@@ -42,7 +42,9 @@ type farm struct {
 	names images.Rules
 	// admit judges images.
 	admit func(refs []string) error
-	room  func() error
+	// admitRun judges the limits of runs.
+	admitRun func(r jobs.Run) error
+	room     func() error
 	// checkStore looks at the artifact store, nil for not.
 	checkStore func(ctx context.Context, prove bool) error
 	// hosts is the registry, nil for none.
@@ -64,6 +66,7 @@ func newFarm(t *testing.T) *farm {
 		store: artifactstest.NewStore(), state: t.TempDir(), files: map[string]string{},
 	}
 	f.admit = func([]string) error { return nil }
+	f.admitRun = func(jobs.Run) error { return nil }
 	f.svc = jobs.NewService(f.memory, f.queue, jobstest.NewIDs())
 	f.fetch = func(context.Context, jobs.Context) (io.ReadCloser, error) {
 		var b bytes.Buffer
@@ -155,6 +158,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			return worker.Admitted{Build: b, Sources: sources}, err
 		},
 		AdmitImages: func(refs ...string) error { return f.admit(refs) },
+		AdmitRun:    func(r jobs.Run) error { return f.admitRun(r) },
 		Images:      images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
 		Room:        f.room, CheckStore: f.checkStore, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime,
 	}, o)

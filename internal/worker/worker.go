@@ -40,7 +40,9 @@ type Deps struct {
 	Admit func(job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (Admitted, error)
 	// AdmitImages judges the images that a build or a run uses; nil admits all.
 	AdmitImages func(refs ...string) error
-	Blobs       *artifacts.Blobs
+	// AdmitRun judges the limits that a run asks for; nil admits all.
+	AdmitRun func(r jobs.Run) error
+	Blobs    *artifacts.Blobs
 	// Images gives the host's images their names; nil gives any name to any job.
 	Images Images
 	// Uptime reads a clock of the host that goes on while this process is not
