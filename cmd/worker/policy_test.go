@@ -111,20 +111,20 @@ func TestPolicyCommand(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		args []string
-		env  map[string]string
+		env  environment
 		code int
 		says string
 	}{
 		{"defaults", nil, nil, 0, "max_depth: 64"},
 		{"a file", []string{file}, nil, 0, "max_depth: 7"},
-		{"the environment's", nil, map[string]string{"SLIPWAY_POLICY": file}, 0, "max_depth: 7"},
+		{"the environment's", nil, environment{"SLIPWAY_POLICY=" + file}, 0, "max_depth: 7"},
 		{"a mistake", []string{bad}, nil, 1, `line 3:`},
 		{"no file", []string{file + "x"}, nil, 1, "no such file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			code := run(t.Context(), t.Context(), append([]string{"policy"}, tt.args...), func(k string) string { return tt.env[k] }, &out, &out)
+			code := run(t.Context(), t.Context(), append([]string{"policy"}, tt.args...), tt.env, &out, &out)
 			if code != tt.code || !strings.Contains(out.String(), tt.says) {
 				t.Errorf("exit code %d, want %d and %q:\n%s", code, tt.code, tt.says, out.String())
 			}

@@ -55,6 +55,9 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 		lg.WarnContext(ctx, "published ports are bound to loopback: --advertise-address has no effect without another --port-address", "address", c.Worker.AdvertiseAddress)
 	}
 
+	if err := settled(ctx, lg, c, checkFiles(ctx, lg, c)); err != nil {
+		return err
+	}
 	rdb, err := openRedis(ctx, lg, c)
 	if err != nil {
 		return err
@@ -75,11 +78,11 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	}
 	admits, err := openPolicy(lg, c.Policy, func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, temp) })
 	if err != nil {
-		return err
+		return badUsage(err)
 	}
 	eng, err := openEngine(lg, c)
 	if err != nil {
-		return err
+		return badUsage(fmt.Errorf("--docker-host: %w", err))
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
@@ -105,23 +108,21 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 		},
 	}), c.Worker)
 
-	if c.Admin != "" {
-		admin, err := telemetry.ListenAdmin(ctx, c.Admin, metrics.Handler(), []telemetry.Check{
-			{Name: "redis", Run: func(ctx context.Context) error { return rdb.Ping(ctx).Err() }},
-			{Name: "docker", Run: func(ctx context.Context) error {
-				_, err := eng.Info(ctx)
-				metrics.DockerUp(err == nil)
-				return err
-			}},
-			{Name: "store", Run: func(ctx context.Context) error { return owner.Look(ctx, false) }},
-			{Name: "host", Run: func(context.Context) error { return w.Unfit() }},
-			{Name: "intake", Run: func(context.Context) error { return ctx.Err() }},
-		})
-		if err != nil {
+	closeAdmin, err := serveAdmin(ctx, lg, c, metrics, []telemetry.Check{
+		{Name: "redis", Run: func(ctx context.Context) error { return rdb.Ping(ctx).Err() }},
+		{Name: "docker", Run: func(ctx context.Context) error {
+			_, err := eng.Info(ctx)
+			metrics.DockerUp(err == nil)
 			return err
-		}
-		defer func() { err = errors.Join(err, admin.Close(context.WithoutCancel(ctx))) }()
+		}},
+		{Name: "store", Run: func(ctx context.Context) error { return owner.Look(ctx, false) }},
+		{Name: "host", Run: func(context.Context) error { return w.Unfit() }},
+		{Name: "intake", Run: func(context.Context) error { return ctx.Err() }},
+	})
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, closeAdmin()) }()
 	var background sync.WaitGroup
 	reconciling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	background.Go(func() {

@@ -154,7 +154,7 @@ func TestUnsafeRedis(t *testing.T) {
 			end() // if it gets as far as taking jobs, it stops at once
 			var stderr bytes.Buffer
 			args := []string{"--supervise=false", "--redis", server.SocketURL(), "--state", t.TempDir(), "--store", t.TempDir(), "--admin", ""}
-			code := run(t.Context(), ended, args, func(string) string { return "" }, &stderr, &stderr)
+			code := run(t.Context(), ended, args, nil, &stderr, &stderr)
 			if code != 1 || !strings.Contains(stderr.String(), tt.want) || !strings.Contains(stderr.String(), "--allow-unsafe-redis") {
 				t.Errorf("exit code %d, %q; want a refusal that says %q", code, stderr.String(), tt.want)
 			}
@@ -186,7 +186,7 @@ func TestStoreThatCannotBeUsed(t *testing.T) {
 		end() // if it gets as far as taking jobs, it stops at once
 		var stderr bytes.Buffer
 		args := []string{"--supervise=false", "--redis", server.SocketURL(), "--state", t.TempDir(), "--store", store, "--admin", ""}
-		code := run(t.Context(), ended, args, func(string) string { return "" }, &stderr, &stderr)
+		code := run(t.Context(), ended, args, nil, &stderr, &stderr)
 		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
 		says := "worker: the artifact store at " + store + " cannot be used: "
 		if code != 1 || len(lines) != 1 || !strings.HasPrefix(lines[0], says) || !strings.Contains(lines[0], want) || !strings.HasSuffix(lines[0], "choose another with --store") {

@@ -28,7 +28,7 @@ type Admin struct {
 func ListenAdmin(ctx context.Context, addr string, metrics http.Handler, checks []Check) (*Admin, error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("open the admin address %s: %w", addr, err)
+		return nil, fmt.Errorf("listen: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
