@@ -94,7 +94,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	}
 	collector := garbage.New(lg, garbage.Deps{Ledger: records, Store: blobs.Store, Owner: owner}, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
 	tickets := queue.NewProducer(rdb)
-	metrics := telemetry.NewMetrics()
+	metrics := telemetry.NewMetrics(buildVersion(), c.Queues)
 	notes, room := imageNotes(c), &disks{log: lg, engine: eng, config: c, gate: fsop.NewGate(maxHangingDisks)}
 	w := worker.New(lg, faulty(worker.Deps{
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
@@ -108,17 +108,8 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 		},
 	}), c.Worker)
 
-	closeAdmin, err := serveAdmin(ctx, lg, c, metrics, []telemetry.Check{
-		{Name: "redis", Run: func(ctx context.Context) error { return rdb.Ping(ctx).Err() }},
-		{Name: "docker", Run: func(ctx context.Context) error {
-			_, err := eng.Info(ctx)
-			metrics.DockerUp(err == nil)
-			return err
-		}},
-		{Name: "store", Run: func(ctx context.Context) error { return owner.Look(ctx, false) }},
-		{Name: "host", Run: func(context.Context) error { return w.Unfit() }},
-		{Name: "intake", Run: func(context.Context) error { return ctx.Err() }},
-	})
+	metrics.Slots(w.Busy())
+	closeAdmin, err := serveAdmin(ctx, lg, c, metrics, conditions{redis: rdb, engine: eng, store: owner, worker: w}, room)
 	if err != nil {
 		return err
 	}
@@ -126,7 +117,7 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	var background sync.WaitGroup
 	reconciling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	background.Go(func() {
-		reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{Interval: min(5*time.Second, c.Worker.Lease/4)}).Run(reconciling)
+		reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics}).Run(reconciling)
 	})
 	if c.GCEvery > 0 {
 		background.Go(func() { collector.Run(reconciling) })

@@ -38,6 +38,8 @@ type farm struct {
 	// files is the context that every build gets.
 	files map[string]string
 	fetch func(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
+	// observer is told what happens, nil for nobody.
+	observer worker.Observer
 	// names are the rules of names that jobs may give.
 	names images.Rules
 	// admit judges images.
@@ -158,6 +160,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			return worker.Admitted{Build: b, Sources: sources}, err
 		},
 		AdmitImages: func(refs ...string) error { return f.admit(refs) },
+		Observer:    f.observer,
 		AdmitRun:    func(r jobs.Run) error { return f.admitRun(r) },
 		Images:      images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
 		Room:        f.room, CheckStore: f.checkStore, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime,

@@ -93,13 +93,6 @@ type Images interface {
 	Push(ctx context.Context, n engine.Naming, progress io.Writer) (repoDigest string, err error)
 }
 
-// Observer is told what happens, for metrics. Its methods must be quick.
-type Observer interface {
-	Claimed(queue string, waited time.Duration)
-	Ended(queue string, r jobs.Result)
-	Slots(busy, total int)
-}
-
 // Options are the operator's settings; see Defaults.
 type Options struct {
 	// Name is for people, Host the identity kept in the state directory.
@@ -179,6 +172,8 @@ type Worker struct {
 	mode     DrainMode      // "" until Drain is called
 	wg       sync.WaitGroup // one per attempt and per claim
 
+	// taking is set while tickets are asked for.
+	taking atomic.Bool
 	// recovered says that what runs here is known: before that, what no attempt of
 	// this process owns may be one that is yet to be adopted.
 	recovered atomic.Bool
@@ -284,6 +279,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 		if err := w.Intake.Start(w.take); err != nil {
 			return err
 		}
+		w.taking.Store(true)
 		if unfit == nil {
 			w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
 		}
@@ -393,6 +389,7 @@ func (w *Worker) Drain(mode DrainMode) {
 func (w *Worker) drain(hurry context.Context) {
 	w.mu.Lock()
 	w.draining = true
+	w.taking.Store(false)
 	mode := w.mode
 	w.mu.Unlock()
 	patience := w.opts.Drain
