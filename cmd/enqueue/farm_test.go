@@ -105,8 +105,8 @@ func (f *farm) app(p process) *app {
 // marked is a registry of a farm that has marked a store.
 type marked artifacts.Mark
 
-func (m marked) FarmID(context.Context, bool) (string, error) { return m.Farm, nil }
-func (m marked) StoreID(context.Context) (string, error)      { return m.Store, nil }
+func (m marked) FarmID(context.Context, bool) (string, error)        { return m.Farm, nil }
+func (m marked) StoreID(context.Context) (string, error)             { return m.Store, nil }
 func (marked) MarkTurn(context.Context, time.Duration) (bool, error) { panic("enqueue marks nothing") }
 
 func (marked) EndTurn(context.Context) error { panic("enqueue marks nothing") }

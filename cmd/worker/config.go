@@ -47,6 +47,8 @@ type config struct {
 	// when the disk fills, 0 for never; KeepImages are patterns of names that stay.
 	ImageAge   time.Duration
 	KeepImages []string
+	// ImageNotes is where the notes on images are, "" for below the state directory.
+	ImageNotes string
 	// DryRun is for worker prune.
 	DryRun bool
 	// RedisListen is where `worker dev` serves its embedded Redis.
@@ -107,13 +109,14 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.StringVar(&c.Admin, "admin", c.Admin, "address of /livez, /readyz, /metrics and profiles; empty for none")
 	f.DurationVar(&c.GCEvery, "gc-every", c.GCEvery, "how often artifacts that no job names are deleted from the store (0: never)")
 	f.DurationVar(&c.ImageAge, "image-age", c.ImageAge, "how long images and build cache must be unused to be removed when the daemon's disk fills (0: never)")
+	f.StringVar(&c.ImageNotes, "image-notes", c.ImageNotes, "directory of what is known of the daemon's images; workers that share a daemon share it (default: below --state)")
 	f.StringSliceVar(&c.KeepImages, "keep-image", c.KeepImages, "images that are never removed, as a pattern such as tools/*:* (repeatable)")
 	f.DurationVar(&c.Retention.Age, "retention-age", c.Retention.Age, "how long ended jobs are kept")
 	f.Int64Var(&c.Retention.Count, "retention-count", c.Retention.Count, "how many ended jobs of each state are kept")
 	f.DurationVar(&c.QueueTimeout, "queue-timeout", c.QueueTimeout, "how long a job may wait for a worker if it does not say (0: for ever)")
 
 	f.StringVar(&w.Name, "name", w.Name, "name of this worker for people (default the host name)")
-	f.StringVar(&w.Farm, "farm", w.Farm, "name of the farm; keeps two farms on one daemon apart")
+	f.StringVar(&w.Farm, "farm", w.Farm, "name of the farm, the same for all of its workers")
 	f.IntVar(&w.Slots, "slots", w.Slots, "how many jobs run at once")
 	f.StringToStringVar(&w.Labels, "label", w.Labels, "label that jobs may require, as key=value (repeatable)")
 	f.StringVar(&w.StateDir, "state", w.StateDir, "directory of this worker's identity and log spools; not shared")

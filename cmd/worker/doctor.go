@@ -12,7 +12,9 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/doctor"
+	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/store"
 )
 
@@ -55,8 +57,12 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 		Daemon:     eng,
 		Policy:     func() error { _, err := checkPolicy(c.Policy); return err },
 		Registries: func() ([]string, error) { return registries(c) },
-		Identity:   func() (string, error) { return readIdentity(c.Worker.StateDir) },
-		Lock:       func() (func() error, bool, error) { return lockForDoctor(c.Worker.StateDir) },
+		Identity:   func() (string, error) { return seat.Identity(c.Worker.StateDir) },
+		Look: func(s jobs.Seat, daemon string) (string, error) {
+			return seat.Look(c.Worker.StateDir, s, daemon)
+		},
+		Former: func() ([]string, error) { return seat.Former(c.Worker.StateDir) },
+		Lock:   func() (func() error, bool, error) { return lockForDoctor(c.Worker.StateDir) },
 		Store: func(ctx context.Context) error {
 			blobs, err := openStore(c.Store, "")
 			if err != nil {
@@ -131,9 +137,9 @@ func (r *report) add(f doctor.Finding) {
 // lockForDoctor takes the lock of a state directory that a worker has used. A
 // worker that starts in this moment finds it taken, and has to be started again.
 func lockForDoctor(stateDir string) (release func() error, running bool, err error) {
-	lock, err := lockState(stateDir, 0)
+	lock, err := seat.Lock(stateDir, 0)
 	switch {
-	case errors.Is(err, errLocked):
+	case errors.Is(err, seat.ErrLocked):
 		return nil, true, nil
 	case errors.Is(err, os.ErrNotExist):
 		return func() error { return nil }, false, nil

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -136,7 +137,7 @@ func drain(ctx context.Context, stateDir string, mode worker.DrainMode, progress
 	}
 	// The connection ends a moment before the process lets go.
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if lock, err := lockState(stateDir, 0); err == nil {
+		if lock, err := seat.Lock(stateDir, 0); err == nil {
 			return errors.Join(say(progress, "the worker has ended"), lock.Close())
 		}
 	}

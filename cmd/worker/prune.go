@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 )
@@ -52,7 +53,7 @@ func prune(ctx context.Context, c config, out io.Writer, lg *slog.Logger) (err e
 	if c.ImageAge == 0 {
 		return errors.New("--image-age 0 means that nothing is ever removed; say how long images must have been unused")
 	}
-	c.Worker.Host, err = readIdentity(c.Worker.StateDir)
+	c.Worker.Host, err = seat.Identity(c.Worker.StateDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("no worker has used --state %s; name the state directory of this host's worker", c.Worker.StateDir)
 	} else if err != nil {

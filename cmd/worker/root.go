@@ -59,7 +59,7 @@ func rootCommand(environ environment, hurry context.Context) *cobra.Command {
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) { cmd.Println("worker", buildVersion()) },
 	}
-	root.AddCommand(run, dev, policyCommand(getenv), gcCommand(getenv), storeCommand(getenv), pruneCommand(getenv), drainCommand(getenv), doctorCommand(getenv), version)
+	root.AddCommand(run, dev, policyCommand(getenv), gcCommand(getenv), storeCommand(getenv), pruneCommand(getenv), drainCommand(getenv), doctorCommand(getenv), renameFarmCommand(getenv), version)
 	// The variables of all commands are in one environment: each checks them all.
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd == version || cmd.Name() == "help" {

@@ -107,8 +107,11 @@ func polite(root *cobra.Command) {
 		if check := cmd.Args; check != nil {
 			cmd.Args = func(cmd *cobra.Command, args []string) error {
 				err := check(cmd, args)
-				if err != nil && len(args) > 0 {
-					err = fmt.Errorf("unknown argument %q: %s", args[0], suggestion(cmd, args[0]))
+				for i := range args {
+					if err != nil && check(cmd, args[:i]) == nil && check(cmd, args[:i+1]) != nil {
+						err = fmt.Errorf("unknown argument %q: %s", args[i], suggestion(cmd, args[i]))
+						break
+					}
 				}
 				return badUsage(err)
 			}

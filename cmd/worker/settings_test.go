@@ -169,3 +169,22 @@ func TestSecretThatCannotBeRead(t *testing.T) {
 		t.Errorf("log %q; want one line about npm", text)
 	}
 }
+
+// The argument that is one too many is named.
+func TestArguments(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"policy", "a.yaml", "b.yaml"}, `unknown argument "b.yaml"`},
+		{[]string{"rename-farm", "a", "b"}, `unknown argument "b"`},
+		{[]string{"rename-farm"}, "accepts 1 arg(s), received 0"},
+		{[]string{"doctor", "now"}, `unknown argument "now"`},
+	} {
+		var stderr bytes.Buffer
+		if code := run(t.Context(), t.Context(), tt.args, nil, &stderr, &stderr); code != jobs.ExitUsage || !strings.Contains(stderr.String(), tt.want) {
+			t.Errorf("%q: exit code %d, %q; want 2 and %q", tt.args, code, stderr.String(), tt.want)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
@@ -68,10 +69,14 @@ func supervise(ctx, hurry context.Context, c config, stderr io.Writer) error {
 
 // reap ends the containers of this host that nobody renews the leases of.
 func reap(ctx context.Context, lg *slog.Logger, c config) (err error) {
-	host, err := readIdentity(c.Worker.StateDir)
+	host, err := seat.Identity(c.Worker.StateDir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // it never ran anything
 	} else if err != nil {
+		return err
+	}
+	// The journal of a copy is about containers of another worker, which lives.
+	if copied, err := seat.Copied(c.Worker.StateDir); err != nil || copied {
 		return err
 	}
 	eng, err := openEngine(lg, c)

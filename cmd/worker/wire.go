@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/reconcile"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/s3conn"
+	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 	"github.com/slipway-farm/slipway/internal/worker"
@@ -42,15 +44,31 @@ import (
 // This file is the only one that names drivers: adding an engine, a store or a
 // context source is a package and a line here.
 
-// runWorker calls up once everything is there that cannot be waited for.
-func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func() error) (err error) {
+// runWorker runs a worker until it ends in order. One that finds that its host is
+// another worker's begins anew as another host.
+func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func() error) error {
 	lg := telemetry.NewLogger(stderr, c.LogLevel)
-	host, unlock, err := hostIdentity(c.Worker.StateDir)
+	up = sync.OnceValue(up)
+	for {
+		err := serve(ctx, hurry, lg, c, up)
+		if !errors.Is(err, jobs.ErrDisplaced) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		lg.WarnContext(ctx, "beginning anew as another host", "err", err)
+	}
+}
+
+// serve calls up once everything is there that cannot be waited for.
+func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() error) (err error) {
+	dir, err := seat.Open(c.Worker.StateDir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	c.Worker.Host, c.Worker.Queues, c.Worker.Version = host, c.Queues, buildVersion()
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	c.Worker.Host, c.Worker.Queues, c.Worker.Version = dir.Host(), c.Queues, buildVersion()
 	if c.Worker.AdvertiseAddress != "" && net.ParseIP(c.Worker.PortAddress).IsLoopback() {
 		lg.WarnContext(ctx, "published ports are bound to loopback: --advertise-address has no effect without another --port-address", "address", c.Worker.AdvertiseAddress)
 	}
@@ -96,7 +114,9 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	tickets := queue.NewProducer(rdb)
 	metrics := telemetry.NewMetrics(buildVersion(), c.Queues)
 	notes, room := imageNotes(c), &disks{log: lg, engine: eng, config: c, gate: fsop.NewGate(maxHangingDisks)}
+	holder := seat.New(lg, dir, records, seat.Options{Worker: c.Worker.Name, Lease: c.Worker.Lease})
 	w := worker.New(lg, faulty(worker.Deps{
+		Seat: holder, Farm: membership{records, c.Worker.Farm},
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
 		Engine: eng, Images: images.New(lg, eng, notes, admits.names),
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
@@ -123,7 +143,13 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 		background.Go(func() { collector.Run(reconciling) })
 	}
 	if c.ImageAge > 0 {
-		background.Go(func() { newImageCollector(lg, c, eng, notes, records, room.filling).Run(reconciling) })
+		background.Go(func() {
+			select { // the notes about images may be another host's
+			case <-w.Settled():
+				newImageCollector(lg, c, eng, notes, records, room.filling).Run(reconciling)
+			case <-reconciling.Done():
+			}
+		})
 	}
 	defer background.Wait()
 	defer stop()
@@ -134,7 +160,17 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	return w.Run(ctx, hurry)
 }
 
-// openRedis refuses a Redis that cannot be reached, or is not safe. A worker that
+// membership is a worker's of a farm that it knows by a name.
+type membership struct {
+	*store.Store
+	name string
+}
+
+// Join implements worker.Farm.
+func (m membership) Join(ctx context.Context) (string, error) { return m.JoinFarm(ctx, m.name) }
+
+// openRedis refuses a Redis that cannot be reached, is not safe, or is of a farm with
+// another name. A worker that
 // left something running cannot be choosy: it has to look after that, and to end
 // it in time when Redis stays away.
 func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, error) {
@@ -145,7 +181,10 @@ func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, err
 		rdb, err = redisconn.Open(ctx, c.Redis)
 	}
 	if err == nil {
-		if err = checkRedis(ctx, lg, c, rdb); err != nil {
+		if err = checkRedis(ctx, lg, c, rdb); err == nil {
+			_, err = store.New(rdb, store.Options{}).JoinFarm(ctx, c.Worker.Farm)
+		}
+		if err != nil {
 			return nil, errors.Join(err, rdb.Close())
 		}
 		return rdb, nil
@@ -164,7 +203,7 @@ func openEngine(lg *slog.Logger, c config) (*docker.Engine, error) {
 
 // imageNotes are what this host's worker knows of its images.
 func imageNotes(c config) *images.Notes {
-	return images.NewNotes(filepath.Join(c.Worker.StateDir, "images"), docker.NormalName)
+	return images.NewNotes(cmp.Or(c.ImageNotes, filepath.Join(c.Worker.StateDir, "images")), docker.NormalName)
 }
 
 // registries names the registries that there are logins for.

@@ -108,34 +108,6 @@ func TestAdvertiseAddress(t *testing.T) {
 	}
 }
 
-func TestHostIdentity(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "state")
-	first, release, err := hostIdentity(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := hostIdentity(dir); err == nil || !strings.Contains(err.Error(), "another worker uses the state directory") {
-		t.Errorf("second worker: %v; want it refused", err)
-	}
-	if err := release(); err != nil {
-		t.Fatal(err)
-	}
-	again, release, err := hostIdentity(dir)
-	if err != nil || again != first {
-		t.Errorf("identity %q, %v after a restart; want %q", again, err, first)
-	}
-	if err := release(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "host"), []byte("copied by hand"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := hostIdentity(dir); err == nil || !strings.Contains(err.Error(), "read host identity") {
-		t.Errorf("damaged identity: %v; want it refused", err)
-	}
-}
-
 // A Redis that may forget jobs is refused unless the operator insists.
 func TestUnsafeRedis(t *testing.T) {
 	t.Parallel()
@@ -192,5 +164,53 @@ func TestStoreThatCannotBeUsed(t *testing.T) {
 		if code != 1 || len(lines) != 1 || !strings.HasPrefix(lines[0], says) || !strings.Contains(lines[0], want) || !strings.HasSuffix(lines[0], "choose another with --store") {
 			t.Errorf("--store %s: exit code %d, %q; want one line %s...%s...", store, code, stderr.String(), says, want)
 		}
+	}
+}
+
+// until ends a run when it has said something.
+type until struct {
+	bytes.Buffer
+	text string
+	end  context.CancelFunc
+}
+
+func (u *until) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), u.text) {
+		u.end()
+	}
+	return u.Buffer.Write(p)
+}
+
+// A farm has one name. A worker that knows it by another is refused with what to do,
+// and once the farm is renamed it is taken.
+func TestFarmName(t *testing.T) {
+	t.Parallel()
+	server := hosttest.StartRedis(t)
+	worker := func(args ...string) (int, string) {
+		ctx, end := context.WithCancel(t.Context())
+		defer end()
+		said := until{text: "the engine does not answer", end: end} // then it was taken
+		code := run(ctx, ctx, append(args, "--redis", server.SocketURL()), nil, &said, &said)
+		return code, said.String()
+	}
+	serve := func(farm string) (int, string) {
+		return worker("--supervise=false", "--state", t.TempDir(), "--store", t.TempDir(), "--admin", "", "--docker-host", "unix:///no/such.sock", "--farm", farm)
+	}
+	if code, said := serve("builds"); code != 0 {
+		t.Fatalf("the first worker: exit code %d, %q", code, said)
+	}
+	code, said := serve("tests")
+	want := `worker: another farm: this Redis is of the farm "builds", not of "tests"; start the worker with --farm builds, or rename the farm with: worker rename-farm tests` + "\n"
+	if code != 1 || said != want {
+		t.Errorf("another name: exit code %d, %q; want 1 and %q", code, said, want)
+	}
+	if code, said := worker("rename-farm", "No Name"); code != 1 || !strings.Contains(said, "lower-case") {
+		t.Errorf("a bad name: exit code %d, %q", code, said)
+	}
+	if code, said := worker("rename-farm", "tests"); code != 0 || said != "the farm builds is named tests now; start each of its workers again with --farm tests\n" {
+		t.Errorf("rename-farm: exit code %d, %q", code, said)
+	}
+	if code, said := serve("tests"); code != 0 {
+		t.Errorf("the new name: exit code %d, %q", code, said)
 	}
 }

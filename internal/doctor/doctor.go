@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/strays"
 )
 
 // Status is how serious a finding is.
@@ -94,15 +95,27 @@ type Deps struct {
 	// Identity is what the state directory is known by to the farm;
 	// fs.ErrNotExist when no worker has used it yet.
 	Identity func() (string, error)
+	// Look says why the next worker on the state directory would not use its identity,
+	// "" when it would. s is the identity's seat, daemon the ID of the engine or "".
+	Look func(s jobs.Seat, daemon string) (why string, err error)
+	// Former lists folders with the files of hosts that the state directory was before.
+	Former func() ([]string, error)
 	// Lock takes the state directory's lock and says how to give it back, or
 	// that a running worker has it.
 	Lock func() (release func() error, running bool, err error)
 }
 
-// Records is what the doctor reads of the farm's records.
+// Records is what the doctor needs of the farm's records. It reads, and records the
+// end of services that it ends.
 type Records interface {
-	Get(ctx context.Context, id string) (jobs.Job, error)
+	strays.Records
+	strays.Services
 	Owned(ctx context.Context, host string) ([]jobs.Job, error)
+	// FarmName is the name that the farm's workers know it by, "" before the first.
+	FarmName(ctx context.Context) (string, error)
+	// FarmID tells the farm from all others; with pretend it makes none, and returns
+	// "" when there is none.
+	FarmID(ctx context.Context, pretend bool) (string, error)
 }
 
 // Daemon is what the doctor needs of the engine. Package engine has the
@@ -113,8 +126,8 @@ type Daemon interface {
 	Probe(ctx context.Context, p engine.Probe) ([]string, error)
 	List(ctx context.Context, labels map[string]string) ([]engine.Listed, error)
 	Images(ctx context.Context, repository string) ([]engine.Named, error)
-	Remove(ctx context.Context, id string) error
 	RemoveImage(ctx context.Context, ref string) error
+	strays.Engine
 }
 
 // exam is one examination, with what earlier checks found out for later ones.
@@ -149,6 +162,7 @@ func checks() []check {
 		{"redis.memory", redis, redisMemory},
 		{"redis.latency", redis, redisLatency},
 		{"redis.clock", redis, redisClock},
+		{"farm", redis, farmName},
 		{"docker", nil, dockerAnswers},
 		{"docker.storage", docker, dockerStorage},
 		{"docker.cgroup", docker, dockerCgroup},
@@ -170,6 +184,7 @@ func checks() []check {
 		{"leftovers.containers", farm, leftContainers},
 		{"leftovers.images", farm, leftImages},
 		{"leftovers.spool", farm, leftSpool},
+		{"leftovers.former", nil, leftFormer},
 		{"leftovers.doctor", docker, leftProbes},
 	}
 }

@@ -19,12 +19,12 @@ import (
 
 // fakeDaemon is a daemon with some containers and images.
 type fakeDaemon struct {
-	details    engine.Details
-	warnings   []string
-	err        error
-	containers []engine.Listed
-	images     []engine.Named
-	removed    []string
+	details          engine.Details
+	warnings         []string
+	err              error
+	containers       []engine.Listed
+	images           []engine.Named
+	stopped, removed []string
 }
 
 func (d *fakeDaemon) Details(context.Context) (engine.Details, error) { return d.details, d.err }
@@ -50,6 +50,11 @@ func (d *fakeDaemon) List(_ context.Context, labels map[string]string) ([]engine
 
 func (d *fakeDaemon) Images(_ context.Context, repository string) ([]engine.Named, error) {
 	return slices.DeleteFunc(slices.Clone(d.images), func(i engine.Named) bool { return !strings.HasPrefix(i.Name, repository+":") }), d.err
+}
+
+func (d *fakeDaemon) Stop(_ context.Context, id string, _ time.Duration) error {
+	d.stopped = append(d.stopped, id)
+	return nil
 }
 
 func (d *fakeDaemon) Remove(_ context.Context, id string) error {
@@ -79,6 +84,28 @@ func (r records) Get(_ context.Context, id string) (jobs.Job, error) {
 func (r records) Owned(_ context.Context, host string) ([]jobs.Job, error) {
 	return slices.DeleteFunc(slices.Clone([]jobs.Job(r)), func(j jobs.Job) bool { return j.State != jobs.Running || j.Host != host }), nil
 }
+
+// Seat tells of a host named alive; all others have no worker.
+func (records) Seat(_ context.Context, host string) (jobs.Seat, time.Time, error) {
+	now := time.Now()
+	if host == "alive" {
+		return jobs.Seat{Host: host, Nonce: "n", Lease: time.Minute, Seen: now}, now, nil
+	}
+	return jobs.Seat{Host: host, Nonce: "n", Lease: time.Second, Seen: time.Unix(1, 0), Left: time.Unix(1, 0)}, now, nil
+}
+
+func (records) CallHost(context.Context, string) error           { return nil }
+func (records) Kept(context.Context, string) ([]jobs.Job, error) { return nil, nil }
+func (records) EndService(context.Context, string, string, jobs.ServiceEnd) error {
+	return nil
+}
+func (records) FarmID(_ context.Context, _ bool) (string, error) { return "farm-1", nil }
+func (records) FarmName(context.Context) (string, error)         { return "default", nil }
+
+// unnamed are those of a farm that no worker has joined.
+type unnamed struct{ records }
+
+func (unnamed) FarmName(context.Context) (string, error) { return "", nil }
 
 // look runs one check without those that it needs.
 func look(t *testing.T, e *exam, name string) Finding {

@@ -88,6 +88,17 @@ func stateShared(ctx context.Context, e *exam) Finding {
 	if e.host == "" {
 		return Finding{}
 	}
+	seat, _, err := e.Records.Seat(ctx, e.host)
+	if err != nil {
+		return broken(err, "look at Redis")
+	}
+	why, err := e.Look(seat, e.daemon.ID)
+	if err != nil {
+		return broken(err, "look at the state directory")
+	}
+	if why != "" {
+		return warn("the next worker on it is a new host, and puts the files of the one before aside; start it with its own directory if that is not meant", "%s", why)
+	}
 	owned, err := e.Records.Owned(ctx, e.host)
 	if err != nil {
 		return broken(err, "look at Redis")

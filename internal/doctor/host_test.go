@@ -36,6 +36,8 @@ func newHost(t *testing.T) *exam {
 	}
 	e.Identity = func() (string, error) { return host, nil }
 	e.Lock = func() (func() error, bool, error) { return func() error { return nil }, false, nil }
+	e.Look = func(jobs.Seat, string) (string, error) { return "", nil }
+	e.Former = func() ([]string, error) { return nil, nil }
 	e.Store = func(context.Context) error { return nil }
 	e.StoreOwner = e.Store
 	e.Policy = func() error { return nil }
@@ -75,6 +77,18 @@ func TestFiles(t *testing.T) {
 		{"damaged", "state.identity", func(e *exam) { e.Identity = func() (string, error) { return "", bad } }, Fail, "no good"},
 		{"nobody else", "state.shared", func(e *exam) { e.Records = records{{ID: "j", State: jobs.Running, Host: host, Worker: "a"}} }, OK, "1, none"},
 		{"somebody else", "state.shared", func(e *exam) { e.Records = records{{ID: "j", State: jobs.Running, Host: host, Worker: "b"}} }, Warn, `"b"`},
+		{"ours", "farm", nil, OK, "default"},
+		{"new", "farm", func(e *exam) { e.Records = unnamed{} }, OK, "no worker has named it yet"},
+		{"another's", "farm", func(e *exam) { e.Farm = "other" }, Fail, `of the farm "default", not of "other"`},
+		{"a copy", "state.shared", func(e *exam) {
+			e.daemon.ID = "d"
+			e.Look = func(s jobs.Seat, daemon string) (string, error) { return s.Host + " is a copy, on " + daemon, nil }
+		}, Warn, host + " is a copy, on d"},
+		{"unreadable", "state.shared", func(e *exam) { e.Look = func(jobs.Seat, string) (string, error) { return "", bad } }, Fail, "no good"},
+		{"none", "leftovers.former", nil, OK, "no files of hosts"},
+		{"some", "leftovers.former", func(e *exam) {
+			e.Former = func() ([]string, error) { return []string{"/state/former/a-1", "/state/former/b-2"}, nil }
+		}, Warn, "before: 2 (a-1, b-2)"},
 		{"directory", "store", nil, OK, "is writable"},
 		{"bucket", "store", func(e *exam) { e.StorePath = "s3://builds/farm" }, OK, "s3://builds/farm answers"},
 		{"bucket that is away", "store", func(e *exam) { e.StorePath, e.Store = "s3://builds", func(context.Context) error { return bad } }, Fail, "no good"},
@@ -181,6 +195,25 @@ func TestFilesAreRepaired(t *testing.T) {
 	}
 }
 
+func TestFormerFilesAreRemoved(t *testing.T) {
+	t.Parallel()
+	e := newHost(t)
+	dir := filepath.Join(e.StateDir, "former", "a-1")
+	if err := os.MkdirAll(filepath.Join(dir, "spool"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	e.Former = func() ([]string, error) {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, nil
+		}
+		return []string{dir}, nil
+	}
+	e.Fix = true
+	if f := look(t, e, "leftovers.former"); f.Status != OK || f.Fixed != "removed a-1" {
+		t.Errorf("%s; want it removed", f)
+	}
+}
+
 // What everybody may read is told, unless they cannot get there.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
@@ -219,17 +252,21 @@ func made(id, attempt, name string) engine.Listed {
 func messy(t *testing.T) (*exam, *fakeDaemon) {
 	t.Helper()
 	e := newHost(t)
-	kept := &jobs.Result{Host: host, Attempt: 1, State: jobs.Succeeded, Service: &jobs.ServiceStatus{State: jobs.ServiceUp}}
+	kept := &jobs.Result{Host: host, Attempt: 1, State: jobs.Succeeded, ContainerID: "id of slipway-kept-a1", Service: &jobs.ServiceStatus{State: jobs.ServiceUp}}
 	over := &jobs.Result{Host: host, Attempt: 1, State: jobs.Succeeded, Service: &jobs.ServiceStatus{State: jobs.ServiceExpired}}
 	e.Records = records{
 		{ID: "runs", State: jobs.Running, Host: host, Attempt: 2, Worker: "a"},
-		{ID: "moved", State: jobs.Running, Host: "another", Attempt: 2},
+		{ID: "moved", State: jobs.Running, Host: "another", Attempt: 2, Lease: time.Now().Add(time.Minute)},
+		{ID: "theirs", State: jobs.Running, Host: "alive", Attempt: 1, Lease: time.Now().Add(time.Minute)},
+		{ID: "lost", State: jobs.Running, Host: "dead", Attempt: 1},
 		{ID: "kept", State: jobs.Succeeded, Result: kept},
 		{ID: "ended", State: jobs.Succeeded, Result: over},
 	}
-	otherFarm, otherHost := made("gone", "1", "slipway-gone-a1"), made("gone", "1", "slipway-gone-a1")
-	otherFarm.ID, otherFarm.Labels[engine.LabelFarm] = "of another farm", "other"
-	otherHost.ID, otherHost.Labels[engine.LabelHost] = "of another host", "other"
+	other := func(farm, host, id string) engine.Listed {
+		l := made(id, "1", "slipway-"+id+"-a1")
+		l.Labels[engine.LabelFarmID], l.Labels[engine.LabelHost] = farm, host
+		return l
+	}
 	probe := made("", "", engine.ProbeName+"-x") // of the worker
 	probe.Labels[engine.LabelProbe] = engine.ProbeName
 	d := &fakeDaemon{
@@ -242,7 +279,11 @@ func messy(t *testing.T) (*exam, *fakeDaemon) {
 			made("kept", "1", "slipway-kept-a1"),
 			made("gone", "1", "somebody-elses"),
 			made("gone", "one", "slipway-gone-a1"),
-			otherFarm, otherHost, probe,
+			probe,
+			other("farm-2", "dead", "gone"),
+			other("farm-1", "dead", "lost"),
+			other("farm-1", "alive", "theirs"),
+			other("farm-1", "alive", "ended"),
 		},
 		images: []engine.Named{
 			{Name: "slipway-job/default:gone-a1"},
@@ -280,7 +321,7 @@ func spoolFiles(t *testing.T, e *exam) []string {
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
 	e, d := messy(t)
-	want(t, look(t, e, "leftovers.containers"), Warn, "containers that no job owns: 5 (slipway-gone-a1, slipway-ended-a1, slipway-runs-a1, slipway-moved-a1, slipway-doctor-x)")
+	want(t, look(t, e, "leftovers.containers"), Warn, "containers that no job owns: 7 (slipway-gone-a1, slipway-ended-a1, slipway-runs-a1, slipway-moved-a1, slipway-doctor-x and 2 more)")
 	want(t, look(t, e, "leftovers.images"), Warn, "images that no job owns: 1 (slipway-job/default:gone-a1)")
 	want(t, look(t, e, "leftovers.spool"), Warn, "logs of jobs that do not run here: 2 (gone-a1.log, moved-a1.log)")
 	if len(d.removed) > 0 || len(spoolFiles(t, e)) != 8 {
@@ -293,7 +334,7 @@ func TestLeftovers(t *testing.T) {
 			t.Errorf("%s; want them removed", f)
 		}
 	}
-	removed := []string{"id of slipway-gone-a1", "id of slipway-ended-a1", "id of slipway-runs-a1", "id of slipway-moved-a1", "id of slipway-doctor-x", "slipway-job/default:gone-a1"}
+	removed := []string{"id of slipway-gone-a1", "id of slipway-ended-a1", "id of slipway-runs-a1", "id of slipway-moved-a1", "id of slipway-doctor-x", "id of slipway-lost-a1", "id of slipway-ended-a1", "slipway-job/default:gone-a1"}
 	if diff := cmp.Diff(removed, d.removed); diff != "" {
 		t.Errorf("removed (-want +got):\n%s", diff)
 	}

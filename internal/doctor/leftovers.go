@@ -6,14 +6,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/strays"
 )
 
-// leftover is something of ours that nobody needs any more.
+// leftover is something of ours that no job needs any more.
 type leftover struct {
 	name   string
 	remove func(ctx context.Context) error
@@ -23,44 +25,50 @@ type leftover struct {
 type finder func(ctx context.Context) ([]leftover, error)
 
 func leftContainers(ctx context.Context, e *exam) Finding {
-	return e.farmLeftovers(ctx, "containers that no job owns", e.strays(e.Daemon.List, jobs.ContainerName,
-		func(ctx context.Context, c engine.Listed) error { return e.Daemon.Remove(ctx, c.ID) }))
+	return e.farmLeftovers(ctx, "containers that no job owns", e.strayContainers)
 }
 
 func leftImages(ctx context.Context, e *exam) Finding {
-	return e.farmLeftovers(ctx, "images that no job owns", e.strayImages)
-}
-
-// strayImages finds the private names of attempts that are over.
-func (e *exam) strayImages(ctx context.Context) ([]leftover, error) {
-	working, err := e.working(ctx)
-	if err != nil {
-		return nil, err
-	}
-	all, err := e.Daemon.Images(ctx, jobs.ImageRepository(e.Farm))
-	if err != nil {
-		return nil, err
-	}
-	var found []leftover
-	for _, img := range all {
-		id, attempt, ours := jobs.ImageAttempt(img.Name)
-		if !ours || working[attemptOf{id, attempt}] {
-			continue
-		}
-		job, err := e.Records.Get(ctx, id)
-		switch {
-		case err != nil && !errors.Is(err, jobs.ErrNotFound):
+	return e.farmLeftovers(ctx, "images that no job owns", func(ctx context.Context) ([]leftover, error) {
+		round, err := e.judge(ctx)
+		if err != nil {
 			return nil, err
-		case err == nil && (job.Keeps(e.host, attempt) || job.State == jobs.Running && job.Attempt == attempt):
-			continue
 		}
-		found = append(found, leftover{img.Name, func(ctx context.Context) error { return e.Daemon.RemoveImage(ctx, img.Name) }})
-	}
-	return found, nil
+		all, err := e.Daemon.Images(ctx, jobs.ImageRepository(e.Farm))
+		if err != nil {
+			return nil, err
+		}
+		var found []leftover
+		for _, img := range all {
+			v, err := round.Image(ctx, img.Name)
+			if err != nil {
+				return nil, err
+			}
+			if v.Why != "" {
+				found = append(found, leftover{img.Name, func(ctx context.Context) error { return e.Daemon.RemoveImage(ctx, img.Name) }})
+			}
+		}
+		return found, nil
+	})
 }
 
 func leftSpool(ctx context.Context, e *exam) Finding {
+	if e.host == "" {
+		return ok("none: no worker has used this state directory yet")
+	}
 	return e.farmLeftovers(ctx, "logs of jobs that do not run here", e.spools)
+}
+
+// leftFormer looks for what a worker put aside when it took a new identity.
+func leftFormer(ctx context.Context, e *exam) Finding {
+	return leftovers(ctx, "files of hosts that the state directory was before", "a copied state directory leaves them; --fix removes them", func(context.Context) ([]leftover, error) {
+		dirs, err := e.Former()
+		var found []leftover
+		for _, dir := range dirs {
+			found = append(found, leftover{filepath.Base(dir), func(context.Context) error { return os.RemoveAll(dir) }})
+		}
+		return found, err
+	}, func(do func() error) error { return do() })
 }
 
 // leftProbes looks for what a doctor that was killed made. What a worker made is
@@ -96,11 +104,9 @@ func leftProbes(ctx context.Context, e *exam) Finding {
 var errBusy = errors.New("a worker runs on this state directory and looks after them")
 
 // farmLeftovers are those of this state directory's worker, while it does not
-// run: it knows of jobs that it is just about to take on.
+// run: it knows of jobs that it is just about to take on. What is on the daemon can be
+// of other workers, too.
 func (e *exam) farmLeftovers(ctx context.Context, what string, find finder) Finding {
-	if e.host == "" {
-		return ok("none: no worker has used this state directory yet")
-	}
 	return leftovers(ctx, what, "the worker removes them when it starts, and so does --fix", find, func(do func() error) error {
 		release, running, err := e.Lock()
 		switch {
@@ -149,39 +155,64 @@ func leftovers(ctx context.Context, what, advice string, find finder, guard func
 	return f
 }
 
-// strays finds what carries the labels of this farm and host and the name of an
-// attempt that is over. Labels find candidates; name and record decide, as in
-// package worker.
-func (e *exam) strays(list func(context.Context, map[string]string) ([]engine.Listed, error), name func(string, int) string, remove func(context.Context, engine.Listed) error) finder {
-	return func(ctx context.Context) ([]leftover, error) {
-		working, err := e.working(ctx)
-		if err != nil {
-			return nil, err
-		}
-		all, err := list(ctx, map[string]string{engine.LabelFarm: e.Farm, engine.LabelHost: e.host})
-		if err != nil {
-			return nil, err
-		}
-		var found []leftover
-		for _, l := range all {
-			if l.OfProbe() && l.Name != "" {
-				found = append(found, leftover{l.Name, func(ctx context.Context) error { return remove(ctx, l) }})
-				continue
-			}
-			id, attempt, ours := l.Attempt(name)
-			if !ours || working[attemptOf{id, attempt}] {
-				continue
-			}
-			job, err := e.Records.Get(ctx, id)
-			if err != nil && !errors.Is(err, jobs.ErrNotFound) {
-				return nil, err
-			}
-			if err != nil || !job.Keeps(e.host, attempt) {
-				found = append(found, leftover{l.Name, func(ctx context.Context) error { return remove(ctx, l) }})
-			}
-		}
-		return found, nil
+// judge judges what attempts have left, as a worker would.
+func (e *exam) judge(ctx context.Context) (*strays.Judge, error) {
+	working, err := e.working(ctx)
+	if err != nil {
+		return nil, err
 	}
+	return strays.New(e.Records, strays.Options{Host: e.host, Mine: func(id string, n int) bool { return working[attemptOf{id, n}] }}), nil
+}
+
+// strayContainers finds what attempts of this farm, and probes of this host, left on
+// the daemon.
+func (e *exam) strayContainers(ctx context.Context) ([]leftover, error) {
+	round, err := e.judge(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := e.candidates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []leftover
+	for _, c := range all {
+		v, err := round.Container(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if v.Why == "" && !(c.OfProbe() && c.Labels[engine.LabelHost] == e.host) {
+			continue
+		}
+		found = append(found, leftover{c.Name, func(ctx context.Context) error {
+			if err := strays.Stop(ctx, e.Daemon, c, v); err != nil {
+				return err
+			}
+			return strays.Remove(ctx, e.Daemon, e.Records, c, v)
+		}})
+	}
+	return found, nil
+}
+
+// candidates are the containers with the label of this host, and of this farm
+// whichever worker made them.
+func (e *exam) candidates(ctx context.Context) ([]engine.Listed, error) {
+	farm, err := e.Records.FarmID(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	var all, others []engine.Listed
+	if e.host != "" {
+		if all, err = e.Daemon.List(ctx, map[string]string{engine.LabelHost: e.host}); err != nil {
+			return nil, err
+		}
+	}
+	if farm != "" {
+		if others, err = e.Daemon.List(ctx, map[string]string{engine.LabelFarmID: farm}); err != nil {
+			return nil, err
+		}
+	}
+	return append(all, slices.DeleteFunc(others, func(l engine.Listed) bool { return l.Labels[engine.LabelHost] == e.host })...), nil
 }
 
 type attemptOf struct {

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -118,6 +119,21 @@ func redisLatency(_ context.Context, e *exam) Finding {
 		return warn("put it nearer, and look for slow commands (SLOWLOG GET) and a busy disk", "PING takes %s, at most %s", brief(t.Median), brief(t.Max))
 	}
 	return ok("PING takes %s, at most %s", brief(t.Median), brief(t.Max))
+}
+
+// farmName compares the name that this worker knows the farm by with the others'.
+func farmName(ctx context.Context, e *exam) Finding {
+	name, err := e.Records.FarmName(ctx)
+	switch {
+	case err != nil:
+		return broken(err, "look at Redis")
+	case name == "":
+		return ok("%s; no worker has named it yet", e.Farm)
+	case name != e.Farm:
+		return fail(fmt.Sprintf("start the worker with --farm %s, or rename the farm: worker rename-farm %s", name, e.Farm),
+			"this Redis is of the farm %q, not of %q: a worker does not start", name, e.Farm)
+	}
+	return ok("%s", name)
 }
 
 // redisClock is only a warning: all times that count are those of Redis.

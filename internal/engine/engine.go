@@ -23,7 +23,10 @@ import (
 // prove nothing, because an image can set labels too. Images carry none of them:
 // the same tree would be another image each time.
 const (
+	// LabelFarm is the farm's name, which others may have, too; LabelFarmID tells
+	// it from all others.
 	LabelFarm    = "slipway.farm"
+	LabelFarmID  = "slipway.farm-id"
 	LabelHost    = "slipway.host"
 	LabelJob     = "slipway.job"
 	LabelAttempt = "slipway.attempt"
@@ -142,6 +145,9 @@ type Process interface {
 
 // Info describes a build host.
 type Info struct {
+	// ID stays the same for as long as the daemon has the same containers, and no
+	// two daemons of a machine share it. Copies of a machine do.
+	ID string
 	// Name and Version of the engine, such as docker 20.10.24.
 	Name, Version string
 	// Platform as os/arch.

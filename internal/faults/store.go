@@ -95,6 +95,38 @@ func (c claims) EndService(ctx context.Context, id, nonce string, e jobs.Service
 	return do(ctx, c.at, Call{Name: "endservice", Job: id}, func() error { return c.Claims.EndService(ctx, id, nonce, e) })
 }
 
+// Seats wraps the seats of hosts.
+func Seats(s jobs.Seats, at At) jobs.Seats { return seats{s, at} }
+
+type seats struct {
+	jobs.Seats
+	at At
+}
+
+func (s seats) Seat(ctx context.Context, host string) (seat jobs.Seat, now time.Time, err error) {
+	seat, err = around(ctx, s.at, Call{Name: "seat"}, func() (seat jobs.Seat, err error) {
+		seat, now, err = s.Seats.Seat(ctx, host)
+		return seat, err
+	})
+	return seat, now, err
+}
+
+func (s seats) TakeSeat(ctx context.Context, seat jobs.Seat, from string) (jobs.Seat, error) {
+	return around(ctx, s.at, Call{Name: "takeseat"}, func() (jobs.Seat, error) { return s.Seats.TakeSeat(ctx, seat, from) })
+}
+
+func (s seats) KeepSeat(ctx context.Context, host, nonce string) (jobs.Seat, error) {
+	return around(ctx, s.at, Call{Name: "keepseat"}, func() (jobs.Seat, error) { return s.Seats.KeepSeat(ctx, host, nonce) })
+}
+
+func (s seats) LeaveSeat(ctx context.Context, host, nonce string) error {
+	return do(ctx, s.at, Call{Name: "leaveseat"}, func() error { return s.Seats.LeaveSeat(ctx, host, nonce) })
+}
+
+func (s seats) CallHost(ctx context.Context, host string) error {
+	return do(ctx, s.at, Call{Name: "callhost"}, func() error { return s.Seats.CallHost(ctx, host) })
+}
+
 // Artifacts wraps the artifact store.
 func Artifacts(s artifacts.Store, at At) artifacts.Store { return blobs{s, at} }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -311,7 +310,7 @@ func TestEntriesDoNotPileUp(t *testing.T) {
 
 func (f *farm) wantEntries(want int) {
 	f.t.Helper()
-	files, err := os.ReadDir(f.dir)
+	files, err := filepath.Glob(filepath.Join(f.dir, "*.json"))
 	if err != nil || len(files) != want {
 		f.t.Errorf("%d entries are left, %v; want %d", len(files), err, want)
 	}

@@ -43,8 +43,6 @@ type Images struct {
 	notes *Notes
 	rules func() Rules
 
-	naming sync.Mutex // held while a name is given away: what is decided must still hold then
-
 	mu sync.Mutex // guards alone
 	// alone says until when a registry is not asked again for a name that it did
 	// not have, or that it did not answer for.
@@ -192,8 +190,11 @@ func (i *Images) leftByJob(ctx context.Context, ref string) (bool, error) {
 // Name gives an image a name if the rules let the job have it. The image that had
 // it before goes if it has no other and the farm made it.
 func (i *Images) Name(ctx context.Context, n engine.Naming) error {
-	i.naming.Lock()
-	defer i.naming.Unlock()
+	unlock, err := i.notes.naming.lock() // what is decided must still hold when the name is given
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	before, err := i.admit(ctx, n, false)
 	if err != nil {
 		return err
@@ -283,7 +284,7 @@ func (i *Images) admit(ctx context.Context, n engine.Naming, push bool) (holder,
 	const hint = "give the image another name, or ask the operator (images.replace in the policy)"
 	switch {
 	case !now.ours:
-		err = jobs.Fail(jobs.KindTagNotAllowed, nil, hint, "the name %q stands for an image that the operator of the build host put there", n.Name)
+		err = jobs.Fail(jobs.KindTagNotAllowed, nil, hint, "the name %q stands for an image that the operator of the build host put there, or that this worker has no note of", n.Name)
 	case note.Job == "":
 		err = jobs.Fail(jobs.KindTagNotAllowed, nil, hint, "the name %q stands for an image that came to the build host from a registry", n.Name)
 	case note.Recipe != "" && note.Recipe != n.Recipe:
@@ -296,8 +297,11 @@ func (i *Images) admit(ctx context.Context, n engine.Naming, push bool) (holder,
 // image is noted by its ID first: an engine that dies after it took the name would
 // leave one that nothing tells of.
 func (i *Images) Release(ctx context.Context, name string) error {
-	i.naming.Lock() // Tidy must not forget what is noted here
-	defer i.naming.Unlock()
+	unlock, err := i.notes.naming.lock() // Tidy must not forget what is noted here
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	facts, err := i.host.ImageFacts(ctx, name)
 	if err != nil || facts.ID == "" {
 		return err
@@ -312,8 +316,11 @@ func (i *Images) Release(ctx context.Context, name string) error {
 // Tidy removes images that lost their last name while something used them, or
 // while the engine was away.
 func (i *Images) Tidy(ctx context.Context) error {
-	i.naming.Lock()
-	defer i.naming.Unlock()
+	unlock, err := i.notes.naming.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	all, err := i.notes.list()
 	if err != nil {
 		return err

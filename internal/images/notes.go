@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -19,16 +18,23 @@ import (
 // Notes remember, in a directory of their own, which names the farm brought to this
 // host, and when they were last used. They need not survive a crash of the machine:
 // an image without a note is not the farm's to remove or to rename.
+//
+// Workers that share a daemon share a directory of notes. Else what one of them named
+// would be the operator's to the other.
 type Notes struct {
 	dir    string
 	normal func(ref string) string
-	mu     sync.Mutex // makes a change of a note whole
+	naming fileLock // held while a name is given away or taken
+	change fileLock // makes a change of a note whole
 }
 
 // NewNotes keeps the notes in dir, which is made with the first. normal makes one
 // name of all those that an engine takes for the same.
 func NewNotes(dir string, normal func(ref string) string) *Notes {
-	return &Notes{dir: dir, normal: normal}
+	return &Notes{
+		dir: dir, normal: normal,
+		naming: fileLock{path: filepath.Join(dir, "naming.lock")}, change: fileLock{path: filepath.Join(dir, "change.lock")},
+	}
 }
 
 // Note is about one name, or about an image that has none.
@@ -95,15 +101,21 @@ func (n *Notes) put(e Note) error {
 
 // set writes a note.
 func (n *Notes) set(e Note) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	unlock, err := n.change.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return n.put(e)
 }
 
 // touch notes a use of a name, if it has a note.
 func (n *Notes) touch(name string) (e Note, known bool, err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	unlock, err := n.change.lock()
+	if err != nil {
+		return Note{}, false, err
+	}
+	defer unlock()
 	e, known, err = n.find(name)
 	if err == nil && known {
 		err = n.put(e)
@@ -114,8 +126,11 @@ func (n *Notes) touch(name string) (e Note, known bool, err error) {
 // forget removes a note once do has removed what it stands for. An entry that was
 // used after it was read stays, with all; who uses it now waits until it is decided.
 func (n *Notes) forget(old Note, do func() error) (gone bool, err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	unlock, err := n.change.lock()
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
 	now, known, err := n.find(old.Name)
 	if err != nil || !known || !now.Last.Equal(old.Last) {
 		return false, err

@@ -59,7 +59,10 @@ func rules() []rule {
 		{"internal/images", flow, nil},
 		{"internal/faults", flow, nil},
 		{"internal/doctor", flow, nil},
+		{"internal/seat", flow, nil},
 
+		// Worker and doctor judge alike.
+		{"internal/strays", adapters, nil},
 		{"internal/redisconn", adapters, anyModule},
 		{"internal/queue", adapters, anyModule},
 		{"internal/store", adapters, anyModule},

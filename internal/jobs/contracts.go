@@ -143,7 +143,8 @@ type Claims interface {
 	// an error. ErrStale when the job keeps no service under the nonce.
 	EndService(ctx context.Context, id, nonce string, e ServiceEnd) error
 	// Cancellations delivers IDs of jobs that somebody wants ended, as a hint:
-	// some may be lost, Renew tells for certain. The channel closes with ctx.
+	// some may be lost, Renew tells for certain. It delivers names of hosts, too,
+	// whose holders are called, see [Seats]. The channel closes with ctx.
 	Cancellations(ctx context.Context) <-chan string
 }
 

@@ -6,7 +6,7 @@
 //	queued, waiting   ticket missing -> issue another; waited too long -> expire;
 //	                  record unreadable -> give up
 //	running           lease passed -> another attempt, or poisoned
-//	ended             beyond retention -> forget
+//	ended             beyond retention -> forget; its service overdue -> lost
 package reconcile
 
 import (
@@ -30,6 +30,8 @@ type Ledger interface {
 	Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error)
 	Reissue(ctx context.Context, id string, delay time.Duration) (jobs.Ticket, error)
 	Sweep(ctx context.Context, limit int) (int, error)
+	Overdue(ctx context.Context, before time.Time) ([]jobs.Job, error)
+	EndService(ctx context.Context, id, nonce string, e jobs.ServiceEnd) error
 }
 
 // Tickets is what the reconciler needs of the queue.
@@ -163,6 +165,9 @@ func (r *Reconciler) look(ctx context.Context) error {
 	if now.Sub(r.swept) < sweepEvery {
 		return nil
 	}
+	if err := r.endServices(ctx, now); err != nil {
+		return err
+	}
 	swept, err := r.ledger.Sweep(ctx, r.opts.Batch)
 	if swept < r.opts.Batch { // else there may be more: go on with the next pass
 		r.swept = now
@@ -217,6 +222,29 @@ func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) er
 	}
 	r.log.WarnContext(ctx, "issued a ticket that was missing", "job_id", job.ID, "attempt", t.Attempt)
 	return r.tickets.Push(ctx, t)
+}
+
+// overdue is how long after its time a service may be up in the records: longer than
+// its worker waits for the artifact store to take its log.
+const overdue = 15 * time.Minute
+
+// endServices records the end of services that no worker reports: the host was lost,
+// and with it the container, or what the worker knew of it. A worker that comes back
+// ends what is left of them.
+func (r *Reconciler) endServices(ctx context.Context, now time.Time) error {
+	late, err := r.ledger.Overdue(ctx, now.Add(-overdue))
+	if err != nil {
+		return err
+	}
+	for _, job := range late {
+		status := jobs.ServiceStatus{State: jobs.ServiceLost, Reason: "its host did not report its end"}
+		err := r.ledger.EndService(ctx, job.ID, job.Nonce, jobs.ServiceEnd{Status: status, Log: job.Result.Log})
+		if err != nil && !errors.Is(err, jobs.ErrStale) && !errors.Is(err, jobs.ErrNotFound) {
+			return err
+		}
+		r.log.WarnContext(ctx, "gave up a service whose host did not report its end", "job_id", job.ID, "host", job.Result.Host)
+	}
+	return nil
 }
 
 // lost gives a job whose owner let the lease pass to another attempt. Right

@@ -314,3 +314,38 @@ func TestDamagedRecords(t *testing.T) {
 		t.Errorf("the ended job is %s, %+v after its record was deleted; want it as it was", job.State, job.Result)
 	}
 }
+
+// A service whose host never reports its end does not stay up in the records.
+func TestServiceOfAHostThatIsGone(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	spec := runSpec("serves")
+	spec.Run.Keep = jobs.Duration(20 * time.Minute)
+	job := f.submit(t, spec)
+	if _, err := f.Claim(t.Context(), job.Ticket(), owner("n")); err != nil {
+		t.Fatal(err)
+	}
+	now, err := f.Now(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := jobs.LogInfo{Digest: "sha256:it", Size: 3}
+	r := jobs.Result{State: jobs.Succeeded, Host: "h", Attempt: 1, ContainerID: "c", KeepUntil: now.Add(20 * time.Minute), Log: log, Service: &jobs.ServiceStatus{State: jobs.ServiceUp}}
+	if err := f.Finish(t.Context(), job.ID, "n", r); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		after time.Duration
+		want  jobs.ServiceState
+	}{{20 * time.Minute, jobs.ServiceUp}, {14 * time.Minute, jobs.ServiceUp}, {2 * time.Minute, jobs.ServiceLost}, {10 * time.Minute, jobs.ServiceLost}} {
+		f.move(tt.after)
+		f.pass(t)
+		got := f.get(t, job.ID).Result
+		if got.Service.State != tt.want || got.Log != log {
+			t.Errorf("after %s more it is %s with the log %+v; want %s and %+v", tt.after, got.Service, got.Log, tt.want, log)
+		}
+	}
+	if late, err := f.Overdue(t.Context(), now.Add(24*time.Hour)); err != nil || len(late) > 0 {
+		t.Errorf("overdue are %v, %v; want none", late, err)
+	}
+}

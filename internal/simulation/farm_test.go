@@ -22,12 +22,13 @@ import (
 	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/seat"
 )
 
 const (
-	hosts = 3
-	slots = 6
-	lease = 90 * time.Second
+	machines = 3
+	slots    = 6
+	lease    = 90 * time.Second
 )
 
 // farm is one simulated farm.
@@ -50,6 +51,13 @@ type farm struct {
 	recent []ack // what was acknowledged
 	// away is until when nobody reaches the store, as nanoseconds.
 	away atomic.Int64
+
+	mu sync.Mutex // guards what follows
+	// identities are the hosts by the names that the farm knows or knew them by.
+	identities map[string]*host
+	// alive are the workers' processes, pids how many there were.
+	alive map[seat.Process]bool
+	pids  int
 }
 
 // ack is a submission that was acknowledged.
@@ -63,13 +71,22 @@ type ack struct {
 type host struct {
 	farm   *farm
 	name   string
-	dir    string
 	engine *enginetest.Fake
+	// mates are the hosts of this machine, which share a daemon; this is one of them.
+	mates []*host
+	// notes is the directory of the notes on the daemon's images, which the machine's
+	// workers share, and keep when a state directory is lost.
+	notes  string
 	probes atomic.Int64 // containers made only to see that one can be
 
 	mu      sync.Mutex
 	process *process
 	lives   int // how many processes there were
+	// dir is the state directory, original the host that it was copied from, nil for
+	// none, and boot counts the starts of the machine.
+	dir      string
+	original *host
+	boot     int
 	// cut is until when this host does not reach the store, dark until when
 	// nobody on it looks after its containers; gone, that this goes on until a
 	// worker has recovered what was left.
@@ -86,12 +103,27 @@ type host struct {
 func newFarm(seed uint64, dir string, log *slog.Logger) *farm {
 	f := &farm{seed: seed, ledger: newLedger(), log: log, began: time.Now(), queue: jobstest.NewQueue(), blobs: artifactstest.NewStore()}
 	f.truth = truth{jobstest.NewMemory(jobstest.Options{}), f, f.ledger, new(sync.Mutex)}
-	for i := range hosts {
-		h := &host{farm: f, name: fmt.Sprint("host-", i), engine: enginetest.New()}
-		h.dir = filepath.Join(dir, h.name)
+	f.identities, f.alive = map[string]*host{}, map[seat.Process]bool{}
+	add := func(eng *enginetest.Fake) *host {
+		h := &host{farm: f, name: fmt.Sprint("host-", len(f.hosts)), engine: eng}
+		h.dir, h.notes, h.mates = filepath.Join(dir, h.name), filepath.Join(dir, h.name+"-images"), []*host{h}
 		f.hosts = append(f.hosts, h)
+		return h
 	}
+	for range machines {
+		add(enginetest.New())
+	}
+	// One machine has two workers.
+	one, two := f.hosts[0], add(f.hosts[0].engine)
+	one.mates, two.mates = []*host{one, two}, []*host{one, two}
 	return f
+}
+
+// hostOf is the host that has or had an identity, nil for one that nobody had.
+func (f *farm) hostOf(identity string) *host {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.identities[identity]
 }
 
 // truth is the store with the ledger at its side: what takes effect is noted,
@@ -194,7 +226,7 @@ func (f *farm) started(h *host, id string) {
 			if c.ID == id || c.Labels[engine.LabelJob] != job || c.Status != engine.StatusRunning {
 				continue
 			}
-			if !f.ledger.overlapExcused(job) && !other.isDark() {
+			if !f.ledger.overlapExcused(job) && !f.excused(c) {
 				f.ledger.violation("I3 job %s: %s starts on %s while %s runs on %s", job, state.Name, h.name, c.Name, other.name)
 			}
 		}
@@ -209,12 +241,28 @@ func (f *farm) taken(job jobs.Job) {
 			if c.Name != jobs.ContainerName(job.ID, job.Attempt) || c.Status != engine.StatusRunning {
 				continue
 			}
-			if !f.ledger.overlapExcused(job.ID) && !h.isDark() && !h.withoutDocker(recovery) {
+			if !f.ledger.overlapExcused(job.ID) && !f.excused(c) && !h.withoutDocker(recovery) {
 				f.ledger.violation("I3 job %s is taken from %s while %s runs there", job.ID, h.name, c.Name)
 			}
 		}
 	}
 }
+
+// excused reports whether nobody could have ended a container: its host is dark, or
+// it lost its state directory and its new worker has only just come.
+func (f *farm) excused(c engine.State) bool {
+	h := f.hostOf(c.Labels[engine.LabelHost])
+	if h == nil || h.isDark() {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.process.identity != c.Labels[engine.LabelHost] && time.Since(h.process.began) < orphanTime
+}
+
+// orphanTime is how long a new worker needs to find out that the host of a container
+// is dead, and to end it.
+const orphanTime = recovery + jobs.AnswerTime
 
 func (l *ledger) overlapExcused(id string) bool {
 	l.mu.Lock()
@@ -251,11 +299,11 @@ func (h *host) cutOff() bool {
 	return now.Before(h.cut) || now.UnixNano() < h.farm.away.Load()
 }
 
-// attempts calls f with every job that runs on the host.
+// attempts calls f with every job that runs on the host's machine.
 func (h *host) attempts(f func(jobs.Job)) {
 	all, _, _ := h.farm.truth.Scan(context.Background(), jobs.Running, 0, 1<<20)
 	for _, job := range all {
-		if job.Host == h.name {
+		if other := h.farm.hostOf(job.Host); other != nil && other.engine == h.engine {
 			f(job)
 		}
 	}

@@ -24,6 +24,8 @@ type ledger struct {
 	// reported holds the nonces with a verdict. A database that went back in time
 	// gives the same attempt a second time, but never the same nonce.
 	reported map[string]bool
+	// silent holds the identities whose process died, or did not reach the store.
+	silent map[string]bool
 	// over holds the jobs whose service's end was recorded.
 	over       map[string]bool
 	faults     map[string]int
@@ -45,13 +47,20 @@ type account struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{jobs: map[string]*account{}, owner: map[string]string{}, closed: map[string]string{}, attempts: map[string]int{}, claimed: map[string]*process{}, reported: map[string]bool{}, over: map[string]bool{}, faults: map[string]int{}}
+	return &ledger{jobs: map[string]*account{}, owner: map[string]string{}, closed: map[string]string{}, attempts: map[string]int{}, claimed: map[string]*process{}, reported: map[string]bool{}, silent: map[string]bool{}, over: map[string]bool{}, faults: map[string]int{}}
 }
 
 func (l *ledger) violation(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.violations = append(l.violations, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+// silenced notes that a process cannot tell that it is there.
+func (l *ledger) silenced(identity string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.silent[identity] = true
 }
 
 // fault counts one.
@@ -240,13 +249,13 @@ func (l *ledger) ended(job jobs.Job, events []jobs.Event, log string) {
 	if why := a.untrue(job, log); why != "" {
 		bad("I7 %s", why)
 	}
-	if why := a.misserved(job, events, log); why != "" {
+	if why := l.misserved(&a, job, events, log); why != "" {
 		bad("%s", why)
 	}
 }
 
 // misserved says what is wrong with what is recorded of a service, "" when nothing is.
-func (a *account) misserved(job jobs.Job, events []jobs.Event, log string) string {
+func (l *ledger) misserved(a *account, job jobs.Job, events []jobs.Event, log string) string {
 	s := job.Result.Service
 	if !a.task.serves() || job.State != jobs.Succeeded {
 		if s != nil {
@@ -282,7 +291,8 @@ func (a *account) misserved(job jobs.Job, events []jobs.Event, log string) strin
 		}
 		want = log // wherever it was
 	case jobs.ServiceLost:
-		if !a.removed && !a.blurred {
+		ended := l.silent[job.Result.Host] && (strings.HasSuffix(s.Reason, " is silent") || strings.HasPrefix(s.Reason, "it was stopped while ") || s.Reason == "its host did not report its end") // by another worker of its daemon
+		if !a.removed && !a.blurred && !ended {
 			return fmt.Sprintf("I9 its service is %s, and nothing was done to it", s)
 		}
 		want = log

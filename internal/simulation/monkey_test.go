@@ -2,8 +2,12 @@ package simulation
 
 import (
 	"context"
+	"io/fs"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -33,7 +37,11 @@ func (f *farm) monkey(ctx context.Context, r *rand.Rand, svc *jobs.Service) {
 			{"host gone for minutes", 1, func() bool {
 				return h.blow() && h.crash(p, lease+time.Duration(r.IntN(60))*time.Second)
 			}},
-			{"machine lost", 1, func() bool { return h.lose(p) }},
+			{"machine lost", 1, func() bool { return h.lose() }},
+			{"state directory lost", 3, func() bool { return h.loseState(p, nil, time.Duration(r.IntN(3000))*time.Millisecond) }},
+			{"state directory copied from another host", 3, func() bool {
+				return h.loseState(p, pick(r, f.hosts), time.Duration(r.IntN(3000))*time.Millisecond)
+			}},
 			{"worker stopped, its supervisor at hand", 3, func() bool { return f.stopped(h, p) }},
 			{"worker stopped past its lease", 2, func() bool { return f.forsaken(h, p) }},
 			{"host cut off for a minute", 3, func() bool { return h.cutFor(time.Duration(r.IntN(50)) * time.Second) }},
@@ -94,6 +102,18 @@ func (h *host) blow() bool {
 	return true
 }
 
+// calmFor claims a host for a blow that no outage may follow for a while.
+func (h *host) calmFor(d time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if now.Before(h.outages) || now.Before(h.blows) {
+		return false
+	}
+	h.outages, h.blows = now.Add(d), now.Add(8*time.Minute)
+	return true
+}
+
 func (h *host) cutFor(d time.Duration) bool {
 	if !h.outage(d) {
 		return false
@@ -101,6 +121,7 @@ func (h *host) cutFor(d time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.cut = time.Now().Add(d)
+	h.farm.ledger.silenced(h.process.identity)
 	return true
 }
 
@@ -115,17 +136,65 @@ func (f *farm) awayFor(d time.Duration) bool {
 }
 
 // lose takes the whole machine: what ran on it ended with it.
-func (h *host) lose(p *process) bool {
-	if !h.blow() {
-		return false
+func (h *host) lose() bool {
+	for _, m := range h.mates {
+		if !m.blow() {
+			return false
+		}
 	}
 	h.excuseAll("its machine was lost")
-	h.crash(p, lease)
+	for _, m := range h.mates {
+		m.crash(m.current(), lease)
+		m.mu.Lock()
+		m.boot++
+		m.mu.Unlock()
+	}
 	for _, c := range h.engine.Containers() {
 		h.farm.ledger.gone(c.Labels[engine.LabelJob])
 		h.engine.Lose(c.ID)
 	}
 	return true
+}
+
+// loseState takes the host's state directory, and gives it a copy of another host's in
+// its place, if there is another. The next worker is another host, and nothing else
+// comes in its way until it has ended what the one before left.
+func (h *host) loseState(p *process, original *host, down time.Duration) bool {
+	if original == h || !h.calmFor(lease+orphanTime) {
+		return false
+	}
+	h.excuseAll("its state directory was lost")
+	if !h.crash(p, down) {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.newDir()
+	if original != nil {
+		h.original = original
+		original.copyState(h.dir)
+	}
+	return true
+}
+
+// copyState copies the host's state directory while its worker uses it.
+func (h *host) copyState(to string) {
+	h.mu.Lock()
+	from := h.dir
+	h.mu.Unlock()
+	_ = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it is gone
+		}
+		target := filepath.Join(to, strings.TrimPrefix(path, from))
+		if d.IsDir() {
+			return os.MkdirAll(target, 0o700)
+		}
+		if content, err := os.ReadFile(path); err == nil {
+			return os.WriteFile(target, content, 0o600)
+		}
+		return nil
+	})
 }
 
 // stopped stops a worker until its supervisor has had enough of the silence.
@@ -167,6 +236,7 @@ func (f *farm) severed(h *host) bool {
 	h.excuseAll("its host was cut off")
 	h.mu.Lock()
 	h.cut = time.Now().Add(2 * lease)
+	h.farm.ledger.silenced(h.process.identity)
 	h.mu.Unlock()
 	return true
 }
@@ -230,12 +300,16 @@ func (f *farm) containers() map[string]string {
 
 // noDocker takes a daemon away; what runs runs on.
 func (f *farm) noDocker(h *host, d time.Duration) bool {
-	if !h.outage(d) {
-		return false
+	for _, m := range h.mates {
+		if !m.outage(d) {
+			return false
+		}
 	}
-	h.mu.Lock()
-	h.noDocker = time.Now().Add(d)
-	h.mu.Unlock()
+	for _, m := range h.mates {
+		m.mu.Lock()
+		m.noDocker = time.Now().Add(d)
+		m.mu.Unlock()
+	}
 	h.excuseAll("docker was away")
 	h.engine.SetDown(true)
 	go func() {

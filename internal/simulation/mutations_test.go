@@ -44,14 +44,22 @@ func mutations() []mutation {
 			`return r.tickets.Push(ctx, t)
 }
 
-// lost gives`, `return nil
+// overdue is`, `return nil
 }
 
-// lost gives`, "I1",
+// overdue is`, "I1",
 		},
 		{
 			"a loss is a retry of the user's", "internal/jobs/retry.go",
 			`Spend: SpendLoss,`, `Spend: SpendRetry,`, "I6",
+		},
+		{
+			"what a lost host runs is left alone", "internal/worker/others.go",
+			`v, err := w.judgeOther(ctx, judge, c)`, `v, err := strays.Verdict{}, error(nil)`, "I3",
+		},
+		{
+			"a copy is taken for its original", "internal/seat/holder.go",
+			`if v == others {`, `if v == others && false {`, "I3",
 		},
 		{
 			"a probe that was cut short is left", "internal/worker/strays.go",

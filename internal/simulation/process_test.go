@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -19,6 +18,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 	"github.com/slipway-farm/slipway/internal/reconcile"
+	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -27,6 +27,9 @@ import (
 type process struct {
 	h      *host
 	number int // of the host's processes
+	// identity is the host's as the farm knows it.
+	identity string
+	began    time.Time
 	// life ends when the process is killed.
 	life context.Context //nolint:containedctx // it is the process's own
 	die  context.CancelFunc
@@ -79,6 +82,7 @@ func (p *process) kill() {
 	if p.dead.Swap(true) {
 		return
 	}
+	p.h.farm.ledger.silenced(p.identity)
 	p.die()
 	p.stop()
 }
@@ -172,7 +176,7 @@ func when(c faults.Call) string {
 func isStore(name string) bool {
 	switch name {
 	case "claim", "adopt", "renew", "note", "finish", "release", "reissue", "appendlog", "now", "owned", "kept", "endservice",
-		"get", "push tickets", "lead", "scan", "expire", "lost", "missing", "create records", "reserve":
+		"get", "push tickets", "lead", "scan", "expire", "lost", "missing", "create records", "reserve", "seat", "takeseat", "keepseat", "leaveseat", "callhost":
 		return true
 	}
 	return false
@@ -210,15 +214,20 @@ func (h *host) start() *process {
 	h.lives++
 	p := &process{h: h, number: h.lives, life: life, die: die, stop: stop, hurry: hurryUp, calls: map[faults.Call]int{}, ended: make(chan struct{})}
 	o := worker.Defaults()
-	o.Name, o.Host, o.StateDir, o.Slots, o.Lease, o.Drain = h.name, h.name, h.dir, slots, lease, 30*time.Second
+	dir, self := h.open()
+	p.identity, p.began = dir.Host(), time.Now()
+	o.Name, o.Host, o.StateDir, o.Slots, o.Lease, o.Drain = h.name, p.identity, h.dir, slots, lease, 30*time.Second
 	h.downFor = time.Second
+	seats := faults.Seats(f.truth, p.at)
 	records, eng := faults.Records(f.truth, p.at), faults.Engine(engineOf{h.engine, p}, p.at)
 	w := worker.New(f.log, worker.Deps{
 		Claims: reporting{faults.Claims(f.truth, p.at), p}, Records: records, Queue: faults.Queue(f.queue, p.at),
-		Engine: eng, Images: images.New(f.log, imageHost{eng, h.engine}, images.NewNotes(filepath.Join(h.dir, "images"), enginetest.NormalName), func() images.Rules { return images.Rules{} }),
+		Engine: eng, Images: images.New(f.log, imageHost{eng, h.engine}, images.NewNotes(h.mates[0].notes, enginetest.NormalName), func() images.Rules { return images.Rules{} }),
 		Intake: faults.Intake(&intake{p: p, ctx: taking}, p.at),
 		Fetch:  faults.Fetch(artifacts.NewFetcher(artifacts.Options{TempDir: h.dir}, source{}).Fetch, p.at),
 		Blobs:  artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),
+		Farm:   member{seats},
+		Seat:   seat.New(f.log, dir, seats, seat.Options{Worker: h.name, Lease: lease, Machine: seat.Machine{Self: self, Lives: f.lives}}),
 		Uptime: func() time.Duration { return time.Since(f.began) },
 		Probe:  func(ctx context.Context, labels map[string]string) error { return h.probe(ctx, eng, labels) },
 	}, o)
@@ -229,9 +238,10 @@ func (h *host) start() *process {
 	go leader.Run(reconciling)
 	go func() {
 		defer close(p.ended)
+		defer f.gone(dir, self)
 		defer stopLeading()
 		defer stop() // of the intake, whoever ended the worker
-		if err := w.Run(taking, hurry); err != nil && !p.dead.Load() {
+		if err := w.Run(taking, hurry); err != nil && !p.dead.Load() && !errors.Is(err, jobs.ErrDisplaced) {
 			f.ledger.violation("worker %s ended: %v", h.name, err)
 		}
 	}()
@@ -247,6 +257,54 @@ type imageHost struct {
 func (h imageHost) ImageFacts(ctx context.Context, ref string) (engine.ImageFacts, error) {
 	return h.fake.ImageFacts(ctx, ref)
 }
+
+// open opens the host's state directory for a new process; h.mu is held.
+func (h *host) open() (*seat.Directory, seat.Process) {
+	f := h.farm
+	if o := h.original; o != nil && o.current().dead.Load() {
+		// In the place of a host that is dead a copy is that host, of a moment ago.
+		h.newDir()
+	}
+	h.original = nil
+	dir, err := seat.Open(h.dir)
+	if err != nil {
+		panic(fmt.Sprintf("open the state directory of %s: %v", h.name, err))
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.identities[dir.Host()] == nil {
+		f.identities[dir.Host()] = h
+	}
+	f.pids++
+	self := seat.Process{Boot: fmt.Sprint(h.mates[0].name, " ", h.boot), Namespace: "one", Pid: f.pids, Start: "1"}
+	f.alive[self] = true
+	return dir, self
+}
+
+// newDir gives the host an empty state directory; h.mu is held. What goroutines of
+// dead processes write to the old one nobody reads.
+func (h *host) newDir() { h.dir += "+" }
+
+// gone notes the end of a process.
+func (f *farm) gone(dir *seat.Directory, p seat.Process) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.alive, p)
+	if err := dir.Close(); err != nil {
+		f.ledger.violation("close a state directory: %v", err)
+	}
+}
+
+func (f *farm) lives(p seat.Process) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.alive[p]
+}
+
+// member is what a worker asks of its farm.
+type member struct{ jobs.Seats }
+
+func (member) Join(context.Context) (string, error) { return "farm", nil }
 
 // probe makes and removes a container, as the engine does in order to see whether
 // it can. Killed in between, it leaves one.

@@ -149,11 +149,16 @@ func (f *farm) run(t *testing.T, n int) {
 	}
 	keepers.Wait()
 	f.audit(t)
+	for _, h := range f.hosts { // what is left and runs would keep the bubble from ending
+		for _, c := range h.engine.Containers() {
+			h.engine.Lose(c.ID)
+		}
+	}
 }
 
 // settle waits until every job has ended and every kept service is gone.
 func (f *farm) settle(t *testing.T) {
-	for deadline := time.Now().Add(20 * time.Minute); time.Now().Before(deadline); time.Sleep(time.Second) {
+	for deadline := time.Now().Add(45 * time.Minute); time.Now().Before(deadline); time.Sleep(time.Second) {
 		left := 0
 		for _, s := range []jobs.State{jobs.Queued, jobs.Waiting, jobs.Running} {
 			found, _, _ := f.truth.Scan(t.Context(), s, 0, 1<<20)

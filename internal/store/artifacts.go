@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"regexp"
@@ -67,24 +66,6 @@ func arguments(digests []string, first ...any) []any {
 		args = append(args, d)
 	}
 	return args
-}
-
-// FarmID tells this farm's Redis from all others. A Redis that lost its data is
-// another farm. With pretend it makes none, and returns "" when there is none.
-func (s *Store) FarmID(ctx context.Context, pretend bool) (string, error) {
-	if !pretend {
-		if err := s.rdb.SetNX(ctx, farmKey, rand.Text(), 0).Err(); err != nil {
-			return "", fmt.Errorf("name the farm: %w", err)
-		}
-	}
-	id, err := s.rdb.Get(ctx, farmKey).Result()
-	if pretend && errors.Is(err, redis.Nil) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("read the farm's name: %w", err)
-	}
-	return id, nil
 }
 
 // CollectTurn reports whether it is the caller's turn to collect garbage, which

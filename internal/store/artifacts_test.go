@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -113,6 +114,26 @@ func testArtifacts(t *testing.T, s *store.Store) {
 	err = s.EndTurn(ctx)
 	if turn, errAgain := s.MarkTurn(ctx, time.Hour); err != nil || errAgain != nil || !turn {
 		t.Errorf("EndTurn = %v, MarkTurn after it = %t, %v", err, turn, errAgain)
+	}
+	if name, err := s.FarmName(ctx); name != "" || err != nil {
+		t.Errorf("the farm is named %q, %v; want no name before its first worker", name, err)
+	}
+	for range 2 {
+		if joined, err := s.JoinFarm(ctx, "builds"); joined != id || err != nil {
+			t.Errorf("JoinFarm = %q, %v; want %q", joined, err, id)
+		}
+	}
+	const refused = `another farm: this Redis is of the farm "builds", not of "tests"; start the worker with --farm builds, or rename the farm with: worker rename-farm tests`
+	if _, err := s.JoinFarm(ctx, "tests"); !errors.Is(err, jobs.ErrOtherFarm) || err.Error() != refused {
+		t.Errorf("joining under another name: %v; want %s", err, refused)
+	}
+	for _, was := range []string{"builds", "tests"} {
+		if got, err := s.RenameFarm(ctx, "tests"); got != was || err != nil {
+			t.Errorf("RenameFarm = %q, %v; want %q", got, err, was)
+		}
+	}
+	if joined, err := s.JoinFarm(ctx, "tests"); joined != id || err != nil {
+		t.Errorf("JoinFarm = %q, %v after the farm got the name; want %q", joined, err, id)
 	}
 	for i, want := range []bool{true, false} {
 		if turn, err := s.CollectTurn(ctx, time.Hour); err != nil || turn != want {

@@ -332,6 +332,28 @@ func (s *Store) Kept(ctx context.Context, host string) ([]jobs.Job, error) {
 	return kept, s.dropFromKept(ctx, host, ids...) // what a crash left
 }
 
+// Overdue lists jobs that keep a service which should have ended before a time, like
+// Kept.
+func (s *Store) Overdue(ctx context.Context, before time.Time) ([]jobs.Job, error) {
+	ids, err := s.rdb.ZRange(ctx, upKey, 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list kept services: %w", err)
+	}
+	var found []jobs.Job
+	for part := range slices.Chunk(ids, 500) {
+		all, err := s.getAll(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		for _, job := range all {
+			if job.Up() && job.Result.KeepUntil.Before(before) {
+				found = append(found, job)
+			}
+		}
+	}
+	return found, nil
+}
+
 // indexKept adds a job to the indexes of kept services.
 func (s *Store) indexKept(ctx context.Context, id string, r jobs.Result) error {
 	created, err := s.rdb.HGet(ctx, jobKey(id), "created").Float64()

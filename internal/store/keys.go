@@ -86,6 +86,16 @@ const upKey = "slipway:up"
 // jobs.HostForgotten, and goes when the next new host comes.
 const hostsKey = "slipway:hosts"
 
+// seatKey is a hash, which process is a host to the farm; times are Unix
+// microseconds of Redis TIME:
+//
+//	nonce turn worker daemon lease taken seen left
+//
+// nonce is the holder's, turn grows with every holder, daemon is the ID of the
+// Docker daemon that has the host's containers. It expires jobs.SeatForgotten after
+// its holder was last seen.
+func seatKey(host string) string { return "slipway:seat:" + host }
+
 // reserveKey is a string "id digest" that an idempotency key is bound to.
 func reserveKey(key string) string {
 	sum := sha256.Sum256([]byte(key))
@@ -113,11 +123,15 @@ const storeKey = "slipway:store"
 // store of the farm.
 const markingKey = "slipway:store:marking"
 
+// farmNameKey is a string, the name that workers know the farm by.
+const farmNameKey = "slipway:farm:name"
+
 // collectKey is a string whose expiry says when garbage is collected again.
 const collectKey = "slipway:collect"
 
 // leaderKey is a string, the nonce of the worker that reconciles; it expires.
 const leaderKey = "slipway:leader"
 
-// cancelChannel carries IDs of jobs that somebody wants ended, as a hint.
+// cancelChannel carries IDs of jobs that somebody wants ended, and names of hosts
+// whose holders are asked to keep their seats, as a hint.
 const cancelChannel = "slipway:cancel"

@@ -17,7 +17,7 @@ import (
 func real(t *testing.T) jobstest.Store {
 	t.Helper()
 	s := onRedis(t)
-	return jobstest.Store{Records: s, Claims: s, Hosts: s}
+	return jobstest.Store{Records: s, Claims: s, Hosts: s, Seats: s}
 }
 
 func onRedis(t *testing.T) *store.Store {
@@ -45,5 +45,7 @@ func TestRecordsOnRedis(t *testing.T) { jobstest.TestRecords(t, real) }
 func TestClaimsOnRedis(t *testing.T) { jobstest.TestClaims(t, real) }
 
 func TestHostsOnRedis(t *testing.T) { jobstest.TestHosts(t, real) }
+
+func TestSeatsOnRedis(t *testing.T) { jobstest.TestSeats(t, real) }
 
 func TestHostsOddOnRedis(t *testing.T) { testHostsOdd(t, realRedis(t)) }

@@ -14,7 +14,7 @@ var scriptFiles embed.FS
 // scripts are the Lua programs that change a record, each with common.lua in
 // front.
 type scripts struct {
-	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat *redis.Script
+	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat, takeSeat, keepSeat *redis.Script
 }
 
 func loadScripts() *scripts {
@@ -32,6 +32,7 @@ func loadScripts() *scripts {
 		renew: script("renew"), note: script("note"), finish: script("finish"), endService: script("endservice"),
 		release: script("release"), end: script("end"), reissue: script("reissue"), restore: script("restore"), add: script("append"),
 		pin: script("pin"), condemn: script("condemn"), beat: script("beat"),
+		takeSeat: script("takeseat"), keepSeat: script("keepseat"),
 	}
 }
 

@@ -2,7 +2,7 @@
 // fence, result, events, the live log tail, and the indexes for listing. A
 // record is the truth about its job. Store implements jobs.Records for
 // producers and jobs.Claims for workers, what the reconciler needs, and the
-// registry of hosts.
+// registry and the seats of hosts.
 //
 // Every change of a record is one Lua script on the keys of that job, decided
 // on Redis TIME and the owner's nonce. keys.go lists every key, scripts/ holds
@@ -60,6 +60,7 @@ var (
 	_ jobs.Records = (*Store)(nil)
 	_ jobs.Claims  = (*Store)(nil)
 	_ jobs.Hosts   = (*Store)(nil)
+	_ jobs.Seats   = (*Store)(nil)
 )
 
 // New makes a Store on an open client, which stays the caller's to close.

@@ -35,7 +35,7 @@ func embedded(t *testing.T) jobstest.Store {
 	now := epoch
 	s := store.New(rdb, store.Options{LogTail: 4 << 10})
 	return jobstest.Store{
-		Records: s, Claims: s, Hosts: s,
+		Records: s, Claims: s, Hosts: s, Seats: s,
 		Advance: func(d time.Duration) {
 			now = now.Add(d)
 			server.SetTime(now)
@@ -57,6 +57,11 @@ func TestClaims(t *testing.T) {
 func TestHosts(t *testing.T) {
 	t.Parallel()
 	jobstest.TestHosts(t, embedded)
+}
+
+func TestSeats(t *testing.T) {
+	t.Parallel()
+	jobstest.TestSeats(t, embedded)
 }
 
 func TestHostsOdd(t *testing.T) {

@@ -51,8 +51,12 @@ type farm struct {
 	checkStore func(ctx context.Context, prove bool) error
 	// hosts is the registry, nil for none.
 	hosts jobs.Hosts
-	probe func(context.Context, map[string]string) error
-	state string
+	// seat is the host's, nil for a host that nothing else can be; others is what it
+	// knows of other hosts, nil for nothing.
+	seat   worker.Seat
+	others worker.Farm
+	probe  func(context.Context, map[string]string) error
+	state  string
 	// uptime is the host's clock, nil for one that begins with the worker.
 	uptime func() time.Duration
 	// at is called around every call that a worker makes for its jobs; nil for none.
@@ -163,7 +167,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		Observer:    f.observer,
 		AdmitRun:    func(r jobs.Run) error { return f.admitRun(r) },
 		Images:      images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
-		Room:        f.room, CheckStore: f.checkStore, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime,
+		Room:        f.room, CheckStore: f.checkStore, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime, Seat: f.seat, Farm: f.others,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())

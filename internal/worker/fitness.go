@@ -150,6 +150,12 @@ const examineTime = time.Minute
 
 // Unfit is why the worker takes no jobs at the moment, nil when it does.
 func (w *Worker) Unfit() error {
+	w.mu.Lock()
+	lost := w.lost
+	w.mu.Unlock()
+	if lost != nil {
+		return lost
+	}
 	_, unfit := w.fit.get()
 	return unfit
 }
@@ -211,7 +217,11 @@ func (w *Worker) ailment(ctx context.Context) error {
 }
 
 // watchFitness looks at the host now and then, so that it recovers by itself.
+// What a probe makes has to carry the farm's ID, which is known from then on.
 func (w *Worker) watchFitness(ctx context.Context) {
+	if !w.isSettled(ctx) {
+		return
+	}
 	for {
 		_ = w.examine(ctx) // it is logged, and Unfit tells
 		if !pause(ctx, w.opts.Renew) {

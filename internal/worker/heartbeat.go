@@ -43,6 +43,9 @@ func (w *Worker) beatWhile(ctx context.Context) {
 			break
 		}
 	}
+	if w.isAnothers() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
 	if err := w.Hosts.Leave(ctx, w.opts.Host); err != nil {

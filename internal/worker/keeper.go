@@ -53,6 +53,7 @@ func (w *Worker) keepServices(ctx context.Context) (some bool, err error) {
 	if err != nil {
 		return len(left) > 0, err
 	}
+	w.attention.look(time.Now())
 	var now time.Time
 	if len(kept) > 0 {
 		if now, err = w.Claims.Now(ctx); err != nil {
@@ -78,7 +79,9 @@ func (w *Worker) keepServices(ctx context.Context) (some bool, err error) {
 		}
 	}
 	for _, s := range left {
-		w.notKept(s)
+		if s.job.Result.Host == w.opts.Host || !s.whenRecorded().IsZero() { // endFor has the others
+			w.notKept(s)
+		}
 	}
 	return len(kept)+len(left) > 0, nil
 }

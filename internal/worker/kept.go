@@ -12,9 +12,10 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/strays"
 )
 
-// keptService follows a kept service of this host from readiness until its container
+// keptService follows a kept service of this daemon from readiness until its container
 // has ended: it reads the output into the job's log, ends the container when the
 // keeper asks for it, and records what became of the service.
 //
@@ -49,8 +50,10 @@ type keptService struct {
 // the container is stopped, so that a restarted worker does not take the exit code
 // for the program's own.
 type ending struct {
-	// By is who cancelled the service, "" when its time is over.
+	// By is who cancelled the service, "" when its time is over or Lost says more.
 	By string `json:"by,omitempty"`
+	// Lost is how it lost its own host, "" when it did not.
+	Lost string `json:"lost,omitempty"`
 }
 
 const (
@@ -111,6 +114,23 @@ func (w *Worker) keptFor(job jobs.Job) *keptService {
 	s = w.newKept(job)
 	w.followers.Go(s.run)
 	return s
+}
+
+// endFor ends a kept service of another host, which has no worker, in its name: its
+// container is on this daemon. false means that the record has its end.
+func (w *Worker) endFor(ctx context.Context, v strays.Verdict) (begun bool, err error) {
+	kept, err := w.Claims.Kept(ctx, v.Service.Result.Host)
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(kept, func(j jobs.Job) bool { return j.ID == v.Service.ID })
+	if i < 0 {
+		return false, nil
+	}
+	if s := w.keptFor(kept[i]); s != nil {
+		s.tell(ending{By: v.Status.CancelledBy, Lost: v.Status.Reason})
+	}
+	return true, nil
 }
 
 // dropKept ends the follower of a job's service, if there is one, and waits for that.
@@ -310,12 +330,16 @@ func (s *keptService) outcome(state engine.State, lost error) jobs.ServiceStatus
 	switch e := s.ending; {
 	case e != nil && e.By != "":
 		status.State, status.CancelledBy = jobs.ServiceCancelled, e.By
+	case e != nil && e.Lost != "":
+		status.State, status.Reason = jobs.ServiceLost, e.Lost
 	case e != nil:
 		status.State = jobs.ServiceExpired
 	case lost != nil:
 		status.State, status.Reason = jobs.ServiceLost, lost.Error()
 	case s.endedWithHost(state):
 		status.State, status.Reason = jobs.ServiceLost, "its host was started again"
+	case isSignal(state) && s.w.attention.lacked(state.Finished):
+		status.State, status.Reason = jobs.ServiceLost, "it was stopped while its worker did not look after it"
 	}
 	return status
 }
@@ -323,8 +347,13 @@ func (s *keptService) outcome(state engine.State, lost error) jobs.ServiceStatus
 // endedWithHost guesses whether the container ended because its host went down: it was
 // started before the host was, and was killed, or the engine lost its exit code.
 func (s *keptService) endedWithHost(state engine.State) bool {
-	return !state.OOM && slices.Contains([]int{137, 143, engine.UnknownExit}, state.ExitCode) &&
-		state.Started.Before(time.Now().Add(-s.w.Uptime()))
+	return isSignal(state) && state.Started.Before(time.Now().Add(-s.w.Uptime()))
+}
+
+// isSignal guesses whether a container was stopped from outside, or the engine lost its
+// exit code.
+func isSignal(state engine.State) bool {
+	return !state.OOM && slices.Contains([]int{137, 143, engine.UnknownExit}, state.ExitCode)
 }
 
 // report records the end of the service, however long the store is away.

@@ -54,6 +54,9 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := w.settle(ctx, taking, left); err != nil {
+		return err
+	}
 	for {
 		patience := w.opts.Renew
 		if slices.ContainsFunc(left, w.due) { // until its lease passes every second counts
@@ -202,7 +205,7 @@ func (w *Worker) fence(ctx context.Context, e *entry) {
 
 // endOf stops and removes the container of an attempt, if there is one.
 func (w *Worker) endOf(ctx context.Context, e entry) error {
-	found, err := w.Engine.List(ctx, w.labels(e.Job, e.Attempt))
+	found, err := w.Engine.List(ctx, w.ownLabels(e.Job, e.Attempt))
 	for _, c := range found {
 		if c.Name == jobs.ContainerName(e.Job, e.Attempt) {
 			err = errors.Join(err, w.Engine.Stop(ctx, c.ID, 0), w.Engine.Remove(ctx, c.ID))
@@ -310,7 +313,7 @@ func (a *attempt) restore(ctx context.Context) error {
 func (a *attempt) findContainer(ctx context.Context) (engine.State, error) {
 	id := a.job.Container.ID
 	if id == "" {
-		found, err := a.w.Engine.List(ctx, a.w.labels(a.job.ID, a.job.Attempt))
+		found, err := a.w.Engine.List(ctx, a.w.ownLabels(a.job.ID, a.job.Attempt))
 		if err != nil {
 			return engine.State{}, err
 		}

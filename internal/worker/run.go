@@ -54,6 +54,9 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	if err := a.note(ctx, progress); err != nil {
 		return nil, err
 	}
+	if err := a.endTwins(ctx); err != nil {
+		return nil, err
+	}
 	c, err := a.w.Engine.Create(ctx, engine.Container{
 		Name: name, Image: image, Spec: spec, Labels: a.w.labels(a.job.ID, a.job.Attempt),
 		LogBytes: a.w.opts.LogCap, PortAddress: a.w.opts.PortAddress, Defaults: a.w.opts.Limits,

@@ -3,30 +3,33 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/strays"
 )
 
-// removeStrays removes containers of this host and farm that no living job
-// owns, and images that only carry our name for them. Labels find candidates;
-// name and record decide. What it returns may leave a container running; one that
-// is only in the way is tried again with the next round.
+// removeStrays removes containers of this host that no living job owns, and images
+// that only carry our name for them. What it returns may leave a container running;
+// one that is only in the way is tried again with the next round.
 func (w *Worker) removeStrays(ctx context.Context) error {
-	containers, err := w.Engine.List(ctx, w.hostLabels())
+	judge := w.judge()
+	// By the identity alone: it is no other farm's, while this one may have lost its
+	// ID, or got another name.
+	containers, err := w.Engine.List(ctx, map[string]string{engine.LabelHost: w.opts.Host})
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, c := range containers {
-		errs = append(errs, w.removeStrayContainer(ctx, c))
+		v, err := judge.Container(ctx, c)
+		errs = append(errs, err, w.endStray(ctx, c, v))
 	}
 	images, err := w.Engine.Images(ctx, jobs.ImageRepository(w.opts.Farm))
 	errs = append(errs, err)
 	for _, img := range images {
-		errs = append(errs, w.removeStrayImage(ctx, img))
+		errs = append(errs, w.removeStrayImage(ctx, judge, img))
 	}
 	errs = append(errs, w.removeUntagged(ctx), w.Images.Tidy(ctx))
 	w.removeProbes(ctx, containers)
@@ -64,14 +67,25 @@ func (w *Worker) removeProbes(ctx context.Context, containers []engine.Listed) {
 	}
 }
 
-func (w *Worker) removeStrayContainer(ctx context.Context, c engine.Listed) error {
-	stray, err := w.isStray(ctx, c, jobs.ContainerName)
-	if err != nil || !stray {
-		return err
+// judge judges what attempts have left, in one round.
+func (w *Worker) judge() *strays.Judge {
+	return strays.New(strayRecords{w.Records, w.Farm}, strays.Options{Host: w.opts.Host, Mine: w.isRunning})
+}
+
+// endStray stops a container if it is a stray, and removes it.
+func (w *Worker) endStray(ctx context.Context, c engine.Listed, v strays.Verdict) error {
+	if v.Why == "" {
+		return nil
 	}
-	w.log.InfoContext(ctx, "removing a container that no job owns", "container_id", c.ID, "job_id", c.Labels[engine.LabelJob])
-	if err := w.Engine.Stop(ctx, c.ID, 0); err != nil {
-		return fmt.Errorf("stop stray container %s: %w", c.ID, err)
+	w.log.InfoContext(ctx, "removing a container that no job owns", "container_id", c.ID, "job_id", c.Labels[engine.LabelJob],
+		"host", c.Labels[engine.LabelHost], "reason", v.Why)
+	if v.Service != nil {
+		if begun, err := w.endFor(ctx, v); begun || err != nil {
+			return err
+		}
+	}
+	if err := strays.Stop(ctx, w.Engine, c, v); err != nil {
+		return err
 	}
 	if err := w.Engine.Remove(ctx, c.ID); err != nil {
 		w.log.WarnContext(ctx, "remove stray container", "container_id", c.ID, "err", err)
@@ -80,22 +94,12 @@ func (w *Worker) removeStrayContainer(ctx context.Context, c engine.Listed) erro
 }
 
 // removeStrayImage takes its private name from an image whose attempt is over.
-func (w *Worker) removeStrayImage(ctx context.Context, img engine.Named) error {
-	id, attempt, ours := jobs.ImageAttempt(img.Name)
-	if !ours || w.isRunning(id, attempt) {
-		return nil
-	}
-	job, err := w.Records.Get(ctx, id)
-	switch {
-	case errors.Is(err, jobs.ErrNotFound):
-	case err != nil:
+func (w *Worker) removeStrayImage(ctx context.Context, judge *strays.Judge, img engine.Named) error {
+	v, err := judge.Image(ctx, img.Name)
+	if err != nil || v.Why == "" {
 		return err
-	case job.Keeps(w.opts.Host, attempt):
-		return nil
-	case job.State == jobs.Running && job.Attempt == attempt && job.Host != w.opts.Host:
-		return nil // another worker's on this daemon
 	}
-	w.log.InfoContext(ctx, "removing an image that no job owns", "image", img.Name, "image_id", img.ID)
+	w.log.InfoContext(ctx, "removing an image that no job owns", "image", img.Name, "image_id", img.ID, "reason", v.Why)
 	if err := w.Images.Release(ctx, img.Name); err != nil {
 		w.log.WarnContext(ctx, "remove stray image", "image", img.Name, "err", err)
 	}
@@ -107,26 +111,6 @@ func (w *Worker) isRunning(id string, attempt int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.running[id] != nil && w.running[id].job.Attempt == attempt
-}
-
-// isStray reports whether something of this host has outlived its attempt.
-// name is how the attempt would have named it.
-func (w *Worker) isStray(ctx context.Context, found engine.Listed, name func(id string, attempt int) string) (bool, error) {
-	id, attempt, ours := found.Attempt(name)
-	if !ours {
-		return false, nil
-	}
-	if w.isRunning(id, attempt) {
-		return false, nil
-	}
-	job, err := w.Records.Get(ctx, id)
-	switch {
-	case errors.Is(err, jobs.ErrNotFound):
-		return true, nil
-	case err != nil:
-		return false, err
-	}
-	return !job.Keeps(w.opts.Host, attempt), nil
 }
 
 // removeName takes the private name from the image of an attempt.

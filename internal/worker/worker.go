@@ -61,6 +61,11 @@ type Deps struct {
 	EndOrphans func(ctx context.Context) (int, error)
 	// Hosts is told of this host now and then; nil when nobody keeps a registry.
 	Hosts jobs.Hosts
+	// Seat keeps the host's identity for this process; nil when no other process can
+	// have it.
+	Seat Seat
+	// Farm is nil for a worker that has its daemon to itself.
+	Farm Farm
 	// Observer may be nil.
 	Observer Observer
 }
@@ -101,7 +106,7 @@ type Options struct {
 	// the worker serves is decided by its intake.
 	Version string
 	Queues  []string
-	// Farm keeps two farms on one daemon apart.
+	// Farm is the farm's name.
 	Farm  string
 	Slots int
 	// Platform and Labels are what jobs may require.
@@ -170,6 +175,8 @@ type Worker struct {
 	draining bool           // nothing is claimed any more
 	stopping bool           // what runs is handed back
 	mode     DrainMode      // "" until Drain is called
+	lost     error          // why this process is not its host any more, nil while it is
+	anew     bool           // the process is to begin anew, as another host
 	wg       sync.WaitGroup // one per attempt and per claim
 
 	// taking is set while tickets are asked for.
@@ -183,6 +190,18 @@ type Worker struct {
 	serving     context.Context //nolint:containedctx // spans all services, not a call
 	stopServing context.CancelFunc
 	followers   sync.WaitGroup
+	attention   attention
+
+	// arrived is closed when arrival is known: whether the identity is another's.
+	arrived chan struct{}
+	arrival error
+	// settled is closed when this process is the host; farm is set by then.
+	settled chan struct{}
+	farm    string
+	called  chan struct{} // nudges who keeps the seat
+	// displaced ends when this process is not its host any more.
+	displaced context.Context //nolint:containedctx // spans all that is done in the host's name, not a call
+	displace  context.CancelFunc
 
 	told    chan struct{} // closed by Drain
 	keepNow chan struct{} // nudges the keeper
@@ -231,13 +250,16 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	}
 	deliver, giveUp := context.WithCancel(context.Background())
 	leaving, leave := context.WithCancel(context.Background())
-	serving, stopServing := context.WithCancel(context.Background())
+	displaced, displace := context.WithCancel(context.Background())
+	serving, stopServing := context.WithCancel(displaced) // a service is followed in the host's name
 	return &Worker{
+		arrived: make(chan struct{}), settled: make(chan struct{}), called: make(chan struct{}, 1), displaced: displaced, displace: displace,
 		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}), parted: make(chan struct{}),
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)}, builds: builds{buildsDir(opts.StateDir)},
 		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, endings: journal{endingsDir(opts.StateDir)},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
-		fit: fitness{examining: make(chan struct{}, 1), doubts: 1}, store: storeDoubt{raised: 1},
+		attention: attention{most: opts.Lease / 2},
+		fit:       fitness{examining: make(chan struct{}, 1), doubts: 1}, store: storeDoubt{raised: 1},
 	}
 }
 
@@ -252,14 +274,32 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	defer w.stopServing() // after the keeper, which starts followers
 	defer helpers.Wait()
 	defer stop()
-	// A host whose engine does not answer should be seen, too.
-	helpers.Go(func() { w.beatWhile(background) })
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	// What is done in the host's name ends before the worker does when it is not its
+	// host any more.
+	tending, stopTending := context.WithCancel(background)
+	defer context.AfterFunc(w.displaced, stopTending)()
+	helpers.Go(func() { w.hear(background) })
+	helpers.Go(func() {
+		// A host whose engine does not answer should be seen, too.
+		if err := w.arrive(ctx); err == nil {
+			w.beatWhile(tending)
+		} else if isFinal(err) {
+			end(err)
+		}
+	})
 	if !w.ready(ctx) {
-		return w.Intake.Close()
+		return w.over(ctx, nil)
 	}
 	w.endOrphans(ctx)
-	helpers.Go(func() { w.hearCancellations(background) })
-	helpers.Go(func() { w.keeper(background) })
+	helpers.Go(func() { w.keepSeat(background) })
+	helpers.Go(func() {
+		if w.isSettled(tending) {
+			w.keeper(tending)
+		}
+	})
+	helpers.Go(func() { w.watchOthers(tending) })
 	helpers.Go(func() { w.watchFitness(background) })
 	taking, stopTaking := context.WithCancel(ctx)
 	helpers.Go(func() {
@@ -271,8 +311,10 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	})
 	defer stopTaking()
 
-	if err := w.recoverBefore(taking); err != nil {
-		return fmt.Errorf("recover what an earlier worker of this host left: %w", err)
+	if err := w.recoverBefore(taking); isFinal(err) {
+		return w.over(ctx, err)
+	} else if err != nil {
+		return w.over(ctx, fmt.Errorf("recover what an earlier worker of this host left: %w", err))
 	}
 	unfit := w.examine(taking) // a host that is broken should not learn it from jobs
 	if taking.Err() == nil {
@@ -289,7 +331,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	running, _ := w.Busy()
 	w.log.InfoContext(ctx, "worker drains", "running", running)
 	w.drain(hurry)
-	return w.Intake.Close()
+	return w.over(ctx, nil)
 }
 
 // ready waits until the engine answers; a worker without one takes no jobs.
@@ -330,107 +372,14 @@ func (w *Worker) endOrphans(ctx context.Context) {
 	}
 }
 
-// DrainMode is what becomes of running jobs when a worker ends.
-type DrainMode string
-
-// The modes. Each hands back what is left when Options.Drain is over.
-const (
-	// DrainFinish lets running jobs end.
-	DrainFinish DrainMode = "finish"
-	// DrainHandBack stops them at once, for other workers to begin anew.
-	DrainHandBack DrainMode = "hand-back"
-	// DrainAdopt leaves containers running for the next worker of this host,
-	// which has to start before the lease has passed. What is not that far yet
-	// goes on until it has a container, or ends.
-	DrainAdopt DrainMode = "adopt"
-)
-
-// DrainModes lists them.
-func DrainModes() []DrainMode { return []DrainMode{DrainFinish, DrainHandBack, DrainAdopt} }
-
-// waitToPart tells when every attempt that is left waits as this one does.
-func (w *Worker) waitToPart(a *attempt) <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	a.parting = true
-	w.partWhenAllWait()
-	return w.parted
-}
-
-// partWhenAllWait lets those go who wait to part, once nobody else is left; w.mu
-// is held.
-func (w *Worker) partWhenAllWait() {
-	if w.leaving.Err() == nil {
-		return
-	}
-	for _, a := range w.running {
-		if !a.parting {
-			return
-		}
-	}
-	select {
-	case <-w.parted:
-	default:
-		close(w.parted)
-	}
-}
-
-// Drain makes Run end in this mode. Only the first call counts.
-func (w *Worker) Drain(mode DrainMode) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.mode == "" {
-		w.mode = mode
-		close(w.told)
-	}
-}
-
-// drain waits for running attempts and hands the rest back.
-func (w *Worker) drain(hurry context.Context) {
-	w.mu.Lock()
-	w.draining = true
-	w.taking.Store(false)
-	mode := w.mode
-	w.mu.Unlock()
-	patience := w.opts.Drain
-	switch mode {
-	case DrainHandBack:
-		patience = 0
-	case DrainAdopt:
-		w.leave()
-	}
-	done := make(chan struct{})
-	go func() { w.wg.Wait(); close(done) }()
-	select {
-	case <-done:
-		return
-	case <-hurry.Done():
-	case <-time.After(patience):
-	}
-	w.mu.Lock()
-	w.stopping = true
-	for _, a := range w.running {
-		if !a.parting {
-			a.stop(errDrain)
-		}
-	}
-	w.mu.Unlock()
-	select {
-	case <-done:
-	case <-time.After(lastWords):
-		w.giveUp()
-		<-done
-	}
-}
-
-// lastWords is how long a worker that has to end tries to deliver results and
-// to hand jobs back while the store is away.
-const lastWords = 30 * time.Second
-
-// hearCancellations nudges attempts that somebody wants ended. Hints can be
-// lost; the next renewal tells for certain.
-func (w *Worker) hearCancellations(ctx context.Context) {
+// hear nudges attempts that somebody wants ended, and answers calls to this host.
+// Hints can be lost; the next renewal tells for certain.
+func (w *Worker) hear(ctx context.Context) {
 	for id := range w.Claims.Cancellations(ctx) {
+		if id == w.opts.Host {
+			nudge(w.called)
+			continue
+		}
 		w.mu.Lock()
 		a := w.running[id]
 		w.mu.Unlock()
@@ -449,18 +398,6 @@ func (w *Worker) owner() jobs.Owner {
 		Worker: w.opts.Name, Host: w.opts.Host, Nonce: hex.EncodeToString(b[:]), Lease: w.opts.Lease,
 		Platform: w.opts.Platform, Labels: w.opts.Labels,
 	}
-}
-
-// labels mark everything that an attempt makes.
-func (w *Worker) labels(id string, attempt int) map[string]string {
-	all := w.hostLabels()
-	all[engine.LabelJob], all[engine.LabelAttempt] = id, fmt.Sprint(attempt)
-	return all
-}
-
-// hostLabels are those of all that is made here.
-func (w *Worker) hostLabels() map[string]string {
-	return map[string]string{engine.LabelFarm: w.opts.Farm, engine.LabelHost: w.opts.Host}
 }
 
 func (w *Worker) spoolPath(id string, attempt int) string {

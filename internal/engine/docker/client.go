@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -77,7 +78,7 @@ func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
 		return engine.Info{}, failure(ctx, err, "describe itself")
 	}
 	return engine.Info{
-		Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
+		ID: daemonID(info), Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
 		CPUs: info.NCPU, Memory: info.MemTotal,
 	}, nil
 }
@@ -108,6 +109,11 @@ func (e *Engine) containerdStore(ctx context.Context) (bool, error) {
 	e.store.asked = true
 	return e.store.containerd, nil
 }
+
+// daemonID names a daemon with its data. Before Docker 23 the daemons of a machine
+// have one ID, which is a file in /etc/docker; later ones keep theirs in their data
+// root.
+func daemonID(info system.Info) string { return info.ID + " " + info.DockerRootDir }
 
 // closing reports whether the daemon takes no new connections. One that shuts
 // down still answers on the old ones while it ends its containers; those are

@@ -23,7 +23,7 @@ func (e *Engine) Details(ctx context.Context) (engine.Details, error) {
 	}
 	return engine.Details{
 		Info: engine.Info{
-			Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
+			ID: daemonID(info), Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
 			CPUs: info.NCPU, Memory: info.MemTotal,
 		},
 		Address: e.cli.DaemonHost(), API: version.APIVersion,

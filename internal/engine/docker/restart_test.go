@@ -189,3 +189,29 @@ func TestDaemonLostInBuild(t *testing.T) {
 		t.Errorf("build = %v, want daemon_lost", err)
 	}
 }
+
+// A daemon is known by its data, however often it starts again.
+func TestDaemonKeepsItsID(t *testing.T) {
+	t.Parallel()
+	other := hosttest.StartHost(t, "id")
+	id := func(h *hosttest.Host) string {
+		info, err := open(t, h, Options{}).Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.ID
+	}
+	before := id(other)
+	if err := other.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if after := id(other); after != before {
+		t.Errorf("the ID is %q after a restart; want %q", after, before)
+	}
+	if id(host) == before {
+		t.Errorf("two daemons have the ID %q", before)
+	}
+}

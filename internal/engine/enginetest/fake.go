@@ -9,6 +9,7 @@ package enginetest
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -51,7 +52,7 @@ type image struct {
 func New() *Fake {
 	f := &Fake{
 		changed:    make(chan struct{}),
-		info:       engine.Info{Name: "fake", Version: "1.0", Platform: "linux/amd64", CPUs: 4, Memory: 8 << 30},
+		info:       engine.Info{ID: rand.Text(), Name: "fake", Version: "1.0", Platform: "linux/amd64", CPUs: 4, Memory: 8 << 30},
 		images:     map[string]*image{},
 		tags:       map[string]string{},
 		remote:     map[string]bool{},
@@ -71,6 +72,19 @@ func (f *Fake) Hook(hook func(ctx context.Context, op, arg string) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.hook = hook
+}
+
+// Replace gives the host another daemon, without the containers and the images of
+// the one before.
+func (f *Fake) Replace() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.info.ID = rand.Text()
+	for _, c := range f.containers {
+		f.discard(c)
+	}
+	clear(f.images)
+	clear(f.tags)
 }
 
 // SetDown takes the daemon away or brings it back. Containers run on meanwhile.
@@ -168,6 +182,8 @@ func (f *Fake) Info(ctx context.Context) (engine.Info, error) {
 	if err := f.enter(ctx, "info", ""); err != nil {
 		return engine.Info{}, err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return f.info, nil
 }
 

@@ -22,7 +22,10 @@ func testInfo(t *testing.T, s *trial) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Name == "" || info.Version == "" || info.CPUs < 1 || info.Memory < 1 || !strings.Contains(info.Platform, "/") {
+	if again, err := s.Engine.Info(s.ctx); err != nil || again.ID != info.ID {
+		t.Errorf("ID %q, then %q, %v; want the same", info.ID, again.ID, err)
+	}
+	if info.ID == "" || info.Name == "" || info.Version == "" || info.CPUs < 1 || info.Memory < 1 || !strings.Contains(info.Platform, "/") {
 		t.Errorf("info = %+v, want every field set", info)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 func memory(*testing.T) jobstest.Store {
 	m := jobstest.NewMemory(jobstest.Options{})
-	return jobstest.Store{Records: m, Claims: m, Hosts: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
+	return jobstest.Store{Records: m, Claims: m, Hosts: m, Seats: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
 		_, err := m.Reconcile(ctx)
 		return err
 	}}
@@ -32,6 +32,11 @@ func TestMemoryClaims(t *testing.T) {
 func TestMemoryHosts(t *testing.T) {
 	t.Parallel()
 	jobstest.TestHosts(t, memory)
+}
+
+func TestMemorySeats(t *testing.T) {
+	t.Parallel()
+	jobstest.TestSeats(t, memory)
 }
 
 func TestQueue(t *testing.T) {

@@ -105,6 +105,22 @@ func (m *Memory) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.
 	return t, nil
 }
 
+// Overdue lists jobs that keep a service which should have ended before a time.
+func (m *Memory) Overdue(ctx context.Context, before time.Time) (found []jobs.Job, err error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	for _, r := range m.order {
+		if r.kept && r.job.Up() && r.job.Result.KeepUntil.Before(before) {
+			j := r.view()
+			j.Nonce = r.acceptedFrom
+			found = append(found, j)
+		}
+	}
+	return found, nil
+}
+
 // Sweep forgets nothing: a test looks at everything in the end.
 func (m *Memory) Sweep(context.Context, int) (int, error) { return 0, nil }
 
@@ -118,7 +134,7 @@ func (m *Memory) Snapshot() (restore func()) {
 		order[i] = *r
 		order[i].events, order[i].log, order[i].stale = slices.Clone(r.events), slices.Clone(r.log), slices.Clone(r.stale)
 	}
-	keys, leader, leads := maps.Clone(m.keys), m.leader, m.leads
+	keys, seats, leader, leads := maps.Clone(m.keys), maps.Clone(m.seats), m.leader, m.leads
 	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -127,7 +143,7 @@ func (m *Memory) Snapshot() (restore func()) {
 			m.order[i] = &order[i]
 			m.records[order[i].job.ID] = &order[i]
 		}
-		m.keys, m.leader, m.leads = keys, leader, leads
+		m.keys, m.seats, m.leader, m.leads = keys, seats, leader, leads
 		m.touch()
 	}
 }

@@ -21,8 +21,8 @@ type Options struct {
 	TailBytes int
 }
 
-// Memory keeps jobs in memory. It implements jobs.Records, jobs.Claims and
-// jobs.Hosts, and is safe for concurrent use.
+// Memory keeps jobs in memory. It implements jobs.Records, jobs.Claims, jobs.Hosts
+// and jobs.Seats, and is safe for concurrent use.
 type Memory struct {
 	opts  Options
 	clock *clock
@@ -32,6 +32,7 @@ type Memory struct {
 	order   []*record // as they were created
 	keys    map[string]binding
 	hosts   map[string]jobs.Host
+	seats   map[string]jobs.Seat
 	hints   map[chan string]struct{}
 	broken  error
 	leader  string // who reconciles, until leads
@@ -43,6 +44,7 @@ var (
 	_ jobs.Records = (*Memory)(nil)
 	_ jobs.Claims  = (*Memory)(nil)
 	_ jobs.Hosts   = (*Memory)(nil)
+	_ jobs.Seats   = (*Memory)(nil)
 )
 
 // record is what the memory knows of a job.
@@ -69,6 +71,7 @@ func NewMemory(opts Options) *Memory {
 		records: map[string]*record{},
 		keys:    map[string]binding{},
 		hosts:   map[string]jobs.Host{},
+		seats:   map[string]jobs.Seat{},
 		hints:   map[chan string]struct{}{},
 		changed: make(chan struct{}),
 	}

@@ -17,6 +17,8 @@ type Store struct {
 	Claims  jobs.Claims
 	// Hosts is what TestHosts is about; the others do without.
 	Hosts jobs.Hosts
+	// Seats is what TestSeats is about.
+	Seats jobs.Seats
 	// Advance moves the store's clock forward. It is nil when the clock cannot
 	// be moved, as with a real Redis: then the suites use leases and delays of
 	// some hundred milliseconds and wait for them to pass.
