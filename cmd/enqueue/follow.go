@@ -18,6 +18,8 @@ const (
 	// lossPatience is how long a follower keeps trying when Redis went away
 	// under it: the job itself goes on meanwhile.
 	lossPatience = time.Minute
+	// pauseLook is how soon it is looked why no worker takes the job.
+	pauseLook = 2 * time.Second
 	// settle is how long the log must be silent after a build before its display
 	// is closed: the log comes later than the event of the next stage.
 	settle = 300 * time.Millisecond
@@ -46,8 +48,14 @@ type follower struct {
 	service bool
 	// behind is true while output is deferred, runs once the run has begun.
 	behind, runs bool
-	// idle is true once the reader was told that no worker took the job yet.
-	idle bool
+	// claimed is true while a worker has the job, looks how often it was found in its
+	// queue since none has.
+	claimed bool
+	looks   int
+	// idle is true once the reader was told that no worker took the job yet, and pause
+	// is what the reader was told about its queue.
+	idle  bool
+	pause jobs.Pause
 }
 
 // run shows the job until it has ended and all its log was shown, and returns
@@ -62,6 +70,10 @@ func (f *follower) run(ctx context.Context) (jobs.Job, error) {
 			wait = 0
 		case built:
 			wait = settle
+		case !f.claimed && f.looks == 0:
+			wait = pauseLook
+		case !f.claimed && f.looks == 1:
+			wait = followWait - pauseLook
 		}
 		news, err := f.svc.Follow(ctx, f.id, f.cursor, wait)
 		quiet := len(news.Events) == 0 && len(news.Log) == 0
@@ -95,7 +107,7 @@ func (f *follower) run(ctx context.Context) (jobs.Job, error) {
 			f.rest(ctx, job)
 			return job, nil
 		case quiet:
-			f.waiting(job)
+			f.waiting(ctx, job)
 			if built {
 				built = false
 				f.view.closeBuild() // it must not go on counting seconds
@@ -126,9 +138,22 @@ func (f *follower) again(ctx context.Context, err error, lost *time.Time) error 
 	}
 }
 
-// waiting tells once that a job stays in its queue.
-func (f *follower) waiting(job jobs.Job) {
-	if job.State == jobs.Queued && !f.idle {
+// waiting tells why a job stays in its queue: once that no worker takes it, and each
+// time that the queue is paused or resumed.
+func (f *follower) waiting(ctx context.Context, job jobs.Job) {
+	if job.State != jobs.Queued {
+		f.claimed = true
+		return
+	}
+	f.looks++
+	was := f.pause.Name
+	f.pause = pauseOf(ctx, f.svc, job)
+	switch now := f.pause.Name; {
+	case now != "" && was == "":
+		f.view.note("still queued: %s", pauseLine(f.pause))
+	case now == "" && was != "":
+		f.view.note("queue %s is resumed", was)
+	case now == "" && f.looks > 1 && !f.idle:
 		f.idle = true
 		f.view.note("still queued: no worker of queue %q has taken the job yet", job.Spec.Queue)
 	}
@@ -138,15 +163,18 @@ func (f *follower) waiting(job jobs.Job) {
 func (f *follower) event(e jobs.Event) {
 	switch e.Type {
 	case jobs.EventClaimed:
-		f.runs = false
+		f.claimed, f.runs = true, false
 		f.view.note("● running on worker %s", oneLine(e.Text))
 	case jobs.EventStage:
 		f.runs = f.runs || e.Text == string(jobs.StageRun)
 	case jobs.EventRetry:
+		f.unclaimed()
 		f.view.note("◌ trying again: %s", oneLine(e.Text))
 	case jobs.EventLost:
+		f.unclaimed()
 		f.view.note("◌ lost, the farm starts another attempt: %s", oneLine(e.Text))
 	case jobs.EventReturned:
+		f.unclaimed()
 		f.view.note("◌ handed back to the queue: %s", oneLine(e.Text))
 	case jobs.EventCancel:
 		f.view.note("⊘ cancel requested by %s", oneLine(e.Text))
@@ -154,6 +182,9 @@ func (f *follower) event(e jobs.Event) {
 		f.view.note("■ the service is over: %s", oneLine(e.Text))
 	}
 }
+
+// unclaimed notes that the job is in its queue again.
+func (f *follower) unclaimed() { f.claimed, f.looks = false, 0 }
 
 // buildIsOver reports whether the event is the start of a stage after the build.
 func buildIsOver(e jobs.Event) bool {

@@ -491,3 +491,127 @@ func TestContextCauseOfInterrupt(t *testing.T) {
 		t.Errorf("cause %v", context.Cause(ctx))
 	}
 }
+
+// A follower of a job that stays in its queue learns why, within seconds.
+func TestFollowPausedQueue(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f, err := newFarm(t, dir, farmOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.close()
+		f.queue.Pause("builds", jobs.PriorityLow)
+		f.queue.Pause("builds", jobs.PriorityNormal)
+		var stdout, stderr buffer
+		code := make(chan int, 1)
+		go func() {
+			a := f.app(process{getenv: noEnv, stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr})
+			code <- a.run(t.Context(), []string{"submit", "--image", "a", "--", "echo", "hi"})
+		}()
+		count := func(after time.Duration, text string, want int) {
+			t.Helper()
+			time.Sleep(after) // in the bubble's time
+			synctest.Wait()
+			if n := strings.Count(stderr.String(), text); n != want {
+				t.Errorf("it says %q %d times, want %d:\n%s", text, n, want, stderr.String())
+			}
+		}
+		const line = "still queued: queue builds is paused in asynq since "
+		count(time.Second, line, 0)
+		count(2*time.Second, line, 1)
+		count(time.Minute, line, 1)
+		count(0, "no worker of queue", 0)
+		f.queue.Pause("builds", jobs.PriorityHigh)
+		f.queue.Resume("builds", jobs.PriorityNormal)
+		if got := <-code; got != jobs.ExitOK {
+			t.Errorf("exit code %d", got)
+		}
+		count(0, "running on worker", 1)
+	})
+}
+
+// With nothing paused a job that stays is told as before, and a pause that comes
+// later when it does.
+func TestFollowQueueThatIsPausedLater(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f, err := newFarm(t, dir, farmOptions{paused: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.close()
+		var stdout, stderr buffer
+		code := make(chan int, 1)
+		go func() {
+			a := f.app(process{getenv: noEnv, stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr})
+			code <- a.run(t.Context(), []string{"submit", "--image", "a", "--", "echo", "hi"})
+		}()
+		time.Sleep(15 * time.Second)
+		f.queue.Pause("builds", jobs.PriorityNormal)
+		time.Sleep(time.Minute)
+		f.queue.Resume("builds", jobs.PriorityNormal)
+		time.Sleep(time.Minute)
+		if _, err := f.svc.Cancel(t.Context(), "job-00000001", "the test"); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-code; got != jobs.ExitCancelled {
+			t.Errorf("exit code %d", got)
+		}
+		want := []string{"still queued: no worker of queue", "still queued: queue builds is paused", "queue builds is resumed"}
+		rest := stderr.String()
+		for _, text := range want {
+			_, after, ok := strings.Cut(rest, text)
+			if !ok || strings.Contains(after, text) {
+				t.Errorf("want %q once, in this order:\n%s", text, stderr.String())
+			}
+			rest = after
+		}
+	})
+}
+
+// A job that a plain producer has just pushed is not known for a moment.
+func TestWaitForAJobToAppear(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		args  []string
+		after time.Duration
+		code  int
+		took  time.Duration
+	}{
+		{"soon", nil, 4 * time.Second, jobs.ExitOK, 4 * time.Second},
+		{"never", nil, time.Hour, jobs.ExitUsage, 10 * time.Second},
+		{"late", []string{"--appear", "10m"}, 5 * time.Minute, jobs.ExitOK, 5 * time.Minute},
+		{"later than the time there is", []string{"--appear", "10m", "--timeout", "1m"}, 5 * time.Minute, jobs.ExitUsage, time.Minute},
+		{"less patient", []string{"--appear", "1s"}, 4 * time.Second, jobs.ExitUsage, time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				f, err := newFarm(t, dir, farmOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.close()
+				began := time.Now()
+				timer := time.AfterFunc(tt.after, func() {
+					spec := jobs.Spec{Run: &jobs.Run{Image: "a", Command: []string{"echo", "hi"}}}
+					if _, err := f.svc.Accept(context.Background(), jobs.Delivery{Ticket: jobs.Ticket{ID: "nightly-1", Queue: "builds"}, Spec: &spec}); err != nil {
+						t.Error(err)
+					}
+				})
+				defer timer.Stop()
+				var stdout, stderr buffer
+				a := f.app(process{getenv: noEnv, stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr})
+				code := a.run(t.Context(), append([]string{"wait", "nightly-1"}, tt.args...))
+				if took := time.Since(began); code != tt.code || took < tt.took || took > tt.took+time.Second {
+					t.Errorf("exit code %d after %s, want %d after %s\n%s", code, took, tt.code, tt.took, stderr.String())
+				}
+			})
+		})
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,7 +18,8 @@ func (a *app) hostsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "hosts", Short: "List build hosts and whether they take jobs", Args: noArgs,
 		Long: "List build hosts as their workers describe them: ready, unfit and why, or draining. A worker that ends in\n" +
-			"order leaves the list; one that is lost shows as silent, for a week. Ends with 0 however the hosts are.",
+			"order leaves the list; one that is lost shows as silent, for a week. Queues that are paused in asynq are named\n" +
+			"below. Ends with 0 however the hosts are.",
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -25,19 +27,40 @@ func (a *app) hostsCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if _, err := a.service(cmd.Context()); err != nil {
+		svc, err := a.service(cmd.Context())
+		if err != nil {
 			return err
 		}
 		list, now, err := a.hosts.Hosts(cmd.Context())
 		if err != nil {
 			return err
 		}
-		if p.human() {
-			return a.hostTable(list, now)
+		paused, err := svc.Paused(cmd.Context(), queuesOf(list)...)
+		if err != nil {
+			return err
 		}
-		return p.hosts(list, now)
+		if !p.human() {
+			return p.hosts(list, now, paused)
+		}
+		if err := a.hostTable(list, now); err != nil {
+			return err
+		}
+		for _, pause := range paused {
+			fmt.Fprintln(a.stdout, oneLine(pauseLine(pause)))
+		}
+		return nil
 	}
 	return cmd
+}
+
+// queuesOf lists the queues that hosts serve, and the one that jobs go to by default.
+func queuesOf(list []jobs.Host) []string {
+	queues := []string{jobs.DefaultQueue}
+	for _, h := range list {
+		queues = append(queues, h.Queues...)
+	}
+	slices.Sort(queues)
+	return slices.Compact(queues)
 }
 
 // hostDoc is a host as programs get it. Whether it is up is told, so that nobody
@@ -47,17 +70,18 @@ type hostDoc struct {
 	Up bool `json:"up"`
 }
 
-// hosts prints hosts as many prints jobs.
-func (p printer) hosts(list []jobs.Host, now time.Time) error {
+// hosts prints hosts as many prints jobs. What is paused goes into the object.
+func (p printer) hosts(list []jobs.Host, now time.Time, paused []jobs.Pause) error {
 	docs := make([]hostDoc, len(list))
 	for i, h := range list {
 		docs[i] = hostDoc{h, h.Up(now)}
 	}
 	if p.kind == "json" {
 		return p.one("", struct {
-			Hosts []hostDoc `json:"hosts"`
-			Now   time.Time `json:"now"`
-		}{docs, now})
+			Hosts  []hostDoc    `json:"hosts"`
+			Now    time.Time    `json:"now"`
+			Paused []jobs.Pause `json:"paused"`
+		}{docs, now, append([]jobs.Pause{}, paused...)})
 	}
 	for _, d := range docs {
 		if err := p.one(d.Name, d); err != nil {

@@ -149,7 +149,7 @@ when the job has not ended.`,
 // describeResult adds to the last lines of submit what only matters later.
 func (a *app) describeResult(j jobs.Job) {
 	p := a.paint(a.stdout)
-	a.describe(j)
+	a.describe(j, jobs.Pause{})
 	r := j.Result
 	for _, b := range r.Bases {
 		where := ""

@@ -26,6 +26,7 @@ import (
 //	farm marked FARM STORE   Redis remembers the farm's artifact store
 //	host FILE                a worker tells the farm of its host
 //	pass DURATION            the farm's clock goes on
+//	pause QUEUE PRIORITY     an operator pauses a part of a queue; ! resumes it
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -46,7 +47,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"enqueue": scriptEnqueue, "code": scriptCode, "farm": scriptFarmDo,
-			"host": scriptHost, "pass": scriptPass,
+			"host": scriptHost, "pass": scriptPass, "pause": scriptPause,
 		},
 	})
 }
@@ -111,4 +112,13 @@ func scriptPass(ts *testscript.TestScript, _ bool, args []string) {
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	f.mem.Advance(d)
+}
+
+func scriptPause(ts *testscript.TestScript, neg bool, args []string) {
+	f := ts.Value(farmKey{}).(*scriptFarm)
+	if neg {
+		f.queue.Resume(args[0], jobs.Priority(args[1]))
+		return
+	}
+	f.queue.Pause(args[0], jobs.Priority(args[1]))
 }

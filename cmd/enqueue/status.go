@@ -33,7 +33,11 @@ func (a *app) statusCmd() *cobra.Command {
 			return p.jobs(list)
 		}
 		for _, j := range list {
-			a.describe(j)
+			var pause jobs.Pause
+			if j.State == jobs.Queued || j.State == jobs.Waiting {
+				pause = pauseOf(cmd.Context(), a.svc, j)
+			}
+			a.describe(j, pause)
 		}
 		return nil
 	}
@@ -75,8 +79,8 @@ func (a *app) get(ctx context.Context, svc *jobs.Service, id string) (jobs.Job, 
 	return j, err
 }
 
-// describe writes a job for people.
-func (a *app) describe(j jobs.Job) {
+// describe writes a job for people, and what keeps it in its queue.
+func (a *app) describe(j jobs.Job, pause jobs.Pause) {
 	p := a.paint(a.stdout)
 	field(a.stdout, p, "job", j.ID)
 	if j.State.Terminal() {
@@ -96,9 +100,13 @@ func (a *app) describe(j jobs.Job) {
 	if j.State == jobs.Waiting {
 		field(a.stdout, p, "tried at", j.NotBefore.Local().Format(time.DateTime))
 	}
+	if j.State == jobs.Queued && !j.Expires.IsZero() {
+		field(a.stdout, p, "expires", j.Expires.Local().Format(time.DateTime))
+	}
 	if j.CancelBy != "" {
 		field(a.stdout, p, "cancel", "requested by "+j.CancelBy)
 	}
+	field(a.stdout, p, "paused", pauseLine(pause))
 	fmt.Fprintf(a.stdout, "  %s %s\n", p.bold(fmt.Sprintf("%-10s", "state")), head)
 	field(a.stdout, p, "next", next(j))
 }
@@ -180,7 +188,7 @@ func (a *app) table(list []jobs.Job) error {
 		if j.Result != nil && j.Result.Failure != nil {
 			stage = j.Result.Failure.Stage
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.Spec.Name, painter{}.state(j.State)+ofService(j), stage,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, oneLine(j.Spec.Name), painter{}.state(j.State)+ofService(j), stage,
 			age(time.Since(j.Created)), lasted(j), oneLine(j.Worker))
 	}
 	return w.Flush()

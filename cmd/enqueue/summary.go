@@ -42,7 +42,7 @@ func exitOf(j jobs.Job, fromRun bool) int {
 func summarize(w io.Writer, p painter, j jobs.Job) {
 	head := p.state(j.State)
 	if j.Spec.Name != "" {
-		head += " " + j.Spec.Name
+		head += " " + oneLine(j.Spec.Name)
 	}
 	if d := lasted(j); d != "" {
 		head += " in " + d

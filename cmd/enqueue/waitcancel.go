@@ -15,13 +15,21 @@ import (
 func (a *app) waitCmd() *cobra.Command {
 	var format string
 	var timeout jobs.Duration
+	appear := appearTime
 	cmd := &cobra.Command{
 		Use: "wait ID...", Short: "Wait until jobs have ended", Args: ids(1, 0), ValidArgsFunction: a.completeIDs,
 		Long: `Wait until jobs have ended and print what became of each. Ends with the exit
 code of the job; of several, with that of the first that is not 0. With
---timeout it ends with 8 when some have not ended by then.`,
+--timeout it ends with 8 when some have not ended by then.
+
+A job that a plain asynq producer pushed is known to the farm once a worker has
+looked at its task: a moment later, or a minute when all workers are busy. So a
+job that is not known is waited for, too; --appear says how long.`,
 	}
 	cmd.Flags().Var(durationVar(&timeout), "timeout", "how long to wait")
+	flag := durationVar(&appear)
+	flag.text = appear.String()
+	cmd.Flags().Var(flag, "appear", "how long to wait for jobs that are not known yet")
 	cmd.Flags().StringVarP(&format, "output", "o", "", "json, jsonl, name or template=...")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p, err := newPrinter(a.stdout, format)
@@ -35,7 +43,7 @@ code of the job; of several, with that of the first that is not 0. With
 			ctx, cancel = context.WithTimeoutCause(ctx, timeout.D(), errWaitedEnough)
 			defer cancel()
 		}
-		list, err := a.waitAll(ctx, args)
+		list, err := a.waitAll(ctx, args, appear.D())
 		if err != nil {
 			return err
 		}
@@ -60,7 +68,7 @@ var errWaitedEnough = errors.New("waited long enough")
 
 // waitAll returns the jobs as they ended, or as they were last seen when the
 // time ran out.
-func (a *app) waitAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
+func (a *app) waitAll(ctx context.Context, ids []string, appear time.Duration) ([]jobs.Job, error) {
 	svc, err := a.service(ctx)
 	if err != nil {
 		return nil, err
@@ -69,7 +77,7 @@ func (a *app) waitAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
 	errs := make([]error, len(ids))
 	var wg sync.WaitGroup
 	for i, id := range ids {
-		wg.Go(func() { list[i], errs[i] = waitOne(ctx, svc, id) })
+		wg.Go(func() { list[i], errs[i] = waitOne(ctx, svc, id, appear) })
 	}
 	wg.Wait()
 	for i, err := range errs {
@@ -79,7 +87,8 @@ func (a *app) waitAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
 			return nil, errInterrupted
 		case errors.Is(context.Cause(ctx), errWaitedEnough) && list[i].ID != "":
 		case errors.Is(err, jobs.ErrNotFound):
-			return nil, usage("enqueue ls shows the jobs of this farm", "no such job: %s", ids[i])
+			return nil, usage("enqueue ls shows the jobs of this farm; one that a plain asynq producer has just pushed may need a longer --appear",
+				"no such job: %s", ids[i])
 		default:
 			return nil, err
 		}
@@ -87,16 +96,20 @@ func (a *app) waitAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
 	return list, nil
 }
 
+const (
+	// appearTime is how long a job may take to become known, unless told otherwise: a
+	// few times what an idle worker needs to find a task without a bell.
+	appearTime = jobs.Duration(10 * time.Second)
+	// appearPoll is how often it is looked for.
+	appearPoll = 250 * time.Millisecond
+)
+
 // firstLook bounds the look at a job before the wait for it begins.
 const firstLook = 5 * time.Second
 
 // waitOne waits across a short absence of Redis, which the job survives too.
-func waitOne(ctx context.Context, svc *jobs.Service, id string) (jobs.Job, error) {
-	// Not under --timeout: a job that was there all the time is not unknown when
-	// the time runs out during the first look.
-	first, cancel := context.WithTimeout(context.WithoutCancel(ctx), firstLook)
-	seen, err := svc.Get(first, id)
-	cancel()
+func waitOne(ctx context.Context, svc *jobs.Service, id string, appear time.Duration) (jobs.Job, error) {
+	seen, err := appeared(ctx, svc, id, appear)
 	if err != nil {
 		return seen, err
 	}
@@ -120,6 +133,26 @@ func waitOne(ctx context.Context, svc *jobs.Service, id string) (jobs.Job, error
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return seen, ctx.Err()
+		}
+	}
+}
+
+// appeared waits until a job is known, or appear is over.
+func appeared(ctx context.Context, svc *jobs.Service, id string, appear time.Duration) (jobs.Job, error) {
+	deadline := time.Now().Add(appear)
+	for {
+		// Not under --timeout: a job that was there all the time is not unknown when
+		// the time runs out during the first look.
+		first, cancel := context.WithTimeout(context.WithoutCancel(ctx), firstLook)
+		j, err := svc.Get(first, id)
+		cancel()
+		if !errors.Is(err, jobs.ErrNotFound) || !time.Now().Before(deadline) {
+			return j, err
+		}
+		select {
+		case <-time.After(appearPoll):
+		case <-ctx.Done():
+			return j, err
 		}
 	}
 }

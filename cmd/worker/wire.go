@@ -111,7 +111,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 		return err
 	}
 	collector := garbage.New(lg, garbage.Deps{Ledger: records, Store: blobs.Store, Owner: owner}, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
-	tickets := queue.NewProducer(rdb)
+	tickets := queue.NewProducer(rdb, c.Queues...)
 	metrics := telemetry.NewMetrics(buildVersion(), c.Queues)
 	notes, room := imageNotes(c), &disks{log: lg, engine: eng, config: c, gate: fsop.NewGate(maxHangingDisks)}
 	holder := seat.New(lg, dir, records, seat.Options{Worker: c.Worker.Name, Lease: c.Worker.Lease})

@@ -1,8 +1,9 @@
 // Asynq-producer submits a job from a program that knows asynq and nothing of
 // the farm: it pushes {id, spec} as a task, and a worker makes the job's record
-// when it takes it.
+// when it takes it. docs/producers.md tells what asynq's options mean to the job.
 //
 //	go run ./examples/asynq-producer job-1 examples/run-only.json
+//	enqueue wait job-1
 package main
 
 import (

@@ -147,6 +147,74 @@ func TestPlainProducerInvalid(t *testing.T) {
 	clean(t, hostA, before)
 }
 
+// What a producer's script does: push, and wait at once, whatever it asked of asynq.
+func TestPlainProducerWaits(t *testing.T) {
+	before := baseline(t, hostA)
+	f := newFarm(t)
+	s := newStranger(f)
+	w := f.worker(hostA, "one")
+	past := asynq.Deadline(time.Now().Add(-time.Second))
+	s.push("nightly-1", echo("hello"), asynq.MaxRetry(0))
+	if a := f.enqueue("wait", "nightly-1"); a.code != jobs.ExitOK {
+		t.Errorf("wait: exit code %d\n%s%s", a.code, a.stdout, a.stderr)
+	}
+	s.push("past", echo("hello"), past)
+	s.push("past-once", echo("hello"), past, asynq.MaxRetry(0))
+	s.push("Bad_ID", echo("hello"))
+	if a := f.enqueue("wait", "past", "past-once"); a.code != jobs.ExitTimeout || strings.Count(a.stdout, "expired") != 2 {
+		t.Errorf("wait for two that are too late: exit code %d\n%s%s", a.code, a.stdout, a.stderr)
+	}
+	var list struct{ Jobs []jobs.Job }
+	f.eventually(20*time.Second, "the job without an ID is known", func() bool {
+		a := f.enqueue("ls", "--state", "refused", "-o", "json")
+		return json.Unmarshal([]byte(a.stdout), &list) == nil && len(list.Jobs) == 1
+	})
+	if job := list.Jobs[0]; !strings.HasPrefix(job.ID, "refused-bad-id-") || !strings.Contains(job.Result.Failure.Message, `"Bad_ID"`) {
+		t.Errorf("the refused job is %s with %+v; want it to name the ID", job.ID, job.Result)
+	}
+	if n := strings.Count(w.output(), "job that cannot run"); n != 3 {
+		t.Errorf("the worker's log tells %d times of a job that cannot be run, want 3:\n%s", n, w.output())
+	}
+	clean(t, hostA, before)
+}
+
+// An operator pauses the queue in asynq, and forgets.
+func TestPausedQueue(t *testing.T) {
+	before := baseline(t, hostA)
+	f := newFarm(t)
+	w := f.worker(hostA, "one")
+	look := asynq.NewInspector(asynq.RedisClientOpt{Network: "unix", Addr: f.redis.Socket})
+	defer look.Close()
+	if err := look.PauseQueue("builds"); err != nil {
+		t.Fatal(err)
+	}
+	const line = "queue builds is paused in asynq since 20"
+	var a answer
+	submitted := make(chan struct{})
+	go func() {
+		defer close(submitted)
+		a = f.enqueue("submit", "--image", hosttest.BusyboxTag, "--", "echo", "hi")
+	}()
+	f.eventually(20*time.Second, "the worker tells of the pause", func() bool { return strings.Contains(w.output(), "queue paused in asynq") })
+	var id string
+	f.eventually(20*time.Second, "the job is there", func() bool { id = strings.TrimSpace(f.enqueue("ls", "-o", "name").stdout); return id != "" })
+	for _, args := range [][]string{{"status", id}, {"hosts"}} {
+		if a := f.enqueue(args...); !strings.Contains(a.stdout, line) || !strings.Contains(a.stdout, "asynq queue unpause builds") {
+			t.Errorf("%q says nothing of the pause:\n%s", args, a.stdout)
+		}
+	}
+	<-time.After(3 * time.Second) // the time within which submit says it
+	if err := look.UnpauseQueue("builds"); err != nil {
+		t.Fatal(err)
+	}
+	<-submitted
+	if a.code != 0 || a.stdout != "hi\n" || strings.Count(a.stderr, line) != 1 {
+		t.Errorf("submit: exit code %d, stdout %q; want it to end well, and one line about the pause\n%s", a.code, a.stdout, a.stderr)
+	}
+	f.eventually(20*time.Second, "the worker tells of its end", func() bool { return strings.Contains(w.output(), "queue resumed in asynq") })
+	clean(t, hostA, before)
+}
+
 // A good job does not pay for a bad task that bears its ID.
 func TestPlainProducerCannotSpoilAJob(t *testing.T) {
 	before := baseline(t, hostA)

@@ -39,9 +39,10 @@ var (
 // Records is what producers need of the store. All methods are safe for
 // concurrent use.
 type Records interface {
-	// Create makes the record of a job in state Queued, attempt 1, ticket 1. It
-	// reports for each job whether it was made; false means that a record with
-	// this ID was there already, which is not an error.
+	// Create makes the record of a job in state Queued, attempt 1, ticket 1. One that
+	// has a result already gets the state of that, and no idempotency key; one whose
+	// StartBy has passed becomes Expired. It reports for each job whether it was made;
+	// false means that a record with this ID was there already, which is not an error.
 	Create(ctx context.Context, jobs []Job) ([]bool, error)
 	// Get returns the job with its result, or ErrNotFound.
 	Get(ctx context.Context, id string) (Job, error)
@@ -230,9 +231,9 @@ type Hosts interface {
 	Hosts(ctx context.Context) (list []Host, now time.Time, err error)
 }
 
-// Handler looks at the job of a delivered ticket. nil means that the ticket is
+// Handler looks at the job of a delivered task. nil means that the task is
 // spent; any other error brings it back later. ctx ends when the queue gives
-// the ticket up, which says nothing about the job.
+// the task up, which says nothing about the job.
 type Handler func(ctx context.Context, d Delivery) error
 
 // Intake is where a worker's tickets come from.
@@ -253,4 +254,18 @@ type Queue interface {
 	// Push enqueues tickets and wakes idle workers. Enqueuing the same ticket
 	// twice delivers it once. The error names the first ticket that failed.
 	Push(ctx context.Context, tickets ...Ticket) error
+	// Paused returns the pauses of these queues, in the order of the queues and from
+	// the highest priority down. An operator pauses with asynq's tools; the farm
+	// itself never does.
+	Paused(ctx context.Context, queues ...string) ([]Pause, error)
+}
+
+// Pause is a part of a queue that hands out no tickets until an operator resumes it.
+type Pause struct {
+	Queue    string   `json:"queue"`
+	Priority Priority `json:"priority"`
+	// Name is what asynq's tools call that part of the queue.
+	Name string `json:"name"`
+	// Since is when it was paused, zero when that is not known.
+	Since time.Time `json:"since,omitzero"`
 }

@@ -34,6 +34,9 @@ type Job struct {
 	NotBefore time.Time `json:"not_before,omitzero"`
 	// Expires is when the job is given up if no worker has taken it.
 	Expires time.Time `json:"expires,omitzero"`
+	// StartBy is the deadline of a plain asynq producer for the first attempt to
+	// begin, when that is what Expires stands for; zero when it is not.
+	StartBy time.Time `json:"start_by,omitzero"`
 
 	Worker string `json:"worker,omitempty"`
 	Host   string `json:"host,omitempty"`
@@ -108,15 +111,31 @@ type Ticket struct {
 	Delay time.Duration
 }
 
-// Delivery is a ticket as it arrives at a worker.
+// Delivery is a task as it arrives from the queue: a ticket, or what a plain asynq
+// producer pushed.
 type Delivery struct {
+	// Ticket has the queue and priority that the task was in, which need not be
+	// those that the document names.
 	Ticket Ticket
-	// Spec is the document when a plain asynq producer sent it along.
+	// Task is the queue's own ID of the task, for logs.
+	Task string
+
+	// Spec is the document that a plain producer sent along, nil in a ticket, and
+	// when it cannot be read.
 	Spec *Spec
-	// Invalid says why the document that came along was refused, nil if it was
-	// not.
-	Invalid error
+	// Failure says why no worker may have the job of a plain producer, nil when one
+	// may. The job's state follows from its kind.
+	Failure *Failure
+	// StartBy is the producer's deadline for the job to begin, zero for none.
+	StartBy time.Time
+	// GivenUp is set when the queue has taken the task back already: it only brings
+	// its document, and the job needs a ticket.
+	GivenUp bool
 }
+
+// Plain reports whether a plain producer pushed the task, so that the job may have
+// no record yet.
+func (d Delivery) Plain() bool { return d.Spec != nil || d.Failure != nil }
 
 // Ticket returns the current ticket of the job.
 func (j Job) Ticket() Ticket {

@@ -88,6 +88,24 @@ func AsFailure(err error) *Failure {
 	return Fail(KindInternal, err, "ask the operator to look at the worker's log", "the worker could not go on")
 }
 
+// Malformed is the failure of a job whose document cannot be taken.
+func Malformed(err error) *Failure {
+	return Fail(KindSpecInvalid, err, "correct the document and submit it again", "%v", err)
+}
+
+// Overdue is the failure of a job that no worker took in time: by the deadline
+// startBy, or within its queue timeout when that is zero.
+func Overdue(startBy time.Time) *Failure {
+	f := Fail(KindQueueTimeout, nil, "start more workers, check that one meets what the job requires, or raise timeouts.queue",
+		"no worker took the job within its queue timeout")
+	if !startBy.IsZero() {
+		f.Message = "no worker took the job before its deadline, " + startBy.UTC().Format(time.RFC3339)
+		f.Hint = "push it with a later asynq.Deadline, or start more workers"
+	}
+	f.Stage = StageQueue
+	return f
+}
+
 // Role is what a build used an image for.
 type Role string
 

@@ -161,6 +161,11 @@ func (s *Service) Wait(ctx context.Context, id string) (Job, error) {
 	}
 }
 
+// Paused returns the pauses of queues; see [Queue].
+func (s *Service) Paused(ctx context.Context, queues ...string) ([]Pause, error) {
+	return s.queue.Paused(ctx, queues...)
+}
+
 // IsUsage reports whether err is the caller's own mistake.
 func IsUsage(err error) bool {
 	return errors.Is(err, ErrInvalid) || errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrFinished)

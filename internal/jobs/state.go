@@ -14,7 +14,7 @@ const (
 	Failed    State = "failed"    // it ended, and not well; Failure says why
 	Cancelled State = "cancelled" // somebody asked for it to end
 	Refused   State = "refused"   // it could not be taken as it was written
-	Expired   State = "expired"   // no worker took it within its queue timeout
+	Expired   State = "expired"   // no worker took it in time
 )
 
 // Stage is the step a running job is in, or in which it ended.
@@ -42,7 +42,7 @@ func Transitions() []Transition {
 	return []Transition{
 		{Queued, Running, "a worker claims it"},
 		{Queued, Cancelled, "cancel before a worker has it"},
-		{Queued, Expired, "its queue timeout passed"},
+		{Queued, Expired, "its queue timeout or its producer's deadline passed"},
 		{Queued, Refused, "its document cannot be taken"},
 		{Queued, Failed, "its record cannot be read"},
 		{Running, Succeeded, "the worker reports success"},

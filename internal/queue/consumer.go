@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -30,7 +31,11 @@ type ConsumerOptions struct {
 type Consumer struct {
 	rdb  redis.UniversalClient
 	srv  *asynq.Server
+	look *asynq.Inspector
+	log  *slog.Logger
 	bell *doorbell
+	// handle is set by Start, before asynq's goroutines read it.
+	handle jobs.Handler
 }
 
 var _ jobs.Intake = (*Consumer)(nil)
@@ -45,7 +50,8 @@ func NewConsumer(rdb redis.UniversalClient, o ConsumerOptions) *Consumer {
 	}
 	bell := newDoorbell(rdb, o.Log, o.Queues)
 	rdb.AddHook(bell)
-	srv := asynq.NewServerFromRedisClient(rdb, asynq.Config{
+	c := &Consumer{rdb: rdb, look: asynq.NewInspectorFromRedisClient(rdb), log: o.Log, bell: bell}
+	c.srv = asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: o.Slots,
 		Queues:      weights(o.Queues),
 		// The doorbell does the waiting.
@@ -59,33 +65,69 @@ func NewConsumer(rdb redis.UniversalClient, o ConsumerOptions) *Consumer {
 		JanitorInterval: 10 * time.Minute,
 		// Handlers have returned before Close, so this is not a wait for jobs.
 		ShutdownTimeout: time.Second,
+		ErrorHandler:    asynq.ErrorHandlerFunc(c.givenUp),
 		Logger:          asynqLog{o.Log},
 		LogLevel:        asynq.WarnLevel,
 	})
-	return &Consumer{rdb: rdb, srv: srv, bell: bell}
+	return c
 }
 
 // Start implements jobs.Intake.
 func (c *Consumer) Start(h jobs.Handler) error {
+	c.handle = h
 	c.bell.listen()
 	err := c.srv.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
-		env, err := jobs.DecodeEnvelope(task.Payload())
-		if !jobs.IsID(env.ID) {
-			// Nobody to report to: asynq keeps it in its archive with the reason.
-			err = errors.Join(err, fmt.Errorf("the id %.100q is not lower-case letters, digits and -, at most 64", env.ID))
-			return fmt.Errorf("read ticket: %w: %w", err, asynq.SkipRetry)
+		d, err := c.delivery(ctx, task)
+		if err != nil {
+			return err
 		}
-		name, _ := asynq.GetTaskID(ctx)
-		d := jobs.Delivery{Ticket: jobs.Ticket{ID: env.ID}, Spec: env.Spec, Invalid: err}
-		d.Ticket.Attempt, d.Ticket.Seq = parseTaskID(env.ID, name)
-		from, _ := asynq.GetQueueName(ctx)
-		d.Ticket.Queue, d.Ticket.Priority = parseAsynqName(from)
 		return h(ctx, d)
 	}))
 	if err != nil {
 		return fmt.Errorf("serve the queue: %w", err)
 	}
 	return nil
+}
+
+// delivery reads a task that asynq hands out.
+func (c *Consumer) delivery(ctx context.Context, task *asynq.Task) (jobs.Delivery, error) {
+	name, _ := asynq.GetTaskID(ctx)
+	from, _ := asynq.GetQueueName(ctx)
+	d := read(from, name, task.Payload())
+	if !d.Plain() {
+		return d, nil
+	}
+	// The context's deadline may be the producer's, or asynq's own.
+	info, err := taskInfo(ctx, c.rdb, c.look, from, name)
+	switch {
+	case err == nil:
+		d.StartBy = startBy(info)
+	case !errors.Is(err, asynq.ErrTaskNotFound): // an operator may have deleted it
+		return d, fmt.Errorf("look for the options of task %s: %w", name, err)
+	}
+	return d, nil
+}
+
+// givenUp is told of every task that asynq takes back, before it does: because the
+// handler failed, because its time is over, or because its deadline had passed before
+// a handler was asked. asynq may archive it, so its document has to be recorded
+// now.
+func (c *Consumer) givenUp(ctx context.Context, task *asynq.Task, _ error) {
+	ctx = context.WithoutCancel(ctx)
+	name, _ := asynq.GetTaskID(ctx)
+	defer func() { // asynq itself expects none here
+		if p := recover(); p != nil {
+			c.log.ErrorContext(ctx, "recording the job of a task that asynq takes back failed", "task", name, "err", p, "stack", string(debug.Stack()))
+		}
+	}()
+	d, err := c.delivery(ctx, task)
+	if err == nil && d.Plain() {
+		d.GivenUp = true
+		err = c.handle(ctx, d)
+	}
+	if err != nil {
+		c.log.WarnContext(ctx, "recording the job of a task that asynq takes back failed", "task", name, "err", err)
+	}
 }
 
 // Hold implements jobs.Intake.

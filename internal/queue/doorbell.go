@@ -25,7 +25,8 @@ import (
 // And it answers the forwarder, which looks for delayed tasks every so often,
 // with "none" when a queue has neither those nor waiting ones: one command
 // takes the place of two scripts. When it has, the bell rings here, so this is
-// also how tasks are found whose producer rings no bell.
+// also how tasks are found whose producer rings no bell, and how a worker learns
+// that an operator has paused the queue.
 type doorbell struct {
 	rdb      redis.UniversalClient
 	log      *slog.Logger
@@ -46,15 +47,16 @@ type doorbell struct {
 	// empties counts empty answers in a row. Only asynq's dequeue goroutine
 	// touches it.
 	empties int
-	// empty is the asynq queue that was last found empty. Only asynq's
-	// forwarder touches it.
-	empty string
+	// empty is the asynq queue that was last found empty, paused those that an
+	// operator has paused. Only asynq's forwarder touches them.
+	empty  string
+	paused map[string]bool
 }
 
 func newDoorbell(rdb redis.UniversalClient, log *slog.Logger, queues []string) *doorbell {
 	d := &doorbell{
 		rdb: rdb, log: log, queues: queues, passSize: len(weights(queues)),
-		ring: make(chan struct{}, 1), stop: make(chan struct{}),
+		ring: make(chan struct{}, 1), stop: make(chan struct{}), paused: map[string]bool{},
 	}
 	for range queues {
 		d.arm = append(d.arm, make(chan struct{}, 1))
@@ -225,14 +227,17 @@ func (d *doorbell) nothingIn(ctx context.Context, queue string, cmd redis.Cmder)
 	if strings.HasSuffix(set, ":scheduled") {
 		d.empty = ""
 		prefix := strings.TrimSuffix(set, "scheduled")
-		n, err := d.rdb.Exists(ctx, prefix+"scheduled", prefix+"retry", prefix+"pending").Result()
+		n, err := d.rdb.Exists(ctx, prefix+"scheduled", prefix+"retry", prefix+"pending", prefix+"paused").Result()
 		if err != nil {
 			return false // asynq reports it
 		}
+		if d.isPaused(ctx, queue, n > 0) {
+			n--
+		} else if n > 0 && d.waiting.Load() {
+			d.heard()
+		}
 		if n == 0 {
 			d.empty = queue
-		} else if d.waiting.Load() {
-			d.heard()
 		}
 	}
 	if d.empty != queue {
@@ -240,6 +245,32 @@ func (d *doorbell) nothingIn(ctx context.Context, queue string, cmd redis.Cmder)
 	}
 	c.SetVal(int64(0))
 	return true
+}
+
+// isPaused reports whether a queue is paused, and logs when that changes. It asks
+// only when there is something to find.
+func (d *doorbell) isPaused(ctx context.Context, queue string, maybe bool) bool {
+	was := d.paused[queue]
+	if !maybe && !was {
+		return false
+	}
+	text, err := d.rdb.Get(ctx, pausedKey(queue)).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return was
+	}
+	now := err == nil
+	d.paused[queue] = now
+	switch {
+	case now && !was:
+		lg := d.log.With("queue", queue)
+		if since := pauseBegan(text); !since.IsZero() {
+			lg = lg.With("since", since)
+		}
+		lg.WarnContext(ctx, "queue paused in asynq: no jobs are taken from it until it is resumed")
+	case was && !now:
+		d.log.InfoContext(ctx, "queue resumed in asynq", "queue", queue)
+	}
+	return now
 }
 
 func (d *doorbell) moved(ctx context.Context, asynqQueue string, n int) {

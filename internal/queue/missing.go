@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -18,8 +16,8 @@ import (
 // one that moves this moment; another ticket does no harm.
 func (p *Producer) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 	name, id := asynqName(t.Queue, t.Priority), taskID(t)
-	info, err := p.look.GetTaskInfo(name, id)
-	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
+	info, err := taskInfo(ctx, p.rdb, p.look, name, id)
+	if errors.Is(err, asynq.ErrTaskNotFound) {
 		return true, nil
 	}
 	missing := false
@@ -39,6 +37,23 @@ func (p *Producer) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 		return false, fmt.Errorf("look for ticket %s: %w", id, err)
 	}
 	return missing, nil
+}
+
+// allQueues is asynq's set of queues. Its tools look at no other, and its clients add
+// a queue only the first time that they push to it.
+const allQueues = "asynq:queues"
+
+// taskInfo reads a task. A queue that an operator deleted is put back into asynq's
+// list, or none of its tasks could ever be read again.
+func taskInfo(ctx context.Context, rdb redis.UniversalClient, look *asynq.Inspector, queue, id string) (*asynq.TaskInfo, error) {
+	info, err := look.GetTaskInfo(queue, id)
+	if !errors.Is(err, asynq.ErrQueueNotFound) {
+		return info, err
+	}
+	if err := rdb.SAdd(ctx, allQueues, queue).Err(); err != nil {
+		return nil, fmt.Errorf("put queue %s back into asynq's list: %w", queue, err)
+	}
+	return look.GetTaskInfo(queue, id)
 }
 
 // unreadable removes a ticket that asynq cannot read although Redis answers. asynq
@@ -76,32 +91,6 @@ func (p *Producer) remove(ctx context.Context, queue, id string) error {
 		return nil
 	})
 	return err
-}
-
-// Tidy removes tickets whose content was lost before a worker took them in hand.
-// asynq gives them to nobody and passes them over for ever.
-func (p *Producer) Tidy(ctx context.Context) error {
-	queues, err := p.look.Queues()
-	if err != nil {
-		return fmt.Errorf("list queues: %w", err)
-	}
-	for _, queue := range queues {
-		over := &redis.ZRangeBy{Min: "-inf", Max: strconv.FormatInt(time.Now().Unix(), 10), Count: 1000}
-		ids, err := p.rdb.ZRangeByScore(ctx, prefix(queue)+"lease", over).Result()
-		if err != nil {
-			return fmt.Errorf("look for tickets in hand: %w", err)
-		}
-		for _, id := range ids {
-			has, err := p.rdb.HExists(ctx, taskKey(queue, id), "msg").Result()
-			if err == nil && !has {
-				err = p.remove(ctx, queue, id)
-			}
-			if err != nil {
-				return fmt.Errorf("remove ticket %s, which has no content: %w", id, err)
-			}
-		}
-	}
-	return nil
 }
 
 // unlisted reports whether a pending ticket is not in the list of those. It

@@ -19,13 +19,15 @@ type Producer struct {
 	rdb    redis.UniversalClient
 	client *asynq.Client
 	look   *asynq.Inspector
+	serves []string
 }
 
 var _ jobs.Queue = (*Producer)(nil)
 
-// NewProducer makes a Producer on an open client, which stays the caller's.
-func NewProducer(rdb redis.UniversalClient) *Producer {
-	return &Producer{rdb: rdb, client: asynq.NewClientFromRedisClient(rdb), look: asynq.NewInspectorFromRedisClient(rdb)}
+// NewProducer makes a Producer on an open client, which stays the caller's. queues
+// are those that a worker in this process serves, if there is one.
+func NewProducer(rdb redis.UniversalClient, queues ...string) *Producer {
+	return &Producer{rdb: rdb, client: asynq.NewClientFromRedisClient(rdb), look: asynq.NewInspectorFromRedisClient(rdb), serves: queues}
 }
 
 // parallelPush is how many tickets of a batch are under way at once; asynq has

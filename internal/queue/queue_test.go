@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -20,8 +21,16 @@ func delivery(t *testing.T, dial func() redis.UniversalClient) jobstest.Delivery
 	rdb := dial()
 	t.Cleanup(func() { _ = rdb.Close() })
 	consumers := map[string]<-chan jobs.Ticket{}
+	look := asynq.NewInspectorFromRedisClient(rdb)
+	must := func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
 	return jobstest.Delivery{
-		Queue: queue.NewProducer(rdb),
+		Queue:  queue.NewProducer(rdb),
+		Pause:  func(queue string, p jobs.Priority) { must(look.PauseQueue(part(queue, p))) },
+		Resume: func(queue string, p jobs.Priority) { must(look.UnpauseQueue(part(queue, p))) },
 		Receive: func(ctx context.Context, name string) (jobs.Ticket, error) {
 			tickets, ok := consumers[name]
 			if !ok {
@@ -36,6 +45,14 @@ func delivery(t *testing.T, dial func() redis.UniversalClient) jobstest.Delivery
 			}
 		},
 	}
+}
+
+// part is asynq's name of a priority of a queue.
+func part(queue string, p jobs.Priority) string {
+	if p == jobs.PriorityNormal {
+		return queue
+	}
+	return queue + ":" + string(p)
 }
 
 // consume starts a consumer for the length of the test. With one slot the

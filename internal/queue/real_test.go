@@ -199,7 +199,7 @@ func TestTidy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := p.Tidy(t.Context()); err != nil {
+	if _, err := p.Tidy(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	keys := rdb.Keys(t.Context(), "asynq:{builds}:t:lost*").Val()

@@ -7,6 +7,7 @@
 //	                  record unreadable -> give up
 //	running           lease passed -> another attempt, or poisoned
 //	ended             beyond retention -> forget; its service overdue -> lost
+//	no record         a plain producer's task that no worker gets -> record, ticket
 package reconcile
 
 import (
@@ -22,6 +23,7 @@ import (
 // Ledger is what the reconciler needs of the store. Package store documents the
 // promises.
 type Ledger interface {
+	jobs.Records // for the jobs of plain producers
 	Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error)
 	Now(ctx context.Context) (time.Time, error)
 	Scan(ctx context.Context, s jobs.State, skip, limit int) (found []jobs.Job, more bool, err error)
@@ -30,7 +32,7 @@ type Ledger interface {
 	Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error)
 	Reissue(ctx context.Context, id string, delay time.Duration) (jobs.Ticket, error)
 	Sweep(ctx context.Context, limit int) (int, error)
-	Overdue(ctx context.Context, before time.Time) ([]jobs.Job, error)
+	OverdueServices(ctx context.Context, before time.Time) ([]jobs.Job, error)
 	EndService(ctx context.Context, id, nonce string, e jobs.ServiceEnd) error
 }
 
@@ -39,8 +41,10 @@ type Tickets interface {
 	jobs.Queue
 	// Missing reports whether a ticket cannot be delivered any more.
 	Missing(ctx context.Context, t jobs.Ticket) (bool, error)
-	// Tidy removes what is left of tickets that nobody can deliver.
-	Tidy(ctx context.Context) error
+	// Tidy calls accept for tasks of plain producers that no worker is going to get,
+	// and removes those that it takes, and what is left of tickets that cannot be
+	// delivered. more is true when there may be many left.
+	Tidy(ctx context.Context, accept jobs.Handler) (more bool, err error)
 }
 
 // Options tune a Reconciler; the zero value works.
@@ -76,13 +80,14 @@ type Reconciler struct {
 	log     *slog.Logger
 	ledger  Ledger
 	tickets Tickets
+	service *jobs.Service
 	nonce   string
 	opts    Options
 	skip    map[jobs.State]int // where the next pass goes on
 	// since is when this reconciler began to see Redis without interruption.
 	// Leases that passed while Redis was away are no sign of a dead worker.
-	since time.Time
-	swept time.Time // when the last sweep was, on the store's clock
+	since         time.Time
+	swept, tidied time.Time // when the last sweep was, and the last tidying, on the store's clock
 }
 
 // New makes a Reconciler. nonce tells it from all others.
@@ -102,7 +107,10 @@ func New(lg *slog.Logger, ledger Ledger, tickets Tickets, nonce string, opts Opt
 	if opts.Observer == nil {
 		opts.Observer = silent{}
 	}
-	return &Reconciler{log: lg, ledger: ledger, tickets: tickets, nonce: nonce, opts: opts, skip: map[jobs.State]int{}}
+	return &Reconciler{
+		log: lg, ledger: ledger, tickets: tickets, service: jobs.NewService(ledger, tickets, nil),
+		nonce: nonce, opts: opts, skip: map[jobs.State]int{},
+	}
 }
 
 // Run makes passes until ctx ends.
@@ -162,6 +170,14 @@ func (r *Reconciler) look(ctx context.Context) error {
 			}
 		}
 	}
+	if err := r.sweep(ctx, now); err != nil {
+		return err
+	}
+	return r.tidy(ctx, now)
+}
+
+// sweep forgets ended jobs, now and then.
+func (r *Reconciler) sweep(ctx context.Context, now time.Time) error {
 	if now.Sub(r.swept) < sweepEvery {
 		return nil
 	}
@@ -175,10 +191,33 @@ func (r *Reconciler) look(ctx context.Context) error {
 	if swept > 0 {
 		r.log.InfoContext(ctx, "forgot ended jobs beyond the retention", "count", swept)
 	}
+	return err
+}
+
+// tidy looks at what lies about in the queue, now and then.
+func (r *Reconciler) tidy(ctx context.Context, now time.Time) error {
+	if now.Sub(r.tidied) < sweepEvery {
+		return nil
+	}
+	more, err := r.tickets.Tidy(ctx, r.accept)
+	if !more || err != nil {
+		r.tidied = now
+	}
+	return err
+}
+
+// accept makes the record of a stray task's job.
+func (r *Reconciler) accept(ctx context.Context, d jobs.Delivery) error {
+	rec, err := r.service.Accept(ctx, d)
 	if err != nil {
+		r.log.WarnContext(ctx, "recording the job of a stray task failed", "job_id", d.Ticket.ID, "queue", d.Ticket.Queue, "task", d.Task, "err", err)
 		return err
 	}
-	return r.tickets.Tidy(ctx)
+	if rec.Made {
+		r.log.InfoContext(ctx, "recorded the job of a stray task", "job_id", d.Ticket.ID, "queue", d.Ticket.Queue, "task", d.Task)
+	}
+	rec.Log(ctx, r.log, d)
+	return nil
 }
 
 func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) error {
@@ -232,7 +271,7 @@ const overdue = 15 * time.Minute
 // and with it the container, or what the worker knew of it. A worker that comes back
 // ends what is left of them.
 func (r *Reconciler) endServices(ctx context.Context, now time.Time) error {
-	late, err := r.ledger.Overdue(ctx, now.Add(-overdue))
+	late, err := r.ledger.OverdueServices(ctx, now.Add(-overdue))
 	if err != nil {
 		return err
 	}
@@ -275,7 +314,8 @@ func (r *Reconciler) lost(ctx context.Context, job jobs.Job, now time.Time) erro
 	return r.tickets.Push(ctx, t)
 }
 
-// sweepEvery is how often ended jobs are held against the retention.
+// sweepEvery is how often ended jobs are held against the retention, and the queue
+// is tidied.
 const sweepEvery = time.Minute
 
 // holdOff is how long owners get to renew their leases after Redis was away.

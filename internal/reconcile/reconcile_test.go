@@ -21,6 +21,10 @@ import (
 type tickets struct {
 	pushed []jobs.Ticket
 	lost   bool
+	// strays are what Tidy finds, tidied is how often it looked.
+	strays []jobs.Delivery
+	more   bool
+	tidied int
 }
 
 func (q *tickets) Push(_ context.Context, t ...jobs.Ticket) error {
@@ -30,7 +34,15 @@ func (q *tickets) Push(_ context.Context, t ...jobs.Ticket) error {
 
 func (q *tickets) Missing(context.Context, jobs.Ticket) (bool, error) { return q.lost, nil }
 
-func (*tickets) Tidy(context.Context) error { return nil }
+func (q *tickets) Tidy(ctx context.Context, accept jobs.Handler) (bool, error) {
+	q.tidied++
+	for len(q.strays) > 0 && accept(ctx, q.strays[0]) == nil {
+		q.strays = q.strays[1:]
+	}
+	return q.more, nil
+}
+
+func (*tickets) Paused(context.Context, ...string) ([]jobs.Pause, error) { return nil, nil }
 
 // farm is a store on an embedded Redis whose clock the test moves, with a
 // reconciler that has led it for a while.
@@ -345,7 +357,48 @@ func TestServiceOfAHostThatIsGone(t *testing.T) {
 			t.Errorf("after %s more it is %s with the log %+v; want %s and %+v", tt.after, got.Service, got.Log, tt.want, log)
 		}
 	}
-	if late, err := f.Overdue(t.Context(), now.Add(24*time.Hour)); err != nil || len(late) > 0 {
+	if late, err := f.OverdueServices(t.Context(), now.Add(24*time.Hour)); err != nil || len(late) > 0 {
 		t.Errorf("overdue are %v, %v; want none", late, err)
+	}
+}
+
+// What plain producers pushed and no worker was given becomes a job. The queue is
+// looked through once a minute, or at once when there is a lot.
+func TestStrayTasks(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	spec := runSpec("a")
+	stray := func(id string) jobs.Delivery {
+		return jobs.Delivery{Ticket: jobs.Ticket{ID: id, Queue: "builds", Priority: jobs.PriorityLow}, Spec: &spec, GivenUp: true}
+	}
+	late := stray("late")
+	late.StartBy = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	f.queue.strays = []jobs.Delivery{stray("one"), late}
+	f.pass(t)
+	if one := f.get(t, "one"); one.State != jobs.Queued || len(f.queue.pushed) != 1 || f.queue.pushed[0] != one.Ticket() {
+		t.Errorf("the job is %s, and %+v were pushed; want it queued with a ticket", one.State, f.queue.pushed)
+	}
+	if job := f.get(t, "late"); job.State != jobs.Expired {
+		t.Errorf("the job that is too late is %s; want it expired", job.State)
+	}
+	looks := func(after time.Duration, want int) {
+		t.Helper()
+		before := f.queue.tidied
+		f.move(after)
+		f.pass(t)
+		if n := f.queue.tidied - before; n != want {
+			t.Errorf("after %s it looked through the queue %d times, want %d", after, n, want)
+		}
+	}
+	looks(5*time.Second, 0)
+	f.queue.more = true
+	looks(time.Minute, 1)
+	looks(5*time.Second, 1)
+	f.queue.more = false
+	looks(5*time.Second, 1)
+	looks(5*time.Second, 0)
+	second := reconcile.New(nil, f.Store, f.queue, "second", reconcile.Options{})
+	if before := f.queue.tidied; second.Pass(t.Context()) != nil || f.queue.tidied != before {
+		t.Error("a reconciler that does not lead looked through the queue")
 	}
 }

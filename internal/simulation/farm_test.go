@@ -47,6 +47,7 @@ type farm struct {
 	// epoch counts the rollbacks.
 	epoch  atomic.Int64
 	calls  atomic.Int64 // of the producers
+	pushed atomic.Int64 // plain tasks
 	acked  sync.Mutex
 	recent []ack // what was acknowledged
 	// away is until when nobody reaches the store, as nanoseconds.
@@ -419,16 +420,39 @@ func (f *farm) logOf(job jobs.Job) (string, error) {
 func (f *farm) submit(svc *jobs.Service, t task) string {
 	for {
 		epoch := f.epoch.Load()
-		sub, err := svc.Submit(context.Background(), t.spec)
+		id, err := f.give(svc, t)
 		if err == nil && epoch == f.epoch.Load() {
-			f.ledger.acknowledged(sub.ID, t)
+			f.ledger.acknowledged(id, t)
 			f.acked.Lock()
-			f.recent = append(f.recent, ack{time.Now(), sub.ID, t})
+			f.recent = append(f.recent, ack{time.Now(), id, t})
 			f.acked.Unlock()
-			return sub.ID
+			return id
 		}
 		time.Sleep(500 * time.Millisecond)
 	}
+}
+
+// give hands a task to the farm once.
+func (f *farm) give(svc *jobs.Service, t task) (id string, err error) {
+	if t.plain() {
+		return t.id, f.push(t)
+	}
+	sub, err := svc.Submit(context.Background(), t.spec)
+	return sub.ID, err
+}
+
+// push is what a plain producer does: only the queue knows of the job then.
+func (f *farm) push(t task) error {
+	call := faults.Call{Name: "push a document", Job: t.id}
+	if err := f.producing(context.Background(), call); err != nil {
+		return err
+	}
+	f.queue.PushPlain(jobs.Delivery{
+		Ticket: jobs.Ticket{ID: t.id, Queue: t.spec.Queue, Priority: t.spec.Priority},
+		Task:   fmt.Sprint(t.id, "-", f.pushed.Add(1)), Spec: &t.spec,
+	})
+	call.After = true
+	return f.producing(context.Background(), call)
 }
 
 // producing is called around every call of the producers.

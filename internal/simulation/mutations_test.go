@@ -50,6 +50,10 @@ func mutations() []mutation {
 // overdue is`, "I1",
 		},
 		{
+			"what plain producers pushed is looked for by nobody", "internal/reconcile/reconcile.go",
+			`more, err := r.tickets.Tidy(ctx, r.accept)`, `more, err := false, error(nil)`, "I1",
+		},
+		{
 			"a loss is a retry of the user's", "internal/jobs/retry.go",
 			`Spend: SpendLoss,`, `Spend: SpendRetry,`, "I6",
 		},

@@ -176,7 +176,7 @@ func when(c faults.Call) string {
 func isStore(name string) bool {
 	switch name {
 	case "claim", "adopt", "renew", "note", "finish", "release", "reissue", "appendlog", "now", "owned", "kept", "endservice",
-		"get", "push tickets", "lead", "scan", "expire", "lost", "missing", "create records", "reserve", "seat", "takeseat", "keepseat", "leaveseat", "callhost":
+		"get", "push tickets", "lead", "scan", "expire", "lost", "missing", "tidy", "create records", "reserve", "seat", "takeseat", "keepseat", "leaveseat", "callhost":
 		return true
 	}
 	return false
@@ -339,7 +339,7 @@ func (in *intake) Start(h jobs.Handler) error {
 			for in.held.Load() && in.ctx.Err() == nil {
 				time.Sleep(time.Second)
 			}
-			t, err := q.Receive(in.ctx, "")
+			d, err := q.ReceiveAny(in.ctx, "")
 			if err != nil {
 				return
 			}
@@ -348,14 +348,18 @@ func (in *intake) Start(h jobs.Handler) error {
 				defer func() {
 					<-sem
 					switch {
+					case (p.dead.Load() || !used) && d.Plain() && draw(d.Task)%2 == 0: // it may be tried once
+						q.Archive(d)
 					case p.dead.Load(): // its lease in the queue passes some time later
-						q.Return(t, 40*time.Second)
+						q.ReturnAny(d, 40*time.Second)
 					case !used:
-						q.Return(t, 2*time.Second)
+						q.ReturnAny(d, 2*time.Second)
+					default:
+						q.Done(d)
 					}
 				}()
 				p.gate()
-				used = h(p.life, jobs.Delivery{Ticket: t}) == nil
+				used = h(p.life, d) == nil
 			}()
 		}
 	}()
@@ -440,4 +444,9 @@ func (t ticketsOf) Missing(ctx context.Context, ticket jobs.Ticket) (bool, error
 	return t.memory.Missing(ctx, ticket)
 }
 
-func (t ticketsOf) Tidy(ctx context.Context) error { return t.memory.Tidy(ctx) }
+func (t ticketsOf) Tidy(ctx context.Context, accept jobs.Handler) (bool, error) {
+	if err := t.at(ctx, faults.Call{Name: "tidy"}); err != nil {
+		return false, err
+	}
+	return t.memory.Tidy(ctx, accept)
+}

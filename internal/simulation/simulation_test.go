@@ -159,7 +159,7 @@ func (f *farm) run(t *testing.T, n int) {
 // settle waits until every job has ended and every kept service is gone.
 func (f *farm) settle(t *testing.T) {
 	for deadline := time.Now().Add(45 * time.Minute); time.Now().Before(deadline); time.Sleep(time.Second) {
-		left := 0
+		left := f.queue.Plain()
 		for _, s := range []jobs.State{jobs.Queued, jobs.Waiting, jobs.Running} {
 			found, _, _ := f.truth.Scan(t.Context(), s, 0, 1<<20)
 			left += len(found)

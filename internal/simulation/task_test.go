@@ -11,6 +11,7 @@ import (
 // task is a job with what should come of it.
 type task struct {
 	spec  jobs.Spec
+	id    string // of a job that a plain producer pushes, "" of one that is submitted
 	does  string
 	state jobs.State
 	kind  jobs.Kind
@@ -22,6 +23,8 @@ func (t task) String() string { return t.does }
 
 // serves reports whether the job keeps a service.
 func (t task) serves() bool { return t.spec.Run != nil && t.spec.Run.Keep > 0 }
+
+func (t task) plain() bool { return t.id != "" }
 
 // fails reports whether the job spends its own retries.
 func (t task) fails() bool { return t.kind == jobs.KindExitNonzero || t.kind == jobs.KindBuildFailed }
@@ -82,5 +85,9 @@ func newTask(r *rand.Rand, n int) task {
 	}
 	t.spec.IdempotencyKey = fmt.Sprint("key-", n)
 	t.spec = t.spec.Normalize()
+	if r.IntN(5) == 0 {
+		t.id = fmt.Sprint("plain-", n)
+		t.does += ", pushed as a plain task"
+	}
 	return t
 }

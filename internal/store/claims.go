@@ -332,9 +332,9 @@ func (s *Store) Kept(ctx context.Context, host string) ([]jobs.Job, error) {
 	return kept, s.dropFromKept(ctx, host, ids...) // what a crash left
 }
 
-// Overdue lists jobs that keep a service which should have ended before a time, like
+// OverdueServices lists jobs that keep a service which should have ended before a time, like
 // Kept.
-func (s *Store) Overdue(ctx context.Context, before time.Time) ([]jobs.Job, error) {
+func (s *Store) OverdueServices(ctx context.Context, before time.Time) ([]jobs.Job, error) {
 	ids, err := s.rdb.ZRange(ctx, upKey, 0, -1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list kept services: %w", err)

@@ -134,10 +134,15 @@ func (s *Store) GiveUp(ctx context.Context, id string, f *jobs.Failure) error {
 // Expire ends a job that waited for a worker longer than it may. It reports
 // whether it did.
 func (s *Store) Expire(ctx context.Context, id string) (bool, error) {
-	reply, err := s.end(ctx, id, "", jobs.Result{State: jobs.Expired, Failure: &jobs.Failure{
-		Stage: jobs.StageQueue, Kind: jobs.KindQueueTimeout, Message: "no worker took the job within its queue timeout",
-		Hint: "start more workers, check that one meets what the job requires, or raise timeouts.queue",
-	}}, true)
+	by, err := s.rdb.HGet(ctx, jobKey(id), "start_by").Int64()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return false, fmt.Errorf("look for the deadline of job %s: %w", id, err)
+	}
+	var startBy time.Time
+	if by != 0 {
+		startBy = time.UnixMicro(by)
+	}
+	reply, err := s.end(ctx, id, "", jobs.Result{State: jobs.Expired, Failure: jobs.Overdue(startBy)}, true)
 	return reply == string(jobs.Queued) || reply == string(jobs.Waiting), err
 }
 

@@ -106,6 +106,7 @@ func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		return nil, err
 	}
 	made := make([]*redis.Cmd, len(batch))
+	states := make([]jobs.State, len(batch))
 	pipe := s.rdb.Pipeline()
 	for i, job := range batch {
 		spec, err := json.Marshal(job.Spec)
@@ -113,8 +114,13 @@ func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 			return nil, fmt.Errorf("encode job %s: %w", job.ID, err)
 		}
 		// A microsecond apart, so that a batch keeps its order in listings.
-		created := now.UnixMicro() + int64(i)
-		entry := redis.Z{Score: float64(created), Member: job.ID}
+		created := now.Add(time.Duration(i) * time.Microsecond)
+		b, err := s.begin(job, created)
+		if err != nil {
+			return nil, err
+		}
+		states[i] = b.state
+		entry := redis.Z{Score: float64(created.UnixMicro()), Member: job.ID}
 		pipe.ZAddNX(ctx, stateKey(jobs.Queued), entry)
 		if job.Spec.Name != "" {
 			pipe.ZAddNX(ctx, nameKey(job.Spec.Name), entry)
@@ -122,13 +128,13 @@ func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		for k, v := range job.Spec.Labels {
 			pipe.ZAddNX(ctx, labelKey(k+"="+v), entry)
 		}
-		if key := job.Spec.IdempotencyKey; key != "" {
+		if key := job.Spec.IdempotencyKey; key != "" && job.Result == nil {
 			// Once more, on the connection that writes the record: the server that
 			// was asked for it may be another, and gone.
 			pipe.SetNX(ctx, reserveKey(key), reservation(job.ID, jobs.SpecDigest(job.Spec)), s.opts.Retention.Age)
 		}
-		made[i] = s.scripts.create.EvalSha(ctx, pipe, []string{jobKey(job.ID), specKey(job.ID)},
-			spec, created, s.expiresIn(job.Spec), recordVersion)
+		made[i] = s.scripts.create.EvalSha(ctx, pipe, []string{jobKey(job.ID), specKey(job.ID), resultKey(job.ID)},
+			spec, created.UnixMicro(), b.expires, recordVersion, b.startBy, string(b.state), b.result)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("write %d job records: %w", len(batch), err)
@@ -139,9 +145,45 @@ func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("write job record %s: %w", batch[i].ID, err)
 		}
-		out[i] = n == 1
+		if out[i] = n == 1; !out[i] || states[i] == jobs.Queued {
+			continue
+		}
+		if err := s.reindex(ctx, batch[i].ID, jobs.Queued, states[i]); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
+}
+
+// beginning is how a job begins: when it expires and its producer's deadline, in
+// microseconds, 0 for never; its state, and the result of one that has ended.
+type beginning struct {
+	expires, startBy int64
+	state            jobs.State
+	result           []byte
+}
+
+// begin tells how a job begins that is made now.
+func (s *Store) begin(job jobs.Job, now time.Time) (b beginning, err error) {
+	by, ended := job.StartBy, job.Result
+	if !by.IsZero() && !by.After(now) && ended == nil {
+		ended = &jobs.Result{State: jobs.Expired, Failure: jobs.Overdue(by)}
+	}
+	b.state = jobs.Queued
+	if ended != nil {
+		b.state = ended.State
+		if b.result, err = json.Marshal(ended); err != nil {
+			return b, fmt.Errorf("encode result of job %s: %w", job.ID, err)
+		}
+		return b, nil
+	}
+	if d := s.expiresIn(job.Spec); d > 0 {
+		b.expires = now.UnixMicro() + d
+	}
+	if !by.IsZero() && (b.expires == 0 || by.UnixMicro() < b.expires) {
+		b.expires, b.startBy = by.UnixMicro(), by.UnixMicro()
+	}
+	return b, nil
 }
 
 // pinContexts keeps the contexts of new jobs in the artifact store until their
@@ -271,7 +313,7 @@ func decodeJob(id string, rec map[string]string, spec, result string) jobs.Job {
 		ID: id, State: jobs.State(rec["state"]), Stage: jobs.Stage(rec["stage"]),
 		Attempt: number("attempt"), Seq: number("seq"), Retries: number("retries"), Losses: number("losses"),
 		Created: at("created"), Queued: at("queued"), Started: at("started"), Claimed: at("claimed"), Finished: at("finished"),
-		NotBefore: at("not_before"), Expires: at("expires"),
+		NotBefore: at("not_before"), Expires: at("expires"), StartBy: at("start_by"),
 		Worker: rec["worker"], Host: rec["host"], Nonce: rec["nonce"], Lease: at("lease"),
 		Container: jobs.Container{Name: rec["name"], ID: rec["cid"], Deadline: at("deadline")},
 		CancelBy:  rec["cancel"], Newer: number("v") > recordVersion,

@@ -59,6 +59,8 @@ type farm struct {
 	state  string
 	// uptime is the host's clock, nil for one that begins with the worker.
 	uptime func() time.Duration
+	// intake takes the place of one that hands out what is in queue; nil does not.
+	intake jobs.Intake
 	// at is called around every call that a worker makes for its jobs; nil for none.
 	at faults.At
 	// putFails holds a func() error, the error of the artifact store's Put.
@@ -110,14 +112,16 @@ func (in *intake) Start(h jobs.Handler) error {
 			for in.held.Load() {
 				time.Sleep(time.Millisecond)
 			}
-			t, err := in.queue.Receive(in.ctx, jobs.DefaultQueue)
+			d, err := in.queue.ReceiveAny(in.ctx, jobs.DefaultQueue)
 			if err != nil {
 				return
 			}
 			go func() {
-				if h(context.WithoutCancel(in.ctx), jobs.Delivery{Ticket: t}) != nil {
-					in.queue.Return(t, 10*time.Millisecond)
+				if h(context.WithoutCancel(in.ctx), d) != nil {
+					in.queue.ReturnAny(d, 10*time.Millisecond)
+					return
 				}
+				in.queue.Done(d)
 			}()
 		}
 	}()
@@ -149,6 +153,11 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 	if f.at != nil {
 		claims = faults.Claims(claims, f.at)
 	}
+	f.t.Cleanup(stopTaking)
+	tasks := f.intake
+	if tasks == nil {
+		tasks = &intake{queue: f.queue, ctx: taking, stop: stopTaking}
+	}
 	w := worker.New(nil, worker.Deps{
 		Claims: claims, Records: f.memory, Queue: f.queue, Engine: f.engine,
 		Blobs: artifacts.NewBlobs(faults.Artifacts(f.store, func(_ context.Context, c faults.Call) error {
@@ -157,7 +166,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			}
 			return nil
 		}), f.t.TempDir()),
-		Intake: &intake{queue: f.queue, ctx: taking, stop: stopTaking},
+		Intake: tasks,
 		Fetch:  artifacts.NewFetcher(artifacts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,
 		Admit: func(_ jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
 			sources, err := dockerfile.Check(dockerfile.File(d), b, dockerfile.Defaults())
@@ -234,11 +243,15 @@ func (f *farm) empty() {
 	})
 }
 
-func (f *farm) eventually(what string, ok func() bool) {
+// eventually waits until ok holds. found adds to the complaint what there was instead.
+func (f *farm) eventually(what string, ok func() bool, found ...func() string) {
 	f.t.Helper()
 	deadline := time.Now().Add(patience)
 	for tick := time.NewTicker(2 * time.Millisecond); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
+			for _, text := range found {
+				what += ": " + text()
+			}
 			f.t.Fatalf("not in time: %s", what)
 		}
 	}

@@ -18,10 +18,58 @@ const (
 	tooEarlyDelay = time.Second
 )
 
-// take implements jobs.Handler: it takes a slot, then claims, then works.
-// It returns when the job is done or when the queue gives the ticket up; the
-// job goes on in that case.
+// take implements jobs.Handler. The job of a plain producer gets its record first: the
+// queue may archive the task at any time, and the job with it.
 func (w *Worker) take(ctx context.Context, d jobs.Delivery) error {
+	if !d.Plain() {
+		return w.perform(ctx, d.Ticket)
+	}
+	rec, err := w.record(ctx, d)
+	if err != nil || rec.Made && rec.Job.State.Terminal() {
+		return err
+	}
+	t := rec.Job.Ticket()
+	if here := t.Queue == d.Ticket.Queue && t.Priority == d.Ticket.Priority; here && !d.GivenUp {
+		if err := w.perform(ctx, d.Ticket); err == nil || !rec.Made {
+			return err
+		}
+	}
+	if !rec.Made { // who made it issues its ticket, or the reconciler
+		return nil
+	}
+	return w.issue(ctx, t)
+}
+
+// recordTime bounds what is done for a record, whatever the queue thinks of the task:
+// longer than Redis takes to fail over.
+const recordTime = 20 * time.Second
+
+// record makes the record of a job that a plain producer pushed, unless it is there.
+func (w *Worker) record(ctx context.Context, d jobs.Delivery) (jobs.Recorded, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	defer cancel()
+	rec, err := w.service.Record(ctx, d)
+	if err == nil {
+		rec.Log(ctx, w.log, d)
+	}
+	return rec, err
+}
+
+// issue issues the first ticket of a job that a plain producer pushed and that cannot
+// begin here and now.
+func (w *Worker) issue(ctx context.Context, t jobs.Ticket) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	defer cancel()
+	if err := w.Queue.Push(ctx, t); err != nil {
+		return fmt.Errorf("issue the ticket of job %s: %w", t.ID, err)
+	}
+	return nil
+}
+
+// perform looks at the job of a ticket: it takes a slot, then claims, then works. It
+// returns when the job is done or when the queue gives the ticket up; the job goes on
+// in that case.
+func (w *Worker) perform(ctx context.Context, t jobs.Ticket) error {
 	select {
 	case w.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -31,7 +79,7 @@ func (w *Worker) take(ctx context.Context, d jobs.Delivery) error {
 		<-w.slots
 		return err // the ticket comes back, here or at another worker
 	}
-	a, err := w.claim(ctx, d)
+	a, err := w.claim(ctx, t)
 	if a == nil {
 		<-w.slots
 		return err
@@ -45,16 +93,16 @@ func (w *Worker) take(ctx context.Context, d jobs.Delivery) error {
 
 // claim makes the job ours and starts the attempt. nil, nil means that the
 // ticket is spent without there being anything to do.
-func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
+func (w *Worker) claim(ctx context.Context, t jobs.Ticket) (*attempt, error) {
 	if !w.enter() {
 		return nil, errDrain
 	}
 	defer w.wg.Done()
-	id := d.Ticket.ID
+	id := t.ID
 	w.mu.Lock()
 	a := w.running[id]
 	w.mu.Unlock()
-	if a != nil && (d.Ticket.Attempt == 0 || d.Ticket.Attempt == a.job.Attempt) {
+	if a != nil && (t.Attempt == 0 || t.Attempt == a.job.Attempt) {
 		return nil, nil
 	} else if a != nil { // the next attempt's ticket; this one is about to end
 		select {
@@ -64,12 +112,7 @@ func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
 		}
 	}
 	o := w.owner()
-	job, err := w.Claims.Claim(ctx, d.Ticket, o)
-	if errors.Is(err, jobs.ErrNotFound) && (d.Spec != nil || d.Invalid != nil) {
-		if err = w.accept(ctx, d); err == nil {
-			job, err = w.Claims.Claim(ctx, d.Ticket, o)
-		}
-	}
+	job, err := w.Claims.Claim(ctx, t, o)
 	switch {
 	case err == nil:
 	case errors.Is(err, jobs.ErrNotFound):
@@ -85,18 +128,14 @@ func (w *Worker) claim(ctx context.Context, d jobs.Delivery) (*attempt, error) {
 		return nil, w.passOn(ctx, id, notEligibleDelay)
 	default:
 		// The claim may have been written and its answer lost.
-		if job, err = w.confirm(ctx, d.Ticket, o, err); err != nil {
+		if job, err = w.confirm(ctx, t, o, err); err != nil {
 			return nil, err
 		}
 	}
 	w.Observer.Claimed(job.Spec.Queue, job.Started.Sub(job.Created))
 	a = w.start(job, o.Nonce, true)
-	// Only a record made from a refused document is empty; a good job must not
-	// pay for a bad task that bears its ID.
-	if empty := job.Spec.Build == nil && job.Spec.Run == nil; empty && d.Invalid != nil {
-		a.refusal = jobs.Fail(jobs.KindSpecInvalid, d.Invalid, "correct the document and submit it again", "%v", d.Invalid)
-	} else if err := job.Spec.Validate(); err != nil {
-		a.refusal = jobs.Fail(jobs.KindSpecInvalid, err, "correct the document and submit it again", "%v", err)
+	if err := job.Spec.Validate(); err != nil { // an older worker made the record
+		a.refusal = jobs.Malformed(err)
 	}
 	go a.live(a.fresh)
 	return a, nil
@@ -111,19 +150,6 @@ func (w *Worker) enter() bool {
 		w.wg.Add(1)
 	}
 	return !w.draining
-}
-
-// accept makes the record of a job that a plain asynq producer pushed.
-func (w *Worker) accept(ctx context.Context, d jobs.Delivery) error {
-	var spec jobs.Spec
-	if d.Spec != nil {
-		spec = *d.Spec
-	}
-	_, err := w.Records.Create(ctx, []jobs.Job{jobs.NewJob(d.Ticket.ID, spec.Normalize())})
-	if err != nil {
-		return fmt.Errorf("make the record of job %s: %w", d.Ticket.ID, err)
-	}
-	return nil
 }
 
 // passOn issues another ticket of a job that could not be taken here and now.

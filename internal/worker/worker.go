@@ -161,7 +161,8 @@ type Worker struct {
 	opts    Options
 	log     *slog.Logger
 	journal journal
-	endings journal // why kept services are ended
+	endings journal       // why kept services are ended
+	service *jobs.Service // for the jobs of plain producers
 
 	// slots holds a token per job that may run; taking one comes before
 	// claiming.
@@ -258,6 +259,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)}, builds: builds{buildsDir(opts.StateDir)},
 		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, endings: journal{endingsDir(opts.StateDir)},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
+		service:   jobs.NewService(deps.Records, deps.Queue, nil),
 		attention: attention{most: opts.Lease / 2},
 		fit:       fitness{examining: make(chan struct{}, 1), doubts: 1}, store: storeDoubt{raised: 1},
 	}

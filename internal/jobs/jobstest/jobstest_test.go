@@ -43,7 +43,7 @@ func TestQueue(t *testing.T) {
 	t.Parallel()
 	jobstest.TestQueue(t, func(*testing.T) jobstest.Delivery {
 		q := jobstest.NewQueue()
-		return jobstest.Delivery{Queue: q, Receive: q.Receive, Advance: q.Advance}
+		return jobstest.Delivery{Queue: q, Receive: q.Receive, Advance: q.Advance, Pause: q.Pause, Resume: q.Resume}
 	})
 }
 
@@ -51,7 +51,7 @@ func TestQueueRealClock(t *testing.T) {
 	t.Parallel()
 	jobstest.TestQueue(t, func(*testing.T) jobstest.Delivery {
 		q := jobstest.NewQueue()
-		return jobstest.Delivery{Queue: q, Receive: q.Receive}
+		return jobstest.Delivery{Queue: q, Receive: q.Receive, Pause: q.Pause, Resume: q.Resume}
 	})
 }
 

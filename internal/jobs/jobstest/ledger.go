@@ -105,8 +105,8 @@ func (m *Memory) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.
 	return t, nil
 }
 
-// Overdue lists jobs that keep a service which should have ended before a time.
-func (m *Memory) Overdue(ctx context.Context, before time.Time) (found []jobs.Job, err error) {
+// OverdueServices lists jobs that keep a service which should have ended before a time.
+func (m *Memory) OverdueServices(ctx context.Context, before time.Time) (found []jobs.Job, err error) {
 	if err := m.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -152,22 +152,66 @@ func (m *Memory) Snapshot() (restore func()) {
 func (q *Queue) Snapshot() (restore func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	waiting, seen := slices.Clone(q.waiting), maps.Clone(q.seen)
+	waiting, archived, seen := slices.Clone(q.waiting), slices.Clone(q.archived), maps.Clone(q.seen)
+	inHand := maps.Clone(q.inHand)
 	return func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.waiting, q.seen = waiting, seen
+		q.waiting, q.archived, q.seen, q.inHand = waiting, archived, seen, map[string]jobs.Delivery{}
+		for _, d := range inHand { // a worker that has ended it cannot say so any more
+			q.waiting = append(q.waiting, delivery{Delivery: d, due: q.clock.now().Add(leaseInHand)})
+		}
 		q.wake()
 	}
 }
 
+// leaseInHand is how long a task whose worker says nothing counts as in hand.
+const leaseInHand = 40 * time.Second
+
 // Return gives back a ticket that was received and not used up; it comes again
 // after a delay.
 func (q *Queue) Return(t jobs.Ticket, delay time.Duration) {
+	q.ReturnAny(jobs.Delivery{Ticket: t}, delay)
+}
+
+// ReturnAny is Return for any task.
+func (q *Queue) ReturnAny(d jobs.Delivery, delay time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.waiting = append(q.waiting, delivery{ticket: t, due: q.clock.now().Add(delay)})
+	delete(q.inHand, d.Task)
+	q.waiting = append(q.waiting, delivery{Delivery: d, due: q.clock.now().Add(delay)})
 	q.wake()
+}
+
+// Done ends a task that was received and used up.
+func (q *Queue) Done(d jobs.Delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.inHand, d.Task)
+}
+
+// PushPlain is what a plain producer does: only the queue knows of the job then.
+func (q *Queue) PushPlain(d jobs.Delivery) { q.ReturnAny(d, 0) }
+
+// Archive puts a plain task that was received where only Tidy finds it.
+func (q *Queue) Archive(d jobs.Delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.inHand, d.Task)
+	q.archived = append(q.archived, d)
+}
+
+// Plain is how many plain tasks there are that have not ended.
+func (q *Queue) Plain() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := len(q.archived) + len(q.inHand)
+	for _, d := range q.waiting {
+		if d.Plain() {
+			n++
+		}
+	}
+	return n
 }
 
 // Lose drops a waiting ticket, the nth of them, and reports whether there was
@@ -179,6 +223,9 @@ func (q *Queue) Lose(n int) bool {
 		return false
 	}
 	n %= len(q.waiting)
+	if q.waiting[n].Plain() {
+		return false // the job would be lost with it
+	}
 	q.waiting = slices.Delete(q.waiting, n, n+1)
 	return true
 }
@@ -194,9 +241,24 @@ func (q *Queue) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 		return false, q.broken
 	}
 	return !slices.ContainsFunc(q.waiting, func(d delivery) bool {
-		return d.ticket.ID == t.ID && d.ticket.Attempt == t.Attempt && d.ticket.Seq == t.Seq
+		return d.Ticket.ID == t.ID && d.Ticket.Attempt == t.Attempt && d.Ticket.Seq == t.Seq
 	}), nil
 }
 
-// Tidy does nothing: a ticket here is whole or gone.
-func (*Queue) Tidy(context.Context) error { return nil }
+// Tidy hands archived plain tasks to accept; those that it takes are gone.
+func (q *Queue) Tidy(ctx context.Context, accept jobs.Handler) (more bool, err error) {
+	q.mu.Lock()
+	archived := slices.Clone(q.archived)
+	q.mu.Unlock()
+	for _, d := range archived {
+		given := d
+		given.GivenUp = true
+		if accept(ctx, given) != nil {
+			return false, nil //nolint:nilerr // accept has told
+		}
+		q.mu.Lock()
+		q.archived = slices.DeleteFunc(q.archived, func(a jobs.Delivery) bool { return a.Task == d.Task })
+		q.mu.Unlock()
+	}
+	return false, nil
+}

@@ -9,17 +9,28 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Queue delivers tickets in memory. It implements jobs.Queue and is safe for
-// concurrent use. Every ticket, that is every (ID, attempt, seq), is delivered
-// once.
+// Queue delivers tickets in memory, and what plain producers push. It implements
+// jobs.Queue and is safe for concurrent use. Every ticket, that is every (ID,
+// attempt, seq), is delivered once.
 type Queue struct {
 	clock *clock
 
 	mu      sync.Mutex
 	waiting []delivery
-	seen    map[ticketID]bool
-	broken  error
-	changed chan struct{} // closed and replaced when a receiver should look again
+	// inHand are plain tasks that were received and not ended, archived those that are
+	// delivered no more.
+	inHand   map[string]jobs.Delivery
+	archived []jobs.Delivery
+	seen     map[ticketID]bool
+	paused   map[part]jobs.Pause
+	broken   error
+	changed  chan struct{} // closed and replaced when a receiver should look again
+}
+
+// part is what can be paused by itself.
+type part struct {
+	queue    string
+	priority jobs.Priority
 }
 
 var _ jobs.Queue = (*Queue)(nil)
@@ -30,13 +41,13 @@ type ticketID struct {
 }
 
 type delivery struct {
-	ticket jobs.Ticket
-	due    time.Time
+	jobs.Delivery
+	due time.Time
 }
 
 // NewQueue makes an empty queue.
 func NewQueue() *Queue {
-	return &Queue{clock: newClock(nil), seen: map[ticketID]bool{}, changed: make(chan struct{})}
+	return &Queue{clock: newClock(nil), seen: map[ticketID]bool{}, paused: map[part]jobs.Pause{}, inHand: map[string]jobs.Delivery{}, changed: make(chan struct{})}
 }
 
 // Push implements jobs.Queue.
@@ -55,15 +66,61 @@ func (q *Queue) Push(ctx context.Context, tickets ...jobs.Ticket) error {
 			continue
 		}
 		q.seen[id] = true
-		q.waiting = append(q.waiting, delivery{ticket: t, due: q.clock.now().Add(t.Delay)})
+		q.waiting = append(q.waiting, delivery{Delivery: jobs.Delivery{Ticket: t}, due: q.clock.now().Add(t.Delay)})
 	}
 	q.wake()
 	return nil
 }
 
-// Receive returns the next ticket of the named queue that is due, the most
-// urgent first, waiting for one until ctx ends. An empty name means any queue.
+// Paused implements jobs.Queue.
+func (q *Queue) Paused(ctx context.Context, queues ...string) ([]jobs.Pause, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.broken != nil {
+		return nil, q.broken
+	}
+	var list []jobs.Pause
+	for _, queue := range queues {
+		for _, p := range jobs.Priorities() {
+			if pause, ok := q.paused[part{queue, p}]; ok {
+				list = append(list, pause)
+			}
+		}
+	}
+	return list, nil
+}
+
+// Pause holds back what is in a part of a queue, as an operator does, until Resume.
+func (q *Queue) Pause(queue string, p jobs.Priority) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	name := queue
+	if p != jobs.PriorityNormal {
+		name += ":" + string(p)
+	}
+	q.paused[part{queue, p}] = jobs.Pause{Queue: queue, Priority: p, Name: name, Since: q.clock.now()}
+}
+
+// Resume ends a pause.
+func (q *Queue) Resume(queue string, p jobs.Priority) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.paused, part{queue, p})
+	q.wake()
+}
+
+// Receive is ReceiveAny without what may come with a ticket.
 func (q *Queue) Receive(ctx context.Context, queue string) (jobs.Ticket, error) {
+	d, err := q.ReceiveAny(ctx, queue)
+	return d.Ticket, err
+}
+
+// ReceiveAny returns the next task of the named queue that is due, the most urgent
+// first, waiting for one until ctx ends. An empty name means any queue.
+func (q *Queue) ReceiveAny(ctx context.Context, queue string) (jobs.Delivery, error) {
 	for {
 		t, found, wait, changed := q.take(queue)
 		if found {
@@ -75,7 +132,7 @@ func (q *Queue) Receive(ctx context.Context, queue string) (jobs.Ticket, error) 
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return jobs.Ticket{}, ctx.Err()
+			return jobs.Delivery{}, ctx.Err()
 		}
 		timer.Stop()
 	}
@@ -83,8 +140,8 @@ func (q *Queue) Receive(ctx context.Context, queue string) (jobs.Ticket, error) 
 
 // TryReceive returns the next ticket that is due, and false when there is none.
 func (q *Queue) TryReceive(queue string) (jobs.Ticket, bool) {
-	t, found, _, _ := q.take(queue)
-	return t, found
+	d, found, _, _ := q.take(queue)
+	return d.Ticket, found
 }
 
 // Len is the number of tickets that nobody received, due or not.
@@ -114,29 +171,33 @@ func (q *Queue) wake() {
 	q.changed = make(chan struct{})
 }
 
-// take removes the best ticket that is due. When there is none it says how long
+// take removes the best task that is due. When there is none it says how long
 // until the next one is, and returns a channel that is closed by news.
-func (q *Queue) take(queue string) (t jobs.Ticket, found bool, wait time.Duration, changed <-chan struct{}) {
+func (q *Queue) take(queue string) (t jobs.Delivery, found bool, wait time.Duration, changed <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.clock.now()
 	best := -1
 	wait = time.Hour
 	for i, d := range q.waiting {
+		_, paused := q.paused[part{d.Ticket.Queue, jobs.Priorities()[urgency(d.Ticket)]}]
 		switch {
-		case queue != "" && d.ticket.Queue != queue:
+		case paused || queue != "" && d.Ticket.Queue != queue:
 		case now.Before(d.due):
 			wait = min(wait, d.due.Sub(now))
-		case best < 0 || urgency(d.ticket) < urgency(q.waiting[best].ticket):
+		case best < 0 || urgency(d.Ticket) < urgency(q.waiting[best].Ticket):
 			best = i
 		}
 	}
 	if best < 0 {
-		return jobs.Ticket{}, false, wait, q.changed
+		return jobs.Delivery{}, false, wait, q.changed
 	}
-	t = q.waiting[best].ticket
+	d := q.waiting[best]
 	q.waiting = slices.Delete(q.waiting, best, best+1)
-	return t, true, 0, nil
+	if d.Plain() {
+		q.inHand[d.Task] = d.Delivery
+	}
+	return d.Delivery, true, 0, nil
 }
 
 // urgency is 0 for the most urgent tickets; no priority means normal.

@@ -41,7 +41,5 @@ func late(j jobs.Job, now time.Time) bool { return !j.Expires.IsZero() && now.Af
 
 // giveUp ends a job that no worker took in time.
 func (m *Memory) giveUp(r *record) {
-	f := jobs.Fail(jobs.KindQueueTimeout, nil, "see whether a worker serves the queue", "no worker took it in time")
-	f.Stage = jobs.StageQueue
-	m.end(r, jobs.Result{State: jobs.Expired, Failure: f})
+	m.end(r, jobs.Result{State: jobs.Expired, Failure: jobs.Overdue(r.job.StartBy)})
 }

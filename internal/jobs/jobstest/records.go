@@ -19,7 +19,7 @@ func (m *Memory) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 	defer m.mu.Unlock()
 	made := make([]bool, len(batch))
 	for i, j := range batch {
-		if _, bound := m.keys[j.Spec.IdempotencyKey]; j.Spec.IdempotencyKey != "" && !bound {
+		if _, bound := m.keys[j.Spec.IdempotencyKey]; j.Spec.IdempotencyKey != "" && !bound && j.Result == nil {
 			m.keys[j.Spec.IdempotencyKey] = binding{j.ID, jobs.SpecDigest(j.Spec)}
 		}
 		if _, ok := m.records[j.ID]; ok {
@@ -33,13 +33,22 @@ func (m *Memory) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		m.order = append(m.order, r)
 		m.event(r, jobs.EventSubmitted, "")
 		made[i] = true
+		switch by := j.StartBy; {
+		case j.Result != nil:
+			m.end(r, *j.Result)
+		case by.IsZero():
+		case !by.After(m.clock.now()):
+			m.end(r, jobs.Result{State: jobs.Expired, Failure: jobs.Overdue(by)})
+		case r.job.Expires.IsZero() || by.Before(r.job.Expires):
+			r.job.Expires, r.job.StartBy = by, by
+		}
 	}
 	return made, nil
 }
 
 // wait starts the time in which a worker must take the job, after a delay.
 func (m *Memory) wait(j *jobs.Job, delay time.Duration) {
-	j.Queued, j.Expires = m.clock.now(), time.Time{}
+	j.Queued, j.Expires, j.StartBy = m.clock.now(), time.Time{}, time.Time{}
 	if d := j.Spec.Timeouts.Queue.Or(m.opts.QueueTimeout); d > 0 {
 		j.Expires = j.Queued.Add(delay + d)
 	}

@@ -18,6 +18,8 @@ type Delivery struct {
 	Receive func(ctx context.Context, queue string) (jobs.Ticket, error)
 	// Advance moves the queue's clock, nil when it cannot be moved.
 	Advance func(d time.Duration)
+	// Pause and Resume are what an operator does to a part of a queue.
+	Pause, Resume func(queue string, p jobs.Priority)
 }
 
 // TestQueue holds a queue to what producers and workers are promised.
@@ -34,6 +36,7 @@ func TestQueue(t *testing.T, setup func(t *testing.T) Delivery) {
 		{"wake a waiting worker", testDeliverWakes},
 		{"delay", testDeliverDelay},
 		{"refuse when the context has ended", testPushContext},
+		{"paused", testPaused},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, setup(t)) })
 	}
@@ -206,4 +209,43 @@ func testPushContext(t *testing.T, d Delivery) {
 	if got := d.drain(t); len(got) != 0 {
 		t.Errorf("got %+v; want nothing pushed", got)
 	}
+}
+
+func testPaused(t *testing.T, d Delivery) {
+	want := func(queues []string, names ...string) {
+		t.Helper()
+		got, err := d.Queue.Paused(t.Context(), queues...)
+		if err != nil {
+			t.Fatalf("Paused(%q): %v", queues, err)
+		}
+		for i, p := range got {
+			if i >= len(names) || p.Name != names[i] || p.Since.IsZero() || time.Since(p.Since).Abs() > time.Minute {
+				t.Errorf("Paused(%q) has %+v; want %q, since now", queues, p, names)
+			}
+		}
+		if len(got) != len(names) {
+			t.Errorf("Paused(%q) = %+v; want %q", queues, got, names)
+		}
+	}
+	both := []string{jobs.DefaultQueue, "other"}
+	want(both)
+	want(nil)
+	d.Pause("other", jobs.PriorityNormal)
+	d.Pause(jobs.DefaultQueue, jobs.PriorityLow)
+	d.Pause(jobs.DefaultQueue, jobs.PriorityHigh)
+	want(both, "builds:high", "builds:low", "other")
+	want([]string{"other"}, "other")
+
+	// Each part is paused by itself.
+	held, free := ticket("job-held", 1, 1), ticket("job-free", 1, 1)
+	held.Priority = jobs.PriorityHigh
+	d.push(t, held, free)
+	if got := d.receive(t, jobs.DefaultQueue); got != free {
+		t.Errorf("got %+v; want %+v, which is not paused", got, free)
+	}
+	d.Resume(jobs.DefaultQueue, jobs.PriorityHigh)
+	if got := d.receive(t, jobs.DefaultQueue); got != held {
+		t.Errorf("got %+v; want %+v, which was resumed", got, held)
+	}
+	want(both, "builds:low", "other")
 }

@@ -3,6 +3,7 @@ package jobstest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,9 @@ func TestRecords(t *testing.T, setup func(t *testing.T) Store) {
 		{"create", testCreate},
 		{"create once", testCreateOnce},
 		{"create once at the same time", testCreateConcurrently},
+		{"create one that has ended", testCreateEnded},
+		{"create one whose deadline has passed", testCreateLate},
+		{"create one with a deadline", testCreateStartBy},
 		{"not found", testNotFound},
 		{"list newest first", testListOrder},
 		{"list 50 unless asked", testListDefault},
@@ -79,6 +83,113 @@ func testCreateOnce(f *farm) {
 	if err != nil || len(made) != 0 {
 		f.t.Errorf("Create(nothing) = %v, %v; want nothing made", made, err)
 	}
+}
+
+// endedJob is a job that has ended before it began.
+func endedJob(id string, s jobs.Spec) jobs.Job {
+	j := jobs.NewJob(id, s)
+	f := jobs.Fail(jobs.KindSpecInvalid, nil, "correct it", "it cannot be taken")
+	f.Stage = jobs.StageQueue
+	j.State, j.Result = jobs.Refused, &jobs.Result{State: jobs.Refused, Failure: f}
+	return j
+}
+
+func testCreateEnded(f *farm) {
+	keyed := spec("app")
+	keyed.IdempotencyKey = "key"
+	want := endedJob(f.newID(), keyed)
+	living := f.create(spec("app"))[0]
+	made, err := f.Records.Create(f.ctx, []jobs.Job{want, endedJob(living, spec("other")), endedJob(want.ID, spec("twin"))})
+	if err != nil || !slices.Equal(made, []bool{true, false, false}) {
+		f.t.Fatalf("Create(one that has ended, over a living one, again) = %v, %v; want true, false, false", made, err)
+	}
+	got := f.state(want.ID, jobs.Refused)
+	f.same("result", got.Result, want.Result)
+	f.near("finished", got.Finished, got.Created, 0)
+	if types := f.events(want.ID); !slices.Equal(types, []jobs.EventType{jobs.EventSubmitted, jobs.EventFinished}) {
+		f.t.Errorf("events %v; want submitted and finished", types)
+	}
+	f.state(living, jobs.Queued)
+	f.wantList(jobs.Query{States: []jobs.State{jobs.Refused}}, []string{want.ID})
+	f.wantList(jobs.Query{States: []jobs.State{jobs.Queued}}, []string{living})
+	if all := f.list(jobs.Query{Name: "app"}); len(all) != 2 {
+		f.t.Errorf("List has %v; want each job once", all)
+	}
+	_, err = f.Claims.Claim(f.ctx, got.Ticket(), f.owner(host))
+	f.refused("Claim", err, jobs.ErrNotClaimable)
+	_, err = f.Records.Cancel(f.ctx, want.ID, "ann")
+	f.refused("Cancel", err, jobs.ErrFinished)
+	// Its key is free for the corrected document.
+	if id, _, err := f.Records.Reserve(f.ctx, "key", living, "aa"); err != nil || id != living {
+		f.t.Errorf("Reserve(its key) = %s, %v; want %s", id, err, living)
+	}
+}
+
+// due makes a job that has to begin by d from now on.
+func (f *farm) due(s jobs.Spec, d time.Duration) jobs.Job {
+	f.t.Helper()
+	now, err := f.Claims.Now(f.ctx)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	j := jobs.NewJob(f.newID(), s)
+	j.StartBy = now.Add(d).UTC().Truncate(time.Millisecond)
+	if _, err := f.Records.Create(f.ctx, []jobs.Job{j}); err != nil {
+		f.t.Fatal(err)
+	}
+	got := f.get(j.ID)
+	j.State, j.Expires, j.Result = got.State, got.Expires, got.Result
+	return j
+}
+
+func (f *farm) wantOverdue(j jobs.Job, startBy time.Time) {
+	f.t.Helper()
+	got := f.state(j.ID, jobs.Expired)
+	f.same("result", got.Result, jobs.Result{State: jobs.Expired, Failure: jobs.Overdue(startBy)})
+}
+
+func testCreateLate(f *farm) {
+	j := f.due(spec("app"), -time.Second)
+	f.wantOverdue(j, j.StartBy)
+	if !strings.Contains(j.Result.Failure.Message, j.StartBy.Format(time.RFC3339)) {
+		f.t.Errorf("the message %q does not name the deadline %s", j.Result.Failure.Message, j.StartBy)
+	}
+	f.wantList(jobs.Query{States: []jobs.State{jobs.Expired}}, []string{j.ID})
+}
+
+// A deadline is for the first attempt only: a job that was lost begins anew after it.
+func testCreateStartBy(f *farm) {
+	patient := spec("app")
+	patient.Timeouts.Queue = jobs.Duration(time.Hour)
+	hasty := spec("app")
+	hasty.Timeouts.Queue = jobs.Duration(f.lease())
+	taken, missed, hurried := f.due(patient, f.lease()), f.due(patient, f.lease()), f.due(hasty, time.Hour)
+	if got := f.get(missed.ID); !got.Expires.Equal(missed.StartBy) || !got.StartBy.Equal(missed.StartBy) {
+		f.t.Errorf("expires %s, has to begin by %s; want both at %s", got.Expires, got.StartBy, missed.StartBy)
+	}
+	if got := f.get(hurried.ID); !got.Expires.Before(hurried.StartBy) || !got.StartBy.IsZero() {
+		f.t.Errorf("expires %s, has to begin by %s; want its queue timeout to count", got.Expires, got.StartBy)
+	}
+	running := f.claim(taken.ID)
+	f.outwait(f.lease())
+	for j, startBy := range map[*jobs.Job]time.Time{&missed: missed.StartBy, &hurried: {}} {
+		f.eventually("a claim finds that it is too late", func() bool {
+			_, err := f.Claims.Claim(f.ctx, jobs.Ticket{ID: j.ID, Attempt: 2}, f.owner(host))
+			f.refused("Claim with another attempt's ticket", err, jobs.ErrNotClaimable)
+			late, err := f.Claims.Now(f.ctx)
+			return err == nil && late.After(j.Expires)
+		})
+		_, err := f.Claims.Claim(f.ctx, jobs.Ticket{ID: j.ID, Attempt: 1}, f.owner(host))
+		f.refused("Claim after the deadline", err, jobs.ErrNotClaimable)
+		f.wantOverdue(*j, startBy)
+	}
+	f.release(running, jobs.Release{Reason: "lost", Spend: jobs.SpendLoss})
+	again := f.state(taken.ID, jobs.Queued)
+	if !again.StartBy.IsZero() {
+		f.t.Errorf("the second attempt has to begin by %s; want it free of that", again.StartBy)
+	}
+	f.near("expires", again.Expires, again.Queued, time.Hour)
+	f.claim(taken.ID)
 }
 
 func testCreateConcurrently(f *farm) {

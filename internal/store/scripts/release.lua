@@ -20,7 +20,8 @@ if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then
 end
 local attempt = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
 redis.call('HSET', KEYS[1], 'seq', 1, 'queued', int(t), 'state', 'queued')
-redis.call('HDEL', KEYS[1], 'nonce', 'lease', 'stage', 'name', 'cid', 'deadline', 'worker', 'host')
+redis.call('HDEL', KEYS[1], 'nonce', 'lease', 'stage', 'name', 'cid', 'deadline', 'worker', 'host',
+  'expires', 'start_by')
 local kind = 'returned'
 if ARGV[3] == 'retry' then
   kind = 'retry'
