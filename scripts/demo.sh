@@ -51,14 +51,15 @@ free_port() {
 		die "port $demo_port is taken" "choose another: DEMO_PORT=$((demo_port + 1)) make demo"
 }
 
-# submit follows the job to its end; its result is left in $demo_dir.
+# submit follows the job until its service is up; its result is left in $demo_dir.
+# The job is noted before it is followed: the same key makes the second submission
+# the same job.
 submit() {
-	local job
-	job=$(bin/enqueue submit -d -q examples/hello-web --name hello-web -t "$demo_image" \
-		-p "$demo_port:8080" --ready-http / --keep 1h)
+	local job spec=(examples/hello-web --name hello-web -t "$demo_image"
+		-p "$demo_port:8080" --ready-http / --keep 1h --idempotency-key "demo-$$-$RANDOM")
+	job=$(bin/enqueue submit -d -q "${spec[@]}")
 	echo "$job" >>"$jobs_file"
-	bin/enqueue logs -f --progress plain "$job"
-	bin/enqueue wait "$job" --timeout 5m >/dev/null ||
+	bin/enqueue submit --progress plain "${spec[@]}" ||
 		die "job $job did not succeed" "run 'bin/enqueue status $job' with SLIPWAY_REDIS=$SLIPWAY_REDIS"
 	result=$(bin/enqueue result -o json "$job")
 }
