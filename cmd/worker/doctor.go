@@ -48,7 +48,7 @@ func doctorCommand(getenv func(string) string) *cobra.Command {
 }
 
 func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) error {
-	eng, err := openEngine(nil, c)
+	eng, err := openEngine(nil, c, nil)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 	deps := doctor.Deps{
 		Daemon:     eng,
 		Policy:     func() error { _, err := checkPolicy(c.Policy); return err },
-		Registries: func() ([]string, error) { return registries(c) },
+		Registries: func() ([]string, error) { return registryLogins(c) },
 		Identity:   func() (string, error) { return seat.Identity(c.Worker.StateDir) },
 		Look: func(s jobs.Seat, daemon string) (string, error) {
 			return seat.Look(c.Worker.StateDir, s, daemon)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -19,6 +20,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/policy"
+	"github.com/slipway-farm/slipway/internal/registries"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -35,6 +37,9 @@ type admissions struct {
 	lg   *slog.Logger
 	file string
 	make func(policy.Policy) (*artifacts.Fetcher, error)
+	own  []int // ports of this host that the farm itself listens on
+	// registries are those that jobs may make the farm talk to.
+	registries *registries.Guard
 
 	mu      sync.Mutex
 	current *admission
@@ -47,9 +52,19 @@ type stamp struct {
 	modified time.Time
 }
 
-// openPolicy loads the policy, and fails when it is no good.
-func openPolicy(lg *slog.Logger, file string, fetcher func(policy.Policy) (*artifacts.Fetcher, error)) (*admissions, error) {
-	a := &admissions{lg: lg, file: file, make: fetcher}
+// openPolicy loads the policy, and fails when it is no good. Registries that it names
+// come on top of those of the options.
+func openPolicy(lg *slog.Logger, file string, o registries.Options, fetcher func(policy.Policy) (*artifacts.Fetcher, error)) (*admissions, error) {
+	a := &admissions{lg: lg, file: file, make: fetcher, own: o.Own}
+	more := o.Named
+	o.Named = func() []string {
+		named := a.get(context.Background()).policy.Images.Registries
+		if more != nil {
+			named = append(slices.Clone(named), more()...)
+		}
+		return named
+	}
+	a.registries = registries.New(lg, o)
 	if file != "" {
 		abs, err := filepath.Abs(file)
 		if err != nil {
@@ -102,11 +117,52 @@ func (a *admissions) fetch(ctx context.Context, c jobs.Context, name string) (*a
 	return a.get(ctx).fetcher.Fetch(ctx, c, name)
 }
 
+// admitJob checks what a job asks for in its document.
+func (a *admissions) admitJob(ctx context.Context, job jobs.Spec) error {
+	now := a.get(ctx)
+	if job.Run != nil {
+		if err := now.policy.Ports.Check(*job.Run, a.own); err != nil {
+			return err
+		}
+		if err := a.admitRun(ctx, *job.Run); err != nil {
+			return at(jobs.StageRun, err)
+		}
+	}
+	if job.Build == nil {
+		return a.admitRegistries(ctx, jobs.StageRun, job.Run.Image)
+	}
+	if err := now.rules.Pushes(*job.Build); err != nil {
+		return at(jobs.StagePush, err)
+	}
+	if err := a.admitRegistries(ctx, jobs.StageBuild, job.Build.CacheFrom...); err != nil || !job.Build.Push {
+		return err
+	}
+	return a.admitRegistries(ctx, jobs.StagePush, job.Build.Tags...)
+}
+
+// admitRegistries checks the registries of images before the Docker daemon or this
+// process talks to one.
+func (a *admissions) admitRegistries(ctx context.Context, s jobs.Stage, images ...string) error {
+	return at(s, a.registries.Admit(ctx, images...))
+}
+
+// at says which stage a refusal is about.
+func at(s jobs.Stage, err error) error {
+	var f *jobs.Failure
+	if errors.As(err, &f) {
+		f.Stage = s
+	}
+	return err
+}
+
 // admit checks a build against the policy.
-func (a *admissions) admit(job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
-	now := a.get(context.Background())
+func (a *admissions) admit(ctx context.Context, job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
+	now := a.get(ctx)
 	b.Pull = b.Pull || now.policy.Images.Pull == "always"
 	sources, err := dockerfile.Check(dockerfile.File(d), b, now.rules)
+	if err == nil {
+		err = a.admitRegistries(ctx, jobs.StageBuild, sources.Asked...)
+	}
 	return worker.Admitted{Build: b, Sources: sources, CacheSpace: now.policy.CacheSpace(job)}, err
 }
 
@@ -117,19 +173,19 @@ func (a *admissions) names() images.Rules {
 }
 
 // admitImages checks images against the policy.
-func (a *admissions) admitImages(refs ...string) error {
-	rules := a.get(context.Background()).rules
+func (a *admissions) admitImages(ctx context.Context, refs ...string) error {
+	rules := a.get(ctx).rules
 	for _, ref := range refs {
 		if !rules.ImageAllowed(ref) {
 			return jobs.Fail(jobs.KindImageNotAllowed, nil, "use another image, or ask the operator", "the image %q is not one that the operator allows", ref)
 		}
 	}
-	return nil
+	return a.registries.Admit(ctx, refs...)
 }
 
 // admitRun checks the limits of a run against the policy.
-func (a *admissions) admitRun(r jobs.Run) error {
-	allowed := a.get(context.Background()).policy.Run
+func (a *admissions) admitRun(ctx context.Context, r jobs.Run) error {
+	allowed := a.get(ctx).policy.Run
 	refuse := func(field string, asked, highest int64) error {
 		return jobs.Fail(jobs.KindLimitNotAllowed, nil, "ask for less, or ask the operator",
 			"%s: the job asks for %s, and the operator allows %s", field, policy.Bound(asked), policy.Bound(highest))

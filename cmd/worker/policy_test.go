@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/policy"
+	"github.com/slipway-farm/slipway/internal/registries"
 )
 
 // A policy is in force for the next job after its file has changed; one that is
@@ -44,7 +45,7 @@ func TestPolicyIsReadAgain(t *testing.T) {
 	var log bytes.Buffer
 	blobs := artifacts.NewBlobs(artifactstest.NewStore(), dir)
 	write("")
-	a, err := openPolicy(slog.New(slog.NewTextHandler(&log, nil)), file, func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, dir) })
+	a, err := openPolicy(slog.New(slog.NewTextHandler(&log, nil)), file, registries.Options{}, func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, dir) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,7 @@ func TestPolicyIsReadAgain(t *testing.T) {
 		return ""
 	}
 	from := func(image string) jobs.Kind {
-		_, err := a.admit(jobs.Spec{}, jobs.Build{}, artifacts.Dockerfile{Name: "Dockerfile", Content: []byte("FROM " + image + "\n")})
+		_, err := a.admit(t.Context(), jobs.Spec{}, jobs.Build{}, artifacts.Dockerfile{Name: "Dockerfile", Content: []byte("FROM " + image + "\n")})
 		if err != nil {
 			return jobs.AsFailure(err).Kind
 		}
@@ -95,6 +96,70 @@ func TestPolicyIsReadAgain(t *testing.T) {
 	}
 	if got := fetch(); got != jobs.KindSchemeNotAllowed || !strings.Contains(log.String(), "cannot be used") {
 		t.Errorf("without its file: the fetch ends as %q, the log says %q", got, log.String())
+	}
+}
+
+// What a document asks for is judged before there is a context: all images that the
+// daemon would get, and ports. A push that the policy forbids is told as that.
+func TestAdmitJob(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "policy.yaml")
+	text := "version: 1\nimages: {registries: [\"registry.lan:5000\"], push: [\"registry.lan:5000/*\", \"10.0.0.1/*\"]}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := registries.Options{Own: []int{6379}, Named: func() []string { return []string{"probe.lan"} }}
+	a, err := openPolicy(slog.New(slog.DiscardHandler), file, o, func(p policy.Policy) (*artifacts.Fetcher, error) {
+		return newFetcher(p, artifacts.NewBlobs(artifactstest.NewStore(), dir), dir)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(image string, ports ...jobs.Port) jobs.Spec {
+		return jobs.Spec{Run: &jobs.Run{Image: image, Ports: ports}}
+	}
+	build := func(b jobs.Build) jobs.Spec { return jobs.Spec{Build: &b} }
+	for _, tt := range []struct {
+		name  string
+		job   jobs.Spec
+		kind  jobs.Kind
+		stage jobs.Stage
+	}{
+		{"run of the Hub's", run("busybox"), "", ""},
+		{"run of a named registry's", run("registry.lan:5000/x"), "", ""},
+		{"run of the probe's registry", run("probe.lan/x"), "", ""},
+		{"run of another's", run("10.0.0.1/x"), jobs.KindRegistryNotAllowed, jobs.StageRun},
+		{"run of a farm's port", run("127.0.0.1:6379/x"), jobs.KindRegistryNotAllowed, jobs.StageRun},
+		{"port", run("busybox", jobs.Port{Container: 80, Host: 8080}), "", ""},
+		{"port below 1024", run("busybox", jobs.Port{Container: 80, Host: 80}), jobs.KindPortNotAllowed, jobs.StageRun},
+		{"port of the farm", run("busybox", jobs.Port{Container: 80, Host: 6379}), jobs.KindPortNotAllowed, jobs.StageRun},
+		{"port of what is built", jobs.Spec{Build: &jobs.Build{}, Run: &jobs.Run{Ports: []jobs.Port{{Container: 80, Host: 80}}}}, jobs.KindPortNotAllowed, jobs.StageRun},
+		{"build", build(jobs.Build{Tags: []string{"10.0.0.1/x"}}), "", ""},
+		{"cache", build(jobs.Build{CacheFrom: []string{"busybox", "10.0.0.1/x"}}), jobs.KindRegistryNotAllowed, jobs.StageBuild},
+		{"push", build(jobs.Build{Tags: []string{"registry.lan:5000/x"}, Push: true}), "", ""},
+		{"push to what is not open", build(jobs.Build{Tags: []string{"registry.lan:5000/x", "10.0.0.1/x"}, Push: true}), jobs.KindRegistryNotAllowed, jobs.StagePush},
+		{"push that the policy forbids", build(jobs.Build{Tags: []string{"10.0.0.2/x"}, Push: true}), jobs.KindRegistryNotAllowed, jobs.StagePush},
+	} {
+		err := a.admitJob(t.Context(), tt.job)
+		if err == nil && tt.kind == "" {
+			continue
+		}
+		if f := jobs.AsFailure(err); err == nil || f.Kind != tt.kind || f.Stage != tt.stage {
+			t.Errorf("%s: got %v; want %q at stage %q", tt.name, err, tt.kind, tt.stage)
+		}
+	}
+	for _, text := range []string{
+		"FROM 10.0.0.1/x\n", "FROM busybox\nCOPY --from=10.0.0.1/x / /\n", "FROM busybox\nRUN --mount=from=10.0.0.1/x,target=/x true\n",
+		"ARG R=10.0.0.1\nFROM $R/x\n", "FROM 10.0.0.1/x AS unused\nFROM busybox\n",
+	} {
+		_, err := a.admit(t.Context(), jobs.Spec{}, jobs.Build{}, artifacts.Dockerfile{Name: "Dockerfile", Content: []byte(text)})
+		if f := jobs.AsFailure(err); err == nil || f.Kind != jobs.KindRegistryNotAllowed || f.Stage != jobs.StageBuild {
+			t.Errorf("%q: got %v", text, err)
+		}
+	}
+	if err := a.admitImages(t.Context(), "docker.io/library/busybox", "10.0.0.1/x"); jobs.AsFailure(err).Kind != jobs.KindRegistryNotAllowed {
+		t.Errorf("what a build stood on: got %v", err)
 	}
 }
 
@@ -153,12 +218,12 @@ func TestPolicyOfLimits(t *testing.T) {
 		{file, jobs.Limits{Pids: -1}, "run.limits.pids: the job asks for no limit, and the operator allows 4096"},
 		{file, jobs.Limits{Ulimits: map[string]jobs.Ulimit{"memlock": {Soft: 0, Hard: -1}}}, "run.limits.ulimits.memlock: the job asks for no limit, and the operator allows 65536"},
 	} {
-		a, err := openPolicy(slog.New(slog.DiscardHandler), tt.file, func(policy.Policy) (*artifacts.Fetcher, error) { return nil, nil })
+		a, err := openPolicy(slog.New(slog.DiscardHandler), tt.file, registries.Options{}, func(policy.Policy) (*artifacts.Fetcher, error) { return nil, nil })
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = a.admitRun(jobs.Run{Limits: tt.limits})
-		if tt.want == "" && err != nil || tt.want != "" && (err == nil || jobs.AsFailure(err).Kind != jobs.KindLimitNotAllowed || !strings.Contains(err.Error(), tt.want)) {
+		err = a.admitJob(t.Context(), jobs.Spec{Build: &jobs.Build{}, Run: &jobs.Run{Limits: tt.limits}})
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || jobs.AsFailure(err).Kind != jobs.KindLimitNotAllowed || jobs.AsFailure(err).Stage != jobs.StageRun || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%+v: %v; want %q", tt.limits, err, tt.want)
 		}
 	}

@@ -260,7 +260,7 @@ func checkFiles(ctx context.Context, lg *slog.Logger, c config) error {
 	if c.RegistryAuth == "" {
 		return nil
 	}
-	if _, err := registries(c); err != nil {
+	if _, err := registryLogins(c); err != nil {
 		return fmt.Errorf("--registry-auth: %w; give the worker's user a file as docker login writes it, or leave it out to ask registries anonymously", err)
 	}
 	return nil

@@ -79,7 +79,7 @@ func reap(ctx context.Context, lg *slog.Logger, c config) (err error) {
 	if copied, err := seat.Copied(c.Worker.StateDir); err != nil || copied {
 		return err
 	}
-	eng, err := openEngine(lg, c)
+	eng, err := openEngine(lg, c, nil)
 	if err != nil {
 		return err
 	}

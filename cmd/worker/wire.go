@@ -34,6 +34,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/queue"
 	"github.com/slipway-farm/slipway/internal/reconcile"
 	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/registries"
 	"github.com/slipway-farm/slipway/internal/s3conn"
 	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/store"
@@ -94,11 +95,11 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	if err != nil {
 		return err
 	}
-	admits, err := openPolicy(lg, c.Policy, func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, temp) })
+	admits, err := openPolicy(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, temp) })
 	if err != nil {
 		return badUsage(err)
 	}
-	eng, err := openEngine(lg, c)
+	eng, err := openEngine(lg, c, admits.registries)
 	if err != nil {
 		return badUsage(fmt.Errorf("--docker-host: %w", err))
 	}
@@ -120,7 +121,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
 		Engine: eng, Images: images.New(lg, eng, notes, admits.names),
 		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
-		Fetch:  admits.fetch, Admit: admits.admit, AdmitImages: admits.admitImages, AdmitRun: admits.admitRun,
+		Fetch:  admits.fetch, AdmitJob: admits.admitJob, Admit: admits.admit, AdmitImages: admits.admitImages,
 		Uptime: uptime(), Room: room.short, CheckStore: owner.Look, EndOrphans: eng.EndOrphans,
 		Probe: func(ctx context.Context, labels map[string]string) error {
 			_, err := eng.Probe(ctx, engine.Probe{Labels: labels, Limits: c.Worker.Limits, Push: c.ProbePush})
@@ -196,9 +197,10 @@ func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, err
 	return redisconn.Lazy(c.Redis)
 }
 
-// openEngine prepares this host's engine.
-func openEngine(lg *slog.Logger, c config) (*docker.Engine, error) {
-	return docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth})
+// openEngine prepares this host's engine. open says which registries it may ask, nil
+// for all.
+func openEngine(lg *slog.Logger, c config, open docker.RegistryPolicy) (*docker.Engine, error) {
+	return docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth, Registries: open})
 }
 
 // imageNotes are what this host's worker knows of its images.
@@ -206,8 +208,21 @@ func imageNotes(c config) *images.Notes {
 	return images.NewNotes(cmp.Or(c.ImageNotes, filepath.Join(c.Worker.StateDir, "images")), docker.NormalName)
 }
 
-// registries names the registries that there are logins for.
-func registries(c config) ([]string, error) { return docker.Registries(c.RegistryAuth) }
+// registryLogins names the registries that there are logins for.
+func registryLogins(c config) ([]string, error) { return docker.Registries(c.RegistryAuth) }
+
+// registryOptions are what opens registries besides the policy: a login, and that the
+// worker itself pushes there to prove its host.
+func registryOptions(ctx context.Context, c config) registries.Options {
+	o := registries.Options{Own: ownPorts(ctx, c, os.Getenv)}
+	if c.RegistryAuth != "" {
+		o.Logins = func() ([]string, error) { return registryLogins(c) }
+	}
+	if c.ProbePush != "" {
+		o.Named = func() []string { return []string{jobs.RegistryOf(c.ProbePush)} }
+	}
+	return o
+}
 
 // lookAtFirst looks at the artifact store before the worker starts. With settings
 // that cannot work it does not start. All else may pass by itself, and the host

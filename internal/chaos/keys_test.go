@@ -14,8 +14,8 @@ import (
 // Keys that may be left when all jobs have ended: what the records are, what they
 // are found by, who is there, and what asynq counts.
 var (
-	ofJob  = regexp.MustCompile(`^slipway:\{(.*)\}:(job|spec|result|log|stale|news)$`)
-	ofFarm = regexp.MustCompile(`^(slipway:(jobs:[a-z]+|name:.*|label:.*|idem:.*|\{artifacts\}:.*|farm|store|hosts|collect|leader)|asynq:(queues|(servers|workers)(:.*)?|\{builds\}:(processed|failed).*))$`)
+	ofJob  = regexp.MustCompile(`^slipway:\{(.*)\}:(job|spec|result|past|log|stale|news)$`)
+	ofFarm = regexp.MustCompile(`^(slipway:(jobs:[a-z]+|name:.*|label:.*|idem:.*|\{artifacts\}:.*|farm|farm:name|seat:.*|store|hosts|collect|leader)|asynq:(queues|(servers|workers)(:.*)?|\{builds\}:(processed|failed).*))$`)
 )
 
 // ofTwin is a ticket that the monkey made a second one of.

@@ -24,10 +24,11 @@ func Check(d File, b jobs.Build, r Rules) (Sources, error) {
 	if err := r.args(b); err != nil {
 		return Sources{}, err
 	}
-	frontend, err := r.frontend(d)
+	frontends, err := r.frontends(d)
 	if err != nil {
 		return Sources{}, err
 	}
+	frontend := strings.Join(frontends[:min(1, len(frontends))], "")
 	p, err := parse(d)
 	if err != nil {
 		return Sources{}, err
@@ -37,7 +38,10 @@ func Check(d File, b jobs.Build, r Rules) (Sources, error) {
 	}
 	c := checker{rules: r, name: d.Name, build: b, named: map[string]*vars{}, numbered: map[string]*vars{}, lex: shell.NewLex(p.ast.EscapeToken), left: maxWords}
 	c.found.Parsed, c.found.Frontend = true, frontend
-	c.meta(p.args)
+	for _, ref := range frontends {
+		c.found.ask(ref)
+	}
+	c.meta(p.args, p.stages[len(p.stages)-1].Name)
 	for _, s := range p.stages {
 		if err := c.stage(s); err != nil {
 			return Sources{}, err
@@ -83,17 +87,21 @@ func (c *checker) stage(s instructions.Stage) error {
 		line = s.Location[0].Start.Line
 	}
 	base := c.expand(s.BaseName, c.global)
+	if !c.rules.AnyRegistry && !c.sureRegistry(base) {
+		return c.doubtful(base, line)
+	}
 	from, ok := c.named[strings.ToLower(base.text)]
 	this := stage{name: s.Name, on: -1}
-	if ok {
-		this.on = c.found.find(base.text)
-	} else {
+	if !ok || base.guess {
 		if err := c.image(base, line); err != nil {
 			return err
 		}
-		if base.text != "scratch" {
-			this.base = base.text
-		}
+	}
+	switch {
+	case ok:
+		this.on = c.found.find(base.text)
+	case base.text != "scratch":
+		this.base = base.text
 	}
 	c.found.stages = append(c.found.stages, this)
 	v := newVars(from)
@@ -183,18 +191,23 @@ func (c *checker) from(name word, role jobs.Role, line int) error {
 
 func (c *checker) image(name word, line int) error {
 	if name.unsure && len(c.rules.Images) > 0 && !slices.Contains(c.rules.Images, "*") {
-		return c.refuse(jobs.KindImageNotAllowed, line, "set its variables with ARG before the first FROM",
-			"the image %q, where it takes a build to tell what the variables are", clip(name.raw))
+		return c.doubtful(name, line)
 	}
 	ref := name.text
 	if ref == "scratch" || ref == "" {
 		return nil
 	}
 	c.bases = append(c.bases, ref)
+	c.found.ask(ref)
 	if len(c.rules.Images) > 0 && !Matches(c.rules.Images, ref) {
 		return c.refuse(jobs.KindImageNotAllowed, line, "use "+list(c.rules.Images)+", or ask the operator", "the image %q is not one that the operator allows", clip(ref))
 	}
 	return nil
+}
+
+func (c *checker) doubtful(name word, line int) error {
+	return c.refuse(jobs.KindImageNotAllowed, line, "set its variables with ARG before the first FROM",
+		"the image %q, where it takes a build to tell what the variables are", clip(name.raw))
 }
 
 func (c *checker) run(cmd *instructions.RunCommand, v *vars, line int) error {
@@ -270,16 +283,6 @@ func (c *checker) tags() error {
 		if slices.ContainsFunc(c.bases, func(base string) bool { return full(base) == full(tag) }) {
 			return jobs.Fail(jobs.KindTagIsBase, nil, "give the image another tag", "the tag %q is also an image that %s builds on", clip(tag), c.name)
 		}
-		if !c.build.Push || len(c.rules.Push) == 0 || Matches(c.rules.Push, tag) {
-			continue
-		}
-		registry := domain(tag)
-		for _, p := range c.rules.Push {
-			if host, _, _ := strings.Cut(p, "/"); jobs.Wildcard(host, registry) {
-				return jobs.Fail(jobs.KindPushPrefix, nil, "use "+list(c.rules.Push), "pushes to this place are not allowed: %q", clip(tag))
-			}
-		}
-		return jobs.Fail(jobs.KindRegistryNotAllowed, nil, "use "+list(c.rules.Push), "pushes to the registry %q are not allowed", clip(registry))
 	}
-	return nil
+	return c.rules.Pushes(c.build)
 }

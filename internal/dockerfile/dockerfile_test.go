@@ -3,6 +3,7 @@ package dockerfile_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -127,4 +128,86 @@ func TestHostileSize(t *testing.T) {
 	check(t, refusal(named(stages.String()), jobs.Build{}, dockerfile.Defaults()), jobs.KindDockerfileInvalid, "2001 stages; the limit is 1000")
 	doubling := "FROM x\nENV A=aa\n" + strings.Repeat("ENV A=$A$A\n", 10_000)
 	check(t, refusal(named(doubling), jobs.Build{}, dockerfile.Defaults()), jobs.KindDockerfileInvalid, "come to more than")
+}
+
+// TestAsked: every image that a text names anywhere is judged by its registry, and
+// what a build alone could tell is refused where it could be another registry.
+func TestAsked(t *testing.T) {
+	t.Parallel()
+	args := func(kv ...string) jobs.Build {
+		b := jobs.Build{Args: map[string]string{}}
+		for i := 0; i < len(kv); i += 2 {
+			b.Args[kv[i]] = kv[i+1]
+		}
+		return b
+	}
+	const hub = jobs.DockerHub
+	doubt := []string{"doubt"}
+	for _, tt := range []struct {
+		name, text string
+		build      jobs.Build
+		want       []string
+	}{
+		{"FROM", "FROM a.example/x\n", jobs.Build{}, []string{"a.example"}},
+		{"one of each", "FROM busybox AS a\nFROM alpine\nFROM A.example:5000/x\nFROM a.example:5000/y\n", jobs.Build{}, []string{hub, "a.example:5000"}},
+		{"stages and scratch", "FROM scratch AS a\nFROM a\nCOPY --from=0 / /\nRUN --mount=from=a,target=/x true\n", jobs.Build{}, nil},
+		{"COPY --from", "FROM scratch\nCOPY --from=10.0.0.1/x / /\n", jobs.Build{}, []string{"10.0.0.1"}},
+		{"RUN --mount", "FROM scratch\nRUN --mount=type=bind,from=10.0.0.2/x,target=/x true\n", jobs.Build{}, []string{"10.0.0.2"}},
+		{"cache mount", "FROM scratch\nRUN --mount=type=cache,from=10.0.0.3/x,target=/x true\n", jobs.Build{}, []string{"10.0.0.3"}},
+		{"syntax", "# syntax=a.example/docker/dockerfile:1\nFROM scratch\n", jobs.Build{}, []string{"a.example"}},
+		{"syntax behind a directive", "# unknown=1\n# syntax=a.example/docker/dockerfile:1\nFROM scratch\n", jobs.Build{}, []string{"a.example"}},
+		{"trigger", "FROM scratch\nONBUILD COPY --from=10.0.0.4/x / /\n", jobs.Build{}, []string{"10.0.0.4"}},
+		{"what old engines take for instructions", "FROM scratch\nRUN <<E\nCOPY --from=10.0.0.5/x / /\nE\n", jobs.Build{}, []string{"10.0.0.5"}},
+		{"no name of an image", "FROM 10.0.0.6:x/y:\n", jobs.Build{}, []string{"10.0.0.6:x"}},
+		{"argument of the job", "ARG R=docker.io\nFROM $R/x\n", args("R", "10.0.0.7"), []string{"10.0.0.7"}},
+		{"argument in an argument", "ARG R=10.0.0.8\nARG I=${R}:5000/x\nFROM ${I}\n", jobs.Build{}, []string{"10.0.0.8:5000"}},
+		{"address in pieces", "ARG A=169.254 B=.169.254\nFROM ${A}${B}/latest\n", jobs.Build{}, []string{"169.254.169.254"}},
+
+		{"prefix that is not set", "ARG PREFIX\nFROM ${PREFIX}golang\n", jobs.Build{}, []string{hub}},
+		{"prefix that is not set, in an argument", "ARG PREFIX\nARG I=${PREFIX}golang\nFROM $I\n", jobs.Build{}, []string{hub}},
+		{"default of what is not set", "FROM ${B:-golang}\n", jobs.Build{}, []string{hub}},
+		{"base of a platform", "FROM base-$TARGETARCH\n", jobs.Build{}, []string{hub}},
+		{"base of a platform with a default", "FROM base-${TARGETARCH:-amd64}\n", jobs.Build{}, []string{hub}},
+		{"repository of a platform", "FROM ${TARGETARCH}/busybox\n", jobs.Build{}, []string{hub}},
+		{"registry and a platform", "ARG R=a.example\nFROM $R/base:1-${TARGETARCH:-amd64}\n", jobs.Build{}, []string{"a.example"}},
+		{"platform of the job", "FROM base-$TARGETARCH\n", args("TARGETARCH", "arm64"), []string{hub}},
+		{"target", "FROM base-$TARGETSTAGE AS last\n", jobs.Build{}, []string{hub}},
+
+		{"platform of the job that is a registry", "FROM $TARGETARCH/x\n", args("TARGETARCH", "10.0.0.9"), doubt},
+		{"the same without a slash of its own", "FROM $TARGETARCH\n", args("TARGETARCH", "10.0.0.9/x"), doubt},
+		{"variant that is a registry", "FROM $TARGETVARIANT/x\n", jobs.Build{Platform: "linux/amd64/10.0.0.9"}, doubt},
+		{"variant that is empty", "FROM 10.0.0.9:5000$TARGETVARIANT/x\n", jobs.Build{}, doubt},
+		{"variant that is empty in localhost", "FROM local${TARGETVARIANT}host/x\n", jobs.Build{}, doubt},
+		{"default of a platform that is a registry", "ARG TARGETARCH=10.0.0.9\nFROM $TARGETARCH/x\n", jobs.Build{}, doubt},
+		{"platform for which there is another", "FROM ${TARGETARCH/amd64/10.0.0.9:5000}/x\n", jobs.Build{}, doubt},
+		{"the same through an argument", "ARG A=$TARGETARCH\nFROM ${A/amd64/10.0.0.9:5000}/x\n", jobs.Build{}, doubt},
+		{"the same under the name of a stage", "FROM scratch AS linux\nFROM ${TARGETARCH/amd64/10.0.0.9:5000/}\n", jobs.Build{}, doubt},
+		{"target that is a registry", "FROM $TARGETSTAGE/x AS db.internal\nFROM scratch\n", jobs.Build{Target: "db.internal"}, doubt},
+		{"last stage that is a registry", "FROM $TARGETSTAGE/x AS db.internal\n", jobs.Build{}, doubt},
+		{"argument of frontends to come", "FROM $TARGETMOON/x\n", args("TARGETMOON", "10.0.0.9"), doubt},
+		{"arguments at once", "ARG A=10.0.0.9\nARG A=docker.io B=$A\nFROM $B/x\n", jobs.Build{}, doubt},
+		{"name of a variable in a variable", "ARG N=A\nARG $N=10.0.0.9\nFROM $A/x\n", jobs.Build{}, doubt},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			rules := dockerfile.Defaults()
+			rules.Frontends = []string{"*"}
+			found, err := dockerfile.Check(named(tt.text), tt.build, rules)
+			got := []string(nil)
+			for _, image := range found.Asked {
+				got = append(got, jobs.RegistryOf(image))
+			}
+			if slices.Equal(tt.want, doubt) {
+				check(t, err, jobs.KindImageNotAllowed, "where it takes a build to tell")
+				rules.AnyRegistry = true
+				_, err = dockerfile.Check(named(tt.text), tt.build, rules)
+			}
+			if err != nil {
+				t.Fatalf("refused: %v", err)
+			}
+			if !slices.Equal(tt.want, doubt) && !slices.Equal(got, tt.want) {
+				t.Errorf("the registries are %q, want %q", got, tt.want)
+			}
+		})
+	}
 }

@@ -21,6 +21,9 @@ type Rules struct {
 	AddHosts []string
 	// Images are what FROM, COPY --from and RUN --mount may use; none means all.
 	Images []string
+	// AnyRegistry is set when an image may come from anywhere. Otherwise it has to be
+	// certain which registry a base is of.
+	AnyRegistry bool
 	// BuildArgs are the BUILDKIT_ arguments that a job may set.
 	BuildArgs []string
 	// Push are the names that may be pushed; none means all.
@@ -45,8 +48,9 @@ func (r Rules) args(b jobs.Build) error {
 // ones read on after a directive that they do not know.
 var syntaxPattern = regexp.MustCompile(`(?i)^#\s*syntax\s*=\s*(\S+)`)
 
-// frontend returns the image of the # syntax line, "" without one.
-func (r Rules) frontend(d File) (string, error) {
+// frontends returns the images that a frontend may take for the one of the # syntax
+// line, the likeliest first.
+func (r Rules) frontends(d File) ([]string, error) {
 	var found []string
 	if ref, _, _, ok := parser.DetectSyntax(d.Content); ok {
 		found = append(found, ref)
@@ -62,10 +66,28 @@ func (r Rules) frontend(d File) (string, error) {
 	}
 	for _, ref := range found {
 		if !Matches(r.Frontends, ref) {
-			return "", jobs.Fail(jobs.KindFrontendNotAllowed, nil, "leave the # syntax line out, or use "+list(r.Frontends), "%s wants the frontend %q, which the operator does not allow", d.Name, clip(ref))
+			return nil, jobs.Fail(jobs.KindFrontendNotAllowed, nil, "leave the # syntax line out, or use "+list(r.Frontends), "%s wants the frontend %q, which the operator does not allow", d.Name, clip(ref))
 		}
 	}
-	return strings.Join(found[:min(1, len(found))], ""), nil
+	return found, nil
+}
+
+// Pushes refuses a build that pushes to a name which is none of Rules.Push. It needs
+// no Dockerfile, and so can be asked before there is one.
+func (r Rules) Pushes(b jobs.Build) error {
+	for _, tag := range b.Tags {
+		if !b.Push || len(r.Push) == 0 || Matches(r.Push, tag) {
+			continue
+		}
+		registry := domain(tag)
+		for _, p := range r.Push {
+			if host, _, _ := strings.Cut(p, "/"); jobs.Wildcard(host, registry) {
+				return jobs.Fail(jobs.KindPushPrefix, nil, "use "+list(r.Push), "pushes to this place are not allowed: %q", clip(tag))
+			}
+		}
+		return jobs.Fail(jobs.KindRegistryNotAllowed, nil, "use "+list(r.Push), "pushes to the registry %q are not allowed", clip(registry))
+	}
+	return nil
 }
 
 // ImageAllowed tells whether an image that a build used is one of Rules.Images.

@@ -19,6 +19,10 @@ type Sources struct {
 	// Frontend is the image of the # syntax line, "" without one.
 	Frontend string
 	Images   []Image
+	// Asked has an image of each registry that the text names anywhere: also in
+	// triggers, which are for the builds of others, and in text that only old engines
+	// take for instructions.
+	Asked []string
 	// Locks are the cache mounts that one build at a time may have, by their IDs.
 	Locks []string
 }
@@ -44,6 +48,21 @@ type sources struct {
 	stages []stage
 	// quiet is set while text is looked at that may be no instructions.
 	quiet bool
+	// asked are the registries of Asked.
+	asked map[string]bool
+}
+
+// ask notes the registry of an image.
+func (s *sources) ask(ref string) {
+	registry := jobs.RegistryOf(ref)
+	if s.asked[registry] {
+		return
+	}
+	if s.asked == nil {
+		s.asked = map[string]bool{}
+	}
+	s.asked[registry] = true
+	s.Asked = append(s.Asked, ref)
 }
 
 func (s *sources) use(ref string, role jobs.Role) {

@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,13 +13,18 @@ import (
 // it. The rest comes with the build: the environment of base images, the
 // platform, and details in which the frontends differ. A value that depends on
 // any of that is unsure, and a word that has one is judged by what it may become.
+//
+// That a variable is set nowhere before the first FROM makes a value unsure, too,
+// as every way to write the same should be refused where images are. What it comes
+// to is no guess, however: such a variable is empty in all frontends.
 
 // value is what a variable holds.
 type value struct {
 	text string
-	// unsure is true when a build may know better.
-	unsure bool
-	// platform is an argument that the builder sets, to a short word.
+	// unsure is true when a build may know better; guess when it may even where a
+	// variable that is not set is empty.
+	unsure, guess bool
+	// platform is an argument that the builder sets, to a short word, or made of one.
 	platform bool
 	// arg is a build argument, which stages that stand on this one do not have.
 	arg bool
@@ -81,7 +87,10 @@ func (*budget) Keys() []string { return nil }
 // word is a piece of an instruction with its variables replaced.
 type word struct {
 	raw, text string
-	unsure    bool
+	// unsure, guess and platform are true when those of a variable in it are.
+	unsure, guess, platform bool
+	// slash is false when there is no / in it, whatever its variables are.
+	slash bool
 }
 
 // isFile reports whether the word names a file whatever its variables are: a
@@ -106,15 +115,26 @@ func (c *checker) expand(raw string, v *vars) word {
 	before := b.left
 	out, err := c.lex.ProcessWordWithMatches(raw, &b)
 	c.left -= before - b.left
-	w := word{raw: raw, text: out.Result, unsure: b.cut || len(out.Unmatched) > 0 || c.wild && strings.Contains(raw, "$")}
 	if err != nil {
-		return word{raw: raw, text: raw, unsure: true}
+		return word{raw: raw, text: raw, unsure: true, guess: true, slash: true}
+	}
+	w := word{raw: raw, text: out.Result, guess: b.cut || c.wild && strings.Contains(raw, "$")}
+	w.slash = w.guess || strings.Contains(raw, "/")
+	w.unsure = w.guess || len(out.Unmatched) > 0
+	for name := range out.Unmatched {
+		// Inside of a stage a base may have it; frontends let a job set what they
+		// know by themselves.
+		if _, given := c.build.Args[name]; given || v != c.global {
+			w.guess, w.slash = true, true
+		}
 	}
 	for name := range out.Matched {
 		found, _ := v.get(name)
-		if found.unsure || found.platform && !plain(raw, name) {
-			w.unsure = true
-		}
+		cut := found.platform && !plain(raw, name)
+		w.unsure = w.unsure || found.unsure || cut
+		w.guess = w.guess || found.guess || cut
+		w.platform = w.platform || found.platform
+		w.slash = w.slash || found.guess || strings.Contains(found.text, "/")
 	}
 	return w
 }
@@ -137,12 +157,36 @@ func platformArgs() []string {
 	return all
 }
 
-// meta takes the arguments before the first FROM.
-func (c *checker) meta(args []instructions.ArgCommand) {
+// platformWord stands for what a builder knows.
+const platformWord = "linux"
+
+// shortWord is what cannot be the host of a registry, nor a part of one's port.
+var shortWord = regexp.MustCompile(`^[a-z0-9_/-]*$`)
+
+// meta takes the arguments before the first FROM, and those that the builder sets.
+// last is the name of the last stage.
+func (c *checker) meta(args []instructions.ArgCommand, last string) {
 	c.global = newVars(nil)
-	for _, name := range platformArgs() {
-		c.global.own[name] = value{text: "linux", platform: true, arg: true}
+	set := func(name, text string) {
+		n := value{text: text, platform: true, arg: true}
+		if given, ok := c.build.Args[name]; ok { // frontends take the job's
+			n.text = given
+			n.guess = !shortWord.MatchString(given)
+		}
+		n.unsure = n.guess
+		c.global.own[name] = n
 	}
+	for _, name := range platformArgs() {
+		text := platformWord
+		if strings.HasSuffix(name, "PLATFORM") {
+			text += "/" + platformWord
+		}
+		if strings.HasPrefix(name, "TARGET") && strings.Contains(c.build.Platform, ".") { // in its variant
+			text = c.build.Platform
+		}
+		set(name, text)
+	}
+	set("TARGETSTAGE", cmp.Or(c.build.Target, last, "default"))
 	for _, a := range args {
 		c.arg(a, c.global, c.global)
 	}
@@ -160,10 +204,12 @@ func (c *checker) arg(a instructions.ArgCommand, v, global *vars) {
 		case ok:
 			n.text = given
 		case kv.Value != nil:
-			w := c.expand(*kv.Value, v)
-			n.text, n.unsure = w.text, w.unsure || before.touches(*kv.Value)
+			n = c.valueOf(*kv.Value, v, before)
+			n.arg = true
 			if has && inherited.platform { // the builder's or this one
-				n.platform, n.unsure = true, n.unsure || !harmless.MatchString(n.text)
+				n.platform = true
+				n.guess = n.guess || !harmless.MatchString(n.text)
+				n.unsure = n.unsure || n.guess
 			}
 		case has:
 			n = inherited
@@ -175,6 +221,13 @@ func (c *checker) arg(a instructions.ArgCommand, v, global *vars) {
 	}
 }
 
+// valueOf is what an instruction sets a variable to.
+func (c *checker) valueOf(raw string, v *vars, before together) value {
+	w := c.expand(raw, v)
+	split := before.touches(raw)
+	return value{text: w.text, unsure: w.unsure || split, guess: w.guess || split, platform: w.platform}
+}
+
 // harmless is what cannot make a URL of anything.
 var harmless = regexp.MustCompile(`^[\w./-]*$`)
 
@@ -182,8 +235,7 @@ var harmless = regexp.MustCompile(`^[\w./-]*$`)
 func (c *checker) env(pairs instructions.KeyValuePairs, v *vars) {
 	var before together
 	for _, kv := range pairs {
-		w := c.expand(kv.Value, v)
-		n := value{text: w.text, unsure: w.unsure || before.touches(kv.Value)}
+		n := c.valueOf(kv.Value, v, before)
 		before.add(kv.Key, c)
 		v.set(kv.Key, n)
 	}
@@ -200,4 +252,44 @@ func (t *together) add(name string, c *checker) {
 
 func (t *together) touches(raw string) bool {
 	return strings.Contains(raw, "$") && slices.ContainsFunc(*t, func(name string) bool { return strings.Contains(raw, name) })
+}
+
+// sureRegistry reports whether it is certain which registry a base image is of,
+// whatever a build knows better. It is the part before the first slash, if there
+// is one.
+func (c *checker) sureRegistry(base word) bool {
+	if !base.guess && !base.platform {
+		return true
+	}
+	if strings.ContainsAny(base.raw, "'\"\\`") {
+		return false // frontends do not agree on what these do
+	}
+	raw, ok := hostPart(base.raw)
+	if !ok {
+		return !base.slash
+	}
+	host := c.expand(raw, c.global)
+	if host.guess || !host.platform {
+		return !host.guess
+	}
+	// A word of the builder's: with a dot or a port beside it, it would be a part of
+	// a host's name, or nothing at all beside one.
+	without := strings.ReplaceAll(strings.ReplaceAll(host.text, platformWord+"/", ""), platformWord, "")
+	return shortWord.MatchString(host.text) && !strings.Contains(host.text, "localhost") && !strings.Contains(without, "localhost")
+}
+
+// hostPart is a word up to its first slash that is not inside of ${}.
+func hostPart(raw string) (string, bool) {
+	depth := 0
+	for i := range len(raw) {
+		switch {
+		case strings.HasPrefix(raw[i:], "${"):
+			depth++
+		case raw[i] == '}' && depth > 0:
+			depth--
+		case raw[i] == '/' && depth == 0:
+			return raw[:i+1], true
+		}
+	}
+	return "", false
 }

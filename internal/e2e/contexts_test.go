@@ -46,6 +46,7 @@ func newWatchedFarm(t *testing.T, policy func(root string) string, args ...strin
 		policy = func(root string) string { return "context: {file_roots: [" + root + "]}\n" }
 	}
 	w.worker = f.worker(hostA, "one", append(args, f.policy(policy(w.root)))...)
+	w.spy.Forget()
 	rdb, err := redisconn.Open(t.Context(), f.redis.SocketURL())
 	if err != nil {
 		t.Fatal(err)

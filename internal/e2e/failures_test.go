@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -70,9 +71,9 @@ func failings() []failing {
 		message: `step "COPY nothing /" failed: .*nothing.*not found.*`, hint: "the build's log",
 	}, {
 		name:  "base image missing",
-		files: dockerfile("FROM no-such-base:1\n"),
+		files: dockerfile("FROM REGISTRY/no-such-base:1\n"),
 		state: jobs.Failed, stage: jobs.StageBuild, kind: jobs.KindBaseMissing, code: -1, exit: jobs.ExitFailed,
-		message: `base image no-such-base:1 was not found`, hint: "check the name",
+		message: `base image REGISTRY/no-such-base:1 was not found`, hint: "check the name",
 	}, {
 		name:  "build timeout",
 		files: dockerfile("FROM busybox\nRUN echo it begins; sleep 60\n"), args: []string{"--build-timeout", "2s"},
@@ -166,16 +167,16 @@ func failings() []failing {
 		name:  "more CPUs than the host has",
 		args:  with([]string{"--cpus", "512"}, "true"),
 		state: jobs.Refused, stage: jobs.StageRun, kind: jobs.KindLimitAboveHost, code: -1, exit: jobs.ExitUsage,
-		message: `512 CPUs are more than the build host has`, hint: "fewer CPUs",
+		message: `512 CPUs are more than the \d+ that the build host has`, hint: "fewer CPUs",
 	}, {
 		name:  "more memory than the host has",
 		args:  with([]string{"--memory", "8t"}, "true"),
 		state: jobs.Refused, stage: jobs.StageRun, kind: jobs.KindLimitAboveHost, code: -1, exit: jobs.ExitUsage,
 		message: `8TiB of memory are more than the build host has`, hint: "less memory",
 	}, {
-		name: "image to run missing", args: []string{"--image", "no-such-image:1", "--", "true"},
+		name: "image to run missing", args: []string{"--image", "REGISTRY/no-such-image:1", "--", "true"},
 		state: jobs.Failed, stage: jobs.StageRun, kind: jobs.KindImageMissing, code: -1, exit: jobs.ExitFailed,
-		message: `image no-such-image:1 was not found`, hint: "check the name",
+		message: `image REGISTRY/no-such-image:1 was not found`, hint: "check the name",
 	}, {
 		name: "queue timeout", args: with([]string{"--queue", "nobody", "--queue-timeout", "1s"}, "true"),
 		state: jobs.Expired, stage: jobs.StageQueue, kind: jobs.KindQueueTimeout, code: -1, exit: jobs.ExitTimeout,
@@ -205,12 +206,15 @@ func TestFailures(t *testing.T) {
 	}
 	secrets := t.TempDir()
 	f.worker(hostA, "one", f.fileRoots(root), "--secrets", secrets)
-	fill := strings.NewReplacer("ROOT", root, "PORT", port)
+	fill := strings.NewReplacer("ROOT", root, "PORT", port, "REGISTRY", hosttest.StartRegistry(t, hostA, hosttest.Login{}))
 	for _, tt := range failings() {
 		t.Run(tt.name, func(t *testing.T) {
 			before := baseline(t, hostA)
 			f := f.in(t)
 			var args []string
+			for name, text := range tt.files {
+				tt.files[name] = fill.Replace(text)
+			}
 			if tt.files != nil {
 				args = append(args, contextDir(t, tt.files))
 			}

@@ -175,6 +175,12 @@ images: {from: ["busybox*", "*/busybox*"], push: ["registry.example.com/team/*"]
 		{"prefix that is not allowed", with(func(s *jobs.Spec) {
 			s.Build.Tags, s.Build.Push = []string{"registry.example.com/other/app"}, true
 		}), "push_prefix", "registry.example.com/other/app"},
+		{"run of the metadata service", jobs.Spec{Run: &jobs.Run{Image: "169.254.169.254/busybox"}}, "registry_not_allowed", "is of a registry that is not open to jobs"},
+		{"base of a private address", build(w.put(t, "private", artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM 10.0.0.1:5000/busybox\n")))), "registry_not_allowed", "is of a registry that is not open to jobs"},
+		{"COPY --from a port below 1024", build(w.put(t, "redis", artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM busybox\nCOPY --from=127.0.0.1:22/busybox / /\n")))), "registry_not_allowed", "is of a registry that is not open to jobs"},
+		{"cache of a private address", with(func(s *jobs.Spec) { s.Build.CacheFrom = []string{"192.168.0.1/busybox"} }), "registry_not_allowed", "is of a registry that is not open to jobs"},
+		{"port below 1024", jobs.Spec{Run: &jobs.Run{Image: "busybox", Ports: []jobs.Port{{Container: 80, Host: 80}}}}, "port_not_allowed", "80/tcp"},
+		{"port of the Docker daemon", with(func(s *jobs.Spec) { s.Run = &jobs.Run{Ports: []jobs.Port{{Container: 80, Host: 2375}}} }), "port_not_allowed", "2375/tcp"},
 		{"tag that is the base", with(func(s *jobs.Spec) { s.Build.Tags = []string{"busybox"} }), "tag_is_base", "busybox"},
 
 		{"Dockerfile above", with(func(s *jobs.Spec) { s.Build.Dockerfile = "../x" }), "dockerfile_path_invalid", `"../x"`},

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
@@ -154,7 +155,7 @@ func (s *sharing) noStrangers(worker string) {
 		known[job.ID] = true
 	}
 	for _, e := range s.ledgers[worker].all() {
-		if e.Action == "start" && !known[e.job()] {
+		if e.Action == "start" && !known[e.job()] && e.Actor.Attributes[engine.LabelProbe] == "" {
 			s.t.Errorf("host %s started a container that is no job's: %+v", s.hosts[worker].Name, e)
 		}
 	}
@@ -173,8 +174,8 @@ func (s *sharing) onlyRecords() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	allowed := regexp.MustCompile(`^(slipway:\{[0-9a-f-]{36}\}:(job|spec|result|log|news)|slipway:jobs:(succeeded|failed|refused)|slipway:name:m[0-9]{3}` +
-		`|slipway:\{builds\}:bell|slipway:leader|slipway:farm|slipway:store(:marking)?|slipway:hosts|slipway:collect|slipway:\{artifacts\}:pins|asynq:queues|asynq:\{builds(:high|:low)?\}:(processed|failed)(:[0-9-]+)?)$`)
+	allowed := regexp.MustCompile(`^(slipway:\{[0-9a-f-]{36}\}:(job|spec|result|past|log|news)|slipway:jobs:(succeeded|failed|refused)|slipway:name:m[0-9]{3}` +
+		`|slipway:\{builds\}:bell|slipway:leader|slipway:farm(:name)?|slipway:seat:[0-9a-f-]{36}|slipway:store(:marking)?|slipway:hosts|slipway:collect|slipway:\{artifacts\}:pins|asynq:queues|asynq:\{builds(:high|:low)?\}:(processed|failed)(:[0-9-]+)?)$`)
 	for _, key := range keys {
 		if !allowed.MatchString(key) {
 			s.t.Errorf("redis still has %s", key)

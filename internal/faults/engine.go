@@ -125,12 +125,12 @@ func Fetch(f FetchFunc, at At) FetchFunc {
 	}
 }
 
-// AdmitFunc judges a build.
-type AdmitFunc func(d artifacts.Dockerfile, b *jobs.Build) error
+// AdmitFunc judges a build; A is what a worker goes on with.
+type AdmitFunc[A any] func(ctx context.Context, job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (A, error)
 
 // Admit wraps it.
-func Admit(f AdmitFunc, at At) AdmitFunc {
-	return func(d artifacts.Dockerfile, b *jobs.Build) error {
-		return do(context.Background(), at, Call{Name: "admit"}, func() error { return f(d, b) })
+func Admit[A any](f AdmitFunc[A], at At) AdmitFunc[A] {
+	return func(ctx context.Context, job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (A, error) {
+		return around(ctx, at, Call{Name: "admit"}, func() (A, error) { return f(ctx, job, b, d) })
 	}
 }

@@ -88,6 +88,13 @@ func (s *Spy) Makes() []string {
 	return append([]string(nil), s.makes...)
 }
 
+// Forget forgets all requests so far, such as those by which a worker proves its host.
+func (s *Spy) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.builds, s.makes = nil, nil
+}
+
 // making are requests that leave something on the daemon's disk or have it do
 // work.
 var making = regexp.MustCompile(`/(build|session|grpc|images/create|images/load|containers/create|volumes/create|networks/create)$`)

@@ -68,6 +68,7 @@ func rules() []rule {
 		{"internal/store", adapters, anyModule},
 		{"internal/telemetry", adapters, anyModule},
 		{"internal/policy", adapters, anyModule},
+		{"internal/registries", adapters, nil},
 		{"internal/engine/*", adapters, anyModule},
 		{"internal/artifacts/*", adapters, anyModule},
 		{"internal/notify/*", adapters, anyModule},

@@ -103,6 +103,7 @@ const (
 	KindSecretNotFound        Kind = "secret_not_found"
 	KindLimitAboveHost        Kind = "limit_above_host"
 	KindLimitNotAllowed       Kind = "limit_not_allowed"
+	KindPortNotAllowed        Kind = "port_not_allowed"
 
 	// What became of the work.
 	KindBuildFailed     Kind = "build_failed"
@@ -210,13 +211,14 @@ func Kinds() []KindInfo {
 		refused(KindEntitlementNotAllowed, unproc, "the Dockerfile asks for the host's network, devices or more rights"),
 		refused(KindBuildArgReserved, unproc, "the build argument is the operator's to set"),
 		refused(KindImageNotAllowed, unproc, "the operator does not allow the image"),
-		refused(KindRegistryNotAllowed, http.StatusForbidden, "the operator does not allow pushes to the registry"),
+		refused(KindRegistryNotAllowed, http.StatusForbidden, "the operator does not open the registry to jobs, or not to their pushes"),
 		refused(KindPushPrefix, http.StatusForbidden, "the operator does not allow pushes to this place of the registry"),
 		refused(KindTagIsBase, unproc, "the tag would replace an image that the build stands on"),
 		refused(KindTagNotAllowed, http.StatusForbidden, "the job may not give this name to its image"),
 		refused(KindSecretNotFound, unproc, "the worker has no secret of this name"),
 		refused(KindLimitAboveHost, unproc, "the limit is more than the host has"),
 		refused(KindLimitNotAllowed, unproc, "the operator does not allow so high a limit"),
+		refused(KindPortNotAllowed, http.StatusForbidden, "the operator does not open the host port to jobs"),
 
 		{KindBuildFailed, Failed, UserFault, yes, unproc, ExitFailed, "a build step failed"},
 		{KindBaseMissing, Failed, UserFault, no, unproc, ExitFailed, "a base image was not found"},

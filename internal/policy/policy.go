@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +35,7 @@ type Policy struct {
 	Dockerfile Dockerfile `yaml:"dockerfile"`
 	Images     Images     `yaml:"images"`
 	Run        Run        `yaml:"run"`
+	Ports      Ports      `yaml:"ports"`
 }
 
 // Context is about where contexts come from and how large they may be.
@@ -118,6 +120,10 @@ type Images struct {
 	From []string `yaml:"from"`
 	// Push are names that may be pushed; none means all.
 	Push []string `yaml:"push"`
+	// Registries are opened besides public ones and those on the build host's
+	// loopback, as package registries describes them: registry.lan:5000,
+	// *.internal.example.com, or * for all.
+	Registries []string `yaml:"registries"`
 	// Tag are names that jobs may give to images on a build host; none means all.
 	// A name that an image of the operator, of a registry or of another recipe has
 	// there is given to no other, but for those in Replace.
@@ -164,6 +170,7 @@ func Defaults() Policy {
 		Dockerfile: Dockerfile{Frontends: rules.Frontends, BuildkitArgs: rules.BuildArgs, CacheMounts: "recipe"},
 		Images:     Images{Pull: "missing"},
 		Run:        Run{Pids: jobs.Unlimited, Ulimits: map[string]Bound{"nice": 0, "rtprio": 0}},
+		Ports:      Ports{Host: []PortRange{{1024, maxPort}}},
 	}
 }
 
@@ -279,6 +286,11 @@ func (p Policy) check() error {
 			add("context.s3[%d].endpoint: found %q; want a URL such as https://s3.example.com", i, b.Endpoint)
 		}
 	}
+	for _, r := range p.Images.Registries {
+		if !registryPattern.MatchString(r) {
+			add("images.registries: found %q; want a registry as images name it, such as registry.lan:5000 or *.internal.example.com:*, without scheme and path", r)
+		}
+	}
 	if p.Images.Pull != "missing" && p.Images.Pull != "always" {
 		add("images.pull: found %q; known are missing and always", p.Images.Pull)
 	}
@@ -295,6 +307,11 @@ func (p Policy) check() error {
 	}
 	return errors.Join(errs...)
 }
+
+// registryPattern is a host, or a domain of hosts, with its port, any port, or none;
+// or * alone. A * elsewhere would take in more than it looks like: 10.1.* is
+// also 10.1.example.com.
+var registryPattern = regexp.MustCompile(`^(?:\*|(?:\*\.)?[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::(?:\d+|\*))?|\[[0-9a-fA-F:]+\](?::(?:\d+|\*))?)$`)
 
 // CacheSpace tells the cache mounts of a job from those of jobs that it shares none
 // with; it is the same for jobs that do.
@@ -321,6 +338,6 @@ func (c Context) Limits() artifacts.Limits {
 func (p Policy) Rules() dockerfile.Rules {
 	return dockerfile.Rules{
 		Frontends: p.Dockerfile.Frontends, AddHosts: p.Dockerfile.AddHosts, Images: p.Images.From,
-		BuildArgs: p.Dockerfile.BuildkitArgs, Push: p.Images.Push,
+		BuildArgs: p.Dockerfile.BuildkitArgs, Push: p.Images.Push, AnyRegistry: slices.Contains(p.Images.Registries, "*"),
 	}
 }

@@ -94,6 +94,17 @@ func TestRefuses(t *testing.T) {
 		{"a limit below none", "version: 1\nrun: {ulimits: {nofile: -2}}\n", `"-2" is no limit; want a whole number, or -1 for none`},
 		{"a word for a limit", "version: 1\nrun: {pids: lots}\n", `"lots" is no limit`},
 		{"no processes", "version: 1\nrun: {pids: 0}\n", "run.pids: want more than 0"},
+		{"port 0", "version: 1\nports:\n  host: [0]\n", `line 3:`},
+		{"port of a service", "version: 1\nports: {host: [http]}\n", `"http" is not a port such as 8080 or a range such as 8000-8999`},
+		{"port that is too large", "version: 1\nports: {host: [65536]}\n", `"65536" is not a port`},
+		{"range from the end", "version: 1\nports: {host: [9000-8000]}\n", `"9000-8000" is not a port`},
+		{"range without an end", "version: 1\nports: {host: [8000-]}\n", `"8000-" is not a port`},
+		{"octal port", "version: 1\nports: {host: [0443]}\n", `"0443" is not a port`},
+		{"URL for a registry", "version: 1\nimages: {registries: [\"https://registry.lan\"]}\n", `images.registries: found "https://registry.lan"`},
+		{"repository for a registry", "version: 1\nimages: {registries: [registry.lan/team]}\n", `images.registries: found "registry.lan/team"`},
+		{"part of an address", "version: 1\nimages: {registries: [\"10.1.*\"]}\n", `images.registries: found "10.1.*"`},
+		{"part of a name", "version: 1\nimages: {registries: [\"reg*.lan\"]}\n", `images.registries: found "reg*.lan"`},
+		{"no registry", "version: 1\nimages: {registries: [\"\"]}\n", `images.registries: found ""`},
 		{"pull sometimes", "version: 1\nimages: {pull: sometimes}\n", "images.pull"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -150,7 +161,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatalf("with everything that stands in comments: %v", err)
 	}
-	for _, key := range []string{"file_roots", "hosts", "networks", "credentials", "s3", "add_hosts", "from", "push"} {
+	for _, key := range []string{"file_roots", "hosts", "networks", "credentials", "s3", "add_hosts", "from", "push", "registries"} {
 		if strings.Contains(p.String(), key+": []") || strings.Contains(p.String(), key+": {}") {
 			t.Errorf("the example does not show %s", key)
 		}

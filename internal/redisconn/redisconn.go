@@ -80,6 +80,33 @@ func parse(rawURL string) (redis.UniversalClient, error) {
 	return redis.NewClient(o), nil
 }
 
+// Addresses are the host:port of the servers that a URL names; there are none for a
+// socket, nor for a URL that is not valid. Behind sentinels and in a cluster there
+// may be more servers.
+func Addresses(rawURL string) []string {
+	client, err := Lazy(rawURL)
+	if err != nil {
+		return nil
+	}
+	defer client.Close()
+	switch c := client.(type) {
+	case *redis.ClusterClient:
+		return c.Options().Addrs
+	case *redis.Client:
+		if strings.HasPrefix(rawURL, "redis+sentinel://") {
+			o, err := redis.ParseFailoverURL("redis://" + strings.TrimPrefix(rawURL, "redis+sentinel://"))
+			if err != nil {
+				return nil
+			}
+			return o.SentinelAddrs
+		}
+		if o := c.Options(); o.Network != "unix" {
+			return []string{o.Addr}
+		}
+	}
+	return nil
+}
+
 // dialRetries is how often the library dials again before a call fails; who
 // wants to wait longer repeats the call.
 const dialRetries = 2

@@ -2,6 +2,7 @@ package redisconn_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,6 +63,24 @@ func TestRedact(t *testing.T) {
 	} {
 		if got := redisconn.Redact(url); got != want {
 			t.Errorf("Redact(%q) = %q; want %q", url, got, want)
+		}
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string][]string{
+		"redis://:secret@redis.example:6380/1":                                  {"redis.example:6380"},
+		"rediss://redis.example":                                                {"redis.example:6379"},
+		"unix:///run/redis.sock?db=0":                                           nil,
+		"redis+sentinel://a.example:26379/0?master_name=m&addr=b.example:26380": {"a.example:26379", "b.example:26380"},
+		"redis+cluster://a.example:7000?addr=b.example:7001":                    {"a.example:7000", "b.example:7001"},
+		"nonsense": nil,
+	} {
+		got := redisconn.Addresses(url)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("Addresses(%q) = %q, want %q", url, got, want)
 		}
 	}
 }

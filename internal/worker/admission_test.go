@@ -59,6 +59,62 @@ func TestImagesAreAdmittedBeforeTheRun(t *testing.T) {
 	wantFailure(t, job, jobs.Refused, jobs.StageRun, jobs.KindImageNotAllowed, "nosuch")
 }
 
+// What a job may not ask for is refused before any work: nothing is fetched, and the
+// engine is not asked.
+func TestJobsAreAdmittedBeforeAnyWork(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	f.admitJob = func(_ context.Context, job jobs.Spec) error {
+		if job.Run.Ports[0].Host == 8080 {
+			return nil
+		}
+		refused := jobs.Fail(jobs.KindPortNotAllowed, nil, "use another", "the port %d is not open", job.Run.Ports[0].Host)
+		refused.Stage = jobs.StageRun
+		return refused
+	}
+	fetched := 0
+	fetch := f.fetch
+	f.fetch = func(ctx context.Context, c jobs.Context) (io.ReadCloser, error) {
+		fetched++
+		return fetch(ctx, c)
+	}
+	f.files["Dockerfile"] = "FROM busybox\n"
+	f.start()
+	ask := func(port int) jobs.Job {
+		spec := buildOf()
+		spec.Retries = 2
+		spec.Run = &jobs.Run{Command: []string{"true"}, Ports: []jobs.Port{{Container: 80, Host: port}}}
+		return f.ended(f.submit(spec))
+	}
+	job := ask(80)
+	wantFailure(t, job, jobs.Refused, jobs.StageRun, jobs.KindPortNotAllowed, "the port 80 is not open")
+	if job.Attempt != 1 || fetched != 0 {
+		t.Errorf("after %d attempts and %d fetches; want one attempt and no fetch", job.Attempt, fetched)
+	}
+	if job := ask(8080); job.State != jobs.Succeeded {
+		t.Errorf("an open port: the job is %s: %+v", job.State, job.Result)
+	}
+}
+
+// A cancel ends a job also while it is judged.
+func TestCancelDuringAdmission(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	judging := make(chan struct{})
+	f.admitJob = func(ctx context.Context, _ jobs.Spec) error {
+		close(judging)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	f.start()
+	id := f.submit(jobs.Spec{Run: &jobs.Run{Image: "busybox"}})
+	<-judging
+	if _, err := f.svc.Cancel(t.Context(), id, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	wantFailure(t, f.ended(id), jobs.Cancelled, jobs.StageRun, jobs.KindCancelled, "ann")
+}
+
 // What was taken with a change, or at the second attempt, stands in the log.
 func TestContextWarningsAreLogged(t *testing.T) {
 	t.Parallel()
@@ -102,25 +158,4 @@ func TestFetchTimeout(t *testing.T) {
 	if job.Attempt != 3 || !strings.Contains(job.Result.Failure.Hint, string(jobs.KindFetchTimeout)) {
 		t.Errorf("attempt %d, hint %q", job.Attempt, job.Result.Failure.Hint)
 	}
-}
-
-// Limits above the operator's are refused before the build that comes first.
-func TestLimitsAreAdmittedBeforeTheBuild(t *testing.T) {
-	t.Parallel()
-	f := newFarm(t)
-	f.files["Dockerfile"] = "FROM busybox\n"
-	f.admitRun = func(r jobs.Run) error {
-		return jobs.Fail(jobs.KindLimitNotAllowed, nil, "ask for less", "%d processes are too many", r.Limits.Pids)
-	}
-	f.engine.Hook(func(_ context.Context, op, arg string) error {
-		if op == "build" {
-			t.Errorf("the engine was asked to build %s", arg)
-		}
-		return nil
-	})
-	f.start()
-	spec := buildOf()
-	spec.Run = &jobs.Run{Limits: jobs.Limits{Pids: -1}}
-	wantFailure(t, f.ended(f.submit(spec)), jobs.Refused, jobs.StageRun, jobs.KindLimitNotAllowed, "-1 processes")
-	f.empty()
 }

@@ -135,13 +135,10 @@ func (a *attempt) guarded(work func(context.Context) error) (err error) {
 
 // fresh is the work of a newly claimed job.
 func (a *attempt) fresh(ctx context.Context) error {
-	image := ""
-	if r := a.job.Spec.Run; r != nil && a.w.AdmitRun != nil {
-		// What would be refused after a long build is refused before it.
-		if err := a.w.AdmitRun(*r); err != nil {
-			return explain(ctx, jobs.StageRun, err)
-		}
+	if err := a.admit(ctx); err != nil {
+		return err
 	}
+	image := ""
 	if a.job.Spec.Build != nil {
 		if err := a.build(ctx); err != nil {
 			return err
@@ -157,6 +154,19 @@ func (a *attempt) fresh(ctx context.Context) error {
 		return nil
 	}
 	return a.collect(ctx, a.run(ctx, image))
+}
+
+// admit holds the job's document to the operator's policy. A user should not learn
+// at the end of a long build that the run was never going to be.
+func (a *attempt) admit(ctx context.Context) error {
+	if a.w.AdmitJob == nil {
+		return nil
+	}
+	first := jobs.StageRun
+	if a.job.Spec.Build != nil {
+		first = jobs.StageFetch
+	}
+	return explain(ctx, first, a.w.AdmitJob(ctx, a.job.Spec))
 }
 
 // stage runs one step under its timeout and says what its error means.

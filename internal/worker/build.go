@@ -150,7 +150,7 @@ func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted Admitted
 			a.res.Context = fetched.Digest
 		}
 		spec.Dockerfile = fetched.Dockerfile.Name
-		admitted, err = a.w.Admit(a.job.Spec, spec, artifacts.Dockerfile{Name: shown(spec), Content: fetched.Dockerfile.Content})
+		admitted, err = a.w.Admit(ctx, a.job.Spec, spec, artifacts.Dockerfile{Name: shown(spec), Content: fetched.Dockerfile.Content})
 		return explain(ctx, jobs.StageBuild, err)
 	})
 	if err != nil && fetched != nil {
@@ -188,7 +188,7 @@ func (a *attempt) admitBases(ctx context.Context, bases []jobs.BaseImage) error 
 	for i, b := range bases {
 		refs[i] = b.Ref
 	}
-	return a.w.AdmitImages(refs...)
+	return a.w.AdmitImages(ctx, refs...)
 }
 
 // secret reads a secret of the worker. Names are validated with the document,
@@ -230,7 +230,8 @@ func (a *attempt) push(ctx context.Context) error {
 	})
 }
 
-// pushPatience is for how long a registry that is unwell is asked again.
+// pushPatience is for how long a registry that is unwell is asked again, unless the
+// job gives its pushes less: that its time is over would be no mistake of the job.
 const pushPatience = 2 * time.Minute
 
 func (a *attempt) pushOne(ctx context.Context, tag string) (digest string, err error) {
@@ -242,7 +243,8 @@ func (a *attempt) pushOne(ctx context.Context, tag string) (digest string, err e
 			return digest, err
 		}
 		wait = max(wait, f.After)
-		if time.Since(begun) > pushPatience {
+		deadline, bounded := ctx.Deadline()
+		if time.Since(begun) > pushPatience || bounded && time.Until(deadline) < wait {
 			final := jobs.Fail(jobs.KindPush, err, "submit it again when the registry is well; the image was built", "%s, and so for %s", f.Message, jobs.Duration(time.Since(begun).Round(time.Second)))
 			return "", final.Said(f.Cause)
 		}

@@ -44,8 +44,8 @@ type farm struct {
 	names images.Rules
 	// admit judges images.
 	admit func(refs []string) error
-	// admitRun judges the limits of runs.
-	admitRun func(r jobs.Run) error
+	// admitJob judges documents, nil for none.
+	admitJob func(context.Context, jobs.Spec) error
 	room     func() error
 	// checkStore looks at the artifact store, nil for not.
 	checkStore func(ctx context.Context, prove bool) error
@@ -74,7 +74,6 @@ func newFarm(t *testing.T) *farm {
 		store: artifactstest.NewStore(), state: t.TempDir(), files: map[string]string{},
 	}
 	f.admit = func([]string) error { return nil }
-	f.admitRun = func(jobs.Run) error { return nil }
 	f.svc = jobs.NewService(f.memory, f.queue, jobstest.NewIDs())
 	f.fetch = func(context.Context, jobs.Context) (io.ReadCloser, error) {
 		var b bytes.Buffer
@@ -168,13 +167,13 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		}), f.t.TempDir()),
 		Intake: tasks,
 		Fetch:  artifacts.NewFetcher(artifacts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,
-		Admit: func(_ jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
+		Admit: func(_ context.Context, _ jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
 			sources, err := dockerfile.Check(dockerfile.File(d), b, dockerfile.Defaults())
 			return worker.Admitted{Build: b, Sources: sources}, err
 		},
-		AdmitImages: func(refs ...string) error { return f.admit(refs) },
 		Observer:    f.observer,
-		AdmitRun:    func(r jobs.Run) error { return f.admitRun(r) },
+		AdmitJob:    f.admitJob,
+		AdmitImages: func(_ context.Context, refs ...string) error { return f.admit(refs) },
 		Images:      images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
 		Room:        f.room, CheckStore: f.checkStore, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime, Seat: f.seat, Farm: f.others,
 	}, o)

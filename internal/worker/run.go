@@ -30,7 +30,7 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	image := built
 	if image == "" {
 		if a.w.AdmitImages != nil {
-			if err := a.w.AdmitImages(spec.Image); err != nil {
+			if err := a.w.AdmitImages(ctx, spec.Image); err != nil {
 				return nil, err
 			}
 		}

@@ -35,14 +35,15 @@ type Deps struct {
 	Engine  engine.Engine
 	// Fetch reads a context whole, checks it, and finds the Dockerfile in it.
 	Fetch func(ctx context.Context, c jobs.Context, dockerfile string) (*artifacts.Fetched, error)
+	// AdmitJob judges by the operator's policy what a job asks for in its document,
+	// before any work is done for it. nil admits everything.
+	AdmitJob func(ctx context.Context, job jobs.Spec) error
 	// Admit judges what a build of a job is about to do by the operator's policy.
 	// nil admits everything.
-	Admit func(job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (Admitted, error)
+	Admit func(ctx context.Context, job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (Admitted, error)
 	// AdmitImages judges the images that a build or a run uses; nil admits all.
-	AdmitImages func(refs ...string) error
-	// AdmitRun judges the limits that a run asks for; nil admits all.
-	AdmitRun func(r jobs.Run) error
-	Blobs    *artifacts.Blobs
+	AdmitImages func(ctx context.Context, refs ...string) error
+	Blobs       *artifacts.Blobs
 	// Images gives the host's images their names; nil gives any name to any job.
 	Images Images
 	// Uptime reads a clock of the host that goes on while this process is not
@@ -238,7 +239,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		deps.Images = anyName{deps.Engine}
 	}
 	if deps.Admit == nil {
-		deps.Admit = func(_ jobs.Spec, b jobs.Build, _ artifacts.Dockerfile) (Admitted, error) {
+		deps.Admit = func(_ context.Context, _ jobs.Spec, b jobs.Build, _ artifacts.Dockerfile) (Admitted, error) {
 			return Admitted{Build: b}, nil
 		}
 	}

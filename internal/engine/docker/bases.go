@@ -220,8 +220,12 @@ func (e *Engine) platform(ctx context.Context, wanted string) (string, error) {
 	return info.Platform, err
 }
 
-// registryDigest asks the registry through the daemon.
+// registryDigest asks the registry through the daemon, if it may be asked: triggers
+// of a base can have led to any.
 func (e *Engine) registryDigest(ctx context.Context, ref string) (string, error) {
+	if err := e.admit(ctx, ref); err != nil {
+		return "", err
+	}
 	auth, err := e.header(ref)
 	if err != nil {
 		return "", err

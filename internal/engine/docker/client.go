@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -27,8 +28,9 @@ type Engine struct {
 	cli      *client.Client
 	http     *http.Transport // for questions to registries
 	authFile string
-	pushing  locks   // by name
-	known    answers // of registries
+	open     RegistryPolicy // nil opens all
+	pushing  locks          // by name
+	known    answers        // of registries
 	store    imageStore
 }
 
@@ -43,6 +45,19 @@ type Options struct {
 	// RegistryAuthFile has the "auths" of a docker config.json; it is read anew
 	// for every use. Empty means that every registry is asked anonymously.
 	RegistryAuthFile string
+	// Registries says which registries may be asked; nil opens all.
+	Registries RegistryPolicy
+}
+
+// RegistryPolicy decides which registries a job may make the farm talk to. What a job
+// names itself is judged before it gets here; this is about what that leads to.
+type RegistryPolicy interface {
+	// Admit refuses images of registries that are not open with
+	// KindRegistryNotAllowed, in words that do not tell what is there.
+	Admit(ctx context.Context, images ...string) error
+	// Dialer returns what reaches the registry of an image and where it may send on
+	// to, or the error of Admit. nil is any dialer.
+	Dialer(ctx context.Context, image string) (*net.Dialer, error)
 }
 
 // New prepares an Engine; it does not connect yet. A nil logger is silent.
@@ -58,7 +73,7 @@ func New(lg *slog.Logger, opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make docker client: %w", err)
 	}
-	return &Engine{lg: lg, cli: cli, http: newRegistryTransport(), authFile: opts.RegistryAuthFile}, nil
+	return &Engine{lg: lg, cli: cli, http: newRegistryTransport(), authFile: opts.RegistryAuthFile, open: opts.Registries}, nil
 }
 
 // Close gives back idle connections.

@@ -63,6 +63,9 @@ func (e *Engine) pullFailure(ctx context.Context, kind jobs.Kind, what, ref stri
 	if ctx.Err() != nil || isLost(err) || isDiskFull(err.Error()) {
 		return failure(ctx, err, "pull "+what)
 	}
+	if refused := e.refused(ctx, ref); refused != nil {
+		return refused
+	}
 	r := e.refusalOf(ctx, ref, err, e.askPull)
 	hidden := registryOf(ref) == dockerHub // it tells strangers of no name whether there is one
 	switch v := r.verdict(); {

@@ -153,6 +153,9 @@ func (e *Engine) pushFailure(ctx context.Context, id, tag string, err error) err
 	if _, gone := e.cli.ImageInspect(ctx, id); errdefs.IsNotFound(gone) {
 		return jobs.Fail(jobs.KindEngine, err, "keep clean-ups of the build host from images in use", "the image was removed from the host before it was pushed")
 	}
+	if refused := e.refused(ctx, tag); refused != nil {
+		return refused
+	}
 	r := e.refusalOf(ctx, tag, err, e.askPush)
 	switch v := r.verdict(); {
 	case v == passing, v == unclear && passingPattern.MatchString(r.words):

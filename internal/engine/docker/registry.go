@@ -41,6 +41,7 @@ type registryClient struct {
 	target string // a tag or a digest
 	client *http.Client
 	wait   *waitTransport
+	close  func() // gives back its connections
 }
 
 // askPull asks a registry for all that a pull of ref needs. A registry that this
@@ -50,6 +51,7 @@ func (e *Engine) askPull(ctx context.Context, ref string) refusal {
 	if c == nil {
 		return r
 	}
+	defer c.close()
 	raw, kind, err := c.manifest(ctx, c.target)
 	if err == nil && kind.IsIndex() {
 		var index v1.IndexManifest
@@ -77,6 +79,7 @@ func (e *Engine) askPush(ctx context.Context, ref string) refusal {
 	if c == nil {
 		return r
 	}
+	defer c.close()
 	var upload string
 	err := c.do(ctx, http.MethodPost, "blobs/uploads/", func(resp *http.Response) error {
 		upload = resp.Header.Get("Location")
@@ -102,6 +105,7 @@ func (e *Engine) platformDigest(ctx context.Context, ref, digest, platform strin
 		if c == nil {
 			return "", false
 		}
+		defer c.close()
 		raw, kind, err := c.manifest(ctx, digest)
 		if err != nil || !kind.IsIndex() {
 			return "", err == nil
@@ -158,10 +162,15 @@ func (e *Engine) dial(ctx context.Context, ref, scope string) (*registryClient, 
 	if login.Username == "" && login.IdentityToken == "" {
 		auth = authn.Anonymous
 	}
-	wait := &waitTransport{next: e.http}
-	c := &registryClient{repo: target.Context(), target: target.Identifier(), wait: wait}
+	next, done, err := e.transportTo(ctx, ref)
+	if err != nil {
+		return nil, refusal{}
+	}
+	wait := &waitTransport{next: next}
+	c := &registryClient{repo: target.Context(), target: target.Identifier(), wait: wait, close: done}
 	t, err := transport.NewWithContext(ctx, c.repo.Registry, auth, wait, []string{c.repo.Scope(scope)})
 	if err != nil {
+		done()
 		return nil, c.refusal(err)
 	}
 	c.client = &http.Client{Transport: t, Timeout: askTime}
