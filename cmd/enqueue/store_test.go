@@ -67,8 +67,12 @@ func TestInterruptsEndWhatIsHeldUp(t *testing.T) {
 		if code != jobs.ExitDetached || !strings.Contains(errs.String(), "interrupted") {
 			t.Errorf("exit code %d, %q, want 130", code, errs.String())
 		}
+		<-done
+	case code := <-done: // it was interrupted before it was held up
+		if code != jobs.ExitDetached {
+			t.Errorf("exit code %d, %q, want 130", code, errs.String())
+		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("two interrupts do not end it")
 	}
-	<-done
 }
