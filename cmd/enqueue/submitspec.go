@@ -51,7 +51,7 @@ func (r request) spec() (jobs.Spec, error) {
 	if err := r.conflicts(builds, runs); err != nil {
 		return s, err
 	}
-	r.job(&s)
+	r.job(&s, builds)
 	if builds {
 		s.Build = r.build(s.Build, runs)
 	}
@@ -83,7 +83,7 @@ func (r request) conflicts(builds, runs bool) error {
 }
 
 // job applies the flags of the job as a whole.
-func (r request) job(s *jobs.Spec) {
+func (r request) job(s *jobs.Spec, builds bool) {
 	f := r.flags
 	set(&s.Name, f.name)
 	set(&s.Queue, f.queue)
@@ -97,6 +97,9 @@ func (r request) job(s *jobs.Spec) {
 		s.Retries = f.retries
 	}
 	for k, v := range f.labels {
+		if builds && !jobs.IsLabel(k, v) {
+			continue // a description, say: jobs are not listed by it, and the image has it
+		}
 		put(&s.Labels, k, v)
 	}
 	for k, v := range f.requires {

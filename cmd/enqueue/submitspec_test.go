@@ -101,6 +101,16 @@ func TestSpecFromFlags(t *testing.T) {
 			"requires":{"platform":"linux/amd64","labels":{"disk":"ssd"}},"timeouts":{"queue":"1h","idle":"1m"},"retries":2,
 			"idempotency_key":"k"}`,
 		},
+		{
+			"a label that jobs cannot have is the image's",
+			[]string{ref, "--label", "tier=front", "--label", "org.opencontainers.image.description=" + strings.Repeat("x", 500)},
+			`{"build":{"labels":{"tier":"front","org.opencontainers.image.description":"` + strings.Repeat("x", 500) + `"}},"labels":{"tier":"front"}}`,
+		},
+		{
+			"no limits",
+			[]string{"--image", "a", "--pids-limit", "-1", "--ulimit", "memlock=-1", "--ulimit", "stack=8388608:-1"},
+			`{"run":{"image":"a","limits":{"pids":-1,"ulimits":{"memlock":{"soft":-1,"hard":-1},"stack":{"soft":8388608,"hard":-1}}}}}`,
+		},
 		{"the worker's platform", []string{"--image", "a", "--platform", "linux/arm64"}, `{"requires":{"platform":"linux/arm64"},"run":{"image":"a"}}`},
 		{
 			"networks apart",

@@ -149,14 +149,14 @@ func (c *config) bindSupervise(f *pflag.FlagSet) {
 func fromEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 	var errs []error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		env := "SLIPWAY_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		env := variable(f.Name)
 		if v := getenv(env); v != "" && !f.Changed {
 			if err := f.Value.Set(v); err != nil {
-				errs = append(errs, fmt.Errorf("%s=%q: %w", env, v, err))
+				errs = append(errs, fmt.Errorf("%s=%q: %w", env, v, wanted(f.Value, err)))
 			}
 		}
 	})
-	return errors.Join(errs...)
+	return badUsage(errors.Join(errs...))
 }
 
 // complete fills in what depends on the host and checks the rest, before
@@ -168,6 +168,9 @@ func (c *config) complete() error {
 			return fmt.Errorf("name this worker with --name: %w", err)
 		}
 		c.Worker.Name = name
+	}
+	if err := c.check(); err != nil {
+		return err
 	}
 	if err := c.advertise(); err != nil {
 		return err

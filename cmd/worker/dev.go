@@ -19,9 +19,12 @@ type redisClient = redis.UniversalClient
 // runDev serves an embedded Redis and one worker until ctx ends. Nothing
 // outlives it but the images that jobs tagged.
 func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
+	if err := checkListen("--redis-listen", c.RedisListen, "127.0.0.1:6379"); err != nil {
+		return badUsage(err)
+	}
 	embedded := miniredis.NewMiniRedis()
 	if err := embedded.StartAddr(c.RedisListen); err != nil {
-		return fmt.Errorf("serve the embedded Redis on %s (choose another address with --redis-listen): %w", c.RedisListen, err)
+		return badUsage(listenError("--redis-listen", c.RedisListen, err))
 	}
 	defer embedded.Close()
 	ticking, stop := context.WithCancel(context.Background())

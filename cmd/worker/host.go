@@ -45,17 +45,26 @@ func (d *disks) room(path string) (diskroom.Room, error) {
 	return fsop.Do(ctx, d.gate, func() (diskroom.Room, error) { return diskroom.At(path) }, nil)
 }
 
+// directory is one whose disk is watched, by the name that metrics have for it.
+type directory struct{ name, path string }
+
+// watched are the directories that are seen from here.
+func (d *disks) watched() []directory {
+	all := []directory{{"state", d.config.Worker.StateDir}}
+	if root := d.dataRoot(); root != "" {
+		all = append(all, directory{"docker", root})
+	}
+	if filepath.IsAbs(d.config.Store) {
+		all = append(all, directory{"store", d.config.Store})
+	}
+	return all
+}
+
 // short says which disk is short of room, nil when none is. One that cannot be
 // looked at is not: the engine may be on another host.
 func (d *disks) short() error {
-	paths := []string{d.config.Worker.StateDir, d.dataRoot()}
-	if filepath.IsAbs(d.config.Store) {
-		paths = append(paths, d.config.Store)
-	}
-	for _, path := range paths {
-		if path == "" {
-			continue
-		}
+	for _, dir := range d.watched() {
+		path := dir.path
 		room, err := d.room(path)
 		if err != nil {
 			d.log.Debug("look for room", "err", err)

@@ -13,6 +13,8 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 func main() {
@@ -31,14 +33,14 @@ func main() {
 		stopNow()
 	}()
 	code := make(chan int)
-	go func() { code <- run(stopping, hurry, os.Args[1:], os.Getenv, os.Stdout, os.Stderr) }()
+	go func() { code <- run(stopping, hurry, os.Args[1:], os.Environ(), os.Stdout, os.Stderr) }()
 	os.Exit(<-code)
 }
 
 // run is the whole program but for the process around it. Its result is the
 // exit code.
-func run(ctx, hurry context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	root := rootCommand(getenv, hurry)
+func run(ctx, hurry context.Context, args []string, environ environment, stdout, stderr io.Writer) int {
+	root := rootCommand(environ, hurry)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -47,6 +49,9 @@ func run(ctx, hurry context.Context, args []string, getenv func(string) string, 
 			return int(code)
 		}
 		_, _ = fmt.Fprintln(stderr, "worker:", err)
+		if errors.As(err, new(usageError)) {
+			return jobs.ExitUsage
+		}
 		return 1
 	}
 	return 0

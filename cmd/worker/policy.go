@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -123,6 +124,9 @@ func (a *admissions) admitJob(ctx context.Context, job jobs.Spec) error {
 		if err := now.policy.Ports.Check(*job.Run, a.own); err != nil {
 			return err
 		}
+		if err := a.admitRun(ctx, *job.Run); err != nil {
+			return at(jobs.StageRun, err)
+		}
 	}
 	if job.Build == nil {
 		return a.admitRegistries(ctx, jobs.StageRun, job.Run.Image)
@@ -177,6 +181,24 @@ func (a *admissions) admitImages(ctx context.Context, refs ...string) error {
 		}
 	}
 	return a.registries.Admit(ctx, refs...)
+}
+
+// admitRun checks the limits of a run against the policy.
+func (a *admissions) admitRun(ctx context.Context, r jobs.Run) error {
+	allowed := a.get(ctx).policy.Run
+	refuse := func(field string, asked, highest int64) error {
+		return jobs.Fail(jobs.KindLimitNotAllowed, nil, "ask for less, or ask the operator",
+			"%s: the job asks for %s, and the operator allows %s", field, policy.Bound(asked), policy.Bound(highest))
+	}
+	if highest := int64(allowed.Pids); r.Limits.Pids != 0 && jobs.Above(r.Limits.Pids, highest) {
+		return refuse("run.limits.pids", r.Limits.Pids, highest)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Limits.Ulimits)) {
+		if asked, highest := r.Limits.Ulimits[name].Hard, allowed.Ulimit(name); jobs.Above(asked, highest) {
+			return refuse("run.limits.ulimits."+name, asked, highest)
+		}
+	}
+	return nil
 }
 
 // networks are the exceptions of the address guard; policy.Load has checked

@@ -176,23 +176,55 @@ func TestPolicyCommand(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		args []string
-		env  map[string]string
+		env  environment
 		code int
 		says string
 	}{
 		{"defaults", nil, nil, 0, "max_depth: 64"},
 		{"a file", []string{file}, nil, 0, "max_depth: 7"},
-		{"the environment's", nil, map[string]string{"SLIPWAY_POLICY": file}, 0, "max_depth: 7"},
+		{"the environment's", nil, environment{"SLIPWAY_POLICY=" + file}, 0, "max_depth: 7"},
 		{"a mistake", []string{bad}, nil, 1, `line 3:`},
 		{"no file", []string{file + "x"}, nil, 1, "no such file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			code := run(t.Context(), t.Context(), append([]string{"policy"}, tt.args...), func(k string) string { return tt.env[k] }, &out, &out)
+			code := run(t.Context(), t.Context(), append([]string{"policy"}, tt.args...), tt.env, &out, &out)
 			if code != tt.code || !strings.Contains(out.String(), tt.says) {
 				t.Errorf("exit code %d, want %d and %q:\n%s", code, tt.code, tt.says, out.String())
 			}
 		})
+	}
+}
+
+// A job gets what it asks for up to what the operator allows.
+func TestPolicyOfLimits(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(file, []byte("version: 1\nrun: {pids: 4096, ulimits: {memlock: 65536}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		file   string
+		limits jobs.Limits
+		want   string
+	}{
+		{"", jobs.Limits{Pids: -1, Ulimits: map[string]jobs.Ulimit{"memlock": {Soft: -1, Hard: -1}, "core": {Soft: 0, Hard: -1}}}, ""},
+		{"", jobs.Limits{Ulimits: map[string]jobs.Ulimit{"rtprio": {Soft: 0, Hard: 1}}}, "run.limits.ulimits.rtprio: the job asks for 1, and the operator allows 0"},
+		{"", jobs.Limits{Ulimits: map[string]jobs.Ulimit{"nice": {Soft: -1, Hard: -1}}}, "run.limits.ulimits.nice: the job asks for no limit"},
+		{file, jobs.Limits{}, ""}, // the operator's default is not the job's wish
+		{file, jobs.Limits{Pids: 4096, Ulimits: map[string]jobs.Ulimit{"memlock": {Soft: 0, Hard: 65536}, "nofile": {Soft: 9, Hard: 1 << 20}}}, ""},
+		{file, jobs.Limits{Pids: 4097}, "run.limits.pids: the job asks for 4097, and the operator allows 4096"},
+		{file, jobs.Limits{Pids: -1}, "run.limits.pids: the job asks for no limit, and the operator allows 4096"},
+		{file, jobs.Limits{Ulimits: map[string]jobs.Ulimit{"memlock": {Soft: 0, Hard: -1}}}, "run.limits.ulimits.memlock: the job asks for no limit, and the operator allows 65536"},
+	} {
+		a, err := openPolicy(slog.New(slog.DiscardHandler), tt.file, registries.Options{}, func(policy.Policy) (*artifacts.Fetcher, error) { return nil, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = a.admitJob(t.Context(), jobs.Spec{Build: &jobs.Build{}, Run: &jobs.Run{Limits: tt.limits}})
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || jobs.AsFailure(err).Kind != jobs.KindLimitNotAllowed || jobs.AsFailure(err).Stage != jobs.StageRun || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%+v: %v; want %q", tt.limits, err, tt.want)
+		}
 	}
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func rootCommand(getenv func(string) string, hurry context.Context) *cobra.Command {
+func rootCommand(environ environment, hurry context.Context) *cobra.Command {
+	getenv := environ.get
 	serveConfig, devConfig := defaults(), defaults()
 	serve := func(cmd *cobra.Command, _ []string) error {
 		if err := prepare(cmd, &serveConfig, getenv); err != nil {
@@ -59,6 +60,14 @@ func rootCommand(getenv func(string) string, hurry context.Context) *cobra.Comma
 		Run: func(cmd *cobra.Command, _ []string) { cmd.Println("worker", buildVersion()) },
 	}
 	root.AddCommand(run, dev, policyCommand(getenv), gcCommand(getenv), storeCommand(getenv), pruneCommand(getenv), drainCommand(getenv), doctorCommand(getenv), renameFarmCommand(getenv), version)
+	// The variables of all commands are in one environment: each checks them all.
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if cmd == version || cmd.Name() == "help" {
+			return nil
+		}
+		return badUsage(environ.unknown(root))
+	}
+	polite(root)
 	return root
 }
 
@@ -66,7 +75,7 @@ func prepare(cmd *cobra.Command, c *config, getenv func(string) string) error {
 	if err := fromEnvironment(cmd, getenv); err != nil {
 		return err
 	}
-	return c.complete()
+	return badUsage(c.complete())
 }
 
 // version is set by the linker (-X main.version=...); without it the version

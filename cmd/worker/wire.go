@@ -74,6 +74,9 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 		lg.WarnContext(ctx, "published ports are bound to loopback: --advertise-address has no effect without another --port-address", "address", c.Worker.AdvertiseAddress)
 	}
 
+	if err := settled(ctx, lg, c, checkFiles(ctx, lg, c)); err != nil {
+		return err
+	}
 	rdb, err := openRedis(ctx, lg, c)
 	if err != nil {
 		return err
@@ -94,11 +97,11 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	}
 	admits, err := openPolicy(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, temp) })
 	if err != nil {
-		return err
+		return badUsage(err)
 	}
 	eng, err := openEngine(lg, c, admits.registries)
 	if err != nil {
-		return err
+		return badUsage(fmt.Errorf("--docker-host: %w", err))
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
@@ -110,7 +113,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	}
 	collector := garbage.New(lg, garbage.Deps{Ledger: records, Store: blobs.Store, Owner: owner}, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
 	tickets := queue.NewProducer(rdb, c.Queues...)
-	metrics := telemetry.NewMetrics()
+	metrics := telemetry.NewMetrics(buildVersion(), c.Queues)
 	notes, room := imageNotes(c), &disks{log: lg, engine: eng, config: c, gate: fsop.NewGate(maxHangingDisks)}
 	holder := seat.New(lg, dir, records, seat.Options{Worker: c.Worker.Name, Lease: c.Worker.Lease})
 	w := worker.New(lg, faulty(worker.Deps{
@@ -126,27 +129,16 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 		},
 	}), c.Worker)
 
-	if c.Admin != "" {
-		admin, err := telemetry.ListenAdmin(ctx, c.Admin, metrics.Handler(), []telemetry.Check{
-			{Name: "redis", Run: func(ctx context.Context) error { return rdb.Ping(ctx).Err() }},
-			{Name: "docker", Run: func(ctx context.Context) error {
-				_, err := eng.Info(ctx)
-				metrics.DockerUp(err == nil)
-				return err
-			}},
-			{Name: "store", Run: func(ctx context.Context) error { return owner.Look(ctx, false) }},
-			{Name: "host", Run: func(context.Context) error { return w.Unfit() }},
-			{Name: "intake", Run: func(context.Context) error { return ctx.Err() }},
-		})
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, admin.Close(context.WithoutCancel(ctx))) }()
+	metrics.Slots(w.Busy())
+	closeAdmin, err := serveAdmin(ctx, lg, c, metrics, conditions{redis: rdb, engine: eng, store: owner, worker: w}, room)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, closeAdmin()) }()
 	var background sync.WaitGroup
 	reconciling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	background.Go(func() {
-		reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{Interval: min(5*time.Second, c.Worker.Lease/4)}).Run(reconciling)
+		reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics}).Run(reconciling)
 	})
 	if c.GCEvery > 0 {
 		background.Go(func() { collector.Run(reconciling) })

@@ -126,7 +126,7 @@ func TestUnsafeRedis(t *testing.T) {
 			end() // if it gets as far as taking jobs, it stops at once
 			var stderr bytes.Buffer
 			args := []string{"--supervise=false", "--redis", server.SocketURL(), "--state", t.TempDir(), "--store", t.TempDir(), "--admin", ""}
-			code := run(t.Context(), ended, args, func(string) string { return "" }, &stderr, &stderr)
+			code := run(t.Context(), ended, args, nil, &stderr, &stderr)
 			if code != 1 || !strings.Contains(stderr.String(), tt.want) || !strings.Contains(stderr.String(), "--allow-unsafe-redis") {
 				t.Errorf("exit code %d, %q; want a refusal that says %q", code, stderr.String(), tt.want)
 			}
@@ -158,7 +158,7 @@ func TestStoreThatCannotBeUsed(t *testing.T) {
 		end() // if it gets as far as taking jobs, it stops at once
 		var stderr bytes.Buffer
 		args := []string{"--supervise=false", "--redis", server.SocketURL(), "--state", t.TempDir(), "--store", store, "--admin", ""}
-		code := run(t.Context(), ended, args, func(string) string { return "" }, &stderr, &stderr)
+		code := run(t.Context(), ended, args, nil, &stderr, &stderr)
 		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
 		says := "worker: the artifact store at " + store + " cannot be used: "
 		if code != 1 || len(lines) != 1 || !strings.HasPrefix(lines[0], says) || !strings.Contains(lines[0], want) || !strings.HasSuffix(lines[0], "choose another with --store") {
@@ -190,7 +190,7 @@ func TestFarmName(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
 		defer end()
 		said := until{text: "the engine does not answer", end: end} // then it was taken
-		code := run(ctx, ctx, append(args, "--redis", server.SocketURL()), func(string) string { return "" }, &said, &said)
+		code := run(ctx, ctx, append(args, "--redis", server.SocketURL()), nil, &said, &said)
 		return code, said.String()
 	}
 	serve := func(farm string) (int, string) {

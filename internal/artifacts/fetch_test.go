@@ -206,6 +206,76 @@ func contents(t testing.TB, b []byte) []string {
 	}
 }
 
+// TestTimes: the daemon gets the times of a producer's tar as its own parser reads
+// them, whatever they are. docker build hands a tar on as it is.
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	at := func(f tar.Format, at time.Time) artifactstest.Entry {
+		e := artifactstest.File("x", "x")
+		e.Format, e.ModTime = f, at
+		return e
+	}
+	finer := time.Unix(1_600_000_000, 123_456_789)
+	for name, e := range map[string]artifactstest.Entry{
+		"none":                      artifactstest.File("x", "x"),
+		"1970":                      at(tar.FormatUSTAR, time.Unix(0, 0)),
+		"now":                       at(tar.FormatUSTAR, time.Unix(1_700_000_000, 0)),
+		"the last that octal holds": at(tar.FormatUSTAR, time.Unix(1<<33-1, 0)),
+		"the first in base 256":     at(tar.FormatGNU, time.Unix(1<<33, 0)),
+		"far in the future":         at(tar.FormatGNU, time.Unix(1<<55, 0)),
+		"before 1970":               at(tar.FormatGNU, time.Unix(-1, 0)),
+		"long before 1970":          at(tar.FormatGNU, time.Unix(-1<<40, 0)),
+		"the zero of Go":            at(tar.FormatGNU, time.Unix(-62135596800, 0)),
+		"a part of a second":        at(tar.FormatPAX, time.Unix(1_700_000_000, 123_456_789)),
+		"less than a nanosecond":    at(tar.FormatPAX, finer),
+		"before 1970, by a part":    at(tar.FormatPAX, time.Unix(-1, -250_000_000)),
+		"PAX, whole":                at(tar.FormatPAX, time.Unix(1_700_000_000, 0)),
+		"PAX, 1970":                 at(tar.FormatPAX, time.Unix(0, 0)),
+		"PAX, far in the future":    at(tar.FormatPAX, time.Unix(1<<50, 500_000_000)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM scratch\n"), e)
+			// Go writes nothing finer than nanoseconds.
+			b = bytes.ReplaceAll(b, []byte("1600000000.123456789"), []byte("160000000.1234567891"))
+			want := entryNamed(t, b, "x").ModTime
+			if want.IsZero() {
+				want = time.Unix(0, 0) // tar's writer takes it for none; the daemon unpacks all before 1970 as 1970
+			}
+			for from, src := range map[string]memSource{"near": near(b), "far": far(b)} {
+				_, sent, err := fetch(t, src, jobs.Context{}, "", artifacts.Limits{})
+				if err != nil {
+					t.Fatalf("%s: %v", from, err)
+				}
+				if got := entryNamed(t, sent, "x").ModTime; !got.Equal(want) {
+					t.Errorf("%s: the daemon gets %v, want %v", from, got, want)
+				}
+				// The archive's own root has the time of packed files.
+				if root := entryNamed(t, sent, "./").ModTime; root.Unix() != 946684800 {
+					t.Errorf("%s: the root has %v", from, root)
+				}
+			}
+		})
+	}
+}
+
+// entryNamed is the header of the last entry of that name.
+func entryNamed(t *testing.T, b []byte, name string) *tar.Header {
+	t.Helper()
+	var found *tar.Header
+	for r := tar.NewReader(bytes.NewReader(b)); ; {
+		h, err := r.Next()
+		switch {
+		case errors.Is(err, io.EOF) && found != nil:
+			return found
+		case err != nil:
+			t.Fatalf("look for %q: %v", name, err)
+		case h.Name == name:
+			found = h
+		}
+	}
+}
+
 // TestDrop leaves the Dockerfile out of what is sent. An archive without
 // entries would be none to the daemon.
 func TestDrop(t *testing.T) {

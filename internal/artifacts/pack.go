@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -73,7 +74,8 @@ type PackReport struct {
 // same digest everywhere:
 //
 //   - entries are sorted by name within their directory, which comes first;
-//   - owner, group and all times are zero, names of users and groups empty;
+//   - owner and group are zero, names of users and groups empty;
+//   - all times are the same one, 2000-01-01T00:00:00Z;
 //   - modes keep the permission bits only, not setuid, setgid and sticky;
 //     extended attributes are not sent;
 //   - symbolic links stay links and are never followed, hard links become
@@ -120,6 +122,13 @@ func Pack(ctx context.Context, w io.Writer, dir string, opts PackOptions) (PackR
 	}
 	return p.report, nil
 }
+
+// fileTime is the time of every file that gets none from its producer. It is the
+// same everywhere, so that equal trees have equal digests. It is not 1970: zip has no
+// times before 1980 (Python's zipfile refuses them), and some programs take 0 for a
+// file that is not there. It is some years after 1980, because zip counts in local
+// time, and in the past, because make warns about the future.
+func fileTime() time.Time { return time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC) }
 
 const gitDir = ".git"
 

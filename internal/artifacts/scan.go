@@ -13,7 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -313,7 +312,7 @@ func header(name string, mode fs.FileMode, modes Modes) *tar.Header {
 	case modes == ModesGit:
 		perm = 0o644
 	}
-	return &tar.Header{Name: name, Mode: int64(perm), ModTime: time.Unix(0, 0)}
+	return &tar.Header{Name: name, Mode: int64(perm), ModTime: fileTime()}
 }
 
 // readDir lists root sorted by name.

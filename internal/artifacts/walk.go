@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -65,7 +64,7 @@ func newRewriter(r io.Reader, look *inspector, drop string) *walker {
 // compressed one is unpacked. No stranger's name or link may stand there; an
 // archive without entries would be a Dockerfile, too.
 func (w *walker) lead() {
-	w.err = w.send(&tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755, ModTime: time.Unix(0, 0)})
+	w.err = w.send(&tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755, ModTime: fileTime()})
 }
 
 func (w *walker) Read(p []byte) (int, error) {

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
 )
@@ -28,8 +29,7 @@ type image struct {
 	Config map[string]any
 }
 
-// entry is a file of a layer, without its times: a packed context has none, so
-// that the same tree has the same digest, and docker build keeps those it finds.
+// entry is a file of a layer.
 type entry struct {
 	Name, Type, Link string
 	Mode             int64
@@ -38,6 +38,9 @@ type entry struct {
 	Digest           string
 	// Records are PAX records, among them the extended attributes.
 	Records map[string]string
+	// Modified is not compared when directories are built: all files of a packed one
+	// have one time, and docker build keeps those it finds.
+	Modified time.Time
 }
 
 // readImages reads images, by name, out of what docker save writes.
@@ -119,7 +122,7 @@ func entries(t *testing.T, r io.Reader) []entry {
 		maps.DeleteFunc(h.PAXRecords, func(k, _ string) bool { return k == "mtime" || k == "atime" || k == "ctime" })
 		all = append(all, entry{
 			Name: h.Name, Type: typeName(h.Typeflag), Link: h.Linkname, Mode: h.Mode, UID: h.Uid, GID: h.Gid,
-			Size: h.Size, Digest: fmt.Sprintf("%x", digest.Sum(nil)), Records: h.PAXRecords,
+			Size: h.Size, Digest: fmt.Sprintf("%x", digest.Sum(nil)), Records: h.PAXRecords, Modified: h.ModTime,
 		})
 	}
 }

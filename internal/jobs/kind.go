@@ -102,6 +102,7 @@ const (
 	KindTagNotAllowed         Kind = "tag_not_allowed"
 	KindSecretNotFound        Kind = "secret_not_found"
 	KindLimitAboveHost        Kind = "limit_above_host"
+	KindLimitNotAllowed       Kind = "limit_not_allowed"
 	KindPortNotAllowed        Kind = "port_not_allowed"
 
 	// What became of the work.
@@ -216,6 +217,7 @@ func Kinds() []KindInfo {
 		refused(KindTagNotAllowed, http.StatusForbidden, "the job may not give this name to its image"),
 		refused(KindSecretNotFound, unproc, "the worker has no secret of this name"),
 		refused(KindLimitAboveHost, unproc, "the limit is more than the host has"),
+		refused(KindLimitNotAllowed, unproc, "the operator does not allow so high a limit"),
 		refused(KindPortNotAllowed, http.StatusForbidden, "the operator does not open the host port to jobs"),
 
 		{KindBuildFailed, Failed, UserFault, yes, unproc, ExitFailed, "a build step failed"},

@@ -153,13 +153,14 @@ type Limits struct {
 	// CPUs is a number of cores, fractions allowed.
 	CPUs   float64 `json:"cpus,omitempty"`
 	Memory Bytes   `json:"memory,omitempty"`
-	Pids   int64   `json:"pids,omitempty"`
-	Shm    Bytes   `json:"shm,omitempty"`
+	// Pids is how many processes there may be, -1 for any number.
+	Pids int64 `json:"pids,omitempty"`
+	Shm  Bytes `json:"shm,omitempty"`
 	// Ulimits maps a name (nofile, nproc, core, fsize ...) to its bound.
 	Ulimits map[string]Ulimit `json:"ulimits,omitempty"`
 }
 
-// Ulimit is a soft and a hard bound.
+// Ulimit is a soft and a hard bound, -1 for none.
 type Ulimit struct {
 	Soft int64 `json:"soft"`
 	Hard int64 `json:"hard"`

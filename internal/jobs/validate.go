@@ -3,11 +3,11 @@ package jobs
 import (
 	"fmt"
 	"maps"
-	"math"
 	"net/url"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -25,6 +25,17 @@ const (
 	maxLabels       = 32
 	maxList         = 64
 	maxArgBytes     = 128 << 10
+	// maxImageLabelBytes keeps a build request within the megabyte that the engine
+	// reads of one: labels travel in its URL, where a byte can take eight, beside
+	// the build arguments.
+	maxImageLabelBytes = 64 << 10
+	maxImageLabels     = 128
+	maxImageLabelKey   = 255
+	maxLabelBytes      = 256
+	maxImageName       = 255 // of the engine, with the registry and without the tag
+	maxPath            = 4095
+	maxPathPart        = 255
+	maxUserID          = 1<<31 - 1
 )
 
 var (
@@ -44,7 +55,6 @@ var (
 		`[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*` +
 		`(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$`)
 	hexID        = regexp.MustCompile(`^(sha256:)?[0-9a-f]{64}$`)
-	ulimitNames  = []string{"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"}
 	contextKinds = []string{"cas", "file", "http", "https", "s3"}
 )
 
@@ -111,23 +121,6 @@ func (p *problems) match(re *regexp.Regexp, code, ptr, v, want string) {
 	}
 }
 
-func (p *problems) labels(ptr string, labels map[string]string) {
-	if len(labels) > maxLabels {
-		p.add("labels_too_many", ptr, "found %d; the limit is %d", len(labels), maxLabels)
-	}
-	for _, k := range slices.Sorted(maps.Keys(labels)) {
-		at := ptr + "/" + escape(k)
-		if strings.HasPrefix(k, "slipway.") || strings.HasPrefix(k, "com.docker.") {
-			p.add("label_reserved", at, "labels that start with slipway. or com.docker. are reserved")
-		} else if !labelKeyPattern.MatchString(k) {
-			p.add("label_invalid", at, "found key %q; want letters, digits and . _ - /, at most 64", clip(k))
-		}
-		if len(labels[k]) > 256 || strings.ContainsRune(labels[k], 0) {
-			p.add("label_invalid", at, "the value has %d bytes; the limit is 256, without NUL", len(labels[k]))
-		}
-	}
-}
-
 func (p *problems) duration(code, ptr string, d Duration, limit time.Duration) {
 	if d != 0 && (d.D() < time.Second || d.D() > limit) {
 		p.add(code, ptr, "found %s; the limit is 1s to %s (leave it out for the operator's default)", d, Duration(limit))
@@ -186,43 +179,6 @@ func (p *problems) context(c Context) {
 	}
 }
 
-func (p *problems) image(ptr, ref string) {
-	switch {
-	case hexID.MatchString(ref):
-		p.add("image_ref_invalid", ptr, "found an image ID; want a name such as registry.example.com/app:1.2")
-	case len(ref) > 512 || !imagePattern.MatchString(ref):
-		p.add("image_ref_invalid", ptr, "found %q%s; want [host[:port]/]name[:tag], the name in lower case", clip(ref), imageMistake(ref))
-	}
-}
-
-// imageMistake says where an image's name goes wrong, "" when that is not one
-// place.
-func imageMistake(ref string) string {
-	start := 0
-	if host, _, ok := strings.Cut(ref, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost") {
-		start = len(host) + 1
-	}
-	name := ref[start:]
-	tag := len(name)
-	if i := strings.IndexAny(name, ":@"); i >= 0 {
-		tag = i
-	}
-	const lower = "abcdefghijklmnopqrstuvwxyz0123456789._-"
-	for i, r := range name {
-		allowed := lower + "/"
-		if i >= tag {
-			allowed = lower + "ABCDEFGHIJKLMNOPQRSTUVWXYZ:@"
-		}
-		if !strings.ContainsRune(allowed, r) {
-			return fmt.Sprintf(" with %q as byte %d", r, start+i+1)
-		}
-	}
-	if n := len(name) - tag - 1; n > 128 && !strings.Contains(name, "@") {
-		return fmt.Sprintf(" with a tag of %d characters, where 128 is the limit", n)
-	}
-	return ""
-}
-
 func (p *problems) build(b Build) {
 	f := b.Dockerfile
 	if f != "" && (path.IsAbs(f) || f == ".." || strings.HasPrefix(path.Clean(f), "../") || strings.ContainsAny(f, "\x00\n") || path.Clean(f) == ".") {
@@ -231,7 +187,7 @@ func (p *problems) build(b Build) {
 	p.match(platformPattern, "platform_invalid", "/build/platform", b.Platform, "os/arch or os/arch/variant, such as linux/amd64")
 	p.match(secretPattern, "target_invalid", "/build/target", b.Target, "a stage name")
 	p.vars("/build/args", "build_arg", b.Args)
-	p.labels("/build/labels", b.Labels)
+	p.imageLabels("/build/labels", b.Labels)
 	if b.Network != "" && b.Network != "default" && b.Network != "none" {
 		p.add("network_invalid", "/build/network", "found %q; known are default and none", clip(b.Network))
 	}
@@ -296,12 +252,16 @@ func (p *problems) run(r Run, built bool) {
 		p.add("run_image_missing", "/run/image", "nothing is built, so an image is needed")
 	case !built:
 		p.image("/run/image", r.Image)
+		if name, _, _ := strings.Cut(r.Image, ":"); name == "scratch" {
+			p.add("image_ref_invalid", "/run/image", "scratch is the empty image that builds start from; it cannot be run")
+		}
 	}
 	p.argv("/run/command", r.Command)
 	p.argv("/run/entrypoint", r.Entrypoint)
+	p.program(r)
 	p.vars("/run/env", "env", r.Env)
 	p.abspath("/run/workdir", r.Workdir)
-	p.match(userPattern, "user_invalid", "/run/user", r.User, "user or user:group, names or numbers")
+	p.user(r.User)
 	p.limits(r.Limits)
 	p.ports(r)
 	for _, k := range slices.Sorted(maps.Keys(r.Tmpfs)) {
@@ -314,6 +274,7 @@ func (p *problems) run(r Run, built bool) {
 		}
 	}
 	p.count("/run/tmpfs", len(r.Tmpfs))
+	p.mounts(r.Tmpfs)
 	p.duration("stop_grace_invalid", "/run/stop_grace", r.StopGrace, 10*time.Minute)
 	p.duration("keep_invalid", "/run/keep", r.Keep, MaxKeep)
 	p.ready(r)
@@ -348,32 +309,58 @@ func (p *problems) argv(ptr string, argv []string) {
 	}
 }
 
-func (p *problems) abspath(ptr, v string) {
-	if v != "" && (!path.IsAbs(v) || strings.ContainsAny(v, "\x00:") || slices.Contains(strings.Split(v, "/"), "..")) {
-		p.add("path_invalid", ptr, "found %q; want an absolute path without .. and :", clip(v))
+// program checks that there is something to run, as far as the document tells. An
+// entrypoint of one empty text takes away that of the image, and its command too.
+func (p *problems) program(r Run) {
+	switch {
+	case len(r.Entrypoint) == 0 || r.Entrypoint[0] != "":
+	case len(r.Entrypoint) > 1:
+		p.add("command_invalid", "/run/entrypoint/0", "the program's name is empty")
+	case len(r.Command) == 0:
+		p.add("command_missing", "/run/command", "an empty entrypoint takes away the image's command, too: give a command")
+	case r.Command[0] == "":
+		p.add("command_invalid", "/run/command/0", "the program's name is empty")
 	}
 }
 
-func (p *problems) limits(l Limits) {
-	if l.CPUs != 0 && (l.CPUs < 0.01 || l.CPUs > 1024) || math.IsNaN(l.CPUs) {
-		p.add("limit_invalid", "/run/limits/cpus", "found %g; the limit is 0.01 to 1024", l.CPUs)
-	}
-	if l.Memory != 0 && l.Memory < MinMemory {
-		p.add("limit_below_minimum", "/run/limits/memory", "found %s; the minimum is %s", l.Memory, MinMemory)
-	}
-	if l.Pids < 0 || l.Pids > 1<<22 {
-		p.add("limit_invalid", "/run/limits/pids", "found %d; the limit is 1 to %d", l.Pids, 1<<22)
-	}
-	if l.Shm < 0 {
-		p.add("limit_invalid", "/run/limits/shm", "found %s; want more than 0", l.Shm)
-	}
-	for _, k := range slices.Sorted(maps.Keys(l.Ulimits)) {
-		at := "/run/limits/ulimits/" + escape(k)
-		if u := l.Ulimits[k]; !slices.Contains(ulimitNames, k) {
-			p.add("ulimit_unknown", at, "known are %s", strings.Join(ulimitNames, ", "))
-		} else if u.Soft < 0 || u.Hard < u.Soft {
-			p.add("ulimit_invalid", at, "found soft %d and hard %d; want 0 <= soft <= hard", u.Soft, u.Hard)
+func (p *problems) user(v string) {
+	p.match(userPattern, "user_invalid", "/run/user", v, "user or user:group, names or numbers")
+	for part := range strings.SplitSeq(v, ":") {
+		if digits := strings.TrimLeft(part, "0"); strings.Trim(digits, "0123456789") == "" && (len(digits) > 10 || number(digits) > maxUserID) {
+			p.add("user_invalid", "/run/user", "found %q; numbers of users and groups go from 0 to %d", clip(v), maxUserID)
+			return
 		}
+	}
+}
+
+// number is the value of at most ten digits, 0 for none.
+func number(s string) int64 {
+	n, _ := strconv.ParseInt(s, 10, 64) // ten digits always fit
+	return n
+}
+
+// mounts refuses what the container's runtime would refuse to mount.
+func (p *problems) mounts(tmpfs map[string]Bytes) {
+	seen := map[string]string{}
+	for _, k := range slices.Sorted(maps.Keys(tmpfs)) {
+		at, clean := "/run/tmpfs/"+escape(k), path.Clean(k)
+		if below(clean, "/proc") {
+			p.add("tmpfs_invalid", at, "nothing can be mounted on /proc")
+		}
+		if other, twice := seen[clean]; twice {
+			p.add("tmpfs_invalid", at, "%s is asked for twice, as %s and as %s", clean, other, k)
+		}
+		seen[clean] = k
+	}
+}
+
+func (p *problems) abspath(ptr, v string) {
+	if tooLong := slices.ContainsFunc(strings.Split(v, "/"), func(part string) bool { return len(part) > maxPathPart }); tooLong || len(v) > maxPath {
+		p.add("path_invalid", ptr, "found %q with %d bytes; the limit is %d, and %d between two slashes", clip(v), len(v), maxPath, maxPathPart)
+		return
+	}
+	if v != "" && (!path.IsAbs(v) || strings.ContainsAny(v, "\x00:") || slices.Contains(strings.Split(v, "/"), "..")) {
+		p.add("path_invalid", ptr, "found %q; want an absolute path without .. and :", clip(v))
 	}
 }
 

@@ -34,6 +34,7 @@ type Policy struct {
 	Context    Context    `yaml:"context"`
 	Dockerfile Dockerfile `yaml:"dockerfile"`
 	Images     Images     `yaml:"images"`
+	Run        Run        `yaml:"run"`
 	Ports      Ports      `yaml:"ports"`
 }
 
@@ -133,6 +134,28 @@ type Images struct {
 	Pull string `yaml:"pull"`
 }
 
+// Run is about how much a run may ask for.
+type Run struct {
+	// Pids is the highest number of processes.
+	Pids Bound `yaml:"pids"`
+	// Ulimits are the highest hard limits by name. Those that are not named have no
+	// bound but for nice and rtprio: with these a job takes the CPUs from its
+	// neighbours.
+	Ulimits map[string]Bound `yaml:"ulimits"`
+}
+
+// Ulimit is the highest hard limit that a run may ask for.
+func (r Run) Ulimit(name string) int64 {
+	highest, ok := r.Ulimits[name]
+	if !ok {
+		highest, ok = Defaults().Run.Ulimits[name]
+	}
+	if !ok {
+		return jobs.Unlimited
+	}
+	return int64(highest)
+}
+
 // Defaults is the policy of an operator who chose nothing.
 func Defaults() Policy {
 	limits, rules := artifacts.Defaults(), dockerfile.Defaults()
@@ -146,6 +169,7 @@ func Defaults() Policy {
 		},
 		Dockerfile: Dockerfile{Frontends: rules.Frontends, BuildkitArgs: rules.BuildArgs, CacheMounts: "recipe"},
 		Images:     Images{Pull: "missing"},
+		Run:        Run{Pids: jobs.Unlimited, Ulimits: map[string]Bound{"nice": 0, "rtprio": 0}},
 		Ports:      Ports{Host: []PortRange{{1024, maxPort}}},
 	}
 }
@@ -272,6 +296,14 @@ func (p Policy) check() error {
 	}
 	if !slices.Contains([]string{"recipe", "queue", "farm"}, p.Dockerfile.CacheMounts) {
 		add("dockerfile.cache_mounts: found %q; known are recipe, queue and farm", p.Dockerfile.CacheMounts)
+	}
+	if p.Run.Pids == 0 {
+		add("run.pids: want more than 0, or -1 for any number")
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Run.Ulimits)) {
+		if !slices.Contains(jobs.UlimitNames(), name) {
+			add("run.ulimits: found %q; known are %s", name, strings.Join(jobs.UlimitNames(), ", "))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -90,6 +90,10 @@ func TestRefuses(t *testing.T) {
 		{"credential for nobody", "version: 1\ncontext: {http: {credentials: {ci: {bearer_file: /x}}}}\n", "context.http.credentials.ci: want hosts"},
 		{"half a key", "version: 1\ncontext: {s3: [{buckets: [b], access_key_file: /x}]}\n", "context.s3[0]"},
 		{"endpoint without scheme", "version: 1\ncontext: {s3: [{buckets: [b], endpoint: s3.example.com}]}\n", "context.s3[0].endpoint"},
+		{"a ulimit that is none", "version: 1\nrun: {ulimits: {nofiles: 5}}\n", `run.ulimits: found "nofiles"; known are core`},
+		{"a limit below none", "version: 1\nrun: {ulimits: {nofile: -2}}\n", `"-2" is no limit; want a whole number, or -1 for none`},
+		{"a word for a limit", "version: 1\nrun: {pids: lots}\n", `"lots" is no limit`},
+		{"no processes", "version: 1\nrun: {pids: 0}\n", "run.pids: want more than 0"},
 		{"port 0", "version: 1\nports:\n  host: [0]\n", `line 3:`},
 		{"port of a service", "version: 1\nports: {host: [http]}\n", `"http" is not a port such as 8080 or a range such as 8000-8999`},
 		{"port that is too large", "version: 1\nports: {host: [65536]}\n", `"65536" is not a port`},
@@ -117,6 +121,23 @@ func TestRefuses(t *testing.T) {
 	}
 	if _, err := policy.Load(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("no such file: got nil")
+	}
+}
+
+// A file that bounds one ulimit opens no other.
+func TestUlimits(t *testing.T) {
+	t.Parallel()
+	p, err := policy.Parse([]byte("version: 1\nrun: {pids: 4096, ulimits: {memlock: 65536, nice: -1}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int64{"memlock": 65536, "nice": -1, "rtprio": 0, "nofile": -1} {
+		if got := p.Run.Ulimit(name); got != want {
+			t.Errorf("%s: %d; want %d", name, got, want)
+		}
+	}
+	if p.Run.Pids != 4096 {
+		t.Errorf("pids %d", p.Run.Pids)
 	}
 }
 

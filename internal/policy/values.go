@@ -56,6 +56,28 @@ func (c *Count) UnmarshalYAML(n ast.Node) error {
 	return nil
 }
 
+// Bound is a highest value, -1 for none.
+type Bound int64
+
+// UnmarshalYAML implements the interface of the YAML library.
+func (b *Bound) UnmarshalYAML(n ast.Node) error {
+	text := scalar(n)
+	v, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || v < jobs.Unlimited || len(text) > 1 && text[0] == '0' {
+		return at(n, fmt.Errorf("%q is no limit; want a whole number, or -1 for none", text))
+	}
+	*b = Bound(v)
+	return nil
+}
+
+// String is the bound as people read it.
+func (b Bound) String() string {
+	if b == jobs.Unlimited {
+		return "no limit"
+	}
+	return strconv.FormatInt(int64(b), 10)
+}
+
 func scalar(n ast.Node) string { return strings.Trim(strings.TrimSpace(n.String()), `"'`) }
 
 // at says in which line an error is, and at which key.

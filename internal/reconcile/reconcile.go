@@ -57,7 +57,23 @@ type Options struct {
 	// Batch bounds how many jobs of a state one pass looks at, 500 when 0; the
 	// next pass goes on from there.
 	Batch int
+	// Observer may be nil.
+	Observer Observer
 }
+
+// Observer is told what the reconciler decided, for metrics. Its methods must be
+// quick.
+type Observer interface {
+	// Ended is for a job that no worker brings to its end any more.
+	Ended(queue string, r jobs.Result)
+	// Lost is for an attempt that was taken from a host.
+	Lost(host, worker string)
+}
+
+type silent struct{}
+
+func (silent) Ended(string, jobs.Result) {}
+func (silent) Lost(string, string)       {}
 
 // Reconciler repairs. Run it on one goroutine.
 type Reconciler struct {
@@ -87,6 +103,9 @@ func New(lg *slog.Logger, ledger Ledger, tickets Tickets, nonce string, opts Opt
 	}
 	if opts.Batch == 0 {
 		opts.Batch = 500
+	}
+	if opts.Observer == nil {
+		opts.Observer = silent{}
 	}
 	return &Reconciler{
 		log: lg, ledger: ledger, tickets: tickets, service: jobs.NewService(ledger, tickets, nil),
@@ -212,10 +231,18 @@ func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) er
 		r.log.ErrorContext(ctx, "give up a job whose record is damaged", "job_id", job.ID, "err", job.Damaged)
 		f := jobs.Fail(jobs.KindRecord, nil, "submit it again", "the farm's record of the job is damaged: %s", job.Damaged)
 		f.Stage = jobs.StageQueue
-		return r.ledger.GiveUp(ctx, job.ID, f)
+		err := r.ledger.GiveUp(ctx, job.ID, f)
+		if err == nil {
+			r.opts.Observer.Ended(job.Spec.Queue, jobs.Result{State: f.Kind.Info().State, Failure: f})
+		}
+		return err
 	}
 	if !job.Expires.IsZero() && now.After(job.Expires) {
-		_, err := r.ledger.Expire(ctx, job.ID)
+		expired, err := r.ledger.Expire(ctx, job.ID)
+		if err == nil && expired {
+			f := jobs.Fail(jobs.KindQueueTimeout, nil, "", "no worker took it in time")
+			r.opts.Observer.Ended(job.Spec.Queue, jobs.Result{State: f.Kind.Info().State, Failure: f})
+		}
 		return err
 	}
 	due := latest(job.Queued, job.NotBefore)
@@ -269,13 +296,18 @@ func (r *Reconciler) lost(ctx context.Context, job jobs.Job, now time.Time) erro
 	f := jobs.Fail(jobs.KindWorkerLost, nil, "", "worker %s was lost during %s", job.Worker, job.Stage)
 	f.Stage = job.Stage
 	res := jobs.Result{Failure: f, Worker: job.Worker, Host: job.Host, Attempt: job.Attempt}
-	t, err := r.ledger.Lost(ctx, job, jobs.Decide(job, res))
+	d := jobs.Decide(job, res)
+	t, err := r.ledger.Lost(ctx, job, d)
 	if errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound) {
 		return nil // it came back
 	} else if err != nil {
 		return fmt.Errorf("take job %s from its dead owner: %w", job.ID, err)
 	}
 	r.log.WarnContext(ctx, "took a job from a worker that was lost", "job_id", job.ID, "worker", job.Worker, "host", job.Host)
+	r.opts.Observer.Lost(job.Host, job.Worker)
+	if d.Final {
+		r.opts.Observer.Ended(job.Spec.Queue, d.Result)
+	}
 	if t.ID == "" {
 		return nil
 	}

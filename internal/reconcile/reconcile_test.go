@@ -3,6 +3,8 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,15 +50,28 @@ type farm struct {
 	*store.Store
 	*reconcile.Reconciler
 	queue *tickets
+	told  *told
 	rdb   redis.UniversalClient
 	move  func(time.Duration)
 }
+
+// told is what metrics are told.
+type told struct {
+	ended []string
+	lost  map[string]int
+}
+
+func (o *told) Ended(queue string, r jobs.Result) {
+	o.ended = append(o.ended, queue+" "+string(r.State)+" "+string(r.Failure.Kind))
+}
+
+func (o *told) Lost(host, worker string) { o.lost[host+" "+worker]++ }
 
 func newFarm(t *testing.T) *farm {
 	t.Helper()
 	server := miniredis.RunT(t)
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	f := &farm{queue: &tickets{}, move: func(d time.Duration) {
+	f := &farm{queue: &tickets{}, told: &told{lost: map[string]int{}}, move: func(d time.Duration) {
 		now = now.Add(d)
 		server.SetTime(now)
 		server.FastForward(d)
@@ -65,7 +80,7 @@ func newFarm(t *testing.T) *farm {
 	f.rdb = redis.NewClient(&redis.Options{Addr: server.Addr()})
 	t.Cleanup(func() { _ = f.rdb.Close() })
 	f.Store = store.New(f.rdb, store.Options{Retention: store.Retention{Age: time.Hour, Count: 100}})
-	f.Reconciler = reconcile.New(nil, f.Store, f.queue, "leader", reconcile.Options{})
+	f.Reconciler = reconcile.New(nil, f.Store, f.queue, "leader", reconcile.Options{Observer: f.told})
 	f.pass(t)
 	f.move(time.Minute)
 	return f
@@ -164,6 +179,10 @@ func TestDeadOwnerLosesTheJobThreeTimes(t *testing.T) {
 	if len(f.queue.pushed) != jobs.MaxLosses-1 {
 		t.Errorf("tickets %+v; want one per new attempt", f.queue.pushed)
 	}
+	o := owner("n")
+	if lost := f.told.lost[o.Host+" "+o.Worker]; lost != jobs.MaxLosses || !slices.Equal(f.told.ended, []string{"builds failed poisoned"}) {
+		t.Errorf("told of %d lost attempts (%v) and of the ends %q; want each loss, and one end", lost, f.told.lost, f.told.ended)
+	}
 }
 
 // After Redis was away every lease looks passed; owners get time to renew.
@@ -203,6 +222,10 @@ func TestQueueTimeout(t *testing.T) {
 	got := f.get(t, job.ID)
 	if got.State != jobs.Expired || got.Result.Failure.Kind != jobs.KindQueueTimeout || got.Result.Failure.Hint == "" {
 		t.Errorf("job is %s, %+v; want it expired with a hint", got.State, got.Result)
+	}
+	f.pass(t)
+	if !slices.Equal(f.told.ended, []string{"builds expired queue_timeout"}) {
+		t.Errorf("told of the ends %q; want this one, once", f.told.ended)
 	}
 }
 
@@ -274,6 +297,9 @@ func TestDamagedRecords(t *testing.T) {
 	f.pass(t)
 	if job := f.get(t, odd.ID); job.State != jobs.Failed || job.Result.Failure.Kind != jobs.KindRecord {
 		t.Errorf("the damaged job is %s, %+v; want it failed for that", job.State, job.Result)
+	}
+	if len(f.told.ended) != 1 || !strings.HasSuffix(f.told.ended[0], "failed record_damaged") {
+		t.Errorf("told of the ends %q; want that of the damaged job", f.told.ended)
 	}
 	if len(f.queue.pushed) != 1 || f.queue.pushed[0].ID != good.ID {
 		t.Errorf("pushed %+v; want a ticket for the good job", f.queue.pushed)

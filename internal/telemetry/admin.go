@@ -11,12 +11,6 @@ import (
 	"time"
 )
 
-// Check is one condition of readiness; it returns why it does not hold.
-type Check struct {
-	Name string
-	Run  func(ctx context.Context) error
-}
-
 // Admin serves /livez, /readyz (alias /healthz), /metrics and /debug/pprof.
 type Admin struct {
 	listener net.Listener
@@ -28,12 +22,12 @@ type Admin struct {
 func ListenAdmin(ctx context.Context, addr string, metrics http.Handler, checks []Check) (*Admin, error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("open the admin address %s: %w", addr, err)
+		return nil, fmt.Errorf("listen: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
-	mux.Handle("GET /readyz", readyHandler(checks))
-	mux.Handle("GET /healthz", readyHandler(checks))
+	mux.Handle("GET /readyz", Ready(checks))
+	mux.Handle("GET /healthz", Ready(checks))
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -57,20 +51,21 @@ func (a *Admin) Close(ctx context.Context) error {
 	return err
 }
 
-// readyHandler answers 200 when every check holds, else 503, with the reasons
+// Ready answers 200 when every check holds, else 503, with the reasons
 // as JSON.
-func readyHandler(checks []Check) http.Handler {
+func Ready(checks []Check) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
-		defer cancel()
+		found := ask(r.Context(), checks)
 		answer := struct {
 			Ready  bool              `json:"ready"`
+			Reason string            `json:"reason,omitempty"`
 			Checks map[string]string `json:"checks"`
-		}{Ready: true, Checks: map[string]string{}}
-		for _, c := range checks {
+		}{Reason: reasons(checks, found), Checks: map[string]string{}}
+		answer.Ready = answer.Reason == ""
+		for i, c := range checks {
 			answer.Checks[c.Name] = "ok"
-			if err := c.Run(ctx); err != nil {
-				answer.Ready, answer.Checks[c.Name] = false, err.Error()
+			if found[i] != nil {
+				answer.Checks[c.Name] = found[i].Error()
 			}
 		}
 		w.Header().Set("Content-Type", "application/json")

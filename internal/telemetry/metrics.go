@@ -1,7 +1,9 @@
 package telemetry
 
 import (
+	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,28 +13,48 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Metrics counts what a worker does. It implements worker.Observer. Base units,
+// Metrics counts what a worker does, and asks for what is true at this moment when
+// it is scraped. It implements worker.Observer and reconcile.Observer. Base units,
 // no label with unbounded values.
 type Metrics struct {
 	registry *prometheus.Registry
+	// queues are those that the worker serves: the names of all others are of
+	// whoever submits jobs, and would be so many series.
+	queues   []string
 	jobs     *prometheus.CounterVec
+	givenUp  *prometheus.CounterVec
+	lost     *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	waited   *prometheus.HistogramVec
 	slots    *prometheus.GaugeVec
 	dropped  prometheus.Counter
-	docker   prometheus.Gauge
 }
 
-// NewMetrics makes the worker's metrics.
-func NewMetrics() *Metrics {
-	buckets := prometheus.ExponentialBuckets(0.01, 2.5, 14) // 10 ms to about 40 min
+// otherQueue stands for queues that the worker does not serve.
+const otherQueue = "other"
+
+// drained is the kind of attempts that were handed back because the worker ends.
+const drained = "drain"
+
+// NewMetrics makes the metrics of a worker of this version that serves the queues.
+func NewMetrics(version string, queues []string) *Metrics {
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
+		registry: prometheus.NewRegistry(), queues: queues,
 		jobs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "slipway_jobs_total", Help: "Jobs that ended on this worker.",
-		}, []string{"queue", "outcome"}),
+			Name: "slipway_jobs_total",
+			Help: "Jobs that this worker brought to their end, with the kind of their failure and whose it is (user, infra). Those that it took from lost workers or that waited too long are among them.",
+		}, []string{"queue", "outcome", "kind", "fault"}),
+		givenUp: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "slipway_attempts_given_up_total",
+			Help: "Attempts of this worker that did not end their job, with the reason: a kind of failure, or drain.",
+		}, []string{"queue", "kind", "fault"}),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "slipway_attempts_lost_total",
+			Help: "Attempts that were taken from a host whose lease had passed. The worker that reconciles counts them.",
+		}, []string{"host", "worker"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "slipway_job_duration_seconds", Help: "Time spent in each phase of a job.", Buckets: buckets,
+			Name: "slipway_job_duration_seconds", Help: "Time spent in each phase of a job.",
+			Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 18), // 10 ms to about 16 h
 		}, []string{"queue", "phase"}),
 		waited: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "slipway_job_queue_seconds", Help: "Time from submission to the first claim.",
@@ -44,28 +66,50 @@ func NewMetrics() *Metrics {
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "slipway_log_dropped_bytes_total", Help: "Bytes of job output over the log limit.",
 		}),
-		docker: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "slipway_docker_up", Help: "1 when the Docker daemon answered the last readiness check.",
-		}),
 	}
-	m.registry.MustRegister(m.jobs, m.duration, m.waited, m.slots, m.dropped, m.docker,
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "slipway_build_info", Help: "1, with the version of the worker.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.jobs, m.givenUp, m.lost, m.duration, m.waited, m.slots, m.dropped, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-// Claimed implements worker.Observer.
-func (m *Metrics) Claimed(queue string, waited time.Duration) {
-	m.waited.WithLabelValues(queue).Observe(waited.Seconds())
+// Watch asks the checks and the disks anew for each scrape. It is called once.
+func (m *Metrics) Watch(checks []Check, disks func(ctx context.Context) []Disk) {
+	m.registry.MustRegister(watcher{checks, disks})
 }
 
-// Ended implements worker.Observer.
+// Claimed implements worker.Observer.
+func (m *Metrics) Claimed(queue string, waited time.Duration) {
+	m.waited.WithLabelValues(m.queue(queue)).Observe(waited.Seconds())
+}
+
+// Ended implements worker.Observer and reconcile.Observer.
 func (m *Metrics) Ended(queue string, r jobs.Result) {
-	m.jobs.WithLabelValues(queue, string(r.State)).Inc()
+	kind, fault := "", ""
+	if r.Failure != nil {
+		kind, fault = string(r.Failure.Kind), string(r.Failure.Kind.Info().Fault)
+	}
+	m.jobs.WithLabelValues(m.queue(queue), string(r.State), kind, fault).Inc()
 	for _, t := range r.Times {
-		m.duration.WithLabelValues(queue, string(t.Stage)).Observe(float64(t.Millis) / 1000)
+		m.duration.WithLabelValues(m.queue(queue), string(t.Stage)).Observe(float64(t.Millis) / 1000)
 	}
 	m.dropped.Add(float64(r.Log.Dropped))
 }
+
+// GivenUp implements worker.Observer.
+func (m *Metrics) GivenUp(queue string, f *jobs.Failure) {
+	kind, fault := drained, string(jobs.InfraFault)
+	if f != nil {
+		kind, fault = string(f.Kind), string(f.Kind.Info().Fault)
+	}
+	m.givenUp.WithLabelValues(m.queue(queue), kind, fault).Inc()
+}
+
+// Lost implements reconcile.Observer.
+func (m *Metrics) Lost(host, worker string) { m.lost.WithLabelValues(host, worker).Inc() }
 
 // Slots implements worker.Observer.
 func (m *Metrics) Slots(busy, total int) {
@@ -73,9 +117,11 @@ func (m *Metrics) Slots(busy, total int) {
 	m.slots.WithLabelValues("idle").Set(float64(total - busy))
 }
 
-// DockerUp records whether the daemon answered.
-func (m *Metrics) DockerUp(up bool) {
-	m.docker.Set(map[bool]float64{true: 1}[up])
+func (m *Metrics) queue(name string) string {
+	if slices.Contains(m.queues, name) {
+		return name
+	}
+	return otherQueue
 }
 
 // Handler serves the metrics in Prometheus' text format.

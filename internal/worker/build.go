@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -200,10 +201,14 @@ func (w *Worker) secret(name string) ([]byte, error) {
 		return nil, missing(nil)
 	}
 	b, err := os.ReadFile(filepath.Join(w.opts.SecretsDir, filepath.Base(name)))
-	if err != nil {
-		return nil, missing(err)
+	if err == nil {
+		return b, nil
 	}
-	return b, nil
+	// Only a name that is not in a directory that is there is the job's mistake.
+	if _, absent := os.Stat(w.opts.SecretsDir); absent != nil || !errors.Is(err, fs.ErrNotExist) {
+		return nil, jobs.Fail(jobs.KindEngine, err, "ask the operator to look at the worker's --secrets", "the worker cannot read its build secrets")
+	}
+	return nil, missing(err)
 }
 
 // push publishes the image under every tag. What is built is not built again: a

@@ -191,6 +191,9 @@ func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
 		a.log.WarnContext(ctx, "hand the job back", "err", err)
 		return
 	}
+	if err == nil {
+		a.w.Observer.GivenUp(a.job.Spec.Queue, r.Past.Failure)
+	}
 	a.settle()
 }
 
@@ -230,6 +233,7 @@ func (a *attempt) leave() error {
 
 // abandon ends what belongs to an attempt that is not ours any more.
 func (a *attempt) abandon(ctx context.Context, why error) {
+	a.w.Observer.GivenUp(a.job.Spec.Queue, jobs.Fail(jobs.KindWorkerLost, why, "", "the lease was lost"))
 	a.endContainer(ctx, why)
 	a.removeImage(ctx)
 	if a.joblog != nil {

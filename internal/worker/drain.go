@@ -70,6 +70,7 @@ func (w *Worker) tell(mode DrainMode) {
 func (w *Worker) drain(hurry context.Context) {
 	w.mu.Lock()
 	w.draining = true
+	w.taking.Store(false)
 	mode := w.mode
 	w.mu.Unlock()
 	patience := w.opts.Drain

@@ -38,6 +38,8 @@ type farm struct {
 	// files is the context that every build gets.
 	files map[string]string
 	fetch func(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
+	// observer is told what happens, nil for nobody.
+	observer worker.Observer
 	// names are the rules of names that jobs may give.
 	names images.Rules
 	// admit judges images.
@@ -169,6 +171,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			sources, err := dockerfile.Check(dockerfile.File(d), b, dockerfile.Defaults())
 			return worker.Admitted{Build: b, Sources: sources}, err
 		},
+		Observer:    f.observer,
 		AdmitJob:    f.admitJob,
 		AdmitImages: func(_ context.Context, refs ...string) error { return f.admit(refs) },
 		Images:      images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),

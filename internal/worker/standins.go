@@ -3,10 +3,8 @@ package worker
 import (
 	"context"
 	"io"
-	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
-	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // anyName is an Images without rules.
@@ -29,9 +27,3 @@ func (anyName) Tidy(context.Context) error { return nil }
 func (i anyName) Push(ctx context.Context, n engine.Naming, progress io.Writer) (string, error) {
 	return i.Engine.Push(ctx, n.Image, n.Name, progress)
 }
-
-type silent struct{}
-
-func (silent) Claimed(string, time.Duration) {}
-func (silent) Ended(string, jobs.Result)     {}
-func (silent) Slots(int, int)                {}

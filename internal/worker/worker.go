@@ -99,13 +99,6 @@ type Images interface {
 	Push(ctx context.Context, n engine.Naming, progress io.Writer) (repoDigest string, err error)
 }
 
-// Observer is told what happens, for metrics. Its methods must be quick.
-type Observer interface {
-	Claimed(queue string, waited time.Duration)
-	Ended(queue string, r jobs.Result)
-	Slots(busy, total int)
-}
-
 // Options are the operator's settings; see Defaults.
 type Options struct {
 	// Name is for people, Host the identity kept in the state directory.
@@ -188,6 +181,8 @@ type Worker struct {
 	anew     bool           // the process is to begin anew, as another host
 	wg       sync.WaitGroup // one per attempt and per claim
 
+	// taking is set while tickets are asked for.
+	taking atomic.Bool
 	// recovered says that what runs here is known: before that, what no attempt of
 	// this process owns may be one that is yet to be adopted.
 	recovered atomic.Bool
@@ -329,6 +324,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 		if err := w.Intake.Start(w.take); err != nil {
 			return err
 		}
+		w.taking.Store(true)
 		if unfit == nil {
 			w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
 		}

@@ -56,14 +56,18 @@ func parseLogins(file string) (logins, error) {
 		} `json:"auths"`
 	}
 	if err := json.Unmarshal(raw, &config); err != nil {
-		return nil, fmt.Errorf("parse %s: %w", file, err)
+		return nil, fmt.Errorf("%s is not a config.json of docker: %w", file, err)
 	}
 	all := logins{}
 	for key, entry := range config.Auths {
+		if entry.Auth == "" && entry.IdentityToken == "" {
+			// docker login leaves an empty entry when a helper keeps the login.
+			return nil, fmt.Errorf("%s has no login for %s; the worker does not ask credential helpers", file, key)
+		}
 		plain, err := base64.StdEncoding.DecodeString(entry.Auth)
 		user, password, ok := strings.Cut(string(plain), ":")
-		if err != nil || !ok {
-			return nil, fmt.Errorf("parse %s: the entry of %s is not the base64 of user:password", file, key)
+		if err != nil || !ok && entry.Auth != "" {
+			return nil, fmt.Errorf("%s: the auth of %s is not the base64 of user:password", file, key)
 		}
 		all[keyHost(key)] = registry.AuthConfig{Username: user, Password: password, IdentityToken: entry.IdentityToken, ServerAddress: key}
 	}

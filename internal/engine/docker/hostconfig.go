@@ -77,7 +77,7 @@ func hostConfig(c engine.Container) *container.HostConfig {
 	if r.Network == "" {
 		h.NetworkMode = "none"
 	}
-	if limits.Pids > 0 {
+	if limits.Pids != 0 {
 		h.PidsLimit = &limits.Pids
 	}
 	if r.Init {

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/telemetry"
+	"github.com/slipway-farm/slipway/internal/worker"
+)
+
+// conditions are what a worker needs to take jobs.
+type conditions struct {
+	redis  redisClient
+	engine interface {
+		Info(ctx context.Context) (engine.Info, error)
+	}
+	store  *artifacts.Owner
+	worker *worker.Worker
+}
+
+// checks are the conditions of /readyz, which are metrics, too.
+func (c conditions) checks() []telemetry.Check {
+	return []telemetry.Check{
+		{
+			Name: "redis", Metric: "slipway_redis_up", Help: "1 when Redis answers now.",
+			Run: func(ctx context.Context) error { return c.redis.Ping(ctx).Err() },
+		},
+		{
+			Name: "docker", Metric: "slipway_docker_up", Help: "1 when the Docker daemon answers now.",
+			Run: func(ctx context.Context) error {
+				_, err := c.engine.Info(ctx)
+				return err
+			},
+		},
+		{
+			Name: "store", Metric: "slipway_store_up", Help: "1 when the artifact store answers now and is this farm's.",
+			Run: func(ctx context.Context) error { return c.store.Look(ctx, false) },
+		},
+		{
+			Name: "host", Metric: "slipway_host_fit", Help: "1 when this host could build and run when it was last tried, and has room.",
+			Run: func(context.Context) error { return c.worker.Unfit() },
+		},
+		{
+			Name: "intake", Metric: "slipway_worker_taking", Help: "1 when the worker asks for jobs: it has looked after what was here, and does not drain.",
+			Run: func(context.Context) error { return c.worker.Taking() },
+		},
+	}
+}
+
+// serveAdmin opens the admin address, if there is one, until the returned function
+// is called.
+func serveAdmin(ctx context.Context, lg *slog.Logger, c config, metrics *telemetry.Metrics, have conditions, room *disks) (end func() error, err error) {
+	none := func() error { return nil }
+	if c.Admin == "" {
+		return none, nil
+	}
+	checks := have.checks()
+	metrics.Watch(checks, room.left)
+	admin, err := telemetry.ListenAdmin(ctx, c.Admin, metrics.Handler(), checks)
+	if err != nil {
+		return none, settled(ctx, lg, c, listenError("--admin", c.Admin, err))
+	}
+	return func() error { return admin.Close(context.WithoutCancel(ctx)) }, nil
+}
+
+// left is what is left of the disks that jobs use. One that cannot be looked at is
+// left out.
+func (d *disks) left(context.Context) []telemetry.Disk {
+	watched := d.watched()
+	all := make([]telemetry.Disk, len(watched))
+	var looking sync.WaitGroup
+	for i, w := range watched {
+		looking.Go(func() {
+			room, err := d.room(w.path)
+			if err != nil {
+				d.log.Debug("look for room", "err", err)
+				return
+			}
+			all[i] = telemetry.Disk{
+				Directory: w.name, Free: room.Free, Size: room.Total, Least: room.Least(), Inodes: room.Inodes, CountsInodes: room.AllInodes > 0,
+			}
+		})
+	}
+	looking.Wait()
+	var seen []telemetry.Disk
+	for _, disk := range all {
+		if disk.Directory != "" {
+			seen = append(seen, disk)
+		}
+	}
+	return seen
+}

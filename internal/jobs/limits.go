@@ -1,0 +1,63 @@
+package jobs
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Unlimited stands for no bound, where the kernel has such a thing.
+const Unlimited = -1
+
+// maxPids is the kernel's own bound.
+const maxPids = 1 << 22
+
+// UlimitNames lists the ulimits that an engine knows.
+func UlimitNames() []string {
+	return []string{
+		"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
+	}
+}
+
+// Above reports whether a limit is above another one. [Unlimited] is above all others.
+func Above(limit, other int64) bool {
+	return other != Unlimited && (limit == Unlimited || limit > other)
+}
+
+func (p *problems) limits(l Limits) {
+	if l.CPUs != 0 && (l.CPUs < 0.01 || l.CPUs > 1024) || math.IsNaN(l.CPUs) {
+		p.add("limit_invalid", "/run/limits/cpus", "found %g; the limit is 0.01 to 1024", l.CPUs)
+	}
+	if l.Memory != 0 && l.Memory < MinMemory {
+		p.add("limit_below_minimum", "/run/limits/memory", "found %s; the minimum is %s", l.Memory, MinMemory)
+	}
+	if l.Pids != Unlimited && (l.Pids < 0 || l.Pids > maxPids) {
+		p.add("limit_invalid", "/run/limits/pids", "found %d; want 1 to %d, or -1 for no limit", l.Pids, maxPids)
+	}
+	if l.Shm < 0 {
+		p.add("limit_invalid", "/run/limits/shm", "found %s; want more than 0", l.Shm)
+	}
+	for _, k := range slices.Sorted(maps.Keys(l.Ulimits)) {
+		p.ulimit("/run/limits/ulimits/"+escape(k), k, l.Ulimits[k])
+	}
+}
+
+func (p *problems) ulimit(at, name string, u Ulimit) {
+	switch {
+	case !slices.Contains(UlimitNames(), name):
+		known := UlimitNames()
+		hint := ""
+		if near := Nearest(name, known); near != "" {
+			hint = " (did you mean " + near + "?)"
+		}
+		p.add("ulimit_unknown", at, "known are %s%s", strings.Join(known, ", "), hint)
+	case u.Soft < Unlimited || u.Hard < Unlimited:
+		p.add("ulimit_invalid", at, "found soft %d and hard %d; want 0 or more, or -1 for no limit", u.Soft, u.Hard)
+	case Above(u.Soft, u.Hard):
+		p.add("ulimit_invalid", at, "found soft %d and hard %d; the soft limit must not be above the hard one (-1: no limit)", u.Soft, u.Hard)
+	case name == "nofile" && u.Hard == Unlimited:
+		// The kernel refuses what is above its fs.nr_open, also to root.
+		p.add("ulimit_invalid", at, "the kernel has no unlimited number of open files; give a number, such as 1048576")
+	}
+}

@@ -1,0 +1,24 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Observer is told what happens, for metrics. Its methods must be quick.
+type Observer interface {
+	Claimed(queue string, waited time.Duration)
+	Ended(queue string, r jobs.Result)
+	// GivenUp is for an attempt that did not end its job; f is nil when the worker
+	// ends.
+	GivenUp(queue string, f *jobs.Failure)
+	Slots(busy, total int)
+}
+
+type silent struct{}
+
+func (silent) Claimed(string, time.Duration) {}
+func (silent) Ended(string, jobs.Result)     {}
+func (silent) GivenUp(string, *jobs.Failure) {}
+func (silent) Slots(int, int)                {}
