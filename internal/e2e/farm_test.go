@@ -156,7 +156,10 @@ func (f *farm) workerInside(inside []string, host *hosttest.Host, name string, a
 func (w *workerProcess) start() {
 	w.f.t.Helper()
 	args := append([]string{"--name", w.name, "--state", filepath.Join(w.f.dir, w.name), "--admin", ""}, w.args...)
-	before := strings.Count(w.output(), "worker takes jobs")
+	examined := func() int { // its host is fit, or it is not
+		return strings.Count(w.output(), "worker takes jobs") + strings.Count(w.output(), "no jobs are taken")
+	}
+	before := examined()
 	// The process itself must be ours to kill, not a shell around it.
 	argv := append(append(slices.Clone(w.inside), filepath.Join(bins, "worker")), args...)
 	w.cmd = w.host.Command(context.Background(), argv[0], argv[1:]...)
@@ -173,7 +176,7 @@ func (w *workerProcess) start() {
 			w.f.t.Fatalf("worker %s ended: %v\n%s", w.name, w.err, w.output())
 		default:
 		}
-		return strings.Count(w.output(), "worker takes jobs") > before
+		return examined() > before
 	})
 }
 

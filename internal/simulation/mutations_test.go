@@ -59,7 +59,7 @@ func mutations() []mutation {
 		},
 		{
 			"what a lost host runs is left alone", "internal/worker/others.go",
-			`v, err := w.judgeOther(ctx, judge, c)`, `v, err := strays.Verdict{}, error(nil)`, "I3",
+			`v, err := w.judgeOther(ctx, judge, c)`, `_, v, err := judge, strays.Verdict{}, error(nil)`, "I3",
 		},
 		{
 			"a copy is taken for its original", "internal/seat/holder.go",
