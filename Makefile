@@ -51,6 +51,11 @@ matrix: ## Kill and stop processes at every step, and measure how jobs recover
 	@scripts/ensure-tools.sh test
 	go test -tags integration,chaos -count=1 -timeout 20m -v ./internal/chaos -run 'TestMatrix|TestRecovery'
 
+.PHONY: engines
+engines: ## Run what depends on the engine on four Docker engines (about an hour; builds them once)
+	@scripts/ensure-tools.sh engines
+	@scripts/engines.sh
+
 .PHONY: soak
 soak: ## The monkey for longer: ten fresh seeds with 200 jobs and 50 faults each
 	@scripts/ensure-tools.sh test

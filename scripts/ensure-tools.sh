@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs with apt what the named groups need and the machine does not have.
 #
-#   scripts/ensure-tools.sh [go|demo|test|bench|lint|compose]...      (default: demo)
+#   scripts/ensure-tools.sh [go|demo|test|engines|bench|lint|compose]...      (default: demo)
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -52,6 +52,12 @@ want() {
 		need gcc gcc cc
 		[[ -e /usr/include/stdlib.h ]] || missing+=(libc6-dev)
 		;;
+	engines)
+		want test
+		# The newer engines' runc is built here, with its filters of system calls.
+		need pkg-config pkg-config
+		[[ -e /usr/include/seccomp.h ]] || missing+=(libseccomp-dev)
+		;;
 	bench)
 		want test
 		need zstd zstd
@@ -63,7 +69,7 @@ want() {
 		need redis-server redis-server
 		docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
 		;;
-	*) die "unknown group $1" "known are go, demo, test, bench, lint and compose" ;;
+	*) die "unknown group $1" "known are go, demo, test, engines, bench, lint and compose" ;;
 	esac
 }
 
