@@ -13,6 +13,7 @@ import (
 
 func (a *app) logsCmd() *cobra.Command {
 	var follow bool
+	var attempt int
 	var progress string
 	cmd := &cobra.Command{
 		Use: "logs ID", Short: "Print the log of a job", Args: ids(1, 1), ValidArgsFunction: a.completeIDs,
@@ -20,15 +21,20 @@ func (a *app) logsCmd() *cobra.Command {
 and stderr byte for byte (a terminal gets it without control sequences other
 than colours). The log of an ended job comes from the artifact store (--store),
 that of a running one from Redis, and that of a service that is up from both.
+Why a job failed comes last, on stderr: not every failure printed something.
 Ctrl-C ends only this command.`,
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job has ended, and the service that it keeps")
+	cmd.Flags().IntVar(&attempt, "attempt", 0, "what is kept of an earlier attempt, by its number (enqueue status lists them)")
 	cmd.Flags().StringVar(&progress, "progress", "plain", "auto, tty, plain, rawjson or quiet")
 	_ = cmd.RegisterFlagCompletionFunc("progress", words(progressWords()...)) // the flag is declared above
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		mode, err := a.progressMode(progress)
 		if err != nil {
 			return err
+		}
+		if follow && attempt != 0 {
+			return usage("leave one of them out", "--attempt and --follow: an earlier attempt has ended")
 		}
 		svc, err := a.service(cmd.Context())
 		if err != nil {
@@ -49,7 +55,19 @@ Ctrl-C ends only this command.`,
 		ctx, stop := a.interruptible(cmd.Context())
 		defer stop()
 		defer f.view.close()
-		return f.print(ctx, job)
+		if attempt != 0 {
+			return a.printAttempt(ctx, f, job, attempt)
+		}
+		if err := f.print(ctx, job); err != nil {
+			return err
+		}
+		f.view.close()
+		if r := job.Result; r != nil && r.Failure != nil {
+			why := *r.Failure
+			why.Tail = nil // it has just been printed
+			explainFailure(a.stderr, a.paint(a.stderr), why)
+		}
+		return nil
 	}
 	return cmd
 }
@@ -69,17 +87,21 @@ func (f *follower) print(ctx context.Context, job jobs.Job) error {
 			f.view.note("%s; showing what Redis still has", unreachableLog(missing))
 		}
 	}
-	shown, err := f.tail(ctx)
+	shown, err := f.tail(ctx, job)
 	if err != nil {
 		return err
 	}
 	if !shown && missing != nil {
-		return failure{
-			code: jobs.ExitInfra, what: "the log of job " + f.id + " cannot be read here", err: missing,
-			hint: "give the store that the workers use with --store or SLIPWAY_STORE, or read the log on a worker's host",
-		}
+		return f.unreadable(missing)
 	}
 	return nil
+}
+
+func (f *follower) unreadable(err error) error {
+	return failure{
+		code: jobs.ExitInfra, what: "the log of job " + f.id + " cannot be read here", err: err,
+		hint: "give the store that the workers use with --store or SLIPWAY_STORE, or read the log on a worker's host",
+	}
 }
 
 func unreachableLog(err error) string {
@@ -89,8 +111,9 @@ func unreachableLog(err error) string {
 	return fmt.Sprintf("the stored log cannot be read from here (%s)", oneLine(err.Error()))
 }
 
-// tail shows the live log once and reports whether there was any.
-func (f *follower) tail(ctx context.Context) (bool, error) {
+// tail shows the live log once and reports whether there was any. A job that has ended
+// has none of earlier attempts.
+func (f *follower) tail(ctx context.Context, job jobs.Job) (bool, error) {
 	shown := f.seen > 0
 	// The store was tried already, or has nothing yet: gaps stay gaps.
 	f.store = func(context.Context) (*artifacts.Blobs, error) { return nil, errors.New("not in the live tail") }
@@ -104,6 +127,9 @@ func (f *follower) tail(ctx context.Context) (bool, error) {
 		}
 		f.cursor = news.Next
 		for _, c := range news.Log {
+			if job.Result != nil && c.Attempt < job.Result.Attempt {
+				continue
+			}
 			shown = true
 			f.chunk(ctx, c)
 		}

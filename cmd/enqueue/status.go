@@ -85,6 +85,7 @@ func (a *app) describe(j jobs.Job, pause jobs.Pause) {
 	field(a.stdout, p, "job", j.ID)
 	if j.State.Terminal() {
 		summarize(a.stdout, p, j)
+		attempts(a.stdout, p, j)
 		return
 	}
 	head := p.state(j.State)
@@ -94,6 +95,7 @@ func (a *app) describe(j jobs.Job, pause jobs.Pause) {
 	field(a.stdout, p, "name", j.Spec.Name)
 	field(a.stdout, p, "queue", j.Spec.Queue)
 	field(a.stdout, p, "attempt", fmt.Sprint(j.Attempt))
+	attempts(a.stdout, p, j)
 	field(a.stdout, p, "worker", j.Worker)
 	field(a.stdout, p, "container", j.Container.ID)
 	field(a.stdout, p, "created", j.Created.Local().Format(time.DateTime))
