@@ -67,7 +67,7 @@ func (w *watchedFarm) traces(t *testing.T) traces {
 	t.Helper()
 	found := traces{daemon: append(baseline(t, hostA), docker(t, hostA, "system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Size}}")...)}
 	err := filepath.WalkDir(w.dir, func(name string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && !strings.HasSuffix(name, ".log") {
+		if err == nil && !d.IsDir() && !slices.Contains([]string{".log", ".lock"}, filepath.Ext(name)) {
 			found.files = append(found.files, name)
 		}
 		return err

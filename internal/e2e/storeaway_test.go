@@ -392,11 +392,16 @@ func TestStoreHangs(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		cmd := exec.CommandContext(ctx, filepath.Join(bins, "worker"), verb...)
 		cmd.Env = f.env()
+		var out strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &out
 		began := time.Now()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
 		time.AfterFunc(2*time.Second, func() { _ = cmd.Process.Signal(os.Interrupt) })
-		out, _ := cmd.CombinedOutput()
+		_ = cmd.Wait() // its exit code says more
 		if took := time.Since(began); cmd.ProcessState.ExitCode() != 1 || took > 20*time.Second {
-			t.Errorf("worker %q ended with %d after %s\n%s", verb, cmd.ProcessState.ExitCode(), took, out)
+			t.Errorf("worker %q ended with %d after %s\n%s", verb, cmd.ProcessState.ExitCode(), took, out.String())
 		}
 		cancel()
 	}

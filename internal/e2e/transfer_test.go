@@ -378,6 +378,7 @@ func TestNameThatChanges(t *testing.T) {
 	f.vars = []string{"DOCKER_HOST=" + spy.DockerHost()}
 	inside := []string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolv}
 	f.workerInside(inside, hostA, "one", f.policy("context: {schemes: [http], http: {networks: [127.0.0.2/32]}}\n"))
+	spy.Forget()
 	w := &watchedFarm{farm: f, spy: spy}
 	w.refused(t, jobs.Spec{Context: &jobs.Context{Ref: "http://rebind.example:" + port + "/x"}, Build: &jobs.Build{}}, jobs.KindForbiddenAddress, "")
 	if n := len(allowed.Requests()); n != 1 || len(spy.Makes()) > 0 {
