@@ -203,7 +203,7 @@ func TestFollowAfterALostSpool(t *testing.T) {
 	}
 }
 
-// Whoever follows a log has nothing to end but that.
+// A reader who follows a log has nothing to end but that.
 func TestInterruptOfLogs(t *testing.T) {
 	for name, signals := range map[string][]os.Signal{
 		"once": {os.Interrupt}, "twice": {os.Interrupt, os.Interrupt}, "terminated": {syscall.SIGTERM},

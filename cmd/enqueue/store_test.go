@@ -16,7 +16,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// A FIFO in the place of a blob is told at once: nobody waits for its writer.
+// A FIFO in the place of a blob is told at once: submit does not wait for its writer.
 func TestSubmitFindsAFIFO(t *testing.T) {
 	t.Parallel()
 	f := startFarm(t, farmOptions{paused: true})

@@ -69,7 +69,7 @@ func TestSettingsThatCannotWork(t *testing.T) {
 		{"a port address that is a name", nil, []string{"--port-address", "localhost"}, `--port-address "localhost": want an IP address`},
 		{"a Redis that is none", nil, []string{"--redis", "http://example.com"}, "--redis: redis URL http://example.com is not valid"},
 		{"a level that is none", nil, []string{"--log-level", "loud"}, `--log-level "loud": want debug, info, warn or error`},
-		{"a label that nobody can require", nil, []string{"--label", "slipway.gpu=1"}, "--label slipway.gpu=1: no job can require it"},
+		{"a label that no job can require", nil, []string{"--label", "slipway.gpu=1"}, "--label slipway.gpu=1: no job can require it"},
 		{"no time", nil, []string{"--run-timeout", "0s"}, "--run-timeout: want more than 0"},
 		{"time that runs backwards", nil, []string{"--drain", "-1s"}, "--drain: want 0 or more"},
 		{"a log of nothing", nil, []string{"--log-limit", "0"}, "--log-limit: want more than 0"},

@@ -49,10 +49,10 @@ type Marked interface {
 	// SetMark writes a mark, and makes the store if it is not there. One that the
 	// store carries already stays, without an error, unless over is true.
 	SetMark(ctx context.Context, m Mark, over bool) error
-	// Expect says which mark the store has to carry from now on; a Store that
-	// nobody told expects [AnyMark]. While it carries another, Put, Delete and List
-	// fail, nothing is written, and a blob that it lacks is not ErrNotFound; the
-	// error has [ErrForeign] in its chain. The zero Mark is carried by no store.
+	// Expect says which mark the store has to carry from now on; until the first
+	// call that is [AnyMark]. While it carries another, Put, Delete and List fail,
+	// nothing is written, and a blob that it lacks is not ErrNotFound; the error has
+	// [ErrForeign] in its chain. The zero Mark is carried by no store.
 	Expect(m Mark)
 }
 

@@ -61,8 +61,8 @@ type Owner struct {
 	asked time.Time
 }
 
-// NewOwner looks after store, which people know by where. The store is used by
-// nobody until it was found to be the farm's.
+// NewOwner looks after store, which people know by where. No worker or command
+// uses the store until it was found to be the farm's.
 func NewOwner(reg Registry, store Store, where string) *Owner {
 	store.Expect(Mark{})
 	return &Owner{reg: reg, store: store, where: where}

@@ -334,8 +334,8 @@ func TestTake(t *testing.T) {
 	}
 }
 
-// Whoever deletes what the farm does not know of needs a store that is the farm's
-// alone.
+// The collector deletes what the farm does not know of, and needs a store that is the
+// farm's alone.
 func TestExclusive(t *testing.T) {
 	t.Parallel()
 	o := artifacts.NewOwner(&registry{id: artifacts.AnyMark().Store}, artifactstest.NewStore(), "/s")

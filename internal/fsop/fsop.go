@@ -40,7 +40,7 @@ func NewGate(most int) *Gate {
 	return &Gate{most: int64(most), pieces: sync.Pool{New: func() any { return new(piece) }}}
 }
 
-// Left is how many calls hang that nobody waits for.
+// Left is how many calls hang that no caller waits for.
 func (g *Gate) Left() int { return int(g.left.Load()) }
 
 // Do returns what f returns, or an error with [ErrLeft] and ctx's cause when ctx

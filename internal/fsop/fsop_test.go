@@ -38,8 +38,8 @@ func TestDoReturnsWhatTheCallReturns(t *testing.T) {
 	}
 }
 
-// A call that hangs keeps nobody, is counted, and is told of what it returned in
-// the end.
+// A call that hangs holds up no caller, is counted, and is told of what it returned
+// in the end.
 func TestHangingCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -198,7 +198,7 @@ func (r *Reader) Close() error {
 	defer r.mu.Unlock()
 	if r.ahead != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
-		_, _ = r.landed(ctx) // nobody wants it any more
+		_, _ = r.landed(ctx) // no reader wants it any more
 		cancel()
 	}
 	for _, p := range []*piece{r.piece, r.spare} {

@@ -222,7 +222,7 @@ func TestAnyStore(t *testing.T) {
 	if _, err := f.records.RememberStore(t.Context(), artifacts.AnyMark().Store, true); err != nil {
 		t.Fatal(err)
 	}
-	digest := f.put("somebody's", old)
+	digest := f.put("another farm's", old)
 	f.unpin()
 	for _, dry := range []bool{false, true} {
 		if r, err := f.collect(garbage.Options{DryRun: dry}); err == nil || r.Deleted > 0 || !f.has(digest) {

@@ -153,7 +153,7 @@ func (n *Notes) drop(name string) error {
 	return err
 }
 
-// list returns every note that can be read; one that cannot is in nobody's way.
+// list returns every note that can be read; one that cannot is left out.
 func (n *Notes) list() ([]Note, error) {
 	files, err := os.ReadDir(n.dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -25,8 +25,8 @@ type Failure struct {
 	Hint string `json:"hint,omitempty"`
 	// Tail is the last output before the failure, at most 20 lines.
 	Tail []string `json:"tail,omitempty"`
-	// After is how long whoever refused wants to be left alone, 0 when they did
-	// not say.
+	// After is how long the registry that refused wants to be left alone, 0 when it
+	// did not say.
 	After time.Duration `json:"-"`
 	// Unsure is set when the engine's words do not tell whether the job or the host
 	// is to blame: the host has to prove itself first.

@@ -241,7 +241,7 @@ func TestValidate(t *testing.T) {
 		{withRun(`"outputs":["/a"],"keep":"1h"`), "outputs_with_keep /run/outputs"},
 		{withRun(`"outputs":["/out"],"tmpfs":{"/out":"4m"}`), "output_on_mount /run/outputs/0"},
 		{withRun(`"outputs":["/out/a/b"],"tmpfs":{"/out/":0}`), "output_on_mount /run/outputs/0"},
-		{withRun(`"outputs":["/work"],"tmpfs":{"/work/tmp":0}`), "output_on_mount /run/outputs/0"},
+		{withRun(`"outputs":["/data"],"tmpfs":{"/data/tmp":0}`), "output_on_mount /run/outputs/0"},
 		{withRun(`"outputs":["/a","/dev/shm/report"]`), "output_on_mount /run/outputs/1"},
 		{withRun(`"outputs":["/proc//cpuinfo"]`), "output_on_mount /run/outputs/0"},
 		{withRun(`"outputs":["/sys"]`), "output_on_mount /run/outputs/0"},

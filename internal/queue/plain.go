@@ -14,7 +14,7 @@ import (
 )
 
 // read makes a delivery of the payload of a task. Whatever a plain producer pushed
-// is a job: one that nobody can run says so.
+// is a job: one that no worker can run says so.
 func read(queue, task string, payload []byte) jobs.Delivery {
 	env, err := jobs.DecodeEnvelope(payload)
 	d := jobs.Delivery{Ticket: jobs.Ticket{ID: env.ID}, Task: task, Spec: env.Spec}

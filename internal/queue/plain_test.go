@@ -180,7 +180,7 @@ func TestTidyIsCheap(t *testing.T) {
 	for i := range many {
 		push(t, plain, fmt.Sprintf(`{"id": "job-%d", "spec": {}}`, i), asynq.Group("g"))
 	}
-	for range many { // in nobody's way
+	for range many { // in no job's way
 		if _, err := plain.EnqueueContext(t.Context(), asynq.NewTask("other", nil), asynq.Queue("builds:low"), asynq.Group("g")); err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +299,7 @@ func TestDeletedQueue(t *testing.T) {
 	if err := p.Push(t.Context(), second); err != nil {
 		t.Fatal(err)
 	}
-	missing(second, false) // although nobody asked before
+	missing(second, false) // although p did not ask before
 
 	deleted()
 	push(t, plain, document, asynq.Group("g"))

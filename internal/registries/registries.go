@@ -1,5 +1,5 @@
 // Package registries decides which registries a job may make the farm talk to. A
-// name of an image is an address, and whoever writes it chooses where the Docker
+// name of an image is an address: with it a job's author chooses where the Docker
 // daemon and the worker connect to from inside the operator's network.
 //
 //	named by the operator, or with a login       anything, and wherever it sends on to

@@ -276,8 +276,8 @@ func fileID(info os.FileInfo, err error) string {
 	return ""
 }
 
-// mark changes what is in the locked file, for whoever can read it: a copy of the
-// directory does not change with it.
+// mark changes what is in the locked file, for another process that can read it: a
+// copy of the directory does not change with it.
 func (d *Directory) mark() error {
 	_, err := d.lock.WriteAt([]byte(rand.Text()), 0)
 	return errors.Join(err, d.lock.Sync())
@@ -335,7 +335,7 @@ func Copied(path string) (bool, error) {
 	return e.besideOriginal(), nil
 }
 
-// Look reports, for somebody who changes nothing, why the next worker on a state
+// Look reports, for a caller that changes nothing, why the next worker on a state
 // directory would not use its identity; "" when it would, as far as can be told
 // without a call. seat is that of its identity.
 func Look(path string, seat jobs.Seat, daemon string) (why string, err error) {

@@ -266,7 +266,7 @@ func (c *cut) TakeSeat(ctx context.Context, s jobs.Seat, from string) (jobs.Seat
 }
 
 // A process that dies anywhere between its two writes, or whose write Redis loses,
-// costs nobody the identity.
+// costs no worker its identity.
 func TestCrashWhileItTakesTheSeat(t *testing.T) {
 	for _, name := range []string{"before the seat is taken", "before it is known to be taken", "twice", "Redis loses that it was taken"} {
 		t.Run(name, func(t *testing.T) {
@@ -340,8 +340,8 @@ func TestCopyBesideItsOriginal(t *testing.T) {
 	}
 }
 
-// A directory that two machines share, on a file system whose locks keep nobody out, is
-// not taken from the one that uses it.
+// A directory that two machines share, on a file system whose locks keep no process out,
+// is not taken from the one that uses it.
 func TestSharedDirectory(t *testing.T) {
 	test(t, func(t *testing.T, w *world, dir string) {
 		original := w.start(dir, "boot-1").takes("d", 0)
@@ -509,7 +509,7 @@ func TestDirectoryIsGone(t *testing.T) {
 	})
 }
 
-// An identity that is lost on its own leaves files that are nobody's.
+// An identity that is lost on its own leaves files that no worker owns.
 func TestIdentityIsGone(t *testing.T) {
 	test(t, func(t *testing.T, w *world, dir string) {
 		l := w.start(dir, "boot-1").takes("d", 0)

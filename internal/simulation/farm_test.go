@@ -120,7 +120,7 @@ func newFarm(seed uint64, dir string, log *slog.Logger) *farm {
 	return f
 }
 
-// hostOf is the host that has or had an identity, nil for one that nobody had.
+// hostOf is the host that has or had an identity, nil for one that no host had.
 func (f *farm) hostOf(identity string) *host {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -249,8 +249,8 @@ func (f *farm) taken(job jobs.Job) {
 	}
 }
 
-// excused reports whether nobody could have ended a container: its host is dark, or
-// it lost its state directory and its new worker has only just come.
+// excused reports whether no worker could have ended a container: its host is dark,
+// or it lost its state directory and its new worker has only just come.
 func (f *farm) excused(c engine.State) bool {
 	h := f.hostOf(c.Labels[engine.LabelHost])
 	if h == nil || h.isDark() {

@@ -36,7 +36,7 @@ func mutations() []mutation {
 			"\ta.endContainer(ctx, errDrain)\n", "", "I3",
 		},
 		{
-			"nobody ends himself before his lease does", "internal/worker/worker.go",
+			"no attempt ends itself before its lease does", "internal/worker/worker.go",
 			`return o.Lease - 4*o.Renew`, `return 1000 * o.Lease`, "I3",
 		},
 		{
@@ -50,7 +50,7 @@ func mutations() []mutation {
 // overdue is`, "I1",
 		},
 		{
-			"what plain producers pushed is looked for by nobody", "internal/reconcile/reconcile.go",
+			"the reconciler does not look for what plain producers pushed", "internal/reconcile/reconcile.go",
 			`more, err := r.tickets.Tidy(ctx, r.accept)`, `more, err := false, error(nil)`, "I1",
 		},
 		{

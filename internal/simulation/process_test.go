@@ -281,8 +281,8 @@ func (h *host) open() (*seat.Directory, seat.Process) {
 	return dir, self
 }
 
-// newDir gives the host an empty state directory; h.mu is held. What goroutines of
-// dead processes write to the old one nobody reads.
+// newDir gives the host an empty state directory; h.mu is held. No worker reads what
+// goroutines of dead processes write to the old one.
 func (h *host) newDir() { h.dir += "+" }
 
 // gone notes the end of a process.

@@ -134,6 +134,6 @@ const collectKey = "slipway:collect"
 // leaderKey is a string, the nonce of the worker that reconciles; it expires.
 const leaderKey = "slipway:leader"
 
-// cancelChannel carries IDs of jobs that somebody wants ended, and names of hosts
+// cancelChannel carries IDs of jobs that a user wants ended, and names of hosts
 // whose holders are asked to keep their seats, as a hint.
 const cancelChannel = "slipway:cancel"

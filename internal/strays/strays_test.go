@@ -110,7 +110,7 @@ func TestContainer(t *testing.T) {
 	other := on("them", "their-service", "1")
 	other.ID = "another"
 	unnamed := on("us", "none", "1")
-	unnamed.Name = "somebody-elses"
+	unnamed.Name = "another-programs"
 	for _, tt := range []struct {
 		name    string
 		c       engine.Listed
@@ -119,7 +119,7 @@ func TestContainer(t *testing.T) {
 		in      time.Duration
 	}{
 		{"ours, at work", on("us", "ours", "1"), "", false, 0},
-		{"ours, of a job that is somebody else's", on("us", "theirs", "1"), "running at attempt 1", false, 0},
+		{"ours, of a job that another host runs", on("us", "theirs", "1"), "running at attempt 1", false, 0},
 		{"ours, of an earlier attempt", on("us", "elsewhere", "2"), "running at attempt 3", false, 0},
 		{"ours, of a job that ended", on("us", "just-ended", "1"), "its job has ended", false, 0},
 		{"our service, also when its time is over: the keeper ends it", on("us", "our-service", "1"), "", false, 0},
@@ -133,7 +133,7 @@ func TestContainer(t *testing.T) {
 		{"theirs, and they do not renew it though they live", on("them", "due", "1"), "", false, jobs.AnswerTime},
 		{"theirs, of an earlier attempt", on("them", "elsewhere", "2"), "running at attempt 3", false, 0},
 		{"theirs, of a job that waits", on("them", "queued", "1"), "queued at attempt 2", false, 0},
-		{"theirs, of an attempt that nobody has", on("them", "requeued", "1"), "queued at attempt 1", false, 0},
+		{"theirs, of an attempt that no worker has", on("them", "requeued", "1"), "queued at attempt 1", false, 0},
 		{"theirs, of a job that ended a while ago", on("them", "ended", "1"), "its job has ended", false, 0},
 		{"theirs, of a job that ended just now: they remove it", on("them", "just-ended", "1"), "", false, overtime - time.Second},
 		{"of a dead host, whose lease holds", on("dead", "orphan", "1"), "", false, 45 * time.Second},

@@ -18,8 +18,8 @@ import (
 // no label with unbounded values.
 type Metrics struct {
 	registry *prometheus.Registry
-	// queues are those that the worker serves: the names of all others are of
-	// whoever submits jobs, and would be so many series.
+	// queues are those that the worker serves: users who submit jobs choose the
+	// names of all others, which would be so many series.
 	queues   []string
 	jobs     *prometheus.CounterVec
 	givenUp  *prometheus.CounterVec

@@ -42,7 +42,7 @@ func TestAdmin(t *testing.T) {
 	metrics.Claimed("builds", 3*time.Millisecond)
 	metrics.Slots(1, 4)
 	metrics.Ended("builds", jobs.Result{State: jobs.Succeeded})
-	metrics.Ended("of-somebody", jobs.Result{State: jobs.Failed, Failure: jobs.Fail(jobs.KindEngine, nil, "", "no")})
+	metrics.Ended("not-served", jobs.Result{State: jobs.Failed, Failure: jobs.Fail(jobs.KindEngine, nil, "", "no")})
 	metrics.GivenUp("builds", jobs.Fail(jobs.KindDaemonLost, nil, "", "gone"))
 	metrics.GivenUp("builds", nil)
 	metrics.Lost("h-2", "boiler")
@@ -69,7 +69,7 @@ func TestAdmin(t *testing.T) {
 	if code, body := get(t, admin.Addr(), "/readyz"); code != http.StatusOK || !strings.Contains(body, `"ready":true`) {
 		t.Errorf("/readyz answers %d %s; want it ready", code, body)
 	}
-	// Nobody asks /readyz in between.
+	// No client asks /readyz in between.
 	for _, up := range []string{"1", "0", "1", "0"} {
 		docker = map[string]error{"0": errors.New("the daemon does not answer")}[up]
 		if _, body := get(t, admin.Addr(), "/metrics"); !strings.Contains(body, "slipway_docker_up "+up+"\n") || !strings.Contains(body, "slipway_worker_ready "+up+"\n") {

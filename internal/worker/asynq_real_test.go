@@ -342,8 +342,8 @@ func TestDocumentsThatCannotBeTaken(t *testing.T) {
 	}
 }
 
-// Workers that cannot take a job keep nobody from knowing of it, nor from its
-// deadline.
+// Workers that cannot take a job keep no reader from knowing of it, nor the job from
+// its deadline.
 func TestPlainTasksThatWait(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -586,7 +586,7 @@ func TestOperatorsOfAsynq(t *testing.T) {
 			return errors.Join(err, derr)
 		}},
 		{"the queue is deleted", func(f *asynqFarm) error { return f.look.DeleteQueue("builds", true) }},
-		{"a task is cancelled that nobody has", func(f *asynqFarm) error { return f.look.CancelProcessing(ticket) }},
+		{"a task is cancelled that no worker has", func(f *asynqFarm) error { return f.look.CancelProcessing(ticket) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -622,7 +622,7 @@ func TestOperatorsOfAsynq(t *testing.T) {
 	}
 }
 
-// A running job is nobody's in asynq.
+// No operator ends a running job with asynq's tools.
 func TestOperatorsOfAsynqAndRunningJobs(t *testing.T) {
 	t.Parallel()
 	f := newAsynqFarm(t)

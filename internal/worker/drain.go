@@ -32,7 +32,7 @@ func (w *Worker) waitToPart(a *attempt) <-chan struct{} {
 	return w.parted
 }
 
-// partWhenAllWait lets those go who wait to part, once nobody else is left; w.mu
+// partWhenAllWait lets the attempts go that wait to part, once no other is left; w.mu
 // is held.
 func (w *Worker) partWhenAllWait() {
 	if w.leaving.Err() == nil {

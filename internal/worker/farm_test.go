@@ -38,7 +38,7 @@ type farm struct {
 	// files is the context that every build gets.
 	files map[string]string
 	fetch func(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
-	// observer is told what happens, nil for nobody.
+	// observer is told what happens, nil for none.
 	observer worker.Observer
 	// names are the rules of names that jobs may give.
 	names images.Rules

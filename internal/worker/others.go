@@ -76,10 +76,10 @@ func (w *Worker) judgeOther(ctx context.Context, judge *strays.Judge, c engine.L
 	return strays.Verdict{Why: "the worker that made it for a probe is gone"}, nil
 }
 
-// endTwins ends every other container that the job has on this daemon, whoever made
-// it. The record has just named this attempt as the one that runs, so no other may,
-// and whatever went wrong, no job runs twice at once on one daemon. A first attempt can
-// have a twin, too, when Redis lost its last second.
+// endTwins ends every other container that the job has on this daemon, whichever
+// worker made it. The record has just named this attempt as the one that runs, so no
+// other may, and whatever went wrong, no job runs twice at once on one daemon. A first
+// attempt can have a twin, too, when Redis lost its last second.
 func (a *attempt) endTwins(ctx context.Context) error {
 	if a.w.farm == "" {
 		return nil

@@ -149,8 +149,8 @@ func (w *Worker) keepSeat(ctx context.Context) {
 	}
 }
 
-// keepLooks is after how many renewals of a lease the seat is kept: whoever needs to
-// know sooner calls.
+// keepLooks is after how many renewals of a lease the seat is kept: a process that
+// needs to know sooner calls.
 const keepLooks = 24
 
 // stillHost returns an error when this process is not this host any more. A store or

@@ -375,7 +375,7 @@ func (w *Worker) endOrphans(ctx context.Context) {
 	}
 }
 
-// hear nudges attempts that somebody wants ended, and answers calls to this host.
+// hear nudges attempts that a user wants ended, and answers calls to this host.
 // Hints can be lost; the next renewal tells for certain.
 func (w *Worker) hear(ctx context.Context) {
 	for id := range w.Claims.Cancellations(ctx) {

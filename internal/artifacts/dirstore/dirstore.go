@@ -84,8 +84,8 @@ type step struct {
 	most time.Duration
 }
 
-// do runs f, which may hang. late gets what f returns when nobody waits for it any
-// more; nil needs no such thing.
+// do runs f, which may hang. late gets what f returns after do has stopped
+// waiting; nil needs no such thing.
 func do[T any](ctx context.Context, s *Store, p step, f func() (T, error), late func(T, error)) (T, error) {
 	bounded, cancel := context.WithTimeout(ctx, p.most)
 	defer cancel()
@@ -315,7 +315,7 @@ func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error 
 	return nil
 }
 
-// blobsIn lists the blobs in a folder. What else is there is somebody else's.
+// blobsIn lists the blobs in a folder. What else is there is another program's.
 func blobsIn(dir root, folder string) ([]artifacts.Stored, error) {
 	found, err := entries(dir, folder)
 	var blobs []artifacts.Stored

@@ -357,7 +357,7 @@ func TestNotRegular(t *testing.T) {
 		"a FIFO behind a link": func(name string) error {
 			return errors.Join(unix.Mkfifo(name+"-", 0o600), os.Symlink(filepath.Base(name)+"-", name))
 		},
-		"a FIFO with nobody's rights":  func(name string) error { return unix.Mkfifo(name, 0) },
+		"a FIFO without any rights":    func(name string) error { return unix.Mkfifo(name, 0) },
 		"a socket":                     func(name string) error { return unix.Mknod(name, unix.S_IFSOCK|0o600, 0) },
 		"a link that leaves the store": func(name string) error { return os.Symlink("/etc/passwd", name) },
 	} {

@@ -184,8 +184,8 @@ func newTemp(dir root) (temp, error) {
 	return t, nil
 }
 
-// sweepNowAndThen removes what crashed writers left, in a directory that somebody
-// has marked as a store. What cannot be removed is left for the next time.
+// sweepNowAndThen removes what crashed writers left, in a directory that a farm has
+// marked as its store. What cannot be removed is left for the next time.
 func (s *Store) sweepNowAndThen(ctx context.Context) {
 	now := time.Now()
 	if last := s.swept.Load(); now.Sub(time.Unix(last, 0)) < sweepEvery || !s.swept.CompareAndSwap(last, now.Unix()) {

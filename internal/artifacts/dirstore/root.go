@@ -53,8 +53,8 @@ func openRoot(dir string) (root, error) {
 	return osRoot{r}, nil
 }
 
-// Open does not wait for whoever writes into a FIFO. A file that it makes is this
-// user's alone at first.
+// Open does not wait for the writer of a FIFO. A file that it makes is this user's
+// alone at first.
 func (r osRoot) Open(name string, flag int) (file, error) {
 	f, err := r.OpenFile(name, flag|syscall.O_NONBLOCK, 0o600)
 	if err != nil {

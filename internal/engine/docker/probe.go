@@ -72,7 +72,7 @@ func (e *Engine) probe(ctx context.Context, p engine.Probe, ref, name string) (w
 
 // probeBuild builds an image whose only file is a program that ends at once, and
 // runs it in a step. Without a program it only builds. There is no Dockerfile: a
-// context would leave traces in BuildKit's cache that nobody could tell from others.
+// context would leave traces in BuildKit's cache that no worker could tell from others.
 func (e *Engine) probeBuild(ctx context.Context, ref, name string, program []byte) (id string, err error) {
 	bk, err := e.dialControl(ctx)
 	if err != nil {

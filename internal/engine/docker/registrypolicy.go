@@ -18,7 +18,7 @@ func (e *Engine) admit(ctx context.Context, ref string) error {
 
 // refused returns the refusal of a registry that is not open. The daemon came to ask
 // it all the same where triggers of a base led there, or where the name has another
-// address by now; what it met there is for nobody to know.
+// address by now; no job is told what it met there.
 func (e *Engine) refused(ctx context.Context, ref string) error {
 	if err := e.admit(ctx, ref); err != nil && jobs.AsFailure(err).Kind == jobs.KindRegistryNotAllowed {
 		return err
