@@ -321,12 +321,22 @@ func (s *Store) Kept(ctx context.Context, host string) ([]jobs.Job, error) {
 		return nil, err
 	}
 	kept := all[:0]
+	var elsewhere []any
 	for _, job := range all {
-		if job.Up() {
+		up, here := job.Up(), job.Result != nil && job.Result.Host == host
+		switch {
+		case up && here:
 			kept = append(kept, job)
+		case up: // this host's result came too late
+			elsewhere = append(elsewhere, job.ID)
 		}
-		if job.Up() || !job.State.Terminal() { // that one is indexed just before its result is accepted
+		if up || !job.State.Terminal() { // that one is indexed just before its result is accepted
 			ids = slices.DeleteFunc(ids, func(id string) bool { return id == job.ID })
+		}
+	}
+	if len(elsewhere) > 0 {
+		if err := s.rdb.ZRem(ctx, keptKey(host), elsewhere...).Err(); err != nil {
+			return nil, fmt.Errorf("index kept services of host %s: %w", host, err)
 		}
 	}
 	return kept, s.dropFromKept(ctx, host, ids...) // what a crash left

@@ -34,6 +34,7 @@ func TestClaims(t *testing.T, setup func(t *testing.T) Store) {
 		{"kept", testKept},
 		{"the log of a kept service goes on", testKeptLog},
 		{"the end of a kept service", testServiceEnd},
+		{"a service that another host keeps", testKeptElsewhere},
 		{"the end of a kept service is its keeper's to report", testServiceEndFence},
 	}
 	runStore(t, setup, tests)

@@ -134,3 +134,27 @@ func (f *farm) wantUp(want ...string) {
 		}
 	}
 }
+
+// A host whose attempt was given to another one does not keep the service that the
+// other one started, though it reported one of its own.
+func testKeptElsewhere(f *farm) {
+	first := f.running()
+	service := func(onHost string, attempt int) jobs.Result {
+		r := done()
+		r.Host, r.Attempt, r.KeepUntil, r.Service = onHost, attempt, first.Started.Add(24*time.Hour), &jobs.ServiceStatus{State: jobs.ServiceUp}
+		return r
+	}
+	ticket := f.release(first, jobs.Release{Spend: jobs.SpendLoss})
+	f.refused("a result that comes too late", f.Claims.Finish(f.ctx, first.ID, first.Nonce, service(host, 1)), jobs.ErrStale)
+	second, err := f.Claims.Claim(f.ctx, ticket, f.owner("host-b"))
+	if err != nil {
+		f.t.Fatalf("Claim: %v", err)
+	}
+	f.finish(second, service("host-b", 2))
+	f.wantKept(host)
+	f.wantKept("host-b", first.ID)
+	up := f.list(jobs.Query{Up: true})
+	if !slices.Contains(up, first.ID) {
+		f.t.Errorf("up are %q; want %s among them", up, first.ID)
+	}
+}
