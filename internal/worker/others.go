@@ -39,7 +39,9 @@ func (w *Worker) watchOthers(ctx context.Context) {
 
 // removeOthers makes one round and returns when the next one is due.
 func (w *Worker) removeOthers(ctx context.Context) (next time.Duration, err error) {
-	judge, next, failed := w.judge(), strayEvery, error(nil)
+	// What another host starts right after this round has to be seen before its lease
+	// passes.
+	judge, next, failed := w.judge(), min(strayEvery, w.opts.Lease/2), error(nil)
 	note := func(in time.Duration, err error) {
 		if err != nil {
 			failed, in = err, w.opts.Renew/5 // a lease may be about to pass

@@ -98,6 +98,24 @@ func TestHostThatIsLost(t *testing.T) {
 	}
 }
 
+// The same when the other host starts it right after this one has looked.
+func TestHostThatIsLostSoon(t *testing.T) {
+	t.Parallel()
+	const lease = 6 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		f.others = member{f.memory, nil}
+		f.start(func(o *worker.Options) { o.Renew, o.Lease = worker.RenewEvery(lease), lease })
+		time.Sleep(10 * time.Millisecond)
+		f.sits("lost", lease)
+		_, c := f.onHost("lost", "farm-1", shell("echo up; sleep 600"), lease)
+		time.Sleep(lease)
+		if f.there(c) {
+			t.Error("the container runs on though its lease has passed")
+		}
+	})
+}
+
 // A service of a host that is lost ends, and nothing of it stays in the records.
 func TestServiceOfAHostThatIsLost(t *testing.T) {
 	t.Parallel()
