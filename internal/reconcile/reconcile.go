@@ -267,17 +267,26 @@ func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) er
 // its worker waits for the artifact store to take its log.
 const overdue = 15 * time.Minute
 
+// reportTime is how long workers get to report the ends of services after Redis was away.
+const reportTime = 5 * time.Minute
+
 // endServices records the end of services that no worker reports: the host was lost,
 // and with it the container, or what the worker knew of it. A worker that comes back
-// ends what is left of them.
+// ends what is left of them. Right after Redis was away, or the whole farm, workers get
+// a while to report what they know.
 func (r *Reconciler) endServices(ctx context.Context, now time.Time) error {
+	if now.Sub(r.since) < reportTime {
+		return nil
+	}
 	late, err := r.ledger.OverdueServices(ctx, now.Add(-overdue))
 	if err != nil {
 		return err
 	}
 	for _, job := range late {
+		log := job.Result.Log // it ends where the service was ready
+		log.Missing = true
 		status := jobs.ServiceStatus{State: jobs.ServiceLost, Reason: "its host did not report its end"}
-		err := r.ledger.EndService(ctx, job.ID, job.Nonce, jobs.ServiceEnd{Status: status, Log: job.Result.Log})
+		err := r.ledger.EndService(ctx, job.ID, job.Nonce, jobs.ServiceEnd{Status: status, Log: log})
 		if err != nil && !errors.Is(err, jobs.ErrStale) && !errors.Is(err, jobs.ErrNotFound) {
 			return err
 		}

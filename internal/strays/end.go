@@ -55,9 +55,11 @@ func record(ctx context.Context, s Services, job jobs.Job, status jobs.ServiceSt
 	if err != nil {
 		return err
 	}
+	log := job.Result.Log
+	log.Missing = true
 	for _, k := range kept {
 		if k.ID == job.ID {
-			return s.EndService(ctx, k.ID, k.Nonce, jobs.ServiceEnd{Status: status, Log: job.Result.Log})
+			return s.EndService(ctx, k.ID, k.Nonce, jobs.ServiceEnd{Status: status, Log: log})
 		}
 	}
 	return nil // it is recorded
