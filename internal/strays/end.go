@@ -51,16 +51,26 @@ func Remove(ctx context.Context, e Engine, s Services, c engine.Listed, v Verdic
 // record records what became of a service, with the log that its result has: what
 // came later is in the state directory of the host that kept it.
 func record(ctx context.Context, s Services, job jobs.Job, status jobs.ServiceStatus) error {
-	kept, err := s.Kept(ctx, job.Result.Host)
-	if err != nil {
+	kept, up, err := Kept(ctx, s, job)
+	if err != nil || !up {
 		return err
 	}
 	log := job.Result.Log
 	log.Missing = true
-	for _, k := range kept {
+	return s.EndService(ctx, kept.ID, kept.Nonce, jobs.ServiceEnd{Status: status, Log: log})
+}
+
+// Kept returns the job of a service with the nonce that it is kept under. false means
+// that its end is recorded.
+func Kept(ctx context.Context, s Services, job jobs.Job) (kept jobs.Job, up bool, err error) {
+	all, err := s.Kept(ctx, job.Result.Host)
+	if err != nil {
+		return jobs.Job{}, false, err
+	}
+	for _, k := range all {
 		if k.ID == job.ID {
-			return s.EndService(ctx, k.ID, k.Nonce, jobs.ServiceEnd{Status: status, Log: log})
+			return k, true, nil
 		}
 	}
-	return nil // it is recorded
+	return jobs.Job{}, false, nil
 }

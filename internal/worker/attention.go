@@ -6,8 +6,8 @@ import (
 )
 
 // attention is when this worker looked after its kept services. While it does not,
-// another worker of the daemon may stop them, and takes its reason to another record
-// than this one's, if it dies before the end is reported.
+// another worker of the daemon may stop them. When that one dies before it reports the
+// end, why it stopped them is not known here.
 type attention struct {
 	// most is how long a pause does not count.
 	most time.Duration

@@ -119,15 +119,11 @@ func (w *Worker) keptFor(job jobs.Job) *keptService {
 // endFor ends a kept service of another host, which has no worker, in its name: its
 // container is on this daemon. false means that the record has its end.
 func (w *Worker) endFor(ctx context.Context, v strays.Verdict) (begun bool, err error) {
-	kept, err := w.Claims.Kept(ctx, v.Service.Result.Host)
-	if err != nil {
+	kept, up, err := strays.Kept(ctx, w.Claims, *v.Service)
+	if err != nil || !up {
 		return false, err
 	}
-	i := slices.IndexFunc(kept, func(j jobs.Job) bool { return j.ID == v.Service.ID })
-	if i < 0 {
-		return false, nil
-	}
-	if s := w.keptFor(kept[i]); s != nil {
+	if s := w.keptFor(kept); s != nil {
 		s.tell(ending{By: v.Status.CancelledBy, Lost: v.Status.Reason})
 	}
 	return true, nil
