@@ -19,14 +19,28 @@ func TestTimes(t *testing.T) {
 	f.worker(hostA, "one")
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
-	for name, at := range map[string]time.Time{
-		"Dockerfile": time.Unix(1_700_000_000, 0), "none": {}, "1970": time.Unix(0, 0), "2023": time.Unix(1_700_000_000, 0),
-		"part": time.Unix(1_700_000_000, 250_000_000), "2107": time.Unix(1<<32+1, 0), "2262": time.Unix(1<<33+1<<30, 0), "9999": time.Unix(253_000_000_000, 0),
-		"1969": time.Unix(-1, 0), "1901": time.Unix(-1<<31, -500_000_000), "dir/": time.Unix(1_600_000_000, 0), "dir/in": time.Unix(1_600_000_001, 0),
+	for _, e := range []struct {
+		name string
+		at   time.Time
+	}{
+		// First, and a whole second: docker takes a standard input that begins with an
+		// extended header for a Dockerfile.
+		{"Dockerfile", time.Unix(1_700_000_000, 0)},
+		{"none", time.Time{}},
+		{"1970", time.Unix(0, 0)},
+		{"2023", time.Unix(1_700_000_000, 0)},
+		{"part", time.Unix(1_700_000_000, 250_000_000)},
+		{"2107", time.Unix(1<<32+1, 0)},
+		{"2262", time.Unix(1<<33+1<<30, 0)},
+		{"9999", time.Unix(253_000_000_000, 0)},
+		{"1969", time.Unix(-1, 0)},
+		{"1901", time.Unix(-1<<31, -500_000_000)},
+		{"dir/", time.Unix(1_600_000_000, 0)},
+		{"dir/in", time.Unix(1_600_000_001, 0)},
 	} {
-		h := tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, ModTime: at, Format: tar.FormatPAX}
+		h := tar.Header{Typeflag: tar.TypeReg, Name: e.name, Mode: 0o644, ModTime: e.at, Format: tar.FormatPAX}
 		content := "x"
-		switch name {
+		switch e.name {
 		case "dir/":
 			h.Typeflag, h.Mode, content = tar.TypeDir, 0o755, ""
 		case "Dockerfile":
