@@ -139,3 +139,20 @@ func TestTail(t *testing.T) {
 		t.Errorf("%d lines of both streams (-want +got):\n%s", len(lines), diff)
 	}
 }
+
+// Engines say in three ways that a port is taken.
+func TestPortMessage(t *testing.T) {
+	t.Parallel()
+	for complaint, want := range map[string]string{
+		"driver failed programming external connectivity on endpoint x (abc): Bind for 0.0.0.0:8080 failed: port is already allocated": "host address 0.0.0.0:8080 is taken",
+		"Error starting userland proxy: listen tcp4 127.0.0.1:8080: bind: address already in use":                                      "host address 127.0.0.1:8080 is taken",
+		"failed to set up container networking: failed to bind host port 127.0.0.1:8080/tcp: address already in use":                   "host address 127.0.0.1:8080 is taken",
+		"failed to bind host port for 0.0.0.0:8080:172.17.0.2:80/tcp: address already in use":                                          "host address 0.0.0.0:8080 is taken",
+		"failed to bind host port [::1]:8080/tcp: address already in use":                                                              "host address [::1]:8080 is taken",
+		"the port is gone": "a host port of the job is taken",
+	} {
+		if got := portMessage(complaint); got != want {
+			t.Errorf("portMessage(%q) = %q, want %q", complaint, got, want)
+		}
+	}
+}

@@ -172,8 +172,9 @@ func runOf(c container.InspectResponse) jobs.Run {
 }
 
 // takenPattern finds the address in the daemon's complaint: the first form is
-// about a port of another container, the second about one of another process.
-var takenPattern = regexp.MustCompile(`(?i)bind for (\S+) failed|listen \w+ (\S+): bind: address|bind host port (\S+?):? `)
+// about a port of another container, the others about one of another process (the
+// last as engines from 27 on say it).
+var takenPattern = regexp.MustCompile(`(?i)bind for (\S+) failed|listen \w+ (\S+): bind: address|bind host port (?:for )?(\[\S+?\]:\d+|[\d.]+:\d+)`)
 
 // portMessage names the port the daemon complained about.
 func portMessage(text string) string {
