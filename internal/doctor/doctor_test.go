@@ -95,7 +95,7 @@ func (records) Seat(_ context.Context, host string) (jobs.Seat, time.Time, error
 }
 
 func (records) CallHost(context.Context, string) error           { return nil }
-func (records) Kept(context.Context, string) ([]jobs.Job, error) { return nil, nil }
+func (records) Kept(context.Context, string, ...string) ([]jobs.Job, error) { return nil, nil }
 func (records) EndService(context.Context, string, string, jobs.ServiceEnd) error {
 	return nil
 }

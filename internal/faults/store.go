@@ -87,8 +87,8 @@ func (c claims) Owned(ctx context.Context, host string) ([]jobs.Job, error) {
 	return around(ctx, c.at, Call{Name: "owned"}, func() ([]jobs.Job, error) { return c.Claims.Owned(ctx, host) })
 }
 
-func (c claims) Kept(ctx context.Context, host string) ([]jobs.Job, error) {
-	return around(ctx, c.at, Call{Name: "kept"}, func() ([]jobs.Job, error) { return c.Claims.Kept(ctx, host) })
+func (c claims) Kept(ctx context.Context, host string, known ...string) ([]jobs.Job, error) {
+	return around(ctx, c.at, Call{Name: "kept"}, func() ([]jobs.Job, error) { return c.Claims.Kept(ctx, host, known...) })
 }
 
 func (c claims) EndService(ctx context.Context, id, nonce string, e jobs.ServiceEnd) error {

@@ -137,8 +137,9 @@ type Claims interface {
 	// Owned lists the jobs that the store believes run on the host.
 	Owned(ctx context.Context, host string) ([]Job, error)
 	// Kept lists the jobs that keep a service on the host, with the nonces that
-	// they do so under.
-	Kept(ctx context.Context, host string) ([]Job, error)
+	// they do so under. known are jobs of which the host knows: the store looks at
+	// their records, too, for it may have lost what lists them.
+	Kept(ctx context.Context, host string, known ...string) ([]Job, error)
 	// EndService records what became of a kept service; nonce is the one that its
 	// result was accepted under. The first report counts, and repeating it is not
 	// an error. ErrStale when the job keeps no service under the nonce.

@@ -311,12 +311,13 @@ func (s *Store) dropFromHost(ctx context.Context, host string, gone map[string]b
 }
 
 // Kept implements jobs.Claims.
-func (s *Store) Kept(ctx context.Context, host string) ([]jobs.Job, error) {
+func (s *Store) Kept(ctx context.Context, host string, known ...string) ([]jobs.Job, error) {
 	ids, err := s.rdb.ZRange(ctx, keptKey(host), 0, -1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list kept services of host %s: %w", host, err)
 	}
-	all, err := s.getAll(ctx, ids)
+	unlisted := slices.DeleteFunc(slices.Clone(known), func(id string) bool { return slices.Contains(ids, id) })
+	all, err := s.getAll(ctx, append(ids, unlisted...))
 	if err != nil {
 		return nil, err
 	}
@@ -327,6 +328,11 @@ func (s *Store) Kept(ctx context.Context, host string) ([]jobs.Job, error) {
 		switch {
 		case up && here:
 			kept = append(kept, job)
+			if slices.Contains(unlisted, job.ID) { // Redis lost its last seconds
+				if err := s.indexKept(ctx, job.ID, *job.Result); err != nil {
+					return nil, err
+				}
+			}
 		case up: // this host's result came too late
 			elsewhere = append(elsewhere, job.ID)
 		}

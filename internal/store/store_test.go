@@ -291,6 +291,46 @@ func TestKeptServiceOfARestoredRecord(t *testing.T) {
 	}
 }
 
+// Redis may lose what lists a service, and keep its record: who knows of it has it
+// listed again, and a job that keeps none is not.
+func TestKeptServiceThatIsNotListed(t *testing.T) {
+	t.Parallel()
+	server, rdb := embeddedRedis(t)
+	s := store.New(rdb, store.Options{})
+	ctx := t.Context()
+	ready(t, s, "a")
+	server.Del("slipway:kept:h")
+	server.Del("slipway:up")
+	if kept, err := s.Kept(ctx, "other", "a", "never"); err != nil || len(kept) != 0 {
+		t.Errorf("kept %+v (%v) on another host, want none", kept, err)
+	}
+	if kept, err := s.Kept(ctx, "h", "a", "never"); err != nil || len(kept) != 1 || kept[0].Nonce == "" {
+		t.Errorf("kept %+v (%v), want the service that the host knows of", kept, err)
+	}
+	if kept, err := s.Kept(ctx, "h"); err != nil || len(kept) != 1 {
+		t.Errorf("kept %+v (%v), want it to be listed again", kept, err)
+	}
+	if page, err := s.List(ctx, jobs.Query{Up: true}); err != nil || len(page.Jobs) != 1 {
+		t.Errorf("%d jobs are listed as up (%v), want one", len(page.Jobs), err)
+	}
+	if err := s.EndService(ctx, "a", mustKept(t, s).Nonce, jobs.ServiceEnd{Status: jobs.ServiceStatus{State: jobs.ServiceExpired}}); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := s.Kept(ctx, "h", "a"); err != nil || len(kept) != 0 {
+		t.Errorf("kept %+v (%v) after the end, want none", kept, err)
+	}
+}
+
+// mustKept is the one service of host h.
+func mustKept(t *testing.T, s *store.Store) jobs.Job {
+	t.Helper()
+	kept, err := s.Kept(t.Context(), "h")
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("kept %+v (%v), want one", kept, err)
+	}
+	return kept[0]
+}
+
 // A service that is up is not forgotten before its time is over, and one that has ended
 // goes like any other job.
 func TestSweepKeepsServices(t *testing.T) {

@@ -17,7 +17,7 @@ type Engine interface {
 
 // Services is where the end of a service is recorded.
 type Services interface {
-	Kept(ctx context.Context, host string) ([]jobs.Job, error)
+	Kept(ctx context.Context, host string, known ...string) ([]jobs.Job, error)
 	EndService(ctx context.Context, id, nonce string, e jobs.ServiceEnd) error
 }
 
@@ -63,7 +63,7 @@ func record(ctx context.Context, s Services, job jobs.Job, status jobs.ServiceSt
 // Kept returns the job of a service with the nonce that it is kept under. false means
 // that its end is recorded.
 func Kept(ctx context.Context, s Services, job jobs.Job) (kept jobs.Job, up bool, err error) {
-	all, err := s.Kept(ctx, job.Result.Host)
+	all, err := s.Kept(ctx, job.Result.Host, job.ID)
 	if err != nil {
 		return jobs.Job{}, false, err
 	}

@@ -59,6 +59,8 @@ type Verdict struct {
 	// not look after it any more. It is to end as one does, and its end to be
 	// recorded.
 	Service *jobs.Job
+	// Own is the job that keeps the container as a service of the host that asks.
+	Own *jobs.Job
 	// Status is what became of the service.
 	Status jobs.ServiceStatus
 	// In is after how long the verdict may be another without anybody's doing, 0
@@ -115,7 +117,7 @@ func (j *Judge) attempt(ctx context.Context, host, id string, n int, container s
 	case job.Keeps(host, n) && container != job.Result.ContainerID:
 		return Verdict{Why: "its job keeps another container"}, nil
 	case job.Keeps(host, n) && own:
-		return Verdict{}, nil
+		return Verdict{Own: &job}, nil
 	case job.Keeps(host, n):
 		return j.service(ctx, job)
 	case job.State.Terminal() && own:

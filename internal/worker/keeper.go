@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -49,7 +50,7 @@ func (w *Worker) keepServices(ctx context.Context) (some bool, err error) {
 	w.mu.Lock()
 	left := maps.Clone(w.services) // before Kept: a service that is added meanwhile may not be listed
 	w.mu.Unlock()
-	kept, err := w.Claims.Kept(ctx, w.opts.Host)
+	kept, err := w.Claims.Kept(ctx, w.opts.Host, slices.Sorted(maps.Keys(left))...)
 	if err != nil {
 		return len(left) > 0, err
 	}

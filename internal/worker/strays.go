@@ -74,6 +74,9 @@ func (w *Worker) judge() *strays.Judge {
 
 // endStray stops a container if it is a stray, and removes it.
 func (w *Worker) endStray(ctx context.Context, c engine.Listed, v strays.Verdict) error {
+	if v.Own != nil {
+		return w.ownService(ctx, *v.Own)
+	}
 	if v.Why == "" {
 		return nil
 	}
@@ -91,6 +94,19 @@ func (w *Worker) endStray(ctx context.Context, c engine.Listed, v strays.Verdict
 		w.log.WarnContext(ctx, "remove stray container", "container_id", c.ID, "err", err)
 	}
 	return nil
+}
+
+// ownService has the keeper find a service that nothing follows: the store may have
+// lost what lists it, while the worker was away, too.
+func (w *Worker) ownService(ctx context.Context, job jobs.Job) error {
+	w.mu.Lock()
+	followed := w.services[job.ID] != nil
+	w.mu.Unlock()
+	if followed {
+		return nil
+	}
+	_, err := w.Claims.Kept(ctx, w.opts.Host, job.ID)
+	return err
 }
 
 // removeStrayImage takes its private name from an image whose attempt is over.

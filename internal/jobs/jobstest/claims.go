@@ -265,8 +265,8 @@ func (m *Memory) Owned(ctx context.Context, host string) ([]jobs.Job, error) {
 	return m.onHost(ctx, host, func(r *record) bool { return r.job.State == jobs.Running })
 }
 
-// Kept implements jobs.Claims.
-func (m *Memory) Kept(ctx context.Context, host string) ([]jobs.Job, error) {
+// Kept implements jobs.Claims. It needs no hints: it looks at every record.
+func (m *Memory) Kept(ctx context.Context, host string, _ ...string) ([]jobs.Job, error) {
 	return m.onHost(ctx, host, func(r *record) bool { return r.kept })
 }
 
