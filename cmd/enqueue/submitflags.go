@@ -32,7 +32,7 @@ type submitFlags struct {
 	workdir, user, network        string
 	ports                         []jobs.Port
 	cpus                          float64
-	memory, shm                   jobs.Bytes
+	memory, shm, disk             jobs.Bytes
 	pids                          int64
 	ulimits                       map[string]jobs.Ulimit
 	tmpfs                         map[string]jobs.Bytes
@@ -129,6 +129,7 @@ func (f *submitFlags) bindRun(getenv func(string) string) {
 	fs.Float64Var(&f.cpus, "cpus", 0, "number of CPUs, such as 1.5")
 	fs.VarP(bytesVar(&f.memory), "memory", "m", "memory limit, such as 512m")
 	fs.Var(bytesVar(&f.shm), "shm-size", "size of /dev/shm")
+	fs.Var(bytesVar(&f.disk), "disk", "how much the container may write to the host's disk, such as 2g")
 	fs.Int64Var(&f.pids, "pids-limit", 0, "largest number of processes, -1 for any")
 	fs.Var(ulimitsVar(&f.ulimits), "ulimit", "ulimit, such as nofile=1024:4096 or memlock=-1 (no limit); repeatable")
 	fs.BoolVar(&f.readOnly, "read-only", false, "mount the container's root read-only")

@@ -13,7 +13,7 @@ func buildFlags() []string {
 
 func runFlags() []string {
 	return []string{
-		"run", "image", "entrypoint", "env", "workdir", "user", "publish", "cpus", "memory", "shm-size", "pids-limit",
+		"run", "image", "entrypoint", "env", "workdir", "user", "publish", "cpus", "memory", "shm-size", "disk", "pids-limit",
 		"ulimit", "read-only", "tmpfs", "init", "stop-timeout", "timeout", "keep", "ready-http", "ready-tcp",
 		"ready-port", "ready-timeout", "output-path", "outputs-on", "exit-code-from",
 	}
@@ -173,6 +173,7 @@ func (r request) limits(l *jobs.Limits) {
 	set(&l.Memory, f.memory)
 	set(&l.Pids, f.pids)
 	set(&l.Shm, f.shm)
+	set(&l.Disk, f.disk)
 	for k, v := range f.ulimits {
 		put(&l.Ulimits, k, v)
 	}
@@ -277,6 +278,7 @@ func pointerFlags(runs bool) []struct{ pointer, flag string } {
 		{"/run/limits/memory", "memory"},
 		{"/run/limits/pids", "pids-limit"},
 		{"/run/limits/shm", "shm-size"},
+		{"/run/limits/disk", "disk"},
 		{"/run/limits/ulimits", "ulimit"},
 		{"/run/tmpfs", "tmpfs"},
 		{"/run/stop_grace", "stop-timeout"},

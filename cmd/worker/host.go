@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -48,12 +47,16 @@ func (d *disks) room(path string) (diskroom.Room, error) {
 // directory is one whose disk is watched, by the name that metrics have for it.
 type directory struct{ name, path string }
 
+// engineDisk is the name of the directory where the engine keeps its data.
+const engineDisk = "docker"
+
 // watched are the directories that are seen from here.
 func (d *disks) watched() []directory {
-	all := []directory{{"state", d.config.Worker.StateDir}}
+	var all []directory
 	if root := d.dataRoot(); root != "" {
-		all = append(all, directory{"docker", root})
+		all = append(all, directory{engineDisk, root}) // first: it may be the disk of the others, too
 	}
+	all = append(all, directory{"state", d.config.Worker.StateDir})
 	if filepath.IsAbs(d.config.Store) {
 		all = append(all, directory{"store", d.config.Store})
 	}
@@ -71,7 +74,7 @@ func (d *disks) short() error {
 			continue
 		}
 		if room.Short(1) {
-			return fmt.Errorf("the disk of %s is short of room: %s; jobs are taken again when %s are free", path, room, diskroom.Bytes(int64(room.Least())))
+			return diskroom.Shortage{Path: path, Room: room, Engine: dir.name == engineDisk}
 		}
 	}
 	return nil

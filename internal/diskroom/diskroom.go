@@ -34,6 +34,18 @@ func (r Room) Short(times uint64) bool {
 	return r.Free < times*r.Least() || r.AllInodes > 0 && r.Inodes < times*r.leastInodes()
 }
 
+// Shortage says which disk has too little room for a build host to work with.
+type Shortage struct {
+	Path string
+	Room Room
+	// Engine is true for the disk that containers write to.
+	Engine bool
+}
+
+func (s Shortage) Error() string {
+	return fmt.Sprintf("the disk of %s is short of room: %s; jobs are taken again when %s are free", s.Path, s.Room, Bytes(int64(s.Room.Least()))) //nolint:gosec // it is 2 GiB at most
+}
+
 func (r Room) String() string {
 	text := fmt.Sprintf("%s of %s free", Bytes(int64(r.Free)), Bytes(int64(r.Total)))
 	if r.AllInodes > 0 {

@@ -94,7 +94,7 @@ func (records) Seat(_ context.Context, host string) (jobs.Seat, time.Time, error
 	return jobs.Seat{Host: host, Nonce: "n", Lease: time.Second, Seen: time.Unix(1, 0), Left: time.Unix(1, 0)}, now, nil
 }
 
-func (records) CallHost(context.Context, string) error           { return nil }
+func (records) CallHost(context.Context, string) error                      { return nil }
 func (records) Kept(context.Context, string, ...string) ([]jobs.Job, error) { return nil, nil }
 func (records) EndService(context.Context, string, string, jobs.ServiceEnd) error {
 	return nil

@@ -118,6 +118,9 @@ type Engine interface {
 	Reattach(ctx context.Context, id string, skip Skip, out Output) (Process, error)
 	// Inspect tells the state of a container, KindContainerLost when it is gone.
 	Inspect(ctx context.Context, id string) (State, error)
+	// Written tells how many bytes a container has written to the host's disk: its
+	// own layer, and volumes of its own. The engine walks over all of it.
+	Written(ctx context.Context, id string) (int64, error)
 	// Stop asks with SIGTERM and kills after grace. Stopped or gone is success.
 	Stop(ctx context.Context, id string, grace time.Duration) error
 	// Remove removes a container with its anonymous volumes, and kills it first

@@ -71,6 +71,10 @@ func (h host) Inspect(ctx context.Context, id string) (engine.State, error) {
 	return around(ctx, h.at, Call{Name: "inspect", Job: id}, func() (engine.State, error) { return h.Engine.Inspect(ctx, id) })
 }
 
+func (h host) Written(ctx context.Context, id string) (int64, error) {
+	return around(ctx, h.at, Call{Name: "written", Job: id}, func() (int64, error) { return h.Engine.Written(ctx, id) })
+}
+
 func (h host) Stop(ctx context.Context, id string, grace time.Duration) error {
 	return do(ctx, h.at, Call{Name: "stop", Job: id}, func() error { return h.Engine.Stop(ctx, id, grace) })
 }

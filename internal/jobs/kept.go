@@ -17,7 +17,8 @@ type ServiceStatus struct {
 	OOM bool `json:"oom,omitempty"`
 	// CancelledBy is who asked for the end of a cancelled service.
 	CancelledBy string `json:"cancelled_by,omitempty"`
-	// Reason says how a service was lost, "" for any other.
+	// Reason says how a service was lost, or why the worker ended it before its
+	// time, "" for any other.
 	Reason string `json:"reason,omitempty"`
 }
 
@@ -37,7 +38,7 @@ const (
 func (s ServiceStatus) String() string {
 	text := string(s.State)
 	switch {
-	case s.State == ServiceEnded && s.ExitCode != nil:
+	case s.State == ServiceEnded && s.Reason == "" && s.ExitCode != nil:
 		text += fmt.Sprintf(" with exit code %d", *s.ExitCode)
 		if s.OOM {
 			text += ", out of memory"

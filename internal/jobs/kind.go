@@ -119,6 +119,7 @@ const (
 	KindCommandNotFound  Kind = "command_not_found"
 	KindCommandNotExec   Kind = "command_not_executable"
 	KindOOM              Kind = "oom_killed"
+	KindDiskLimit        Kind = "disk_limit"
 	KindTimeout          Kind = "timeout"
 	KindIdleTimeout      Kind = "idle_timeout"
 	KindNotReady         Kind = "not_ready"
@@ -232,6 +233,7 @@ func Kinds() []KindInfo {
 		{KindCommandNotFound, Failed, UserFault, no, unproc, ExitFailed, "the command does not exist in the image"},
 		{KindCommandNotExec, Failed, UserFault, no, unproc, ExitFailed, "the command in the image cannot be executed"},
 		{KindOOM, Failed, UserFault, yes, unproc, ExitFailed, "the container ran out of its memory limit"},
+		{KindDiskLimit, Failed, UserFault, yes, unproc, ExitFailed, "the container wrote more to the host's disk than it may"},
 		{KindTimeout, Failed, UserFault, yes, unproc, ExitTimeout, "a stage took longer than its timeout"},
 		{KindIdleTimeout, Failed, UserFault, yes, unproc, ExitTimeout, "a stage was silent for longer than its idle timeout"},
 		{KindNotReady, Failed, UserFault, yes, unproc, ExitFailed, "the service did not become ready"},

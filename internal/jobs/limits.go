@@ -10,6 +10,10 @@ import (
 // Unlimited stands for no bound, where the kernel has such a thing.
 const Unlimited = -1
 
+// MinDisk is the smallest limit of what a container may write: engines put a few
+// files of their own into its layer.
+const MinDisk Bytes = 1 << 20
+
 // maxPids is the kernel's own bound.
 const maxPids = 1 << 22
 
@@ -37,6 +41,9 @@ func (p *problems) limits(l Limits) {
 	}
 	if l.Shm < 0 {
 		p.add("limit_invalid", "/run/limits/shm", "found %s; want more than 0", l.Shm)
+	}
+	if l.Disk != 0 && l.Disk < MinDisk {
+		p.add("limit_below_minimum", "/run/limits/disk", "found %s; the minimum is %s", l.Disk, MinDisk)
 	}
 	for _, k := range slices.Sorted(maps.Keys(l.Ulimits)) {
 		p.ulimit("/run/limits/ulimits/"+escape(k), k, l.Ulimits[k])

@@ -156,6 +156,9 @@ type Limits struct {
 	// Pids is how many processes there may be, -1 for any number.
 	Pids int64 `json:"pids,omitempty"`
 	Shm  Bytes `json:"shm,omitempty"`
+	// Disk is how much the container may write to the host's disk: to its own
+	// layer and to volumes that its image declares.
+	Disk Bytes `json:"disk,omitempty"`
 	// Ulimits maps a name (nofile, nproc, core, fsize ...) to its bound.
 	Ulimits map[string]Ulimit `json:"ulimits,omitempty"`
 }

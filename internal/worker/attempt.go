@@ -179,10 +179,10 @@ func (a *attempt) stage(ctx context.Context, s jobs.Stage, timeout time.Duration
 	return a.quote(explain(ctx, s, err))
 }
 
-// quote adds the last output to a timeout: it tells where the program stood.
+// quote adds the last output to an end that the worker made: it tells where the program stood.
 func (a *attempt) quote(err error) error {
 	var f *jobs.Failure
-	if errors.As(err, &f) && f.Kind.Info().Exit == jobs.ExitTimeout && f.Tail == nil {
+	if errors.As(err, &f) && (f.Kind.Info().Exit == jobs.ExitTimeout || f.Kind == jobs.KindDiskLimit) && f.Tail == nil {
 		f.Tail = a.joblog.lines()
 	}
 	return err
@@ -197,9 +197,12 @@ func explain(ctx context.Context, s jobs.Stage, err error) error {
 	if ctx.Err() != nil {
 		var c cancelled
 		var r ranOut
+		var o overDisk
 		switch cause := context.Cause(ctx); {
 		case errors.Is(cause, errDrain), errors.Is(cause, errLeave), errors.Is(cause, errLeaseLost):
 			return cause
+		case errors.As(cause, &o):
+			return staged(s, o.failure(nil))
 		case errors.As(cause, &c):
 			return staged(s, jobs.Fail(jobs.KindCancelled, err, "", "cancelled by %s during %s", c.by, s))
 		case errors.As(cause, &r) && r.idle:

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strings"
@@ -12,9 +13,12 @@ import (
 )
 
 // exited records how the container ended and says whether that is a failure.
-func (a *attempt) exited(state engine.State) error {
+func (a *attempt) exited(ctx context.Context, state engine.State) error {
 	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
 	a.joblog.noteTorn(state)
+	if err := a.wroteTooMuch(ctx, state.ExitCode != 0); err != nil {
+		return err
+	}
 	if state.ExitCode == engine.UnknownExit && state.Started.Before(time.Now().Add(-a.w.Uptime())) {
 		return jobs.Fail(jobs.KindContainerLost, nil, "", "the host was started again while the container ran")
 	}

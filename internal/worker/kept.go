@@ -54,6 +54,8 @@ type ending struct {
 	By string `json:"by,omitempty"`
 	// Lost is how it lost its own host, "" when it did not.
 	Lost string `json:"lost,omitempty"`
+	// Disk is what it wrote too much to the host's disk, "" when it did not.
+	Disk string `json:"disk,omitempty"`
 }
 
 const (
@@ -271,6 +273,7 @@ func (s *keptService) wait(ctx context.Context) (engine.State, error) {
 		state engine.State
 		err   error
 	}
+	defer s.w.watchWriter(s.job.Result.ContainerID, s.job, func(o overDisk) { s.tell(ending{Disk: o.Error()}) })()
 	ended := make(chan outcome, 1)
 	runs, over := context.WithCancel(ctx)
 	defer over()
@@ -328,6 +331,8 @@ func (s *keptService) outcome(state engine.State, lost error) jobs.ServiceStatus
 		status.State, status.CancelledBy = jobs.ServiceCancelled, e.By
 	case e != nil && e.Lost != "":
 		status.State, status.Reason = jobs.ServiceLost, e.Lost
+	case e != nil && e.Disk != "":
+		status.Reason = e.Disk
 	case e != nil:
 		status.State = jobs.ServiceExpired
 	case lost != nil:

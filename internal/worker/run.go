@@ -95,16 +95,17 @@ func (a *attempt) supervise(ctx context.Context, proc engine.Process) error {
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	defer context.AfterFunc(a.w.leaving, func() { leave(errLeave) })()
+	defer a.w.watchWriter(a.container, a.job, func(o overDisk) { leave(o) })()
 	idle, done := a.watchIdle(ctx, jobs.StageRun, nil)
 	defer done()
 	if a.job.Spec.Run.Keep != 0 {
-		return a.serve(ctx, proc)
+		return explain(ctx, jobs.StageRun, a.serve(ctx, proc))
 	}
 	state, err := proc.Wait(idle)
 	if err != nil {
 		return explain(idle, jobs.StageRun, a.halt(idle, proc, err))
 	}
-	return a.exited(state)
+	return a.exited(ctx, state)
 }
 
 // halt stops a container whose job was told to end and waits for the rest of

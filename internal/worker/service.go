@@ -49,7 +49,7 @@ func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
 		}
 		select {
 		case state := <-ended:
-			if err := a.exited(state); err != nil && jobs.AsFailure(err).Kind != jobs.KindExitNonzero {
+			if err := a.exited(ctx, state); err != nil && jobs.AsFailure(err).Kind != jobs.KindExitNonzero {
 				return err
 			}
 			f := jobs.Fail(jobs.KindNotReady, nil, "a service must keep running in the foreground",

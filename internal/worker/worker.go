@@ -174,12 +174,13 @@ type Worker struct {
 	running map[string]*attempt
 	// services are the kept services of this host that are followed, by job ID.
 	services map[string]*keptService
-	draining bool           // nothing is claimed any more
-	stopping bool           // what runs is handed back
-	mode     DrainMode      // "" until Drain is called
-	lost     error          // why this process is not its host any more, nil while it is
-	anew     bool           // the process is to begin anew, as another host
-	wg       sync.WaitGroup // one per attempt and per claim
+	writers  map[string]*writer // by container
+	draining bool               // nothing is claimed any more
+	stopping bool               // what runs is handed back
+	mode     DrainMode          // "" until Drain is called
+	lost     error              // why this process is not its host any more, nil while it is
+	anew     bool               // the process is to begin anew, as another host
+	wg       sync.WaitGroup     // one per attempt and per claim
 
 	// taking is set while tickets are asked for.
 	taking atomic.Bool
@@ -258,7 +259,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		arrived: make(chan struct{}), settled: make(chan struct{}), called: make(chan struct{}, 1), displaced: displaced, displace: displace,
 		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}), parted: make(chan struct{}),
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)}, builds: builds{buildsDir(opts.StateDir)},
-		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, endings: journal{endingsDir(opts.StateDir)},
+		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, writers: map[string]*writer{}, endings: journal{endingsDir(opts.StateDir)},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
 		service:   jobs.NewService(deps.Records, deps.Queue, nil),
 		attention: attention{most: opts.Lease / 2},
@@ -304,6 +305,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	})
 	helpers.Go(func() { w.watchOthers(tending) })
 	helpers.Go(func() { w.watchFitness(background) })
+	helpers.Go(func() { w.watchDisk(background) })
 	taking, stopTaking := context.WithCancel(ctx)
 	helpers.Go(func() {
 		select {

@@ -77,8 +77,8 @@ func TestDaemonRestart(t *testing.T) {
 			t.Parallel()
 			h := hosttest.StartHost(t, "restart", tt.args...)
 			e := open(t, h, Options{})
-			script, want := counting(60)
-			if tt.killed { // the daemon gives a container ten seconds
+			script, want := counting(150) // it outlasts the restart, on a busy machine too
+			if tt.killed {                // the daemon gives a container ten seconds
 				script, _ = counting(600)
 			}
 			out := watch("10\n")

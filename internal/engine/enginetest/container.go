@@ -232,6 +232,23 @@ func (f *Fake) Inspect(ctx context.Context, id string) (engine.State, error) {
 	return c.snapshot(), nil
 }
 
+// Written implements engine.Engine.
+func (f *Fake) Written(ctx context.Context, id string) (bytes int64, err error) {
+	if err := f.enter(ctx, "written", id); err != nil {
+		return 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, err := f.find(id)
+	if err != nil {
+		return 0, err
+	}
+	for _, content := range c.files {
+		bytes += int64(len(content))
+	}
+	return bytes, nil
+}
+
 // Stop implements engine.Engine.
 func (f *Fake) Stop(ctx context.Context, id string, grace time.Duration) error {
 	if err := f.enter(ctx, "stop", id); err != nil {

@@ -42,6 +42,7 @@ func TestEngine(t *testing.T, setup func(t *testing.T) Rig) {
 		"remove":                testRemove,
 		"list":                  testList,
 		"copy out":              testCopyOut,
+		"written":               testWritten,
 		"ports":                 testPorts,
 		"image":                 testImage,
 		"images by name":        testImages,

@@ -234,6 +234,25 @@ func testRemove(t *testing.T, s *trial) {
 	}
 }
 
+func testWritten(t *testing.T, s *trial) {
+	const size = 700_000
+	id := s.create(sh("head -c " + strconv.Itoa(size) + " /dev/zero > /big; echo written; sleep 60"))
+	if n, err := s.Engine.Written(s.ctx, id); err != nil || n > size/2 {
+		t.Errorf("%d bytes were written before the start, %v", n, err)
+	}
+	p, rec := s.start(id)
+	defer p.Detach()
+	rec.awaitStdout(t, "written\n")
+	if n, err := s.Engine.Written(s.ctx, id); err != nil || n < size || n > 2*size {
+		t.Errorf("%d bytes were written, %v; want %d and a little", n, err, size)
+	}
+	if err := s.Engine.Remove(s.ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Engine.Written(s.ctx, id)
+	_ = s.wantKind("what a container that is gone has written", err, jobs.KindContainerLost)
+}
+
 func testList(t *testing.T, s *trial) {
 	id := s.create(sh("true"))
 	for _, tt := range []struct {
