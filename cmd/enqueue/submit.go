@@ -292,7 +292,7 @@ func (s *submission) handOver(ctx context.Context) error {
 		what = "job %s is there already (--idempotency-key)"
 	}
 	s.say(what, s.id)
-	if s.flags.quiet || s.flags.detach && s.printer.human() {
+	if s.printer.human() && (s.flags.quiet || s.flags.detach) {
 		fmt.Fprintln(s.stdout, s.id)
 	}
 	return nil
@@ -323,7 +323,7 @@ func (s *submission) follow(ctx context.Context) error {
 	f := s.flags
 	if f.detach {
 		s.say("follow it: enqueue logs -f %s", s.id)
-		if s.printer.human() || f.quiet {
+		if s.printer.human() {
 			return nil
 		}
 		job, err := s.get(ctx, s.svc, s.id)
@@ -337,15 +337,16 @@ func (s *submission) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !f.quiet {
+	switch {
+	case !f.quiet:
 		summarize(s.stderr, s.paint(s.stderr), job)
-		if !s.printer.human() {
-			if err := s.printer.one(job.ID, job); err != nil {
-				return err
-			}
-		}
-	} else if job.State != jobs.Succeeded {
+	case job.State != jobs.Succeeded:
 		s.complain(job)
+	}
+	if !s.printer.human() {
+		if err := s.printer.one(job.ID, job); err != nil {
+			return err
+		}
 	}
 	return exit(exitOf(job, f.exitCodeFrom != ""))
 }

@@ -162,7 +162,7 @@ func (f *submitFlags) bindJob() {
 func (f *submitFlags) bindShow() {
 	fs := f.group("Output")
 	fs.BoolVarP(&f.detach, "detach", "d", false, "submit and do not follow; prints the job ID")
-	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print the job ID and nothing else but errors")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print the job ID, or what -o says, and nothing else but errors")
 	fs.StringVarP(&f.format, "output", "o", "", "print the finished job: json, jsonl, name or template=...")
 	fs.StringVar(&f.progress, "progress", "", "auto, tty, plain, rawjson or quiet")
 	fs.BoolVar(&f.cancelOnInterrupt, "cancel-on-interrupt", false, "the first Ctrl-C cancels the job, for CI")
