@@ -187,11 +187,13 @@ func (a *admissions) admitImages(ctx context.Context, refs ...string) error {
 func (a *admissions) admitRun(ctx context.Context, r jobs.Run) error {
 	allowed := a.get(ctx).policy.Run
 	refuse := func(field string, asked, highest int64) error {
-		return jobs.Fail(jobs.KindLimitNotAllowed, nil, "ask for less, or ask the operator",
-			"%s: the job asks for %s, and the operator allows %s", field, policy.Bound(asked), policy.Bound(highest))
+		return limitRefused(field, policy.Bound(asked), policy.Bound(highest))
 	}
 	if highest := int64(allowed.Pids); r.Limits.Pids != 0 && jobs.Above(r.Limits.Pids, highest) {
 		return refuse("run.limits.pids", r.Limits.Pids, highest)
+	}
+	if highest := jobs.Bytes(allowed.Disk); highest > 0 && r.Limits.Disk > highest {
+		return limitRefused("run.limits.disk", r.Limits.Disk, highest)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Limits.Ulimits)) {
 		if asked, highest := r.Limits.Ulimits[name].Hard, allowed.Ulimit(name); jobs.Above(asked, highest) {
@@ -199,6 +201,11 @@ func (a *admissions) admitRun(ctx context.Context, r jobs.Run) error {
 		}
 	}
 	return nil
+}
+
+func limitRefused(field string, asked, highest fmt.Stringer) error {
+	return jobs.Fail(jobs.KindLimitNotAllowed, nil, "ask for less, or ask the operator",
+		"%s: the job asks for %s, and the operator allows %s", field, asked, highest)
 }
 
 // networks are the exceptions of the address guard; policy.Load has checked

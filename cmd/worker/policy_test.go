@@ -201,7 +201,7 @@ func TestPolicyCommand(t *testing.T) {
 func TestPolicyOfLimits(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "policy.yaml")
-	if err := os.WriteFile(file, []byte("version: 1\nrun: {pids: 4096, ulimits: {memlock: 65536}}\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("version: 1\nrun: {pids: 4096, disk: 1GiB, ulimits: {memlock: 65536}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -214,6 +214,9 @@ func TestPolicyOfLimits(t *testing.T) {
 		{"", jobs.Limits{Ulimits: map[string]jobs.Ulimit{"nice": {Soft: -1, Hard: -1}}}, "run.limits.ulimits.nice: the job asks for no limit"},
 		{file, jobs.Limits{}, ""}, // the operator's default is not the job's wish
 		{file, jobs.Limits{Pids: 4096, Ulimits: map[string]jobs.Ulimit{"memlock": {Soft: 0, Hard: 65536}, "nofile": {Soft: 9, Hard: 1 << 20}}}, ""},
+		{"", jobs.Limits{Disk: 1 << 40}, ""},
+		{file, jobs.Limits{Disk: 1 << 30}, ""},
+		{file, jobs.Limits{Disk: 1<<30 + 1<<20}, "run.limits.disk: the job asks for 1025MiB, and the operator allows 1GiB"},
 		{file, jobs.Limits{Pids: 4097}, "run.limits.pids: the job asks for 4097, and the operator allows 4096"},
 		{file, jobs.Limits{Pids: -1}, "run.limits.pids: the job asks for no limit, and the operator allows 4096"},
 		{file, jobs.Limits{Ulimits: map[string]jobs.Ulimit{"memlock": {Soft: 0, Hard: -1}}}, "run.limits.ulimits.memlock: the job asks for no limit, and the operator allows 65536"},

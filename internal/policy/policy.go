@@ -138,6 +138,9 @@ type Images struct {
 type Run struct {
 	// Pids is the highest number of processes.
 	Pids Bound `yaml:"pids"`
+	// Disk is the highest amount that a container may write to the host's disk, 0 for
+	// any.
+	Disk Size `yaml:"disk"`
 	// Ulimits are the highest hard limits by name. Those that are not named have no
 	// bound but for nice and rtprio: with these a job takes the CPUs from its
 	// neighbours.
