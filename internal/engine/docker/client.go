@@ -92,37 +92,48 @@ func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
 	if err != nil {
 		return engine.Info{}, failure(ctx, err, "describe itself")
 	}
+	e.store.note(info)
 	return engine.Info{
 		ID: daemonID(info), Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
 		CPUs: info.NCPU, Memory: info.MemTotal,
 	}, nil
 }
 
-// imageStore is what is known of the daemon's image store, which does not change
-// while the daemon has its data root.
+// imageStore is what is known of the daemon's image store. An operator may change it
+// with a restart of the daemon, so every Info tells it anew.
 type imageStore struct {
 	mu         sync.Mutex
 	asked      bool
 	containerd bool
 }
 
+func (s *imageStore) note(info system.Info) (containerd bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = true
+	s.containerd = slices.ContainsFunc(info.DriverStatus, func(pair [2]string) bool {
+		return pair[0] == "driver-type" && strings.HasPrefix(pair[1], "io.containerd.snapshotter")
+	})
+	return s.containerd
+}
+
+func (s *imageStore) known() (containerd, asked bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.containerd, s.asked
+}
+
 // containerdStore reports whether the daemon keeps its images in containerd: then
 // an image is known by the digest of its manifest, and goes with its last name.
 func (e *Engine) containerdStore(ctx context.Context) (bool, error) {
-	e.store.mu.Lock()
-	defer e.store.mu.Unlock()
-	if e.store.asked {
-		return e.store.containerd, nil
+	if containerd, asked := e.store.known(); asked {
+		return containerd, nil
 	}
 	info, err := e.cli.Info(ctx)
 	if err != nil {
 		return false, failure(ctx, err, "describe itself")
 	}
-	e.store.containerd = slices.ContainsFunc(info.DriverStatus, func(pair [2]string) bool {
-		return pair[0] == "driver-type" && strings.HasPrefix(pair[1], "io.containerd.snapshotter")
-	})
-	e.store.asked = true
-	return e.store.containerd, nil
+	return e.store.note(info), nil
 }
 
 // daemonID names a daemon with its data. Before Docker 23 the daemons of a machine
