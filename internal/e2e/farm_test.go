@@ -292,20 +292,37 @@ func (f *farm) eventually(limit time.Duration, what string, ok func() bool) {
 // docker runs the docker command on a host and returns its output by line.
 func docker(t *testing.T, h *hosttest.Host, args ...string) []string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "docker", args...)
+	lines, err := dockerLines(t.Context(), h, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+func dockerLines(ctx context.Context, h *hosttest.Host, args ...string) ([]string, error) {
+	cmd := exec.CommandContext(ctx, "docker", args...)
 	cmd.Env = append(os.Environ(), "DOCKER_HOST="+h.DockerHost())
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("docker %q: %v", args, err)
+		return nil, fmt.Errorf("docker %q: %w\n%s", args, err, said.String())
 	}
-	return slices.DeleteFunc(strings.Split(string(out), "\n"), func(l string) bool { return l == "" })
+	return slices.DeleteFunc(strings.Split(string(out), "\n"), func(l string) bool { return l == "" }), nil
 }
 
 // baseline is what is on a host: containers, volumes, networks, and images that
 // have a name of the farm's own, or none.
 func baseline(t *testing.T, h *hosttest.Host) []string {
 	t.Helper()
-	var all []string
+	all, err := belongings(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func belongings(ctx context.Context, h *hosttest.Host) (all []string, err error) {
 	for _, what := range [][]string{
 		{"ps", "-aq", "--no-trunc"},
 		{"volume", "ls", "-q"},
@@ -314,23 +331,28 @@ func baseline(t *testing.T, h *hosttest.Host) []string {
 		{"images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=slipway-doctor"},
 		{"images", "-q", "--no-trunc", "--filter", "dangling=true"},
 	} {
-		all = append(all, docker(t, h, what...)...)
+		lines, err := dockerLines(ctx, h, what...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, lines...)
 	}
 	slices.Sort(all)
-	return all
+	return all, nil
 }
 
 // clean fails the test when the host is not as it was before.
 func clean(t *testing.T, h *hosttest.Host, before []string) {
 	t.Helper()
 	var now []string
+	var err error // containerd's store lists no images while one of them goes
 	deadline := time.Now().Add(20 * time.Second)
 	for time.Now().Before(deadline) {
-		if now = baseline(t, h); slices.Equal(now, before) {
+		if now, err = belongings(t.Context(), h); err == nil && slices.Equal(now, before) {
 			return
 		}
 	}
-	t.Errorf("left behind on host %s:\n got %q\nwant %q", h.Name, now, before)
+	t.Errorf("left behind on host %s (%v):\n got %q\nwant %q", h.Name, err, now, before)
 }
 
 // context writes files into a new directory.
