@@ -114,6 +114,33 @@ func TestBuildWords(t *testing.T) {
 	}
 }
 
+// What the engine says of a container that it does not start is a sentence in the
+// message, and whole in the cause.
+func TestContainerRefused(t *testing.T) {
+	t.Parallel()
+	long := "/" + strings.Repeat("x", 300)
+	for _, tt := range []struct {
+		said           string
+		run            jobs.Run
+		message, cause string
+	}{
+		{
+			`failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: error mounting "tmpfs" to rootfs at "/etc/passwd": ` +
+				`mount tmpfs:/etc/passwd (via /proc/self/fd/6), flags: 0xe, data: size=1048576: not a directory: unknown: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type`,
+			jobs.Run{Tmpfs: map[string]jobs.Bytes{"/etc/passwd": 1 << 20}},
+			`the engine refused the container because of run.tmpfs /etc/passwd: error mounting "tmpfs" to rootfs at "/etc/passwd": mount tmpfs:/etc/passwd: not a directory`, "",
+		},
+		{"cannot use " + long, jobs.Run{}, "the engine refused the container: cannot use /" + strings.Repeat("x", maxQuoted-len("cannot use /...")) + "...", "cannot use " + long},
+	} {
+		if f := containerRefused(errors.New(tt.said), tt.run); f.Message != tt.message || f.Cause != tt.cause {
+			t.Errorf("got  %q, %q\nwant %q, %q", f.Message, f.Cause, tt.message, tt.cause)
+		}
+	}
+	if f := commandFailure([]string{"", long, "stat " + long + ": file name too long"}, nil); len(f.Message) > 300 || !strings.Contains(f.Cause, long) {
+		t.Errorf("got %q, %q", f.Message, f.Cause)
+	}
+}
+
 func TestTail(t *testing.T) {
 	t.Parallel()
 	var got tail
