@@ -104,7 +104,7 @@ func (e *Engine) startFailure(ctx context.Context, id string, err error) error {
 
 // maxQuoted bounds what a sentence quotes of others, in bytes; the failure's cause has
 // more.
-const maxQuoted = 160
+const maxQuoted = 200
 
 // execPattern is how Go's os/exec says that there is nothing to run.
 var execPattern = regexp.MustCompile(`exec: "([^"]*)": (.*)`)
