@@ -109,7 +109,7 @@ dockerfile: {frontends: ["docker/dockerfile:*", "%s/manifest-*/fe:*"]}
 run: {ulimits: {nofile: -1}}
 `, root, registry.Addr))
 	// Jobs wait without a slot between two tries, but not between two pushes.
-	f.worker(hostA, "one", policy, "--slots", "32", "--secrets", t.TempDir(), "--push-timeout", "90s", "--build-timeout", "40s", "--build-memory", "256m")
+	f.worker(hostA, "one", policy, "--slots", "24", "--secrets", t.TempDir(), "--push-timeout", "90s", "--build-timeout", "40s", "--build-memory", "256m")
 	seed(t, registry.Addr+"/seed/app:1")
 	service := f.submit("-p", jobPort+":80", "--keep", "10m", "--image", "busybox", "--", "httpd", "-f", "-p", "80")
 	f.ended(service)
