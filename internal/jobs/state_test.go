@@ -44,11 +44,21 @@ func table() string {
 // kinds is the table of failures.
 func kinds() string {
 	var b strings.Builder
-	b.WriteString("| code | becomes | whose | exit code | meaning |\n|---|---|---|---|---|\n")
+	b.WriteString("| code | becomes | whose | tries | exit code | meaning |\n|---|---|---|---|---|---|\n")
 	for _, k := range jobs.Kinds() {
-		fmt.Fprintf(&b, "| `%s` | `%s` | %s | %d | %s |\n", k.Kind, k.State, k.Fault, k.Exit, k.Meaning)
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s | %d | %s |\n", k.Kind, k.State, k.Fault, tries(k), k.Exit, k.Meaning)
 	}
 	return b.String()
+}
+
+func tries(k jobs.KindInfo) string {
+	switch {
+	case k.Retryable && k.Fault == jobs.UserFault:
+		return "1 + `retries`"
+	case k.Retryable:
+		return fmt.Sprintf("%d in a row", jobs.MaxLosses)
+	}
+	return "1"
 }
 
 // The page and the code draw one and the same graph. After a change of the

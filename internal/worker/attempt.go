@@ -198,6 +198,7 @@ func explain(ctx context.Context, s jobs.Stage, err error) error {
 		var c cancelled
 		var r ranOut
 		var o overDisk
+		var f *jobs.Failure
 		switch cause := context.Cause(ctx); {
 		case errors.Is(cause, errDrain), errors.Is(cause, errLeave), errors.Is(cause, errLeaseLost):
 			return cause
@@ -205,6 +206,8 @@ func explain(ctx context.Context, s jobs.Stage, err error) error {
 			return staged(s, o.failure(nil))
 		case errors.As(cause, &c):
 			return staged(s, jobs.Fail(jobs.KindCancelled, err, "", "cancelled by %s during %s", c.by, s))
+		case errors.As(cause, &r) && errors.As(err, &f) && f.Kind == jobs.KindPush:
+			return staged(r.stage, f) // the registry had all of the time
 		case errors.As(cause, &r) && r.idle:
 			return staged(r.stage, jobs.Fail(jobs.KindIdleTimeout, err, "print progress now and then, or raise timeouts.idle",
 				"the %s printed nothing for %s", r.stage, r.after))

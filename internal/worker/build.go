@@ -236,23 +236,32 @@ const pushPatience = 2 * time.Minute
 
 func (a *attempt) pushOne(ctx context.Context, tag string) (digest string, err error) {
 	begun := time.Now()
+	var unwell *jobs.Failure // what the registry said when it was asked before
 	for wait := 2 * time.Second; ; wait = min(2*wait, time.Minute) {
 		digest, err = a.w.Images.Push(ctx, a.naming(tag), a.joblog.writer(jobs.Note))
+		if err != nil && unwell != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return "", notPushed(unwell, begun)
+		}
 		f := (*jobs.Failure)(nil)
 		if err == nil || !errors.As(err, &f) || f.Kind != jobs.KindRegistryUnavailable {
 			return digest, err
 		}
-		wait = max(wait, f.After)
+		unwell, wait = f, max(wait, f.After)
 		deadline, bounded := ctx.Deadline()
 		if time.Since(begun) > pushPatience || bounded && time.Until(deadline) < wait {
-			final := jobs.Fail(jobs.KindPush, err, "submit it again when the registry is well; the image was built", "%s, and so for %s", f.Message, jobs.Duration(time.Since(begun).Round(time.Second)))
-			return "", final.Said(f.Cause)
+			return "", notPushed(f, begun)
 		}
 		fmt.Fprintf(a.joblog.writer(jobs.Note), "%s; it is asked again in %s\n", f.Message, wait)
 		if !pause(ctx, wait) {
 			return "", ctx.Err()
 		}
 	}
+}
+
+// notPushed is the failure of a registry that was unwell for as long as it was asked.
+func notPushed(f *jobs.Failure, begun time.Time) *jobs.Failure {
+	return jobs.Fail(jobs.KindPush, f, "submit it again when the registry is well; the image was built",
+		"%s, and so for %s", f.Message, jobs.Duration(time.Since(begun).Round(time.Second))).Said(f.Cause)
 }
 
 // watchIdle ends the returned context when the log is silent for too long. While

@@ -32,10 +32,14 @@ var (
 	idPattern       = regexp.MustCompile(` ?\(?\b(?:sha256:)?[0-9a-f]{64}\b\)?`)
 	// wrappers is what the daemon puts before the words that matter.
 	wrappers = regexp.MustCompile(`(?i)^(?:unknown:|error response from daemon|error from registry|failed to solve(?: with frontend [^:]+)?|` +
-		`failed to create LLB definition|failed to build LLB|failed to compute cache key|failed to calculate checksum of ref [^:]+::[^:]+|` +
-		`rpc error: code = \w+ desc =|executor failed running|failed to create task for container|failed to create shim task|` +
+		`failed to create LLB definition|failed to build LLB|process "(?:[^"\\]|\\.)*" did not complete successfully|failed to compute cache key|failed to calculate checksum of ref [^:]+::[^:]+|` +
+		`rpc error: code = \w+ desc =|executor failed running(?: \[[^\]]*\])?|failed to create task for container|failed to create shim task|` +
 		`OCI runtime create failed|runc create failed|unable to start container process|error during container init):? `)
 	trailers = regexp.MustCompile(`(?:: unknown)+$`)
+	// advice is what the daemon adds for those who mount from the host, mountPattern how
+	// runc calls a mount.
+	advice       = regexp.MustCompile(`: unknown: Are you trying to mount a directory onto a file.*$`)
+	mountPattern = regexp.MustCompile(` \(via /proc/self/fd/\d+\)|,? (?:src=[^\s:]*|dstFd=[^\s:,]*|flags[:=] ?[^\s:,]+|data[:=] ?[^\s:]*)`)
 )
 
 // buildFailure finds the words for a build that ended with err.
@@ -182,6 +186,7 @@ func public(text string) string {
 	for w := wrappers.FindString(text); w != ""; w = wrappers.FindString(text) {
 		text = text[len(w):]
 	}
+	text = mountPattern.ReplaceAllString(advice.ReplaceAllString(text, ""), "")
 	if i := strings.LastIndex(text, ": "); i >= 0 && strings.HasSuffix(text[:i], text[i+len(": "):]) {
 		text = text[:i] // it is said twice
 	}

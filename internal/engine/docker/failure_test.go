@@ -99,6 +99,8 @@ func TestBuildWords(t *testing.T) {
 		{"parse error", "failed to solve: dockerfile parse error on line 3: unknown instruction: RUM (did you mean RUN?)", step{}, jobs.KindDockerfileInvalid, "app.Dockerfile line 3: unknown instruction: RUM (did you mean RUN?)"},
 		{"no file", "failed to solve: failed to read dockerfile: open app.Dockerfile: no such file or directory", step{}, jobs.KindDockerfileMissing, "the context has no app.Dockerfile"},
 		{"exit code", `process "/bin/sh -c false" did not complete successfully: exit code: 1`, step{name: "[build 2/3] RUN false", err: `process "/bin/sh -c false" did not complete successfully: exit code: 1`}, jobs.KindBuildFailed, `step "RUN false" ended with exit code 1`},
+		{"user", "failed to solve", step{name: "[2/2] RUN true", err: `process "/bin/sh -c echo \"a\"" did not complete successfully: unable to find user nosuch: no matching entries in passwd file`}, jobs.KindBuildFailed, `step "RUN true" failed: unable to find user nosuch: no matching entries in passwd file`},
+		{"user, by 20.10", "failed to solve", step{name: "[2/2] RUN true", err: "executor failed running [/bin/sh -c true]: unable to find user nosuch: no matching entries in passwd file"}, jobs.KindBuildFailed, `step "RUN true" failed: unable to find user nosuch: no matching entries in passwd file`},
 		{"host path", "failed to solve: lstat /var/lib/docker/tmp/buildkit-mount123/a: no such file or directory", step{}, jobs.KindBuildFailed, "the build failed: lstat ...: no such file or directory"},
 		{"base", "failed to solve: busybox:9: failed to resolve source metadata for docker.io/library/busybox:9: docker.io/library/busybox:9: not found", step{name: "[internal] load metadata for docker.io/library/busybox:9", err: "not found"}, jobs.KindBaseMissing, "base image busybox:9 was not found"},
 	} {
@@ -111,6 +113,39 @@ func TestBuildWords(t *testing.T) {
 				t.Errorf("failure = %s %q, want %s %q", f.Kind, f.Message, tt.kind, tt.message)
 			}
 		})
+	}
+}
+
+// What the engine says of a container that it does not start is a sentence in the
+// message, and whole in the cause.
+func TestContainerRefused(t *testing.T) {
+	t.Parallel()
+	long := "/" + strings.Repeat("x", 300)
+	for _, tt := range []struct {
+		said           string
+		run            jobs.Run
+		message, cause string
+	}{
+		{
+			`failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: error mounting "tmpfs" to rootfs at "/etc/passwd": ` +
+				`mount tmpfs:/etc/passwd (via /proc/self/fd/6), flags: 0xe, data: size=1048576: not a directory: unknown: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type`,
+			jobs.Run{Tmpfs: map[string]jobs.Bytes{"/etc/passwd": 1 << 20}},
+			`the engine refused the container because of run.tmpfs /etc/passwd: error mounting "tmpfs" to rootfs at "/etc/passwd": mount tmpfs:/etc/passwd: not a directory`, "",
+		},
+		// As runc 1.3 says it.
+		{
+			`error mounting "tmpfs" to rootfs at "/etc/passwd": mount src=tmpfs dstFd=/proc/thread-self/fd/8, flags=MS_NOSUID|MS_NODEV, data=mode=0644,size=1048576: not a directory`,
+			jobs.Run{},
+			`the engine refused the container: error mounting "tmpfs" to rootfs at "/etc/passwd": mount: not a directory`, "",
+		},
+		{"cannot use " + long, jobs.Run{}, "the engine refused the container: cannot use /" + strings.Repeat("x", maxQuoted-len("cannot use /...")) + "...", "cannot use " + long},
+	} {
+		if f := containerRefused(errors.New(tt.said), tt.run); f.Message != tt.message || f.Cause != tt.cause {
+			t.Errorf("got  %q, %q\nwant %q, %q", f.Message, f.Cause, tt.message, tt.cause)
+		}
+	}
+	if f := commandFailure([]string{"", long, "stat " + long + ": file name too long"}, nil); len(f.Message) > 300 || !strings.Contains(f.Cause, long) {
+		t.Errorf("got %q, %q", f.Message, f.Cause)
 	}
 }
 

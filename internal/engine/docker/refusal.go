@@ -149,7 +149,7 @@ func (e *Engine) refusalOf(ctx context.Context, ref string, err error, ask func(
 	case asked.status != 0: // the registry's own word
 		asked.words = cmp.Or(asked.words, said.words)
 		return asked
-	case asked.done && said.status == 0 && said.verdict() != final:
+	case asked.done && said.status == 0 && said.verdict() != final && said.verdict() != passing:
 		// Nothing is wrong with the name or the rights; that it was unwell a
 		// moment ago is all that is left.
 		said.broken = true

@@ -41,7 +41,11 @@ type registryClient struct {
 	target string // a tag or a digest
 	client *http.Client
 	wait   *waitTransport
-	close  func() // gives back its connections
+	// login makes what adds the login to requests; it asks which one is wanted.
+	login func(http.RoundTripper) (http.RoundTripper, error)
+	// challenged is set once the repository was asked which login it wants.
+	challenged bool
+	close      func() // gives back its connections
 }
 
 // askPull asks a registry for all that a pull of ref needs. A registry that this
@@ -67,7 +71,8 @@ func (e *Engine) askPull(ctx context.Context, ref string) refusal {
 		if err != nil || i == maxAsked || layer.Digest.Hex == "" {
 			break
 		}
-		err = c.do(ctx, http.MethodHead, "blobs/"+layer.Digest.String(), nil, http.StatusOK)
+		// As a pull does: some answer HEAD where what they send GET on to is in trouble.
+		err = c.do(ctx, http.MethodGet, "blobs/"+layer.Digest.String(), nil, http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 	}
 	return c.refusal(err)
 }
@@ -168,7 +173,12 @@ func (e *Engine) dial(ctx context.Context, ref, scope string) (*registryClient, 
 	}
 	wait := &waitTransport{next: next}
 	c := &registryClient{repo: target.Context(), target: target.Identifier(), wait: wait, close: done}
-	t, err := transport.NewWithContext(ctx, c.repo.Registry, auth, wait, []string{c.repo.Scope(scope)})
+	c.login = func(via http.RoundTripper) (http.RoundTripper, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+		defer cancel()
+		return transport.NewWithContext(ctx, c.repo.Registry, auth, via, []string{c.repo.Scope(scope)})
+	}
+	t, err := c.login(wait)
 	if err != nil {
 		done()
 		return nil, c.refusal(err)
@@ -195,6 +205,9 @@ func (c *registryClient) do(ctx context.Context, method, path string, read func(
 	if err != nil {
 		return err
 	}
+	if strings.HasPrefix(path, "blobs/") && method == http.MethodGet {
+		req.Header.Set("Range", "bytes=0-0") // whether it comes is the question
+	}
 	if strings.HasPrefix(path, "manifests/") {
 		for _, kind := range []types.MediaType{types.OCIImageIndex, types.DockerManifestList, types.OCIManifestSchema1, types.DockerManifestSchema2} {
 			req.Header.Add("Accept", string(kind))
@@ -205,6 +218,15 @@ func (c *registryClient) do(ctx context.Context, method, path string, read func(
 		return err
 	}
 	defer resp.Body.Close()
+	if challenge := resp.Header.Get("WWW-Authenticate"); resp.StatusCode == http.StatusUnauthorized && challenge != "" && !c.challenged {
+		c.challenged = true
+		through, err := c.login(challengedTransport{c.wait, challenge})
+		if err != nil {
+			return err
+		}
+		c.client.Transport = through
+		return c.do(ctx, method, path, read, want...)
+	}
 	if err := transport.CheckError(resp, want...); err != nil {
 		return err
 	}
@@ -212,6 +234,23 @@ func (c *registryClient) do(ctx context.Context, method, path string, read func(
 		return nil
 	}
 	return read(resp)
+}
+
+// challengedTransport answers which login a registry wants with what it said when it
+// was asked for a repository: some show /v2/ to everybody.
+type challengedTransport struct {
+	next      http.RoundTripper
+	challenge string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t challengedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusOK && req.URL.Path == "/v2/" {
+		resp.StatusCode = http.StatusUnauthorized
+		resp.Header.Set("WWW-Authenticate", t.challenge)
+	}
+	return resp, err
 }
 
 // giveUp ends an upload; one that stays is the registry's to clean up.

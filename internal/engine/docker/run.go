@@ -102,12 +102,16 @@ func (e *Engine) startFailure(ctx context.Context, id string, err error) error {
 	}
 }
 
+// maxQuoted bounds what a sentence quotes of others, in bytes; the failure's cause has
+// more.
+const maxQuoted = 200
+
 // execPattern is how Go's os/exec says that there is nothing to run.
 var execPattern = regexp.MustCompile(`exec: "([^"]*)": (.*)`)
 
 // commandFailure says that the command of a container cannot be run.
 func commandFailure(found []string, err error) *jobs.Failure {
-	command, why := fmt.Sprintf("command %q", found[1]), found[2]
+	command, why := fmt.Sprintf("command %q", jobs.Line(found[1], maxQuoted)), found[2]
 	switch {
 	case says(why, syscall.ENOEXEC):
 		return jobs.Fail(jobs.KindCommandNotExec, err, "the file is no program for this host's platform, or a script without #!", "%s cannot be executed", command).Said(public(why))
@@ -131,7 +135,7 @@ func containerRefused(err error, r jobs.Run) *jobs.Failure {
 	if field := blamed(words, r); field != "" {
 		what += " because of " + field
 	}
-	f := jobs.Fail(jobs.KindContainerRefused, err, "correct what the engine says; trying again does not help", "%s: %s", what, words)
+	f := jobs.Fail(jobs.KindContainerRefused, err, "correct what the engine says; trying again does not help", "%s: %s", what, jobs.Line(words, maxQuoted)).Said(words)
 	f.Unsure = true
 	return f
 }

@@ -1,0 +1,88 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// A registry is asked as the engine asks it: with a login for the repository where
+// /v2/ wants none, and for the bytes of a layer.
+func TestAskPull(t *testing.T) {
+	t.Parallel()
+	const digest = "sha256:f16ca4f5ee8ec5baea23d194e02d725f360677116c16f71ee897efd921c46025"
+	const manifest = `{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json","config":{"digest":"` + digest + `","size":2}}`
+	for _, tt := range []struct {
+		name        string
+		token, blob int // statuses
+		login       bool
+		want        refusal
+	}{
+		{"it works", 200, 200, false, refusal{done: true}},
+		{"a login for the repository", 200, 206, true, refusal{done: true}},
+		{"the token server is in trouble", 503, 200, true, refusal{status: 503}},
+		{"the token server refuses", 403, 200, true, refusal{status: 403}},
+		{"layers are not handed out", 200, 403, false, refusal{status: 403}},
+		{"layers wait", 200, 429, true, refusal{status: 429}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var addr string
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path == "/v2/":
+				case r.URL.Path == "/token":
+					w.WriteHeader(tt.token)
+					_, _ = io.WriteString(w, `{"token":"t"}`)
+				case tt.login && r.Header.Get("Authorization") != "Bearer t":
+					w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+addr+`/token",service="test",scope="repository:app:pull"`)
+					w.WriteHeader(http.StatusUnauthorized)
+				case strings.HasPrefix(r.URL.Path, "/v2/app/manifests/"):
+					w.Header().Set("Content-Type", "application/vnd.docker.distribution.manifest.v2+json")
+					_, _ = io.WriteString(w, manifest)
+				case r.Method != http.MethodHead: // which tells nothing of what GET leads to
+					w.WriteHeader(tt.blob)
+				}
+			}))
+			defer server.Close()
+			addr = strings.TrimPrefix(server.URL, "http://")
+			e, err := New(nil, Options{Host: "unix:///nowhere"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := e.askPull(t.Context(), addr+"/app:1")
+			if got.status != tt.want.status || got.done != tt.want.done {
+				t.Errorf("status %d, done %t; want %d, %t", got.status, got.done, tt.want.status, tt.want.done)
+			}
+		})
+	}
+}
+
+// What a registry answers when it is asked again decides, but for trouble that passed
+// in between.
+func TestRefusalOf(t *testing.T) {
+	t.Parallel()
+	e, err := New(nil, Options{Host: "unix:///nowhere"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, said string
+		asked      refusal
+		want       string // of the failure's sentence
+	}{
+		{"trouble stays", "toomanyrequests: slow down", refusal{status: 429}, "answered 429 Too Many Requests"},
+		{"trouble that passed keeps its name", "toomanyrequests: slow down", refusal{done: true}, "answered TOOMANYREQUESTS"},
+		{"a token server that was unwell", "unauthorized", refusal{done: true}, "no answer of a registry came"},
+		{"the token server is unwell", "unauthorized", refusal{status: 503}, "answered 503 Service Unavailable"},
+	} {
+		r := e.refusalOf(t.Context(), "r.example.com/app:1", errors.New(tt.said), func(_ context.Context, _ string) refusal { return tt.asked })
+		if f := r.unavailable("r.example.com/app:1", nil); r.verdict() != passing || !strings.Contains(f.Message, tt.want) {
+			t.Errorf("%s: %d, %q; want %q", tt.name, r.verdict(), f.Message, tt.want)
+		}
+	}
+}
