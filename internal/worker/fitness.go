@@ -104,16 +104,19 @@ func (f *fitness) doubt() {
 }
 
 // prove settles the doubts that there are when it begins, if prove succeeds. Until
-// then nobody may think that there are none.
+// then nobody may think that there are none. A fault that it finds is watched from then
+// on, and no reason to rest once it is mended.
 func (f *fitness) prove(prove func() error) error {
 	f.mu.Lock()
 	doubts := f.doubts
 	f.mu.Unlock()
-	if err := prove(); err != nil {
-		return err
-	}
+	err := prove()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err != nil {
+		f.row, f.resting = 0, time.Time{}
+		return err
+	}
 	f.settled = doubts
 	return nil
 }
@@ -132,7 +135,7 @@ func (w *Worker) judgeHost(f *jobs.Failure) *jobs.Failure {
 		if unfit := w.examine(context.Background()); unfit != nil {
 			broken := jobs.Fail(jobs.KindEngine, f, "the farm tries again by itself", "the build host cannot do its work: %v", unfit)
 			broken.Stage = f.Stage
-			f = broken.Said(cmp.Or(f.Cause, f.Message))
+			return broken.Said(cmp.Or(f.Cause, f.Message)) // why is known: the host needs no rest
 		}
 	}
 	if !slices.Contains([]jobs.Kind{jobs.KindDaemonLost, jobs.KindEngine, jobs.KindDiskFull}, f.Kind) {
@@ -196,13 +199,10 @@ func (w *Worker) ailment(ctx context.Context) error {
 	if err := w.checkStore(ctx); err != nil {
 		return err
 	}
-	if err := w.fit.rest(time.Now()); err != nil {
-		return err
-	}
 	if doubt, _ := w.fit.get(); !doubt {
-		return nil
+		return w.fit.rest(time.Now())
 	}
-	return w.fit.prove(func() error {
+	err := w.fit.prove(func() error {
 		if _, err := w.Engine.Info(ctx); err != nil {
 			return fmt.Errorf("the engine does not answer: %w", err)
 		}
@@ -214,6 +214,10 @@ func (w *Worker) ailment(ctx context.Context) error {
 		w.endOrphans(ctx) // it may be a new engine
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return w.fit.rest(time.Now())
 }
 
 // watchFitness looks at the host now and then, so that it recovers by itself.
