@@ -186,6 +186,9 @@ func (w *Worker) examine(ctx context.Context) error {
 		w.log.InfoContext(ctx, "jobs are taken again")
 	}
 	w.Intake.Hold(now != nil)
+	if (now == nil) != (was == nil) {
+		nudge(w.beatNow)
+	}
 	return now
 }
 

@@ -207,6 +207,7 @@ type Worker struct {
 
 	told    chan struct{} // closed by Drain
 	keepNow chan struct{} // nudges the keeper
+	beatNow chan struct{} // nudges the heartbeat
 	// leaving ends when containers are left to the next worker of this host.
 	leaving context.Context //nolint:containedctx // spans all attempts, not a call
 	leave   context.CancelFunc
@@ -259,7 +260,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}), parted: make(chan struct{}),
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)}, builds: builds{buildsDir(opts.StateDir)},
 		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, endings: journal{endingsDir(opts.StateDir)},
-		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
+		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1), beatNow: make(chan struct{}, 1),
 		service:   jobs.NewService(deps.Records, deps.Queue, nil),
 		attention: attention{most: opts.Lease / 2},
 		fit:       fitness{examining: make(chan struct{}, 1), doubts: 1}, store: storeDoubt{raised: 1},
