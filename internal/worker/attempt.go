@@ -197,11 +197,14 @@ func explain(ctx context.Context, s jobs.Stage, err error) error {
 	if ctx.Err() != nil {
 		var c cancelled
 		var r ranOut
+		var away engineAway
 		switch cause := context.Cause(ctx); {
 		case errors.Is(cause, errDrain), errors.Is(cause, errLeave), errors.Is(cause, errLeaseLost):
 			return cause
 		case errors.As(cause, &c):
 			return staged(s, jobs.Fail(jobs.KindCancelled, err, "", "cancelled by %s during %s", c.by, s))
+		case errors.As(cause, &away):
+			return staged(s, away.failure(err))
 		case errors.As(cause, &r) && r.idle:
 			return staged(r.stage, jobs.Fail(jobs.KindIdleTimeout, err, "print progress now and then, or raise timeouts.idle",
 				"the %s printed nothing for %s", r.stage, r.after))

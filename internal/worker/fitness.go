@@ -178,6 +178,12 @@ func (w *Worker) examine(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err() // it says nothing about the host
 	}
+	w.judged(ctx, now)
+	return now
+}
+
+// judged takes a verdict on the host.
+func (w *Worker) judged(ctx context.Context, now error) {
 	was := w.fit.set(now)
 	switch {
 	case now != nil && was == nil:
@@ -189,7 +195,9 @@ func (w *Worker) examine(ctx context.Context) error {
 	if (now == nil) != (was == nil) {
 		nudge(w.beatNow)
 	}
-	return now
+	if now == nil && w.gaveUpEngine.Swap(false) {
+		nudge(w.straysNow)
+	}
 }
 
 // ailment is what is wrong with the host, nil when nothing is.
@@ -206,8 +214,8 @@ func (w *Worker) ailment(ctx context.Context) error {
 		return w.fit.rest(time.Now())
 	}
 	err := w.fit.prove(func() error {
-		if _, err := w.Engine.Info(ctx); err != nil {
-			return fmt.Errorf("the engine does not answer: %w", err)
+		if _, err := w.askEngine(ctx); err != nil {
+			return err
 		}
 		if w.Probe != nil {
 			if err := w.Probe(ctx, w.hostLabels()); err != nil {
@@ -230,7 +238,9 @@ func (w *Worker) watchFitness(ctx context.Context) {
 		return
 	}
 	for {
-		_ = w.examine(ctx) // it is logged, and Unfit tells
+		if w.hearEngine(ctx) {
+			_ = w.examine(ctx) // it is logged, and Unfit tells
+		}
 		if !pause(ctx, w.opts.Renew) {
 			return
 		}
