@@ -128,7 +128,7 @@ func (a *attempt) guarded(work func(context.Context) error) (err error) {
 	}
 	a.w.dropKept(a.job.ID)
 	if a.joblog, err = openLog(a.w.spoolPath(a.job.ID, a.job.Attempt), a.w.opts.LogCap, a.appendTail); err != nil {
-		return err
+		return stateFailure(err)
 	}
 	return work(a.ctx)
 }

@@ -60,6 +60,8 @@ func (a *attempt) finish(ctx context.Context) {
 		f.Stage = jobs.StageCollect
 		if a.blamesStore(f) {
 			a.w.store.raise()
+		} else {
+			a.w.fit.doubt()
 		}
 		if d := jobs.Decide(a.job, jobs.Result{Failure: f}); !d.Final && a.res.State == jobs.Succeeded {
 			a.handBack(ctx, d.Release)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -129,6 +131,7 @@ func (w *Worker) judgeHost(f *jobs.Failure) *jobs.Failure {
 		w.fit.did()
 		return nil
 	}
+	f = w.whileShort(f)
 	if f.Unsure {
 		w.fit.doubt()
 		// It is about the host, and worth it whatever becomes of the attempt.
@@ -146,6 +149,21 @@ func (w *Worker) judgeHost(f *jobs.Failure) *jobs.Failure {
 	}
 	w.fit.failed(f, time.Now())
 	return f
+}
+
+// whileShort is a failure as it is when the disk was short of room: a step of a build
+// may have been told so by its own writes.
+func (w *Worker) whileShort(f *jobs.Failure) *jobs.Failure {
+	if f.Kind != jobs.KindBuildFailed || w.Room == nil {
+		return f
+	}
+	err := w.Room()
+	if err == nil {
+		return f
+	}
+	full := jobs.Fail(jobs.KindDiskFull, err, "ask the operator to make room on the host", "the build failed while the build host's disk was full")
+	full.Stage, full.Tail = f.Stage, f.Tail
+	return full.Said(cmp.Or(f.Cause, f.Message))
 }
 
 // examineTime bounds one look at a host.
@@ -214,6 +232,9 @@ func (w *Worker) ailment(ctx context.Context) error {
 		return w.fit.rest(time.Now())
 	}
 	err := w.fit.prove(func() error {
+		if err := w.tryState(); err != nil {
+			return err
+		}
 		if _, err := w.askEngine(ctx); err != nil {
 			return err
 		}
@@ -229,6 +250,25 @@ func (w *Worker) ailment(ctx context.Context) error {
 		return err
 	}
 	return w.fit.rest(time.Now())
+}
+
+// stateFailure is the failure of a job that the state directory has no place for.
+func stateFailure(err error) *jobs.Failure {
+	return jobs.Fail(jobs.KindDiskFull, err, "ask the operator to look at the host", "the worker's state directory cannot be written to")
+}
+
+// tryState writes to the state directory: a disk that has room may be read-only, or
+// broken.
+func (w *Worker) tryState() error {
+	file := filepath.Join(w.opts.StateDir, "spool", "proof")
+	err := os.MkdirAll(filepath.Dir(file), 0o700)
+	if err == nil {
+		err = replaceFile(file, []byte("it can be written to\n"), false)
+	}
+	if err = errors.Join(err, os.RemoveAll(file)); err != nil {
+		return fmt.Errorf("the state directory %s cannot be written to: %w; make sure that its disk is there and has room", w.opts.StateDir, err)
+	}
+	return nil
 }
 
 // watchFitness looks at the host now and then, so that it recovers by itself.
