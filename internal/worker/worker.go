@@ -362,6 +362,7 @@ func (w *Worker) ready(ctx context.Context) bool {
 			return true
 		}
 		_ = w.fit.set(err)
+		nudge(w.beatNow)
 		w.log.WarnContext(ctx, "the engine does not answer; no jobs are taken", "err", err)
 		if !pause(ctx, 2*time.Second) {
 			return false
