@@ -127,6 +127,7 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.Var((*size)(&w.LogCap), "log-limit", "how much of a job's output is kept")
 	f.Var((*size)(&w.OutputCap), "output-limit", "how much a job may collect as outputs")
 	f.DurationVar(&w.Lease, "lease", w.Lease, "how long a silent worker keeps its jobs")
+	f.DurationVar(&w.EnginePatience, "docker-patience", w.EnginePatience, "how long the Docker daemon may not answer before its jobs begin anew elsewhere (0: for ever)")
 	f.DurationVar(&w.Drain, "drain", w.Drain, "how long running jobs may go on after SIGTERM")
 	for name, d := range map[string]*jobs.Duration{
 		"fetch-timeout": &w.Timeouts.Fetch, "build-timeout": &w.Timeouts.Build, "push-timeout": &w.Timeouts.Push,
@@ -183,6 +184,8 @@ func (c *config) complete() error {
 		return fmt.Errorf("--queues %s: want names of lower-case letters, digits and -", strings.Join(c.Queues, ","))
 	case c.Worker.Lease < minLease:
 		return fmt.Errorf("--lease %s: want at least %s; a busy host can be silent for a moment", c.Worker.Lease, minLease)
+	case c.Worker.EnginePatience != 0 && c.Worker.EnginePatience < minLease:
+		return fmt.Errorf("--docker-patience %s: want at least %s, or 0 for ever; a daemon that starts again is away for some seconds", c.Worker.EnginePatience, minLease)
 	case c.Worker.Limits.Memory != 0 && c.Worker.Limits.Memory < jobs.MinMemory:
 		return fmt.Errorf("--memory %s: the engine's minimum is %s", c.Worker.Limits.Memory, jobs.MinMemory)
 	case c.GCAge < artifacts.Grace:

@@ -13,8 +13,16 @@ import (
 // oldestAPI is that of Docker 20.10.
 const oldestAPI = "1.41"
 
+// daemonTime is how long a daemon that is well needs at most to say what it is.
+const daemonTime = 10 * time.Second
+
 func dockerAnswers(ctx context.Context, e *exam) Finding {
-	d, err := e.Daemon.Details(ctx)
+	bounded, cancel := context.WithTimeout(ctx, daemonTime)
+	defer cancel()
+	d, err := e.Daemon.Details(bounded)
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+		return fail("it hangs: look into its log (journalctl -u docker) and at its disk, then start it anew", "docker does not answer: nothing came within %s", daemonTime)
+	}
 	if err != nil {
 		return broken(err, "start the daemon, or say where it is with --docker-host; this user must be allowed to use its socket (group docker)")
 	}

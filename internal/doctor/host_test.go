@@ -161,6 +161,28 @@ func TestStoreHangs(t *testing.T) {
 	})
 }
 
+// hungDaemon takes questions and does not answer.
+type hungDaemon struct{ fakeDaemon }
+
+func (*hungDaemon) Details(ctx context.Context) (engine.Details, error) {
+	<-ctx.Done()
+	return engine.Details{}, ctx.Err()
+}
+
+// A daemon that hangs is called that.
+func TestDaemonHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newHost(t)
+		e.Daemon = &hungDaemon{}
+		began := time.Now()
+		want(t, look(t, e, "docker"), Fail, "docker does not answer: nothing came within 10s")
+		if took := time.Since(began); took != daemonTime {
+			t.Errorf("it took %s, want %s", took, daemonTime)
+		}
+	})
+}
+
 func modeOf(t *testing.T, path string) fs.FileMode {
 	t.Helper()
 	info, err := os.Stat(path)

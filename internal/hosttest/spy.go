@@ -20,11 +20,15 @@ import (
 // Spy is a daemon's socket with somebody listening: it hands every request on,
 // and remembers what the daemon was given.
 type Spy struct {
-	socket string
+	socket  string
+	handler http.Handler
+	serving sync.WaitGroup
 
-	mu     sync.Mutex
-	builds []Body
-	makes  []string
+	mu       sync.Mutex
+	builds   []Body
+	makes    []string
+	refusing bool
+	server   *http.Server // nil while the socket is closed
 }
 
 // Body is what a request carried.
@@ -38,10 +42,6 @@ type Body struct {
 func StartSpy(t testing.TB, h *Host) *Spy {
 	t.Helper()
 	s := &Spy{socket: filepath.Join(t.TempDir(), "s")}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", s.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: "docker"})
@@ -53,21 +53,62 @@ func StartSpy(t testing.TB, h *Host) *Spy {
 		FlushInterval: -1,
 		ErrorLog:      log.New(io.Discard, "", 0), // a client that goes away is no news
 	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.refuses() {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = io.WriteString(w, `{"message":"the daemon is out of order"}`)
+			return
+		}
 		s.look(r)
 		proxy.ServeHTTP(w, r)
-	})}
-	done := make(chan struct{})
-	go func() {
-		_ = server.Serve(l)
-		close(done)
-	}()
+	})
+	s.Open(t)
 	t.Cleanup(func() {
-		_ = server.Close()
-		<-done
+		s.Shut()
 		proxy.Transport.(*http.Transport).CloseIdleConnections()
 	})
 	return s
+}
+
+// Open lets the socket take connections again after Shut.
+func (s *Spy) Open(t testing.TB) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: s.handler}
+	s.mu.Lock()
+	s.server = server
+	s.mu.Unlock()
+	s.serving.Go(func() { _ = server.Serve(l) }) // it ends with Shut
+}
+
+// Shut closes the socket and every connection that is not a container's output or a
+// build's, as a daemon does that goes away without ending what it runs.
+func (s *Spy) Shut() {
+	s.mu.Lock()
+	server := s.server
+	s.server = nil
+	s.mu.Unlock()
+	if server != nil {
+		_ = server.Close()
+	}
+	s.serving.Wait()
+}
+
+// Refuse makes every request fail with status 500, until it is called with false.
+func (s *Spy) Refuse(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusing = on
+}
+
+func (s *Spy) refuses() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refusing
 }
 
 // DockerHost is the spy's address in the form of DOCKER_HOST.

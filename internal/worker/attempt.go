@@ -128,7 +128,7 @@ func (a *attempt) guarded(work func(context.Context) error) (err error) {
 	}
 	a.w.dropKept(a.job.ID)
 	if a.joblog, err = openLog(a.w.spoolPath(a.job.ID, a.job.Attempt), a.w.opts.LogCap, a.appendTail); err != nil {
-		return err
+		return stateFailure(err)
 	}
 	return work(a.ctx)
 }
@@ -199,6 +199,7 @@ func explain(ctx context.Context, s jobs.Stage, err error) error {
 		var r ranOut
 		var o overDisk
 		var f *jobs.Failure
+		var away engineAway
 		switch cause := context.Cause(ctx); {
 		case errors.Is(cause, errDrain), errors.Is(cause, errLeave), errors.Is(cause, errLeaseLost):
 			return cause
@@ -208,6 +209,8 @@ func explain(ctx context.Context, s jobs.Stage, err error) error {
 			return staged(s, jobs.Fail(jobs.KindCancelled, err, "", "cancelled by %s during %s", c.by, s))
 		case errors.As(cause, &r) && errors.As(err, &f) && f.Kind == jobs.KindPush:
 			return staged(r.stage, f) // the registry had all of the time
+		case errors.As(cause, &away):
+			return staged(s, away.failure(err))
 		case errors.As(cause, &r) && r.idle:
 			return staged(r.stage, jobs.Fail(jobs.KindIdleTimeout, err, "print progress now and then, or raise timeouts.idle",
 				"the %s printed nothing for %s", r.stage, r.after))

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/engine"
-	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // builds is a directory with a file for each build that is under way. An engine
@@ -41,7 +40,7 @@ func (b builds) begin(ctx context.Context, e engine.Engine, id string, attempt i
 		err = replaceFile(file, raw, false)
 	}
 	if err != nil {
-		return nil, jobs.Fail(jobs.KindDiskFull, err, "ask the operator to look at the host", "the worker's state directory cannot be written to")
+		return nil, stateFailure(err)
 	}
 	return func() { _ = os.Remove(file) }, nil
 }

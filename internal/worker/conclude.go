@@ -60,6 +60,8 @@ func (a *attempt) finish(ctx context.Context) {
 		f.Stage = jobs.StageCollect
 		if a.blamesStore(f) {
 			a.w.store.raise()
+		} else {
+			a.w.fit.doubt()
 		}
 		if d := jobs.Decide(a.job, jobs.Result{Failure: f}); !d.Final && a.res.State == jobs.Succeeded {
 			a.handBack(ctx, d.Release)
@@ -251,6 +253,8 @@ func (a *attempt) endContainer(ctx context.Context, why error) {
 		return
 	}
 	a.halting(why)
+	ctx, cancel := a.w.patient(ctx)
+	defer cancel()
 	end := func() error {
 		if a.container == "" { // its ID was never learned
 			return a.w.endOf(ctx, a.noted())
@@ -284,6 +288,8 @@ func (a *attempt) removeContainer(ctx context.Context) {
 // removeImage takes the private name from the image that was built; one that got no
 // other goes with it.
 func (a *attempt) removeImage(ctx context.Context) {
+	ctx, cancel := a.w.patient(ctx)
+	defer cancel()
 	if err := a.w.removeName(ctx, a.job, a.job.Attempt); err != nil {
 		a.log.WarnContext(ctx, "remove image", "image_id", a.res.ImageID, "err", err)
 	}

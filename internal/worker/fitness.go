@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -104,16 +106,19 @@ func (f *fitness) doubt() {
 }
 
 // prove settles the doubts that there are when it begins, if prove succeeds. Until
-// then nobody may think that there are none.
+// then nobody may think that there are none. A fault that it finds is watched from then
+// on, and no reason to rest once it is mended.
 func (f *fitness) prove(prove func() error) error {
 	f.mu.Lock()
 	doubts := f.doubts
 	f.mu.Unlock()
-	if err := prove(); err != nil {
-		return err
-	}
+	err := prove()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err != nil {
+		f.row, f.resting = 0, time.Time{}
+		return err
+	}
 	f.settled = doubts
 	return nil
 }
@@ -126,13 +131,14 @@ func (w *Worker) judgeHost(f *jobs.Failure) *jobs.Failure {
 		w.fit.did()
 		return nil
 	}
+	f = w.whileShort(f)
 	if f.Unsure {
 		w.fit.doubt()
 		// It is about the host, and worth it whatever becomes of the attempt.
 		if unfit := w.examine(context.Background()); unfit != nil {
 			broken := jobs.Fail(jobs.KindEngine, f, "the farm tries again by itself", "the build host cannot do its work: %v", unfit)
 			broken.Stage = f.Stage
-			f = broken.Said(cmp.Or(f.Cause, f.Message))
+			return broken.Said(cmp.Or(f.Cause, f.Message)) // why is known: the host needs no rest
 		}
 	}
 	if !slices.Contains([]jobs.Kind{jobs.KindDaemonLost, jobs.KindEngine, jobs.KindDiskFull}, f.Kind) {
@@ -143,6 +149,21 @@ func (w *Worker) judgeHost(f *jobs.Failure) *jobs.Failure {
 	}
 	w.fit.failed(f, time.Now())
 	return f
+}
+
+// whileShort is a failure as it is when the disk was short of room: a step of a build
+// may have been told so by its own writes.
+func (w *Worker) whileShort(f *jobs.Failure) *jobs.Failure {
+	if f.Kind != jobs.KindBuildFailed || w.Room == nil {
+		return f
+	}
+	err := w.Room()
+	if err == nil {
+		return f
+	}
+	full := jobs.Fail(jobs.KindDiskFull, err, "ask the operator to make room on the host", "the build failed while the build host's disk was full")
+	full.Stage, full.Tail = f.Stage, f.Tail
+	return full.Said(cmp.Or(f.Cause, f.Message))
 }
 
 // examineTime bounds one look at a host.
@@ -175,6 +196,12 @@ func (w *Worker) examine(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err() // it says nothing about the host
 	}
+	w.judged(ctx, now)
+	return now
+}
+
+// judged takes a verdict on the host.
+func (w *Worker) judged(ctx context.Context, now error) {
 	was := w.fit.set(now)
 	switch {
 	case now != nil && was == nil:
@@ -183,7 +210,12 @@ func (w *Worker) examine(ctx context.Context) error {
 		w.log.InfoContext(ctx, "jobs are taken again")
 	}
 	w.Intake.Hold(now != nil)
-	return now
+	if (now == nil) != (was == nil) {
+		nudge(w.beatNow)
+	}
+	if now == nil && w.gaveUpEngine.Swap(false) {
+		nudge(w.straysNow)
+	}
 }
 
 // ailment is what is wrong with the host, nil when nothing is.
@@ -196,15 +228,15 @@ func (w *Worker) ailment(ctx context.Context) error {
 	if err := w.checkStore(ctx); err != nil {
 		return err
 	}
-	if err := w.fit.rest(time.Now()); err != nil {
-		return err
-	}
 	if doubt, _ := w.fit.get(); !doubt {
-		return nil
+		return w.fit.rest(time.Now())
 	}
-	return w.fit.prove(func() error {
-		if _, err := w.Engine.Info(ctx); err != nil {
-			return fmt.Errorf("the engine does not answer: %w", err)
+	err := w.fit.prove(func() error {
+		if err := w.tryState(); err != nil {
+			return err
+		}
+		if _, err := w.askEngine(ctx); err != nil {
+			return err
 		}
 		if w.Probe != nil {
 			if err := w.Probe(ctx, w.hostLabels()); err != nil {
@@ -214,6 +246,29 @@ func (w *Worker) ailment(ctx context.Context) error {
 		w.endOrphans(ctx) // it may be a new engine
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return w.fit.rest(time.Now())
+}
+
+// stateFailure is the failure of a job that the state directory has no place for.
+func stateFailure(err error) *jobs.Failure {
+	return jobs.Fail(jobs.KindDiskFull, err, "ask the operator to look at the host", "the worker's state directory cannot be written to")
+}
+
+// tryState writes to the state directory: a disk that has room may be read-only, or
+// broken.
+func (w *Worker) tryState() error {
+	file := filepath.Join(w.opts.StateDir, "spool", "proof")
+	err := os.MkdirAll(filepath.Dir(file), 0o700)
+	if err == nil {
+		err = replaceFile(file, []byte("it can be written to\n"), false)
+	}
+	if err = errors.Join(err, os.RemoveAll(file)); err != nil {
+		return fmt.Errorf("the state directory %s cannot be written to: %w; make sure that its disk is there and has room", w.opts.StateDir, err)
+	}
+	return nil
 }
 
 // watchFitness looks at the host now and then, so that it recovers by itself.
@@ -223,7 +278,9 @@ func (w *Worker) watchFitness(ctx context.Context) {
 		return
 	}
 	for {
-		_ = w.examine(ctx) // it is logged, and Unfit tells
+		if w.hearEngine(ctx) {
+			_ = w.examine(ctx) // it is logged, and Unfit tells
+		}
 		if !pause(ctx, w.opts.Renew) {
 			return
 		}

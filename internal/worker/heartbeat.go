@@ -39,7 +39,7 @@ func (w *Worker) beatWhile(ctx context.Context) {
 	b := heartbeat{w: w, began: time.Now()}
 	for {
 		b.look(ctx)
-		if !pause(ctx, w.opts.Renew) {
+		if !w.untilBeat(ctx) {
 			break
 		}
 	}
@@ -51,6 +51,20 @@ func (w *Worker) beatWhile(ctx context.Context) {
 	if err := w.Hosts.Leave(ctx, w.opts.Host); err != nil {
 		w.log.WarnContext(ctx, "leave the registry of hosts", "err", err)
 	}
+}
+
+// untilBeat waits for the next look. The farm hears at once that a host is unfit, or is
+// fit again. false means that ctx ended first.
+func (w *Worker) untilBeat(ctx context.Context) bool {
+	t := time.NewTimer(w.opts.Renew)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-w.beatNow:
+	case <-t.C:
+	}
+	return true
 }
 
 // look speaks if there is a reason to.

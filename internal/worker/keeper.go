@@ -33,6 +33,9 @@ func (w *Worker) keeper(ctx context.Context) {
 			return
 		case <-w.keepNow:
 			t.Stop()
+		case <-w.straysNow:
+			t.Stop()
+			looked = time.Time{}
 		case <-t.C:
 		}
 		if time.Since(looked) < strayEvery || !w.recovered.Load() {

@@ -115,7 +115,7 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 		return err // the engine gave up, not us
 	}
 	cause := context.Cause(ctx)
-	if errors.Is(cause, errLeave) {
+	if away := (engineAway{}); errors.Is(cause, errLeave) || errors.As(cause, &away) {
 		return cause
 	}
 	a.halting(explain(ctx, jobs.StageRun, err))

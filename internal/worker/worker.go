@@ -131,6 +131,9 @@ type Options struct {
 	// Lease is how long a silent worker keeps its jobs, Renew how often it
 	// speaks up; RenewEvery when 0.
 	Lease, Renew time.Duration
+	// EnginePatience is how long the engine may not answer before what it has of jobs
+	// begins anew elsewhere; 0 is for ever.
+	EnginePatience time.Duration
 	// Drain is how long Run waits for running jobs once it is told to stop.
 	Drain time.Duration
 }
@@ -145,7 +148,7 @@ func Defaults() Options {
 		},
 		Limits: jobs.Limits{CPUs: 0, Memory: 2 << 30, Pids: 512},
 		LogCap: 64 << 20, OutputCap: 2 << 30,
-		Lease: 90 * time.Second, Drain: 10 * time.Minute,
+		Lease: 90 * time.Second, EnginePatience: 2 * time.Minute, Drain: 10 * time.Minute,
 	}
 }
 
@@ -208,6 +211,9 @@ type Worker struct {
 
 	told    chan struct{} // closed by Drain
 	keepNow chan struct{} // nudges the keeper
+	beatNow chan struct{} // nudges the heartbeat
+	// straysNow has the keeper look for strays at once.
+	straysNow chan struct{}
 	// leaving ends when containers are left to the next worker of this host.
 	leaving context.Context //nolint:containedctx // spans all attempts, not a call
 	leave   context.CancelFunc
@@ -217,8 +223,11 @@ type Worker struct {
 	deliver context.Context //nolint:containedctx // spans all attempts, not a call
 	giveUp  context.CancelFunc
 	fit     fitness
-	store   storeDoubt
-	builds  builds
+	silence silence
+	// gaveUpEngine is set when jobs went elsewhere without the engine's leave.
+	gaveUpEngine atomic.Bool
+	store        storeDoubt
+	builds       builds
 	// suspects are images without a name that may be of builds which were cut off;
 	// only who looks for strays touches it.
 	suspects   map[string][]string
@@ -260,7 +269,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}), parted: make(chan struct{}),
 		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)}, builds: builds{buildsDir(opts.StateDir)},
 		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, writers: map[string]*writer{}, endings: journal{endingsDir(opts.StateDir)},
-		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1),
+		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), straysNow: make(chan struct{}, 1),
 		service:   jobs.NewService(deps.Records, deps.Queue, nil),
 		attention: attention{most: opts.Lease / 2},
 		fit:       fitness{examining: make(chan struct{}, 1), doubts: 1}, store: storeDoubt{raised: 1},
@@ -343,7 +352,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 // false means that ctx ended first.
 func (w *Worker) ready(ctx context.Context) bool {
 	for {
-		info, err := w.Engine.Info(ctx)
+		info, err := w.askEngine(ctx)
 		if err == nil {
 			w.mu.Lock()
 			w.engine = info
@@ -354,7 +363,8 @@ func (w *Worker) ready(ctx context.Context) bool {
 			_ = w.fit.set(nil)
 			return true
 		}
-		_ = w.fit.set(fmt.Errorf("the engine does not answer: %w", err))
+		_ = w.fit.set(err)
+		nudge(w.beatNow)
 		w.log.WarnContext(ctx, "the engine does not answer; no jobs are taken", "err", err)
 		if !pause(ctx, 2*time.Second) {
 			return false

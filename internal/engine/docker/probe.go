@@ -90,9 +90,18 @@ func (e *Engine) probeBuild(ctx context.Context, ref, name string, program []byt
 	}
 	t := newTrace(nil)
 	if err := solve(ctx, bk, def, client.SolveOpt{Exports: toImage(ref)}, t); err != nil {
-		return "", e.buildFailure(ctx, t, err, jobs.Build{})
+		return "", inShort(e.buildFailure(ctx, t, err, jobs.Build{}))
 	}
 	return t.imageID, nil
+}
+
+// inShort is what a step of a build failed with, without what BuildKit says of it once
+// more.
+func inShort(err error) error {
+	if f := (*jobs.Failure)(nil); errors.As(err, &f) && f.Kind == jobs.KindBuildFailed {
+		return errors.New(f.Message)
+	}
+	return err
 }
 
 // probeRun makes a container and waits for its end.
