@@ -255,20 +255,20 @@ func (a *attempt) pushOne(ctx context.Context, tag string) (digest string, err e
 	}
 }
 
-// watchIdle ends the returned context when the log is silent for too long. While
-// waits reports true, silence does not count; it may be nil.
-func (a *attempt) watchIdle(ctx context.Context, s jobs.Stage, waits func(limit time.Duration) bool) (context.Context, func()) {
+// watchIdle ends the returned context when the log is silent for too long. Silence
+// counts from the moment that waited tells; it may be nil.
+func (a *attempt) watchIdle(ctx context.Context, s jobs.Stage, waited func(limit time.Duration) time.Time) (context.Context, func()) {
 	limit := a.job.Spec.Timeouts.Idle.Or(a.w.opts.Timeouts.Idle.D())
 	ctx, cancel := context.WithCancelCause(ctx)
 	started := time.Now()
 	go func() {
 		for {
 			silent := time.Since(latest(a.joblog.idleSince(), started))
-			switch {
-			case silent < limit:
-			case waits != nil && waits(limit):
-				started, silent = time.Now(), 0
-			default:
+			if silent >= limit && waited != nil {
+				started = latest(started, waited(limit))
+				silent = time.Since(latest(a.joblog.idleSince(), started))
+			}
+			if silent >= limit {
 				cancel(ranOut{stage: s, after: limit, idle: true})
 				return
 			}
