@@ -62,10 +62,11 @@ engines: ## Run what depends on the engine on four Docker engines (about an hour
 	@scripts/engines.sh
 
 .PHONY: soak
-soak: ## The monkey for longer: ten fresh seeds with 200 jobs and 50 faults each
+soak: ## The monkey for longer (ten fresh seeds with 200 jobs and 50 faults each), and a tag that is built 1000 times
 	@scripts/ensure-tools.sh test
 	go test -tags integration,chaos -count=1 -timeout 3h -parallel 4 -v ./internal/chaos -run TestChaos \
 		-chaos.fresh 10 -chaos.jobs 200 -chaos.faults 50
+	go test -tags integration -count=1 -timeout 2h -v ./internal/e2e -run TestRebuildsOfATag -rebuilds 1000
 
 .PHONY: bench
 bench: ## Measure throughput and latency against real Docker and Redis

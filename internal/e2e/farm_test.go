@@ -72,6 +72,8 @@ type farm struct {
 	vars []string
 	// at is the host whose network producers are on; nil is this machine's.
 	at *hosttest.Host
+	// cwd is the producers' working directory, that of the test when "".
+	cwd string
 }
 
 func newFarm(t *testing.T) *farm {
@@ -231,7 +233,7 @@ func (f *farm) program(stdin []byte, name string, args ...string) answer {
 	if f.at != nil {
 		cmd = f.at.Command(ctx, filepath.Join(bins, name), args...)
 	}
-	cmd.Env = f.env()
+	cmd.Env, cmd.Dir = f.env(), f.cwd
 	cmd.Stdin = bytes.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -264,20 +264,20 @@ func notPushed(f *jobs.Failure, begun time.Time) *jobs.Failure {
 		"%s, and so for %s", f.Message, jobs.Duration(time.Since(begun).Round(time.Second))).Said(f.Cause)
 }
 
-// watchIdle ends the returned context when the log is silent for too long. While
-// waits reports true, silence does not count; it may be nil.
-func (a *attempt) watchIdle(ctx context.Context, s jobs.Stage, waits func(limit time.Duration) bool) (context.Context, func()) {
+// watchIdle ends the returned context when the log is silent for too long. Silence
+// counts from the moment that waited tells; it may be nil.
+func (a *attempt) watchIdle(ctx context.Context, s jobs.Stage, waited func(limit time.Duration) time.Time) (context.Context, func()) {
 	limit := a.job.Spec.Timeouts.Idle.Or(a.w.opts.Timeouts.Idle.D())
 	ctx, cancel := context.WithCancelCause(ctx)
 	started := time.Now()
 	go func() {
 		for {
 			silent := time.Since(latest(a.joblog.idleSince(), started))
-			switch {
-			case silent < limit:
-			case waits != nil && waits(limit):
-				started, silent = time.Now(), 0
-			default:
+			if silent >= limit && waited != nil {
+				started = latest(started, waited(limit))
+				silent = time.Since(latest(a.joblog.idleSince(), started))
+			}
+			if silent >= limit {
 				cancel(ranOut{stage: s, after: limit, idle: true})
 				return
 			}
