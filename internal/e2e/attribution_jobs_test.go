@@ -78,7 +78,7 @@ func buildCauses(root string, engine int) []cause {
 		{"RUN as an unknown user", dockerfile("FROM busybox\nUSER nosuchuser\nRUN true\n"), nil, mistake(jobs.KindBuildFailed, `unable to find user nosuchuser`)},
 		{"RUN in a directory that is a file", dockerfile("FROM busybox\nWORKDIR /etc/passwd\nRUN true\n"), nil, mistake(jobs.KindBuildFailed, `step "WORKDIR /etc/passwd" failed: .*not a directory`)},
 		{"COPY of nothing", dockerfile("FROM busybox\nCOPY nothing /\n"), nil, mistake(jobs.KindBuildFailed, `/nothing"?:? not found`)},
-		{"COPY from a stage that there is none of", dockerfile("FROM busybox\nCOPY --from=9 /a /\n"), nil, mistake(jobs.KindBuildFailed, `invalid stage index 9`)},
+		{"COPY from a stage that there is none of", dockerfile("FROM busybox\nCOPY --from=9 /a /\n"), nil, refusal(jobs.KindDockerfileInvalid, `Dockerfile: invalid stage index 9`)},
 		{"target that there is none of", dockerfile("FROM busybox\n"), []string{"--target", "nosuch"}, unacceptable(`it has no stage "nosuch"`)},
 		{"Dockerfile of an unknown instruction", dockerfile("FROM busybox\nRUNN true\n"), nil, unacceptable(`Dockerfile line 2: unknown instruction: RUNN`)},
 		{"build timeout", dockerfile("FROM busybox\nRUN echo $(date) >/t; sleep 60\n"), []string{"--build-timeout", "2s"}, ranOut(jobs.KindTimeout, `the build took longer than 2s`)},

@@ -19,7 +19,7 @@ var (
 	parseErrorPattern = regexp.MustCompile(`(?i)dockerfile parse error (?:on )?line (\d+): (.*)`)
 	invalidPattern    = regexp.MustCompile(`(?i)file with no instructions|cannot be empty|` +
 		`no build stages? in|requires? (?:at least|exactly)|base name \(.*\) should not be blank|invalid reference format|` +
-		`could not be found|circular dependency|failed to parse|unsupported value|syntax error`)
+		`could not be found|invalid stage index|circular dependency|failed to parse|unsupported value|syntax error`)
 	noFilePattern   = regexp.MustCompile(`(?i)failed to read dockerfile: .*(?:no such file or directory|not found)`)
 	exitCodePattern = regexp.MustCompile(`(?i)exit code: (\d+)`)
 	// missingFilePattern is what COPY and ADD say of a file that the context has not.

@@ -97,6 +97,7 @@ func TestBuildWords(t *testing.T) {
 		message    string
 	}{
 		{"parse error", "failed to solve: dockerfile parse error on line 3: unknown instruction: RUM (did you mean RUN?)", step{}, jobs.KindDockerfileInvalid, "app.Dockerfile line 3: unknown instruction: RUM (did you mean RUN?)"},
+		{"no stage", "failed to solve: invalid stage index 9", step{}, jobs.KindDockerfileInvalid, "app.Dockerfile: invalid stage index 9"},
 		{"no file", "failed to solve: failed to read dockerfile: open app.Dockerfile: no such file or directory", step{}, jobs.KindDockerfileMissing, "the context has no app.Dockerfile"},
 		{"exit code", `process "/bin/sh -c false" did not complete successfully: exit code: 1`, step{name: "[build 2/3] RUN false", err: `process "/bin/sh -c false" did not complete successfully: exit code: 1`}, jobs.KindBuildFailed, `step "RUN false" ended with exit code 1`},
 		{"user", "failed to solve", step{name: "[2/2] RUN true", err: `process "/bin/sh -c echo \"a\"" did not complete successfully: unable to find user nosuch: no matching entries in passwd file`}, jobs.KindBuildFailed, `step "RUN true" failed: unable to find user nosuch: no matching entries in passwd file`},
