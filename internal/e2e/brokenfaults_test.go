@@ -20,6 +20,9 @@ type hostFault struct {
 	name string
 	// says is what the host's reason matches, doctor a line that fails.
 	says, doctor string
+	// unknown is set when the host cannot say who it is while it starts, and so is not in
+	// the registry of hosts.
+	unknown bool
 	// prepare returns what the host's worker is started with, and what breaks the host
 	// and mends it.
 	prepare func(t *testing.T, f *farm) (args []string, breaks, mends func())
@@ -83,7 +86,7 @@ func hostFaults(bad *hosttest.Host, room string) []hostFault {
 			return nil, fill, empty
 		},
 	}, {
-		name: "the worker's disk is full", says: `the disk of .*broken is short of room`, doctor: `disk\.state .*B of`,
+		name: "the worker's disk is full", says: `the disk of .*broken is short of room|whether this host is this worker's: .*no space left`, unknown: true, doctor: `disk\.state .*B of`,
 		store: farmStore, dockerHost: bad.DockerHost,
 		prepare: func(t *testing.T, f *farm) ([]string, func(), func()) {
 			state := filepath.Join(f.dir, brokenWorker)

@@ -42,6 +42,7 @@ type attempt struct {
 	// not learned; with named set there may be one.
 	container string
 	named     bool
+	left      bool // it could not be ended, and is a stray from the attempt's end on
 	// proc is the service that is ready, nil until then. It and the log are a kept
 	// service's once they were handed over.
 	proc       engine.Process

@@ -271,6 +271,7 @@ func (a *attempt) endContainer(ctx context.Context, why error) {
 	if err == nil {
 		a.container = ""
 	}
+	a.left = err != nil
 }
 
 // removeContainer removes a container that has ended. What is left after a while

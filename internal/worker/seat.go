@@ -103,6 +103,9 @@ func (w *Worker) sit(ctx context.Context) error {
 			w.log.WarnContext(ctx, "no jobs are taken until it is known whether this host is this worker's", "err", err)
 			warned = true
 		}
+		if err != nil && !isFinal(err) && ctx.Err() == nil {
+			_ = w.fit.set(fmt.Errorf("it is not known yet whether this host is this worker's: %w", err)) // until it is examined
+		}
 		return err
 	}, isFinal)
 }

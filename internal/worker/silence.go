@@ -12,7 +12,7 @@ import (
 )
 
 // engineTime is how long an engine that is well needs at most to say what it is.
-const engineTime = 4 * time.Second
+const engineTime = 3 * time.Second
 
 // silence is since when the engine does not answer. A connection to one that hangs
 // stays open, and jobs wait for it until their own timeouts, which would blame them.

@@ -207,6 +207,12 @@ func (w *Worker) ended(a *attempt) {
 	if a.slot {
 		<-w.slots
 	}
+	if a.left {
+		w.gaveUpEngine.Store(true)
+		if w.silence.length(time.Now()) == 0 { // it came back before the attempt was over
+			nudge(w.straysNow)
+		}
+	}
 	w.Observer.Slots(w.Busy())
 	close(a.done)
 	w.wg.Done()
