@@ -181,7 +181,7 @@ func (f *brokenFarm) wholeLog(job jobs.Job) {
 	}
 	defer text.Close()
 	raw, err := io.ReadAll(text)
-	want := ""
+	var want string
 	if job.Spec.Build != nil {
 		want = "the step says " + job.Spec.Build.Args["N"]
 	} else {
