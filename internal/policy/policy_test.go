@@ -161,7 +161,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatalf("with everything that stands in comments: %v", err)
 	}
-	for _, key := range []string{"file_roots", "hosts", "networks", "credentials", "s3", "add_hosts", "from", "push", "registries"} {
+	for _, key := range []string{"file_roots", "hosts", "networks", "credentials", "s3", "add_hosts", "from", "push", "registries", "tag", "replace"} {
 		if strings.Contains(p.String(), key+": []") || strings.Contains(p.String(), key+": {}") {
 			t.Errorf("the example does not show %s", key)
 		}
