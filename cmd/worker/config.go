@@ -137,7 +137,7 @@ func (c *config) bind(f *pflag.FlagSet) {
 	}
 	f.Float64Var(&w.Limits.CPUs, "cpus", w.Limits.CPUs, "cores of a container that does not say (0: all)")
 	f.Var((*size)(&w.Limits.Memory), "memory", "memory of a container that does not say")
-	f.Var((*size)(&w.Limits.Disk), "disk", "bytes that a container which does not say may write to this host's disk (0: no limit)")
+	f.Var((*size)(&w.Limits.Disk), "disk", "how much a container without a limit of its own may write to this host's disk (0: any amount)")
 	f.Float64Var(&w.BuildLimits.CPUs, "build-cpus", w.BuildLimits.CPUs, "default CPU limit of each step of a build, on engines that have one (0: no limit)")
 	f.Var((*size)(&w.BuildLimits.Memory), "build-memory", "default memory limit of each step of a build, on engines that have one (0: no limit)")
 	f.Int64Var(&w.Limits.Pids, "pids", w.Limits.Pids, "processes of a container that does not say")

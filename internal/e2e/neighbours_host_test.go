@@ -26,9 +26,9 @@ func TestCacheMountsOfOthers(t *testing.T) {
 ARG WHO
 ARG TURN
 ARG ID=of-a-variable
-RUN --mount=type=cache,id=gomod,target=/named --mount=type=cache,target=/root/.cache --mount=type=cache,id=${ID},target=/variable \
+RUN --mount=type=cache,id=gomod,target=/named --mount=type=cache,target=/home/.cache --mount=type=cache,id=${ID},target=/variable \
     --mount=type=cache,id=filled,target=/filled,from=busybox,source=/etc \
-    for c in named root/.cache variable filled; do echo "TURN $TURN: $c is of $(cat /$c/owner 2>/dev/null || echo nobody)"; echo $WHO >/$c/owner; done; test -e /filled/passwd
+    for c in named home/.cache variable filled; do echo "TURN $TURN: $c is of $(cat /$c/owner 2>/dev/null || echo nobody)"; echo $WHO >/$c/owner; done; test -e /filled/passwd
 `})
 	turn := 0
 	finds := func(who, want string, flags ...string) {
@@ -36,7 +36,7 @@ RUN --mount=type=cache,id=gomod,target=/named --mount=type=cache,target=/root/.c
 		turn++
 		job := f.worked(append(flags, "--build-arg", "WHO="+who, "--build-arg", fmt.Sprintf("TURN=%d", turn), dir)...)
 		log := f.enqueue("logs", job.ID)
-		for _, cache := range []string{"named", "root/.cache", "variable", "filled"} {
+		for _, cache := range []string{"named", "home/.cache", "variable", "filled"} {
 			if line := fmt.Sprintf("TURN %d: %s is of %s\n", turn, cache, want); !strings.Contains(log.stderr+log.stdout, line) {
 				t.Errorf("%s: the log lacks %q:\n%s", who, line, log.stderr)
 			}
