@@ -55,6 +55,8 @@ func containerCauses() []cause {
 		{"write to a read-only root", nil, run([]string{"--read-only"}, "sh", "-c", "echo >/x"), mistake(jobs.KindExitNonzero, `exit code 1`)},
 		{"no more processes than the limit", nil, run([]string{"--pids-limit", "3"}, "sh", "-c", "sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait; exit 9"), mistake(jobs.KindExitNonzero, `exit code`)},
 		{"memory over the limit", nil, run([]string{"-m", "32m"}, "sh", "-c", "(x=aaaa; while :; do x=$x$x; done); code=$?; sleep 0.5; exit $code"), mistake(jobs.KindOOM, `its memory limit of 32MiB`)},
+		{"disk over the limit", nil, run([]string{"--disk", "2m", "--stop-timeout", "1"}, "sh", "-c", "head -c 4000000 /dev/zero >/a; sleep 60"), mistake(jobs.KindDiskLimit, `wrote 3\.8 MiB to the host's disk, more than its limit of 2MiB.*run\.limits\.disk`)},
+		{"less disk than the engine itself writes", nil, with("--disk", "1k"), unacceptable(`found 1KiB; the minimum is 1MiB`)},
 		{"run timeout", nil, run([]string{"--timeout", "2s", "--stop-timeout", "1"}, "sleep", "60"), ranOut(jobs.KindTimeout, `the run took longer than 2s`)},
 		{"silent run", nil, run([]string{"--idle-timeout", "1s", "--stop-timeout", "1"}, "sleep", "60"), ranOut(jobs.KindIdleTimeout, `the run printed nothing for 1s`)},
 		{"service that ends", nil, run([]string{"--keep", "1m", "-p", "80"}, "sh", "-c", "exit 4"), mistake(jobs.KindNotReady, `exit code 4 before it was ready`)},
