@@ -122,6 +122,14 @@ func (d *download) Read(p []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for d.err == nil {
+		if err := d.ctx.Err(); err != nil {
+			// The rest may be here already, and would come without an error.
+			if d.body != nil {
+				d.drop()
+			}
+			d.err = d.failed(err)
+			break
+		}
 		if d.body == nil {
 			if d.err = d.connect(); d.err != nil {
 				break

@@ -216,3 +216,23 @@ func TestParseRetryAfter(t *testing.T) {
 		}
 	})
 }
+
+// A reading ends with its context also when all that is missing is here already.
+func TestTransferEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := artifacts.Transfer{Open: func(context.Context, int64) (artifacts.Part, error) {
+		return artifacts.Part{Body: io.NopCloser(strings.NewReader("all of it")), Size: 9}, nil
+	}}.Start(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if n, err := r.Read(make([]byte, 3)); n != 3 || err != nil {
+		t.Fatalf("Read = %d, %v", n, err)
+	}
+	cancel()
+	if rest, err := io.ReadAll(r); !errors.Is(err, context.Canceled) || len(rest) > 0 {
+		t.Errorf("%q was read after the end, %v; want context.Canceled", rest, err)
+	}
+}
