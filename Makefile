@@ -54,7 +54,7 @@ matrix: ## Kill and stop processes at every step, and measure how jobs recover
 .PHONY: broken
 broken: ## Break one of two hosts in each way, with 200 jobs at each time (about half an hour)
 	@scripts/ensure-tools.sh test
-	go test -tags integration -count=1 -timeout 90m -v ./internal/e2e -run 'TestBrokenHost$$' -broken.jobs 200
+	go test -tags integration,chaos -count=1 -timeout 90m -v ./internal/e2e -run 'TestBrokenHost$$' -broken.jobs 200
 
 .PHONY: engines
 engines: ## Run what depends on the engine on four Docker engines (about an hour; builds them once)
