@@ -71,7 +71,7 @@ func mutations() []mutation {
 		},
 		{
 			"services are not followed by the next worker", "internal/worker/kept.go",
-			"s = w.newKept(job)\n\tw.followers.Go(s.run)", "s = w.newKept(job)", "I9",
+			"s = w.newKept(job)\n\tw.followers.Go(s.run)", "s = w.newKept(job)", "I4", // their ends are the reconciler's by now; their spools stay
 		},
 		{
 			"why a service is stopped is not kept", "internal/worker/kept.go",
