@@ -82,8 +82,9 @@ func (w *Worker) watchDisk(ctx context.Context) {
 	var ended time.Time // when the last was ended because of a shortage
 	for pause(ctx, diskEvery) {
 		shortage, short := w.shortage()
+		short = short && time.Since(ended) >= roomTime
 		most, written := w.lookAtWriters(ctx, short)
-		if !short || most == nil || time.Since(ended) < roomTime || uint64(written) <= shortage.Room.Least() { //nolint:gosec // it is not negative
+		if !short || most == nil || uint64(written) <= shortage.Room.Least() { //nolint:gosec // it is not negative
 			continue
 		}
 		ended = time.Now()
