@@ -243,6 +243,9 @@ type Intake interface {
 	Start(h Handler) error
 	// Hold takes no tickets while it is on; those in hand go on.
 	Hold(on bool)
+	// GiveWay lets the other workers have the next tickets first, for a few seconds:
+	// this one has just passed one on that is not for it.
+	GiveWay()
 	// StopTaking takes no more tickets; those in hand go on. It may be called
 	// again.
 	StopTaking()

@@ -133,6 +133,9 @@ func (c *Consumer) givenUp(ctx context.Context, task *asynq.Task, _ error) {
 // Hold implements jobs.Intake.
 func (c *Consumer) Hold(on bool) { c.bell.hold(on) }
 
+// GiveWay implements jobs.Intake.
+func (c *Consumer) GiveWay() { c.bell.giveWay() }
+
 // StopTaking implements jobs.Intake.
 func (c *Consumer) StopTaking() {
 	c.bell.close()

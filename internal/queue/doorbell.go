@@ -23,8 +23,8 @@ import (
 //	asynq: dequeue a, b, c -> empty -> hook waits -> "empty" -> dequeue again
 //
 // And it answers the forwarder, which looks for delayed tasks every so often,
-// with "none" when a queue has neither those nor waiting ones: one command
-// takes the place of two scripts. When it has, the bell rings here, so this is
+// with "none" when a queue has neither those nor waiting ones: one round trip
+// takes the place of two scripts. When some wait, the bell rings here, so this is
 // also how tasks are found whose producer rings no bell, and how a worker learns
 // that an operator has paused the queue.
 type doorbell struct {
@@ -41,6 +41,8 @@ type doorbell struct {
 	wg   sync.WaitGroup
 
 	waiting atomic.Bool
+	// passedOn is when this worker last passed a ticket on, in Unix nanoseconds.
+	passedOn atomic.Int64
 	// held is closed when tickets may be taken again, nil while they may.
 	holding sync.Mutex // guards held
 	held    chan struct{}
@@ -87,13 +89,14 @@ func (d *doorbell) await(queue string) {
 		err := d.rdb.BLPop(context.Background(), bellWait, bellKey(queue)).Err()
 		switch {
 		case err == nil && d.waiting.Load():
+			if d.othersFirst(queue) {
+				continue
+			}
 			d.heard()
 			return
 		case err == nil:
 			// This worker got busy meanwhile: the bell is for somebody else.
-			if err := d.rdb.RPush(context.Background(), bellKey(queue), 1).Err(); err != nil {
-				d.log.Warn("pass the bell on", "queue", queue, "err", err)
-			}
+			d.ringOn(queue)
 			return
 		case !errors.Is(err, redis.Nil):
 			// Redis is away; the forwarder finds out when it is back.
@@ -104,6 +107,44 @@ func (d *doorbell) await(queue string) {
 			return
 		}
 	}
+}
+
+// ringOn passes a bell on to the worker that has waited longest.
+func (d *doorbell) ringOn(queue string) {
+	if err := d.rdb.RPush(context.Background(), bellKey(queue), 1).Err(); err != nil {
+		d.log.Warn("pass the bell on", "queue", queue, "err", err)
+	}
+}
+
+// othersFirst passes a bell on while this worker gives way, and reports whether another
+// one heard it. The worker that passed a ticket on would be the one to meet it again,
+// round after round, when nothing but the moment of its looks decided, and a job that
+// only another worker may run would never get there.
+func (d *doorbell) othersFirst(queue string) bool {
+	if !d.givesWay() {
+		return false
+	}
+	d.ringOn(queue)
+	select {
+	case <-d.stop:
+	case <-time.After(headStart):
+	}
+	return errors.Is(d.rdb.LPop(context.Background(), bellKey(queue)).Err(), redis.Nil)
+}
+
+// giveWay gives the other workers a head start for a while.
+func (d *doorbell) giveWay() { d.passedOn.Store(time.Now().UnixNano()) }
+
+func (d *doorbell) givesWay() bool { return time.Since(time.Unix(0, d.passedOn.Load())) < giveWayFor }
+
+// found wakes a worker for tickets whose bell nobody heard: this one, unless it gives way.
+func (d *doorbell) found(asynqQueue string) {
+	if !d.givesWay() {
+		d.heard()
+		return
+	}
+	queue, _ := parseAsynqName(asynqQueue)
+	d.ringOn(queue)
 }
 
 // heard lets a waiting dequeue go.
@@ -120,6 +161,11 @@ const (
 	bellWait = 5 * time.Second
 	// longestWait is for the day on which asynq's forwarder is another one.
 	longestWait = 30 * time.Second
+	// giveWayFor is how long a worker gives way after it passed a ticket on: until the
+	// ticket has been at a dozen other workers that may not take it either.
+	giveWayFor = time.Minute
+	// headStart is what the others get then.
+	headStart = 250 * time.Millisecond
 )
 
 // wait holds asynq's dequeue until there may be something to take.
@@ -227,14 +273,17 @@ func (d *doorbell) nothingIn(ctx context.Context, queue string, cmd redis.Cmder)
 	if strings.HasSuffix(set, ":scheduled") {
 		d.empty = ""
 		prefix := strings.TrimSuffix(set, "scheduled")
-		n, err := d.rdb.Exists(ctx, prefix+"scheduled", prefix+"retry", prefix+"pending", prefix+"paused").Result()
-		if err != nil {
+		pipe := d.rdb.Pipeline()
+		delayed := pipe.Exists(ctx, prefix+"scheduled", prefix+"retry")
+		pending := pipe.Exists(ctx, prefix+"pending")
+		paused := pipe.Exists(ctx, prefix+"paused")
+		if _, err := pipe.Exec(ctx); err != nil {
 			return false // asynq reports it
 		}
-		if d.isPaused(ctx, queue, n > 0) {
-			n--
-		} else if n > 0 && d.waiting.Load() {
-			d.heard()
+		n := delayed.Val() + pending.Val()
+		// Delayed tickets ring when they are due, see moved.
+		if !d.isPaused(ctx, queue, paused.Val() > 0) && pending.Val() > 0 && d.waiting.Load() {
+			d.found(queue)
 		}
 		if n == 0 {
 			d.empty = queue
@@ -248,7 +297,7 @@ func (d *doorbell) nothingIn(ctx context.Context, queue string, cmd redis.Cmder)
 }
 
 // isPaused reports whether a queue is paused, and logs when that changes. It asks
-// only when there is something to find.
+// since when only if it seems to be.
 func (d *doorbell) isPaused(ctx context.Context, queue string, maybe bool) bool {
 	was := d.paused[queue]
 	if !maybe && !was {

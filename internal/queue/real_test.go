@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,6 +82,58 @@ func TestDoorbellWakesForDelayedTickets(t *testing.T) {
 	case <-got:
 	case <-time.After(20 * time.Second):
 		t.Fatal("the delayed ticket was not delivered")
+	}
+}
+
+// A ticket that only one of several idle workers may take reaches it soon, whoever
+// looks for delayed tickets first.
+func TestTicketForAnotherWorker(t *testing.T) {
+	for _, others := range []int{1, 4} {
+		for _, offset := range []time.Duration{0, 500, 1000, 1500, 2000, 2500} {
+			offset *= time.Millisecond
+			t.Run(fmt.Sprintf("%d others, %s", others, offset), func(t *testing.T) {
+				t.Parallel()
+				ticketForAnotherWorker(t, others, offset)
+			})
+		}
+	}
+}
+
+func ticketForAnotherWorker(t *testing.T, others int, offset time.Duration) {
+	dial, rdb := onRedis(t)
+	producer := queue.NewProducer(rdb)
+	options := queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 2, Fallback: 3 * time.Second}
+	var passed atomic.Int32
+	for range others {
+		other := queue.NewConsumer(dial(), options)
+		err := other.Start(func(ctx context.Context, d jobs.Delivery) error {
+			passed.Add(1)
+			other.GiveWay()
+			again := d.Ticket
+			again.Seq++
+			again.Delay = 2 * time.Second // as a worker has it
+			return producer.Push(ctx, again)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = other.Close() })
+	}
+	if err := producer.Push(t.Context(), jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds"}); err != nil {
+		t.Fatal(err)
+	}
+	for passed.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(offset)
+	got := consume(t, dial(), options)
+	// Each of the others may meet it once before it gives way.
+	most := time.Duration(others)*3*time.Second + 12*time.Second
+	select {
+	case <-got:
+		t.Logf("it was passed on %d times", passed.Load())
+	case <-time.After(most):
+		t.Errorf("the ticket was passed on %d times within %s and did not reach the worker it is for", passed.Load(), most)
 	}
 }
 

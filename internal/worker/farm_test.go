@@ -128,6 +128,8 @@ func (in *intake) Start(h jobs.Handler) error {
 }
 
 func (in *intake) Hold(on bool) { in.held.Store(on) }
+
+func (in *intake) GiveWay()     {}
 func (in *intake) StopTaking()  { in.stop() }
 func (in *intake) Close() error { return nil }
 

@@ -125,6 +125,7 @@ func (w *Worker) claim(ctx context.Context, t jobs.Ticket) (*attempt, error) {
 	case errors.Is(err, jobs.ErrNewer):
 		return nil, err // the ticket comes back, here or at another worker
 	case errors.Is(err, jobs.ErrNotEligible):
+		w.Intake.GiveWay()
 		return nil, w.passOn(ctx, id, notEligibleDelay)
 	default:
 		// The claim may have been written and its answer lost.
