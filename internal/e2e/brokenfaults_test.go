@@ -114,7 +114,7 @@ func hostFaults(bad *hosttest.Host, room string) []hostFault {
 			return []string{"--docker-host", spy.DockerHost()}, spy.Shut, func() { spy.Open(t) }
 		},
 	}, {
-		name: "daemon that hangs", says: `the engine does not answer: nothing came within`, doctor: `docker .*nothing came within`,
+		name: "daemon that hangs", says: `(nothing came|no answer) within`, doctor: `docker .*nothing came within`,
 		store: farmStore, dockerHost: bad.DockerHost,
 		prepare: func(t *testing.T, _ *farm) ([]string, func(), func()) {
 			signal := func(sig syscall.Signal) func() {

@@ -166,8 +166,13 @@ func (w *Worker) whileShort(f *jobs.Failure) *jobs.Failure {
 	return full.Said(cmp.Or(f.Cause, f.Message))
 }
 
-// examineTime bounds one look at a host.
-const examineTime = time.Minute
+const (
+	// examineTime bounds one look at a host.
+	examineTime = time.Minute
+	// lookEvery has a host that breaks known as such within ten seconds, whatever the
+	// lease is: with engineTime for a daemon that hangs, and as much for who asks.
+	lookEvery = 3 * time.Second
+)
 
 // Unfit is why the worker takes no jobs at the moment, nil when it does.
 func (w *Worker) Unfit() error {
@@ -281,7 +286,7 @@ func (w *Worker) watchFitness(ctx context.Context) {
 		if w.hearEngine(ctx) {
 			_ = w.examine(ctx) // it is logged, and Unfit tells
 		}
-		if !pause(ctx, w.opts.Renew) {
+		if !pause(ctx, min(w.opts.Renew, lookEvery)) {
 			return
 		}
 	}
