@@ -58,20 +58,6 @@ var (
 	errFenced = fmt.Errorf("%w: it could not be renewed", errLeaseLost)
 )
 
-// cancelled is the cause of a deliberate cancel.
-type cancelled struct{ by string }
-
-func (c cancelled) Error() string { return "cancelled by " + c.by }
-
-// ranOut is the cause of a timeout.
-type ranOut struct {
-	stage jobs.Stage
-	after time.Duration
-	idle  bool
-}
-
-func (r ranOut) Error() string { return fmt.Sprintf("%s took longer than %s", r.stage, r.after) }
-
 func newAttempt(w *Worker, job jobs.Job, nonce string) *attempt {
 	a := &attempt{
 		w: w, job: job, nonce: nonce, log: w.log.With("job_id", job.ID, "attempt", job.Attempt),
@@ -187,53 +173,6 @@ func (a *attempt) quote(err error) error {
 		f.Tail = a.joblog.lines()
 	}
 	return err
-}
-
-// explain turns an error of a step into the cause that ended it, or into a
-// Failure with its stage.
-func explain(ctx context.Context, s jobs.Stage, err error) error {
-	if err == nil || errors.Is(err, errDrain) || errors.Is(err, errLeave) || errors.Is(err, errLeaseLost) {
-		return err
-	}
-	if ctx.Err() != nil {
-		var c cancelled
-		var r ranOut
-		var o overDisk
-		var f *jobs.Failure
-		var away engineAway
-		switch cause := context.Cause(ctx); {
-		case errors.Is(cause, errDrain), errors.Is(cause, errLeave), errors.Is(cause, errLeaseLost):
-			return cause
-		case errors.As(cause, &o):
-			return staged(s, o.failure(nil))
-		case errors.As(cause, &c):
-			return staged(s, jobs.Fail(jobs.KindCancelled, err, "", "cancelled by %s during %s", c.by, s))
-		case errors.As(cause, &r) && errors.As(err, &f) && f.Kind == jobs.KindPush:
-			return staged(r.stage, f) // the registry had all of the time
-		case errors.As(cause, &away):
-			return staged(s, away.failure(err))
-		case errors.As(cause, &r) && r.idle:
-			return staged(r.stage, jobs.Fail(jobs.KindIdleTimeout, err, "print progress now and then, or raise timeouts.idle",
-				"the %s printed nothing for %s", r.stage, r.after))
-		case errors.As(cause, &r) && r.stage == jobs.StageFetch:
-			return staged(r.stage, jobs.Fail(jobs.KindFetchTimeout, err, "try again; if it stays, look at the server of the context, or raise timeouts.fetch",
-				"the transfer of the context took longer than %s", r.after))
-		case errors.As(cause, &r) && r.stage == jobs.StageCollect: // a limit of the farm's, which no job can raise
-			return staged(r.stage, jobs.Fail(jobs.KindStore, err, "try again; if it stays, ask the operator to look at the artifact store",
-				"the outputs could not be stored within %s", r.after))
-		case errors.As(cause, &r):
-			return staged(r.stage, jobs.Fail(jobs.KindTimeout, err, fmt.Sprintf("raise timeouts.%s if it needs longer", r.stage),
-				"the %s took longer than %s", r.stage, r.after))
-		}
-	}
-	return staged(s, jobs.AsFailure(err))
-}
-
-func staged(s jobs.Stage, f *jobs.Failure) *jobs.Failure {
-	if f.Stage == "" {
-		f.Stage = s
-	}
-	return f
 }
 
 // note records progress. The work must not run ahead of its record, so it

@@ -37,14 +37,12 @@ func (o overDisk) Error() string {
 	return fmt.Sprintf("the container wrote %s to the host's disk, the most of all, which is short of room", diskroom.Bytes(int64(o.written)))
 }
 
-func (o overDisk) failure(tail []string) *jobs.Failure {
+func (o overDisk) failure(jobs.Stage, error) *jobs.Failure {
 	hint := "raise run.limits.disk, or let the program write less"
 	if o.limit == 0 {
 		hint = "let the program write less, or ask for a host with more room"
 	}
-	f := jobs.Fail(jobs.KindDiskLimit, nil, hint, "%s", o.Error())
-	f.Tail = tail
-	return f
+	return jobs.Fail(jobs.KindDiskLimit, nil, hint, "%s", o.Error())
 }
 
 // writer is a container that writes to the host's disk.
@@ -90,6 +88,19 @@ func (w *Worker) watchDisk(ctx context.Context) {
 		ended = time.Now()
 		most.end(overDisk{written: written})
 	}
+}
+
+// fullDisk is the failure of what ended while a disk of the host was short of room: its
+// own writes may have been told so. nil when there is room.
+func (w *Worker) fullDisk(ended string) *jobs.Failure {
+	if w.Room == nil {
+		return nil
+	}
+	err := w.Room()
+	if err == nil {
+		return nil
+	}
+	return jobs.Fail(jobs.KindDiskFull, err, "ask the operator to make room on the host", "%s while the build host's disk was full", ended)
 }
 
 // shortage tells whether the engine's disk is short of room.
@@ -151,9 +162,9 @@ func (a *attempt) wroteTooMuch(ctx context.Context, failed bool) error {
 	case err != nil:
 		a.log.WarnContext(ctx, "look at what the container has written", "err", err)
 	case limit > 0 && n > limit:
-		return overDisk{n, limit}.failure(a.joblog.lines())
+		return a.quote(overDisk{n, limit}.failure(jobs.StageRun, nil))
 	case short && uint64(n) > shortage.Room.Least(): //nolint:gosec // it is not negative
-		return overDisk{written: n}.failure(a.joblog.lines())
+		return a.quote(overDisk{written: n}.failure(jobs.StageRun, nil))
 	}
 	return nil
 }

@@ -22,10 +22,9 @@ func (a *attempt) exited(ctx context.Context, state engine.State) error {
 	if state.ExitCode == engine.UnknownExit && state.Started.Before(time.Now().Add(-a.w.Uptime())) {
 		return jobs.Fail(jobs.KindContainerLost, nil, "", "the host was started again while the container ran")
 	}
-	if state.ExitCode != 0 && a.w.Room != nil {
-		if err := a.w.Room(); err != nil { // it may have been told so by its own writes
-			return jobs.Fail(jobs.KindDiskFull, err, "ask the operator to make room on the host",
-				"the container ended with exit code %d while the build host's disk was full", state.ExitCode)
+	if state.ExitCode != 0 {
+		if f := a.w.fullDisk(fmt.Sprintf("the container ended with exit code %d", state.ExitCode)); f != nil {
+			return f
 		}
 	}
 	memory := a.job.Spec.Run.Limits.Memory

@@ -151,17 +151,15 @@ func (w *Worker) judgeHost(f *jobs.Failure) *jobs.Failure {
 	return f
 }
 
-// whileShort is a failure as it is when the disk was short of room: a step of a build
-// may have been told so by its own writes.
+// whileShort is the failure of a build as it is when the disk was short of room.
 func (w *Worker) whileShort(f *jobs.Failure) *jobs.Failure {
-	if f.Kind != jobs.KindBuildFailed || w.Room == nil {
+	if f.Kind != jobs.KindBuildFailed {
 		return f
 	}
-	err := w.Room()
-	if err == nil {
+	full := w.fullDisk("the build failed")
+	if full == nil {
 		return f
 	}
-	full := jobs.Fail(jobs.KindDiskFull, err, "ask the operator to make room on the host", "the build failed while the build host's disk was full")
 	full.Stage, full.Tail = f.Stage, f.Tail
 	return full.Said(cmp.Or(f.Cause, f.Message))
 }

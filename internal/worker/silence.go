@@ -54,7 +54,7 @@ func (e engineAway) Error() string {
 	return fmt.Sprintf("the engine has not answered for %s", e.silent.Round(time.Second))
 }
 
-func (e engineAway) failure(err error) *jobs.Failure {
+func (e engineAway) failure(_ jobs.Stage, err error) *jobs.Failure {
 	return jobs.Fail(jobs.KindDaemonLost, err, "the farm tries again by itself", "the Docker daemon has not answered for %s", e.silent.Round(time.Second))
 }
 
