@@ -121,7 +121,7 @@ run: {ulimits: {nofile: -1}}
 		verdict{state: jobs.Cancelled, kind: jobs.KindCancelled, fault: jobs.UserFault, tries: 1, exit: jobs.ExitCancelled, says: `^cancelled by \S+ during build`},
 	}}
 	// What waits longest comes first.
-	all = append(all, registryCauses(registry.Addr, engine)...)
+	all = append(all, registryCauses(registry.Addr, engine, containerdStore(t))...)
 	all = append(all, frontendCauses(registry.Addr, engine)...)
 	all = append(all, containerCauses()...)
 	all = append(all, buildCauses(root, engine)...)
@@ -269,4 +269,10 @@ func engineVersion(t *testing.T) int {
 		return 29
 	}
 	return n
+}
+
+// containerdStore reports whether the engine keeps images in containerd's store.
+func containerdStore(t *testing.T) bool {
+	t.Helper()
+	return strings.Contains(docker(t, hostA, "info", "--format", "{{.DriverStatus}}")[0], "io.containerd.snapshotter")
 }
