@@ -51,11 +51,16 @@ func (e *Engine) ImageInUse(ctx context.Context, id string) (bool, error) {
 }
 
 // UnusedCache is how much build cache nobody used for so long, in bytes, as far
-// as no image has it, too.
+// as no image has it, too. With the containerd image store it is all of it: version 29
+// takes a step on top of a base for a part of that base's image, and never learns better.
 func (e *Engine) UnusedCache(ctx context.Context, unused time.Duration) (bytes int64, err error) {
 	usage, err := e.cli.DiskUsage(ctx, types.DiskUsageOptions{Types: []types.DiskUsageObject{types.BuildCacheObject}})
 	if err != nil {
 		return 0, failure(ctx, err, "measure the build cache")
+	}
+	containerd, err := e.containerdStore(ctx)
+	if err != nil {
+		return 0, err
 	}
 	before := time.Now().Add(-unused)
 	for _, r := range usage.BuildCache {
@@ -63,7 +68,7 @@ func (e *Engine) UnusedCache(ctx context.Context, unused time.Duration) (bytes i
 		if r.LastUsedAt != nil {
 			last = *r.LastUsedAt
 		}
-		if !r.InUse && !r.Shared && last.Before(before) {
+		if !r.InUse && (containerd || !r.Shared) && last.Before(before) {
 			bytes += r.Size
 		}
 	}

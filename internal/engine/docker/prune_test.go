@@ -65,7 +65,7 @@ func TestPrune(t *testing.T) {
 		t.Errorf("pruned %d bytes that were used just now, %v", young, err)
 	}
 	// The daemon counts in seconds, and lets go of what a build used a little after
-	// its end: 29 when it next collects its garbage.
+	// its end.
 	deadline := time.Now().Add(time.Minute)
 	for unused := int64(0); unused < 3_000_000; time.Sleep(100 * time.Millisecond) {
 		var err error
