@@ -68,7 +68,9 @@ func (e *Engine) buildFailure(ctx context.Context, t *trace, err error, spec job
 		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile", "%s: the first instruction must be FROM", name)
 	case invalidPattern.MatchString(text):
 		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile, and check build.target", "%s: %s", name, public(text))
-	case errors.As(err, &said):
+	case said != nil && t.cut(text) != nil:
+		return t.cut(text).failure(err)
+	case said != nil:
 		f := jobs.Fail(jobs.KindBuildFailed, err, "look at the build's log", "the build failed: %s", public(text))
 		f.Unsure = true
 		return f

@@ -90,6 +90,7 @@ func TestBuildWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const calledOff = "context canceled: context canceled"
 	for _, tt := range []struct {
 		name, text string
 		step       step
@@ -103,12 +104,16 @@ func TestBuildWords(t *testing.T) {
 		{"user", "failed to solve", step{name: "[2/2] RUN true", err: `process "/bin/sh -c echo \"a\"" did not complete successfully: unable to find user nosuch: no matching entries in passwd file`}, jobs.KindBuildFailed, `step "RUN true" failed: unable to find user nosuch: no matching entries in passwd file`},
 		{"user, by 20.10", "failed to solve", step{name: "[2/2] RUN true", err: "executor failed running [/bin/sh -c true]: unable to find user nosuch: no matching entries in passwd file"}, jobs.KindBuildFailed, `step "RUN true" failed: unable to find user nosuch: no matching entries in passwd file`},
 		{"host path", "failed to solve: lstat /var/lib/docker/tmp/buildkit-mount123/a: no such file or directory", step{}, jobs.KindBuildFailed, "the build failed: lstat ...: no such file or directory"},
+		{"a step that is told of the build's end only", `failed to solve: failed to compute cache key: failed to calculate checksum of ref a1::b2: "/nofile": not found`, step{name: "[2/2] COPY nofile /x", err: calledOff}, jobs.KindBuildFailed, `step "COPY nofile /x" failed: "/nofile": not found`},
 		{"base", "failed to solve: busybox:9: failed to resolve source metadata for docker.io/library/busybox:9: docker.io/library/busybox:9: not found", step{name: "[internal] load metadata for docker.io/library/busybox:9", err: "not found"}, jobs.KindBaseMissing, "base image busybox:9 was not found"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			tr := newTrace(nil)
-			tr.order = append(tr.order, &step{name: "[other 1/1] RUN sleep", err: "context canceled"}, &tt.step)
+			tr.order = append(tr.order, &step{name: "[1/2] FROM docker.io/library/busybox", err: calledOff}, &tt.step)
+			if tt.step.err != calledOff { // nothing tells two of them apart
+				tr.order = append(tr.order, &step{name: "[a 1/1] RUN sleep", err: calledOff}, &step{name: "[b 1/1] RUN sleep", err: calledOff})
+			}
 			f := jobs.AsFailure(e.buildFailure(t.Context(), tr, &solveError{tt.text}, jobs.Build{Dockerfile: "app.Dockerfile"}))
 			if f.Kind != tt.kind || f.Message != tt.message {
 				t.Errorf("failure = %s %q, want %s %q", f.Kind, f.Message, tt.kind, tt.message)

@@ -134,12 +134,32 @@ func (t *trace) step(d digest.Digest) *step {
 // Steps beside it were cancelled.
 func (t *trace) failed() *step {
 	for _, st := range t.order {
-		if st.err != "" && !strings.HasSuffix(st.err, "context canceled") {
+		if st.err != "" && !isCut(st.err) {
 			return st
 		}
 	}
 	return nil
 }
+
+// cut returns the only step that the end of the build cut off, with what ended the build
+// as its error, nil when it is not the only one: version 29 may say of the very step that
+// broke the build that the build ended.
+func (t *trace) cut(text string) *step {
+	var found *step
+	for _, st := range t.order {
+		if !isCut(st.err) || strings.HasPrefix(st.name, "[internal]") || resolvedBy(st.name).ref != "" {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = &step{name: st.name, err: text, tail: st.tail}
+	}
+	return found
+}
+
+// isCut reports whether a step ended because the build did.
+func isCut(text string) bool { return strings.HasSuffix(text, "context canceled") }
 
 // tail keeps the last lines of an output that comes in pieces, on two streams.
 // BuildKit passes on what came at the same time one stream after the other, so
