@@ -92,11 +92,16 @@ func registryCauses(addr string, engine int, containerd bool) []cause {
 			p.want,
 		})
 	}
-	// One that takes the request and does not answer has the time that the job gives it.
-	all = append(all,
-		cause{"base image: manifest-hang", map[string]string{"Dockerfile": "FROM " + addr + "/manifest-hang/app:1\n"}, []string{"--build-timeout", "15s"}, ranOut(jobs.KindTimeout, `the build took longer than 15s`)},
-		cause{"image to run: manifest-hang", nil, []string{"--timeout", "15s", "--image", addr + "/manifest-hang/app:1", "--", "true"}, ranOut(jobs.KindTimeout, `the run took longer than 15s`)},
-	)
+	// One that takes the request and does not answer is in trouble; a job that has no more
+	// time does not wait for it any longer.
+	hangs := lost(jobs.KindRegistryUnavailable, fmt.Sprintf(`no answer of a registry came from %s when it was asked for %s/`, host, host))
+	for _, fault := range []string{"manifest-hang", "token-hang"} {
+		image := addr + "/" + fault + "/app:1"
+		all = append(all,
+			cause{"base image: " + fault, map[string]string{"Dockerfile": "FROM " + image + "\nRUN true\n"}, []string{"--build-timeout", "5s"}, hangs},
+			cause{"image to run: " + fault, nil, []string{"--timeout", "5s", "--image", image, "--", "true"}, hangs},
+		)
+	}
 	for _, p := range []struct {
 		at, says string
 		push     func(kind jobs.Kind, says string) verdict

@@ -72,10 +72,14 @@ type ranOut struct {
 
 func (r ranOut) Error() string { return fmt.Sprintf("%s took longer than %s", r.stage, r.after) }
 
+// Timeout has the engine see that a job's time was over, as net.Error does.
+func (r ranOut) Timeout() bool { return true }
+
 func (r ranOut) failure(_ jobs.Stage, err error) *jobs.Failure {
 	var said *jobs.Failure
 	switch {
-	case errors.As(err, &said) && said.Kind == jobs.KindPush: // the registry had all of the time
+	case errors.As(err, &said) && (said.Kind == jobs.KindPush || said.Kind == jobs.KindRegistryUnavailable):
+		// The registry had all of the time.
 	case r.idle:
 		said = jobs.Fail(jobs.KindIdleTimeout, err, "print progress now and then, or raise timeouts.idle",
 			"the %s printed nothing for %s", r.stage, r.after)

@@ -8,6 +8,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // A registry is asked as the engine asks it: with a login for the repository where
@@ -79,10 +85,90 @@ func TestRefusalOf(t *testing.T) {
 		{"trouble that passed keeps its name", "toomanyrequests: slow down", refusal{done: true}, "answered TOOMANYREQUESTS"},
 		{"a token server that was unwell", "unauthorized", refusal{done: true}, "no answer of a registry came"},
 		{"the token server is unwell", "unauthorized", refusal{status: 503}, "answered 503 Service Unavailable"},
+		{"the token server does not answer", "unauthorized", refusal{hangs: true}, "no answer of a registry came"},
 	} {
 		r := e.refusalOf(t.Context(), "r.example.com/app:1", errors.New(tt.said), func(_ context.Context, _ string) refusal { return tt.asked })
 		if f := r.unavailable("r.example.com/app:1", nil); r.verdict() != passing || !strings.Contains(f.Message, tt.want) {
 			t.Errorf("%s: %d, %q; want %q", tt.name, r.verdict(), f.Message, tt.want)
+		}
+	}
+}
+
+// overtime ends a job's context as the worker does.
+type overtime struct{}
+
+func (overtime) Error() string { return "the build took too long" }
+func (overtime) Timeout() bool { return true }
+
+// A job whose time is over while it waits for a registry that does not answer anybody has
+// met a registry in trouble; what else ends it is told as it is.
+func TestHungRegistry(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		cause error
+		path  string // where it hangs
+		want  string // "" for the end of the context
+	}{
+		{"manifest", overtime{}, "/v2/app/manifests/", "no answer of a registry came from"},
+		{"login", overtime{}, "/v2/", "no answer of a registry came from"},
+		{"it answers", overtime{}, "/nowhere", ""},
+		{"cancelled", errors.New("cancelled"), "/v2/", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Path, tt.path) {
+					<-r.Context().Done()
+				}
+				_, _ = io.WriteString(w, "{}")
+			}))
+			defer server.Close()
+			e, err := New(nil, Options{Host: "unix:///nowhere"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			cancel(tt.cause)
+			err = e.hung(ctx, strings.TrimPrefix(server.URL, "http://")+"/app:1")
+			var f *jobs.Failure
+			switch is := errors.As(err, &f); {
+			case tt.want == "" && (is || !errors.Is(err, context.Canceled)):
+				t.Errorf("got %v, want the end of the context", err)
+			case tt.want != "" && (!is || f.Kind != jobs.KindRegistryUnavailable || !strings.HasPrefix(f.Message, tt.want)):
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// A build waits for an image when it does nothing else.
+func TestAwaits(t *testing.T) {
+	t.Parallel()
+	const metadata, from = "[internal] load metadata for docker.io/library/busybox:latest", "[1/2] FROM docker.io/library/golang:1"
+	began, ended := new(time.Time), new(time.Time)
+	vertex := func(name string, completed *time.Time, err string) *client.Vertex {
+		return &client.Vertex{Digest: digest.FromString(name), Name: name, Started: began, Completed: completed, Error: err}
+	}
+	for _, tt := range []struct {
+		name  string
+		steps []*client.Vertex
+		want  string
+	}{
+		{"nothing began", nil, ""},
+		{"a base", []*client.Vertex{vertex("[internal] load build definition", ended, ""), vertex(metadata, nil, "")}, "docker.io/library/busybox:latest"},
+		{"layers", []*client.Vertex{vertex(metadata, ended, ""), vertex(from, ended, "context canceled")}, "docker.io/library/golang:1"},
+		{"a base, of which the engine knows the end", []*client.Vertex{vertex(metadata, ended, `failed to do request: Head "https://docker.io/v2/": context deadline exceeded`)}, "docker.io/library/busybox:latest"},
+		{"a login", []*client.Vertex{vertex(metadata, nil, ""), vertex("[auth] app:pull token for 127.0.0.1:5000", nil, "")}, "docker.io/library/busybox:latest"},
+		{"a step beside it", []*client.Vertex{vertex(metadata, nil, ""), vertex("[other 1/1] RUN sleep 600", nil, "")}, ""},
+		{"all is done", []*client.Vertex{vertex(metadata, ended, "")}, ""},
+	} {
+		tr := newTrace(nil)
+		if err := tr.add(&client.SolveStatus{Vertexes: tt.steps}); err != nil {
+			t.Fatal(err)
+		}
+		if got := tr.awaits(); got != tt.want {
+			t.Errorf("%s: awaits %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

@@ -36,6 +36,8 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 		err = e.buildRequest(ctx, body, buildOptions(b), attachables, t)
 	}
 	switch {
+	case ctx.Err() != nil && t.awaits() != "":
+		return engine.Built{}, e.hung(ctx, familiar(t.awaits()))
 	case ctx.Err() != nil:
 		return engine.Built{}, ctx.Err()
 	case body.failure() != nil:

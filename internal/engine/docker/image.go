@@ -60,13 +60,19 @@ func (e *Engine) pull(ctx context.Context, ref string, progress io.Writer) error
 // pullFailure says why what is named ref did not come from its registry. what
 // names it for people, kind is that of an image that does not exist.
 func (e *Engine) pullFailure(ctx context.Context, kind jobs.Kind, what, ref string, err error) error {
-	if ctx.Err() != nil || isLost(err) || isDiskFull(err.Error()) {
+	if ctx.Err() != nil {
+		return e.hung(ctx, ref)
+	}
+	if isLost(err) || isDiskFull(err.Error()) {
 		return failure(ctx, err, "pull "+what)
 	}
 	if refused := e.refused(ctx, ref); refused != nil {
 		return refused
 	}
 	r := e.refusalOf(ctx, ref, err, e.askPull)
+	if ctx.Err() != nil {
+		return e.hung(ctx, ref)
+	}
 	hidden := registryOf(ref) == dockerHub // it tells strangers of no name whether there is one
 	switch v := r.verdict(); {
 	case v == missing, (v == unclear || v == denied && hidden) && noneOrPrivate.MatchString(err.Error()):

@@ -3,6 +3,7 @@ package docker
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -29,6 +30,8 @@ type refusal struct {
 	// broken says that no answer of a registry came: nothing answered, the
 	// connection broke, or what came is a page of some proxy.
 	broken bool
+	// hangs says that this process, which asked it as well, got no answer in time.
+	hangs bool
 	// done says that the registry did it when it was asked once more.
 	done bool
 }
@@ -144,8 +147,13 @@ func firstWord(s string) string {
 // asks it once more.
 func (e *Engine) refusalOf(ctx context.Context, ref string, err error, ask func(context.Context, string) refusal) refusal {
 	said := readRefusal(err.Error())
-	asked := ask(ctx, ref)
+	asking, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	asked := ask(asking, ref)
 	switch {
+	case asked.hangs && (said.verdict() == unclear || said.status == 0 && said.code == "UNAUTHORIZED"):
+		// Version 20.10 says so of a token server that does not answer, too.
+		return refusal{broken: true, words: said.words}
 	case asked.status != 0: // the registry's own word
 		asked.words = cmp.Or(asked.words, said.words)
 		return asked
@@ -164,6 +172,30 @@ func (e *Engine) refusalOf(ctx context.Context, ref string, err error, ask func(
 		said.status = http.StatusBadRequest
 	}
 	return said
+}
+
+// hangTime is how long a registry for which a job waited until its time was over has to
+// answer.
+const hangTime = 5 * time.Second
+
+// hung explains the end of ctx while the daemon waited for an image: a registry that does
+// not answer this process either had all of the time. Whatever else ended ctx is told as
+// it is.
+func (e *Engine) hung(ctx context.Context, ref string) error {
+	var over interface{ Timeout() bool }
+	if !errors.As(context.Cause(ctx), &over) || !over.Timeout() {
+		return ctx.Err()
+	}
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), hangTime)
+	defer cancel()
+	r := e.askPull(asking, ref)
+	if r.hangs {
+		r = refusal{broken: true, words: fmt.Sprintf("nothing came until the time was over, and nothing within %s afterwards", hangTime)}
+	}
+	if r.verdict() != passing {
+		return ctx.Err()
+	}
+	return r.unavailable(ref, ctx.Err())
 }
 
 // unavailable is the failure of a registry that may be well again in a while.

@@ -42,7 +42,7 @@ type registryClient struct {
 	client *http.Client
 	wait   *waitTransport
 	// login makes what adds the login to requests; it asks which one is wanted.
-	login func(http.RoundTripper) (http.RoundTripper, error)
+	login func(context.Context, http.RoundTripper) (http.RoundTripper, error)
 	// challenged is set once the repository was asked which login it wants.
 	challenged bool
 	close      func() // gives back its connections
@@ -74,7 +74,7 @@ func (e *Engine) askPull(ctx context.Context, ref string) refusal {
 		// As a pull does: some answer HEAD where what they send GET on to is in trouble.
 		err = c.do(ctx, http.MethodGet, "blobs/"+layer.Digest.String(), nil, http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 	}
-	return c.refusal(err)
+	return c.refusal(ctx, err)
 }
 
 // askPush asks a registry whether it would take ref: it begins an upload and
@@ -93,7 +93,7 @@ func (e *Engine) askPush(ctx context.Context, ref string) refusal {
 	if err == nil && upload != "" {
 		c.giveUp(ctx, upload)
 	}
-	r = c.refusal(err)
+	r = c.refusal(ctx, err)
 	r.done = false // more than this is asked of it
 	return r
 }
@@ -173,15 +173,13 @@ func (e *Engine) dial(ctx context.Context, ref, scope string) (*registryClient, 
 	}
 	wait := &waitTransport{next: next}
 	c := &registryClient{repo: target.Context(), target: target.Identifier(), wait: wait, close: done}
-	c.login = func(via http.RoundTripper) (http.RoundTripper, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
-		defer cancel()
+	c.login = func(ctx context.Context, via http.RoundTripper) (http.RoundTripper, error) {
 		return transport.NewWithContext(ctx, c.repo.Registry, auth, via, []string{c.repo.Scope(scope)})
 	}
-	t, err := c.login(wait)
+	t, err := c.login(ctx, wait)
 	if err != nil {
 		done()
-		return nil, c.refusal(err)
+		return nil, c.refusal(ctx, err)
 	}
 	c.client = &http.Client{Transport: t, Timeout: askTime}
 	return c, refusal{}
@@ -220,7 +218,7 @@ func (c *registryClient) do(ctx context.Context, method, path string, read func(
 	defer resp.Body.Close()
 	if challenge := resp.Header.Get("WWW-Authenticate"); resp.StatusCode == http.StatusUnauthorized && challenge != "" && !c.challenged {
 		c.challenged = true
-		through, err := c.login(challengedTransport{c.wait, challenge})
+		through, err := c.login(ctx, challengedTransport{c.wait, challenge})
 		if err != nil {
 			return err
 		}
@@ -264,12 +262,14 @@ func (c *registryClient) giveUp(ctx context.Context, location string) {
 	}
 }
 
-// refusal is what an error of this client says; one of the network says nothing:
-// the daemon's view of it counts.
-func (c *registryClient) refusal(err error) refusal {
+// refusal is what an error of this client says; one of the network says nothing, but
+// that there was no answer: the daemon's view of it counts.
+func (c *registryClient) refusal(ctx context.Context, err error) refusal {
 	var answer *transport.Error
 	if !errors.As(err, &answer) {
-		return refusal{done: err == nil}
+		var network net.Error
+		late := errors.As(err, &network) && network.Timeout() || errors.Is(ctx.Err(), context.DeadlineExceeded)
+		return refusal{done: err == nil, hangs: err != nil && late}
 	}
 	r := refusal{status: answer.StatusCode, after: c.wait.after}
 	if len(answer.Errors) > 0 {

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,6 +41,8 @@ type trace struct {
 type step struct {
 	name string
 	err  string
+	// open is set while it goes on, and when the end of the build cut it off.
+	open bool
 	tail tail
 }
 
@@ -105,6 +108,8 @@ func (t *trace) add(s *client.SolveStatus) error {
 		if v.Error != "" {
 			st.err = v.Error
 		}
+		late := strings.HasSuffix(v.Error, context.DeadlineExceeded.Error()) // the engine knows when, too
+		st.open = v.Started != nil && (v.Completed == nil || isCut(v.Error) || late)
 	}
 	for _, l := range s.Logs {
 		t.step(l.Vertex).tail.add(l.Stream, string(l.Data))
@@ -159,7 +164,21 @@ func (t *trace) cut(text string) *step {
 }
 
 // isCut reports whether a step ended because the build did.
-func isCut(text string) bool { return strings.HasSuffix(text, "context canceled") }
+func isCut(text string) bool { return strings.HasSuffix(text, context.Canceled.Error()) }
+
+// awaits returns the image that a build waits for, "" when it does anything else, too.
+func (t *trace) awaits() string {
+	ref := ""
+	for _, st := range t.order {
+		if !st.open || strings.HasPrefix(st.name, "[auth] ") { // a login for the image
+			continue
+		}
+		if ref = resolvedBy(st.name).ref; ref == "" {
+			return ""
+		}
+	}
+	return ref
+}
 
 // tail keeps the last lines of an output that comes in pieces, on two streams.
 // BuildKit passes on what came at the same time one stream after the other, so
