@@ -127,7 +127,11 @@ func (d *doorbell) othersFirst(queue string) bool {
 	d.ringOn(queue)
 	select {
 	case <-d.stop:
+		return true
 	case <-time.After(headStart):
+	}
+	if !d.waiting.Load() { // it got busy: the bell is for them in any case
+		return true
 	}
 	return errors.Is(d.rdb.LPop(context.Background(), bellKey(queue)).Err(), redis.Nil)
 }
