@@ -141,7 +141,8 @@ func (d *doorbell) giveWay() { d.passedOn.Store(time.Now().UnixNano()) }
 
 func (d *doorbell) givesWay() bool { return time.Since(time.Unix(0, d.passedOn.Load())) < giveWayFor }
 
-// found wakes a worker for tickets whose bell nobody heard: this one, unless it gives way.
+// found wakes a worker for tickets whose bell no worker heard: this one, unless it gives
+// way.
 func (d *doorbell) found(asynqQueue string) {
 	if !d.givesWay() {
 		d.heard()

@@ -85,8 +85,8 @@ func TestDoorbellWakesForDelayedTickets(t *testing.T) {
 	}
 }
 
-// A ticket that only one of several idle workers may take reaches it soon, whoever
-// looks for delayed tickets first.
+// A ticket that only one of several idle workers may take reaches it soon, whichever of
+// them looks for delayed tickets first.
 func TestTicketForAnotherWorker(t *testing.T) {
 	for _, others := range []int{1, 4} {
 		for _, offset := range []time.Duration{0, 500, 1000, 1500, 2000, 2500} {
