@@ -62,17 +62,16 @@ func TestEchoIsNeverLost(t *testing.T) {
 	started := time.Now()
 	f.idle(25 * time.Minute)
 	t.Logf("%d runs in %s", runs, time.Since(started).Round(time.Second))
-	last := gauges(t, hostA, admin)
+	var last gauge
+	defer func() {
+		t.Logf("goroutines %.0f -> %.0f, resident memory %.1f -> %.1f MB", first.goroutines, last.goroutines, first.memory/1e6, last.memory/1e6)
+	}()
 	// A check of the host or a connection about to close may be among them at first.
-	for range 60 {
-		if last.goroutines <= first.goroutines+5 {
-			break
-		}
-		time.Sleep(500 * time.Millisecond)
+	f.eventually(30*time.Second, "the worker has no more goroutines than before", func() bool {
 		last = gauges(t, hostA, admin)
-	}
-	t.Logf("goroutines %.0f -> %.0f, resident memory %.1f -> %.1f MB", first.goroutines, last.goroutines, first.memory/1e6, last.memory/1e6)
-	if last.goroutines > first.goroutines+5 || last.memory > first.memory+20e6 {
+		return last.goroutines <= first.goroutines+5
+	})
+	if last.memory > first.memory+20e6 {
 		t.Errorf("the worker grew")
 	}
 	for _, job := range f.list(runs) {

@@ -104,10 +104,13 @@ func ticketForAnotherWorker(t *testing.T, others int, offset time.Duration) {
 	producer := queue.NewProducer(rdb)
 	options := queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 2, Fallback: 3 * time.Second}
 	var passed atomic.Int32
+	met := make(chan struct{}, 1) // one of the others has passed it on
 	for range others {
 		other := queue.NewConsumer(dial(), options)
 		err := other.Start(func(ctx context.Context, d jobs.Delivery) error {
-			passed.Add(1)
+			if passed.Add(1) == 1 {
+				met <- struct{}{}
+			}
 			other.GiveWay()
 			again := d.Ticket
 			again.Seq++
@@ -122,10 +125,12 @@ func ticketForAnotherWorker(t *testing.T, others int, offset time.Duration) {
 	if err := producer.Push(t.Context(), jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds"}); err != nil {
 		t.Fatal(err)
 	}
-	for passed.Load() == 0 {
-		time.Sleep(time.Millisecond)
+	select {
+	case <-met:
+	case <-time.After(20 * time.Second):
+		t.Fatal("none of the others met the ticket")
 	}
-	time.Sleep(offset)
+	<-time.After(offset) // how far apart their looks are is what the test is about
 	got := consume(t, dial(), options)
 	// Each of the others may meet it once before it gives way.
 	most := time.Duration(others)*3*time.Second + 12*time.Second
