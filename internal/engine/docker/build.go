@@ -35,9 +35,10 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	} else {
 		err = e.buildRequest(ctx, body, buildOptions(b), attachables, t)
 	}
+	ref := t.awaits()
 	switch {
-	case ctx.Err() != nil && t.awaits() != "":
-		return engine.Built{}, e.hung(ctx, familiar(t.awaits()))
+	case ctx.Err() != nil && ref != "":
+		return engine.Built{}, e.hung(ctx, familiar(ref))
 	case ctx.Err() != nil:
 		return engine.Built{}, ctx.Err()
 	case body.failure() != nil:

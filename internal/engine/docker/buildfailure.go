@@ -51,7 +51,7 @@ func (e *Engine) buildFailure(ctx context.Context, t *trace, err error, spec job
 	}
 	name := cmp.Or(spec.Dockerfile, jobs.DefaultDockerfile)
 	st := t.failed()
-	got := fetchedBy(st, text)
+	got, cut := fetchedBy(st, text), t.cut(text)
 	switch {
 	case isDiskFull(text):
 		return failure(ctx, err, "build the image")
@@ -68,8 +68,8 @@ func (e *Engine) buildFailure(ctx context.Context, t *trace, err error, spec job
 		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile", "%s: the first instruction must be FROM", name)
 	case invalidPattern.MatchString(text):
 		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile, and check build.target", "%s: %s", name, public(text))
-	case said != nil && t.cut(text) != nil:
-		return t.cut(text).failure(err)
+	case said != nil && cut != nil:
+		return cut.failure(err)
 	case said != nil:
 		f := jobs.Fail(jobs.KindBuildFailed, err, "look at the build's log", "the build failed: %s", public(text))
 		f.Unsure = true
