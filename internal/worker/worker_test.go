@@ -1058,6 +1058,7 @@ func TestLeftoversOfAProbe(t *testing.T) {
 			}
 		}
 		f.start()
+		time.Sleep(2 * time.Minute) // the first round leaves it to the second where the worker examines its host
 		synctest.Wait()
 		left := f.engine.Containers()
 		if len(left) != 1 || left[0].Labels[engine.LabelHost] != "host-2" {
