@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"strings"
 	"sync"
@@ -148,9 +149,12 @@ func (l *ledger) snapshot() (restore func()) {
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		for id, a := range l.jobs {
-			if owner[id] != l.owner[id] || closed[id] != l.closed[id] || over[id] != l.over[id] {
-				a.blurred = true
+		// A plain task may have an owner before its producer knows that it was pushed.
+		for _, ids := range []iter.Seq[string]{maps.Keys(owner), maps.Keys(l.owner), maps.Keys(l.closed), maps.Keys(l.over)} {
+			for id := range ids {
+				if owner[id] != l.owner[id] || closed[id] != l.closed[id] || over[id] != l.over[id] {
+					l.account(id).blurred = true
+				}
 			}
 		}
 		l.owner, l.closed, l.over = owner, closed, over
