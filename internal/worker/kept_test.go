@@ -3,6 +3,7 @@ package worker_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -604,4 +605,52 @@ func TestManyServices(t *testing.T) {
 			t.Errorf("the services are %v; want some ended, some expired", states)
 		}
 	})
+}
+
+// A service whose result the store took, without saying so before it went away, ends
+// before the lease of its attempt passes, like everything that may be somebody else's
+// by then. How it ended, and its last words, are not lost.
+func TestServiceThatMayBeNone(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, command, want string
+		code                int
+		log                 string
+	}{
+		{"ended by itself", "echo up; sleep 2; echo bye; exit 7", "ended with exit code 7", 7, "up\nbye\n"},
+		{"runs", "echo up; sleep 2; echo on; sleep 600", "lost: it was stopped while its worker did not look after it", 143, "up\non\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t)
+				id, container := f.crashedJob(f.service(tt.command))
+				result := jobs.Result{
+					State: jobs.Succeeded, Host: "host-1", Attempt: 1, ContainerID: container, KeepUntil: time.Now().Add(time.Hour),
+					Service: &jobs.ServiceStatus{State: jobs.ServiceUp},
+				}
+				if err := f.memory.Finish(t.Context(), id, "dead", result); err != nil {
+					t.Fatal(err)
+				}
+				raw, err := json.Marshal(result)
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.journaled(id, time.Minute, fmt.Sprintf(`,"result":%s`, raw))
+				f.memory.Break(errors.New("away"))
+				f.start(renewals)
+				time.Sleep(time.Minute)
+				if f.runs(container) {
+					t.Error("the container runs on though its lease has passed")
+				}
+				f.memory.Break(nil)
+				job := f.over(id)
+				wantService(t, job, tt.want, tt.code)
+				if log := f.logOf(job.Result.Log)[jobs.Stdout]; log != tt.log {
+					t.Errorf("the log is %q; want %q", log, tt.log)
+				}
+			})
+		})
+	}
 }

@@ -190,25 +190,43 @@ func (w *Worker) fenceDue(ctx context.Context, e *entry) bool {
 }
 
 // fence stops the container of an attempt whose lease is about to pass. A service
-// that ends so was none.
+// that ends so was none, unless the store took the result and could not say so: how
+// its container ended, and its last words, are left in it.
 func (w *Worker) fence(ctx context.Context, e *entry) {
 	if e.serves() {
 		e.Result = nil
 	}
 	e.Halted = &halt{Failure: haltFailure(errFenced)}
-	err := errors.Join(w.journal.write(*e, true), w.endOf(ctx, *e))
+	err := errors.Join(w.journal.write(*e, true), w.eachOf(ctx, *e, w.stopOrRemove))
 	e.ended = err == nil // else once more
 	if err != nil {
 		w.log.WarnContext(ctx, "stop a container whose lease passes", "job_id", e.Job, "err", err)
 	}
 }
 
+// stopOrRemove sees to it that a container does not run: one that has not started
+// goes, since an earlier worker may have asked for its start.
+func (w *Worker) stopOrRemove(ctx context.Context, c engine.Listed) error {
+	if c.Status == engine.StatusCreated {
+		return w.end(ctx, c)
+	}
+	return w.Engine.Stop(ctx, c.ID, 0)
+}
+
+// end stops and removes a container.
+func (w *Worker) end(ctx context.Context, c engine.Listed) error {
+	return errors.Join(w.Engine.Stop(ctx, c.ID, 0), w.Engine.Remove(ctx, c.ID))
+}
+
 // endOf stops and removes the container of an attempt, if there is one.
-func (w *Worker) endOf(ctx context.Context, e entry) error {
+func (w *Worker) endOf(ctx context.Context, e entry) error { return w.eachOf(ctx, e, w.end) }
+
+// eachOf does something to the container of an attempt, if there is one.
+func (w *Worker) eachOf(ctx context.Context, e entry, do func(context.Context, engine.Listed) error) error {
 	found, err := w.Engine.List(ctx, w.ownLabels(e.Job, e.Attempt))
 	for _, c := range found {
 		if c.Name == jobs.ContainerName(e.Job, e.Attempt) {
-			err = errors.Join(err, w.Engine.Stop(ctx, c.ID, 0), w.Engine.Remove(ctx, c.ID))
+			err = errors.Join(err, do(ctx, c))
 		}
 	}
 	return err
