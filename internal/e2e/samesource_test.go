@@ -179,9 +179,10 @@ func archiveOf(t *testing.T, files map[string]string, made time.Time) []byte {
 // state.
 type leftOfRebuilds struct {
 	images, untagged, containers, notes int
-	// size is docker system df's word for all images, disk the KiB of the daemon's
-	// data without the build cache and its databases, which grow with the cache and
-	// never shrink; cache is how many entries it had.
+	// size is docker system df's word for all images, disk the KiB of the files in
+	// the daemon's data without the build cache. Its databases and the directories do
+	// not count: they grow with the cache and never shrink. cache is how many entries
+	// it had.
 	size  string
 	disk  int
 	cache int
@@ -259,12 +260,16 @@ func (f *farm) leftOfRebuilds(h *hosttest.Host) leftOfRebuilds {
 	left.notes = len(notes)
 	// The build cache is the daemon's own to keep.
 	docker(f.t, h, "builder", "prune", "-af")
-	out, err := exec.CommandContext(f.t.Context(), "du", "-sk", "--exclude=*.db", filepath.Join(h.Dir, "data")).Output()
+	out, err := exec.CommandContext(f.t.Context(), "find", filepath.Join(h.Dir, "data"), "-xdev", "-type", "f", "!", "-name", "*.db", "-printf", "%k\n").Output()
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	if left.disk, err = strconv.Atoi(strings.Fields(string(out))[0]); err != nil {
-		f.t.Fatal(err)
+	for line := range strings.Lines(string(out)) {
+		kib, err := strconv.Atoi(strings.TrimSpace(line))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		left.disk += kib
 	}
 	return left
 }
