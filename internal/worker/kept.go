@@ -37,6 +37,7 @@ type keptService struct {
 	joblog *jobLog        // nil until it is open
 	proc   engine.Process // nil until it is attached to
 	ending *ending        // why the worker ends the service, nil when it does not
+	asked  *ending        // the last request, nil when none was looked at
 	// end is what there is to record, at is when the container ended on the host's
 	// clock. Neither changes once the end is recorded.
 	end jobs.ServiceEnd
@@ -197,6 +198,7 @@ func (s *keptService) toEnd(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	s.inStep(state)
 	s.end.Status, s.at = s.outcome(state, err), time.Now()
 	if !state.Finished.IsZero() {
 		s.at = state.Finished
@@ -204,6 +206,20 @@ func (s *keptService) toEnd(ctx context.Context) error {
 	s.joblog.noteTorn(state)
 	s.end.Log, err = s.saveLog(ctx)
 	return err
+}
+
+// inStep takes the reason to end a service of another host for why its container was
+// stopped: its own worker, which is there after all, has ended it meanwhile.
+func (s *keptService) inStep(state engine.State) {
+	if s.ending != nil || s.job.Result.Host == s.w.opts.Host || !isSignal(state) {
+		return
+	}
+	select {
+	case e := <-s.told:
+		s.asked = &e
+	default:
+	}
+	s.ending = s.asked
 }
 
 // await returns the state in which the container ended, or a lostError. Any other
@@ -300,6 +316,7 @@ func (s *keptService) wait(ctx context.Context) (engine.State, error) {
 // stop stops the container and tries until ctx ends. A container that has ended by
 // itself before is left as it is: then the request came too late.
 func (s *keptService) stop(ctx context.Context, why ending) {
+	s.asked = &why
 	_ = repeat(ctx, func() error {
 		state, err := s.w.Engine.Inspect(ctx, s.job.Result.ContainerID)
 		if err != nil && jobs.AsFailure(err).Kind == jobs.KindContainerLost || err == nil && state.Status != engine.StatusRunning {

@@ -3,8 +3,10 @@ package worker_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,6 +136,32 @@ func TestServiceOfAHostThatIsLost(t *testing.T) {
 		if kept, err := f.memory.Kept(t.Context(), "lost"); f.there(c) || len(kept) > 0 || err != nil {
 			t.Errorf("the service is up: %t; kept: %v, %v; want neither", f.there(c), kept, err)
 		}
+	})
+}
+
+// A service whose time is over, and whose own worker ends it when another worker of
+// the daemon is about to, has expired, whoever reports it.
+func TestServiceThatTwoWorkersEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		f.others = member{f.memory, nil}
+		f.sits("lost", 90*time.Second)
+		job, c := f.onHost("lost", "farm-1", shell("echo up; sleep 3600"), time.Minute)
+		f.keeps(job, c, 20*time.Second)
+		var once atomic.Bool
+		f.engine.Hook(func(ctx context.Context, op, _ string) error {
+			if op != "inspect" || time.Since(job.Started) < 20*time.Second || once.Swap(true) {
+				return nil
+			}
+			return errors.Join(f.engine.Stop(ctx, c.ID, 0), errors.New("the engine is busy"))
+		})
+		f.start()
+		time.Sleep(5 * time.Minute)
+		if !once.Load() {
+			t.Fatal("no worker was about to end it")
+		}
+		wantService(t, f.job(job.ID), "expired", 143)
 	})
 }
 
