@@ -277,20 +277,15 @@ func (d *doorbell) nothingIn(ctx context.Context, queue string, cmd redis.Cmder)
 	set, _ := c.Args()[3].(string)
 	if strings.HasSuffix(set, ":scheduled") {
 		d.empty = ""
-		prefix := strings.TrimSuffix(set, "scheduled")
-		pipe := d.rdb.Pipeline()
-		delayed := pipe.Exists(ctx, prefix+"scheduled", prefix+"retry")
-		pending := pipe.Exists(ctx, prefix+"pending")
-		paused := pipe.Exists(ctx, prefix+"paused")
-		if _, err := pipe.Exec(ctx); err != nil {
+		has, err := d.look(ctx, strings.TrimSuffix(set, "scheduled"))
+		if err != nil {
 			return false // asynq reports it
 		}
-		n := delayed.Val() + pending.Val()
 		// Delayed tickets ring when they are due, see moved.
-		if !d.isPaused(ctx, queue, paused.Val() > 0) && pending.Val() > 0 && d.waiting.Load() {
+		if !d.isPaused(ctx, queue, has.paused) && has.pending && d.waiting.Load() {
 			d.found(queue)
 		}
-		if n == 0 {
+		if !has.pending && !has.delayed {
 			d.empty = queue
 		}
 	}
@@ -299,6 +294,24 @@ func (d *doorbell) nothingIn(ctx context.Context, queue string, cmd redis.Cmder)
 	}
 	c.SetVal(int64(0))
 	return true
+}
+
+// contents is what there is of a queue.
+type contents struct{ delayed, pending, paused bool }
+
+// look asks what there is of the queue whose keys begin with prefix: of one that has
+// nothing with one command, since that is what idle workers do all day.
+func (d *doorbell) look(ctx context.Context, prefix string) (contents, error) {
+	n, err := d.rdb.Exists(ctx, prefix+"scheduled", prefix+"retry", prefix+"pending", prefix+"paused").Result()
+	if n == 0 || err != nil {
+		return contents{}, err
+	}
+	pipe := d.rdb.Pipeline()
+	delayed := pipe.Exists(ctx, prefix+"scheduled", prefix+"retry")
+	pending := pipe.Exists(ctx, prefix+"pending")
+	paused := pipe.Exists(ctx, prefix+"paused")
+	_, err = pipe.Exec(ctx)
+	return contents{delayed.Val() > 0, pending.Val() > 0, paused.Val() > 0}, err
 }
 
 // isPaused reports whether a queue is paused, and logs when that changes. It asks
