@@ -24,10 +24,10 @@ import (
 )
 
 var (
-	seeds      = seedsFlag("chaos.seed", "seeds to run, repeatable or with commas; three and a fresh one when none is given")
+	seeds      = seedsFlag("chaos.seed", "seeds to run, repeatable or with commas; 1 to 4 when none is given")
 	jobsPer    = flag.Int("chaos.jobs", 75, "how many jobs a seed submits")
 	faultsPer  = flag.Int("chaos.faults", 25, "how many faults a seed brings")
-	freshSeeds = flag.Int("chaos.fresh", 0, "run so many fresh seeds instead of the usual ones")
+	freshSeeds = flag.Int("chaos.fresh", 0, "draw so many seeds instead")
 )
 
 // seedList is a flag.
@@ -64,7 +64,7 @@ const (
 func TestChaos(t *testing.T) {
 	all := *seeds
 	if len(all) == 0 && *freshSeeds == 0 {
-		all = []uint64{1, 2, 3, rand.Uint64N(1e9)}
+		all = []uint64{1, 2, 3, 4}
 		if testing.Short() {
 			all = all[2:]
 		}
