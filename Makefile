@@ -42,7 +42,7 @@ simulation: ## Run 100,000 jobs with everything that goes wrong, and break the f
 	go test -count=1 -timeout 20m -tags mutants -run TestMutants -v ./internal/simulation
 
 .PHONY: chaos
-chaos: ## Let a monkey loose on four farms with real Docker and Redis (some minutes)
+chaos: ## Let a monkey loose on three farms with real Docker and Redis (some minutes)
 	@scripts/ensure-tools.sh test
 	go test -tags integration,chaos -count=1 -timeout 20m -parallel 4 -v ./internal/chaos -run TestChaos
 
