@@ -608,8 +608,8 @@ func TestManyServices(t *testing.T) {
 }
 
 // A service whose result the store took, without saying so before it went away, ends
-// before the lease of its attempt passes, like everything that may be somebody else's
-// by then. How it ended, and its last words, are not lost.
+// before the lease of its attempt passes, like everything that may be another
+// worker's by then. How it ended, and its last words, are not lost.
 func TestServiceThatMayBeNone(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -140,7 +140,7 @@ func TestServiceOfAHostThatIsLost(t *testing.T) {
 }
 
 // A service whose time is over, and whose own worker ends it when another worker of
-// the daemon is about to, has expired, whoever reports it.
+// the daemon is about to, has expired, whichever of the two reports it.
 func TestServiceThatTwoWorkersEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
