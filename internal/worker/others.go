@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -96,7 +95,7 @@ func (a *attempt) endTwins(ctx context.Context) error {
 			continue
 		}
 		a.log.WarnContext(ctx, "ended another container of the job", "container_id", c.ID, "host", c.Labels[engine.LabelHost], "of_attempt", attempt)
-		if err := errors.Join(a.w.Engine.Stop(ctx, c.ID, 0), a.w.Engine.Remove(ctx, c.ID)); err != nil {
+		if err := a.w.end(ctx, c); err != nil {
 			return err
 		}
 	}

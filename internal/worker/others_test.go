@@ -57,6 +57,16 @@ func (f *farm) keeps(job jobs.Job, c engine.State, until time.Duration) {
 	}
 }
 
+// serviceOfLost is a service of a host on this daemon that is about to be silent.
+func (f *farm) serviceOfLost(until time.Duration) (jobs.Job, engine.State) {
+	f.t.Helper()
+	f.others = member{f.memory, nil}
+	f.sits("lost", 90*time.Second)
+	job, c := f.onHost("lost", "farm-1", shell("echo up; sleep 3600"), time.Minute)
+	f.keeps(job, c, until)
+	return job, c
+}
+
 func (f *farm) there(c engine.State) bool {
 	_, err := f.engine.Inspect(context.Background(), c.ID)
 	return err == nil
@@ -123,10 +133,7 @@ func TestServiceOfAHostThatIsLost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFarm(t)
-		f.others = member{f.memory, nil}
-		f.sits("lost", 90*time.Second)
-		job, c := f.onHost("lost", "farm-1", shell("echo up; sleep 3600"), time.Minute)
-		f.keeps(job, c, time.Hour)
+		_, c := f.serviceOfLost(time.Hour)
 		f.start()
 		time.Sleep(time.Minute)
 		if !f.there(c) {
@@ -145,10 +152,7 @@ func TestServiceThatTwoWorkersEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFarm(t)
-		f.others = member{f.memory, nil}
-		f.sits("lost", 90*time.Second)
-		job, c := f.onHost("lost", "farm-1", shell("echo up; sleep 3600"), time.Minute)
-		f.keeps(job, c, 20*time.Second)
+		job, c := f.serviceOfLost(20 * time.Second)
 		var once atomic.Bool
 		f.engine.Hook(func(ctx context.Context, op, _ string) error {
 			if op != "inspect" || time.Since(job.Started) < 20*time.Second || once.Swap(true) {
