@@ -18,9 +18,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/queue"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/s3conn"
-	"github.com/slipway-farm/slipway/internal/store"
 )
 
 // process is what the program gets from the operating system.
@@ -145,7 +145,7 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 	default:
 		return nil, nil, failure{code: jobs.ExitUsage, what: "--redis", err: err}
 	}
-	records := store.New(rdb, store.Options{})
+	records := records.New(rdb, records.Options{})
 	a.pins, a.registry, a.hosts = records, records, records
 	r, q := faulty(records, queue.NewProducer(rdb))
 	return jobs.NewService(r, q, newID), rdb, nil

@@ -18,8 +18,8 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/fsop"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
-	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
@@ -55,7 +55,7 @@ func TestMetricsSayWhatIsTrueNow(t *testing.T) {
 	c := defaults()
 	c.Store, c.Worker.StateDir = t.TempDir(), t.TempDir()
 	blobs := artifactstest.NewStore()
-	owner := artifacts.NewOwner(store.New(rdb, store.Options{}), blobs, c.Store)
+	owner := artifacts.NewOwner(records.New(rdb, records.Options{}), blobs, c.Store)
 	if err := owner.Look(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
-	"github.com/slipway-farm/slipway/internal/store"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -38,7 +38,7 @@ type config struct {
 	Queues       []string
 	Admin        string
 	LogLevel     string
-	Retention    store.Retention
+	Retention    records.Retention
 	QueueTimeout time.Duration
 	// GCEvery is how often artifacts that no job names are deleted, 0 for never;
 	// GCAge is how old they must be.
@@ -69,7 +69,7 @@ func defaults() config {
 	c := config{
 		Redis: "redis://127.0.0.1:6379/0", Store: filepath.Join(base, "store"), Queues: []string{jobs.DefaultQueue},
 		Admin: "127.0.0.1:18080", LogLevel: "info",
-		Retention: store.Retention{Age: 7 * 24 * time.Hour, Count: 100_000}, RedisListen: "127.0.0.1:6379",
+		Retention: records.Retention{Age: 7 * 24 * time.Hour, Count: 100_000}, RedisListen: "127.0.0.1:6379",
 		GCEvery: time.Hour, GCAge: artifacts.Grace, ImageAge: time.Hour,
 		Supervise: true, Worker: worker.Defaults(),
 	}

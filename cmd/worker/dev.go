@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
-	"github.com/slipway-farm/slipway/internal/store"
 )
 
 type redisClient = redis.UniversalClient
@@ -49,7 +49,7 @@ func takeAnyStore(ctx context.Context, c config) error {
 		return err
 	}
 	defer rdb.Close()
-	_, err = store.New(rdb, store.Options{}).RememberStore(ctx, artifacts.AnyMark().Store, true)
+	_, err = records.New(rdb, records.Options{}).RememberStore(ctx, artifacts.AnyMark().Store, true)
 	return err
 }
 

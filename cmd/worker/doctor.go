@@ -13,9 +13,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/doctor"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/seat"
-	"github.com/slipway-farm/slipway/internal/store"
 )
 
 func doctorCommand(getenv func(string) string) *cobra.Command {
@@ -74,7 +74,7 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 	rdb, err := redisconn.Open(ctx, c.Redis)
 	if err == nil {
 		defer rdb.Close()
-		records := store.New(rdb, store.Options{})
+		records := records.New(rdb, records.Options{})
 		deps.Records = records
 		deps.StoreOwner = func(ctx context.Context) error {
 			blobs, err := openStore(c.Store, "")

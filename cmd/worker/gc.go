@@ -12,8 +12,8 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/garbage"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
-	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 )
 
@@ -70,8 +70,8 @@ func collectOnce(ctx context.Context, c config, dryRun bool, out io.Writer, lg *
 	if err != nil {
 		return err
 	}
-	records := store.New(rdb, store.Options{})
-	deps := garbage.Deps{Ledger: records, Store: blobs.Store, Owner: artifacts.NewOwner(records, blobs.Store, c.Store)}
+	records := records.New(rdb, records.Options{})
+	deps := garbage.Deps{Records: records, Store: blobs.Store, Owner: artifacts.NewOwner(records, blobs.Store, c.Store)}
 	r, err := garbage.New(lg, deps, garbage.Options{Age: c.GCAge, DryRun: dryRun}).Collect(ctx)
 	verb := "deleted"
 	if dryRun {

@@ -14,9 +14,9 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/images"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/seat"
-	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 )
 
@@ -69,7 +69,7 @@ func prune(ctx context.Context, c config, out io.Writer, lg *slog.Logger) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
-	collector := newImageCollector(lg, c, eng, imageNotes(c), store.New(rdb, store.Options{}), nil)
+	collector := newImageCollector(lg, c, eng, imageNotes(c), records.New(rdb, records.Options{}), nil)
 	r, err := collector.Collect(ctx, func() bool { return false })
 	printPruned(out, c.DryRun, r)
 	return err

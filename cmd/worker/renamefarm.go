@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
-	"github.com/slipway-farm/slipway/internal/store"
 )
 
 func renameFarmCommand(getenv func(string) string) *cobra.Command {
@@ -40,7 +40,7 @@ func renameFarm(ctx context.Context, redis, name string, out io.Writer) error {
 		return err
 	}
 	defer rdb.Close()
-	was, err := store.New(rdb, store.Options{}).RenameFarm(ctx, name)
+	was, err := records.New(rdb, records.Options{}).RenameFarm(ctx, name)
 	switch {
 	case err != nil:
 		return err

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
-	"github.com/slipway-farm/slipway/internal/store"
 )
 
 func storeCommand(getenv func(string) string) *cobra.Command {
@@ -55,7 +55,7 @@ func storeVerb(ctx context.Context, c config, take, force bool, out io.Writer) e
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeVerbTime)
 	defer cancel()
-	owner := artifacts.NewOwner(store.New(rdb, store.Options{}), blobs.Store, c.Store)
+	owner := artifacts.NewOwner(records.New(rdb, records.Options{}), blobs.Store, c.Store)
 	if take {
 		if _, err := owner.Take(ctx, force); err != nil {
 			return err

@@ -33,11 +33,11 @@ import (
 	"github.com/slipway-farm/slipway/internal/policy"
 	"github.com/slipway-farm/slipway/internal/queue"
 	"github.com/slipway-farm/slipway/internal/reconcile"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/registries"
 	"github.com/slipway-farm/slipway/internal/s3conn"
 	"github.com/slipway-farm/slipway/internal/seat"
-	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
@@ -105,13 +105,13 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
-	records := store.New(rdb, store.Options{QueueTimeout: c.QueueTimeout, Retention: c.Retention, Log: lg})
+	records := records.New(rdb, records.Options{QueueTimeout: c.QueueTimeout, Retention: c.Retention, Log: lg})
 	blobs.Pins = patientPins{records, lg}
 	owner := artifacts.NewOwner(records, blobs.Store, c.Store)
 	if err := lookAtFirst(ctx, lg, c, owner); err != nil {
 		return err
 	}
-	collector := garbage.New(lg, garbage.Deps{Ledger: records, Store: blobs.Store, Owner: owner}, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
+	collector := garbage.New(lg, garbage.Deps{Records: records, Store: blobs.Store, Owner: owner}, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
 	tickets := queue.NewProducer(rdb, c.Queues...)
 	metrics := telemetry.NewMetrics(buildVersion(), c.Queues)
 	notes, room := imageNotes(c), &disks{log: lg, engine: eng, config: c, gate: fsop.NewGate(maxHangingDisks)}
@@ -163,7 +163,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 
 // membership is a worker's of a farm that it knows by a name.
 type membership struct {
-	*store.Store
+	*records.DB
 	name string
 }
 
@@ -183,7 +183,7 @@ func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, err
 	}
 	if err == nil {
 		if err = checkRedis(ctx, lg, c, rdb); err == nil {
-			_, err = store.New(rdb, store.Options{}).JoinFarm(ctx, c.Worker.Farm)
+			_, err = records.New(rdb, records.Options{}).JoinFarm(ctx, c.Worker.Farm)
 		}
 		if err != nil {
 			return nil, errors.Join(err, rdb.Close())

@@ -21,8 +21,8 @@ import (
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/queue"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
-	"github.com/slipway-farm/slipway/internal/store"
 )
 
 // slots is how many jobs the worker runs at once.
@@ -94,7 +94,7 @@ func newFarm(b *testing.B) *farm {
 
 // service is a producer on an open client.
 func service(rdb redis.UniversalClient) *jobs.Service {
-	return jobs.NewService(store.New(rdb, store.Options{}), queue.NewProducer(rdb), func() string {
+	return jobs.NewService(records.New(rdb, records.Options{}), queue.NewProducer(rdb), func() string {
 		return uuid.Must(uuid.NewV7()).String()
 	})
 }

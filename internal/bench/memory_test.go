@@ -19,7 +19,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/queue"
-	"github.com/slipway-farm/slipway/internal/store"
+	"github.com/slipway-farm/slipway/internal/records"
 )
 
 const stored = 4000
@@ -42,7 +42,7 @@ func (f *farm) weigh(r *report, kind string, sample jobs.Job) {
 		specs[i] = sample.Spec
 	}
 	// One job first, for what is there once: scripts, indexes, queues.
-	records := store.New(rdb, store.Options{LogTailKeep: time.Second})
+	records := records.New(rdb, records.Options{LogTailKeep: time.Second})
 	_, err = service(rdb).Submit(f.ctx, sample.Spec)
 	f.must(err)
 	f.work(server, records, sample, 1)
@@ -77,7 +77,7 @@ func (f *farm) built() jobs.Job {
 }
 
 // work takes n jobs from the queue to their end the way a worker does.
-func (f *farm) work(server *hosttest.Redis, records *store.Store, sample jobs.Job, n int) {
+func (f *farm) work(server *hosttest.Redis, records *records.DB, sample jobs.Job, n int) {
 	f.Helper()
 	intake := queue.NewConsumer(f.open(server), queue.ConsumerOptions{Queues: []string{sample.Spec.Queue}, Slots: 8})
 	done := make(chan error, n)
@@ -91,7 +91,7 @@ func (f *farm) work(server *hosttest.Redis, records *store.Store, sample jobs.Jo
 	f.must(intake.Close())
 }
 
-func oneJob(ctx context.Context, records *store.Store, sample jobs.Job, d jobs.Delivery) error {
+func oneJob(ctx context.Context, records *records.DB, sample jobs.Job, d jobs.Delivery) error {
 	id, nonce := d.Ticket.ID, "0123456789abcdef0123456789abcdef"
 	o := jobs.Owner{Worker: sample.Worker, Host: sample.Host, Nonce: nonce, Lease: time.Minute}
 	if _, err := records.Claim(ctx, d.Ticket, o); err != nil {

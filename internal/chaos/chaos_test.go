@@ -73,7 +73,7 @@ func TestChaos(t *testing.T) {
 		all = append(all, rand.Uint64N(1e9))
 	}
 	two := make(chan struct{}, 2) // this many farms at work at once
-	ledgers := make([]ledger, len(all))
+	oracles := make([]oracle, len(all))
 	t.Run("farms", func(t *testing.T) {
 		for i, seed := range all {
 			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -81,13 +81,13 @@ func TestChaos(t *testing.T) {
 				two <- struct{}{}
 				rests := sync.OnceFunc(func() { <-two })
 				defer rests()
-				campaign(t, seed, *jobsPer, *faultsPer, &ledgers[i], rests)
+				campaign(t, seed, *jobsPer, *faultsPer, &oracles[i], rests)
 			})
 		}
 	})
 	// Once more, at the end of a long output.
 	for i, seed := range all {
-		for _, v := range ledgers[i].violations {
+		for _, v := range oracles[i].violations {
 			t.Errorf("seed %d: %s", seed, v)
 		}
 	}
@@ -95,7 +95,7 @@ func TestChaos(t *testing.T) {
 
 // campaign runs one farm from its first job to its last, and keeps its accounts in l.
 // rests is called when it is only waited for.
-func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *ledger, rests func()) {
+func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *oracle, rests func()) {
 	began := time.Now()
 	t.Logf("again: go test -tags integration,chaos ./internal/chaos -run TestChaos -v -chaos.seed %d -chaos.jobs %d -chaos.faults %d", seed, jobCount, faultCount)
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -103,7 +103,7 @@ func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *ledger, re
 	f := farmOn(t, fmt.Sprint("seed-", seed), "redis://"+p.way.Listen+"/0", "redis://"+p.straight.Listen+"/0")
 	w := &witness{}
 	m := &monkey{
-		farm: f, ledger: l, r: rand.New(rand.NewPCG(seed, 2)), pair: p,
+		farm: f, oracle: l, r: rand.New(rand.NewPCG(seed, 2)), pair: p,
 		sockets: map[*worker]*socket{}, rest: map[*worker]chan time.Duration{}, asleep: map[*worker]bool{},
 	}
 	for _, name := range []string{"ch-a", "ch-b"} {

@@ -20,8 +20,8 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
-	"github.com/slipway-farm/slipway/internal/store"
 )
 
 // farm is a Redis, an artifact store and some workers.
@@ -32,7 +32,7 @@ type farm struct {
 	// url is how its programs reach Redis; the test itself goes there straight.
 	url     string
 	rdb     redis.UniversalClient
-	records *store.Store
+	records *records.DB
 	workers []*worker
 }
 
@@ -64,7 +64,7 @@ func farmOn(t *testing.T, name, url, straight string) *farm {
 			t.Error(err)
 		}
 	})
-	return &farm{t: t, name: name, dir: dir, url: url, rdb: rdb, records: store.New(rdb, store.Options{})}
+	return &farm{t: t, name: name, dir: dir, url: url, rdb: rdb, records: records.New(rdb, records.Options{})}
 }
 
 // startRedis starts one that persists as the documentation advises.

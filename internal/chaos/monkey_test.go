@@ -21,7 +21,7 @@ import (
 // monkey does to a farm what its seed says.
 type monkey struct {
 	*farm
-	*ledger
+	*oracle
 	r     *rand.Rand
 	hosts []*hosttest.Host
 	*pair

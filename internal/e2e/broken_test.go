@@ -18,7 +18,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
-	"github.com/slipway-farm/slipway/internal/store"
+	"github.com/slipway-farm/slipway/internal/records"
 )
 
 var brokenJobs = flag.Int("broken.jobs", 15, "how many jobs TestBrokenHost gives to the farm for each fault and each time it comes")
@@ -36,9 +36,9 @@ const (
 // brokenFarm is a farm with two hosts, of which one breaks.
 type brokenFarm struct {
 	*farm
-	records *store.Store
+	records *records.DB
 	// good and bad are what the two daemons did.
-	good, bad *ledger
+	good, bad *dockerEvents
 	// ref is a context in the store.
 	ref string
 }

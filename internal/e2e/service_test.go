@@ -202,7 +202,7 @@ func TestServiceAcrossWorkers(t *testing.T) {
 
 // goneInTime checks that the one container of the service went when its time
 // was over, neither before nor long after.
-func (f *farm) goneInTime(events *ledger, job jobs.Job) {
+func (f *farm) goneInTime(events *dockerEvents, job jobs.Job) {
 	f.t.Helper()
 	events.startedOnce(job)
 	until := job.Result.KeepUntil

@@ -121,7 +121,7 @@ CMD ["cat", "/mark"]
 type sharing struct {
 	*farm
 	hosts   map[string]*hosttest.Host // by worker
-	ledgers map[string]*ledger
+	events  map[string]*dockerEvents
 	counter *buildCounter
 	lots    map[string]lot                 // by mark
 	jobs    map[string]jobs.Job            // by mark
@@ -133,7 +133,7 @@ func TestShare(t *testing.T) {
 	hosttest.Busybox(t, hostB)
 	f := newFarm(t)
 	s := &sharing{
-		farm: f, hosts: map[string]*hosttest.Host{"one": hostA, "two": hostB}, ledgers: map[string]*ledger{},
+		farm: f, hosts: map[string]*hosttest.Host{"one": hostA, "two": hostB}, events: map[string]*dockerEvents{},
 		counter: &buildCounter{steps: map[string][]string{}},
 		lots:    map[string]lot{}, jobs: map[string]jobs.Job{}, tags: map[string]map[string][]string{},
 	}
@@ -142,13 +142,13 @@ func TestShare(t *testing.T) {
 	workers := map[string]*workerProcess{}
 	for name, h := range s.hosts {
 		before[name] = baseline(t, h)
-		s.ledgers[name] = watch(t, h)
+		s.events[name] = watch(t, h)
 		s.counter.listen(t, h)
 		workers[name] = s.worker(h, name, "--slots", "4", f.fileRoots(contexts))
 	}
 	ids := s.submitMix(contexts)
 	s.awaitAll(ids)
-	for name, l := range s.ledgers {
+	for name, l := range s.events {
 		workers[name].stop() // which ends what it is still tidying up
 		l.settle()
 		s.readTags(name)

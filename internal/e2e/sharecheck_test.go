@@ -19,7 +19,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
 
-// check holds one record against its sort, the daemons' ledgers and the counter
+// check holds one record against its sort, the daemons' events and the counter
 // of build steps.
 func (s *sharing) check(mark string, job jobs.Job) {
 	s.t.Helper()
@@ -44,7 +44,7 @@ func (s *sharing) check(mark string, job jobs.Job) {
 	if len(starts) != want.starts {
 		bad("the daemons started %d containers, want %d", len(starts), want.starts)
 	}
-	made := slices.DeleteFunc(s.ledgers[r.Worker].all(), func(e happening) bool { return e.Action != "create" || e.Actor.ID != r.ContainerID })
+	made := slices.DeleteFunc(s.events[r.Worker].all(), func(e happening) bool { return e.Action != "create" || e.Actor.ID != r.ContainerID })
 	if len(made) != 0 && (len(made) != 1 || made[0].job() != job.ID || made[0].attempt() != strconv.Itoa(job.Attempt)) || want.starts > 0 && len(made) == 0 {
 		bad("its daemon made %+v as container %s", made, r.ContainerID)
 	}
@@ -64,7 +64,7 @@ func (s *sharing) check(mark string, job jobs.Job) {
 // everywhere returns what all daemons did to the job's containers, by attempt.
 func (s *sharing) everywhere(id, action string) []happening {
 	var all []happening
-	for _, l := range s.ledgers {
+	for _, l := range s.events {
 		all = append(all, slices.DeleteFunc(l.all(), func(e happening) bool { return e.job() != id || e.Action != action })...)
 	}
 	slices.SortFunc(all, func(a, b happening) int { return cmp.Compare(a.TimeNano, b.TimeNano) })
@@ -154,7 +154,7 @@ func (s *sharing) noStrangers(worker string) {
 	for _, job := range s.jobs {
 		known[job.ID] = true
 	}
-	for _, e := range s.ledgers[worker].all() {
+	for _, e := range s.events[worker].all() {
 		if e.Action == "start" && !known[e.job()] && e.Actor.Attributes[engine.LabelProbe] == "" {
 			s.t.Errorf("host %s started a container that is no job's: %+v", s.hosts[worker].Name, e)
 		}

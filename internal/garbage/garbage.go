@@ -16,9 +16,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 )
 
-// Ledger is what the collector needs of the records. Package store documents the
+// Records is what the collector needs of the records. Package records documents the
 // promises.
-type Ledger interface {
+type Records interface {
 	CollectTurn(ctx context.Context, every time.Duration) (bool, error)
 	Now(ctx context.Context) (time.Time, error)
 	Named(ctx context.Context, f func(digest string)) error
@@ -53,9 +53,9 @@ type Owner interface {
 
 // Deps are what a Collector works with.
 type Deps struct {
-	Ledger Ledger
-	Store  artifacts.Store
-	Owner  Owner
+	Records Records
+	Store   artifacts.Store
+	Owner   Owner
 }
 
 // Collector deletes garbage.
@@ -98,7 +98,7 @@ func (c *Collector) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		turn, err := c.Ledger.CollectTurn(ctx, c.opts.Every)
+		turn, err := c.Records.CollectTurn(ctx, c.opts.Every)
 		if err == nil && turn {
 			_, err = c.Collect(ctx)
 		}
@@ -116,12 +116,12 @@ func (c *Collector) Collect(ctx context.Context) (Report, error) {
 	if err := c.Owner.Exclusive(ctx, c.opts.DryRun); err != nil {
 		return Report{}, err
 	}
-	now, err := c.Ledger.Now(ctx)
+	now, err := c.Records.Now(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	named := map[key]struct{}{}
-	if err := c.Ledger.Named(ctx, func(digest string) { named[keyOf(digest)] = struct{}{} }); err != nil {
+	if err := c.Records.Named(ctx, func(digest string) { named[keyOf(digest)] = struct{}{} }); err != nil {
 		return Report{}, err
 	}
 	t := turn{Collector: c, now: now}
@@ -168,7 +168,7 @@ func (t *turn) delete(ctx context.Context, old []artifacts.Stored) error {
 	}
 	hurried, cancel := context.WithTimeout(ctx, hurry)
 	defer cancel()
-	free, err := t.Ledger.Condemn(hurried, digests, t.opts.DryRun)
+	free, err := t.Records.Condemn(hurried, digests, t.opts.DryRun)
 	if err != nil {
 		return err
 	}

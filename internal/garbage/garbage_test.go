@@ -16,7 +16,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/garbage"
 	"github.com/slipway-farm/slipway/internal/jobs"
-	"github.com/slipway-farm/slipway/internal/store"
+	"github.com/slipway-farm/slipway/internal/records"
 )
 
 const old = 48 * time.Hour
@@ -26,7 +26,7 @@ type farm struct {
 	t       testing.TB
 	redis   *miniredis.Miniredis
 	rdb     *redis.Client
-	records *store.Store
+	records *records.DB
 	store   *artifactstest.Store
 	blobs   *artifacts.Blobs
 }
@@ -35,7 +35,7 @@ func newFarm(t testing.TB) *farm {
 	server := miniredis.RunT(t)
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	t.Cleanup(func() { _ = rdb.Close() })
-	f := &farm{t: t, redis: server, rdb: rdb, records: store.New(rdb, store.Options{}), store: artifactstest.NewStore()}
+	f := &farm{t: t, redis: server, rdb: rdb, records: records.New(rdb, records.Options{}), store: artifactstest.NewStore()}
 	f.blobs = artifacts.NewBlobs(f.store, "")
 	f.blobs.Pins = f.records
 	return f
@@ -90,7 +90,7 @@ func (f *farm) collect(opts garbage.Options) (garbage.Report, error) {
 
 // collector is one of a process of its own.
 func (f *farm) collector(store artifacts.Store, opts garbage.Options) *garbage.Collector {
-	return garbage.New(nil, garbage.Deps{Ledger: f.records, Store: store, Owner: artifacts.NewOwner(f.records, store, "memory")}, opts)
+	return garbage.New(nil, garbage.Deps{Records: f.records, Store: store, Owner: artifacts.NewOwner(f.records, store, "memory")}, opts)
 }
 
 // unpin lets the pins run out that records made.

@@ -65,7 +65,7 @@ func rules() []rule {
 		{"internal/strays", adapters, nil},
 		{"internal/redisconn", adapters, anyModule},
 		{"internal/queue", adapters, anyModule},
-		{"internal/store", adapters, anyModule},
+		{"internal/records", adapters, anyModule},
 		{"internal/telemetry", adapters, anyModule},
 		{"internal/policy", adapters, anyModule},
 		{"internal/registries", adapters, nil},

@@ -36,7 +36,7 @@ var (
 	ErrUnreachable = errors.New("cannot reach the farm's Redis")
 )
 
-// Records is what producers need of the store. All methods are safe for
+// Records is what producers need of the records in Redis. All methods are safe for
 // concurrent use.
 type Records interface {
 	// Create makes the record of a job in state Queued, attempt 1, ticket 1. One that
@@ -104,7 +104,7 @@ type LogChunk struct {
 	Data   []byte
 }
 
-// Claims is what the owner of a job needs of the store. Every method but Claim
+// Claims is what the owner of a job needs of them. Every method but Claim
 // and Adopt is refused with ErrStale unless nonce is the owner's.
 type Claims interface {
 	// Claim makes the caller the owner of a queued or waiting job, or returns
@@ -132,12 +132,12 @@ type Claims interface {
 	// like the others, but that a kept service goes on under the nonce that its
 	// result was accepted under.
 	AppendLog(ctx context.Context, id, nonce string, c LogChunk) error
-	// Now is the store's clock, which all times in records come from.
+	// Now is Redis time, which all times in records come from.
 	Now(ctx context.Context) (time.Time, error)
-	// Owned lists the jobs that the store believes run on the host.
+	// Owned lists the jobs that by their records run on the host.
 	Owned(ctx context.Context, host string) ([]Job, error)
 	// Kept lists the jobs that keep a service on the host, with the nonces that
-	// they do so under. known are jobs of which the host knows: the store looks at
+	// they do so under. known are jobs of which the host knows: Redis looks at
 	// their records, too, for it may have lost what lists them.
 	Kept(ctx context.Context, host string, known ...string) ([]Job, error)
 	// EndService records what became of a kept service; nonce is the one that its
@@ -178,7 +178,7 @@ func (o Owner) Meets(r *Requires) bool {
 	return true
 }
 
-// Signal is what the store tells an owner.
+// Signal is the answer to a renewed lease.
 type Signal struct {
 	CancelBy string
 	Now      time.Time
@@ -192,7 +192,7 @@ type Progress struct {
 	// the attempt.
 	Partial *Result
 	// RunTimeout, when not zero, sets the container's deadline this far from
-	// the store's now.
+	// Redis time.
 	RunTimeout time.Duration
 }
 
@@ -204,7 +204,7 @@ type Release struct {
 	Spend Spend
 	// Delay before the next attempt; more than zero makes the job Waiting.
 	Delay time.Duration
-	// Past is what the record keeps of the attempt; its times are the store's to
+	// Past is what the record keeps of the attempt; its times are for Redis to
 	// set. nil keeps nothing.
 	Past *PastAttempt
 }
@@ -221,13 +221,13 @@ const (
 
 // Hosts is the registry of the farm's build hosts.
 type Hosts interface {
-	// Beat records what a host says of itself. When it said so is the store's
-	// business: Seen comes from the store's clock.
+	// Beat records what a host says of itself. Seen is Redis time of
+	// the beat.
 	Beat(ctx context.Context, h Host) error
 	// Leave forgets a host that ends in order. It is no error when there is none.
 	Leave(ctx context.Context, name string) error
-	// Hosts lists all hosts by Worker and Name, with the store's now to hold Seen
-	// against. Those that were silent for [HostForgotten] are left out. One that
+	// Hosts lists all hosts by Worker and Name, with Redis time to compare
+	// Seen with. Those that were silent for [HostForgotten] are left out. One that
 	// cannot be read has Damaged, and does not keep anybody from reading the others.
 	Hosts(ctx context.Context) (list []Host, now time.Time, err error)
 }

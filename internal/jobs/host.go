@@ -38,7 +38,7 @@ type Host struct {
 	Reason string    `json:"reason,omitempty"`
 
 	// Started is since when the worker works, Seen when it was last heard of, both
-	// on the store's clock.
+	// on Redis time.
 	Started time.Time `json:"started,omitzero"`
 	Seen    time.Time `json:"seen,omitzero"`
 	// Every is how often the worker speaks when nothing changes. It is in the
@@ -58,8 +58,8 @@ const missedBeats = 3
 // enough to be missed by somebody who was away for a few days.
 const HostForgotten = 7 * 24 * time.Hour
 
-// Up reports whether the host was heard of lately. now is the store's.
+// Up reports whether the host was heard of lately. now is Redis time.
 func (h Host) Up(now time.Time) bool { return h.Silent(now) <= missedBeats*h.Every.D() }
 
-// Silent is for how long nothing was heard of the host. now is the store's.
+// Silent is for how long nothing was heard of the host. now is Redis time.
 func (h Host) Silent(now time.Time) time.Duration { return max(0, now.Sub(h.Seen)) }

@@ -15,7 +15,7 @@ func TestHostUp(t *testing.T) {
 		after time.Duration
 		want  bool
 	}{
-		{-time.Second, true}, // the store's clock was set back
+		{-time.Second, true}, // Redis time was set back
 		{0, true},
 		{3 * time.Minute, true},
 		{3*time.Minute + time.Second, false},

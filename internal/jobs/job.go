@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Job is the record of a job: the truth about it. Times come from the store's
-// clock (Redis TIME), never from a worker's.
+// Job is the record of a job: the truth about it. Times are Redis time
+// (TIME), never a worker's.
 type Job struct {
 	ID    string `json:"id"`
 	Spec  Spec   `json:"spec"`
@@ -40,7 +40,7 @@ type Job struct {
 
 	Worker string `json:"worker,omitempty"`
 	Host   string `json:"host,omitempty"`
-	// Nonce is the owner's fence; only the owner and the store know it.
+	// Nonce is the owner's fence; only the owner and Redis know it.
 	Nonce string    `json:"-"`
 	Lease time.Time `json:"-"`
 
@@ -66,7 +66,7 @@ type Job struct {
 type Container struct {
 	Name string `json:"name,omitempty"`
 	ID   string `json:"id,omitempty"`
-	// Deadline is when the run times out, on the store's clock.
+	// Deadline is when the run times out, on Redis time.
 	Deadline time.Time `json:"deadline,omitzero"`
 }
 
@@ -151,7 +151,7 @@ func (j Job) Keeps(host string, attempt int) bool {
 
 // Event is one thing that happened to a job.
 type Event struct {
-	// ID orders events; it is the store's stream ID.
+	// ID orders events; it is the ID in the record.
 	ID   string    `json:"id"`
 	At   time.Time `json:"at"`
 	Type EventType `json:"type"`

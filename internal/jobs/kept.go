@@ -53,7 +53,7 @@ func (s ServiceStatus) String() string {
 
 // ServiceEnd is what a worker reports when a kept service has ended.
 type ServiceEnd struct {
-	// Status is final. The store sets Ended.
+	// Status is final. Redis sets Ended.
 	Status ServiceStatus `json:"status"`
 	// Ago is how long ago the container ended.
 	Ago time.Duration `json:"-"`

@@ -45,7 +45,7 @@ func (s *Service) Record(ctx context.Context, d Delivery) (Recorded, error) {
 	case errors.Is(err, ErrNotFound): // it has ended and is forgotten
 	case err != nil:
 		return Recorded{}, fmt.Errorf("look at job %s: %w", job.ID, err)
-	case r.Made: // the store's clock decides on the deadline
+	case r.Made: // Redis time decides on the deadline
 		r.Job = there
 	default:
 		r.Another = there.Damaged == "" && SpecDigest(there.Spec) != SpecDigest(job.Spec)

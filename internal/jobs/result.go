@@ -216,7 +216,7 @@ type PastAttempt struct {
 	Attempt int    `json:"attempt"`
 	Worker  string `json:"worker,omitempty"`
 	Host    string `json:"host,omitempty"`
-	// Started and Ended are on the store's clock.
+	// Started and Ended are on Redis time.
 	Started time.Time `json:"started,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
 	// Failure is why it ended; nil when it was handed back, as Reason says then.

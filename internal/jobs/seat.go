@@ -31,7 +31,7 @@ type Seat struct {
 	// Lease is how long the holder may be silent before its jobs are given away.
 	Lease time.Duration
 	// Taken is when the holder took the seat, Seen when it last kept it, and Left
-	// when it ended in order, zero if it has not: all on the store's clock.
+	// when it ended in order, zero if it has not: all on Redis time.
 	Taken, Seen, Left time.Time
 }
 
@@ -40,12 +40,12 @@ const SeatForgotten = HostForgotten
 
 // Seats keeps the seats. All methods are safe for concurrent use.
 type Seats interface {
-	// Seat returns the seat of a host, and the store's now to compare its times
+	// Seat returns the seat of a host, and Redis time to compare its times
 	// with. A free seat has a Host and nothing else.
 	Seat(ctx context.Context, host string) (s Seat, now time.Time, err error)
 	// TakeSeat makes s.Nonce the holder if the seat is still held under the nonce
 	// from, "" for a free one. It returns the seat as it is then: the caller has
-	// it if the nonce is its own. The store sets the times. Taking a seat again
+	// it if the nonce is its own. Redis sets the times. Taking a seat again
 	// that one has changes nothing.
 	TakeSeat(ctx context.Context, s Seat, from string) (Seat, error)
 	// KeepSeat records that the holder is alive, and returns Host, Nonce and Seen of

@@ -206,7 +206,7 @@ func TestTidyKeepsWhatIsNotAccepted(t *testing.T) {
 		push(t, plain, document, asynq.Group("g"))
 	}
 	tried := 0
-	more, err := p.Tidy(t.Context(), func(context.Context, jobs.Delivery) error { tried++; return errors.New("the store is away") })
+	more, err := p.Tidy(t.Context(), func(context.Context, jobs.Delivery) error { tried++; return errors.New("Redis is away") })
 	if n := rdb.ZCard(t.Context(), "asynq:{builds}:g:g").Val(); more || err != nil || tried != 1 || n != 3 {
 		t.Errorf("Tidy = %t, %v after %d tries, %d tasks are left; want one try and all of them", more, err, tried, n)
 	}

@@ -1,6 +1,6 @@
 // Package reconcile keeps the farm's promise that no acknowledged job is lost:
 // it compares the records with the clock and with the queue, and repairs what a
-// crash left halfway. Every worker runs one; a short lease in the store picks
+// crash left halfway. Every worker runs one; a short lease in Redis picks
 // the one that acts. Every repair is idempotent, so two at once do no harm.
 //
 //	queued, waiting   ticket missing -> issue another; waited too long -> expire;
@@ -20,9 +20,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Ledger is what the reconciler needs of the store. Package store documents the
+// Records is what the reconciler needs of Redis. Package records documents the
 // promises.
-type Ledger interface {
+type Records interface {
 	jobs.Records // for the jobs of plain producers
 	Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error)
 	Now(ctx context.Context) (time.Time, error)
@@ -78,7 +78,7 @@ func (silent) Lost(string, string)       {}
 // Reconciler repairs. Run it on one goroutine.
 type Reconciler struct {
 	log     *slog.Logger
-	ledger  Ledger
+	records Records
 	tickets Tickets
 	service *jobs.Service
 	nonce   string
@@ -87,11 +87,11 @@ type Reconciler struct {
 	// since is when this reconciler began to see Redis without interruption.
 	// Leases that passed while Redis was away are no sign of a dead worker.
 	since         time.Time
-	swept, tidied time.Time // when the last sweep was, and the last tidying, on the store's clock
+	swept, tidied time.Time // when the last sweep was, and the last tidying, on Redis time
 }
 
 // New makes a Reconciler. nonce tells it from all others.
-func New(lg *slog.Logger, ledger Ledger, tickets Tickets, nonce string, opts Options) *Reconciler {
+func New(lg *slog.Logger, records Records, tickets Tickets, nonce string, opts Options) *Reconciler {
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
@@ -108,7 +108,7 @@ func New(lg *slog.Logger, ledger Ledger, tickets Tickets, nonce string, opts Opt
 		opts.Observer = silent{}
 	}
 	return &Reconciler{
-		log: lg, ledger: ledger, tickets: tickets, service: jobs.NewService(ledger, tickets, nil),
+		log: lg, records: records, tickets: tickets, service: jobs.NewService(records, tickets, nil),
 		nonce: nonce, opts: opts, skip: map[jobs.State]int{},
 	}
 }
@@ -141,11 +141,11 @@ func (r *Reconciler) Pass(ctx context.Context) error {
 // look fails when Redis does not answer; what goes wrong with one job must not
 // keep the others waiting.
 func (r *Reconciler) look(ctx context.Context) error {
-	lead, err := r.ledger.Lead(ctx, r.nonce, 3*r.opts.Interval)
+	lead, err := r.records.Lead(ctx, r.nonce, 3*r.opts.Interval)
 	if err != nil || !lead && !r.since.IsZero() {
 		return err
 	}
-	now, err := r.ledger.Now(ctx)
+	now, err := r.records.Now(ctx)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (r *Reconciler) look(ctx context.Context) error {
 		return nil
 	}
 	for _, s := range []jobs.State{jobs.Queued, jobs.Waiting, jobs.Running} {
-		found, more, err := r.ledger.Scan(ctx, s, r.skip[s], r.opts.Batch)
+		found, more, err := r.records.Scan(ctx, s, r.skip[s], r.opts.Batch)
 		if err != nil {
 			return err
 		}
@@ -184,7 +184,7 @@ func (r *Reconciler) sweep(ctx context.Context, now time.Time) error {
 	if err := r.endServices(ctx, now); err != nil {
 		return err
 	}
-	swept, err := r.ledger.Sweep(ctx, r.opts.Batch)
+	swept, err := r.records.Sweep(ctx, r.opts.Batch)
 	if swept < r.opts.Batch { // else there may be more: go on with the next pass
 		r.swept = now
 	}
@@ -231,14 +231,14 @@ func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) er
 		r.log.ErrorContext(ctx, "give up a job whose record is damaged", "job_id", job.ID, "err", job.Damaged)
 		f := jobs.Fail(jobs.KindRecord, nil, "submit it again", "the farm's record of the job is damaged: %s", job.Damaged)
 		f.Stage = jobs.StageQueue
-		err := r.ledger.GiveUp(ctx, job.ID, f)
+		err := r.records.GiveUp(ctx, job.ID, f)
 		if err == nil {
 			r.opts.Observer.Ended(job.Spec.Queue, jobs.Result{State: f.Kind.Info().State, Failure: f})
 		}
 		return err
 	}
 	if !job.Expires.IsZero() && now.After(job.Expires) {
-		expired, err := r.ledger.Expire(ctx, job.ID)
+		expired, err := r.records.Expire(ctx, job.ID)
 		if err == nil && expired {
 			f := jobs.Fail(jobs.KindQueueTimeout, nil, "", "no worker took it in time")
 			r.opts.Observer.Ended(job.Spec.Queue, jobs.Result{State: f.Kind.Info().State, Failure: f})
@@ -253,7 +253,7 @@ func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) er
 	if err != nil || !missing {
 		return err
 	}
-	t, err := r.ledger.Reissue(ctx, job.ID, 0)
+	t, err := r.records.Reissue(ctx, job.ID, 0)
 	if errors.Is(err, jobs.ErrNotClaimable) || errors.Is(err, jobs.ErrNotFound) {
 		return nil // a worker has it, or it has ended
 	} else if err != nil {
@@ -278,7 +278,7 @@ func (r *Reconciler) endServices(ctx context.Context, now time.Time) error {
 	if now.Sub(r.since) < reportTime {
 		return nil
 	}
-	late, err := r.ledger.OverdueServices(ctx, now.Add(-overdue))
+	late, err := r.records.OverdueServices(ctx, now.Add(-overdue))
 	if err != nil {
 		return err
 	}
@@ -286,7 +286,7 @@ func (r *Reconciler) endServices(ctx context.Context, now time.Time) error {
 		log := job.Result.Log // it ends where the service was ready
 		log.Missing = true
 		status := jobs.ServiceStatus{State: jobs.ServiceLost, Reason: "its host did not report its end"}
-		err := r.ledger.EndService(ctx, job.ID, job.Nonce, jobs.ServiceEnd{Status: status, Log: log})
+		err := r.records.EndService(ctx, job.ID, job.Nonce, jobs.ServiceEnd{Status: status, Log: log})
 		if err != nil && !errors.Is(err, jobs.ErrStale) && !errors.Is(err, jobs.ErrNotFound) {
 			return err
 		}
@@ -306,7 +306,7 @@ func (r *Reconciler) lost(ctx context.Context, job jobs.Job, now time.Time) erro
 	f.Stage = job.Stage
 	res := jobs.Result{Failure: f, Worker: job.Worker, Host: job.Host, Attempt: job.Attempt}
 	d := jobs.Decide(job, res)
-	t, err := r.ledger.Lost(ctx, job, d)
+	t, err := r.records.Lost(ctx, job, d)
 	if errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound) {
 		return nil // it came back
 	} else if err != nil {

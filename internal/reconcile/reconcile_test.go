@@ -14,7 +14,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 	"github.com/slipway-farm/slipway/internal/reconcile"
-	"github.com/slipway-farm/slipway/internal/store"
+	"github.com/slipway-farm/slipway/internal/records"
 )
 
 // tickets is a queue that can lose what was pushed.
@@ -47,7 +47,7 @@ func (*tickets) Paused(context.Context, ...string) ([]jobs.Pause, error) { retur
 // farm is a store on an embedded Redis whose clock the test moves, with a
 // reconciler that has led it for a while.
 type farm struct {
-	*store.Store
+	*records.DB
 	*reconcile.Reconciler
 	queue *tickets
 	told  *told
@@ -79,8 +79,8 @@ func newFarm(t *testing.T) *farm {
 	f.move(0)
 	f.rdb = redis.NewClient(&redis.Options{Addr: server.Addr()})
 	t.Cleanup(func() { _ = f.rdb.Close() })
-	f.Store = store.New(f.rdb, store.Options{Retention: store.Retention{Age: time.Hour, Count: 100}})
-	f.Reconciler = reconcile.New(nil, f.Store, f.queue, "leader", reconcile.Options{Observer: f.told})
+	f.DB = records.New(f.rdb, records.Options{Retention: records.Retention{Age: time.Hour, Count: 100}})
+	f.Reconciler = reconcile.New(nil, f.DB, f.queue, "leader", reconcile.Options{Observer: f.told})
 	f.pass(t)
 	f.move(time.Minute)
 	return f
@@ -122,9 +122,9 @@ func owner(nonce string) jobs.Owner {
 // The promises that need a reconciler, in the words of the shared suite.
 func TestClaims(t *testing.T) {
 	t.Parallel()
-	jobstest.TestClaims(t, func(t *testing.T) jobstest.Store {
+	jobstest.TestClaims(t, func(t *testing.T) jobstest.DB {
 		f := newFarm(t)
-		return jobstest.Store{Records: f.Store, Claims: f.Store, Advance: f.move, Reconcile: f.Pass}
+		return jobstest.DB{Records: f.DB, Claims: f.DB, Advance: f.move, Reconcile: f.Pass}
 	})
 }
 
@@ -194,7 +194,7 @@ func TestOwnersGetTimeAfterRedisWasAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.move(5 * time.Minute)
-	fresh := reconcile.New(nil, f.Store, f.queue, "leader", reconcile.Options{})
+	fresh := reconcile.New(nil, f.DB, f.queue, "leader", reconcile.Options{})
 	if err := fresh.Pass(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestOnlyOneLeads(t *testing.T) {
 	f.queue.lost = true
 	f.pass(t) // leads from here
 	f.move(11 * time.Second)
-	second := reconcile.New(nil, f.Store, f.queue, "second", reconcile.Options{})
+	second := reconcile.New(nil, f.DB, f.queue, "second", reconcile.Options{})
 	if err := second.Pass(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -399,7 +399,7 @@ func TestStrayTasks(t *testing.T) {
 	f.queue.more = false
 	looks(5*time.Second, 1)
 	looks(5*time.Second, 0)
-	second := reconcile.New(nil, f.Store, f.queue, "second", reconcile.Options{})
+	second := reconcile.New(nil, f.DB, f.queue, "second", reconcile.Options{})
 	if before := f.queue.tidied; second.Pass(t.Context()) != nil || f.queue.tidied != before {
 		t.Error("a reconciler that does not lead looked through the queue")
 	}

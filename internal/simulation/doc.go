@@ -1,7 +1,7 @@
 // Package simulation runs whole farms in one process, on a clock that jumps, and
 // does to them everything that can go wrong. The worker, the reconciler and the
 // producers' service are the real ones; store, queue, engine and artifacts are
-// the fakes that pass the same suites as the real things. An outside [ledger]
+// the fakes that pass the same suites as the real things. An outside [oracle]
 // knows what was acknowledged, started and spoiled, and says what was broken.
 //
 //	go test ./internal/simulation                         a small one

@@ -34,7 +34,7 @@ const (
 // farm is one simulated farm.
 type farm struct {
 	seed   uint64
-	ledger *ledger
+	oracle *oracle
 	log    *slog.Logger
 	began  time.Time
 	queue  *jobstest.Queue
@@ -50,7 +50,7 @@ type farm struct {
 	pushed atomic.Int64 // plain tasks
 	acked  sync.Mutex
 	recent []ack // what was acknowledged
-	// away is until when nobody reaches the store, as nanoseconds.
+	// away is until when nobody reaches Redis, as nanoseconds.
 	away atomic.Int64
 
 	mu sync.Mutex // guards what follows
@@ -88,7 +88,7 @@ type host struct {
 	dir      string
 	original *host
 	boot     int
-	// cut is until when this host does not reach the store, dark until when
+	// cut is until when this host does not reach Redis, dark until when
 	// nobody on it looks after its containers; gone, that this goes on until a
 	// worker has recovered what was left.
 	cut, dark time.Time
@@ -102,8 +102,8 @@ type host struct {
 }
 
 func newFarm(seed uint64, dir string, log *slog.Logger) *farm {
-	f := &farm{seed: seed, ledger: newLedger(), log: log, began: time.Now(), queue: jobstest.NewQueue(), blobs: artifactstest.NewStore()}
-	f.truth = truth{jobstest.NewMemory(jobstest.Options{}), f, f.ledger, new(sync.Mutex)}
+	f := &farm{seed: seed, oracle: newOracle(), log: log, began: time.Now(), queue: jobstest.NewQueue(), blobs: artifactstest.NewStore()}
+	f.truth = truth{jobstest.NewMemory(jobstest.Options{}), f, f.oracle, new(sync.Mutex)}
 	f.identities, f.alive = map[string]*host{}, map[seat.Process]bool{}
 	add := func(eng *enginetest.Fake) *host {
 		h := &host{farm: f, name: fmt.Sprint("host-", len(f.hosts)), engine: eng}
@@ -127,12 +127,12 @@ func (f *farm) hostOf(identity string) *host {
 	return f.identities[identity]
 }
 
-// truth is the store with the ledger at its side: what takes effect is noted,
+// truth is Redis with the oracle at its side: what takes effect is noted,
 // whether or not the answer arrives.
 type truth struct {
 	*jobstest.Memory
 	farm   *farm
-	ledger *ledger
+	oracle *oracle
 	// whole keeps the two in step, also when both go back in time.
 	whole *sync.Mutex
 }
@@ -142,7 +142,7 @@ func (t truth) Claim(ctx context.Context, ticket jobs.Ticket, o jobs.Owner) (job
 	defer t.whole.Unlock()
 	job, err := t.Memory.Claim(ctx, ticket, o)
 	if err == nil {
-		t.ledger.owned(job.ID, o.Nonce, job.Attempt)
+		t.oracle.owned(job.ID, o.Nonce, job.Attempt)
 	}
 	return job, err
 }
@@ -152,7 +152,7 @@ func (t truth) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, er
 	defer t.whole.Unlock()
 	job, err := t.Memory.Adopt(ctx, id, o)
 	if err == nil {
-		t.ledger.owned(id, o.Nonce, job.Attempt)
+		t.oracle.owned(id, o.Nonce, job.Attempt)
 	}
 	return job, err
 }
@@ -162,7 +162,7 @@ func (t truth) Finish(ctx context.Context, id, nonce string, r jobs.Result) erro
 	defer t.whole.Unlock()
 	err := t.Memory.Finish(ctx, id, nonce, r)
 	if err == nil {
-		t.ledger.accepted(id, nonce)
+		t.oracle.accepted(id, nonce)
 	}
 	return err
 }
@@ -172,7 +172,7 @@ func (t truth) EndService(ctx context.Context, id, nonce string, e jobs.ServiceE
 	defer t.whole.Unlock()
 	err := t.Memory.EndService(ctx, id, nonce, e)
 	if err == nil {
-		t.ledger.served(id)
+		t.oracle.served(id)
 	}
 	return err
 }
@@ -182,7 +182,7 @@ func (t truth) Release(ctx context.Context, id, nonce string, r jobs.Release) (j
 	defer t.whole.Unlock()
 	ticket, err := t.Memory.Release(ctx, id, nonce, r)
 	if err == nil {
-		t.ledger.owned(id, "", 0)
+		t.oracle.owned(id, "", 0)
 	}
 	return ticket, err
 }
@@ -193,7 +193,7 @@ func (t truth) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ti
 	ticket, err := t.Memory.Lost(ctx, job, d)
 	if err == nil {
 		t.farm.taken(job)
-		t.ledger.owned(job.ID, "", 0)
+		t.oracle.owned(job.ID, "", 0)
 	}
 	return ticket, err
 }
@@ -227,8 +227,8 @@ func (f *farm) started(h *host, id string) {
 			if c.ID == id || c.Labels[engine.LabelJob] != job || c.Status != engine.StatusRunning {
 				continue
 			}
-			if !f.ledger.overlapExcused(job) && !f.excused(c) {
-				f.ledger.violation("I3 job %s: %s starts on %s while %s runs on %s", job, state.Name, h.name, c.Name, other.name)
+			if !f.oracle.overlapExcused(job) && !f.excused(c) {
+				f.oracle.violation("I3 job %s: %s starts on %s while %s runs on %s", job, state.Name, h.name, c.Name, other.name)
 			}
 		}
 	}
@@ -242,8 +242,8 @@ func (f *farm) taken(job jobs.Job) {
 			if c.Name != jobs.ContainerName(job.ID, job.Attempt) || c.Status != engine.StatusRunning {
 				continue
 			}
-			if !f.ledger.overlapExcused(job.ID) && !f.excused(c) && !h.withoutDocker(recovery) {
-				f.ledger.violation("I3 job %s is taken from %s while %s runs there", job.ID, h.name, c.Name)
+			if !f.oracle.overlapExcused(job.ID) && !f.excused(c) && !h.withoutDocker(recovery) {
+				f.oracle.violation("I3 job %s is taken from %s while %s runs there", job.ID, h.name, c.Name)
 			}
 		}
 	}
@@ -265,7 +265,7 @@ func (f *farm) excused(c engine.State) bool {
 // is dead, and to end it.
 const orphanTime = recovery + jobs.AnswerTime
 
-func (l *ledger) overlapExcused(id string) bool {
+func (l *oracle) overlapExcused(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.account(id).blurred
@@ -320,7 +320,7 @@ func (h *host) excuse(name, why string) {
 	h.attempts(func(job jobs.Job) {
 		if job.ID == name {
 			found = true
-			h.farm.ledger.excuse(job.ID, job.Attempt, why)
+			h.farm.oracle.excuse(job.ID, job.Attempt, why)
 		}
 	})
 	if !found {
@@ -329,7 +329,7 @@ func (h *host) excuse(name, why string) {
 }
 
 func (h *host) excuseAll(why string) {
-	h.attempts(func(job jobs.Job) { h.farm.ledger.excuse(job.ID, job.Attempt, why) })
+	h.attempts(func(job jobs.Job) { h.farm.oracle.excuse(job.ID, job.Attempt, why) })
 }
 
 // crash kills the process; it is back after down.
@@ -352,8 +352,8 @@ func (h *host) crash(p *process, down time.Duration) bool {
 // for what has a container or is decided: with a restart in time that goes on.
 func (h *host) adopting(id string) {
 	job, err := h.farm.truth.Memory.Get(context.Background(), id)
-	if err == nil && h.farm.ledger.undecided(id) && job.Container.Name == "" {
-		h.farm.ledger.excuse(id, job.Attempt, "its worker was killed")
+	if err == nil && h.farm.oracle.undecided(id) && job.Container.Name == "" {
+		h.farm.oracle.excuse(id, job.Attempt, "its worker was killed")
 	}
 }
 
@@ -422,7 +422,7 @@ func (f *farm) submit(svc *jobs.Service, t task) string {
 		epoch := f.epoch.Load()
 		id, err := f.give(svc, t)
 		if err == nil && epoch == f.epoch.Load() {
-			f.ledger.acknowledged(id, t)
+			f.oracle.acknowledged(id, t)
 			f.acked.Lock()
 			f.recent = append(f.recent, ack{time.Now(), id, t})
 			f.acked.Unlock()
@@ -464,7 +464,7 @@ func (f *farm) producing(_ context.Context, c faults.Call) error {
 		return errAway
 	}
 	if n := f.calls.Add(1); draw(f.seed, "producer", n)%failEvery == 0 {
-		f.ledger.fault("i/o timeout of a producer, " + c.Name + when(c))
+		f.oracle.fault("i/o timeout of a producer, " + c.Name + when(c))
 		return errors.New("i/o timeout")
 	}
 	return nil

@@ -82,7 +82,7 @@ func (p *process) kill() {
 	if p.dead.Swap(true) {
 		return
 	}
-	p.h.farm.ledger.silenced(p.identity)
+	p.h.farm.oracle.silenced(p.identity)
 	p.die()
 	p.stop()
 }
@@ -137,13 +137,13 @@ func (p *process) at(_ context.Context, c faults.Call) error {
 	x := draw(f.seed, p.h.name, p.number, c, n)
 	switch {
 	case x%killEvery == 0 && c.Name != "now":
-		f.ledger.fault("killed at " + c.Name + when(c))
+		f.oracle.fault("killed at " + c.Name + when(c))
 		f.log.Info("FAULT", "what", "killed at "+c.Name+when(c), "host", p.h.name, "job", c.Job)
 		p.h.crash(p, time.Second)
 		runtime.Goexit()
 	case x/killEvery%failEvery == 0:
 		if err := p.spoil(c); err != nil {
-			f.ledger.fault(err.Error() + " " + c.Name + when(c))
+			f.oracle.fault(err.Error() + " " + c.Name + when(c))
 			f.log.Info("FAULT", "what", err.Error()+" "+c.Name+when(c), "host", p.h.name, "job", c.Job)
 			return err
 		}
@@ -232,7 +232,7 @@ func (h *host) start() *process {
 		Probe:  func(ctx context.Context, labels map[string]string) error { return h.probe(ctx, eng, labels) },
 	}, o)
 	p.drain = w.Drain
-	leader := reconcile.New(f.log, ledgerOf{f.truth, p.at}, ticketsOf{faults.Queue(f.queue, p.at), f.queue, p.at},
+	leader := reconcile.New(f.log, recordsOf{f.truth, p.at}, ticketsOf{faults.Queue(f.queue, p.at), f.queue, p.at},
 		fmt.Sprint(h.name, time.Now().UnixNano()), reconcile.Options{})
 	reconciling, stopLeading := context.WithCancel(life)
 	go leader.Run(reconciling)
@@ -242,7 +242,7 @@ func (h *host) start() *process {
 		defer stopLeading()
 		defer stop() // of the intake, whoever ended the worker
 		if err := w.Run(taking, hurry); err != nil && !p.dead.Load() && !errors.Is(err, jobs.ErrDisplaced) {
-			f.ledger.violation("worker %s ended: %v", h.name, err)
+			f.oracle.violation("worker %s ended: %v", h.name, err)
 		}
 	}()
 	return p
@@ -291,7 +291,7 @@ func (f *farm) gone(dir *seat.Directory, p seat.Process) {
 	defer f.mu.Unlock()
 	delete(f.alive, p)
 	if err := dir.Close(); err != nil {
-		f.ledger.violation("close a state directory: %v", err)
+		f.oracle.violation("close a state directory: %v", err)
 	}
 }
 
@@ -372,7 +372,7 @@ func (in *intake) GiveWay()     {}
 func (in *intake) StopTaking()  { in.p.gate() }
 func (in *intake) Close() error { return nil }
 
-// reporting notes what a process sets out to tell the store, at that moment,
+// reporting notes what a process sets out to tell Redis, at that moment,
 // whether or not it arrives.
 type reporting struct {
 	jobs.Claims
@@ -380,53 +380,53 @@ type reporting struct {
 }
 
 func (r reporting) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Job, error) {
-	r.p.h.farm.ledger.claims(o.Nonce, r.p)
+	r.p.h.farm.oracle.claims(o.Nonce, r.p)
 	return r.Claims.Claim(ctx, t, o)
 }
 
 func (r reporting) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, error) {
-	r.p.h.farm.ledger.claims(o.Nonce, r.p)
+	r.p.h.farm.oracle.claims(o.Nonce, r.p)
 	return r.Claims.Adopt(ctx, id, o)
 }
 
 func (r reporting) Finish(ctx context.Context, id, nonce string, res jobs.Result) error {
-	r.p.h.farm.ledger.report(nonce)
+	r.p.h.farm.oracle.report(nonce)
 	return r.Claims.Finish(ctx, id, nonce, res)
 }
 
 func (r reporting) Release(ctx context.Context, id, nonce string, rel jobs.Release) (jobs.Ticket, error) {
-	r.p.h.farm.ledger.report(nonce)
+	r.p.h.farm.oracle.report(nonce)
 	return r.Claims.Release(ctx, id, nonce, rel)
 }
 
-// ledgerOf and ticketsOf are what the reconciler of a process works with.
-type ledgerOf struct {
+// recordsOf and ticketsOf are what the reconciler of a process works with.
+type recordsOf struct {
 	truth
 	at faults.At
 }
 
-func (l ledgerOf) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
+func (l recordsOf) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
 	if err := l.at(ctx, faults.Call{Name: "lead"}); err != nil {
 		return false, err
 	}
 	return l.Memory.Lead(ctx, nonce, ttl)
 }
 
-func (l ledgerOf) Scan(ctx context.Context, s jobs.State, skip, limit int) ([]jobs.Job, bool, error) {
+func (l recordsOf) Scan(ctx context.Context, s jobs.State, skip, limit int) ([]jobs.Job, bool, error) {
 	if err := l.at(ctx, faults.Call{Name: "scan"}); err != nil {
 		return nil, false, err
 	}
 	return l.Memory.Scan(ctx, s, skip, limit)
 }
 
-func (l ledgerOf) Expire(ctx context.Context, id string) (bool, error) {
+func (l recordsOf) Expire(ctx context.Context, id string) (bool, error) {
 	if err := l.at(ctx, faults.Call{Name: "expire", Job: id}); err != nil {
 		return false, err
 	}
 	return l.Memory.Expire(ctx, id)
 }
 
-func (l ledgerOf) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error) {
+func (l recordsOf) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error) {
 	if err := l.at(ctx, faults.Call{Name: "lost", Job: job.ID}); err != nil {
 		return jobs.Ticket{}, err
 	}

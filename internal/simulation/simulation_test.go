@@ -46,7 +46,7 @@ func TestFarm(t *testing.T) {
 			seed++
 			t.Run(fmt.Sprint("seed=", s), func(t *testing.T) {
 				t.Parallel()
-				simulate(t, s, n, func(l *ledger) {
+				simulate(t, s, n, func(l *oracle) {
 					mu.Lock()
 					defer mu.Unlock()
 					ran += n
@@ -72,8 +72,8 @@ func TestFarm(t *testing.T) {
 }
 
 // simulate runs one farm to its end and reports what was broken; count gets its
-// ledger.
-func simulate(t *testing.T, seed uint64, n int, count func(*ledger)) {
+// oracle.
+func simulate(t *testing.T, seed uint64, n int, count func(*oracle)) {
 	dir, err := os.MkdirTemp(memoryDir(), "slipway-simulation-")
 	if err != nil {
 		t.Fatal(err)
@@ -93,10 +93,10 @@ func simulate(t *testing.T, seed uint64, n int, count func(*ledger)) {
 		}
 		f := newFarm(seed, dir, log)
 		f.run(t, n)
-		count(f.ledger)
-		for i, v := range f.ledger.violations {
+		count(f.oracle)
+		for i, v := range f.oracle.violations {
 			if i == 5 {
-				t.Errorf("and %d more", len(f.ledger.violations)-i)
+				t.Errorf("and %d more", len(f.oracle.violations)-i)
 				break
 			}
 			t.Error(v)
@@ -177,13 +177,13 @@ func (f *farm) settle(t *testing.T) {
 
 // audit holds what is left against what there should be.
 func (f *farm) audit(t *testing.T) {
-	for id, a := range f.ledger.jobs {
+	for id, a := range f.oracle.jobs {
 		if !a.acked {
 			continue
 		}
 		job, err := f.truth.Get(t.Context(), id)
 		if err != nil {
-			f.ledger.violation("I1 job %s vanished: %v", id, err)
+			f.oracle.violation("I1 job %s vanished: %v", id, err)
 			continue
 		}
 		news, err := f.truth.Follow(t.Context(), id, jobs.Cursor{}, 0)
@@ -192,27 +192,27 @@ func (f *farm) audit(t *testing.T) {
 		}
 		log, err := f.logOf(job)
 		if err != nil {
-			f.ledger.violation("I8 the log of job %s cannot be read: %v", id, err)
+			f.oracle.violation("I8 the log of job %s cannot be read: %v", id, err)
 			continue
 		}
-		f.ledger.ended(job, news.Events, log)
+		f.oracle.ended(job, news.Events, log)
 	}
 	for _, h := range f.hosts {
 		for _, c := range h.engine.Containers() {
-			f.ledger.violation("I4 container %s is left on %s", c.Name, h.name)
+			f.oracle.violation("I4 container %s is left on %s", c.Name, h.name)
 		}
 		for _, tag := range h.engine.Tags() {
 			if strings.HasPrefix(tag, "slipway-job/") {
-				f.ledger.violation("I4 image %s is left on %s", tag, h.name)
+				f.oracle.violation("I4 image %s is left on %s", tag, h.name)
 			}
 		}
 		for _, id := range h.engine.Nameless() {
-			f.ledger.violation("I4 image %s, which has no name, is left on %s", id, h.name)
+			f.oracle.violation("I4 image %s, which has no name, is left on %s", id, h.name)
 		}
 		for _, sub := range []string{"spool", "journal", "builds", "services"} {
 			files, _ := os.ReadDir(filepath.Join(h.dir, sub))
 			for _, file := range files {
-				f.ledger.violation("I4 %s/%s is left on %s", sub, file.Name(), h.name)
+				f.oracle.violation("I4 %s/%s is left on %s", sub, file.Name(), h.name)
 			}
 		}
 	}

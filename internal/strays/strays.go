@@ -41,7 +41,7 @@ type Judge struct {
 // host is what is known of another host.
 type host struct {
 	seat           jobs.Seat
-	now            time.Time // on the store's clock, when the seat was read
+	now            time.Time // on Redis time, when the seat was read
 	asked, answers bool
 }
 

@@ -24,8 +24,8 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 	"github.com/slipway-farm/slipway/internal/queue"
 	"github.com/slipway-farm/slipway/internal/reconcile"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
-	"github.com/slipway-farm/slipway/internal/store"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -35,7 +35,7 @@ type asynqFarm struct {
 	*farm
 	rdb     redis.UniversalClient
 	dial    func() redis.UniversalClient
-	records *store.Store
+	records *records.DB
 	tickets *queue.Producer
 	plain   *asynq.Client
 	look    *asynq.Inspector
@@ -82,7 +82,7 @@ func newAsynqFarm(t *testing.T) *asynqFarm {
 	}
 	f.rdb = f.dial()
 	t.Cleanup(func() { _ = f.rdb.Close() })
-	f.records = store.New(f.rdb, store.Options{})
+	f.records = records.New(f.rdb, records.Options{})
 	f.tickets = queue.NewProducer(f.rdb, jobs.DefaultQueue)
 	f.svc = jobs.NewService(f.records, f.tickets, jobstest.NewIDs())
 	f.plain = asynq.NewClient(asynq.RedisClientOpt{Network: "unix", Addr: server.Socket})
@@ -93,7 +93,7 @@ func newAsynqFarm(t *testing.T) *asynqFarm {
 
 // flaky is a store that makes no records while the farm's is down.
 type flaky struct {
-	*store.Store
+	*records.DB
 	f *asynqFarm
 }
 
@@ -101,7 +101,7 @@ func (s flaky) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 	if s.f.down.Load() {
 		return nil, errors.New("i/o timeout")
 	}
-	return s.Store.Create(ctx, batch)
+	return s.DB.Create(ctx, batch)
 }
 
 // work runs a worker until the test ends or stop is called.
@@ -426,7 +426,7 @@ func TestPlainTasksThatWait(t *testing.T) {
 	}
 }
 
-// A task that may be tried once, and comes while the store takes nothing, is a job
+// A task that may be tried once, and comes while Redis takes nothing, is a job
 // as soon as it does.
 func TestPlainTaskOutlivesTheStore(t *testing.T) {
 	t.Parallel()

@@ -181,7 +181,7 @@ func (a *attempt) note(ctx context.Context, p jobs.Progress) error {
 	return insist(ctx, func() error { return a.w.Claims.Note(ctx, a.job.ID, a.nonce, p) })
 }
 
-// insist repeats a call to the store until it is answered or ctx ends. An
+// insist repeats a call to Redis until it is answered or ctx ends. An
 // answer that the job is not ours is final.
 func insist(ctx context.Context, call func() error) error {
 	final := func(err error) bool { return errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound) }

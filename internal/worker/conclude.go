@@ -79,12 +79,12 @@ func (a *attempt) finish(ctx context.Context) {
 	defer cancel()
 	switch {
 	case err == nil:
-	case errors.Is(err, errLeaseLost): // the store kept our result aside
+	case errors.Is(err, errLeaseLost): // Redis kept our result aside
 		a.log.WarnContext(ctx, "result came too late", "err", err)
 		a.abandon(ctx, err)
 		return
 	default:
-		// The worker ends while the store is away. The journal has the result for
+		// The worker ends while Redis is away. The journal has the result for
 		// its next start.
 		a.log.ErrorContext(ctx, "result not delivered", "err", err)
 		return
@@ -189,7 +189,7 @@ func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
 	err := a.w.giveUpJob(a.w.deliver, a.noted())
 	a.removeSpool()
 	if err != nil && !errors.Is(err, errLeaseLost) {
-		// The worker ends while the store is away; its next start tells it.
+		// The worker ends while Redis is away; its next start tells it.
 		a.log.WarnContext(ctx, "hand the job back", "err", err)
 		return
 	}

@@ -105,5 +105,5 @@ func (w *Worker) drain(hurry context.Context) {
 }
 
 // lastWords is how long a worker that has to end tries to deliver results and
-// to hand jobs back while the store is away.
+// to hand jobs back while Redis is away.
 const lastWords = 30 * time.Second

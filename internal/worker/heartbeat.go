@@ -23,7 +23,7 @@ const leaveTime = 2 * time.Second
 type heartbeat struct {
 	w     *Worker
 	began time.Time
-	// started is when began was, on the store's clock; zero until it is known.
+	// started is when began was, on Redis time; zero until it is known.
 	started time.Time
 	told    jobs.Host // what was said last
 	spoke   time.Time // and when; zero when it has to be said (again)
@@ -97,7 +97,7 @@ func (b *heartbeat) say(ctx context.Context, h jobs.Host) error {
 	if b.started.IsZero() {
 		now, err := b.w.Claims.Now(ctx)
 		if err != nil {
-			return fmt.Errorf("ask the store for the time: %w", err)
+			return fmt.Errorf("ask Redis for the time: %w", err)
 		}
 		b.started = now.Add(-time.Since(b.began))
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // journal is a directory with one file per attempt of this host. It holds what
-// a restarted worker needs when it cannot ask the store, or when the store was
+// a restarted worker needs when it cannot ask Redis, or when Redis was
 // not told: how long the lease holds, and what became of the work.
 //
 // A file is written whole or not at all. A verdict is on the disk before it is
@@ -30,7 +30,7 @@ type entry struct {
 	// that Deps.Uptime reads.
 	Held time.Duration `json:"held"`
 	// Started says that the container has been told to run. The record names it
-	// then, unless the store lost its last second.
+	// then, unless Redis lost its last second.
 	Started bool `json:"started,omitempty"`
 	// Halted is why the container is being stopped, when that is not its own
 	// doing: its exit code means nothing then.
@@ -203,7 +203,7 @@ func (a *attempt) hold(since time.Duration) {
 }
 
 // starting notes that the container runs from now on, so that nothing of it is
-// taken for a beginning when the store forgets it and the engine has lost it.
+// taken for a beginning when Redis forgets it and the engine has lost it.
 func (a *attempt) starting() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -72,7 +72,7 @@ func (w *Worker) keepServices(ctx context.Context) (some bool, err error) {
 		s := w.keptFor(job)
 		switch {
 		case s == nil:
-		case !s.whenRecorded().IsZero(): // listed a moment before, or the store lost its last second
+		case !s.whenRecorded().IsZero(): // listed a moment before, or Redis lost its last second
 			if err := s.reportOnce(ctx); err != nil {
 				return true, err
 			}
@@ -90,7 +90,7 @@ func (w *Worker) keepServices(ctx context.Context) (some bool, err error) {
 	return len(kept)+len(left) > 0, nil
 }
 
-// notKept drops a service that the store does not list, or forgets one whose end was
+// notKept drops a service that Redis does not list, or forgets one whose end was
 // recorded a while ago.
 func (w *Worker) notKept(s *keptService) {
 	switch recorded := s.whenRecorded(); {

@@ -66,12 +66,12 @@ const (
 	// spoolTime bounds how long a lost spool is looked for in the artifact store.
 	spoolTime = 30 * time.Second
 	// rememberFor is how long the worker remembers a service that has ended, in case
-	// the store loses its last second and lists it as up again.
+	// Redis loses its last second and lists it as up again.
 	rememberFor = time.Minute
 )
 
 // errDropped ends a follower whose job does not keep the service any more, according
-// to the store. Its container is a stray from then on.
+// to Redis. Its container is a stray from then on.
 var errDropped = errors.New("the job does not keep the service any more")
 
 // handOver gives the service of an attempt whose result was accepted a follower.
@@ -374,7 +374,7 @@ func isSignal(state engine.State) bool {
 	return !state.OOM && slices.Contains([]int{137, 143, engine.UnknownExit}, state.ExitCode)
 }
 
-// report records the end of the service, however long the store is away.
+// report records the end of the service, however long Redis is away.
 func (s *keptService) report(ctx context.Context) error {
 	final := func(err error) bool { return errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound) }
 	err := repeat(ctx, func() error { return s.reportOnce(ctx) }, final)

@@ -390,7 +390,7 @@ func TestServiceThatWasBeingEnded(t *testing.T) {
 	}
 }
 
-// The end of a service is recorded however long the store is away, and with the time
+// The end of a service is recorded however long Redis is away, and with the time
 // at which it was.
 func TestServiceEndOutlastsTheStore(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *farm) {
@@ -421,7 +421,7 @@ func TestServiceEndThatTheStoreForgot(t *testing.T) {
 		f.over(job.ID)
 		restore()
 		if !f.job(job.ID).Up() {
-			t.Fatal("the store did not forget")
+			t.Fatal("Redis did not forget")
 		}
 		time.Sleep(10 * time.Second)
 		over := f.over(job.ID)
@@ -432,7 +432,7 @@ func TestServiceEndThatTheStoreForgot(t *testing.T) {
 	})
 }
 
-// A service that the store has forgotten is a stray.
+// A service that Redis has forgotten is a stray.
 func TestServiceThatTheStoreForgot(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *farm) {
 		restore := f.memory.Snapshot()
@@ -607,7 +607,7 @@ func TestManyServices(t *testing.T) {
 	})
 }
 
-// A service whose result the store took, without saying so before it went away, ends
+// A service whose result Redis took, without saying so before it went away, ends
 // before the lease of its attempt passes, like everything that may be another
 // worker's by then. How it ended, and its last words, are not lost.
 func TestServiceThatMayBeNone(t *testing.T) {

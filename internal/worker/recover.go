@@ -44,7 +44,7 @@ func (w *Worker) recoverBefore(taking context.Context) error {
 // recover makes the host consistent with the records before any work is taken:
 // verdicts that were not reported are, jobs that an earlier incarnation ran are
 // adopted, and containers and files that belong to no living job go. It tries
-// for as long as the store or the engine is away, and once no more jobs are taken
+// for as long as Redis or the engine is away, and once no more jobs are taken
 // for as long as something may be running. Meanwhile nobody renews the leases of
 // what was left running, so it is stopped before they pass.
 func (w *Worker) recover(ctx, taking context.Context) error {
@@ -83,7 +83,7 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 }
 
 // tryRecover returns the journal entries that are not settled. It has patience with
-// the store for so long.
+// Redis for so long.
 func (w *Worker) tryRecover(ctx context.Context, left []entry, patience time.Duration) ([]entry, error) {
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -119,7 +119,7 @@ func (w *Worker) tryRecover(ctx context.Context, left []entry, patience time.Dur
 }
 
 // report delivers a verdict of an earlier incarnation under its nonce, and
-// forgets it. One that comes too late is set aside by the store.
+// forgets it. One that comes too late is set aside by Redis.
 func (w *Worker) report(ctx context.Context, e entry) (err error) {
 	if e.Result != nil {
 		if err = w.Claims.Finish(ctx, e.Job, e.Nonce, *e.Result); err == nil {
@@ -190,7 +190,7 @@ func (w *Worker) fenceDue(ctx context.Context, e *entry) bool {
 }
 
 // fence stops the container of an attempt whose lease is about to pass. A service
-// that ends so was none, unless the store took the result and could not say so: how
+// that ends so was none, unless Redis took the result and could not say so: how
 // its container ended, and its last words, are left in it.
 func (w *Worker) fence(ctx context.Context, e *entry) {
 	if e.serves() {

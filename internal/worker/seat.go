@@ -38,7 +38,7 @@ func isFinal(err error) bool {
 }
 
 // arrive finds out whether the identity is this process's before the engine answers,
-// however long the store is away.
+// however long Redis is away.
 func (w *Worker) arrive(ctx context.Context) error {
 	defer close(w.arrived)
 	if w.Seat == nil {
@@ -48,7 +48,7 @@ func (w *Worker) arrive(ctx context.Context) error {
 	return w.arrival
 }
 
-// settle takes the seat, however long the store is away. Containers that an earlier
+// settle takes the seat, however long Redis is away. Containers that an earlier
 // process left are ended meanwhile before their leases pass: nothing else of them is
 // touched before it is known whose they are.
 func (w *Worker) settle(ctx, taking context.Context, left []entry) error {

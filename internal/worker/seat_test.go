@@ -158,7 +158,7 @@ func (f *farm) nonce(id string) string {
 	return ""
 }
 
-// While it is not known whose a host is, because the store is away, what an earlier
+// While it is not known whose a host is, because Redis is away, what an earlier
 // worker left is ended before its lease passes, as it is otherwise.
 func TestUnsettledHostEndsOrphans(t *testing.T) {
 	t.Parallel()
@@ -233,7 +233,7 @@ func TestSeatIsKept(t *testing.T) {
 			t.Errorf("a container has the labels %v; want name and ID of the farm", labels)
 		}
 		if job := f.ended(id); job.State != jobs.Succeeded {
-			t.Errorf("job is %s while the store keeps no seat", job.State)
+			t.Errorf("job is %s while Redis keeps no seat", job.State)
 		}
 		info, _ := f.engine.Info(t.Context())
 		w.stop()

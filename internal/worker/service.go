@@ -162,7 +162,7 @@ func getOnce(ctx context.Context, url string) string {
 }
 
 // keep makes the running container a kept service: from the result on, it stays
-// until KeepUntil on the store's clock.
+// until KeepUntil on Redis time.
 func (a *attempt) keep(ctx context.Context, proc engine.Process) error {
 	var sig jobs.Signal
 	err := insist(ctx, func() (err error) {

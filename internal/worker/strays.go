@@ -96,7 +96,7 @@ func (w *Worker) endStray(ctx context.Context, c engine.Listed, v strays.Verdict
 	return nil
 }
 
-// ownService has the keeper find a service that nothing follows: the store may have
+// ownService has the keeper find a service that nothing follows: Redis may have
 // lost what lists it, while the worker was away, too.
 func (w *Worker) ownService(ctx context.Context, job jobs.Job) error {
 	w.mu.Lock()

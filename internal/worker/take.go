@@ -14,7 +14,7 @@ const (
 	// this one again, is asked.
 	notEligibleDelay = 2 * time.Second
 	// tooEarlyDelay makes up for clocks that differ: asynq delays a ticket by
-	// the hosts' clocks, the record by the store's.
+	// the hosts' clocks, the record by Redis time.
 	tooEarlyDelay = time.Second
 )
 

@@ -404,7 +404,7 @@ func (f *farm) service(command string) jobs.Spec {
 	return spec
 }
 
-// A result survives that the store is away when it comes.
+// A result survives that Redis is away when it comes.
 func TestResultOutlastsTheStore(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t)
@@ -475,7 +475,7 @@ func TestNoJobsWithoutAnEngine(t *testing.T) {
 	}
 }
 
-// A verdict that the store could not be told survives the process and is
+// A verdict that Redis could not be told survives the process and is
 // reported under its own fence, so that the work is not done again.
 func TestVerdictOutlastsTheWorker(t *testing.T) {
 	t.Parallel()
@@ -521,7 +521,7 @@ func TestVerdictOutlastsTheWorker(t *testing.T) {
 	}
 }
 
-// While the store is away, nobody renews the lease of what a worker that died
+// While Redis is away, nobody renews the lease of what a worker that died
 // left running: it has to end before somebody else may be given the job.
 func TestOrphanEndsBeforeItsLease(t *testing.T) {
 	t.Parallel()
@@ -596,7 +596,7 @@ func TestOrphanEndsAtTheFifthTry(t *testing.T) {
 	})
 }
 
-// Verdicts that cannot be reported, because the store is away, take no time from a
+// Verdicts that cannot be reported, because Redis is away, take no time from a
 // container whose lease is about to pass, and do not mean that there is none.
 func TestOrphanEndsBeforeVerdictsAreReported(t *testing.T) {
 	t.Parallel()
@@ -915,7 +915,7 @@ func TestVerdictIsKeptUntilTheContainerIsGone(t *testing.T) {
 	})
 }
 
-// A service that is ready while the store is away is left to the next worker like
+// A service that is ready while Redis is away is left to the next worker like
 // any other container.
 func TestDrainForAdoptionWithoutAStore(t *testing.T) {
 	t.Parallel()
@@ -974,7 +974,7 @@ func TestEveryStrayIsTried(t *testing.T) {
 	})
 }
 
-// A container that an attempt finds under its name, because the store lost its last
+// A container that an attempt finds under its name, because Redis lost its last
 // second, may have ended because it was told to.
 func TestEndBeforeTheStoreForgot(t *testing.T) {
 	t.Parallel()
@@ -1002,7 +1002,7 @@ func TestEndBeforeTheStoreForgot(t *testing.T) {
 	})
 }
 
-// What ran before the store lost its last second, and then was lost itself, is not
+// What ran before Redis lost its last second, and then was lost itself, is not
 // run once more behind its own output.
 func TestRunThatTheStoreForgot(t *testing.T) {
 	t.Parallel()

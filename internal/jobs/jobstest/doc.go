@@ -34,7 +34,7 @@ func newClock(base func() time.Time) *clock {
 	return &clock{base: base}
 }
 
-// now has whole milliseconds, which is what a store keeps.
+// now has whole milliseconds, which is what a database keeps.
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

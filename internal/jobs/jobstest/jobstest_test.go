@@ -11,9 +11,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 )
 
-func memory(*testing.T) jobstest.Store {
+func memory(*testing.T) jobstest.DB {
 	m := jobstest.NewMemory(jobstest.Options{})
-	return jobstest.Store{Records: m, Claims: m, Hosts: m, Seats: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
+	return jobstest.DB{Records: m, Claims: m, Hosts: m, Seats: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
 		_, err := m.Reconcile(ctx)
 		return err
 	}}

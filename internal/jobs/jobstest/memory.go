@@ -77,10 +77,10 @@ func NewMemory(opts Options) *Memory {
 	}
 }
 
-// Now is the store's time.
+// Now is Redis time.
 func (m *Memory) Now(context.Context) (time.Time, error) { return m.clock.now(), nil }
 
-// Advance moves the store's clock forward, so that leases run out and waiting
+// Advance moves Redis time forward, so that leases run out and waiting
 // jobs become due.
 func (m *Memory) Advance(d time.Duration) { m.clock.advance(d) }
 

@@ -12,7 +12,7 @@ import (
 // Redis. This waits for leases to run out, so it is not among the quick tests.
 func TestMemoryClaimsRealClock(t *testing.T) {
 	t.Parallel()
-	jobstest.TestClaims(t, func(t *testing.T) jobstest.Store {
+	jobstest.TestClaims(t, func(t *testing.T) jobstest.DB {
 		s := memory(t)
 		s.Advance = nil
 		return s

@@ -11,15 +11,15 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Store is a store under test. Each subtest sets up its own, empty one.
-type Store struct {
+// DB is a database under test. Each subtest sets up its own, empty one.
+type DB struct {
 	Records jobs.Records
 	Claims  jobs.Claims
 	// Hosts is what TestHosts is about; the others do without.
 	Hosts jobs.Hosts
 	// Seats is what TestSeats is about.
 	Seats jobs.Seats
-	// Advance moves the store's clock forward. It is nil when the clock cannot
+	// Advance moves Redis time forward. It is nil when the clock cannot
 	// be moved, as with a real Redis: then the suites use leases and delays of
 	// some hundred milliseconds and wait for them to pass.
 	Advance func(d time.Duration)
@@ -32,9 +32,9 @@ type Store struct {
 // patience bounds every wait for something that has to happen.
 const patience = 20 * time.Second
 
-// farm is a store in one subtest, with what most of them do.
+// farm is a database in one subtest, with what most of them do.
 type farm struct {
-	Store
+	DB
 	t     *testing.T
 	ctx   context.Context
 	newID func() string
@@ -45,13 +45,13 @@ type subtest struct {
 	test func(f *farm)
 }
 
-func runStore(t *testing.T, setup func(t *testing.T) Store, tests []subtest) {
+func runSuite(t *testing.T, setup func(t *testing.T) DB, tests []subtest) {
 	t.Helper()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 			defer cancel()
-			tt.test(&farm{Store: setup(t), t: t, ctx: ctx, newID: NewIDs()})
+			tt.test(&farm{DB: setup(t), t: t, ctx: ctx, newID: NewIDs()})
 		})
 	}
 }

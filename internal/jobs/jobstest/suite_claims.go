@@ -9,8 +9,8 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// TestClaims holds a store to what the owner of a job is promised.
-func TestClaims(t *testing.T, setup func(t *testing.T) Store) {
+// TestClaims holds a database to what the owner of a job is promised.
+func TestClaims(t *testing.T, setup func(t *testing.T) DB) {
 	tests := []subtest{
 		{"claim", testClaim},
 		{"claim once", testClaimOnce},
@@ -37,7 +37,7 @@ func TestClaims(t *testing.T, setup func(t *testing.T) Store) {
 		{"a service that another host keeps", testKeptElsewhere},
 		{"the end of a kept service is its keeper's to report", testServiceEndFence},
 	}
-	runStore(t, setup, tests)
+	runSuite(t, setup, tests)
 	// Only the reconciler shows whether a lease has run out.
 	t.Run("reconcile", func(t *testing.T) { testReconcile(t, setup) })
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// TestHosts holds a store to what is promised of the registry of hosts.
-func TestHosts(t *testing.T, setup func(t *testing.T) Store) {
-	runStore(t, setup, []subtest{
+// TestHosts holds a database to what is promised of the registry of hosts.
+func TestHosts(t *testing.T, setup func(t *testing.T) DB) {
+	runSuite(t, setup, []subtest{
 		{"beat", testBeat},
 		{"beat again", testBeatAgain},
 		{"leave", testLeave},
@@ -36,7 +36,7 @@ func (f *farm) beat(h jobs.Host) {
 }
 
 // wantHosts fails the test unless these hosts are registered, in this order, and
-// returns them with the store's now.
+// returns them with Redis time.
 func (f *farm) wantHosts(names ...string) ([]jobs.Host, time.Time) {
 	f.t.Helper()
 	list, now, err := f.Hosts.Hosts(f.ctx)

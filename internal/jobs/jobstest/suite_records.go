@@ -11,8 +11,8 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// TestRecords holds a store to what producers are promised.
-func TestRecords(t *testing.T, setup func(t *testing.T) Store) {
+// TestRecords holds a database to what producers are promised.
+func TestRecords(t *testing.T, setup func(t *testing.T) DB) {
 	tests := []subtest{
 		{"create", testCreate},
 		{"create once", testCreateOnce},
@@ -33,7 +33,7 @@ func TestRecords(t *testing.T, setup func(t *testing.T) Store) {
 	}
 	tests = append(tests, cancelTests()...)
 	tests = append(tests, followTests()...)
-	runStore(t, setup, tests)
+	runSuite(t, setup, tests)
 }
 
 func testCreate(f *farm) {

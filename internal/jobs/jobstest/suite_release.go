@@ -141,11 +141,11 @@ func testKept(f *farm) {
 	f.wantKept(host)
 }
 
-func testReconcile(t *testing.T, setup func(t *testing.T) Store) {
+func testReconcile(t *testing.T, setup func(t *testing.T) DB) {
 	if setup(t).Reconcile == nil {
 		return
 	}
-	runStore(t, setup, []subtest{
+	runSuite(t, setup, []subtest{
 		{"a lease that ran out is a loss", testLeaseLost},
 		{"a lease that is renewed is not", testLeaseRenewed},
 		{"three losses in a row poison the job", testPoisoned},

@@ -9,9 +9,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// TestSeats holds a store to what is promised of the seats of hosts.
-func TestSeats(t *testing.T, setup func(t *testing.T) Store) {
-	runStore(t, setup, []subtest{
+// TestSeats holds a database to what is promised of the seats of hosts.
+func TestSeats(t *testing.T, setup func(t *testing.T) DB) {
+	runSuite(t, setup, []subtest{
 		{"take", testTakeSeat},
 		{"take at once", testTakeSeatAtOnce},
 		{"keep and leave", testKeepSeat},
@@ -34,7 +34,7 @@ func (f *farm) take(s jobs.Seat, from string) jobs.Seat {
 	return got
 }
 
-// seat returns the seat and the store's now.
+// seat returns the seat and Redis time.
 func (f *farm) seat() (jobs.Seat, time.Time) {
 	f.t.Helper()
 	s, now, err := f.Seats.Seat(f.ctx, host)

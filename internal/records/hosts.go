@@ -1,4 +1,4 @@
-package store
+package records
 
 import (
 	"cmp"
@@ -14,28 +14,28 @@ import (
 )
 
 // Beat implements jobs.Hosts.
-func (s *Store) Beat(ctx context.Context, h jobs.Host) error {
+func (db *DB) Beat(ctx context.Context, h jobs.Host) error {
 	h.Seen = time.Time{} // beside the document, on Redis' clock
 	raw, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("encode what host %s says of itself: %w", h.Name, err)
 	}
-	err = s.scripts.beat.Run(ctx, s.rdb, []string{hostsKey}, h.Name, raw, jobs.HostForgotten.Microseconds()).Err()
+	err = db.scripts.beat.Run(ctx, db.rdb, []string{hostsKey}, h.Name, raw, jobs.HostForgotten.Microseconds()).Err()
 	return wrapped("note that host "+h.Name+" is there", err)
 }
 
 // Leave implements jobs.Hosts.
-func (s *Store) Leave(ctx context.Context, name string) error {
-	return wrapped("forget host "+name, s.rdb.HDel(ctx, hostsKey, name).Err())
+func (db *DB) Leave(ctx context.Context, name string) error {
+	return wrapped("forget host "+name, db.rdb.HDel(ctx, hostsKey, name).Err())
 }
 
 // Hosts implements jobs.Hosts.
-func (s *Store) Hosts(ctx context.Context) ([]jobs.Host, time.Time, error) {
-	all, err := s.rdb.HGetAll(ctx, hostsKey).Result()
+func (db *DB) Hosts(ctx context.Context) ([]jobs.Host, time.Time, error) {
+	all, err := db.rdb.HGetAll(ctx, hostsKey).Result()
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("list hosts: %w", err)
 	}
-	now, err := s.Now(ctx) // after the beats that were read
+	now, err := db.Now(ctx) // after the beats that were read
 	if err != nil {
 		return nil, time.Time{}, err
 	}

@@ -1,4 +1,4 @@
-package store_test
+package records_test
 
 import (
 	"cmp"
@@ -13,7 +13,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
-	"github.com/slipway-farm/slipway/internal/store"
+	"github.com/slipway-farm/slipway/internal/records"
 )
 
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -28,13 +28,13 @@ func embeddedRedis(t *testing.T) (*miniredis.Miniredis, *redis.Client) {
 	return server, rdb
 }
 
-// embedded is a store on an in-process Redis whose clock the test moves.
-func embedded(t *testing.T) jobstest.Store {
+// embedded is a DB on an in-process Redis whose clock the test moves.
+func embedded(t *testing.T) jobstest.DB {
 	t.Helper()
 	server, rdb := embeddedRedis(t)
 	now := epoch
-	s := store.New(rdb, store.Options{LogTail: 4 << 10})
-	return jobstest.Store{
+	s := records.New(rdb, records.Options{LogTail: 4 << 10})
+	return jobstest.DB{
 		Records: s, Claims: s, Hosts: s, Seats: s,
 		Advance: func(d time.Duration) {
 			now = now.Add(d)
@@ -74,7 +74,7 @@ func TestHostsOdd(t *testing.T) {
 // writes: nobody may be kept from reading the others, and nothing stays for ever.
 func testHostsOdd(t *testing.T, rdb redis.UniversalClient) {
 	ctx := t.Context()
-	s := store.New(rdb, store.Options{})
+	s := records.New(rdb, records.Options{})
 	beat := func(name string) {
 		t.Helper()
 		if err := s.Beat(ctx, jobs.Host{Name: name, Every: jobs.Duration(time.Minute)}); err != nil {
@@ -148,7 +148,7 @@ func (*back) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next
 func TestIndexFollowsARecordThatWentBack(t *testing.T) {
 	t.Parallel()
 	server, rdb := embeddedRedis(t)
-	s := store.New(rdb, store.Options{})
+	s := records.New(rdb, records.Options{})
 	ctx := t.Context()
 	if _, err := s.Create(ctx, []jobs.Job{jobs.NewJob("a", jobs.Spec{Name: "a"})}); err != nil {
 		t.Fatal(err)
@@ -175,7 +175,7 @@ func TestIndexFollowsARecordThatWentBack(t *testing.T) {
 func TestOwnedDropsWhatIsNotItsOwn(t *testing.T) {
 	t.Parallel()
 	server, rdb := embeddedRedis(t)
-	s := store.New(rdb, store.Options{})
+	s := records.New(rdb, records.Options{})
 	ctx := t.Context()
 	for _, id := range []string{"ended", "elsewhere", "own", "waits"} {
 		if _, err := s.Create(ctx, []jobs.Job{jobs.NewJob(id, jobs.Spec{Name: id})}); err != nil {
@@ -206,7 +206,7 @@ func TestOwnedDropsWhatIsNotItsOwn(t *testing.T) {
 }
 
 // ready is a job of host h whose service is up.
-func ready(t *testing.T, s *store.Store, id string) {
+func ready(t *testing.T, s *records.DB, id string) {
 	t.Helper()
 	ctx := t.Context()
 	if _, err := s.Create(ctx, []jobs.Job{jobs.NewJob(id, jobs.Spec{Name: id})}); err != nil {
@@ -229,7 +229,7 @@ func ready(t *testing.T, s *store.Store, id string) {
 func TestKeptDropsWhatIsOver(t *testing.T) {
 	t.Parallel()
 	server, rdb := embeddedRedis(t)
-	s := store.New(rdb, store.Options{})
+	s := records.New(rdb, records.Options{})
 	ctx := t.Context()
 	for _, id := range []string{"up", "over", "forgotten"} {
 		ready(t, s, id)
@@ -270,7 +270,7 @@ func TestKeptDropsWhatIsOver(t *testing.T) {
 func TestKeptServiceOfARestoredRecord(t *testing.T) {
 	t.Parallel()
 	server, rdb := embeddedRedis(t)
-	s := store.New(rdb, store.Options{})
+	s := records.New(rdb, records.Options{})
 	ctx := t.Context()
 	ready(t, s, "a")
 	server.Del("slipway:{a}:job")
@@ -296,7 +296,7 @@ func TestKeptServiceOfARestoredRecord(t *testing.T) {
 func TestKeptServiceThatIsNotListed(t *testing.T) {
 	t.Parallel()
 	server, rdb := embeddedRedis(t)
-	s := store.New(rdb, store.Options{})
+	s := records.New(rdb, records.Options{})
 	ctx := t.Context()
 	ready(t, s, "a")
 	server.Del("slipway:kept:h")
@@ -322,7 +322,7 @@ func TestKeptServiceThatIsNotListed(t *testing.T) {
 }
 
 // mustKept is the one service of host h.
-func mustKept(t *testing.T, s *store.Store) jobs.Job {
+func mustKept(t *testing.T, s *records.DB) jobs.Job {
 	t.Helper()
 	kept, err := s.Kept(t.Context(), "h")
 	if err != nil || len(kept) != 1 {
@@ -336,7 +336,7 @@ func mustKept(t *testing.T, s *store.Store) jobs.Job {
 func TestSweepKeepsServices(t *testing.T) {
 	t.Parallel()
 	server, rdb := embeddedRedis(t)
-	s := store.New(rdb, store.Options{Retention: store.Retention{Age: 10 * time.Minute}})
+	s := records.New(rdb, records.Options{Retention: records.Retention{Age: 10 * time.Minute}})
 	ctx := t.Context()
 	ready(t, s, "up")
 	ready(t, s, "over")
@@ -366,7 +366,7 @@ func TestSweepKeepsServices(t *testing.T) {
 func TestKeptServiceOfAnEarlierVersion(t *testing.T) {
 	t.Parallel()
 	server, rdb := embeddedRedis(t)
-	s := store.New(rdb, store.Options{})
+	s := records.New(rdb, records.Options{})
 	ready(t, s, "a")
 	if err := server.Set("slipway:{a}:result", `{"state":"succeeded","host":"h","attempt":1,"keep_until":"2026-01-02T04:04:05Z"}`); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package store_test
+package records_test
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
-	"github.com/slipway-farm/slipway/internal/store"
+	"github.com/slipway-farm/slipway/internal/records"
 )
 
 func digestOf(n int) string { return fmt.Sprintf("sha256:%064x", n) }
@@ -24,11 +24,11 @@ func TestArtifacts(t *testing.T) {
 	server := miniredis.RunT(t)
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	t.Cleanup(func() { _ = rdb.Close() })
-	testArtifacts(t, store.New(rdb, store.Options{}))
+	testArtifacts(t, records.New(rdb, records.Options{}))
 }
 
 // testArtifacts is what garbage collection needs of the records.
-func testArtifacts(t *testing.T, s *store.Store) {
+func testArtifacts(t *testing.T, s *records.DB) {
 	ctx := t.Context()
 	first, second := digestOf(1), digestOf(2)
 	if condemned, err := s.Pin(ctx, first); err != nil || condemned {
@@ -145,12 +145,12 @@ func testArtifacts(t *testing.T, s *store.Store) {
 func TestNamedLogOfAService(t *testing.T) {
 	t.Parallel()
 	_, rdb := embeddedRedis(t)
-	testNamedLogOfAService(t, store.New(rdb, store.Options{}))
+	testNamedLogOfAService(t, records.New(rdb, records.Options{}))
 }
 
 // testNamedLogOfAService: a kept service has the log up to when it was ready, and when it
 // has ended the whole one in its place.
-func testNamedLogOfAService(t *testing.T, s *store.Store) {
+func testNamedLogOfAService(t *testing.T, s *records.DB) {
 	ctx := t.Context()
 	wantNamed := func(when string, want string) {
 		t.Helper()
@@ -186,7 +186,7 @@ func TestNamedWithoutRedis(t *testing.T) {
 	server := miniredis.RunT(t)
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })
-	s := store.New(rdb, store.Options{})
+	s := records.New(rdb, records.Options{})
 	if _, err := s.Create(t.Context(), []jobs.Job{jobs.NewJob("a", jobs.Spec{})}); err != nil {
 		t.Fatal(err)
 	}

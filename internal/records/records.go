@@ -1,13 +1,13 @@
-// Package store keeps the records of jobs in Redis: document, state, owner and
+// Package records keeps the records of jobs in Redis: document, state, owner and
 // fence, result, events, the live log tail, and the indexes for listing. A
-// record is the truth about its job. Store implements jobs.Records for
+// record is the truth about its job. DB implements jobs.Records for
 // producers and jobs.Claims for workers, what the reconciler needs, and the
 // registry and the seats of hosts.
 //
 // Every change of a record is one Lua script on the keys of that job, decided
 // on Redis TIME and the owner's nonce. keys.go lists every key, scripts/ holds
 // every script.
-package store
+package records
 
 import (
 	"context"
@@ -26,7 +26,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Options tune a Store; the zero value works.
+// Options tune a DB; the zero value works.
 type Options struct {
 	// QueueTimeout applies to jobs that set none; 0 means no limit.
 	QueueTimeout time.Duration
@@ -48,8 +48,8 @@ type Retention struct {
 	Count int64
 }
 
-// Store is safe for concurrent use.
-type Store struct {
+// DB is safe for concurrent use.
+type DB struct {
 	rdb     redis.UniversalClient
 	opts    Options
 	scripts *scripts
@@ -57,14 +57,14 @@ type Store struct {
 }
 
 var (
-	_ jobs.Records = (*Store)(nil)
-	_ jobs.Claims  = (*Store)(nil)
-	_ jobs.Hosts   = (*Store)(nil)
-	_ jobs.Seats   = (*Store)(nil)
+	_ jobs.Records = (*DB)(nil)
+	_ jobs.Claims  = (*DB)(nil)
+	_ jobs.Hosts   = (*DB)(nil)
+	_ jobs.Seats   = (*DB)(nil)
 )
 
-// New makes a Store on an open client, which stays the caller's to close.
-func New(rdb redis.UniversalClient, opts Options) *Store {
+// New makes a DB on an open client, which stays the caller's to close.
+func New(rdb redis.UniversalClient, opts Options) *DB {
 	if opts.LogTail == 0 {
 		opts.LogTail = 256 << 10
 	}
@@ -80,12 +80,12 @@ func New(rdb redis.UniversalClient, opts Options) *Store {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Store{rdb: rdb, opts: opts, scripts: loadScripts(), log: opts.Log}
+	return &DB{rdb: rdb, opts: opts, scripts: loadScripts(), log: opts.Log}
 }
 
-// Now is the store's clock, Redis TIME.
-func (s *Store) Now(ctx context.Context) (time.Time, error) {
-	t, err := s.rdb.Time(ctx).Result()
+// Now is the time of the records, Redis TIME.
+func (db *DB) Now(ctx context.Context) (time.Time, error) {
+	t, err := db.rdb.Time(ctx).Result()
 	if err != nil {
 		return time.Time{}, fmt.Errorf("ask redis for the time: %w", err)
 	}
@@ -94,20 +94,20 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 
 // Create implements jobs.Records. The index entry is written before the
 // record, so that no record is ever out of the reconciler's sight.
-func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
-	if err := s.room(ctx); err != nil {
+func (db *DB) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
+	if err := db.room(ctx); err != nil {
 		return nil, err
 	}
-	now, err := s.pinContexts(ctx, batch)
+	now, err := db.pinContexts(ctx, batch)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.scripts.load(ctx, s.rdb, s.scripts.create); err != nil {
+	if err := db.scripts.load(ctx, db.rdb, db.scripts.create); err != nil {
 		return nil, err
 	}
 	made := make([]*redis.Cmd, len(batch))
 	states := make([]jobs.State, len(batch))
-	pipe := s.rdb.Pipeline()
+	pipe := db.rdb.Pipeline()
 	for i, job := range batch {
 		spec, err := json.Marshal(job.Spec)
 		if err != nil {
@@ -115,7 +115,7 @@ func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		}
 		// A microsecond apart, so that a batch keeps its order in listings.
 		created := now.Add(time.Duration(i) * time.Microsecond)
-		b, err := s.begin(job, created)
+		b, err := db.begin(job, created)
 		if err != nil {
 			return nil, err
 		}
@@ -131,9 +131,9 @@ func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		if key := job.Spec.IdempotencyKey; key != "" && job.Result == nil {
 			// Once more, on the connection that writes the record: the server that
 			// was asked for it may be another, and gone.
-			pipe.SetNX(ctx, reserveKey(key), reservation(job.ID, jobs.SpecDigest(job.Spec)), s.opts.Retention.Age)
+			pipe.SetNX(ctx, reserveKey(key), reservation(job.ID, jobs.SpecDigest(job.Spec)), db.opts.Retention.Age)
 		}
-		made[i] = s.scripts.create.EvalSha(ctx, pipe, []string{jobKey(job.ID), specKey(job.ID), resultKey(job.ID)},
+		made[i] = db.scripts.create.EvalSha(ctx, pipe, []string{jobKey(job.ID), specKey(job.ID), resultKey(job.ID)},
 			spec, created.UnixMicro(), b.expires, recordVersion, b.startBy, string(b.state), b.result)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
@@ -148,7 +148,7 @@ func (s *Store) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		if out[i] = n == 1; !out[i] || states[i] == jobs.Queued {
 			continue
 		}
-		if err := s.reindex(ctx, batch[i].ID, jobs.Queued, states[i]); err != nil {
+		if err := db.reindex(ctx, batch[i].ID, jobs.Queued, states[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -164,7 +164,7 @@ type beginning struct {
 }
 
 // begin tells how a job begins that is made now.
-func (s *Store) begin(job jobs.Job, now time.Time) (b beginning, err error) {
+func (db *DB) begin(job jobs.Job, now time.Time) (b beginning, err error) {
 	by, ended := job.StartBy, job.Result
 	if !by.IsZero() && !by.After(now) && ended == nil {
 		ended = &jobs.Result{State: jobs.Expired, Failure: jobs.Overdue(by)}
@@ -177,7 +177,7 @@ func (s *Store) begin(job jobs.Job, now time.Time) (b beginning, err error) {
 		}
 		return b, nil
 	}
-	if d := s.expiresIn(job.Spec); d > 0 {
+	if d := db.expiresIn(job.Spec); d > 0 {
 		b.expires = now.UnixMicro() + d
 	}
 	if !by.IsZero() && (b.expires == 0 || by.UnixMicro() < b.expires) {
@@ -187,8 +187,8 @@ func (s *Store) begin(job jobs.Job, now time.Time) (b beginning, err error) {
 }
 
 // pinContexts keeps the contexts of new jobs in the artifact store until their
-// records are there to name them. It returns the store's now.
-func (s *Store) pinContexts(ctx context.Context, batch []jobs.Job) (time.Time, error) {
+// records are there to name them. It returns the time of the records.
+func (db *DB) pinContexts(ctx context.Context, batch []jobs.Job) (time.Time, error) {
 	named := map[string]bool{}
 	for _, job := range batch {
 		if c := job.Spec.Context; c != nil {
@@ -198,23 +198,23 @@ func (s *Store) pinContexts(ctx context.Context, batch []jobs.Job) (time.Time, e
 		}
 	}
 	if len(named) == 0 {
-		return s.Now(ctx)
+		return db.Now(ctx)
 	}
 	// One that is being deleted was named by nobody until now: the job will be
 	// told that it is gone.
-	now, _, err := s.pin(ctx, slices.Collect(maps.Keys(named)))
+	now, _, err := db.pin(ctx, slices.Collect(maps.Keys(named)))
 	return now, err
 }
 
 // expiresIn is how long the job may wait for a worker, in microseconds, 0 for
 // ever.
-func (s *Store) expiresIn(spec jobs.Spec) int64 {
-	return spec.Timeouts.Queue.Or(s.opts.QueueTimeout).Microseconds()
+func (db *DB) expiresIn(spec jobs.Spec) int64 {
+	return spec.Timeouts.Queue.Or(db.opts.QueueTimeout).Microseconds()
 }
 
 // Get implements jobs.Records.
-func (s *Store) Get(ctx context.Context, id string) (jobs.Job, error) {
-	found, err := s.getAll(ctx, []string{id})
+func (db *DB) Get(ctx context.Context, id string) (jobs.Job, error) {
+	found, err := db.getAll(ctx, []string{id})
 	if err != nil {
 		return jobs.Job{}, err
 	}
@@ -226,7 +226,7 @@ func (s *Store) Get(ctx context.Context, id string) (jobs.Job, error) {
 
 // getAll reads many records in one round trip, in the order of ids; those that
 // are not there are left out.
-func (s *Store) getAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
+func (db *DB) getAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -236,7 +236,7 @@ func (s *Store) getAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
 		result *redis.StringCmd
 	}
 	replies := make([]reply, len(ids))
-	pipe := s.rdb.Pipeline()
+	pipe := db.rdb.Pipeline()
 	for i, id := range ids {
 		replies[i] = reply{pipe.HGetAll(ctx, jobKey(id)), pipe.Get(ctx, specKey(id)), pipe.Get(ctx, resultKey(id))}
 	}
@@ -250,12 +250,12 @@ func (s *Store) getAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
 		}
 		out = append(out, decodeJob(ids[i], r.record.Val(), r.spec.Val(), r.result.Val()))
 	}
-	return out, s.addPast(ctx, out)
+	return out, db.addPast(ctx, out)
 }
 
 // addPast reads the past attempts of those jobs that have any.
-func (s *Store) addPast(ctx context.Context, all []jobs.Job) error {
-	pipe := s.rdb.Pipeline()
+func (db *DB) addPast(ctx context.Context, all []jobs.Job) error {
+	pipe := db.rdb.Pipeline()
 	replies := map[int]*redis.StringSliceCmd{}
 	for i, job := range all {
 		if job.Attempt > 1 {
@@ -341,8 +341,8 @@ func decodeJob(id string, rec map[string]string, spec, result string) jobs.Job {
 }
 
 // Cancel implements jobs.Records.
-func (s *Store) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
-	reply, err := s.end(ctx, id, by, cancelledResult(by), false)
+func (db *DB) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
+	reply, err := db.end(ctx, id, by, cancelledResult(by), false)
 	if err != nil {
 		return jobs.Job{}, err
 	}
@@ -351,11 +351,11 @@ func (s *Store) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
 		return jobs.Job{}, fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
 	case "asked":
 		// A hint only: the flag in the record is what counts.
-		if err := s.rdb.Publish(ctx, cancelChannel, id).Err(); err != nil {
-			s.log.WarnContext(ctx, "publish cancel hint", "job_id", id, "err", err)
+		if err := db.rdb.Publish(ctx, cancelChannel, id).Err(); err != nil {
+			db.log.WarnContext(ctx, "publish cancel hint", "job_id", id, "err", err)
 		}
 	}
-	job, err := s.Get(ctx, id)
+	job, err := db.Get(ctx, id)
 	if err == nil && reply == "finished" {
 		err = fmt.Errorf("%w: %s is %s", jobs.ErrFinished, id, job.State)
 	}
@@ -363,18 +363,18 @@ func (s *Store) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
 }
 
 // end runs end.lua and moves the job in the indexes when it ended.
-func (s *Store) end(ctx context.Context, id, by string, r jobs.Result, onlyExpired bool) (string, error) {
+func (db *DB) end(ctx context.Context, id, by string, r jobs.Result, onlyExpired bool) (string, error) {
 	raw, err := json.Marshal(r)
 	if err != nil {
 		return "", fmt.Errorf("encode result of job %s: %w", id, err)
 	}
-	reply, err := s.scripts.end.Run(ctx, s.rdb, []string{jobKey(id), newsKey(id), resultKey(id), logKey(id)},
-		by, string(r.State), raw, seconds(s.opts.LogTailKeep), flag(onlyExpired)).Text()
+	reply, err := db.scripts.end.Run(ctx, db.rdb, []string{jobKey(id), newsKey(id), resultKey(id), logKey(id)},
+		by, string(r.State), raw, seconds(db.opts.LogTailKeep), flag(onlyExpired)).Text()
 	if err != nil {
 		return "", fmt.Errorf("end job %s: %w", id, err)
 	}
 	if from := jobs.State(reply); from == jobs.Queued || from == jobs.Waiting {
-		return reply, s.reindex(ctx, id, from, r.State)
+		return reply, db.reindex(ctx, id, from, r.State)
 	}
 	return reply, nil
 }
@@ -387,17 +387,17 @@ func cancelledResult(by string) jobs.Result {
 
 // Reserve implements jobs.Records. A reservation lives as long as an ended job
 // is kept.
-func (s *Store) Reserve(ctx context.Context, key, id, digest string) (string, string, error) {
+func (db *DB) Reserve(ctx context.Context, key, id, digest string) (string, string, error) {
 	k := reserveKey(key)
 	for range 3 {
-		ok, err := s.rdb.SetNX(ctx, k, reservation(id, digest), s.opts.Retention.Age).Result()
+		ok, err := db.rdb.SetNX(ctx, k, reservation(id, digest), db.opts.Retention.Age).Result()
 		if err != nil {
 			return "", "", fmt.Errorf("reserve key: %w", err)
 		}
 		if ok {
 			return id, digest, nil
 		}
-		bound, err := s.rdb.Get(ctx, k).Result()
+		bound, err := db.rdb.Get(ctx, k).Result()
 		if errors.Is(err, redis.Nil) { // it expired between the two commands
 			continue
 		}

@@ -1,4 +1,4 @@
-package store
+package records
 
 import (
 	"cmp"
@@ -20,16 +20,16 @@ const followBatch = 64
 
 // Follow implements jobs.Records: it reads what there is, else blocks on the
 // streams of events and log, and reads again.
-func (s *Store) Follow(ctx context.Context, id string, after jobs.Cursor, wait time.Duration) (jobs.News, error) {
+func (db *DB) Follow(ctx context.Context, id string, after jobs.Cursor, wait time.Duration) (jobs.News, error) {
 	seen, err := eventNumber(after.Event)
 	if err != nil {
 		return jobs.News{Next: after}, err
 	}
-	news, err := s.news(ctx, id, after, seen)
+	news, err := db.news(ctx, id, after, seen)
 	if err != nil || len(news.Events)+len(news.Log) > 0 || wait <= 0 {
 		return news, err
 	}
-	err = s.await(ctx, &redis.XReadArgs{
+	err = db.await(ctx, &redis.XReadArgs{
 		Streams: []string{newsKey(id), logKey(id), strconv.Itoa(seen), orStart(after.Log)},
 		Count:   1,
 		Block:   max(wait, time.Millisecond),
@@ -37,13 +37,13 @@ func (s *Store) Follow(ctx context.Context, id string, after jobs.Cursor, wait t
 	if err != nil {
 		return news, fmt.Errorf("follow job %s: %w", id, err)
 	}
-	return s.news(ctx, id, after, seen)
+	return db.news(ctx, id, after, seen)
 }
 
 // news reads the events after number seen and the log after the cursor.
-func (s *Store) news(ctx context.Context, id string, after jobs.Cursor, seen int) (jobs.News, error) {
+func (db *DB) news(ctx context.Context, id string, after jobs.Cursor, seen int) (jobs.News, error) {
 	news := jobs.News{Next: after}
-	pipe := s.rdb.Pipeline()
+	pipe := db.rdb.Pipeline()
 	record := pipe.HGetAll(ctx, jobKey(id))
 	log := pipe.XRead(ctx, &redis.XReadArgs{Streams: []string{logKey(id), orStart(after.Log)}, Count: followBatch, Block: -1})
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
@@ -67,10 +67,10 @@ func (s *Store) news(ctx context.Context, id string, after jobs.Cursor, seen int
 
 // await waits on its own goroutine, because go-redis does not end a blocking
 // read when ctx does. The read ends by itself after args.Block.
-func (s *Store) await(ctx context.Context, args *redis.XReadArgs) error {
+func (db *DB) await(ctx context.Context, args *redis.XReadArgs) error {
 	done := make(chan error, 1)
 	go func() {
-		err := s.rdb.XRead(ctx, args).Err()
+		err := db.rdb.XRead(ctx, args).Err()
 		if errors.Is(err, redis.Nil) {
 			err = nil
 		}

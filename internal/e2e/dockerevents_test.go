@@ -17,13 +17,13 @@ import (
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
-	"github.com/slipway-farm/slipway/internal/store"
 )
 
-// ledger is what a daemon did with containers by its own account. Nothing of
+// dockerEvents is what a daemon did with containers by its own account. Nothing of
 // the farm writes it, so it can contradict the records.
-type ledger struct {
+type dockerEvents struct {
 	t    *testing.T
 	host *hosttest.Host
 
@@ -45,8 +45,8 @@ func (h happening) at() time.Time   { return time.Unix(0, h.TimeNano) }
 func (h happening) job() string     { return h.Actor.Attributes[engine.LabelJob] }
 func (h happening) attempt() string { return h.Actor.Attributes[engine.LabelAttempt] }
 
-// watch begins the ledger of a host; it ends with the test.
-func watch(t *testing.T, h *hosttest.Host) *ledger {
+// watch collects what the daemon of a host does until the test ends.
+func watch(t *testing.T, h *hosttest.Host) *dockerEvents {
 	t.Helper()
 	// The daemon hands in what happened between now and the connection.
 	since := fmt.Sprintf("%.6f", float64(time.Now().UnixMicro())/1e6)
@@ -59,7 +59,7 @@ func watch(t *testing.T, h *hosttest.Host) *ledger {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	l := &ledger{t: t, host: h}
+	l := &dockerEvents{t: t, host: h}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -85,15 +85,15 @@ func watch(t *testing.T, h *hosttest.Host) *ledger {
 }
 
 // all returns every event so far.
-func (l *ledger) all() []happening {
+func (l *dockerEvents) all() []happening {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.events)
 }
 
-// settle waits until the ledger holds everything that the daemon did up to now:
+// settle waits until it has everything that the daemon did up to now:
 // a container that comes and goes is the last entry.
-func (l *ledger) settle() {
+func (l *dockerEvents) settle() {
 	l.t.Helper()
 	mark := docker(l.t, l.host, "create", hosttest.BusyboxTag)[0]
 	docker(l.t, l.host, "rm", mark)
@@ -101,7 +101,7 @@ func (l *ledger) settle() {
 }
 
 // await waits for an event.
-func (l *ledger) await(what string, is func(happening) bool) {
+func (l *dockerEvents) await(what string, is func(happening) bool) {
 	l.t.Helper()
 	(&farm{t: l.t}).eventually(30*time.Second, "host "+l.host.Name+" tells of "+what, func() bool {
 		return slices.ContainsFunc(l.all(), is)
@@ -109,7 +109,7 @@ func (l *ledger) await(what string, is func(happening) bool) {
 }
 
 // of returns what happened to the containers of a job, by the kind of event.
-func (l *ledger) of(job, action string) []happening {
+func (l *dockerEvents) of(job, action string) []happening {
 	l.t.Helper()
 	l.settle()
 	return slices.DeleteFunc(l.all(), func(e happening) bool { return e.job() != job || e.Action != action })
@@ -117,7 +117,7 @@ func (l *ledger) of(job, action string) []happening {
 
 // startedOnce checks that the job had exactly one container, which is the one
 // that its record names.
-func (l *ledger) startedOnce(job jobs.Job) {
+func (l *dockerEvents) startedOnce(job jobs.Job) {
 	l.t.Helper()
 	starts := l.of(job.ID, "start")
 	if len(starts) != 1 || job.Result == nil || starts[0].Actor.ID != job.Result.ContainerID {
@@ -126,14 +126,14 @@ func (l *ledger) startedOnce(job jobs.Job) {
 }
 
 // records reads the farm's records without a process per look.
-func (f *farm) records() *store.Store {
+func (f *farm) records() *records.DB {
 	f.t.Helper()
 	rdb, err := redisconn.Open(f.t.Context(), f.redis.SocketURL())
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { _ = rdb.Close() })
-	return store.New(rdb, store.Options{})
+	return records.New(rdb, records.Options{})
 }
 
 // inStage waits until a worker has the job in the stage.

@@ -1,6 +1,6 @@
 //go:build integration
 
-package store_test
+package records_test
 
 import (
 	"testing"
@@ -9,20 +9,20 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
-	"github.com/slipway-farm/slipway/internal/store"
 )
 
-// real is a store on a redis-server of its own, whose clock nobody can move.
-func real(t *testing.T) jobstest.Store {
+// real is a DB on a redis-server of its own, whose clock nobody can move.
+func real(t *testing.T) jobstest.DB {
 	t.Helper()
 	s := onRedis(t)
-	return jobstest.Store{Records: s, Claims: s, Hosts: s, Seats: s}
+	return jobstest.DB{Records: s, Claims: s, Hosts: s, Seats: s}
 }
 
-func onRedis(t *testing.T) *store.Store {
+func onRedis(t *testing.T) *records.DB {
 	t.Helper()
-	return store.New(realRedis(t), store.Options{LogTail: 4 << 10})
+	return records.New(realRedis(t), records.Options{LogTail: 4 << 10})
 }
 
 func realRedis(t *testing.T) redis.UniversalClient {

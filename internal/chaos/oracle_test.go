@@ -13,9 +13,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// ledger is the outside view of a farm: what was acknowledged, what was done to
+// oracle is the outside view of a farm: what was acknowledged, what was done to
 // whom, and what was broken.
-type ledger struct {
+type oracle struct {
 	mu         sync.Mutex
 	accounts   []*account
 	blows      []*blow
@@ -25,7 +25,7 @@ type ledger struct {
 	rollbacks  int
 }
 
-// account is what the ledger knows of a job.
+// account is what the oracle knows of a job.
 type account struct {
 	id        string
 	task      task
@@ -63,7 +63,7 @@ const blindFor = 5 * time.Second
 
 // acknowledged notes a job that the farm took, unless the database went back in
 // time since epoch. A task that was submitted again may be another job now.
-func (l *ledger) acknowledged(id string, t task, submitted time.Time, epoch int) bool {
+func (l *oracle) acknowledged(id string, t task, submitted time.Time, epoch int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if epoch != l.rollbacks {
@@ -80,7 +80,7 @@ func (l *ledger) acknowledged(id string, t task, submitted time.Time, epoch int)
 }
 
 // epoch counts how often the database went back in time.
-func (l *ledger) epoch() int {
+func (l *oracle) epoch() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.rollbacks
@@ -88,7 +88,7 @@ func (l *ledger) epoch() int {
 
 // forgot begins a new epoch and returns what was acknowledged in the time that the
 // database lost.
-func (l *ledger) forgot(since time.Time) (lost []task) {
+func (l *oracle) forgot(since time.Time) (lost []task) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.rollbacks++
@@ -101,7 +101,7 @@ func (l *ledger) forgot(since time.Time) (lost []task) {
 }
 
 // deal notes a blow; the caller's end notes when it was over.
-func (l *ledger) deal(b blow) (end func()) {
+func (l *oracle) deal(b blow) (end func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b.from = time.Now()
@@ -118,14 +118,14 @@ func (l *ledger) deal(b blow) (end func()) {
 	}
 }
 
-func (l *ledger) violation(format string, args ...any) {
+func (l *oracle) violation(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.violations = append(l.violations, fmt.Sprintf(format, args...))
 }
 
 // audit holds what became of a job against what it was, by all accounts.
-func (f *farm) audit(ctx context.Context, l *ledger, w *witness, a account) {
+func (f *farm) audit(ctx context.Context, l *oracle, w *witness, a account) {
 	job, err := f.records.Get(ctx, a.id)
 	if err != nil {
 		l.violation("I1 job %s, which %s: %v", a.id, a.task, err)
@@ -148,7 +148,7 @@ func (f *farm) audit(ctx context.Context, l *ledger, w *witness, a account) {
 	l.judge(a, job, events, log, w.of(a.id))
 }
 
-func (l *ledger) judge(a account, job jobs.Job, events []jobs.Event, log string, lives []life) {
+func (l *oracle) judge(a account, job jobs.Job, events []jobs.Event, log string, lives []life) {
 	felt := l.felt(a, job, events)
 	bad := func(format string, args ...any) {
 		var hits strings.Builder
@@ -217,7 +217,7 @@ func (a account) untrue(job jobs.Job, log string, felt []blow) string {
 
 // felt are the blows that can have hit a job: while it lived, and it or a worker
 // that had it.
-func (l *ledger) felt(a account, job jobs.Job, events []jobs.Event) (felt []blow) {
+func (l *oracle) felt(a account, job jobs.Job, events []jobs.Event) (felt []blow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	finished := job.Finished
@@ -249,7 +249,7 @@ func costly(all []blow) []blow {
 
 // blinded reports whether two containers could run at once because nobody on a
 // host was there to see to it, or the database did not know of the first.
-func (l *ledger) blinded(o overlap) bool {
+func (l *oracle) blinded(o overlap) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.ContainsFunc(l.blows, func(b *blow) bool {

@@ -11,9 +11,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// ledger is the outside view of a farm. It believes nobody: it keeps what was
+// oracle is the outside view of a farm. It believes nobody: it keeps what was
 // acknowledged, who really owned what, and what was done to whom.
-type ledger struct {
+type oracle struct {
 	mu sync.Mutex
 	// jobs holds what was acknowledged.
 	jobs map[string]*account
@@ -25,7 +25,7 @@ type ledger struct {
 	// reported holds the nonces with a verdict. A database that went back in time
 	// gives the same attempt a second time, but never the same nonce.
 	reported map[string]bool
-	// silent holds the identities whose process died, or did not reach the store.
+	// silent holds the identities whose process died, or did not reach Redis.
 	silent map[string]bool
 	// over holds the jobs whose service's end was recorded.
 	over       map[string]bool
@@ -33,7 +33,7 @@ type ledger struct {
 	violations []string
 }
 
-// account is what the ledger knows of a job.
+// account is what the oracle knows of a job.
 type account struct {
 	task task
 	// acked is whether the farm took it, as far as its producer knows.
@@ -47,31 +47,31 @@ type account struct {
 	removed   bool
 }
 
-func newLedger() *ledger {
-	return &ledger{jobs: map[string]*account{}, owner: map[string]string{}, closed: map[string]string{}, attempts: map[string]int{}, claimed: map[string]*process{}, reported: map[string]bool{}, silent: map[string]bool{}, over: map[string]bool{}, faults: map[string]int{}}
+func newOracle() *oracle {
+	return &oracle{jobs: map[string]*account{}, owner: map[string]string{}, closed: map[string]string{}, attempts: map[string]int{}, claimed: map[string]*process{}, reported: map[string]bool{}, silent: map[string]bool{}, over: map[string]bool{}, faults: map[string]int{}}
 }
 
-func (l *ledger) violation(format string, args ...any) {
+func (l *oracle) violation(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.violations = append(l.violations, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
 // silenced notes that a process cannot tell that it is there.
-func (l *ledger) silenced(identity string) {
+func (l *oracle) silenced(identity string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.silent[identity] = true
 }
 
 // fault counts one.
-func (l *ledger) fault(kind string) {
+func (l *oracle) fault(kind string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.faults[kind]++
 }
 
-func (l *ledger) account(id string) *account {
+func (l *oracle) account(id string) *account {
 	a := l.jobs[id]
 	if a == nil {
 		a = &account{excused: map[int]string{}}
@@ -81,7 +81,7 @@ func (l *ledger) account(id string) *account {
 }
 
 // acknowledged notes a submission that the farm took.
-func (l *ledger) acknowledged(id string, t task) {
+func (l *oracle) acknowledged(id string, t task) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.account(id)
@@ -89,22 +89,22 @@ func (l *ledger) acknowledged(id string, t task) {
 }
 
 // excuse notes what was done to an attempt, so that it may fail.
-func (l *ledger) excuse(id string, attempt int, why string) {
+func (l *oracle) excuse(id string, attempt int, why string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.account(id).excused[attempt] = why
 }
 
 // report notes that a worker has come to a verdict on an attempt and set out to
-// tell the store: from then on the work is not done again.
-func (l *ledger) report(nonce string) {
+// tell Redis: from then on the work is not done again.
+func (l *oracle) report(nonce string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reported[nonce] = true
 }
 
 // moved notes that a job that the database forgot was submitted again.
-func (l *ledger) moved(from, to string) {
+func (l *oracle) moved(from, to string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if from != to {
@@ -113,19 +113,19 @@ func (l *ledger) moved(from, to string) {
 }
 
 // gone notes that somebody removed a container, which may be a kept service.
-func (l *ledger) gone(id string) {
+func (l *oracle) gone(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.account(id).removed = true
 }
 
-func (l *ledger) asked(id string) {
+func (l *oracle) asked(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.account(id).cancelled = true
 }
 
-func (l *ledger) claims(nonce string, p *process) {
+func (l *oracle) claims(nonce string, p *process) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.claimed[nonce] = p
@@ -133,7 +133,7 @@ func (l *ledger) claims(nonce string, p *process) {
 
 // undecided reports whether the process that owns a job was killed before it came
 // to a verdict.
-func (l *ledger) undecided(id string) bool {
+func (l *oracle) undecided(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	nonce := l.owner[id]
@@ -142,7 +142,7 @@ func (l *ledger) undecided(id string) bool {
 }
 
 // snapshot returns what puts the owners back when the database is.
-func (l *ledger) snapshot() (restore func()) {
+func (l *oracle) snapshot() (restore func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	owner, closed, over := maps.Clone(l.owner), maps.Clone(l.closed), maps.Clone(l.over)
@@ -162,22 +162,22 @@ func (l *ledger) snapshot() (restore func()) {
 }
 
 // forgot notes that the database lost what a job had come to.
-func (l *ledger) forgot(id string) {
+func (l *oracle) forgot(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.account(id).blurred = true
 }
 
 // owned notes who owns a job from now on.
-func (l *ledger) owned(id, nonce string, attempt int) {
+func (l *oracle) owned(id, nonce string, attempt int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.owner[id] = nonce
 	l.attempts[nonce] = attempt
 }
 
-// accepted checks a result that the store took.
-func (l *ledger) accepted(id, nonce string) {
+// accepted checks a result that Redis took.
+func (l *oracle) accepted(id, nonce string) {
 	l.mu.Lock()
 	owner, closed := l.owner[id], l.closed[id]
 	if closed == "" {
@@ -194,14 +194,14 @@ func (l *ledger) accepted(id, nonce string) {
 }
 
 // served notes that the end of a job's service was recorded.
-func (l *ledger) served(id string) {
+func (l *oracle) served(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.over[id] = true
 }
 
 // who tells whose a nonce is.
-func (l *ledger) who(nonce string) string {
+func (l *oracle) who(nonce string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.claimed[nonce]
@@ -212,7 +212,7 @@ func (l *ledger) who(nonce string) string {
 }
 
 // ended holds what became of a job against what it was.
-func (l *ledger) ended(job jobs.Job, events []jobs.Event, log string) {
+func (l *oracle) ended(job jobs.Job, events []jobs.Event, log string) {
 	l.mu.Lock()
 	a := *l.account(job.ID)
 	l.mu.Unlock()
@@ -259,7 +259,7 @@ func (l *ledger) ended(job jobs.Job, events []jobs.Event, log string) {
 }
 
 // misserved says what is wrong with what is recorded of a service, "" when nothing is.
-func (l *ledger) misserved(a *account, job jobs.Job, events []jobs.Event, log string) string {
+func (l *oracle) misserved(a *account, job jobs.Job, events []jobs.Event, log string) string {
 	s := job.Result.Service
 	if !a.task.serves() || job.State != jobs.Succeeded {
 		if s != nil {

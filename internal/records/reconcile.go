@@ -1,4 +1,4 @@
-package store
+package records
 
 import (
 	"context"
@@ -15,11 +15,11 @@ import (
 
 // Lead makes nonce the farm's reconciler for ttl, or prolongs that; false means
 // that another worker is.
-func (s *Store) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
-	holder, err := s.rdb.Get(ctx, leaderKey).Result()
+func (db *DB) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
+	holder, err := db.rdb.Get(ctx, leaderKey).Result()
 	switch {
 	case errors.Is(err, redis.Nil):
-		ok, err := s.rdb.SetNX(ctx, leaderKey, nonce, ttl).Result()
+		ok, err := db.rdb.SetNX(ctx, leaderKey, nonce, ttl).Result()
 		if err != nil {
 			return false, fmt.Errorf("become reconciler: %w", err)
 		}
@@ -29,7 +29,7 @@ func (s *Store) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool
 	case holder != nonce:
 		return false, nil
 	}
-	if err := s.rdb.Expire(ctx, leaderKey, ttl).Err(); err != nil {
+	if err := db.rdb.Expire(ctx, leaderKey, ttl).Err(); err != nil {
 		return false, fmt.Errorf("stay reconciler: %w", err)
 	}
 	return true, nil
@@ -39,8 +39,8 @@ func (s *Store) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool
 // after skip of them, and repairs the index by the records on its way: entries
 // without a record go, entries of another state move. more tells whether there
 // are any left.
-func (s *Store) Scan(ctx context.Context, state jobs.State, skip, limit int) (found []jobs.Job, more bool, err error) {
-	entries, err := s.rdb.ZRangeWithScores(ctx, stateKey(state), int64(skip), int64(skip+limit-1)).Result()
+func (db *DB) Scan(ctx context.Context, state jobs.State, skip, limit int) (found []jobs.Job, more bool, err error) {
+	entries, err := db.rdb.ZRangeWithScores(ctx, stateKey(state), int64(skip), int64(skip+limit-1)).Result()
 	if err != nil {
 		return nil, false, fmt.Errorf("scan %s jobs: %w", state, err)
 	}
@@ -51,11 +51,11 @@ func (s *Store) Scan(ctx context.Context, state jobs.State, skip, limit int) (fo
 	for i, z := range entries {
 		ids[i], _ = z.Member.(string)
 	}
-	all, err := s.getAll(ctx, ids)
+	all, err := db.getAll(ctx, ids)
 	if err != nil {
 		return nil, false, err
 	}
-	now, err := s.Now(ctx)
+	now, err := db.Now(ctx)
 	if err != nil {
 		return nil, false, err
 	}
@@ -64,14 +64,14 @@ func (s *Store) Scan(ctx context.Context, state jobs.State, skip, limit int) (fo
 		known[job.ID] = true
 		if job.State == state {
 			found = append(found, job)
-		} else if err := s.reindex(ctx, job.ID, state, job.State); err != nil {
+		} else if err := db.reindex(ctx, job.ID, state, job.State); err != nil {
 			return nil, false, err
 		}
 	}
 	for i, id := range ids {
 		// A record follows its index entry within a moment; give it a minute.
 		if !known[id] && now.Sub(time.UnixMicro(int64(entries[i].Score))) > time.Minute {
-			if err := s.vanished(ctx, state, id, int64(entries[i].Score)); err != nil {
+			if err := db.vanished(ctx, state, id, int64(entries[i].Score)); err != nil {
 				return nil, false, err
 			}
 		}
@@ -81,16 +81,16 @@ func (s *Store) Scan(ctx context.Context, state jobs.State, skip, limit int) (fo
 
 // vanished settles an index entry without a record: it is made again when there
 // is still a document, and goes when there is none.
-func (s *Store) vanished(ctx context.Context, state jobs.State, id string, created int64) error {
-	n, err := s.rdb.Exists(ctx, specKey(id)).Result()
+func (db *DB) vanished(ctx context.Context, state jobs.State, id string, created int64) error {
+	n, err := db.rdb.Exists(ctx, specKey(id)).Result()
 	if err == nil && n == 0 {
-		err = s.rdb.ZRem(ctx, stateKey(state), id).Err()
+		err = db.rdb.ZRem(ctx, stateKey(state), id).Err()
 	}
 	if err != nil || n == 0 {
 		return wrapped("drop index entry of "+id, err)
 	}
 	to, kept := jobs.Waiting, jobs.Result{}
-	raw, err := s.rdb.Get(ctx, resultKey(id)).Result()
+	raw, err := db.rdb.Get(ctx, resultKey(id)).Result()
 	if err == nil {
 		var r jobs.Result
 		if json.Unmarshal([]byte(raw), &r) == nil && r.State.Terminal() {
@@ -102,13 +102,13 @@ func (s *Store) vanished(ctx context.Context, state jobs.State, id string, creat
 	} else if !errors.Is(err, redis.Nil) {
 		return wrapped("look for the result of "+id, err)
 	}
-	err = s.scripts.restore.Run(ctx, s.rdb, []string{jobKey(id)}, created, string(to), recordVersion, restoreWait.Microseconds(), flag(kept.Service != nil)).Err()
+	err = db.scripts.restore.Run(ctx, db.rdb, []string{jobKey(id)}, created, string(to), recordVersion, restoreWait.Microseconds(), flag(kept.Service != nil)).Err()
 	if err == nil {
-		s.log.WarnContext(ctx, "made a record again that was gone", "job_id", id, "state", to)
-		err = s.reindex(ctx, id, state, to)
+		db.log.WarnContext(ctx, "made a record again that was gone", "job_id", id, "state", to)
+		err = db.reindex(ctx, id, state, to)
 	}
 	if err == nil && kept.Service != nil {
-		err = s.indexKept(ctx, id, kept)
+		err = db.indexKept(ctx, id, kept)
 	}
 	return wrapped("make the record of "+id+" again", err)
 }
@@ -126,15 +126,15 @@ func wrapped(what string, err error) error {
 
 // GiveUp ends a queued or waiting job that nobody can run, for a reason of the
 // farm's.
-func (s *Store) GiveUp(ctx context.Context, id string, f *jobs.Failure) error {
-	_, err := s.end(ctx, id, "", jobs.Result{State: jobs.Failed, Failure: f}, false)
+func (db *DB) GiveUp(ctx context.Context, id string, f *jobs.Failure) error {
+	_, err := db.end(ctx, id, "", jobs.Result{State: jobs.Failed, Failure: f}, false)
 	return err
 }
 
 // Expire ends a job that waited for a worker longer than it may. It reports
 // whether it did.
-func (s *Store) Expire(ctx context.Context, id string) (bool, error) {
-	by, err := s.rdb.HGet(ctx, jobKey(id), "start_by").Int64()
+func (db *DB) Expire(ctx context.Context, id string) (bool, error) {
+	by, err := db.rdb.HGet(ctx, jobKey(id), "start_by").Int64()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return false, fmt.Errorf("look for the deadline of job %s: %w", id, err)
 	}
@@ -142,25 +142,25 @@ func (s *Store) Expire(ctx context.Context, id string) (bool, error) {
 	if by != 0 {
 		startBy = time.UnixMicro(by)
 	}
-	reply, err := s.end(ctx, id, "", jobs.Result{State: jobs.Expired, Failure: jobs.Overdue(startBy)}, true)
+	reply, err := db.end(ctx, id, "", jobs.Result{State: jobs.Expired, Failure: jobs.Overdue(startBy)}, true)
 	return reply == string(jobs.Queued) || reply == string(jobs.Waiting), err
 }
 
 // Lost takes a running job away from an owner whose lease has passed, as d
 // says. It is refused with ErrStale when the owner renewed it meanwhile. The
 // ticket is empty when the job has ended.
-func (s *Store) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error) {
+func (db *DB) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error) {
 	if d.Final {
 		d.Result.Host = job.Host
-		return jobs.Ticket{}, s.finish(ctx, job.ID, job.Nonce, d.Result, true)
+		return jobs.Ticket{}, db.finish(ctx, job.ID, job.Nonce, d.Result, true)
 	}
-	return s.release(ctx, job.ID, job.Nonce, d.Release, true)
+	return db.release(ctx, job.ID, job.Nonce, d.Release, true)
 }
 
 // Sweep forgets ended jobs beyond the retention, at most limit of each state,
 // and returns how many.
-func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
-	now, err := s.Now(ctx)
+func (db *DB) Sweep(ctx context.Context, limit int) (int, error) {
+	now, err := db.Now(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -169,7 +169,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
 		if !state.Terminal() {
 			continue
 		}
-		over, aged, err := s.beyond(ctx, state, now)
+		over, aged, err := db.beyond(ctx, state, now)
 		if err != nil {
 			return swept, err
 		}
@@ -177,18 +177,18 @@ func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
 		if due <= 0 {
 			continue
 		}
-		old, _, err := s.Scan(ctx, state, 0, int(due))
+		old, _, err := db.Scan(ctx, state, 0, int(due))
 		if err != nil {
 			return swept, err
 		}
 		for i, job := range old {
-			if int64(i) >= over && now.Sub(job.Finished) < s.opts.Retention.Age {
+			if int64(i) >= over && now.Sub(job.Finished) < db.opts.Retention.Age {
 				continue
 			}
 			if job.Up() && job.Result.KeepUntil.After(now) {
 				continue
 			}
-			if err := s.forget(ctx, job); err != nil {
+			if err := db.forget(ctx, job); err != nil {
 				return swept, err
 			}
 			swept++
@@ -199,21 +199,21 @@ func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
 
 // beyond counts the jobs in a state's index that are more than may be kept, and
 // those that are old enough to have ended too long ago. Both stand at its start.
-func (s *Store) beyond(ctx context.Context, state jobs.State, now time.Time) (over, aged int64, err error) {
-	pipe := s.rdb.Pipeline()
+func (db *DB) beyond(ctx context.Context, state jobs.State, now time.Time) (over, aged int64, err error) {
+	pipe := db.rdb.Pipeline()
 	total := pipe.ZCard(ctx, stateKey(state))
-	old := pipe.ZCount(ctx, stateKey(state), "-inf", strconv.FormatInt(now.Add(-s.opts.Retention.Age).UnixMicro(), 10))
+	old := pipe.ZCount(ctx, stateKey(state), "-inf", strconv.FormatInt(now.Add(-db.opts.Retention.Age).UnixMicro(), 10))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, 0, fmt.Errorf("count %s jobs: %w", state, err)
 	}
-	return total.Val() - s.opts.Retention.Count, old.Val(), nil
+	return total.Val() - db.opts.Retention.Count, old.Val(), nil
 }
 
 // forget removes every key of a job, the index entries last, so that a crash in
 // between leaves something that the next sweep finds.
-func (s *Store) forget(ctx context.Context, job jobs.Job) error {
+func (db *DB) forget(ctx context.Context, job jobs.Job) error {
 	id := job.ID
-	pipe := s.rdb.Pipeline()
+	pipe := db.rdb.Pipeline()
 	pipe.Unlink(ctx, jobKey(id), specKey(id), resultKey(id), newsKey(id), logKey(id), staleKey(id), partialKey(id), pastKey(id))
 	if job.Spec.Name != "" {
 		pipe.ZRem(ctx, nameKey(job.Spec.Name), id)

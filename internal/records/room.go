@@ -1,4 +1,4 @@
-package store
+package records
 
 import (
 	"context"
@@ -16,8 +16,8 @@ const fullAt = 80
 
 // room refuses a submission before Redis has to refuse everything. A server that
 // has no limit, or does not tell, is not full.
-func (s *Store) room(ctx context.Context) error {
-	text, err := s.rdb.Info(ctx, "memory").Result()
+func (db *DB) room(ctx context.Context) error {
+	text, err := db.rdb.Info(ctx, "memory").Result()
 	if err != nil {
 		return nil //nolint:nilerr // INFO may be forbidden; the write will tell
 	}

@@ -1,4 +1,4 @@
-package store
+package records
 
 import (
 	"context"
@@ -16,13 +16,13 @@ import (
 )
 
 var (
-	_ artifacts.Pins     = (*Store)(nil)
-	_ artifacts.Registry = (*Store)(nil)
+	_ artifacts.Pins     = (*DB)(nil)
+	_ artifacts.Registry = (*DB)(nil)
 )
 
 // Pin implements artifacts.Pins.
-func (s *Store) Pin(ctx context.Context, digest string) (condemned bool, err error) {
-	_, late, err := s.pin(ctx, []string{digest})
+func (db *DB) Pin(ctx context.Context, digest string) (condemned bool, err error) {
+	_, late, err := db.pin(ctx, []string{digest})
 	return len(late) > 0, err
 }
 
@@ -31,10 +31,10 @@ const pinBatch = 500
 
 // pin pins artifacts, and tells the time while it is there. late are those that
 // are being deleted.
-func (s *Store) pin(ctx context.Context, digests []string) (now time.Time, late []string, err error) {
+func (db *DB) pin(ctx context.Context, digests []string) (now time.Time, late []string, err error) {
 	for len(digests) > 0 {
 		n := min(len(digests), pinBatch)
-		reply, err := s.scripts.pin.Run(ctx, s.rdb, []string{pinsKey, condemnedKey},
+		reply, err := db.scripts.pin.Run(ctx, db.rdb, []string{pinsKey, condemnedKey},
 			arguments(digests[:n], artifacts.Grace.Microseconds(), artifacts.CondemnedFor.Microseconds())...).StringSlice()
 		if err != nil {
 			return time.Time{}, nil, fmt.Errorf("pin %d artifacts: %w", len(digests), err)
@@ -51,8 +51,8 @@ func (s *Store) pin(ctx context.Context, digests []string) (now time.Time, late 
 // Condemn announces that artifacts are going to be deleted and returns those of
 // them that may be: now and for half of [artifacts.CondemnedFor]. With pretend it
 // announces nothing. It takes a few hundred at once.
-func (s *Store) Condemn(ctx context.Context, digests []string, pretend bool) ([]string, error) {
-	free, err := s.scripts.condemn.Run(ctx, s.rdb, []string{pinsKey, condemnedKey},
+func (db *DB) Condemn(ctx context.Context, digests []string, pretend bool) ([]string, error) {
+	free, err := db.scripts.condemn.Run(ctx, db.rdb, []string{pinsKey, condemnedKey},
 		arguments(digests, artifacts.CondemnedFor.Microseconds(), flag(pretend))...).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("condemn %d artifacts: %w", len(digests), err)
@@ -70,8 +70,8 @@ func arguments(digests []string, first ...any) []any {
 
 // CollectTurn reports whether it is the caller's turn to collect garbage, which
 // comes to one worker each time.
-func (s *Store) CollectTurn(ctx context.Context, every time.Duration) (bool, error) {
-	ok, err := s.rdb.SetNX(ctx, collectKey, "", every).Result()
+func (db *DB) CollectTurn(ctx context.Context, every time.Duration) (bool, error) {
+	ok, err := db.rdb.SetNX(ctx, collectKey, "", every).Result()
 	if err != nil {
 		return false, fmt.Errorf("take a turn at collecting garbage: %w", err)
 	}
@@ -83,7 +83,7 @@ func (s *Store) CollectTurn(ctx context.Context, every time.Duration) (bool, err
 // records of another version, and broken ones, keep what they name, too. It looks
 // at the keys themselves: what was there before it began is not missed, however
 // the indexes change meanwhile.
-func (s *Store) Named(ctx context.Context, f func(digest string)) error {
+func (db *DB) Named(ctx context.Context, f func(digest string)) error {
 	var mu sync.Mutex // a cluster is scanned at all its nodes at once
 	scan := func(ctx context.Context, node redis.Cmdable) error {
 		for cursor := uint64(0); ; {
@@ -91,7 +91,7 @@ func (s *Store) Named(ctx context.Context, f func(digest string)) error {
 			if err != nil {
 				return fmt.Errorf("look for job records: %w", err)
 			}
-			texts, err := s.texts(ctx, keys)
+			texts, err := db.texts(ctx, keys)
 			if err != nil {
 				return err
 			}
@@ -107,10 +107,10 @@ func (s *Store) Named(ctx context.Context, f func(digest string)) error {
 			}
 		}
 	}
-	if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
+	if cluster, ok := db.rdb.(*redis.ClusterClient); ok {
 		return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return scan(ctx, node) })
 	}
-	return scan(ctx, s.rdb)
+	return scan(ctx, db.rdb)
 }
 
 // scanCount is how many keys Redis looks at for one answer.
@@ -119,12 +119,12 @@ const scanCount = 1000
 var anyDigest = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 
 // texts reads all that jobs may name artifacts in.
-func (s *Store) texts(ctx context.Context, specKeys []string) ([]string, error) {
+func (db *DB) texts(ctx context.Context, specKeys []string) ([]string, error) {
 	if len(specKeys) == 0 {
 		return nil, nil
 	}
 	before, after, _ := strings.Cut(specKey("*"), "*")
-	pipe := s.rdb.Pipeline()
+	pipe := db.rdb.Pipeline()
 	var replies []*redis.StringCmd
 	var pasts []*redis.StringSliceCmd
 	for _, key := range specKeys {
@@ -152,8 +152,8 @@ func (s *Store) texts(ctx context.Context, specKeys []string) ([]string, error) 
 }
 
 // StoreID implements artifacts.Registry.
-func (s *Store) StoreID(ctx context.Context) (string, error) {
-	id, err := s.rdb.Get(ctx, storeKey).Result()
+func (db *DB) StoreID(ctx context.Context) (string, error) {
+	id, err := db.rdb.Get(ctx, storeKey).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return "", fmt.Errorf("read the identity of the farm's artifact store: %w", err)
 	}
@@ -161,22 +161,22 @@ func (s *Store) StoreID(ctx context.Context) (string, error) {
 }
 
 // RememberStore implements artifacts.Registry.
-func (s *Store) RememberStore(ctx context.Context, id string, over bool) (string, error) {
+func (db *DB) RememberStore(ctx context.Context, id string, over bool) (string, error) {
 	var err error
 	if over {
-		err = s.rdb.Set(ctx, storeKey, id, 0).Err()
+		err = db.rdb.Set(ctx, storeKey, id, 0).Err()
 	} else {
-		err = s.rdb.SetNX(ctx, storeKey, id, 0).Err()
+		err = db.rdb.SetNX(ctx, storeKey, id, 0).Err()
 	}
 	if err != nil {
 		return "", fmt.Errorf("note the identity of the farm's artifact store: %w", err)
 	}
-	return s.StoreID(ctx)
+	return db.StoreID(ctx)
 }
 
 // MarkTurn implements artifacts.Registry.
-func (s *Store) MarkTurn(ctx context.Context, d time.Duration) (bool, error) {
-	ok, err := s.rdb.SetNX(ctx, markingKey, "", d).Result()
+func (db *DB) MarkTurn(ctx context.Context, d time.Duration) (bool, error) {
+	ok, err := db.rdb.SetNX(ctx, markingKey, "", d).Result()
 	if err != nil {
 		return false, fmt.Errorf("take a turn at marking the farm's artifact store: %w", err)
 	}
@@ -184,8 +184,8 @@ func (s *Store) MarkTurn(ctx context.Context, d time.Duration) (bool, error) {
 }
 
 // EndTurn implements artifacts.Registry.
-func (s *Store) EndTurn(ctx context.Context) error {
-	if err := s.rdb.Del(ctx, markingKey).Err(); err != nil {
+func (db *DB) EndTurn(ctx context.Context) error {
+	if err := db.rdb.Del(ctx, markingKey).Err(); err != nil {
 		return fmt.Errorf("give up the turn at marking the farm's artifact store: %w", err)
 	}
 	return nil

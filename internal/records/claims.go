@@ -1,4 +1,4 @@
-package store
+package records
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 )
 
 // Claim implements jobs.Claims.
-func (s *Store) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Job, error) {
-	raw, err := s.rdb.Get(ctx, specKey(t.ID)).Bytes()
+func (db *DB) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Job, error) {
+	raw, err := db.rdb.Get(ctx, specKey(t.ID)).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return jobs.Job{}, fmt.Errorf("%w: %q", jobs.ErrNotFound, t.ID)
 	} else if err != nil {
@@ -31,21 +31,21 @@ func (s *Store) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Jo
 	}
 	// Before the record says so, as in Create: a worker that dies in between
 	// finds its job when it is back.
-	if err := s.rdb.SAdd(ctx, hostKey(o.Host), t.ID).Err(); err != nil {
+	if err := db.rdb.SAdd(ctx, hostKey(o.Host), t.ID).Err(); err != nil {
 		return jobs.Job{}, fmt.Errorf("index job %s by host: %w", t.ID, err)
 	}
-	from, err := s.claim(ctx, t, o)
+	from, err := db.claim(ctx, t, o)
 	if errors.Is(err, jobs.ErrNotClaimable) || errors.Is(err, jobs.ErrNewer) || errors.Is(err, jobs.ErrNotFound) {
-		return jobs.Job{}, errors.Join(err, s.rdb.SRem(ctx, hostKey(o.Host), t.ID).Err())
+		return jobs.Job{}, errors.Join(err, db.rdb.SRem(ctx, hostKey(o.Host), t.ID).Err())
 	} else if err != nil { // it may have been written all the same
 		return jobs.Job{}, err
 	}
-	return s.owned(ctx, t.ID, from)
+	return db.owned(ctx, t.ID, from)
 }
 
 // claim runs claim.lua and returns the state that the job was in.
-func (s *Store) claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.State, error) {
-	reply, err := s.scripts.claim.Run(ctx, s.rdb, []string{jobKey(t.ID), newsKey(t.ID)},
+func (db *DB) claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.State, error) {
+	reply, err := db.scripts.claim.Run(ctx, db.rdb, []string{jobKey(t.ID), newsKey(t.ID)},
 		t.Attempt, o.Nonce, o.Worker, o.Host, o.Lease.Microseconds(), recordVersion).Text()
 	if err != nil {
 		return "", fmt.Errorf("claim job %s: %w", t.ID, err)
@@ -58,7 +58,7 @@ func (s *Store) claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.St
 	case "early":
 		return "", fmt.Errorf("%w: job %s", jobs.ErrTooEarly, t.ID)
 	case "expired":
-		if _, err := s.Expire(ctx, t.ID); err != nil {
+		if _, err := db.Expire(ctx, t.ID); err != nil {
 			return "", err
 		}
 		return "", fmt.Errorf("%w: job %s waited too long", jobs.ErrNotClaimable, t.ID)
@@ -71,17 +71,17 @@ func (s *Store) claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.St
 // owned reads a job that the caller just became the owner of and moves it in
 // the indexes. The claim stands already, so a failure here must not lose it:
 // the record is retried by the caller's adoption or the reconciler.
-func (s *Store) owned(ctx context.Context, id string, from jobs.State) (jobs.Job, error) {
-	job, err := s.Get(ctx, id)
+func (db *DB) owned(ctx context.Context, id string, from jobs.State) (jobs.Job, error) {
+	job, err := db.Get(ctx, id)
 	if err != nil {
 		return jobs.Job{}, err
 	}
-	return job, s.reindex(ctx, id, from, jobs.Running)
+	return job, db.reindex(ctx, id, from, jobs.Running)
 }
 
 // partial adds to an adopted job what the earlier incarnation noted.
-func (s *Store) partial(ctx context.Context, job jobs.Job) (jobs.Job, error) {
-	raw, err := s.rdb.Get(ctx, partialKey(job.ID)).Bytes()
+func (db *DB) partial(ctx context.Context, job jobs.Job) (jobs.Job, error) {
+	raw, err := db.rdb.Get(ctx, partialKey(job.ID)).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return job, nil
 	} else if err != nil {
@@ -95,8 +95,8 @@ func (s *Store) partial(ctx context.Context, job jobs.Job) (jobs.Job, error) {
 }
 
 // Adopt implements jobs.Claims.
-func (s *Store) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, error) {
-	reply, err := s.scripts.adopt.Run(ctx, s.rdb, []string{jobKey(id), newsKey(id)},
+func (db *DB) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, error) {
+	reply, err := db.scripts.adopt.Run(ctx, db.rdb, []string{jobKey(id), newsKey(id)},
 		o.Nonce, o.Worker, o.Host, o.Lease.Microseconds()).Text()
 	if err != nil {
 		return jobs.Job{}, fmt.Errorf("adopt job %s: %w", id, err)
@@ -107,16 +107,16 @@ func (s *Store) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, e
 	case "stale":
 		return jobs.Job{}, fmt.Errorf("%w: %s", jobs.ErrStale, id)
 	}
-	job, err := s.owned(ctx, id, jobs.Queued)
+	job, err := db.owned(ctx, id, jobs.Queued)
 	if err != nil {
 		return job, err
 	}
-	return s.partial(ctx, job)
+	return db.partial(ctx, job)
 }
 
 // Renew implements jobs.Claims.
-func (s *Store) Renew(ctx context.Context, id, nonce string, lease time.Duration) (jobs.Signal, error) {
-	reply, err := s.scripts.renew.Run(ctx, s.rdb, []string{jobKey(id)}, nonce, lease.Microseconds()).StringSlice()
+func (db *DB) Renew(ctx context.Context, id, nonce string, lease time.Duration) (jobs.Signal, error) {
+	reply, err := db.scripts.renew.Run(ctx, db.rdb, []string{jobKey(id)}, nonce, lease.Microseconds()).StringSlice()
 	if errors.Is(err, redis.Nil) {
 		return jobs.Signal{}, fmt.Errorf("%w: %s", jobs.ErrStale, id)
 	}
@@ -131,7 +131,7 @@ func (s *Store) Renew(ctx context.Context, id, nonce string, lease time.Duration
 }
 
 // Note implements jobs.Claims.
-func (s *Store) Note(ctx context.Context, id, nonce string, p jobs.Progress) error {
+func (db *DB) Note(ctx context.Context, id, nonce string, p jobs.Progress) error {
 	partial := ""
 	if p.Partial != nil {
 		raw, err := json.Marshal(p.Partial)
@@ -140,15 +140,15 @@ func (s *Store) Note(ctx context.Context, id, nonce string, p jobs.Progress) err
 		}
 		partial = string(raw)
 	}
-	ok, err := s.scripts.note.Run(ctx, s.rdb, []string{jobKey(id), newsKey(id), partialKey(id)},
+	ok, err := db.scripts.note.Run(ctx, db.rdb, []string{jobKey(id), newsKey(id), partialKey(id)},
 		nonce, string(p.Stage), p.Container.Name, p.Container.ID, p.RunTimeout.Microseconds(), partial).Bool()
 	return fenced(ok, err, "note progress of", id)
 }
 
 // AppendLog implements jobs.Claims.
-func (s *Store) AppendLog(ctx context.Context, id, nonce string, c jobs.LogChunk) error {
-	ok, err := s.scripts.add.Run(ctx, s.rdb, []string{jobKey(id), logKey(id)},
-		nonce, c.Attempt, c.Offset, c.Data, s.opts.LogTail).Bool()
+func (db *DB) AppendLog(ctx context.Context, id, nonce string, c jobs.LogChunk) error {
+	ok, err := db.scripts.add.Run(ctx, db.rdb, []string{jobKey(id), logKey(id)},
+		nonce, c.Attempt, c.Offset, c.Data, db.opts.LogTail).Bool()
 	return fenced(ok, err, "append to the log of", id)
 }
 
@@ -163,29 +163,29 @@ func fenced(ok bool, err error, what, id string) error {
 }
 
 // Finish implements jobs.Claims.
-func (s *Store) Finish(ctx context.Context, id, nonce string, r jobs.Result) error {
-	return s.finish(ctx, id, nonce, r, false)
+func (db *DB) Finish(ctx context.Context, id, nonce string, r jobs.Result) error {
+	return db.finish(ctx, id, nonce, r, false)
 }
 
-func (s *Store) finish(ctx context.Context, id, nonce string, r jobs.Result, lost bool) error {
+func (db *DB) finish(ctx context.Context, id, nonce string, r jobs.Result, lost bool) error {
 	raw, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encode result of job %s: %w", id, err)
 	}
 	if r.Host == "" {
-		if r.Host, err = s.rdb.HGet(ctx, jobKey(id), "host").Result(); err != nil && !errors.Is(err, redis.Nil) {
+		if r.Host, err = db.rdb.HGet(ctx, jobKey(id), "host").Result(); err != nil && !errors.Is(err, redis.Nil) {
 			return fmt.Errorf("look for the host of job %s: %w", id, err)
 		}
 	}
 	kept := !r.KeepUntil.IsZero()
 	if kept { // before the record says so, for the same reason as in Create
-		if err := s.indexKept(ctx, id, r); err != nil {
+		if err := db.indexKept(ctx, id, r); err != nil {
 			return err
 		}
 	}
-	reply, err := s.scripts.finish.Run(ctx, s.rdb,
+	reply, err := db.scripts.finish.Run(ctx, db.rdb,
 		[]string{jobKey(id), newsKey(id), resultKey(id), logKey(id), staleKey(id), partialKey(id)},
-		nonce, string(r.State), raw, flag(kept), seconds(s.opts.LogTailKeep), flag(lost)).Text()
+		nonce, string(r.State), raw, flag(kept), seconds(db.opts.LogTailKeep), flag(lost)).Text()
 	if err != nil {
 		return fmt.Errorf("finish job %s: %w", id, err)
 	}
@@ -195,15 +195,15 @@ func (s *Store) finish(ctx context.Context, id, nonce string, r jobs.Result, los
 	case "stale":
 		return fmt.Errorf("finish job %s: %w", id, jobs.ErrStale)
 	}
-	return s.disown(ctx, id, r.Host, r.State)
+	return db.disown(ctx, id, r.Host, r.State)
 }
 
 // disown moves a job that stopped running in the indexes.
-func (s *Store) disown(ctx context.Context, id, host string, to jobs.State) error {
-	if err := s.reindex(ctx, id, jobs.Running, to); err != nil {
+func (db *DB) disown(ctx context.Context, id, host string, to jobs.State) error {
+	if err := db.reindex(ctx, id, jobs.Running, to); err != nil {
 		return err
 	}
-	if err := s.rdb.SRem(ctx, hostKey(host), id).Err(); err != nil {
+	if err := db.rdb.SRem(ctx, hostKey(host), id).Err(); err != nil {
 		return fmt.Errorf("index job %s by host: %w", id, err)
 	}
 	return nil
@@ -211,12 +211,12 @@ func (s *Store) disown(ctx context.Context, id, host string, to jobs.State) erro
 
 // Release implements jobs.Claims. A job that somebody wanted ended in the
 // meantime is cancelled instead, and the ticket is empty.
-func (s *Store) Release(ctx context.Context, id, nonce string, r jobs.Release) (jobs.Ticket, error) {
-	return s.release(ctx, id, nonce, r, false)
+func (db *DB) Release(ctx context.Context, id, nonce string, r jobs.Release) (jobs.Ticket, error) {
+	return db.release(ctx, id, nonce, r, false)
 }
 
-func (s *Store) release(ctx context.Context, id, nonce string, r jobs.Release, lost bool) (jobs.Ticket, error) {
-	job, err := s.Get(ctx, id)
+func (db *DB) release(ctx context.Context, id, nonce string, r jobs.Release, lost bool) (jobs.Ticket, error) {
+	job, err := db.Get(ctx, id)
 	if err != nil {
 		return jobs.Ticket{}, err
 	}
@@ -233,17 +233,17 @@ func (s *Store) release(ctx context.Context, id, nonce string, r jobs.Release, l
 		past = string(raw)
 	}
 	spend := map[jobs.Spend]string{jobs.SpendNothing: "nothing", jobs.SpendRetry: "retry", jobs.SpendLoss: "loss"}[r.Spend]
-	attempt, err := s.scripts.release.Run(ctx, s.rdb,
+	attempt, err := db.scripts.release.Run(ctx, db.rdb,
 		[]string{jobKey(id), newsKey(id), resultKey(id), logKey(id), partialKey(id), pastKey(id)},
-		nonce, r.Reason, spend, r.Delay.Microseconds(), s.expiresIn(job.Spec), cancelled,
-		seconds(s.opts.LogTailKeep), flag(lost), past, jobs.MaxPast).Int()
+		nonce, r.Reason, spend, r.Delay.Microseconds(), db.expiresIn(job.Spec), cancelled,
+		seconds(db.opts.LogTailKeep), flag(lost), past, jobs.MaxPast).Int()
 	switch {
 	case err != nil:
 		return jobs.Ticket{}, fmt.Errorf("release job %s: %w", id, err)
 	case attempt == 0:
 		return jobs.Ticket{}, fmt.Errorf("release job %s: %w", id, jobs.ErrStale)
 	case attempt < 0:
-		return jobs.Ticket{}, s.disown(ctx, id, job.Host, jobs.Cancelled)
+		return jobs.Ticket{}, db.disown(ctx, id, job.Host, jobs.Cancelled)
 	}
 	to := jobs.Queued
 	if r.Delay > 0 {
@@ -251,18 +251,18 @@ func (s *Store) release(ctx context.Context, id, nonce string, r jobs.Release, l
 	}
 	t := job.Ticket()
 	t.Attempt, t.Seq, t.Delay = attempt, 1, r.Delay
-	return t, s.disown(ctx, id, job.Host, to)
+	return t, db.disown(ctx, id, job.Host, to)
 }
 
 // Reissue implements jobs.Claims.
-func (s *Store) Reissue(ctx context.Context, id string, delay time.Duration) (jobs.Ticket, error) {
-	reply, err := s.scripts.reissue.Run(ctx, s.rdb, []string{jobKey(id)}).Int64Slice()
+func (db *DB) Reissue(ctx context.Context, id string, delay time.Duration) (jobs.Ticket, error) {
+	reply, err := db.scripts.reissue.Run(ctx, db.rdb, []string{jobKey(id)}).Int64Slice()
 	if errors.Is(err, redis.Nil) {
 		return jobs.Ticket{}, fmt.Errorf("%w: job %s", jobs.ErrNotClaimable, id)
 	} else if err != nil {
 		return jobs.Ticket{}, fmt.Errorf("issue a new ticket of job %s: %w", id, err)
 	}
-	job, err := s.Get(ctx, id)
+	job, err := db.Get(ctx, id)
 	if err != nil {
 		return jobs.Ticket{}, err
 	}
@@ -272,12 +272,12 @@ func (s *Store) Reissue(ctx context.Context, id string, delay time.Duration) (jo
 }
 
 // Owned implements jobs.Claims.
-func (s *Store) Owned(ctx context.Context, host string) ([]jobs.Job, error) {
-	ids, err := s.rdb.SMembers(ctx, hostKey(host)).Result()
+func (db *DB) Owned(ctx context.Context, host string) ([]jobs.Job, error) {
+	ids, err := db.rdb.SMembers(ctx, hostKey(host)).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list jobs of host %s: %w", host, err)
 	}
-	all, err := s.getAll(ctx, ids)
+	all, err := db.getAll(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -293,11 +293,11 @@ func (s *Store) Owned(ctx context.Context, host string) ([]jobs.Job, error) {
 			own = append(own, job)
 		}
 	}
-	return own, s.dropFromHost(ctx, host, gone)
+	return own, db.dropFromHost(ctx, host, gone)
 }
 
 // dropFromHost removes what a crash left in the index of a host.
-func (s *Store) dropFromHost(ctx context.Context, host string, gone map[string]bool) error {
+func (db *DB) dropFromHost(ctx context.Context, host string, gone map[string]bool) error {
 	var ids []any
 	for id, drop := range gone {
 		if drop {
@@ -307,17 +307,17 @@ func (s *Store) dropFromHost(ctx context.Context, host string, gone map[string]b
 	if len(ids) == 0 {
 		return nil
 	}
-	return wrapped("index jobs by host "+host, s.rdb.SRem(ctx, hostKey(host), ids...).Err())
+	return wrapped("index jobs by host "+host, db.rdb.SRem(ctx, hostKey(host), ids...).Err())
 }
 
 // Kept implements jobs.Claims.
-func (s *Store) Kept(ctx context.Context, host string, known ...string) ([]jobs.Job, error) {
-	ids, err := s.rdb.ZRange(ctx, keptKey(host), 0, -1).Result()
+func (db *DB) Kept(ctx context.Context, host string, known ...string) ([]jobs.Job, error) {
+	ids, err := db.rdb.ZRange(ctx, keptKey(host), 0, -1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list kept services of host %s: %w", host, err)
 	}
 	unlisted := slices.DeleteFunc(slices.Clone(known), func(id string) bool { return slices.Contains(ids, id) })
-	all, err := s.getAll(ctx, append(ids, unlisted...))
+	all, err := db.getAll(ctx, append(ids, unlisted...))
 	if err != nil {
 		return nil, err
 	}
@@ -329,7 +329,7 @@ func (s *Store) Kept(ctx context.Context, host string, known ...string) ([]jobs.
 		case up && here:
 			kept = append(kept, job)
 			if slices.Contains(unlisted, job.ID) { // Redis lost its last seconds
-				if err := s.indexKept(ctx, job.ID, *job.Result); err != nil {
+				if err := db.indexKept(ctx, job.ID, *job.Result); err != nil {
 					return nil, err
 				}
 			}
@@ -341,23 +341,23 @@ func (s *Store) Kept(ctx context.Context, host string, known ...string) ([]jobs.
 		}
 	}
 	if len(elsewhere) > 0 {
-		if err := s.rdb.ZRem(ctx, keptKey(host), elsewhere...).Err(); err != nil {
+		if err := db.rdb.ZRem(ctx, keptKey(host), elsewhere...).Err(); err != nil {
 			return nil, fmt.Errorf("index kept services of host %s: %w", host, err)
 		}
 	}
-	return kept, s.dropFromKept(ctx, host, ids...) // what a crash left
+	return kept, db.dropFromKept(ctx, host, ids...) // what a crash left
 }
 
 // OverdueServices lists jobs that keep a service which should have ended before a time, like
 // Kept.
-func (s *Store) OverdueServices(ctx context.Context, before time.Time) ([]jobs.Job, error) {
-	ids, err := s.rdb.ZRange(ctx, upKey, 0, -1).Result()
+func (db *DB) OverdueServices(ctx context.Context, before time.Time) ([]jobs.Job, error) {
+	ids, err := db.rdb.ZRange(ctx, upKey, 0, -1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list kept services: %w", err)
 	}
 	var found []jobs.Job
 	for part := range slices.Chunk(ids, 500) {
-		all, err := s.getAll(ctx, part)
+		all, err := db.getAll(ctx, part)
 		if err != nil {
 			return nil, err
 		}
@@ -371,13 +371,13 @@ func (s *Store) OverdueServices(ctx context.Context, before time.Time) ([]jobs.J
 }
 
 // indexKept adds a job to the indexes of kept services.
-func (s *Store) indexKept(ctx context.Context, id string, r jobs.Result) error {
-	created, err := s.rdb.HGet(ctx, jobKey(id), "created").Float64()
+func (db *DB) indexKept(ctx context.Context, id string, r jobs.Result) error {
+	created, err := db.rdb.HGet(ctx, jobKey(id), "created").Float64()
 	if errors.Is(err, redis.Nil) {
 		return fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
 	}
 	if err == nil {
-		pipe := s.rdb.Pipeline()
+		pipe := db.rdb.Pipeline()
 		pipe.ZAdd(ctx, keptKey(r.Host), redis.Z{Score: float64(r.KeepUntil.UnixMicro()), Member: id})
 		pipe.ZAdd(ctx, upKey, redis.Z{Score: created, Member: id})
 		_, err = pipe.Exec(ctx)
@@ -386,7 +386,7 @@ func (s *Store) indexKept(ctx context.Context, id string, r jobs.Result) error {
 }
 
 // dropFromKept undoes indexKept.
-func (s *Store) dropFromKept(ctx context.Context, host string, ids ...string) error {
+func (db *DB) dropFromKept(ctx context.Context, host string, ids ...string) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -394,7 +394,7 @@ func (s *Store) dropFromKept(ctx context.Context, host string, ids ...string) er
 	for i, id := range ids {
 		members[i] = id
 	}
-	pipe := s.rdb.Pipeline()
+	pipe := db.rdb.Pipeline()
 	pipe.ZRem(ctx, keptKey(host), members...)
 	pipe.ZRem(ctx, upKey, members...)
 	_, err := pipe.Exec(ctx)
@@ -402,8 +402,8 @@ func (s *Store) dropFromKept(ctx context.Context, host string, ids ...string) er
 }
 
 // EndService implements jobs.Claims.
-func (s *Store) EndService(ctx context.Context, id, nonce string, e jobs.ServiceEnd) error {
-	job, err := s.Get(ctx, id)
+func (db *DB) EndService(ctx context.Context, id, nonce string, e jobs.ServiceEnd) error {
+	job, err := db.Get(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -416,21 +416,21 @@ func (s *Store) EndService(ctx context.Context, id, nonce string, e jobs.Service
 	if err != nil {
 		return fmt.Errorf("encode result of job %s: %w", id, err)
 	}
-	reply, err := s.scripts.endService.Run(ctx, s.rdb, []string{jobKey(id), newsKey(id), resultKey(id), logKey(id)},
-		nonce, raw, e.Status.String(), max(e.Ago, 0).Microseconds(), seconds(s.opts.LogTailKeep)).Text()
+	reply, err := db.scripts.endService.Run(ctx, db.rdb, []string{jobKey(id), newsKey(id), resultKey(id), logKey(id)},
+		nonce, raw, e.Status.String(), max(e.Ago, 0).Microseconds(), seconds(db.opts.LogTailKeep)).Text()
 	if err != nil {
 		return fmt.Errorf("end the service of job %s: %w", id, err)
 	}
 	if reply == "stale" {
 		return fmt.Errorf("end the service of job %s: %w", id, jobs.ErrStale)
 	}
-	return s.dropFromKept(ctx, r.Host, id)
+	return db.dropFromKept(ctx, r.Host, id)
 }
 
 // Cancellations implements jobs.Claims.
-func (s *Store) Cancellations(ctx context.Context) <-chan string {
+func (db *DB) Cancellations(ctx context.Context) <-chan string {
 	out := make(chan string)
-	sub := s.rdb.Subscribe(ctx, cancelChannel)
+	sub := db.rdb.Subscribe(ctx, cancelChannel)
 	go func() {
 		defer close(out)
 		defer sub.Close()

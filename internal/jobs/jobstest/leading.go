@@ -10,7 +10,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// The methods in this file are what the farm's reconciler needs of a store.
+// The methods in this file are what the farm's reconciler needs of a database.
 
 // Lead makes nonce the leader for ttl, or prolongs that.
 func (m *Memory) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
@@ -124,7 +124,7 @@ func (m *Memory) OverdueServices(ctx context.Context, before time.Time) (found [
 // Sweep forgets nothing: a test looks at everything in the end.
 func (m *Memory) Sweep(context.Context, int) (int, error) { return 0, nil }
 
-// Snapshot returns what puts the store back to how it is now, as a crash does
+// Snapshot returns what puts Redis back to how it is now, as a crash does
 // to a database that loses its last second.
 func (m *Memory) Snapshot() (restore func()) {
 	m.mu.Lock()

@@ -1,4 +1,4 @@
-package store
+package records
 
 import (
 	"context"
@@ -12,40 +12,40 @@ import (
 )
 
 // Seat implements jobs.Seats.
-func (s *Store) Seat(ctx context.Context, host string) (jobs.Seat, time.Time, error) {
-	fields, err := s.rdb.HGetAll(ctx, seatKey(host)).Result()
+func (db *DB) Seat(ctx context.Context, host string) (jobs.Seat, time.Time, error) {
+	fields, err := db.rdb.HGetAll(ctx, seatKey(host)).Result()
 	if err != nil {
 		return jobs.Seat{}, time.Time{}, fmt.Errorf("read the seat of host %s: %w", host, err)
 	}
-	now, err := s.Now(ctx) // not before the times that were read
+	now, err := db.Now(ctx) // not before the times that were read
 	return decodeSeat(host, fields), now, err
 }
 
 // TakeSeat implements jobs.Seats.
-func (s *Store) TakeSeat(ctx context.Context, seat jobs.Seat, from string) (jobs.Seat, error) {
-	return s.seatNow(ctx, s.scripts.takeSeat, seat.Host, "take",
+func (db *DB) TakeSeat(ctx context.Context, seat jobs.Seat, from string) (jobs.Seat, error) {
+	return db.seatNow(ctx, db.scripts.takeSeat, seat.Host, "take",
 		from, seat.Nonce, seat.Turn, seat.Worker, seat.Daemon, seat.Lease.Microseconds(), jobs.SeatForgotten.Milliseconds())
 }
 
 // KeepSeat implements jobs.Seats.
-func (s *Store) KeepSeat(ctx context.Context, host, nonce string) (jobs.Seat, error) {
-	return s.seatNow(ctx, s.scripts.keepSeat, host, "keep", nonce, flag(false), jobs.SeatForgotten.Milliseconds())
+func (db *DB) KeepSeat(ctx context.Context, host, nonce string) (jobs.Seat, error) {
+	return db.seatNow(ctx, db.scripts.keepSeat, host, "keep", nonce, flag(false), jobs.SeatForgotten.Milliseconds())
 }
 
 // LeaveSeat implements jobs.Seats.
-func (s *Store) LeaveSeat(ctx context.Context, host, nonce string) error {
-	_, err := s.seatNow(ctx, s.scripts.keepSeat, host, "leave", nonce, flag(true), jobs.SeatForgotten.Milliseconds())
+func (db *DB) LeaveSeat(ctx context.Context, host, nonce string) error {
+	_, err := db.seatNow(ctx, db.scripts.keepSeat, host, "leave", nonce, flag(true), jobs.SeatForgotten.Milliseconds())
 	return err
 }
 
 // CallHost implements jobs.Seats.
-func (s *Store) CallHost(ctx context.Context, host string) error {
-	return wrapped("call host "+host, s.rdb.Publish(ctx, cancelChannel, host).Err())
+func (db *DB) CallHost(ctx context.Context, host string) error {
+	return wrapped("call host "+host, db.rdb.Publish(ctx, cancelChannel, host).Err())
 }
 
 // seatNow runs a script on a seat and returns the seat as it is then.
-func (s *Store) seatNow(ctx context.Context, script *redis.Script, host, verb string, args ...any) (jobs.Seat, error) {
-	reply, err := script.Run(ctx, s.rdb, []string{seatKey(host)}, args...).StringSlice()
+func (db *DB) seatNow(ctx context.Context, script *redis.Script, host, verb string, args ...any) (jobs.Seat, error) {
+	reply, err := script.Run(ctx, db.rdb, []string{seatKey(host)}, args...).StringSlice()
 	if err != nil {
 		return jobs.Seat{}, fmt.Errorf("%s the seat of host %s: %w", verb, host, err)
 	}

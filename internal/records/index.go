@@ -1,4 +1,4 @@
-package store
+package records
 
 import (
 	"cmp"
@@ -17,15 +17,15 @@ import (
 // reindex moves a job from one state's index to another's: first in, then out,
 // so that it is always in at least one. A crash in between leaves it in two,
 // which readers and the reconciler settle by the record.
-func (s *Store) reindex(ctx context.Context, id string, from, to jobs.State) error {
-	created, err := s.rdb.HGet(ctx, jobKey(id), "created").Float64()
+func (db *DB) reindex(ctx context.Context, id string, from, to jobs.State) error {
+	created, err := db.rdb.HGet(ctx, jobKey(id), "created").Float64()
 	if errors.Is(err, redis.Nil) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("index job %s: %w", id, err)
 	}
 	for from != to {
-		pipe := s.rdb.Pipeline()
+		pipe := db.rdb.Pipeline()
 		pipe.ZAdd(ctx, stateKey(to), redis.Z{Score: created, Member: id})
 		pipe.ZRem(ctx, stateKey(from), id)
 		state := pipe.HGet(ctx, jobKey(id), "state")
@@ -43,7 +43,7 @@ func (s *Store) reindex(ctx context.Context, id string, from, to jobs.State) err
 
 // List implements jobs.Records: it merges the indexes of the wanted states, or
 // walks the one of kept services, of a name or of a label, newest first.
-func (s *Store) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
+func (db *DB) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
 	limit := q.Limit
 	if limit <= 0 {
 		limit = 50
@@ -72,7 +72,7 @@ func (s *Store) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
 	}
 	page := jobs.Page{Jobs: make([]jobs.Job, 0, limit)}
 	for {
-		entries, err := s.before(ctx, keys, place, limit)
+		entries, err := db.before(ctx, keys, place, limit)
 		if err != nil {
 			return jobs.Page{}, err
 		}
@@ -80,7 +80,7 @@ func (s *Store) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
 		for i, e := range entries {
 			ids[i] = e.id
 		}
-		found, err := s.getAll(ctx, ids)
+		found, err := db.getAll(ctx, ids)
 		if err != nil {
 			return jobs.Page{}, err
 		}
@@ -135,10 +135,10 @@ func parsePlace(token string) (listPlace, error) {
 }
 
 // before returns up to n distinct entries older than place, newest first.
-func (s *Store) before(ctx context.Context, keys []string, place listPlace, n int) ([]listPlace, error) {
+func (db *DB) before(ctx context.Context, keys []string, place listPlace, n int) ([]listPlace, error) {
 	var all []listPlace
 	for _, k := range keys {
-		found, err := s.beforeIn(ctx, k, place, n)
+		found, err := db.beforeIn(ctx, k, place, n)
 		if err != nil {
 			return nil, err
 		}
@@ -153,14 +153,14 @@ func (s *Store) before(ctx context.Context, keys []string, place listPlace, n in
 
 // beforeIn is before for one index. Jobs created in the same microsecond share
 // a score, so those at place's own score are read over until they are past it.
-func (s *Store) beforeIn(ctx context.Context, key string, place listPlace, n int) ([]listPlace, error) {
+func (db *DB) beforeIn(ctx context.Context, key string, place listPlace, n int) ([]listPlace, error) {
 	by := &redis.ZRangeBy{Max: "+inf", Min: "-inf", Count: int64(n + 1)}
 	if place.id != "" {
 		by.Max = strconv.FormatFloat(place.score, 'f', 0, 64)
 	}
 	var found []listPlace
 	for {
-		entries, err := s.rdb.ZRevRangeByScoreWithScores(ctx, key, by).Result()
+		entries, err := db.rdb.ZRevRangeByScoreWithScores(ctx, key, by).Result()
 		if err != nil {
 			return nil, fmt.Errorf("list jobs: %w", err)
 		}
