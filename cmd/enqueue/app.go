@@ -147,7 +147,7 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 	}
 	records := records.New(rdb, records.Options{})
 	a.pins, a.registry, a.hosts = records, records, records
-	r, q := faulty(records, queue.NewProducer(rdb))
+	r, q := faulty(records, queue.New(rdb))
 	return jobs.NewService(r, q, newID), rdb, nil
 }
 

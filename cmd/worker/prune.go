@@ -53,7 +53,7 @@ func prune(ctx context.Context, c config, out io.Writer, lg *slog.Logger) (err e
 	if c.ImageAge == 0 {
 		return errors.New("--image-age 0 means that nothing is ever removed; say how long images must have been unused")
 	}
-	c.Worker.Host, err = seat.Identity(c.Worker.StateDir)
+	c.Worker.HostID, err = seat.Identity(c.Worker.StateDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("no worker has used --state %s; name the state directory of this host's worker", c.Worker.StateDir)
 	} else if err != nil {

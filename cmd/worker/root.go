@@ -22,7 +22,7 @@ func rootCommand(environ environment, hurry context.Context) *cobra.Command {
 			if !child {
 				return nil
 			}
-			return heartbeat(getenv)
+			return resetWatchdog(getenv)
 		})
 	}
 	root := &cobra.Command{

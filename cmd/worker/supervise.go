@@ -26,14 +26,14 @@ import (
 //
 // The child dies with its parent, wherever the kernel can see to that.
 
-// heartbeatEnv tells the child which file descriptor to write its heartbeats to.
-const heartbeatEnv = "SLIPWAY_HEARTBEAT_FD"
+// watchdogEnv names the file descriptor on which the child resets the watchdog.
+const watchdogEnv = "SLIPWAY_WATCHDOG_FD"
 
 const (
-	heartbeatEvery = time.Second
+	watchdogEvery = time.Second
 	// lastChance is how long a silent child is waited for once more: after a
 	// pause of the whole machine the parent may simply be the first to wake up.
-	lastChance   = heartbeatEvery
+	lastChance   = watchdogEvery
 	longestPause = 5 * time.Second
 )
 
@@ -84,7 +84,7 @@ func reap(ctx context.Context, lg *slog.Logger, c config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
-	c.Worker.Host = host
+	c.Worker.HostID = host
 	return worker.New(lg, worker.Deps{Engine: eng, Uptime: uptime()}, c.Worker).Reap(ctx)
 }
 
@@ -104,7 +104,7 @@ func (s supervisor) run(ctx, hurry context.Context) error {
 		if !s.pause(ctx, wait) {
 			return nil
 		}
-		wait = min(2*wait+heartbeatEvery, longestPause)
+		wait = min(2*wait+watchdogEvery, longestPause)
 	}
 }
 
@@ -132,13 +132,13 @@ func (s supervisor) pause(ctx context.Context, d time.Duration) bool {
 func (s supervisor) life(ctx, hurry context.Context) (alive bool, err error) {
 	beats, theirs, err := os.Pipe()
 	if err != nil {
-		return false, fmt.Errorf("make a pipe for heartbeats: %w", err)
+		return false, fmt.Errorf("make the pipe of the watchdog: %w", err)
 	}
 	defer beats.Close()
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.argv[0], s.argv[1:]...) // its end is asked for with a signal
 	cmd.Stdout, cmd.Stderr = s.output, s.output
 	cmd.ExtraFiles = []*os.File{theirs} // descriptor 3
-	cmd.Env = append(os.Environ(), heartbeatEnv+"=3")
+	cmd.Env = append(os.Environ(), watchdogEnv+"=3")
 	cmd.SysProcAttr = childAttributes()
 	ended := make(chan error, 1)
 	startErr := make(chan error, 1)
@@ -182,7 +182,7 @@ func (s supervisor) life(ctx, hurry context.Context) (alive bool, err error) {
 	}
 }
 
-// listen hands on each heartbeat until the child closes its end.
+// listen hands on each sign of life until the child closes its end.
 func listen(beats io.Reader) <-chan struct{} {
 	heard := make(chan struct{})
 	go func() {
@@ -194,7 +194,7 @@ func listen(beats io.Reader) <-chan struct{} {
 			}
 			select {
 			case heard <- struct{}{}:
-			case <-time.After(time.Minute): // nobody listens any more
+			case <-time.After(time.Minute): // the supervisor has stopped listening
 				return
 			}
 		}
@@ -211,21 +211,21 @@ func exitOf(err error) error {
 }
 
 // isSupervised reports whether this process is the child.
-func isSupervised(getenv func(string) string) bool { return getenv(heartbeatEnv) != "" }
+func isSupervised(getenv func(string) string) bool { return getenv(watchdogEnv) != "" }
 
-// heartbeat tells the parent that this process is alive, from now on.
-func heartbeat(getenv func(string) string) error {
-	fd, err := strconv.Atoi(getenv(heartbeatEnv))
+// resetWatchdog has this process reset the watchdog of its parent from now on.
+func resetWatchdog(getenv func(string) string) error {
+	fd, err := strconv.Atoi(getenv(watchdogEnv))
 	if err != nil {
-		return fmt.Errorf("read %s: %w", heartbeatEnv, err)
+		return fmt.Errorf("read %s: %w", watchdogEnv, err)
 	}
-	pipe := os.NewFile(uintptr(fd), "heartbeats")
+	pipe := os.NewFile(uintptr(fd), "watchdog")
 	go func() {
 		for {
 			if _, err := pipe.Write([]byte{'.'}); err != nil {
 				return // the parent is gone
 			}
-			time.Sleep(heartbeatEvery)
+			time.Sleep(watchdogEvery)
 		}
 	}()
 	return nil

@@ -69,7 +69,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	c.Worker.Host, c.Worker.Queues, c.Worker.Version = dir.Host(), c.Queues, buildVersion()
+	c.Worker.HostID, c.Worker.Queues, c.Worker.Version = dir.Host(), c.Queues, buildVersion()
 	if c.Worker.AdvertiseAddress != "" && net.ParseIP(c.Worker.PortAddress).IsLoopback() {
 		lg.WarnContext(ctx, "published ports are bound to loopback: --advertise-address has no effect without another --port-address", "address", c.Worker.AdvertiseAddress)
 	}
@@ -112,7 +112,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 		return err
 	}
 	collector := garbage.New(lg, garbage.Deps{Records: records, Store: blobs.Store, Owner: owner}, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
-	tickets := queue.NewProducer(rdb, c.Queues...)
+	tickets := queue.New(rdb, c.Queues...)
 	metrics := telemetry.NewMetrics(buildVersion(), c.Queues)
 	notes, room := imageNotes(c), &disks{log: lg, engine: eng, config: c, gate: fsop.NewGate(maxHangingDisks)}
 	holder := seat.New(lg, dir, records, seat.Options{Worker: c.Worker.Name, Lease: c.Worker.Lease})
@@ -120,7 +120,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 		Seat: holder, Farm: membership{records, c.Worker.Farm},
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
 		Engine: eng, Images: images.New(lg, eng, notes, admits.names),
-		Intake: queue.NewConsumer(intakeRedis, queue.ConsumerOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
+		Intake: queue.NewIntake(intakeRedis, queue.IntakeOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
 		Fetch:  admits.fetch, AdmitJob: admits.admitJob, Admit: admits.admit, AdmitImages: admits.admitImages,
 		Uptime: uptime(), Room: room.short, CheckStore: owner.Look, EndOrphans: eng.EndOrphans,
 		Probe: func(ctx context.Context, labels map[string]string) error {

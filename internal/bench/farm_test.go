@@ -94,7 +94,7 @@ func newFarm(b *testing.B) *farm {
 
 // service is a producer on an open client.
 func service(rdb redis.UniversalClient) *jobs.Service {
-	return jobs.NewService(records.New(rdb, records.Options{}), queue.NewProducer(rdb), func() string {
+	return jobs.NewService(records.New(rdb, records.Options{}), queue.New(rdb), func() string {
 		return uuid.Must(uuid.NewV7()).String()
 	})
 }

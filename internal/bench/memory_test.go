@@ -79,7 +79,7 @@ func (f *farm) built() jobs.Job {
 // work takes n jobs from the queue to their end the way a worker does.
 func (f *farm) work(server *hosttest.Redis, records *records.DB, sample jobs.Job, n int) {
 	f.Helper()
-	intake := queue.NewConsumer(f.open(server), queue.ConsumerOptions{Queues: []string{sample.Spec.Queue}, Slots: 8})
+	intake := queue.NewIntake(f.open(server), queue.IntakeOptions{Queues: []string{sample.Spec.Queue}, Slots: 8})
 	done := make(chan error, n)
 	f.must(intake.Start(func(ctx context.Context, d jobs.Delivery) error {
 		done <- oneJob(ctx, records, sample, d)

@@ -374,7 +374,7 @@ func (m *monkey) ticketTwice(kind string) bool {
 	defer m.deal(blow{kind: kind, job: job.ID})()
 	t := job.Ticket()
 	t.Seq += 1000 // asynq drops the very same
-	m.check(kind, queue.NewProducer(m.rdb).Push(context.Background(), t))
+	m.check(kind, queue.New(m.rdb).Push(context.Background(), t))
 	return true
 }
 

@@ -24,9 +24,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Host is what Images needs of the engine. Package engine/docker documents the
+// Engine is what Images needs of the engine. Package engine/docker documents the
 // promises.
-type Host interface {
+type Engine interface {
 	ImageFacts(ctx context.Context, ref string) (engine.ImageFacts, error)
 	Image(ctx context.Context, ref string, progress io.Writer) (string, error)
 	Pull(ctx context.Context, ref string, progress io.Writer) (string, error)
@@ -38,10 +38,10 @@ type Host interface {
 // Images gives images their names, and finds those that jobs name. All methods
 // are safe for concurrent use.
 type Images struct {
-	log   *slog.Logger
-	host  Host
-	notes *Notes
-	rules func() Rules
+	log    *slog.Logger
+	engine Engine
+	notes  *Notes
+	rules  func() Rules
 
 	mu sync.Mutex // guards alone
 	// alone says until when a registry is not asked again for a name that it did
@@ -50,11 +50,11 @@ type Images struct {
 }
 
 // New makes an Images. rules are those of the moment. A nil logger is silent.
-func New(lg *slog.Logger, host Host, notes *Notes, rules func() Rules) *Images {
+func New(lg *slog.Logger, eng Engine, notes *Notes, rules func() Rules) *Images {
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
-	return &Images{log: lg, host: host, notes: notes, rules: rules, alone: map[string]time.Time{}}
+	return &Images{log: lg, engine: eng, notes: notes, rules: rules, alone: map[string]time.Time{}}
 }
 
 // Use makes sure that ref is on the host and returns its ID. What a job left under
@@ -66,7 +66,7 @@ func (i *Images) Use(ctx context.Context, ref string, progress io.Writer) (id st
 	if err := i.refresh(ctx, ref, progress); err != nil {
 		return "", err
 	}
-	facts, err := i.host.ImageFacts(ctx, ref)
+	facts, err := i.engine.ImageFacts(ctx, ref)
 	if err != nil {
 		return "", err
 	}
@@ -77,7 +77,7 @@ func (i *Images) Use(ctx context.Context, ref string, progress io.Writer) (id st
 		return facts.ID, nil
 	}
 	i.warn(ctx, i.notes.set(Note{Name: ref}))
-	id, err = i.host.Image(ctx, ref, progress)
+	id, err = i.engine.Image(ctx, ref, progress)
 	if err != nil {
 		i.dropIfGone(ctx, ref)
 		return "", err
@@ -158,7 +158,7 @@ func (i *Images) leaveAlone(ref string) {
 
 // pull gets an image from its registry, in the place of what a job left.
 func (i *Images) pull(ctx context.Context, ref string, progress io.Writer) (id string, err error) {
-	before, err := i.host.ImageFacts(ctx, ref)
+	before, err := i.engine.ImageFacts(ctx, ref)
 	if err != nil {
 		return "", err
 	}
@@ -167,7 +167,7 @@ func (i *Images) pull(ctx context.Context, ref string, progress io.Writer) (id s
 		err = i.announce(engine.Naming{Name: ref, Job: note.Job, Recipe: note.Recipe}, holder{before.ID, true})
 	}
 	i.warn(ctx, err)
-	if id, err = i.host.Pull(ctx, ref, progress); err != nil {
+	if id, err = i.engine.Pull(ctx, ref, progress); err != nil {
 		return "", err
 	}
 	i.warn(ctx, i.notes.set(Note{Name: ref, Image: id}))
@@ -183,7 +183,7 @@ func (i *Images) leftByJob(ctx context.Context, ref string) (bool, error) {
 		i.warn(ctx, err)
 		return false, nil
 	}
-	facts, err := i.host.ImageFacts(ctx, ref)
+	facts, err := i.engine.ImageFacts(ctx, ref)
 	return err == nil && facts.ID != "" && note.of(facts), err
 }
 
@@ -202,7 +202,7 @@ func (i *Images) Name(ctx context.Context, n engine.Naming) error {
 	if err := i.announce(n, before); err != nil {
 		return err
 	}
-	if err := i.host.Tag(ctx, n.Image, n.Name); err != nil {
+	if err := i.engine.Tag(ctx, n.Image, n.Name); err != nil {
 		return err
 	}
 	i.warn(ctx, i.notes.set(noteOf(n, "")))
@@ -225,7 +225,7 @@ func (i *Images) Push(ctx context.Context, n engine.Naming, progress io.Writer) 
 	if err := i.announce(n, before); err != nil {
 		return "", err
 	}
-	if repoDigest, err = i.host.Push(ctx, n.Image, n.Name, progress); err != nil {
+	if repoDigest, err = i.engine.Push(ctx, n.Image, n.Name, progress); err != nil {
 		if known { // the name is what it was
 			i.warn(ctx, i.notes.set(old))
 		} else {
@@ -269,7 +269,7 @@ func (i *Images) admit(ctx context.Context, n engine.Naming, push bool) (holder,
 	if err := rules.forbid(n.Name, push); err != nil {
 		return holder{}, err
 	}
-	facts, err := i.host.ImageFacts(ctx, n.Name)
+	facts, err := i.engine.ImageFacts(ctx, n.Name)
 	if err != nil || facts.ID == "" {
 		return holder{}, err
 	}
@@ -302,12 +302,12 @@ func (i *Images) Release(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
-	facts, err := i.host.ImageFacts(ctx, name)
+	facts, err := i.engine.ImageFacts(ctx, name)
 	if err != nil || facts.ID == "" {
 		return err
 	}
 	i.warn(ctx, i.notes.set(Note{Name: facts.ID, Image: facts.ID}))
-	if err := i.host.RemoveImage(ctx, name); err != nil {
+	if err := i.engine.RemoveImage(ctx, name); err != nil {
 		return err
 	}
 	return i.removeNameless(ctx, facts.ID)
@@ -330,7 +330,7 @@ func (i *Images) Tidy(ctx context.Context) error {
 		if n.Before == "" {
 			continue
 		}
-		facts, err := i.host.ImageFacts(ctx, n.Name)
+		facts, err := i.engine.ImageFacts(ctx, n.Name)
 		if err != nil {
 			return err
 		}
@@ -359,15 +359,15 @@ func (i *Images) replaced(ctx context.Context, before holder, now string) {
 // removeNameless removes an image that is noted by its ID, if it has no name. One
 // that a container uses stays, and its note with it.
 func (i *Images) removeNameless(ctx context.Context, id string) error {
-	facts, err := i.host.ImageFacts(ctx, id)
+	facts, err := i.engine.ImageFacts(ctx, id)
 	if err != nil {
 		return err
 	}
 	if facts.ID != "" && len(facts.Names) == 0 {
-		if err := i.host.RemoveImage(ctx, id); err != nil {
+		if err := i.engine.RemoveImage(ctx, id); err != nil {
 			return err
 		}
-		if facts, err = i.host.ImageFacts(ctx, id); err != nil {
+		if facts, err = i.engine.ImageFacts(ctx, id); err != nil {
 			return err
 		}
 	}
@@ -380,7 +380,7 @@ func (i *Images) removeNameless(ctx context.Context, id string) error {
 // dropIfGone forgets a name that nothing has. What it does not see is forgotten
 // later.
 func (i *Images) dropIfGone(ctx context.Context, ref string) {
-	if facts, err := i.host.ImageFacts(ctx, ref); err == nil && facts.ID == "" {
+	if facts, err := i.engine.ImageFacts(ctx, ref); err == nil && facts.ID == "" {
 		i.warn(ctx, i.notes.drop(ref))
 	}
 }

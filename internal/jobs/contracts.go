@@ -241,8 +241,8 @@ type Handler func(ctx context.Context, d Delivery) error
 type Intake interface {
 	// Start begins to take tickets and returns.
 	Start(h Handler) error
-	// Hold takes no tickets while it is on; those in hand go on.
-	Hold(on bool)
+	// Pause takes no tickets while it is on; those in hand go on.
+	Pause(on bool)
 	// GiveWay lets the other workers have the next tickets first, for a few seconds:
 	// this one has just passed one on that is not for it.
 	GiveWay()

@@ -40,7 +40,7 @@ type Job struct {
 
 	Worker string `json:"worker,omitempty"`
 	Host   string `json:"host,omitempty"`
-	// Nonce is the owner's fence; only the owner and Redis know it.
+	// Nonce proves who the owner is; only the owner and Redis know it.
 	Nonce string    `json:"-"`
 	Lease time.Time `json:"-"`
 

@@ -14,23 +14,23 @@ import (
 // Missing reports whether the queue no longer holds the ticket in a form in
 // which it can be delivered, and removes what cannot be read. It may be wrong about
 // one that moves this moment; another ticket does no harm.
-func (p *Producer) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
+func (q *Queue) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 	name, id := asynqName(t.Queue, t.Priority), taskID(t)
-	info, err := taskInfo(ctx, p.rdb, p.look, name, id)
+	info, err := taskInfo(ctx, q.rdb, q.look, name, id)
 	if errors.Is(err, asynq.ErrTaskNotFound) {
 		return true, nil
 	}
 	missing := false
 	if err != nil {
-		missing, err = p.unreadable(ctx, name, id, err)
+		missing, err = q.unreadable(ctx, name, id, err)
 	} else {
 		switch info.State {
 		case asynq.TaskStateArchived, asynq.TaskStateCompleted:
 			missing = true
 		case asynq.TaskStatePending:
-			missing, err = p.unlisted(ctx, name, id)
+			missing, err = q.unlisted(ctx, name, id)
 		case asynq.TaskStateActive:
-			missing, err = p.unattended(name, id)
+			missing, err = q.unattended(name, id)
 		}
 	}
 	if err != nil {
@@ -59,16 +59,16 @@ func taskInfo(ctx context.Context, rdb redis.UniversalClient, look *asynq.Inspec
 // unreadable removes a ticket that asynq cannot read although Redis answers. asynq
 // would keep it in hand for ever, and look for no other whose worker has ended. why
 // is what asynq said, which is returned when it does not say it again.
-func (p *Producer) unreadable(ctx context.Context, queue, id string, why error) (bool, error) {
-	n, err := p.rdb.Exists(ctx, taskKey(queue, id)).Result()
+func (q *Queue) unreadable(ctx context.Context, queue, id string, why error) (bool, error) {
+	n, err := q.rdb.Exists(ctx, taskKey(queue, id)).Result()
 	if err != nil || n == 0 {
 		return false, errors.Join(why, err)
 	}
-	_, again := p.look.GetTaskInfo(queue, id)
+	_, again := q.look.GetTaskInfo(queue, id)
 	if again == nil || errors.Is(again, asynq.ErrTaskNotFound) || again.Error() != why.Error() {
 		return false, why
 	}
-	if err := p.remove(ctx, queue, id); err != nil {
+	if err := q.remove(ctx, queue, id); err != nil {
 		return false, fmt.Errorf("remove a ticket that cannot be read (%w): %w", why, err)
 	}
 	return true, nil
@@ -79,8 +79,8 @@ func prefix(queue string) string { return "asynq:{" + queue + "}:" }
 
 func taskKey(queue, id string) string { return prefix(queue) + "t:" + id }
 
-func (p *Producer) remove(ctx context.Context, queue, id string) error {
-	_, err := p.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+func (q *Queue) remove(ctx context.Context, queue, id string) error {
+	_, err := q.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 		for _, list := range []string{"pending", "active"} {
 			tx.LRem(ctx, prefix(queue)+list, 0, id)
 		}
@@ -96,15 +96,15 @@ func (p *Producer) remove(ctx context.Context, queue, id string) error {
 // unlisted reports whether a pending ticket is not in the list of those. It
 // looks at the oldest one only: the list may be long, and what is older than its
 // end is not in it.
-func (p *Producer) unlisted(ctx context.Context, queue, id string) (bool, error) {
-	oldest, err := p.rdb.LIndex(ctx, prefix(queue)+"pending", -1).Result()
+func (q *Queue) unlisted(ctx context.Context, queue, id string) (bool, error) {
+	oldest, err := q.rdb.LIndex(ctx, prefix(queue)+"pending", -1).Result()
 	if errors.Is(err, redis.Nil) {
 		return true, nil
 	} else if err != nil || oldest == id {
 		return false, err
 	}
 	since := func(id string) (int64, error) {
-		n, err := p.rdb.HGet(ctx, taskKey(queue, id), "pending_since").Int64()
+		n, err := q.rdb.HGet(ctx, taskKey(queue, id), "pending_since").Int64()
 		if errors.Is(err, redis.Nil) { // it was handed back, to the end of the list
 			return 0, nil
 		}
@@ -121,8 +121,8 @@ func (p *Producer) unlisted(ctx context.Context, queue, id string) (bool, error)
 // unattended reports whether no living worker has the active ticket in hand:
 // the one that had it ended before it could claim the job. asynq itself looks
 // for that a minute or two later.
-func (p *Producer) unattended(queue, id string) (bool, error) {
-	servers, err := p.look.Servers()
+func (q *Queue) unattended(queue, id string) (bool, error) {
+	servers, err := q.look.Servers()
 	if err != nil {
 		return false, err
 	}

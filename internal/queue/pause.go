@@ -17,10 +17,10 @@ import (
 func pausedKey(queue string) string { return prefix(queue) + "paused" }
 
 // Paused implements jobs.Queue.
-func (p *Producer) Paused(ctx context.Context, queues ...string) ([]jobs.Pause, error) {
+func (q *Queue) Paused(ctx context.Context, queues ...string) ([]jobs.Pause, error) {
 	var list []jobs.Pause
 	var since []*redis.StringCmd
-	pipe := p.rdb.Pipeline()
+	pipe := q.rdb.Pipeline()
 	for _, queue := range queues {
 		for _, priority := range jobs.Priorities() {
 			name := asynqName(queue, priority)

@@ -40,7 +40,7 @@ func push(t *testing.T, plain *asynq.Client, payload string, opts ...asynq.Optio
 // what it got.
 func deliveries(t *testing.T, rdb redis.UniversalClient, err error) <-chan jobs.Delivery {
 	t.Helper()
-	c := queue.NewConsumer(rdb, queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: 50 * time.Millisecond})
+	c := queue.NewIntake(rdb, queue.IntakeOptions{Queues: []string{"builds"}, Slots: 1, Fallback: 50 * time.Millisecond})
 	got := make(chan jobs.Delivery, 100)
 	if err := c.Start(func(_ context.Context, d jobs.Delivery) error { got <- d; return err }); err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestTasksThatAsynqTakesBack(t *testing.T) {
 		t.Errorf("after the handler's error: %+v; want it given up", d)
 	}
 	// A ticket's record is there.
-	if err := queue.NewProducer(rdb).Push(t.Context(), jobs.Ticket{ID: "job-2", Attempt: 1, Seq: 1, Queue: "builds"}); err != nil {
+	if err := queue.New(rdb).Push(t.Context(), jobs.Ticket{ID: "job-2", Attempt: 1, Seq: 1, Queue: "builds"}); err != nil {
 		t.Fatal(err)
 	}
 	push(t, plain, document, asynq.MaxRetry(0), asynq.TaskID("last"))
@@ -159,7 +159,7 @@ func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 func TestTidyIsCheap(t *testing.T) {
 	t.Parallel()
 	_, rdb, plain := embedded(t)
-	p := queue.NewProducer(rdb, "builds")
+	p := queue.New(rdb, "builds")
 	var accepted []string
 	accept := func(_ context.Context, d jobs.Delivery) error { accepted = append(accepted, d.Ticket.ID); return nil }
 	tidy := func() (more bool) {
@@ -201,7 +201,7 @@ func TestTidyIsCheap(t *testing.T) {
 func TestTidyKeepsWhatIsNotAccepted(t *testing.T) {
 	t.Parallel()
 	_, rdb, plain := embedded(t)
-	p := queue.NewProducer(rdb, "builds")
+	p := queue.New(rdb, "builds")
 	for range 3 {
 		push(t, plain, document, asynq.Group("g"))
 	}
@@ -212,11 +212,11 @@ func TestTidyKeepsWhatIsNotAccepted(t *testing.T) {
 	}
 }
 
-// Tickets that asynq archived are of no use, those that wait are.
+// Queue that asynq archived are of no use, those that wait are.
 func TestTidyAndTickets(t *testing.T) {
 	t.Parallel()
 	_, rdb, _ := embedded(t)
-	p := queue.NewProducer(rdb, "builds")
+	p := queue.New(rdb, "builds")
 	look := asynq.NewInspectorFromRedisClient(rdb)
 	for i := range 3 {
 		tk := jobs.Ticket{ID: fmt.Sprint("job-", i), Attempt: 1, Seq: 1, Queue: "builds"}
@@ -255,7 +255,7 @@ func TestPausedSince(t *testing.T) {
 		if err := rdb.Set(t.Context(), "asynq:{builds:low}:paused", text, 0).Err(); err != nil {
 			t.Fatal(err)
 		}
-		got, err := queue.NewProducer(rdb).Paused(t.Context(), "builds")
+		got, err := queue.New(rdb).Paused(t.Context(), "builds")
 		if err != nil || len(got) != 1 || got[0] != (jobs.Pause{Queue: "builds", Priority: jobs.PriorityLow, Name: "builds:low", Since: want}) {
 			t.Errorf("%q: %+v, %v; want builds:low since %s", text, got, err, want)
 		}
@@ -267,7 +267,7 @@ func TestPausedSince(t *testing.T) {
 func TestDeletedQueue(t *testing.T) {
 	t.Parallel()
 	_, rdb, plain := embedded(t)
-	p := queue.NewProducer(rdb, "builds")
+	p := queue.New(rdb, "builds")
 	look := asynq.NewInspectorFromRedisClient(rdb)
 	deleted := func() {
 		t.Helper()

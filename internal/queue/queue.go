@@ -1,7 +1,7 @@
-// Package queue delivers tickets through asynq: a Producer enqueues them and
-// rings a bell, a Consumer serves them on a worker and sleeps on that bell
+// Package queue delivers tickets through asynq: a Queue enqueues them and
+// rings a bell, an Intake serves them on a worker and sleeps on that bell
 // instead of polling. A ticket says only "look at job X"; the record in package
-// store is the truth, so a ticket may come twice or late without harm.
+// records is the truth, so a ticket may come twice or late without harm.
 //
 // Each queue of the farm is three asynq queues, one per priority: the normal
 // one has the queue's own name, so that a plain asynq producer and an

@@ -28,13 +28,13 @@ func delivery(t *testing.T, dial func() redis.UniversalClient) jobstest.Delivery
 		}
 	}
 	return jobstest.Delivery{
-		Queue:  queue.NewProducer(rdb),
+		Queue:  queue.New(rdb),
 		Pause:  func(queue string, p jobs.Priority) { must(look.PauseQueue(part(queue, p))) },
 		Resume: func(queue string, p jobs.Priority) { must(look.UnpauseQueue(part(queue, p))) },
 		Receive: func(ctx context.Context, name string) (jobs.Ticket, error) {
 			tickets, ok := consumers[name]
 			if !ok {
-				tickets = consume(t, dial(), queue.ConsumerOptions{Queues: []string{name}, Slots: 1, Fallback: time.Second})
+				tickets = consume(t, dial(), queue.IntakeOptions{Queues: []string{name}, Slots: 1, Fallback: time.Second})
 				consumers[name] = tickets
 			}
 			select {
@@ -57,9 +57,9 @@ func part(queue string, p jobs.Priority) string {
 
 // consume starts a consumer for the length of the test. With one slot the
 // tickets come in the order in which they are delivered.
-func consume(t *testing.T, rdb redis.UniversalClient, o queue.ConsumerOptions) <-chan jobs.Ticket {
+func consume(t *testing.T, rdb redis.UniversalClient, o queue.IntakeOptions) <-chan jobs.Ticket {
 	t.Helper()
-	c := queue.NewConsumer(rdb, o)
+	c := queue.NewIntake(rdb, o)
 	tickets := make(chan jobs.Ticket)
 	done := make(chan struct{})
 	err := c.Start(func(ctx context.Context, d jobs.Delivery) error {

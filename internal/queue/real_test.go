@@ -49,8 +49,8 @@ func TestQueueOnRedis(t *testing.T) {
 // An idle worker is woken by the bell, not by its next look.
 func TestDoorbellWakes(t *testing.T) {
 	dial, rdb := onRedis(t)
-	producer := queue.NewProducer(rdb)
-	got := consume(t, dial(), queue.ConsumerOptions{Queues: []string{"builds", "other"}, Slots: 2, Fallback: time.Hour})
+	producer := queue.New(rdb)
+	got := consume(t, dial(), queue.IntakeOptions{Queues: []string{"builds", "other"}, Slots: 2, Fallback: time.Hour})
 	for i := range 50 {
 		want := jobs.Ticket{
 			ID: fmt.Sprintf("job-%d", i), Attempt: 1, Seq: 1,
@@ -70,12 +70,12 @@ func TestDoorbellWakes(t *testing.T) {
 	}
 }
 
-// Tickets that asynq itself moves from its delayed set wake a worker, too.
+// Queue that asynq itself moves from its delayed set wake a worker, too.
 func TestDoorbellWakesForDelayedTickets(t *testing.T) {
 	dial, rdb := onRedis(t)
-	got := consume(t, dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Second})
+	got := consume(t, dial(), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Second})
 	delayed := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds", Delay: time.Second}
-	if err := queue.NewProducer(rdb).Push(t.Context(), delayed); err != nil {
+	if err := queue.New(rdb).Push(t.Context(), delayed); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -101,12 +101,12 @@ func TestTicketForAnotherWorker(t *testing.T) {
 
 func ticketForAnotherWorker(t *testing.T, others int, offset time.Duration) {
 	dial, rdb := onRedis(t)
-	producer := queue.NewProducer(rdb)
-	options := queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 2, Fallback: 3 * time.Second}
+	producer := queue.New(rdb)
+	options := queue.IntakeOptions{Queues: []string{"builds"}, Slots: 2, Fallback: 3 * time.Second}
 	var passed atomic.Int32
 	met := make(chan struct{}, 1) // one of the others has passed it on
 	for range others {
-		other := queue.NewConsumer(dial(), options)
+		other := queue.NewIntake(dial(), options)
 		err := other.Start(func(ctx context.Context, d jobs.Delivery) error {
 			if passed.Add(1) == 1 {
 				met <- struct{}{}
@@ -145,7 +145,7 @@ func ticketForAnotherWorker(t *testing.T, others int, offset time.Duration) {
 // A plain asynq producer rings no bell; its tickets are found by a look.
 func TestTicketsWithoutBell(t *testing.T) {
 	dial, rdb := onRedis(t)
-	got := consume(t, dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Second})
+	got := consume(t, dial(), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Second})
 	plain := asynq.NewClientFromRedisClient(rdb)
 	for i := range 3 { // the consumer sleeps between them
 		id := fmt.Sprintf("job-%d", i)
@@ -166,7 +166,7 @@ func TestTicketsWithoutBell(t *testing.T) {
 
 func TestMissing(t *testing.T) {
 	_, rdb := onRedis(t)
-	p := queue.NewProducer(rdb)
+	p := queue.New(rdb)
 	tk := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds", Priority: jobs.PriorityHigh}
 	var got []bool
 	look := func() {
@@ -194,7 +194,7 @@ func TestMissing(t *testing.T) {
 func TestMissingBecauseUnreadable(t *testing.T) {
 	_, rdb := onRedis(t)
 	ctx := t.Context()
-	p := queue.NewProducer(rdb)
+	p := queue.New(rdb)
 	const prefix = "asynq:{builds}:"
 	for i, spoil := range []func(key string) error{
 		func(key string) error { return rdb.HSet(ctx, key, "msg", "garbage").Err() },
@@ -237,7 +237,7 @@ func TestMissingBecauseUnreadable(t *testing.T) {
 // A ticket that loses its content while it waits is taken in hand by nobody.
 func TestTidy(t *testing.T) {
 	dial, rdb := onRedis(t)
-	p := queue.NewProducer(rdb)
+	p := queue.New(rdb)
 	lost := jobs.Ticket{ID: "lost", Attempt: 1, Seq: 1, Queue: "builds"}
 	sound := jobs.Ticket{ID: "sound", Attempt: 1, Seq: 1, Queue: "builds"}
 	if err := errors.Join(p.Push(t.Context(), lost), p.Push(t.Context(), sound)); err != nil {
@@ -246,7 +246,7 @@ func TestTidy(t *testing.T) {
 	if err := rdb.Del(t.Context(), "asynq:{builds}:t:lost:1:1").Err(); err != nil {
 		t.Fatal(err)
 	}
-	got := consume(t, dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1})
+	got := consume(t, dial(), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 1})
 	if tk := <-got; tk.ID != sound.ID {
 		t.Errorf("got %+v, want the sound one", tk)
 	}
@@ -269,7 +269,7 @@ func TestTidy(t *testing.T) {
 // A ticket can be in the queue and not in the list that it is delivered from.
 func TestMissingFromTheList(t *testing.T) {
 	_, rdb := onRedis(t)
-	p := queue.NewProducer(rdb)
+	p := queue.New(rdb)
 	old := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds"}
 	missing := func(what string, tk jobs.Ticket, want bool) {
 		t.Helper()
@@ -304,12 +304,12 @@ func TestMissingFromTheList(t *testing.T) {
 // has no slot for it yet does not.
 func TestMissingWithItsWorker(t *testing.T) {
 	dial, rdb := onRedis(t)
-	p := queue.NewProducer(rdb)
+	p := queue.New(rdb)
 	tk := jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds"}
 	if err := p.Push(t.Context(), tk); err != nil {
 		t.Fatal(err)
 	}
-	c := queue.NewConsumer(dial(), queue.ConsumerOptions{Queues: []string{"builds"}, Slots: 1})
+	c := queue.NewIntake(dial(), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 1})
 	held, let := make(chan struct{}), make(chan struct{})
 	err := c.Start(func(context.Context, jobs.Delivery) error { close(held); <-let; return nil })
 	if err != nil {

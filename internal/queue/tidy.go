@@ -46,13 +46,13 @@ const (
 // content, which asynq never delivers. It reads a bounded number of tasks, drawn at
 // random where there are more; more is true when there may be many left. In an idle
 // farm it costs one command for each queue.
-func (p *Producer) Tidy(ctx context.Context, accept jobs.Handler) (more bool, err error) {
-	queues, err := p.queues(ctx)
+func (q *Queue) Tidy(ctx context.Context, accept jobs.Handler) (more bool, err error) {
+	queues, err := q.queues(ctx)
 	if err != nil {
 		return false, err
 	}
 	rand.Shuffle(len(queues), func(i, j int) { queues[i], queues[j] = queues[j], queues[i] })
-	t := tidying{Producer: p, accept: accept, looks: maxLooks}
+	t := tidying{Queue: q, accept: accept, looks: maxLooks}
 	for _, queue := range queues {
 		if err := t.queue(ctx, queue); err != nil {
 			return false, fmt.Errorf("tidy queue %s: %w", queue, err)
@@ -63,16 +63,16 @@ func (p *Producer) Tidy(ctx context.Context, accept jobs.Handler) (more bool, er
 
 // queues lists asynq's queues. Those that this process serves are put back when an
 // operator has deleted them.
-func (p *Producer) queues(ctx context.Context) ([]string, error) {
-	queues, err := p.look.Queues()
+func (q *Queue) queues(ctx context.Context) ([]string, error) {
+	queues, err := q.look.Queues()
 	if err != nil {
 		return nil, fmt.Errorf("list queues: %w", err)
 	}
-	for name := range weights(p.serves) {
+	for name := range weights(q.serves) {
 		if slices.Contains(queues, name) {
 			continue
 		}
-		if err := p.rdb.SAdd(ctx, allQueues, name).Err(); err != nil {
+		if err := q.rdb.SAdd(ctx, allQueues, name).Err(); err != nil {
 			return nil, fmt.Errorf("put queue %s back into asynq's list: %w", name, err)
 		}
 		queues = append(queues, name)
@@ -82,7 +82,7 @@ func (p *Producer) queues(ctx context.Context) ([]string, error) {
 
 // tidying is one Tidy.
 type tidying struct {
-	*Producer
+	*Queue
 	accept jobs.Handler
 	// looks is how many tasks may still be read, removed how many went.
 	looks, removed int

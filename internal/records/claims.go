@@ -142,17 +142,17 @@ func (db *DB) Note(ctx context.Context, id, nonce string, p jobs.Progress) error
 	}
 	ok, err := db.scripts.note.Run(ctx, db.rdb, []string{jobKey(id), newsKey(id), partialKey(id)},
 		nonce, string(p.Stage), p.Container.Name, p.Container.ID, p.RunTimeout.Microseconds(), partial).Bool()
-	return fenced(ok, err, "note progress of", id)
+	return ifOwned(ok, err, "note progress of", id)
 }
 
 // AppendLog implements jobs.Claims.
 func (db *DB) AppendLog(ctx context.Context, id, nonce string, c jobs.LogChunk) error {
 	ok, err := db.scripts.add.Run(ctx, db.rdb, []string{jobKey(id), logKey(id)},
 		nonce, c.Attempt, c.Offset, c.Data, db.opts.LogTail).Bool()
-	return fenced(ok, err, "append to the log of", id)
+	return ifOwned(ok, err, "append to the log of", id)
 }
 
-func fenced(ok bool, err error, what, id string) error {
+func ifOwned(ok bool, err error, what, id string) error {
 	if err != nil {
 		return fmt.Errorf("%s job %s: %w", what, id, err)
 	}

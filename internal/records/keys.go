@@ -23,7 +23,7 @@ const recordVersion = 1
 //
 // start_by is a plain producer's deadline for the first attempt, there when expires
 // comes from it.
-// nonce is the owner's fence, name and cid the container's, lb the bytes in
+// nonce proves the owner, name and cid the container's, lb the bytes in
 // the live log tail. kept is 1 while the job keeps a service, which goes on under
 // the nonce, and ended is when a kept service ended. e<n> is an event,
 // "milliseconds type text", and en the number of the newest.

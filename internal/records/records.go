@@ -1,5 +1,5 @@
-// Package records keeps the records of jobs in Redis: document, state, owner and
-// fence, result, events, the live log tail, and the indexes for listing. A
+// Package records keeps the records of jobs in Redis: document, state, owner,
+// result, events, the live log tail, and the indexes for listing. A
 // record is the truth about its job. DB implements jobs.Records for
 // producers and jobs.Claims for workers, what the reconciler needs, and the
 // registry and the seats of hosts.

@@ -216,7 +216,7 @@ func (h *host) start() *process {
 	o := worker.Defaults()
 	dir, self := h.open()
 	p.identity, p.began = dir.Host(), time.Now()
-	o.Name, o.Host, o.StateDir, o.Slots, o.Lease, o.Drain = h.name, p.identity, h.dir, slots, lease, 30*time.Second
+	o.Name, o.HostID, o.StateDir, o.Slots, o.Lease, o.Drain = h.name, p.identity, h.dir, slots, lease, 30*time.Second
 	h.downFor = time.Second
 	seats := faults.Seats(f.truth, p.at)
 	records, eng := faults.Records(f.truth, p.at), faults.Engine(engineOf{h.engine, p}, p.at)
@@ -366,7 +366,7 @@ func (in *intake) Start(h jobs.Handler) error {
 	return nil
 }
 
-func (in *intake) Hold(on bool) { in.held.Store(on) }
+func (in *intake) Pause(on bool) { in.held.Store(on) }
 
 func (in *intake) GiveWay()     {}
 func (in *intake) StopTaking()  { in.p.gate() }

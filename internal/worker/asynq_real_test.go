@@ -36,7 +36,7 @@ type asynqFarm struct {
 	rdb     redis.UniversalClient
 	dial    func() redis.UniversalClient
 	records *records.DB
-	tickets *queue.Producer
+	tickets *queue.Queue
 	plain   *asynq.Client
 	look    *asynq.Inspector
 	log     *logBuffer
@@ -83,7 +83,7 @@ func newAsynqFarm(t *testing.T) *asynqFarm {
 	f.rdb = f.dial()
 	t.Cleanup(func() { _ = f.rdb.Close() })
 	f.records = records.New(f.rdb, records.Options{})
-	f.tickets = queue.NewProducer(f.rdb, jobs.DefaultQueue)
+	f.tickets = queue.New(f.rdb, jobs.DefaultQueue)
 	f.svc = jobs.NewService(f.records, f.tickets, jobstest.NewIDs())
 	f.plain = asynq.NewClient(asynq.RedisClientOpt{Network: "unix", Addr: server.Socket})
 	f.look = asynq.NewInspector(asynq.RedisClientOpt{Network: "unix", Addr: server.Socket})
@@ -108,13 +108,13 @@ func (s flaky) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 func (f *asynqFarm) work(slots int) *running {
 	f.t.Helper()
 	o := worker.Defaults()
-	o.Name, o.Host, o.StateDir, o.Slots = "one", "host-1", f.t.TempDir(), slots
+	o.Name, o.HostID, o.StateDir, o.Slots = "one", "host-1", f.t.TempDir(), slots
 	o.Renew = 100 * time.Millisecond
 	lg := slog.New(slog.NewTextHandler(f.log, nil))
 	w := worker.New(lg, worker.Deps{
 		Claims: f.records, Records: flaky{f.records, f}, Queue: f.tickets, Engine: f.engine, Room: f.room,
 		Blobs: artifacts.NewBlobs(f.store, f.t.TempDir()),
-		Intake: queue.NewConsumer(f.dial(), queue.ConsumerOptions{
+		Intake: queue.NewIntake(f.dial(), queue.IntakeOptions{
 			Queues: []string{jobs.DefaultQueue}, Slots: slots, Fallback: 200 * time.Millisecond, Log: lg,
 		}),
 	}, o)

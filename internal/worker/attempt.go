@@ -25,10 +25,10 @@ type attempt struct {
 	ctx  context.Context //nolint:containedctx // it is the attempt's own life, which no caller's context spans
 	stop context.CancelCauseFunc
 	// done is closed when the attempt is over and its slot is free.
-	done     chan struct{}
-	slot     bool // whether it holds one
-	parting  bool // waits to leave its container behind; guarded by Worker.mu
-	renewNow chan struct{}
+	done      chan struct{}
+	slot      bool // whether it holds one
+	detaching bool // waits to leave its container behind; guarded by Worker.mu
+	renewNow  chan struct{}
 
 	mu      sync.Mutex // guards what follows, and the entry's file
 	entry   entry
@@ -54,15 +54,15 @@ var (
 	errDrain     = errors.New("the worker drains")
 	errLeave     = errors.New("the container is left to the next worker of this host")
 	errLeaseLost = errors.New("the lease is lost")
-	// errFenced is a lease that could not be renewed and is about to pass.
-	errFenced = fmt.Errorf("%w: it could not be renewed", errLeaseLost)
+	// errSelfStopped is a lease that could not be renewed and is about to pass.
+	errSelfStopped = fmt.Errorf("%w: it could not be renewed", errLeaseLost)
 )
 
 func newAttempt(w *Worker, job jobs.Job, nonce string) *attempt {
 	a := &attempt{
 		w: w, job: job, nonce: nonce, log: w.log.With("job_id", job.ID, "attempt", job.Attempt),
 		done: make(chan struct{}), renewNow: make(chan struct{}, 1),
-		res:   jobs.Result{Worker: w.opts.Name, Host: w.opts.Host, Attempt: job.Attempt, Engine: w.engine.String()},
+		res:   jobs.Result{Worker: w.opts.Name, Host: w.opts.HostID, Attempt: job.Attempt, Engine: w.engine.String()},
 		entry: entry{Job: job.ID, Attempt: job.Attempt, Nonce: nonce},
 		named: job.Container.Name != "",
 	}
@@ -75,7 +75,7 @@ func (a *attempt) live(work func(context.Context) error) {
 	defer a.w.ended(a)
 	leased, release := context.WithCancel(context.Background())
 	defer release()
-	a.hold(a.w.Uptime())
+	a.leaseHolds(a.w.Uptime())
 	go a.keepLease(leased)
 	defer a.stop(nil)
 	defer a.letGo() // whatever happened
@@ -96,7 +96,7 @@ func (a *attempt) letGo() {
 	case a.joblog == nil || a.handedOver:
 	case a.proc != nil:
 		a.proc.Detach()
-		a.joblog.suspend(a.w.deliver)
+		a.joblog.suspend(a.w.drain.delivery)
 	default:
 		a.joblog.pump.end()
 	}
@@ -225,7 +225,7 @@ func (a *attempt) keepLease(ctx context.Context) {
 		switch {
 		case err == nil:
 			renewed = asked
-			a.hold(asked)
+			a.leaseHolds(asked)
 			if sig.CancelBy != "" {
 				a.stop(cancelled{by: sig.CancelBy})
 			}
@@ -234,8 +234,8 @@ func (a *attempt) keepLease(ctx context.Context) {
 				a.stop(errLeaseLost)
 			}
 			return
-		case a.w.Uptime()-renewed > a.w.opts.fence():
-			a.stop(errFenced)
+		case a.w.Uptime()-renewed > a.w.opts.selfStopAfter():
+			a.stop(errSelfStopped)
 		default: // after an outage every second counts
 			wait = a.w.opts.Renew / 5
 		}

@@ -74,7 +74,7 @@ func (a *attempt) finish(ctx context.Context) {
 	}
 	a.decide(&a.res, nil)
 	// Not ctx: the result is worth more than the clean-up's bound.
-	err := a.deliver(a.w.deliver)
+	err := a.deliver(a.w.drain.delivery)
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
 	defer cancel()
 	switch {
@@ -186,7 +186,7 @@ func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
 		r.Past.Log = a.savePastLog(ctx)
 		a.decide(nil, &r)
 	}
-	err := a.w.giveUpJob(a.w.deliver, a.noted())
+	err := a.w.giveUpJob(a.w.drain.delivery, a.noted())
 	a.removeSpool()
 	if err != nil && !errors.Is(err, errLeaseLost) {
 		// The worker ends while Redis is away; its next start tells it.
@@ -221,13 +221,13 @@ func (w *Worker) giveUpJob(ctx context.Context, e entry) error {
 // answers for the lease until all that it has to wait for is done; nil means that
 // it may go, an error that the container cannot stay.
 func (a *attempt) leave() error {
-	a.joblog.suspend(a.w.deliver)
+	a.joblog.suspend(a.w.drain.delivery)
 	select {
-	case <-a.w.waitToPart(a):
+	case <-a.w.detach(a):
 	case <-a.ctx.Done():
 		return context.Cause(a.ctx)
 	}
-	if _, err := a.renew(a.w.deliver); err != nil {
+	if _, err := a.renew(a.w.drain.delivery); err != nil {
 		a.log.Warn("renew the lease of a container that is left running", "err", err)
 	}
 	return nil
@@ -275,7 +275,7 @@ func (a *attempt) endContainer(ctx context.Context, why error) {
 }
 
 // removeContainer removes a container that has ended. What is left after a while
-// is the keeper's.
+// is removed as a stray.
 func (a *attempt) removeContainer(ctx context.Context) {
 	if a.container == "" {
 		return
@@ -308,7 +308,7 @@ func (a *attempt) grace() time.Duration {
 // belongs to somebody else by now gets none, one that soon will little.
 func (a *attempt) graceAfter(why error) time.Duration {
 	switch {
-	case errors.Is(why, errFenced):
+	case errors.Is(why, errSelfStopped):
 		return min(a.grace(), a.w.opts.Renew)
 	case errors.Is(why, errLeaseLost):
 		return 0

@@ -23,30 +23,62 @@ const (
 // DrainModes lists them.
 func DrainModes() []DrainMode { return []DrainMode{DrainFinish, DrainHandBack, DrainAdopt} }
 
-// waitToPart tells when every attempt that is left waits as this one does.
-func (w *Worker) waitToPart(a *attempt) <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	a.parting = true
-	w.partWhenAllWait()
-	return w.parted
+// drain is how a worker ends, in this order: it stops its intake, leaves or waits
+// for what runs, and gives the rest back. Worker.mu guards mode, begun and handBack.
+type drain struct {
+	// stopIntake is closed by Drain: no tickets are asked for any more.
+	stopIntake chan struct{}
+	mode       DrainMode // "" until Drain is called
+	begun      bool      // nothing is claimed any more
+	handBack   bool      // what runs is stopped and handed back
+
+	// adopted ends when containers are left to the next worker of this host;
+	// leaveContainers ends it.
+	adopted         context.Context //nolint:containedctx // spans all attempts, not a call
+	leaveContainers context.CancelFunc
+	// detached is closed when the attempts that are left all wait to leave their
+	// containers.
+	detached chan struct{}
+
+	// delivery spans the delivery of results, however long Redis is away; lastCall
+	// ends it when the worker has to end.
+	delivery context.Context //nolint:containedctx // spans all attempts, not a call
+	lastCall context.CancelFunc
 }
 
-// partWhenAllWait lets the attempts go that wait to part, once no other is left; w.mu
-// is held.
-func (w *Worker) partWhenAllWait() {
-	if w.leaving.Err() == nil {
+func newDrain() drain {
+	d := drain{stopIntake: make(chan struct{}), detached: make(chan struct{})}
+	d.delivery, d.lastCall = context.WithCancel(context.Background())
+	d.adopted, d.leaveContainers = context.WithCancel(context.Background())
+	return d
+}
+
+// detach waits to leave an attempt's container behind: the channel is closed once
+// every other attempt has ended or waits, too. Until then the worker answers for the
+// leases of all.
+func (w *Worker) detach(a *attempt) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.detaching = true
+	w.detachIfAllWait()
+	return w.drain.detached
+}
+
+// detachIfAllWait releases the attempts that wait to detach, once every attempt that
+// is left waits; w.mu is held.
+func (w *Worker) detachIfAllWait() {
+	if w.drain.adopted.Err() == nil {
 		return
 	}
 	for _, a := range w.running {
-		if !a.parting {
+		if !a.detaching {
 			return
 		}
 	}
 	select {
-	case <-w.parted:
+	case <-w.drain.detached:
 	default:
-		close(w.parted)
+		close(w.drain.detached)
 	}
 }
 
@@ -55,30 +87,30 @@ func (w *Worker) Drain(mode DrainMode) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.anew = false
-	w.tell(mode)
+	w.endWith(mode)
 }
 
-// tell ends Run; w.mu is held.
-func (w *Worker) tell(mode DrainMode) {
-	if w.mode == "" {
-		w.mode = mode
-		close(w.told)
+// endWith makes Run end; w.mu is held.
+func (w *Worker) endWith(mode DrainMode) {
+	if w.drain.mode == "" {
+		w.drain.mode = mode
+		close(w.drain.stopIntake)
 	}
 }
 
-// drain waits for running attempts and hands the rest back.
-func (w *Worker) drain(hurry context.Context) {
+// drainNow waits for running attempts and hands the rest back.
+func (w *Worker) drainNow(hurry context.Context) {
 	w.mu.Lock()
-	w.draining = true
+	w.drain.begun = true
 	w.taking.Store(false)
-	mode := w.mode
+	mode := w.drain.mode
 	w.mu.Unlock()
 	patience := w.opts.Drain
 	switch mode {
 	case DrainHandBack:
 		patience = 0
 	case DrainAdopt:
-		w.leave()
+		w.drain.leaveContainers()
 	}
 	done := make(chan struct{})
 	go func() { w.wg.Wait(); close(done) }()
@@ -89,21 +121,21 @@ func (w *Worker) drain(hurry context.Context) {
 	case <-time.After(patience):
 	}
 	w.mu.Lock()
-	w.stopping = true
+	w.drain.handBack = true
 	for _, a := range w.running {
-		if !a.parting {
+		if !a.detaching {
 			a.stop(errDrain)
 		}
 	}
 	w.mu.Unlock()
 	select {
 	case <-done:
-	case <-time.After(lastWords):
-		w.giveUp()
+	case <-time.After(deliveryGrace):
+		w.drain.lastCall()
 		<-done
 	}
 }
 
-// lastWords is how long a worker that has to end tries to deliver results and
-// to hand jobs back while Redis is away.
-const lastWords = 30 * time.Second
+// deliveryGrace is how long a worker that has to end tries to deliver results and to
+// hand jobs back while Redis is away.
+const deliveryGrace = 30 * time.Second

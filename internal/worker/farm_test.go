@@ -127,7 +127,7 @@ func (in *intake) Start(h jobs.Handler) error {
 	return nil
 }
 
-func (in *intake) Hold(on bool) { in.held.Store(on) }
+func (in *intake) Pause(on bool) { in.held.Store(on) }
 
 func (in *intake) GiveWay()     {}
 func (in *intake) StopTaking()  { in.stop() }
@@ -144,7 +144,7 @@ type running struct {
 func (f *farm) start(change ...func(*worker.Options)) *running {
 	f.t.Helper()
 	o := worker.Defaults()
-	o.Name, o.Host, o.StateDir, o.Slots = "one", "host-1", f.state, 4
+	o.Name, o.HostID, o.StateDir, o.Slots = "one", "host-1", f.state, 4
 	o.Renew = 20 * time.Millisecond
 	for _, c := range change {
 		c(&o)

@@ -212,9 +212,9 @@ func (w *Worker) judged(ctx context.Context, now error) {
 	case now == nil && was != nil:
 		w.log.InfoContext(ctx, "jobs are taken again")
 	}
-	w.Intake.Hold(now != nil)
+	w.Intake.Pause(now != nil)
 	if (now == nil) != (was == nil) {
-		nudge(w.beatNow)
+		nudge(w.registerNow)
 	}
 	if now == nil && w.gaveUpEngine.Swap(false) {
 		nudge(w.straysNow)

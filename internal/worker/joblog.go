@@ -25,8 +25,8 @@ const (
 	// recentBytes is how much output is at hand to quote in a failure.
 	recentBytes = 8 << 10
 	recentLines = 20
-	// heldBytes is how much output waits in memory for a disk that is full.
-	heldBytes = 1 << 20
+	// unwrittenBytes is how much output waits in memory for a disk that is full.
+	unwrittenBytes = 1 << 20
 )
 
 // jobLog is the log of one attempt: a spool file of frames that survives the
@@ -43,20 +43,20 @@ type jobLog struct {
 
 	mu sync.Mutex // guards everything below
 	// file is nil once the log is closed.
-	file    *os.File
-	buf     []byte
-	held    []byte // frames that the disk did not take yet
-	size    int64  // bytes in the file
-	cap     int64
-	dropped int64    // bytes of output left out
-	end     [][]byte // frames after the cap, the newest keepEnd bytes
-	endSize int
-	past    int64 // bytes of all frames after the cap
-	serves  bool  // the live tail goes on after the cap
-	last    time.Time
-	recent  []byte
-	skip    engine.Skip // output bytes that came so far, also to an earlier process
-	broken  error       // why the log lacks output that its cap allows
+	file      *os.File
+	buf       []byte
+	unwritten []byte // frames that the disk did not take yet
+	size      int64  // bytes in the file
+	cap       int64
+	dropped   int64    // bytes of output left out
+	end       [][]byte // frames after the cap, the newest keepEnd bytes
+	endSize   int
+	past      int64 // bytes of all frames after the cap
+	serves    bool  // the live tail goes on after the cap
+	last      time.Time
+	recent    []byte
+	skip      engine.Skip // output bytes that came so far, also to an earlier process
+	broken    error       // why the log lacks output that its cap allows
 }
 
 // openLog opens the spool file at path, continuing one that an earlier process
@@ -151,13 +151,13 @@ func (l *jobLog) write(s jobs.Stream, p []byte) {
 	}
 	l.count(s, len(p))
 	l.buf = jobs.AppendFrame(l.buf[:0], jobs.Frame{Stream: s, At: l.last, Data: p})
-	if l.dropped == 0 && len(l.end) == 0 && l.size+int64(len(l.held)+len(l.buf)) <= l.cap {
+	if l.dropped == 0 && len(l.end) == 0 && l.size+int64(len(l.unwritten)+len(l.buf)) <= l.cap {
 		l.append(l.buf)
 		return
 	}
 	if l.serves && l.file != nil {
 		l.pump.slow.Store(true) // a job ends some time, and its cap bounds what it sends
-		l.pump.add(l.size+int64(len(l.held))+l.past, l.buf)
+		l.pump.add(l.size+int64(len(l.unwritten))+l.past, l.buf)
 	}
 	l.past += int64(len(l.buf))
 	l.end = append(l.end, bytes.Clone(l.buf))
@@ -213,38 +213,38 @@ func (l *jobLog) append(frames []byte) {
 		l.dropped += dataBytes(frames)
 		return
 	}
-	l.held = append(l.held, frames...)
-	if err := l.writeHeld(); err != nil && len(l.held) > heldBytes {
-		l.giveUpHeld(err)
+	l.unwritten = append(l.unwritten, frames...)
+	if err := l.writeUnwritten(); err != nil && len(l.unwritten) > unwrittenBytes {
+		l.giveUpUnwritten(err)
 	}
 }
 
-// writeHeld writes what is held to the file and hands it to the pump. l.mu is held.
-func (l *jobLog) writeHeld() error {
-	if l.file == nil || len(l.held) == 0 {
+// writeUnwritten writes what is held to the file and hands it to the pump. l.mu is held.
+func (l *jobLog) writeUnwritten() error {
+	if l.file == nil || len(l.unwritten) == 0 {
 		return nil
 	}
-	if _, err := l.file.Write(l.held); err != nil {
+	if _, err := l.file.Write(l.unwritten); err != nil {
 		_, back := l.file.Seek(l.size, io.SeekStart)
 		return fmt.Errorf("write log spool: %w", errors.Join(err, l.file.Truncate(l.size), back))
 	}
-	l.pump.add(l.size, l.held)
-	l.size += int64(len(l.held))
-	l.held = l.held[:0]
+	l.pump.add(l.size, l.unwritten)
+	l.size += int64(len(l.unwritten))
+	l.unwritten = l.unwritten[:0]
 	return nil
 }
 
-// giveUpHeld leaves out what the disk does not take. l.mu is held.
-func (l *jobLog) giveUpHeld(why error) {
-	l.dropped += dataBytes(l.held)
-	l.held, l.broken = nil, why
+// giveUpUnwritten leaves out what the disk does not take. l.mu is held.
+func (l *jobLog) giveUpUnwritten(why error) {
+	l.dropped += dataBytes(l.unwritten)
+	l.unwritten, l.broken = nil, why
 }
 
 // flush writes what the disk did not take before.
 func (l *jobLog) flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.writeHeld()
+	return l.writeUnwritten()
 }
 
 // lack says why the closed log lacks output that its cap allows, nil when it does
@@ -313,12 +313,12 @@ func (l *jobLog) seal() (size, dropped int64, open bool) {
 		l.append(frame)
 	}
 	l.end = nil
-	if err := l.writeHeld(); err != nil {
-		l.giveUpHeld(err)
+	if err := l.writeUnwritten(); err != nil {
+		l.giveUpUnwritten(err)
 	}
 	if l.broken != nil {
 		l.mark("the worker's disk is full")
-		_ = l.writeHeld() // the result has the number, too
+		_ = l.writeUnwritten() // the result has the number, too
 	}
 	if err := l.file.Close(); err != nil {
 		l.broken = errors.Join(l.broken, err)
@@ -339,14 +339,14 @@ func isMark(f jobs.Frame) bool {
 // mark says in the log that output is left out. l.mu is held.
 func (l *jobLog) mark(why string) {
 	text := fmt.Sprintf(markBegin+"%s]\n", l.dropped, why)
-	l.held = jobs.AppendFrame(l.held, jobs.Frame{Stream: jobs.Note, At: time.Now(), Data: []byte(text)})
+	l.unwritten = jobs.AppendFrame(l.unwritten, jobs.Frame{Stream: jobs.Note, At: time.Now(), Data: []byte(text)})
 }
 
 // suspend closes the log as it is; another process goes on with it.
 func (l *jobLog) suspend(ctx context.Context) {
 	l.mu.Lock()
 	if l.file != nil {
-		_ = l.writeHeld() // what is not in the file is read from the engine again
+		_ = l.writeUnwritten() // what is not in the file is read from the engine again
 		_ = l.file.Close()
 		l.file = nil
 	}

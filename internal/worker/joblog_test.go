@@ -63,7 +63,7 @@ func TestLogWaitsForItsDisk(t *testing.T) {
 	}{
 		"room again":       {1000, true, false},
 		"no room":          {1000, false, true},
-		"more than memory": {heldBytes + 1, true, true},
+		"more than memory": {unwrittenBytes + 1, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -24,18 +24,18 @@ type journal struct{ dir string }
 type entry struct {
 	Job     string `json:"job"`
 	Attempt int    `json:"attempt"`
-	// Nonce is the fence that the verdict is reported under.
+	// Nonce is what the verdict is reported under.
 	Nonce string `json:"nonce"`
-	// Held is until when nobody else can be given the job, on the host's clock
+	// LeaseUntil is until when nobody else can be given the job, on the host's clock
 	// that Deps.Uptime reads.
-	Held time.Duration `json:"held"`
+	LeaseUntil time.Duration `json:"held"`
 	// Started says that the container has been told to run. The record names it
 	// then, unless Redis lost its last second.
 	Started bool `json:"started,omitempty"`
 	// Halted is why the container is being stopped, when that is not its own
 	// doing: its exit code means nothing then.
 	Halted *halt `json:"halted,omitempty"`
-	ended  bool  // its container, by the fence of a process that came later
+	ended  bool  // its container, stopped before the lease ended, by a process that came later
 	// Result or Release is the verdict; both are nil while the attempt works.
 	Result  *jobs.Result  `json:"result,omitempty"`
 	Release *jobs.Release `json:"release,omitempty"`
@@ -190,15 +190,15 @@ func (j journal) read(odd func(name string, err error)) ([]entry, error) {
 	return all, nil
 }
 
-// hold notes that the lease was good at a time of the host's clock. Without the
+// leaseHolds notes that the lease was good at a time of the host's clock. Without the
 // note a restarted worker would only know less.
-func (a *attempt) hold(since time.Duration) {
+func (a *attempt) leaseHolds(since time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.entry.decided() || a.settled {
 		return
 	}
-	a.entry.Held = since + a.w.opts.Lease
+	a.entry.LeaseUntil = since + a.w.opts.Lease
 	a.write(false)
 }
 

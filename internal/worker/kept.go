@@ -17,7 +17,7 @@ import (
 
 // keptService follows a kept service of this daemon from readiness until its container
 // has ended: it reads the output into the job's log, ends the container when the
-// keeper asks for it, and records what became of the service.
+// tendServices asks for it, and records what became of the service.
 //
 // An attempt hands its log and its process over; the next worker of the host goes on
 // with the spool from the byte where it stops. Output is read whether Redis is there
@@ -30,7 +30,7 @@ type keptService struct {
 	// life ends with the worker, or with errDropped.
 	life context.Context //nolint:containedctx // it is the follower's own life, which no caller's context spans
 	drop context.CancelCauseFunc
-	told chan ending // the keeper's request to end the service; of capacity one
+	told chan ending // the request to end the service; of capacity one
 	done chan struct{}
 
 	// Only the goroutine of run touches what follows.
@@ -85,7 +85,7 @@ func (a *attempt) handOver() {
 	a.handedOver = true
 	a.w.followers.Go(s.run)
 	a.w.mu.Unlock()
-	nudge(a.w.keepNow)
+	nudge(a.w.servicesNow)
 }
 
 // newKept registers a service; the caller holds w.mu and starts run.
@@ -211,7 +211,7 @@ func (s *keptService) toEnd(ctx context.Context) error {
 // inStep takes the reason to end a service of another host for why its container was
 // stopped: its own worker, which is there after all, has ended it meanwhile.
 func (s *keptService) inStep(state engine.State) {
-	if s.ending != nil || s.job.Result.Host == s.w.opts.Host || !isSignal(state) {
+	if s.ending != nil || s.job.Result.Host == s.w.opts.HostID || !isSignal(state) {
 		return
 	}
 	select {
@@ -283,7 +283,7 @@ func isLost(err error) bool {
 	return lost
 }
 
-// wait waits for the container's end, and stops the container on the keeper's request.
+// wait waits for the container's end, and stops the container on request.
 func (s *keptService) wait(ctx context.Context) (engine.State, error) {
 	type outcome struct {
 		state engine.State

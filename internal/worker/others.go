@@ -53,7 +53,7 @@ func (w *Worker) removeOthers(ctx context.Context) (next time.Duration, err erro
 	containers, err := w.Engine.List(ctx, farm)
 	note(0, err)
 	for _, c := range containers {
-		if c.Labels[engine.LabelHost] == w.opts.Host {
+		if c.Labels[engine.LabelHost] == w.opts.HostID {
 			continue // removeStrays has it
 		}
 		v, err := w.judgeOther(ctx, judge, c)
@@ -91,7 +91,7 @@ func (a *attempt) endTwins(ctx context.Context) error {
 	}
 	for _, c := range found {
 		_, attempt, ours := c.Attempt(jobs.ContainerName)
-		if !ours || attempt == a.job.Attempt && c.Labels[engine.LabelHost] == a.w.opts.Host {
+		if !ours || attempt == a.job.Attempt && c.Labels[engine.LabelHost] == a.w.opts.HostID {
 			continue
 		}
 		a.log.WarnContext(ctx, "ended another container of the job", "container_id", c.ID, "host", c.Labels[engine.LabelHost], "of_attempt", attempt)

@@ -15,7 +15,7 @@ import (
 type byHand struct{ handler chan jobs.Handler }
 
 func (in *byHand) Start(h jobs.Handler) error { in.handler <- h; return nil }
-func (in *byHand) Hold(bool)                  {}
+func (in *byHand) Pause(bool)                 {}
 func (in *byHand) GiveWay()                   {}
 func (in *byHand) StopTaking()                {}
 func (in *byHand) Close() error               { return nil }

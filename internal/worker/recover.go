@@ -18,8 +18,8 @@ import (
 // that is told to end meanwhile goes on with it as long as with running jobs: what
 // it found may be running, and nobody else is there to look after it.
 func (w *Worker) recoverBefore(taking context.Context) error {
-	ctx, cancel := context.WithCancel(w.deliver)
-	leave := context.AfterFunc(w.leaving, cancel) // what was left is left once more
+	ctx, cancel := context.WithCancel(w.drain.delivery)
+	leave := context.AfterFunc(w.drain.adopted, cancel) // what was left is left once more
 	done := make(chan error, 1)
 	w.wg.Go(func() {
 		defer cancel()
@@ -69,7 +69,7 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 		w.log.WarnContext(ctx, "no jobs are taken until what an earlier worker of this host left is looked after", "err", err)
 		wait := w.opts.Renew
 		for i := range left {
-			if !w.fenceDue(ctx, &left[i]) {
+			if !w.stopIfLapsing(ctx, &left[i]) {
 				wait = w.opts.Renew / 5
 			}
 		}
@@ -93,7 +93,7 @@ func (w *Worker) tryRecover(ctx context.Context, left []entry, patience time.Dur
 		}
 		left = slices.Delete(left, i, i+1)
 	}
-	owned, err := w.Claims.Owned(bounded, w.opts.Host)
+	owned, err := w.Claims.Owned(bounded, w.opts.HostID)
 	if err != nil {
 		return left, err
 	}
@@ -111,7 +111,7 @@ func (w *Worker) tryRecover(ctx context.Context, left []entry, patience time.Dur
 	if err := w.removeStrays(ctx); err != nil {
 		return nil, err
 	}
-	kept, err := w.Claims.Kept(ctx, w.opts.Host)
+	kept, err := w.Claims.Kept(ctx, w.opts.HostID)
 	if err != nil {
 		return nil, err
 	}
@@ -169,34 +169,34 @@ func (w *Worker) adopt(ctx context.Context, job jobs.Job, e entry) error {
 func (w *Worker) Reap(ctx context.Context) error {
 	left, err := w.journal.read(func(string, error) {})
 	for i := range left {
-		w.fenceDue(ctx, &left[i])
+		w.stopIfLapsing(ctx, &left[i])
 	}
 	return err
 }
 
 // due reports whether the lease of something that may run is about to pass.
 func (w *Worker) due(e entry) bool {
-	return e.mayRun() && w.Uptime() > e.Held-w.opts.Lease+w.opts.fence()
+	return e.mayRun() && w.Uptime() > e.LeaseUntil-w.opts.Lease+w.opts.selfStopAfter()
 }
 
-// fenceDue ends the container of an attempt if its lease is about to pass. false
+// stopIfLapsing stops the container of an attempt if its lease is about to pass. false
 // means that it could not.
-func (w *Worker) fenceDue(ctx context.Context, e *entry) bool {
+func (w *Worker) stopIfLapsing(ctx context.Context, e *entry) bool {
 	if !w.due(*e) {
 		return true
 	}
-	w.fence(ctx, e)
+	w.stopBeforeLeaseEnds(ctx, e)
 	return e.ended
 }
 
-// fence stops the container of an attempt whose lease is about to pass. A service
+// stopBeforeLeaseEnds stops the container of an attempt whose lease is about to pass. A service
 // that ends so was none, unless Redis took the result and could not say so: how
 // its container ended, and its last words, are left in it.
-func (w *Worker) fence(ctx context.Context, e *entry) {
+func (w *Worker) stopBeforeLeaseEnds(ctx context.Context, e *entry) {
 	if e.serves() {
 		e.Result = nil
 	}
-	e.Halted = &halt{Failure: haltFailure(errFenced)}
+	e.Halted = &halt{Failure: haltFailure(errSelfStopped)}
 	err := errors.Join(w.journal.write(*e, true), w.eachOf(ctx, *e, w.stopOrRemove))
 	e.ended = err == nil // else once more
 	if err != nil {

@@ -94,7 +94,7 @@ func (a *attempt) supervise(ctx context.Context, proc engine.Process) error {
 	}()
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
-	defer context.AfterFunc(a.w.leaving, func() { leave(errLeave) })()
+	defer context.AfterFunc(a.w.drain.adopted, func() { leave(errLeave) })()
 	defer a.w.watchWriter(a.container, a.job, func(o overDisk) { leave(o) })()
 	idle, done := a.watchIdle(ctx, jobs.StageRun, nil)
 	defer done()

@@ -54,7 +54,7 @@ func (w *Worker) arrive(ctx context.Context) error {
 func (w *Worker) settle(ctx, taking context.Context, left []entry) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
-	watch.Go(func() { w.fenceUntil(ctx, taking, left, cancel) })
+	watch.Go(func() { w.stopLapsing(ctx, taking, left, cancel) })
 	defer watch.Wait() // it changes what was left
 	defer cancel()
 	err := w.sit(ctx)
@@ -68,12 +68,12 @@ func (w *Worker) settle(ctx, taking context.Context, left []entry) error {
 	return err
 }
 
-// fenceUntil ends what is about to lose its lease, until ctx ends. When no more jobs
+// stopLapsing ends what is about to lose its lease, until ctx ends. When no more jobs
 // are taken, and nothing needs looking after, it gives up what it is there for.
-func (w *Worker) fenceUntil(ctx, taking context.Context, left []entry, giveUp func()) {
+func (w *Worker) stopLapsing(ctx, taking context.Context, left []entry, giveUp func()) {
 	for pause(ctx, w.opts.Renew/5) {
 		for i := range left {
-			w.fenceDue(ctx, &left[i])
+			w.stopIfLapsing(ctx, &left[i])
 		}
 		if taking.Err() != nil && !slices.ContainsFunc(left, entry.mayRun) {
 			giveUp()
@@ -178,9 +178,9 @@ func (w *Worker) vacate(ctx context.Context, why error) {
 	w.log.ErrorContext(ctx, "no jobs are taken any more", "err", why)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lost, w.draining = why, true
-	w.anew = w.mode == "" // else an operator ends it for good
-	w.tell(DrainFinish)
+	w.lost, w.drain.begun = why, true
+	w.anew = w.drain.mode == "" // else an operator ends it for good
+	w.endWith(DrainFinish)
 	w.displace()
 }
 

@@ -17,7 +17,7 @@ func (w *Worker) removeStrays(ctx context.Context) error {
 	judge := w.judge()
 	// By the identity alone: it is no other farm's, while this one may have lost its
 	// ID, or got another name.
-	containers, err := w.Engine.List(ctx, map[string]string{engine.LabelHost: w.opts.Host})
+	containers, err := w.Engine.List(ctx, map[string]string{engine.LabelHost: w.opts.HostID})
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (w *Worker) removeProbes(ctx context.Context, containers []engine.Listed) {
 		w.log.WarnContext(ctx, "look for images of probes", "err", err)
 	}
 	for _, img := range images {
-		if !strings.HasPrefix(img.Name, engine.ProbeImage(w.opts.Host)) {
+		if !strings.HasPrefix(img.Name, engine.ProbeImage(w.opts.HostID)) {
 			continue
 		}
 		if err := w.Engine.RemoveImage(ctx, img.Name); err != nil {
@@ -69,7 +69,7 @@ func (w *Worker) removeProbes(ctx context.Context, containers []engine.Listed) {
 
 // judge judges what attempts have left, in one round.
 func (w *Worker) judge() *strays.Judge {
-	return strays.New(strayRecords{w.Records, w.Farm}, strays.Options{Host: w.opts.Host, Mine: w.isRunning})
+	return strays.New(strayRecords{w.Records, w.Farm}, strays.Options{Host: w.opts.HostID, Mine: w.isRunning})
 }
 
 // endStray stops a container if it is a stray, and removes it.
@@ -96,7 +96,7 @@ func (w *Worker) endStray(ctx context.Context, c engine.Listed, v strays.Verdict
 	return nil
 }
 
-// ownService has the keeper find a service that nothing follows: Redis may have
+// ownService has tendServices find a service that nothing follows: Redis may have
 // lost what lists it, while the worker was away, too.
 func (w *Worker) ownService(ctx context.Context, job jobs.Job) error {
 	w.mu.Lock()
@@ -105,7 +105,7 @@ func (w *Worker) ownService(ctx context.Context, job jobs.Job) error {
 	if followed {
 		return nil
 	}
-	_, err := w.Claims.Kept(ctx, w.opts.Host, job.ID)
+	_, err := w.Claims.Kept(ctx, w.opts.HostID, job.ID)
 	return err
 }
 

@@ -147,10 +147,10 @@ func (w *Worker) claim(ctx context.Context, t jobs.Ticket) (*attempt, error) {
 func (w *Worker) enter() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.draining {
+	if !w.drain.begun {
 		w.wg.Add(1)
 	}
-	return !w.draining
+	return !w.drain.begun
 }
 
 // passOn issues another ticket of a job that could not be taken here and now.
@@ -190,7 +190,7 @@ func (w *Worker) start(job jobs.Job, nonce string, slot bool) *attempt {
 	a.slot = slot
 	w.mu.Lock()
 	w.running[job.ID] = a
-	if w.stopping { // adopted while the worker drains
+	if w.drain.handBack { // adopted while the worker drains
 		a.stop(errDrain)
 	}
 	w.mu.Unlock()
@@ -203,7 +203,7 @@ func (w *Worker) start(job jobs.Job, nonce string, slot bool) *attempt {
 func (w *Worker) ended(a *attempt) {
 	w.mu.Lock()
 	delete(w.running, a.job.ID)
-	w.partWhenAllWait()
+	w.detachIfAllWait()
 	w.mu.Unlock()
 	if a.slot {
 		<-w.slots

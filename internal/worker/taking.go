@@ -10,7 +10,7 @@ func (w *Worker) Taking() error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.draining {
+	if w.drain.begun {
 		return errors.New("the worker drains: it takes no new jobs, and ends with those that run")
 	}
 	return errors.New("the worker has just started: it looks at this host, and at what an earlier worker left here")

@@ -101,8 +101,8 @@ type Images interface {
 
 // Options are the operator's settings; see Defaults.
 type Options struct {
-	// Name is for people, Host the identity kept in the state directory.
-	Name, Host string
+	// Name is for people, HostID the identity kept in the state directory.
+	Name, HostID string
 	// Version of the program and Queues are for the registry of hosts only; what
 	// the worker serves is decided by its intake.
 	Version string
@@ -155,9 +155,9 @@ func Defaults() Options {
 // RenewEvery is how often a lease is renewed.
 func RenewEvery(lease time.Duration) time.Duration { return min(lease/10, 5*time.Second) }
 
-// fence is how long after its last renewal an attempt ends itself: two renewals
+// selfStopAfter is how long after its last renewal an attempt ends itself: two renewals
 // that hang, the end of the container, and one more before the lease has passed.
-func (o Options) fence() time.Duration { return o.Lease - 4*o.Renew }
+func (o Options) selfStopAfter() time.Duration { return o.Lease - 4*o.Renew }
 
 // Worker runs jobs on one build host.
 type Worker struct {
@@ -172,18 +172,16 @@ type Worker struct {
 	// claiming.
 	slots chan struct{}
 
-	mu sync.Mutex // guards running, services, draining, stopping and mode, and writing engine and Options.Platform
+	mu sync.Mutex // guards running, services and drain, and writing engine and Options.Platform
 	// running is every attempt in this process by job ID: single flight.
 	running map[string]*attempt
 	// services are the kept services of this host that are followed, by job ID.
 	services map[string]*keptService
 	writers  map[string]*writer // by container
-	draining bool               // nothing is claimed any more
-	stopping bool               // what runs is handed back
-	mode     DrainMode          // "" until Drain is called
-	lost     error              // why this process is not its host any more, nil while it is
-	anew     bool               // the process is to begin anew, as another host
-	wg       sync.WaitGroup     // one per attempt and per claim
+	drain    drain
+	lost     error          // why this process is not its host any more, nil while it is
+	anew     bool           // the process is to begin anew, as another host
+	wg       sync.WaitGroup // one per attempt and per claim
 
 	// taking is set while tickets are asked for.
 	taking atomic.Bool
@@ -209,19 +207,10 @@ type Worker struct {
 	displaced context.Context //nolint:containedctx // spans all that is done in the host's name, not a call
 	displace  context.CancelFunc
 
-	told    chan struct{} // closed by Drain
-	keepNow chan struct{} // nudges the keeper
-	beatNow chan struct{} // nudges the heartbeat
-	// straysNow has the keeper look for strays at once.
-	straysNow chan struct{}
-	// leaving ends when containers are left to the next worker of this host.
-	leaving context.Context //nolint:containedctx // spans all attempts, not a call
-	leave   context.CancelFunc
-	parted  chan struct{} // closed when only such containers are left
-	// deliver spans the delivery of results, however long the store is away;
-	// giveUp ends it when the worker has to end.
-	deliver context.Context //nolint:containedctx // spans all attempts, not a call
-	giveUp  context.CancelFunc
+	servicesNow chan struct{} // wakes tendServices
+	registerNow chan struct{} // wakes register
+	straysNow   chan struct{} // has tendServices look for strays at once
+
 	fit     fitness
 	silence silence
 	// gaveUpEngine is set when jobs went elsewhere without the engine's leave.
@@ -260,16 +249,14 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		started := time.Now()
 		deps.Uptime = func() time.Duration { return time.Since(started) }
 	}
-	deliver, giveUp := context.WithCancel(context.Background())
-	leaving, leave := context.WithCancel(context.Background())
 	displaced, displace := context.WithCancel(context.Background())
 	serving, stopServing := context.WithCancel(displaced) // a service is followed in the host's name
 	return &Worker{
 		arrived: make(chan struct{}), settled: make(chan struct{}), called: make(chan struct{}, 1), displaced: displaced, displace: displace,
-		deliver: deliver, giveUp: giveUp, leaving: leaving, leave: leave, told: make(chan struct{}), parted: make(chan struct{}),
-		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)}, builds: builds{buildsDir(opts.StateDir)},
+		drain: newDrain(),
+		Deps:  deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)}, builds: builds{buildsDir(opts.StateDir)},
 		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, writers: map[string]*writer{}, endings: journal{endingsDir(opts.StateDir)},
-		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, keepNow: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), straysNow: make(chan struct{}, 1),
+		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, servicesNow: make(chan struct{}, 1), registerNow: make(chan struct{}, 1), straysNow: make(chan struct{}, 1),
 		service:   jobs.NewService(deps.Records, deps.Queue, nil),
 		attention: attention{most: opts.Lease / 2},
 		fit:       fitness{examining: make(chan struct{}, 1), doubts: 1}, store: storeDoubt{raised: 1},
@@ -284,7 +271,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
 	defer w.followers.Wait()
-	defer w.stopServing() // after the keeper, which starts followers
+	defer w.stopServing() // after tendServices, which starts followers
 	defer helpers.Wait()
 	defer stop()
 	ctx, end := context.WithCancelCause(ctx)
@@ -297,7 +284,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	helpers.Go(func() {
 		// A host whose engine does not answer should be seen, too.
 		if err := w.arrive(ctx); err == nil {
-			w.beatWhile(tending)
+			w.register(tending)
 		} else if isFinal(err) {
 			end(err)
 		}
@@ -309,7 +296,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	helpers.Go(func() { w.keepSeat(background) })
 	helpers.Go(func() {
 		if w.isSettled(tending) {
-			w.keeper(tending)
+			w.tendServices(tending)
 		}
 	})
 	helpers.Go(func() { w.watchOthers(tending) })
@@ -318,7 +305,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	taking, stopTaking := context.WithCancel(ctx)
 	helpers.Go(func() {
 		select {
-		case <-w.told:
+		case <-w.drain.stopIntake:
 			stopTaking()
 		case <-background.Done():
 		}
@@ -337,14 +324,14 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 		}
 		w.taking.Store(true)
 		if unfit == nil {
-			w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.Host, "slots", w.opts.Slots)
+			w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.HostID, "slots", w.opts.Slots)
 		}
 		<-taking.Done()
 	}
 	w.Intake.StopTaking()
 	running, _ := w.Busy()
 	w.log.InfoContext(ctx, "worker drains", "running", running)
-	w.drain(hurry)
+	w.drainNow(hurry)
 	return w.over(ctx, nil)
 }
 
@@ -364,7 +351,7 @@ func (w *Worker) ready(ctx context.Context) bool {
 			return true
 		}
 		_ = w.fit.set(err)
-		nudge(w.beatNow)
+		nudge(w.registerNow)
 		w.log.WarnContext(ctx, "the engine does not answer; no jobs are taken", "err", err)
 		if !pause(ctx, 2*time.Second) {
 			return false
@@ -391,7 +378,7 @@ func (w *Worker) endOrphans(ctx context.Context) {
 // Hints can be lost; the next renewal tells for certain.
 func (w *Worker) hear(ctx context.Context) {
 	for id := range w.Claims.Cancellations(ctx) {
-		if id == w.opts.Host {
+		if id == w.opts.HostID {
 			nudge(w.called)
 			continue
 		}
@@ -401,16 +388,16 @@ func (w *Worker) hear(ctx context.Context) {
 		if a != nil {
 			nudge(a.renewNow)
 		}
-		nudge(w.keepNow)
+		nudge(w.servicesNow)
 	}
 }
 
-// owner is a new fence for one claim.
+// owner names this worker as the owner under a new nonce.
 func (w *Worker) owner() jobs.Owner {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	return jobs.Owner{
-		Worker: w.opts.Name, Host: w.opts.Host, Nonce: hex.EncodeToString(b[:]), Lease: w.opts.Lease,
+		Worker: w.opts.Name, Host: w.opts.HostID, Nonce: hex.EncodeToString(b[:]), Lease: w.opts.Lease,
 		Platform: w.opts.Platform, Labels: w.opts.Labels,
 	}
 }

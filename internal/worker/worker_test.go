@@ -476,7 +476,7 @@ func TestNoJobsWithoutAnEngine(t *testing.T) {
 }
 
 // A verdict that Redis could not be told survives the process and is
-// reported under its own fence, so that the work is not done again.
+// reported under its own nonce, so that the work is not done again.
 func TestVerdictOutlastsTheWorker(t *testing.T) {
 	t.Parallel()
 	exit := 3
@@ -872,7 +872,7 @@ func TestWhatIsNotYetAdoptedIsNoStray(t *testing.T) {
 		f.start(func(o *worker.Options) { o.Renew = 7 * time.Second })
 		time.Sleep(61 * time.Second) // the recovery tries again after 63
 		f.memory.Break(nil)
-		if _, err := f.svc.Cancel(t.Context(), other, "an operator"); err != nil { // wakes the keeper
+		if _, err := f.svc.Cancel(t.Context(), other, "an operator"); err != nil { // wakes tendServices
 			t.Fatal(err)
 		}
 		if job := f.ended(id); job.State != jobs.Succeeded || job.Losses != 0 {

@@ -24,7 +24,7 @@ func TestClaims(t *testing.T, setup func(t *testing.T) DB) {
 		{"note", testNote},
 		{"finish", testFinish},
 		{"finish twice", testFinishTwice},
-		{"nonce fence", testFence},
+		{"nonce", testNonce},
 		{"stale result is set aside", testStaleResult},
 		{"adopt", testAdopt},
 		{"adopt is for the same host", testAdoptRefused},
@@ -35,7 +35,7 @@ func TestClaims(t *testing.T, setup func(t *testing.T) DB) {
 		{"the log of a kept service goes on", testKeptLog},
 		{"the end of a kept service", testServiceEnd},
 		{"a service that another host keeps", testKeptElsewhere},
-		{"the end of a kept service is its keeper's to report", testServiceEndFence},
+		{"the end of a kept service is its owner's to report", testServiceEndNonce},
 	}
 	runSuite(t, setup, tests)
 	// Only the reconciler shows whether a lease has run out.

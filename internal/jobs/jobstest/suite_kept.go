@@ -90,7 +90,7 @@ func testServiceEnd(f *farm) {
 	}
 }
 
-func testServiceEndFence(f *farm) {
+func testServiceEndNonce(f *farm) {
 	refused := func(what, id, nonce string) {
 		f.t.Helper()
 		before := f.get(id)
@@ -99,7 +99,7 @@ func testServiceEndFence(f *farm) {
 	}
 	j := f.kept()
 	for _, nonce := range []string{"", "0", f.owner(host).Nonce, j.Nonce[1:]} {
-		f.wantFenced("a kept service, nonce "+nonce, j.ID, nonce)
+		f.wantRefused("a kept service, nonce "+nonce, j.ID, nonce)
 		refused("a kept service, nonce "+nonce, j.ID, nonce)
 	}
 	f.wantKept(host, j.ID)

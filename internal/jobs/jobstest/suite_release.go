@@ -179,7 +179,7 @@ func testLeaseLost(f *farm) {
 	if (got.State != jobs.Queued && got.State != jobs.Waiting) || got.Attempt != 2 || got.Losses != 1 || got.Retries != 0 {
 		f.t.Errorf("got state %s, attempt %d, losses %d, retries %d; want attempt 2 after one loss", got.State, got.Attempt, got.Losses, got.Retries)
 	}
-	f.wantFenced("the dead owner", j.ID, j.Nonce)
+	f.wantRefused("the dead owner", j.ID, j.Nonce)
 	f.refused("Finish of the dead owner", f.Claims.Finish(f.ctx, j.ID, j.Nonce, done()), jobs.ErrStale)
 	f.wantOwned(host)
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// wantFenced tries everything that only an owner may do.
-func (f *farm) wantFenced(what, id, nonce string) {
+// wantRefused tries everything that only an owner may do.
+func (f *farm) wantRefused(what, id, nonce string) {
 	f.t.Helper()
 	before := f.get(id)
 	_, err := f.Claims.Renew(f.ctx, id, nonce, time.Hour)
@@ -25,24 +25,24 @@ func (f *farm) wantFenced(what, id, nonce string) {
 	}
 }
 
-func testFence(f *farm) {
+func testNonce(f *farm) {
 	queued := f.create(spec("app"))[0]
 	for _, nonce := range []string{"", "0", f.owner(host).Nonce} {
-		f.wantFenced("a queued job, nonce "+nonce, queued, nonce)
+		f.wantRefused("a queued job, nonce "+nonce, queued, nonce)
 	}
 	j := f.running()
 	for _, nonce := range []string{"", "0", f.owner(host).Nonce, j.Nonce[1:], j.Nonce + "0"} {
-		f.wantFenced("a running job, nonce "+nonce, j.ID, nonce)
+		f.wantRefused("a running job, nonce "+nonce, j.ID, nonce)
 	}
 	f.release(j, jobs.Release{})
-	f.wantFenced("after a release", j.ID, j.Nonce)
-	f.wantFenced("after a release, no nonce", j.ID, "")
+	f.wantRefused("after a release", j.ID, j.Nonce)
+	f.wantRefused("after a release, no nonce", j.ID, "")
 	second := f.claim(j.ID)
-	f.wantFenced("while another attempt runs", j.ID, j.Nonce)
+	f.wantRefused("while another attempt runs", j.ID, j.Nonce)
 	f.finish(second, done())
-	f.wantFenced("after the end, the owner's nonce", j.ID, second.Nonce)
-	f.wantFenced("after the end, an old nonce", j.ID, j.Nonce)
-	f.wantFenced("after the end, no nonce", j.ID, "")
+	f.wantRefused("after the end, the owner's nonce", j.ID, second.Nonce)
+	f.wantRefused("after the end, an old nonce", j.ID, j.Nonce)
+	f.wantRefused("after the end, no nonce", j.ID, "")
 
 	_, err := f.Claims.Renew(f.ctx, "job-none", j.Nonce, time.Hour)
 	f.refused("Renew of no job", err, jobs.ErrStale, jobs.ErrNotFound)
@@ -95,7 +95,7 @@ func testAdopt(f *farm) {
 			f.t.Errorf("got stage %q, container %+v, cancelled by %q; want them kept: %+v", got.Stage, got.Container, got.CancelBy, before.Container)
 		}
 	}
-	f.wantFenced("the old incarnation", j.ID, j.Nonce)
+	f.wantRefused("the old incarnation", j.ID, j.Nonce)
 	f.refused("Finish of the old incarnation", f.Claims.Finish(f.ctx, j.ID, j.Nonce, broken()), jobs.ErrStale)
 	if got := f.events(j.ID); !slices.Contains(got, jobs.EventAdopted) {
 		f.t.Errorf("events %v; want %s among them", got, jobs.EventAdopted)

@@ -14,20 +14,20 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Producer implements jobs.Queue. It is safe for concurrent use.
-type Producer struct {
+// Queue implements jobs.Queue. It is safe for concurrent use.
+type Queue struct {
 	rdb    redis.UniversalClient
 	client *asynq.Client
 	look   *asynq.Inspector
 	serves []string
 }
 
-var _ jobs.Queue = (*Producer)(nil)
+var _ jobs.Queue = (*Queue)(nil)
 
-// NewProducer makes a Producer on an open client, which stays the caller's. queues
+// New makes a Queue on an open client, which stays the caller's. queues
 // are those that a worker in this process serves, if there is one.
-func NewProducer(rdb redis.UniversalClient, queues ...string) *Producer {
-	return &Producer{rdb: rdb, client: asynq.NewClientFromRedisClient(rdb), look: asynq.NewInspectorFromRedisClient(rdb), serves: queues}
+func New(rdb redis.UniversalClient, queues ...string) *Queue {
+	return &Queue{rdb: rdb, client: asynq.NewClientFromRedisClient(rdb), look: asynq.NewInspectorFromRedisClient(rdb), serves: queues}
 }
 
 // parallelPush is how many tickets of a batch are under way at once; asynq has
@@ -35,22 +35,22 @@ func NewProducer(rdb redis.UniversalClient, queues ...string) *Producer {
 const parallelPush = 32
 
 // Push implements jobs.Queue.
-func (p *Producer) Push(ctx context.Context, tickets ...jobs.Ticket) error {
+func (q *Queue) Push(ctx context.Context, tickets ...jobs.Ticket) error {
 	if len(tickets) == 1 {
-		if err := p.push(ctx, tickets[0]); err != nil {
+		if err := q.push(ctx, tickets[0]); err != nil {
 			return err
 		}
 	} else {
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(parallelPush)
 		for _, t := range tickets {
-			g.Go(func() error { return p.push(gctx, t) })
+			g.Go(func() error { return q.push(gctx, t) })
 		}
 		if err := g.Wait(); err != nil {
 			return err
 		}
 	}
-	return p.announce(ctx, tickets)
+	return q.announce(ctx, tickets)
 }
 
 // ticketLife is how long a ticket may be in the queue: far longer than any waits
@@ -58,7 +58,7 @@ func (p *Producer) Push(ctx context.Context, tickets ...jobs.Ticket) error {
 // any more. A job that waits longer gets another.
 const ticketLife = 30 * 24 * time.Hour
 
-func (p *Producer) push(ctx context.Context, t jobs.Ticket) error {
+func (q *Queue) push(ctx context.Context, t jobs.Ticket) error {
 	payload, err := json.Marshal(jobs.Envelope{ID: t.ID})
 	if err != nil {
 		return fmt.Errorf("encode ticket of job %s: %w", t.ID, err)
@@ -73,7 +73,7 @@ func (p *Producer) push(ctx context.Context, t jobs.Ticket) error {
 	if t.Delay > 0 {
 		opts = append(opts, asynq.ProcessIn(t.Delay))
 	}
-	_, err = p.client.EnqueueContext(ctx, asynq.NewTask(TaskType, payload), opts...)
+	_, err = q.client.EnqueueContext(ctx, asynq.NewTask(TaskType, payload), opts...)
 	// A conflict means that this very ticket is in the queue already: either a
 	// repeat, or our first try whose answer was lost.
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
@@ -84,8 +84,8 @@ func (p *Producer) push(ctx context.Context, t jobs.Ticket) error {
 
 // announce wakes as many idle workers of each queue as there are new tickets. The
 // tickets are in the queue already, so a failure costs only a little time.
-func (p *Producer) announce(ctx context.Context, tickets []jobs.Ticket) error {
-	pipe := p.rdb.Pipeline()
+func (q *Queue) announce(ctx context.Context, tickets []jobs.Ticket) error {
+	pipe := q.rdb.Pipeline()
 	due := map[string]int{}
 	for _, t := range tickets {
 		pipe.Expire(ctx, taskKey(asynqName(t.Queue, t.Priority), taskID(t)), ticketLife)

@@ -15,8 +15,8 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// ConsumerOptions tune a Consumer.
-type ConsumerOptions struct {
+// IntakeOptions tune an Intake.
+type IntakeOptions struct {
 	// Queues of the farm to serve.
 	Queues []string
 	// Slots is how many tickets may be in hand at once.
@@ -27,8 +27,8 @@ type ConsumerOptions struct {
 	Log      *slog.Logger
 }
 
-// Consumer takes tickets for one worker. Start, then StopTaking, then Close.
-type Consumer struct {
+// Intake takes tickets for one worker. Start, then StopTaking, then Close.
+type Intake struct {
 	rdb  redis.UniversalClient
 	srv  *asynq.Server
 	look *asynq.Inspector
@@ -38,10 +38,10 @@ type Consumer struct {
 	handle jobs.Handler
 }
 
-var _ jobs.Intake = (*Consumer)(nil)
+var _ jobs.Intake = (*Intake)(nil)
 
-// NewConsumer makes a Consumer on a client of its own, which it closes.
-func NewConsumer(rdb redis.UniversalClient, o ConsumerOptions) *Consumer {
+// NewIntake makes an Intake on a client of its own, which it closes.
+func NewIntake(rdb redis.UniversalClient, o IntakeOptions) *Intake {
 	if o.Fallback == 0 {
 		o.Fallback = 3 * time.Second
 	}
@@ -50,8 +50,8 @@ func NewConsumer(rdb redis.UniversalClient, o ConsumerOptions) *Consumer {
 	}
 	bell := newDoorbell(rdb, o.Log, o.Queues)
 	rdb.AddHook(bell)
-	c := &Consumer{rdb: rdb, look: asynq.NewInspectorFromRedisClient(rdb), log: o.Log, bell: bell}
-	c.srv = asynq.NewServerFromRedisClient(rdb, asynq.Config{
+	in := &Intake{rdb: rdb, look: asynq.NewInspectorFromRedisClient(rdb), log: o.Log, bell: bell}
+	in.srv = asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: o.Slots,
 		Queues:      weights(o.Queues),
 		// The doorbell does the waiting.
@@ -65,19 +65,19 @@ func NewConsumer(rdb redis.UniversalClient, o ConsumerOptions) *Consumer {
 		JanitorInterval: 10 * time.Minute,
 		// Handlers have returned before Close, so this is not a wait for jobs.
 		ShutdownTimeout: time.Second,
-		ErrorHandler:    asynq.ErrorHandlerFunc(c.givenUp),
+		ErrorHandler:    asynq.ErrorHandlerFunc(in.givenUp),
 		Logger:          asynqLog{o.Log},
 		LogLevel:        asynq.WarnLevel,
 	})
-	return c
+	return in
 }
 
 // Start implements jobs.Intake.
-func (c *Consumer) Start(h jobs.Handler) error {
-	c.handle = h
-	c.bell.listen()
-	err := c.srv.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
-		d, err := c.delivery(ctx, task)
+func (in *Intake) Start(h jobs.Handler) error {
+	in.handle = h
+	in.bell.listen()
+	err := in.srv.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+		d, err := in.delivery(ctx, task)
 		if err != nil {
 			return err
 		}
@@ -90,7 +90,7 @@ func (c *Consumer) Start(h jobs.Handler) error {
 }
 
 // delivery reads a task that asynq hands out.
-func (c *Consumer) delivery(ctx context.Context, task *asynq.Task) (jobs.Delivery, error) {
+func (in *Intake) delivery(ctx context.Context, task *asynq.Task) (jobs.Delivery, error) {
 	name, _ := asynq.GetTaskID(ctx)
 	from, _ := asynq.GetQueueName(ctx)
 	d := read(from, name, task.Payload())
@@ -98,7 +98,7 @@ func (c *Consumer) delivery(ctx context.Context, task *asynq.Task) (jobs.Deliver
 		return d, nil
 	}
 	// The context's deadline may be the producer's, or asynq's own.
-	info, err := taskInfo(ctx, c.rdb, c.look, from, name)
+	info, err := taskInfo(ctx, in.rdb, in.look, from, name)
 	switch {
 	case err == nil:
 		d.StartBy = startBy(info)
@@ -112,43 +112,43 @@ func (c *Consumer) delivery(ctx context.Context, task *asynq.Task) (jobs.Deliver
 // handler failed, because its time is over, or because its deadline had passed before
 // a handler was asked. asynq may archive it, so its document has to be recorded
 // now.
-func (c *Consumer) givenUp(ctx context.Context, task *asynq.Task, _ error) {
+func (in *Intake) givenUp(ctx context.Context, task *asynq.Task, _ error) {
 	ctx = context.WithoutCancel(ctx)
 	name, _ := asynq.GetTaskID(ctx)
 	defer func() { // asynq itself expects none here
 		if p := recover(); p != nil {
-			c.log.ErrorContext(ctx, "recording the job of a task that asynq takes back failed", "task", name, "err", p, "stack", string(debug.Stack()))
+			in.log.ErrorContext(ctx, "recording the job of a task that asynq takes back failed", "task", name, "err", p, "stack", string(debug.Stack()))
 		}
 	}()
-	d, err := c.delivery(ctx, task)
+	d, err := in.delivery(ctx, task)
 	if err == nil && d.Plain() {
 		d.GivenUp = true
-		err = c.handle(ctx, d)
+		err = in.handle(ctx, d)
 	}
 	if err != nil {
-		c.log.WarnContext(ctx, "recording the job of a task that asynq takes back failed", "task", name, "err", err)
+		in.log.WarnContext(ctx, "recording the job of a task that asynq takes back failed", "task", name, "err", err)
 	}
 }
 
-// Hold implements jobs.Intake.
-func (c *Consumer) Hold(on bool) { c.bell.hold(on) }
+// Pause implements jobs.Intake.
+func (in *Intake) Pause(on bool) { in.bell.hold(on) }
 
 // GiveWay implements jobs.Intake.
-func (c *Consumer) GiveWay() { c.bell.giveWay() }
+func (in *Intake) GiveWay() { in.bell.giveWay() }
 
 // StopTaking implements jobs.Intake.
-func (c *Consumer) StopTaking() {
-	c.bell.close()
-	c.srv.Stop()
+func (in *Intake) StopTaking() {
+	in.bell.close()
+	in.srv.Stop()
 }
 
 // Close implements jobs.Intake; it waits a moment for handlers that have not
 // returned.
-func (c *Consumer) Close() error {
-	c.StopTaking()
-	c.srv.Shutdown()
-	err := c.rdb.Close() // ends the listeners' reads, too
-	c.bell.wg.Wait()
+func (in *Intake) Close() error {
+	in.StopTaking()
+	in.srv.Shutdown()
+	err := in.rdb.Close() // ends the listeners' reads, too
+	in.bell.wg.Wait()
 	if err != nil {
 		return fmt.Errorf("close the queue's connection: %w", err)
 	}

@@ -32,17 +32,17 @@ func (c *counted) Beat(ctx context.Context, h jobs.Host) error {
 
 // A host speaks when something changed, else seldom; a registry that is away costs
 // one line in the log.
-func TestHeartbeat(t *testing.T) {
+func TestRegistration(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const renew = 5 * time.Second
 		memory := jobstest.NewMemory(jobstest.Options{})
 		registry := &counted{Memory: memory}
 		var logged bytes.Buffer
-		w := New(slog.New(slog.NewTextHandler(&logged, nil)), Deps{Claims: memory, Hosts: registry}, Options{Name: "one", Host: "host-1", Slots: 2, Renew: renew})
+		w := New(slog.New(slog.NewTextHandler(&logged, nil)), Deps{Claims: memory, Hosts: registry}, Options{Name: "one", HostID: "host-1", Slots: 2, Renew: renew})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		go func() { defer close(ended); w.beatWhile(ctx) }()
+		go func() { defer close(ended); w.register(ctx) }()
 		host := func() (jobs.Host, time.Time) {
 			t.Helper()
 			synctest.Wait()
@@ -102,7 +102,7 @@ func TestHeartbeat(t *testing.T) {
 }
 
 // Without a registry there is nothing to do.
-func TestHeartbeatWithoutRegistry(t *testing.T) {
+func TestRegistrationWithoutRegistry(t *testing.T) {
 	t.Parallel()
-	New(nil, Deps{}, Options{Renew: time.Hour}).beatWhile(t.Context())
+	New(nil, Deps{}, Options{Renew: time.Hour}).register(t.Context())
 }

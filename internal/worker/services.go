@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// strayEvery is how often the keeper looks for containers that no job owns,
+// strayEvery is how often the worker looks for containers that no job owns,
 // such as one whose removal failed.
 const strayEvery = time.Minute
 
-// keeper starts a follower for every kept service of this host that has none, ends
+// tendServices starts a follower for every kept service of this host that has none, ends
 // those services whose time is over or that were cancelled, and removes strays. Only
-// this process adds to the services, and nudges the keeper then, so while there are
+// this process adds to the services, and nudges tendServices then, so while there are
 // none it seldom looks.
-func (w *Worker) keeper(ctx context.Context) {
+func (w *Worker) tendServices(ctx context.Context) {
 	looked := time.Now()
 	for {
 		kept, err := w.keepServices(ctx)
@@ -31,7 +31,7 @@ func (w *Worker) keeper(ctx context.Context) {
 		case <-ctx.Done():
 			t.Stop()
 			return
-		case <-w.keepNow:
+		case <-w.servicesNow:
 			t.Stop()
 		case <-w.straysNow:
 			t.Stop()
@@ -53,7 +53,7 @@ func (w *Worker) keepServices(ctx context.Context) (some bool, err error) {
 	w.mu.Lock()
 	left := maps.Clone(w.services) // before Kept: a service that is added meanwhile may not be listed
 	w.mu.Unlock()
-	kept, err := w.Claims.Kept(ctx, w.opts.Host, slices.Sorted(maps.Keys(left))...)
+	kept, err := w.Claims.Kept(ctx, w.opts.HostID, slices.Sorted(maps.Keys(left))...)
 	if err != nil {
 		return len(left) > 0, err
 	}
@@ -83,7 +83,7 @@ func (w *Worker) keepServices(ctx context.Context) (some bool, err error) {
 		}
 	}
 	for _, s := range left {
-		if s.job.Result.Host == w.opts.Host || !s.whenRecorded().IsZero() { // endFor has the others
+		if s.job.Result.Host == w.opts.HostID || !s.whenRecorded().IsZero() { // endFor has the others
 			w.notKept(s)
 		}
 	}
