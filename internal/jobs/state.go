@@ -68,6 +68,16 @@ func (s State) Terminal() bool {
 	return slices.Contains([]State{Succeeded, Failed, Cancelled, Refused, Expired}, s)
 }
 
+// Before lists the states that may become this one, by the same table.
+func (s State) Before() (from []State) {
+	for _, t := range Transitions() {
+		if t.To == s {
+			from = append(from, t.From)
+		}
+	}
+	return from
+}
+
 // CanBecome reports whether the table allows the move.
 func (s State) CanBecome(to State) bool {
 	return slices.ContainsFunc(Transitions(), func(t Transition) bool { return t.From == s && t.To == to })

@@ -24,6 +24,7 @@ import (
 // promises.
 type Records interface {
 	jobs.Records // for the jobs of plain producers
+	jobs.Endings
 	Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error)
 	Now(ctx context.Context) (time.Time, error)
 	Scan(ctx context.Context, s jobs.State, skip, limit int) (found []jobs.Job, more bool, err error)
@@ -64,16 +65,16 @@ type Options struct {
 // Observer is told what the reconciler decided, for metrics. Its methods must be
 // quick.
 type Observer interface {
-	// Ended is for a job that no worker brings to its end any more.
-	Ended(queue string, r jobs.Result)
+	// Ended is for each job of the farm that ends, wherever that is.
+	Ended(e jobs.EndedJob)
 	// Lost is for an attempt that was taken from a host.
 	Lost(host, worker string)
 }
 
 type silent struct{}
 
-func (silent) Ended(string, jobs.Result) {}
-func (silent) Lost(string, string)       {}
+func (silent) Ended(jobs.EndedJob) {}
+func (silent) Lost(string, string) {}
 
 // Reconciler repairs. Run it on one goroutine.
 type Reconciler struct {
@@ -86,7 +87,9 @@ type Reconciler struct {
 	skip    map[jobs.State]int // where the next pass goes on
 	// since is when this reconciler began to see Redis without interruption.
 	// Leases that passed while Redis was away are no sign of a dead worker.
-	since         time.Time
+	since time.Time
+	// uncounted is a page of ended jobs whose acknowledgement was not answered.
+	uncounted     *jobs.EndedPage
 	swept, tidied time.Time // when the last sweep was, and the last tidying, on Redis time
 }
 
@@ -142,8 +145,11 @@ func (r *Reconciler) Pass(ctx context.Context) error {
 // keep the others waiting.
 func (r *Reconciler) look(ctx context.Context) error {
 	lead, err := r.records.Lead(ctx, r.nonce, 3*r.opts.Interval)
-	if err != nil || !lead && !r.since.IsZero() {
+	if err != nil {
 		return err
+	}
+	if !lead && !r.since.IsZero() {
+		return r.countPage(ctx)
 	}
 	now, err := r.records.Now(ctx)
 	if err != nil {
@@ -153,7 +159,7 @@ func (r *Reconciler) look(ctx context.Context) error {
 		r.since = now
 	}
 	if !lead {
-		return nil
+		return r.countPage(ctx)
 	}
 	for _, s := range []jobs.State{jobs.Queued, jobs.Waiting, jobs.Running} {
 		found, more, err := r.records.Scan(ctx, s, r.skip[s], r.opts.Batch)
@@ -169,6 +175,9 @@ func (r *Reconciler) look(ctx context.Context) error {
 				r.log.WarnContext(ctx, "repair a job", "job_id", job.ID, "err", err)
 			}
 		}
+	}
+	if err := r.count(ctx); err != nil { // while their records are there
+		return err
 	}
 	if err := r.sweep(ctx, now); err != nil {
 		return err
@@ -231,18 +240,10 @@ func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) er
 		r.log.ErrorContext(ctx, "give up a job whose record is damaged", "job_id", job.ID, "err", job.Damaged)
 		f := jobs.Fail(jobs.KindRecord, nil, "submit it again", "the farm's record of the job is damaged: %s", job.Damaged)
 		f.Stage = jobs.StageQueue
-		err := r.records.GiveUp(ctx, job.ID, f)
-		if err == nil {
-			r.opts.Observer.Ended(job.Spec.Queue, jobs.Result{State: f.Kind.Info().State, Failure: f})
-		}
-		return err
+		return r.records.GiveUp(ctx, job.ID, f)
 	}
 	if !job.Expires.IsZero() && now.After(job.Expires) {
-		expired, err := r.records.Expire(ctx, job.ID)
-		if err == nil && expired {
-			f := jobs.Fail(jobs.KindQueueTimeout, nil, "", "no worker took it in time")
-			r.opts.Observer.Ended(job.Spec.Queue, jobs.Result{State: f.Kind.Info().State, Failure: f})
-		}
+		_, err := r.records.Expire(ctx, job.ID)
 		return err
 	}
 	due := latest(job.Queued, job.NotBefore)
@@ -314,9 +315,6 @@ func (r *Reconciler) lost(ctx context.Context, job jobs.Job, now time.Time) erro
 	}
 	r.log.WarnContext(ctx, "took a job from a worker that was lost", "job_id", job.ID, "worker", job.Worker, "host", job.Host)
 	r.opts.Observer.Lost(job.Host, job.Worker)
-	if d.Final {
-		r.opts.Observer.Ended(job.Spec.Queue, d.Result)
-	}
 	if t.ID == "" {
 		return nil
 	}

@@ -51,13 +51,13 @@ func (db *DB) claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Stat
 		return "", fmt.Errorf("claim job %s: %w", t.ID, err)
 	}
 	switch reply {
-	case "missing":
+	case replyMissing:
 		return "", fmt.Errorf("%w: %q", jobs.ErrNotFound, t.ID)
-	case "newer":
+	case replyNewer:
 		return "", fmt.Errorf("%w: job %s", jobs.ErrNewer, t.ID)
-	case "early":
+	case replyEarly:
 		return "", fmt.Errorf("%w: job %s", jobs.ErrTooEarly, t.ID)
-	case "expired":
+	case replyExpired:
 		if _, err := db.Expire(ctx, t.ID); err != nil {
 			return "", err
 		}
@@ -102,9 +102,9 @@ func (db *DB) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, err
 		return jobs.Job{}, fmt.Errorf("adopt job %s: %w", id, err)
 	}
 	switch reply {
-	case "missing":
+	case replyMissing:
 		return jobs.Job{}, fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
-	case "stale":
+	case replyStale:
 		return jobs.Job{}, fmt.Errorf("%w: %s", jobs.ErrStale, id)
 	}
 	job, err := db.owned(ctx, id, jobs.Queued)
@@ -185,15 +185,17 @@ func (db *DB) finish(ctx context.Context, id, nonce string, r jobs.Result, lost 
 	}
 	reply, err := db.scripts.finish.Run(ctx, db.rdb,
 		[]string{jobKey(id), newsKey(id), resultKey(id), logKey(id), staleKey(id), partialKey(id)},
-		nonce, string(r.State), raw, flag(kept), seconds(db.opts.LogTailKeep), flag(lost)).Text()
+		nonce, string(r.State), raw, flag(kept), seconds(db.opts.LogTailKeep), flag(lost), before(r.State)).Text()
 	if err != nil {
 		return fmt.Errorf("finish job %s: %w", id, err)
 	}
 	switch reply {
-	case "missing":
+	case replyMissing:
 		return fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
-	case "stale":
+	case replyStale:
 		return fmt.Errorf("finish job %s: %w", id, jobs.ErrStale)
+	case replyForbidden:
+		return fmt.Errorf("finish job %s: a running job cannot end as %q", id, r.State)
 	}
 	return db.disown(ctx, id, r.Host, r.State)
 }
@@ -236,7 +238,7 @@ func (db *DB) release(ctx context.Context, id, nonce string, r jobs.Release, los
 	attempt, err := db.scripts.release.Run(ctx, db.rdb,
 		[]string{jobKey(id), newsKey(id), resultKey(id), logKey(id), partialKey(id), pastKey(id)},
 		nonce, r.Reason, spend, r.Delay.Microseconds(), db.expiresIn(job.Spec), cancelled,
-		seconds(db.opts.LogTailKeep), flag(lost), past, jobs.MaxPast).Int()
+		seconds(db.opts.LogTailKeep), flag(lost), past, jobs.MaxPast, before(jobs.Cancelled)).Int()
 	switch {
 	case err != nil:
 		return jobs.Ticket{}, fmt.Errorf("release job %s: %w", id, err)
@@ -421,7 +423,7 @@ func (db *DB) EndService(ctx context.Context, id, nonce string, e jobs.ServiceEn
 	if err != nil {
 		return fmt.Errorf("end the service of job %s: %w", id, err)
 	}
-	if reply == "stale" {
+	if reply == replyStale {
 		return fmt.Errorf("end the service of job %s: %w", id, jobs.ErrStale)
 	}
 	return db.dropFromKept(ctx, r.Host, id)

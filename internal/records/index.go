@@ -16,9 +16,14 @@ import (
 
 // reindex moves a job from one state's index to another's: first in, then out,
 // so that it is always in at least one. A crash in between leaves it in two,
-// which readers and the reconciler settle by the record.
+// which readers and the reconciler settle by the record. A job that has ended is
+// announced before: one whose end a crash left unannounced is still in the index that
+// the reconciler scans, which comes here again.
 func (db *DB) reindex(ctx context.Context, id string, from, to jobs.State) error {
-	created, err := db.rdb.HGet(ctx, jobKey(id), "created").Float64()
+	if from == to {
+		return nil
+	}
+	created, err := db.created(ctx, id, to)
 	if errors.Is(err, redis.Nil) {
 		return nil
 	} else if err != nil {
@@ -39,6 +44,22 @@ func (db *DB) reindex(ctx context.Context, id string, from, to jobs.State) error
 		from, to = to, jobs.State(state.Val())
 	}
 	return nil
+}
+
+// created reads when a job was created, its place in the indexes, and announces its
+// end if that is what it becomes; both in one round trip.
+func (db *DB) created(ctx context.Context, id string, to jobs.State) (float64, error) {
+	if !to.Terminal() {
+		return db.rdb.HGet(ctx, jobKey(id), "created").Float64()
+	}
+	pipe := db.rdb.Pipeline()
+	announced := db.announce(ctx, pipe, id, to)
+	at := pipe.HGet(ctx, jobKey(id), "created")
+	_, _ = pipe.Exec(ctx) // each command has its error
+	if err := announced.Err(); err != nil {
+		return 0, fmt.Errorf("announce its end: %w", err)
+	}
+	return at.Float64()
 }
 
 // List implements jobs.Records: it merges the indexes of the wanted states, or

@@ -58,6 +58,20 @@ func logKey(id string) string { return "slipway:{" + id + "}:log" }
 // newest three.
 func staleKey(id string) string { return "slipway:{" + id + "}:stale" }
 
+// endedKey is a stream of {id, state}, an entry for each job that has ended, which
+// are numbered from 1-0 on; the oldest of more than endedMost fall off. announcedKey
+// is a sorted set of the IDs in it, by their number, so that a job comes once.
+// cursorsKey is a hash, the last entry that each reader is done with. They share a
+// slot, which is another than the record's.
+const (
+	endedKey     = "slipway:{ended}:stream"
+	announcedKey = "slipway:{ended}:ids"
+	cursorsKey   = "slipway:{ended}:cursors"
+)
+
+// movedKey is a string that expires, where a process last moved a reader to.
+func movedKey(reader, nonce string) string { return "slipway:{ended}:moved:" + reader + ":" + nonce }
+
 // stateKey is a sorted set of job IDs by creation time, one per state.
 func stateKey(s jobs.State) string { return "slipway:jobs:" + string(s) }
 

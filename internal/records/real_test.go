@@ -17,7 +17,7 @@ import (
 func real(t *testing.T) jobstest.DB {
 	t.Helper()
 	s := onRedis(t)
-	return jobstest.DB{Records: s, Claims: s, Hosts: s, Seats: s}
+	return jobstest.DB{Records: s, Claims: s, Hosts: s, Seats: s, Endings: s}
 }
 
 func onRedis(t *testing.T) *records.DB {
@@ -47,5 +47,7 @@ func TestClaimsOnRedis(t *testing.T) { jobstest.TestClaims(t, real) }
 func TestHostsOnRedis(t *testing.T) { jobstest.TestHosts(t, real) }
 
 func TestSeatsOnRedis(t *testing.T) { jobstest.TestSeats(t, real) }
+
+func TestEndingsOnRedis(t *testing.T) { jobstest.TestEndings(t, real) }
 
 func TestHostsOddOnRedis(t *testing.T) { testHostsOdd(t, realRedis(t)) }

@@ -102,7 +102,11 @@ func (db *DB) vanished(ctx context.Context, state jobs.State, id string, created
 	} else if !errors.Is(err, redis.Nil) {
 		return wrapped("look for the result of "+id, err)
 	}
-	err = db.scripts.restore.Run(ctx, db.rdb, []string{jobKey(id)}, created, string(to), recordVersion, restoreWait.Microseconds(), flag(kept.Service != nil)).Err()
+	begun := to
+	if to.Terminal() {
+		begun = to.Before()[0]
+	}
+	err = db.scripts.restore.Run(ctx, db.rdb, []string{jobKey(id)}, created, string(to), recordVersion, restoreWait.Microseconds(), flag(kept.Service != nil), string(begun), before(to)).Err()
 	if err == nil {
 		db.log.WarnContext(ctx, "made a record again that was gone", "job_id", id, "state", to)
 		err = db.reindex(ctx, id, state, to)

@@ -61,6 +61,7 @@ var (
 	_ jobs.Claims  = (*DB)(nil)
 	_ jobs.Hosts   = (*DB)(nil)
 	_ jobs.Seats   = (*DB)(nil)
+	_ jobs.Endings = (*DB)(nil)
 )
 
 // New makes a DB on an open client, which stays the caller's to close.
@@ -134,7 +135,7 @@ func (db *DB) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 			pipe.SetNX(ctx, reserveKey(key), reservation(job.ID, jobs.SpecDigest(job.Spec)), db.opts.Retention.Age)
 		}
 		made[i] = db.scripts.create.EvalSha(ctx, pipe, []string{jobKey(job.ID), specKey(job.ID), resultKey(job.ID)},
-			spec, created.UnixMicro(), b.expires, recordVersion, b.startBy, string(b.state), b.result)
+			spec, created.UnixMicro(), b.expires, recordVersion, b.startBy, string(b.state), b.result, before(b.state))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("write %d job records: %w", len(batch), err)
@@ -171,7 +172,9 @@ func (db *DB) begin(job jobs.Job, now time.Time) (b beginning, err error) {
 	}
 	b.state = jobs.Queued
 	if ended != nil {
-		b.state = ended.State
+		if b.state = ended.State; !jobs.Queued.CanBecome(b.state) {
+			return b, fmt.Errorf("create job %s: a job cannot begin as %q", job.ID, b.state)
+		}
 		if b.result, err = json.Marshal(ended); err != nil {
 			return b, fmt.Errorf("encode result of job %s: %w", job.ID, err)
 		}
@@ -347,16 +350,16 @@ func (db *DB) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
 		return jobs.Job{}, err
 	}
 	switch reply {
-	case "missing":
+	case replyMissing:
 		return jobs.Job{}, fmt.Errorf("%w: %q", jobs.ErrNotFound, id)
-	case "asked":
+	case replyAsked:
 		// A hint only: the flag in the record is what counts.
 		if err := db.rdb.Publish(ctx, cancelChannel, id).Err(); err != nil {
 			db.log.WarnContext(ctx, "publish cancel hint", "job_id", id, "err", err)
 		}
 	}
 	job, err := db.Get(ctx, id)
-	if err == nil && reply == "finished" {
+	if err == nil && reply == replyFinished {
 		err = fmt.Errorf("%w: %s is %s", jobs.ErrFinished, id, job.State)
 	}
 	return job, err
@@ -369,7 +372,7 @@ func (db *DB) end(ctx context.Context, id, by string, r jobs.Result, onlyExpired
 		return "", fmt.Errorf("encode result of job %s: %w", id, err)
 	}
 	reply, err := db.scripts.end.Run(ctx, db.rdb, []string{jobKey(id), newsKey(id), resultKey(id), logKey(id)},
-		by, string(r.State), raw, seconds(db.opts.LogTailKeep), flag(onlyExpired)).Text()
+		by, string(r.State), raw, seconds(db.opts.LogTailKeep), flag(onlyExpired), before(r.State)).Text()
 	if err != nil {
 		return "", fmt.Errorf("end job %s: %w", id, err)
 	}

@@ -35,7 +35,7 @@ func embedded(t *testing.T) jobstest.DB {
 	now := epoch
 	s := records.New(rdb, records.Options{LogTail: 4 << 10})
 	return jobstest.DB{
-		Records: s, Claims: s, Hosts: s, Seats: s,
+		Records: s, Claims: s, Hosts: s, Seats: s, Endings: s,
 		Advance: func(d time.Duration) {
 			now = now.Add(d)
 			server.SetTime(now)
@@ -62,6 +62,11 @@ func TestHosts(t *testing.T) {
 func TestSeats(t *testing.T) {
 	t.Parallel()
 	jobstest.TestSeats(t, embedded)
+}
+
+func TestEndings(t *testing.T) {
+	t.Parallel()
+	jobstest.TestEndings(t, embedded)
 }
 
 func TestHostsOdd(t *testing.T) {
@@ -354,8 +359,10 @@ func TestSweepKeepsServices(t *testing.T) {
 	if n, err := s.Sweep(ctx, 10); err != nil || n != 1 {
 		t.Errorf("swept %d (%v), want the other one", n, err)
 	}
-	if keys, err := rdb.Keys(ctx, "slipway:{*").Result(); err != nil || len(keys) > 0 {
-		t.Errorf("left are %q (%v)", keys, err)
+	for _, id := range []string{"up", "over"} {
+		if keys, err := rdb.Keys(ctx, "slipway:{"+id+"}*").Result(); err != nil || len(keys) > 0 {
+			t.Errorf("left are %q (%v)", keys, err)
+		}
 	}
 	if page, err := s.List(ctx, jobs.Query{Up: true}); err != nil || len(page.Jobs) > 0 {
 		t.Errorf("%d are listed as up (%v)", len(page.Jobs), err)

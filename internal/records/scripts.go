@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 //go:embed scripts/*.lua
@@ -14,7 +16,7 @@ var scriptFiles embed.FS
 // scripts are the Lua programs that change a record, each with common.lua in
 // front.
 type scripts struct {
-	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat, takeSeat, keepSeat *redis.Script
+	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat, takeSeat, keepSeat, announce, acknowledge *redis.Script
 }
 
 func loadScripts() *scripts {
@@ -27,13 +29,39 @@ func loadScripts() *scripts {
 	}
 	common := read("common")
 	script := func(name string) *redis.Script { return redis.NewScript(common + read(name)) }
+	alone := func(name string) *redis.Script { return redis.NewScript(read(name)) }
 	return &scripts{
 		create: script("create"), claim: script("claim"), adopt: script("adopt"),
 		renew: script("renew"), note: script("note"), finish: script("finish"), endService: script("endservice"),
 		release: script("release"), end: script("end"), reissue: script("reissue"), restore: script("restore"), add: script("append"),
 		pin: script("pin"), condemn: script("condemn"), beat: script("beat"),
 		takeSeat: script("takeseat"), keepSeat: script("keepseat"),
+		announce: alone("announce"), acknowledge: alone("acknowledge"),
 	}
+}
+
+// The replies of scripts that Go tells apart. Those that are states stand for the
+// state that a job was in.
+const (
+	replyOK        = "ok"
+	replyMissing   = "missing"   // there is no record
+	replyStale     = "stale"     // the nonce is not the owner's
+	replyNewer     = "newer"     // the record is of a later version
+	replyEarly     = "early"     // it is not time yet
+	replyExpired   = "expired"   // it waited too long
+	replyAsked     = "asked"     // a worker has to end it
+	replyFinished  = "finished"  // it has ended before
+	replyAgain     = "again"     // what was asked for is done already
+	replyForbidden = "forbidden" // the table of moves has no such move
+)
+
+// before are the states that may become a state, as close in common.lua takes them.
+func before(to jobs.State) string {
+	list := " "
+	for _, s := range to.Before() {
+		list += string(s) + " "
+	}
+	return list
 }
 
 // load makes sure that the server knows a script before it is used in a

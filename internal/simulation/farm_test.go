@@ -187,6 +187,17 @@ func (t truth) Release(ctx context.Context, id, nonce string, r jobs.Release) (j
 	return ticket, err
 }
 
+// acknowledge is Acknowledge of a process, which is to count the page then.
+func (t truth) acknowledge(ctx context.Context, reader, nonce string, p jobs.EndedPage, by *process) (bool, error) {
+	t.whole.Lock()
+	defer t.whole.Unlock()
+	mine, err := t.Memory.Acknowledge(ctx, reader, nonce, p)
+	if err == nil && mine {
+		t.oracle.takes(by, p)
+	}
+	return mine, err
+}
+
 func (t truth) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error) {
 	t.whole.Lock()
 	defer t.whole.Unlock()

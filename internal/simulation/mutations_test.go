@@ -54,6 +54,14 @@ func mutations() []mutation {
 			`more, err := r.tickets.Tidy(ctx, r.accept)`, `more, err := false, error(nil)`, "I1",
 		},
 		{
+			"ends that another process counts are counted", "internal/reconcile/count.go",
+			`if !mine {`, `if !mine && false {`, "I10",
+		},
+		{
+			"ends whose acknowledgement is not answered are not counted", "internal/reconcile/count.go",
+			"if err != nil {\n\t\treturn err\n\t}\n\tp :=", "if err != nil {\n\t\tr.uncounted = nil\n\t\treturn err\n\t}\n\tp :=", "I10",
+		},
+		{
 			"a loss is a retry of the user's", "internal/jobs/retry.go",
 			`Spend: SpendLoss,`, `Spend: SpendRetry,`, "I6",
 		},

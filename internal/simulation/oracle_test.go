@@ -27,6 +27,10 @@ type oracle struct {
 	reported map[string]bool
 	// silent holds the identities whose process died, or did not reach Redis.
 	silent map[string]bool
+	// counted is how often the end of a job was counted, taken which processes set out
+	// to count it.
+	counted map[string]int
+	taken   map[string][]*process
 	// over holds the jobs whose service's end was recorded.
 	over       map[string]bool
 	faults     map[string]int
@@ -43,12 +47,13 @@ type account struct {
 	// blurred jobs were in a database when it lost its last second: what the
 	// farm did before that does not count.
 	blurred   bool
+	recounted bool // the database forgot that it was counted
 	cancelled bool
 	removed   bool
 }
 
 func newOracle() *oracle {
-	return &oracle{jobs: map[string]*account{}, owner: map[string]string{}, closed: map[string]string{}, attempts: map[string]int{}, claimed: map[string]*process{}, reported: map[string]bool{}, silent: map[string]bool{}, over: map[string]bool{}, faults: map[string]int{}}
+	return &oracle{jobs: map[string]*account{}, owner: map[string]string{}, closed: map[string]string{}, attempts: map[string]int{}, claimed: map[string]*process{}, reported: map[string]bool{}, silent: map[string]bool{}, over: map[string]bool{}, counted: map[string]int{}, taken: map[string][]*process{}, faults: map[string]int{}}
 }
 
 func (l *oracle) violation(format string, args ...any) {
@@ -146,6 +151,10 @@ func (l *oracle) snapshot() (restore func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	owner, closed, over := maps.Clone(l.owner), maps.Clone(l.closed), maps.Clone(l.over)
+	taken := map[string]int{}
+	for id, by := range l.taken {
+		taken[id] = len(by)
+	}
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -157,8 +166,50 @@ func (l *oracle) snapshot() (restore func()) {
 				}
 			}
 		}
+		for id, by := range l.taken {
+			if len(by) != taken[id] {
+				l.account(id).recounted = true
+			}
+		}
 		l.owner, l.closed, l.over = owner, closed, over
 	}
+}
+
+// Ended implements reconcile.Observer: a process counts the end of a job.
+func (l *oracle) Ended(e jobs.EndedJob) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counted[e.ID]++
+}
+
+// Lost implements reconcile.Observer.
+func (*oracle) Lost(string, string) {}
+
+// takes notes that a process is to count the ends of a page.
+func (l *oracle) takes(p *process, page jobs.EndedPage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range page.Jobs {
+		if by := l.taken[e.ID]; len(by) == 0 || by[len(by)-1] != p { // else it asks again
+			l.taken[e.ID] = append(by, p)
+		}
+	}
+}
+
+// miscounted says what is wrong with how the end of a job was counted: once, unless
+// the process that took it has ended, and its counts with it, or the database forgot
+// that it was counted.
+func (l *oracle) miscounted(a *account, id string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, ended := l.counted[id], false
+	for _, p := range l.taken[id] {
+		ended = ended || p != p.h.current()
+	}
+	if n == 1 || n == 0 && ended || n > 1 && (a.recounted || a.blurred) {
+		return ""
+	}
+	return fmt.Sprintf("I10 its end was counted %d times", n)
 }
 
 // forgot notes that the database lost what a job had come to.
@@ -252,6 +303,9 @@ func (l *oracle) ended(job jobs.Job, events []jobs.Event, log string) {
 	}
 	if why := a.untrue(job, log); why != "" {
 		bad("I7 %s", why)
+	}
+	if why := l.miscounted(&a, job.ID); why != "" {
+		bad("%s", why)
 	}
 	if why := l.misserved(&a, job, events, log); why != "" {
 		bad("%s", why)

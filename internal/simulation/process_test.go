@@ -125,7 +125,7 @@ func (p *process) at(_ context.Context, c faults.Call) error {
 	if c.Name == "claim" && c.After && p.h.withoutDocker(0) {
 		p.h.excuse(c.Job, "docker was away")
 	}
-	if isStore(c.Name) && p.h.cutOff() {
+	if onRedis(c.Name) && p.h.cutOff() {
 		time.Sleep(20 * time.Millisecond)
 		p.gate()
 		return errAway
@@ -173,10 +173,10 @@ func when(c faults.Call) string {
 	return ""
 }
 
-func isStore(name string) bool {
+func onRedis(name string) bool {
 	switch name {
 	case "claim", "adopt", "renew", "note", "finish", "release", "reissue", "appendlog", "now", "owned", "kept", "endservice",
-		"get", "push tickets", "lead", "scan", "expire", "lost", "missing", "tidy", "create records", "reserve", "seat", "takeseat", "keepseat", "leaveseat", "callhost":
+		"get", "push tickets", "lead", "scan", "ended", "acknowledge", "expire", "lost", "missing", "tidy", "create records", "reserve", "seat", "takeseat", "keepseat", "leaveseat", "callhost":
 		return true
 	}
 	return false
@@ -185,7 +185,7 @@ func isStore(name string) bool {
 // spoil returns the error of a call that goes wrong, nil when that cannot be
 // told from an error of ours.
 func (p *process) spoil(c faults.Call) error {
-	if isStore(c.Name) {
+	if onRedis(c.Name) {
 		return errors.New("i/o timeout") // never an excuse: the farm gets over it
 	}
 	switch c.Name {
@@ -232,8 +232,8 @@ func (h *host) start() *process {
 		Probe:  func(ctx context.Context, labels map[string]string) error { return h.probe(ctx, eng, labels) },
 	}, o)
 	p.drain = w.Drain
-	leader := reconcile.New(f.log, recordsOf{f.truth, p.at}, ticketsOf{faults.Queue(f.queue, p.at), f.queue, p.at},
-		fmt.Sprint(h.name, time.Now().UnixNano()), reconcile.Options{})
+	leader := reconcile.New(f.log, recordsOf{f.truth, p, p.at}, ticketsOf{faults.Queue(f.queue, p.at), f.queue, p.at},
+		fmt.Sprint(h.name, time.Now().UnixNano()), reconcile.Options{Observer: f.oracle})
 	reconciling, stopLeading := context.WithCancel(life)
 	go leader.Run(reconciling)
 	go func() {
@@ -402,7 +402,26 @@ func (r reporting) Release(ctx context.Context, id, nonce string, rel jobs.Relea
 // recordsOf and ticketsOf are what the reconciler of a process works with.
 type recordsOf struct {
 	truth
+	p  *process
 	at faults.At
+}
+
+func (l recordsOf) Ended(ctx context.Context, reader string, limit int) (jobs.EndedPage, error) {
+	if err := l.at(ctx, faults.Call{Name: "ended"}); err != nil {
+		return jobs.EndedPage{}, err
+	}
+	return l.Memory.Ended(ctx, reader, limit)
+}
+
+func (l recordsOf) Acknowledge(ctx context.Context, reader, nonce string, p jobs.EndedPage) (bool, error) {
+	if err := l.at(ctx, faults.Call{Name: "acknowledge"}); err != nil {
+		return false, err
+	}
+	mine, err := l.truth.acknowledge(ctx, reader, nonce, p, l.p)
+	if err != nil {
+		return false, err
+	}
+	return mine, l.at(ctx, faults.Call{Name: "acknowledge", After: true})
 }
 
 func (l recordsOf) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {

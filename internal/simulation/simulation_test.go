@@ -169,6 +169,8 @@ func (f *farm) settle(t *testing.T) {
 		}
 		up, _ := f.truth.List(t.Context(), jobs.Query{Up: true})
 		left += len(up.Jobs)
+		uncounted, _ := f.truth.Ended(t.Context(), "metrics", 1)
+		left += len(uncounted.Jobs)
 		if left == 0 {
 			return
 		}

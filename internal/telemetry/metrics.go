@@ -42,7 +42,7 @@ func NewMetrics(version string, queues []string) *Metrics {
 		registry: prometheus.NewRegistry(), queues: queues,
 		jobs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "slipway_jobs_total",
-			Help: "Jobs that this worker brought to their end, with the kind of their failure and whose it is (user, infra). Those that it took from lost workers or that waited too long are among them.",
+			Help: "Jobs of the farm that ended, wherever, with the kind of their failure and whose it is (user, infra). The worker that reconciles counts them: sum over all workers.",
 		}, []string{"queue", "outcome", "kind", "fault"}),
 		givenUp: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "slipway_attempts_given_up_total",
@@ -86,13 +86,20 @@ func (m *Metrics) Claimed(queue string, waited time.Duration) {
 	m.waited.WithLabelValues(m.queue(queue)).Observe(waited.Seconds())
 }
 
-// Ended implements worker.Observer and reconcile.Observer.
-func (m *Metrics) Ended(queue string, r jobs.Result) {
-	kind, fault := "", ""
-	if r.Failure != nil {
-		kind, fault = string(r.Failure.Kind), string(r.Failure.Kind.Info().Fault)
+// Ended implements reconcile.Observer.
+func (m *Metrics) Ended(e jobs.EndedJob) {
+	queue, kind, fault := "", "", ""
+	if e.Job != nil {
+		queue = e.Job.Spec.Queue
+		if r := e.Job.Result; r != nil && r.Failure != nil {
+			kind, fault = string(r.Failure.Kind), string(r.Failure.Kind.Info().Fault)
+		}
 	}
-	m.jobs.WithLabelValues(m.queue(queue), string(r.State), kind, fault).Inc()
+	m.jobs.WithLabelValues(m.queue(queue), string(e.State), kind, fault).Inc()
+}
+
+// Concluded implements worker.Observer.
+func (m *Metrics) Concluded(queue string, r jobs.Result) {
 	for _, t := range r.Times {
 		m.duration.WithLabelValues(m.queue(queue), string(t.Stage)).Observe(float64(t.Millis) / 1000)
 	}

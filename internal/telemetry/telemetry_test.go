@@ -41,14 +41,21 @@ func TestAdmin(t *testing.T) {
 	metrics := telemetry.NewMetrics("v1", []string{"builds"})
 	metrics.Claimed("builds", 3*time.Millisecond)
 	metrics.Slots(1, 4)
-	metrics.Ended("builds", jobs.Result{State: jobs.Succeeded})
-	metrics.Ended("not-served", jobs.Result{State: jobs.Failed, Failure: jobs.Fail(jobs.KindEngine, nil, "", "no")})
+	for queue, r := range map[string]jobs.Result{
+		"builds":     {State: jobs.Succeeded},
+		"not-served": {State: jobs.Failed, Failure: jobs.Fail(jobs.KindEngine, nil, "", "no")},
+	} {
+		metrics.Ended(jobs.EndedJob{State: r.State, Job: &jobs.Job{Spec: jobs.Spec{Queue: queue}, State: r.State, Result: &r}})
+	}
+	metrics.Ended(jobs.EndedJob{State: jobs.Cancelled}) // its record was forgotten
 	metrics.GivenUp("builds", jobs.Fail(jobs.KindDaemonLost, nil, "", "gone"))
 	metrics.GivenUp("builds", nil)
 	metrics.Lost("h-2", "boiler")
-	metrics.Ended("builds", jobs.Result{
+	seven := jobs.Result{
 		State: jobs.Failed, Failure: jobs.Fail(jobs.KindExitNonzero, nil, "", "7"), Times: []jobs.StageTime{{Stage: jobs.StageRun, Millis: 1500}}, Log: jobs.LogInfo{Dropped: 7},
-	})
+	}
+	metrics.Ended(jobs.EndedJob{State: seven.State, Job: &jobs.Job{Spec: jobs.Spec{Queue: "builds"}, State: seven.State, Result: &seven}})
+	metrics.Concluded("builds", seven)
 	var docker error
 	checks := []telemetry.Check{
 		{Name: "redis", Metric: "slipway_redis_up", Run: func(context.Context) error { return nil }},
@@ -85,6 +92,7 @@ func TestAdmin(t *testing.T) {
 		`slipway_jobs_total{fault="user",kind="exit_nonzero",outcome="failed",queue="builds"} 1`,
 		`slipway_jobs_total{fault="infra",kind="engine_failed",outcome="failed",queue="other"} 1`,
 		`slipway_jobs_total{fault="",kind="",outcome="succeeded",queue="builds"} 1`,
+		`slipway_jobs_total{fault="",kind="",outcome="cancelled",queue="other"} 1`,
 		`slipway_attempts_given_up_total{fault="infra",kind="daemon_lost",queue="builds"} 1`,
 		`slipway_attempts_given_up_total{fault="infra",kind="drain",queue="builds"} 1`,
 		`slipway_attempts_lost_total{host="h-2",worker="boiler"} 1`,

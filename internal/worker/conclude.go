@@ -89,7 +89,7 @@ func (a *attempt) finish(ctx context.Context) {
 		a.log.ErrorContext(ctx, "result not delivered", "err", err)
 		return
 	}
-	a.w.Observer.Ended(a.job.Spec.Queue, a.res)
+	a.w.Observer.Concluded(a.job.Spec.Queue, a.res)
 	if a.res.KeepUntil.IsZero() {
 		a.removeSpool()
 		a.removeContainer(ctx)

@@ -33,12 +33,12 @@ func (h *heard) all() []string {
 func (h *heard) Claimed(string, time.Duration) {}
 func (h *heard) Slots(int, int)                {}
 
-func (h *heard) Ended(queue string, r jobs.Result) {
+func (h *heard) Concluded(queue string, r jobs.Result) {
 	kind := jobs.Kind("")
 	if r.Failure != nil {
 		kind = r.Failure.Kind
 	}
-	h.add("ended %s %s %s", queue, r.State, kind)
+	h.add("concluded %s %s %s", queue, r.State, kind)
 }
 
 func (h *heard) GivenUp(queue string, f *jobs.Failure) {
@@ -66,7 +66,7 @@ func TestObserver(t *testing.T) {
 		})
 		f.start()
 		f.ended(f.submit(shell("true")))
-		want := []string{"given up builds daemon_lost", "ended builds succeeded "}
+		want := []string{"given up builds daemon_lost", "concluded builds succeeded "}
 		f.eventually("the observer has heard of both attempts", func() bool { return len(h.all()) >= 2 })
 		if got := h.all(); !slices.Equal(got, want) {
 			t.Errorf("heard %q; want %q", got, want)

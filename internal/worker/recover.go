@@ -123,7 +123,7 @@ func (w *Worker) tryRecover(ctx context.Context, left []entry, patience time.Dur
 func (w *Worker) report(ctx context.Context, e entry) (err error) {
 	if e.Result != nil {
 		if err = w.Claims.Finish(ctx, e.Job, e.Nonce, *e.Result); err == nil {
-			w.Observer.Ended("", *e.Result) // the journal does not know the queue
+			w.Observer.Concluded("", *e.Result) // the journal does not know the queue
 		}
 	} else if err = w.endOf(ctx, e); err == nil { // before another one may begin
 		err = w.giveUpJob(ctx, e)

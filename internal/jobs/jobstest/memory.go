@@ -37,7 +37,9 @@ type Memory struct {
 	broken  error
 	leader  string // who reconciles, until leads
 	leads   time.Time
-	changed chan struct{} // closed and replaced by every change
+	ended   []ending         // in the order of the ends
+	cursors map[string]int64 // of the readers of ended
+	changed chan struct{}    // closed and replaced by every change
 }
 
 var (
@@ -45,6 +47,7 @@ var (
 	_ jobs.Claims  = (*Memory)(nil)
 	_ jobs.Hosts   = (*Memory)(nil)
 	_ jobs.Seats   = (*Memory)(nil)
+	_ jobs.Endings = (*Memory)(nil)
 )
 
 // record is what the memory knows of a job.
@@ -73,6 +76,7 @@ func NewMemory(opts Options) *Memory {
 		hosts:   map[string]jobs.Host{},
 		seats:   map[string]jobs.Seat{},
 		hints:   map[chan string]struct{}{},
+		cursors: map[string]int64{},
 		changed: make(chan struct{}),
 	}
 }
@@ -141,14 +145,19 @@ func (m *Memory) hint(id string) {
 	}
 }
 
-// end gives a job its accepted result. The caller holds the lock.
+// end gives a job its accepted result: it is the one door through which a job ends.
+// The caller holds the lock and sees to it that the table of moves allows the end.
 func (m *Memory) end(r *record, res jobs.Result) {
 	res = copyJSON(res)
 	j := &r.job
+	if !j.State.CanBecome(res.State) {
+		panic(fmt.Sprintf("job %s is %s and ends as %q", j.ID, j.State, res.State))
+	}
 	r.acceptedFrom = j.Nonce
 	j.State, j.Result, j.Finished = res.State, &res, m.clock.now()
 	j.Nonce, j.Lease, j.NotBefore = "", time.Time{}, time.Time{}
 	r.kept = !res.KeepUntil.IsZero()
+	m.ended = append(m.ended, ending{j.ID, j.State})
 	m.event(r, jobs.EventFinished, string(res.State))
 }
 

@@ -19,6 +19,8 @@ type DB struct {
 	Hosts jobs.Hosts
 	// Seats is what TestSeats is about.
 	Seats jobs.Seats
+	// Endings is what TestEndings is about.
+	Endings jobs.Endings
 	// Advance moves Redis time forward. It is nil when the clock cannot
 	// be moved, as with a real Redis: then the suites use leases and delays of
 	// some hundred milliseconds and wait for them to pass.

@@ -1,16 +1,12 @@
 -- end: a job that no worker has ends here and now: cancelled or expired.
 -- A running job, or a kept service, is marked for its worker instead.
--- KEYS job news result log   ARGV by state result log_ttl_s only_if_expired(0/1)
+-- KEYS job news result log   ARGV by state result log_ttl_s only_if_expired(0/1) from
 local r = redis.call('HMGET', KEYS[1], 'state', 'expires', 'cancel', 'kept')
 if not r[1] then return 'missing' end
 if ARGV[5] == '1' and not (r[2] and tonumber(r[2]) < now()) then return 'early' end
-if r[1] == 'queued' or r[1] == 'waiting' then
-  redis.call('SET', KEYS[3], ARGV[3])
-  redis.call('HSET', KEYS[1], 'state', ARGV[2], 'finished', int(now()))
-  redis.call('HDEL', KEYS[1], 'not_before')
+if r[1] ~= 'running' and close{job = KEYS[1], news = KEYS[2], result = KEYS[3], log = KEYS[4],
+    doc = ARGV[3], state = ARGV[2], from = ARGV[6], ttl = ARGV[4]} then
   if ARGV[1] ~= '' then redis.call('HSET', KEYS[1], 'cancel', ARGV[1]) end
-  redis.call('EXPIRE', KEYS[4], ARGV[4])
-  event(KEYS[1], KEYS[2], 'finished', ARGV[2])
   return r[1]
 end
 if ARGV[5] == '1' then return 'early' end

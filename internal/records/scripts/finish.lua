@@ -1,6 +1,6 @@
 -- finish: accept the owner's result, or set a stale one aside.
 -- KEYS job news result log stale partial
--- ARGV nonce state result kept log_ttl_s lost(0/1)
+-- ARGV nonce state result kept log_ttl_s lost(0/1) from
 local r = redis.call('HMGET', KEYS[1], 'state', 'nonce')
 if not r[1] then return 'missing' end
 if not owned(KEYS[1], ARGV[1], ARGV[6] == '1') then
@@ -13,17 +13,11 @@ if not owned(KEYS[1], ARGV[1], ARGV[6] == '1') then
   end
   return 'stale'
 end
-redis.call('SET', KEYS[3], ARGV[3])
-redis.call('HSET', KEYS[1], 'state', ARGV[2], 'finished', int(now()))
-redis.call('HDEL', KEYS[1], 'lease', 'stage', 'deadline', 'name', 'cid')
-if ARGV[4] == '1' then -- its log goes on
-  redis.call('HSET', KEYS[1], 'kept', 1)
-else
-  redis.call('HDEL', KEYS[1], 'lb')
-  redis.call('EXPIRE', KEYS[4], ARGV[5])
+if not close{job = KEYS[1], news = KEYS[2], result = KEYS[3], log = KEYS[4],
+    doc = ARGV[3], state = ARGV[2], from = ARGV[7], ttl = ARGV[5], kept = ARGV[4] == '1'} then
+  return 'forbidden'
 end
 -- The dead owner may come back; what it reports then is stale.
 if ARGV[6] == '1' then redis.call('HDEL', KEYS[1], 'nonce') end
 redis.call('DEL', KEYS[6])
-event(KEYS[1], KEYS[2], 'finished', ARGV[2])
 return 'ok'

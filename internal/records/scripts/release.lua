@@ -1,7 +1,7 @@
 -- release: the owner (or, with lost set, the reconciler) gives the job up for
--- another attempt. A job that somebody wants ended is cancelled instead.
+-- another attempt. A job that was asked to end is cancelled instead.
 -- KEYS job news result log partial past
--- ARGV nonce reason spend(nothing|retry|loss) delay_us expires_in_us cancelled_result log_ttl_s lost(0/1) past max_past
+-- ARGV nonce reason spend(nothing|retry|loss) delay_us expires_in_us cancelled_result log_ttl_s lost(0/1) past max_past from
 -- Returns 0 when refused, -1 when it was cancelled, else the new attempt.
 if not owned(KEYS[1], ARGV[1], ARGV[8] == '1') then return 0 end
 redis.call('DEL', KEYS[5])
@@ -11,11 +11,9 @@ if ARGV[9] ~= '' then
   redis.call('LTRIM', KEYS[6], -tonumber(ARGV[10]), -1)
 end
 if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then
-  redis.call('SET', KEYS[3], ARGV[6])
-  redis.call('HSET', KEYS[1], 'state', 'cancelled', 'finished', int(t))
-  redis.call('HDEL', KEYS[1], 'nonce', 'lease', 'stage', 'deadline', 'lb', 'name', 'cid')
-  redis.call('EXPIRE', KEYS[4], ARGV[7])
-  event(KEYS[1], KEYS[2], 'finished', 'cancelled')
+  close{job = KEYS[1], news = KEYS[2], result = KEYS[3], log = KEYS[4],
+    doc = ARGV[6], state = 'cancelled', from = ARGV[11], ttl = ARGV[7]}
+  redis.call('HDEL', KEYS[1], 'nonce') -- what its owner reports now is stale
   return -1
 end
 local attempt = redis.call('HINCRBY', KEYS[1], 'attempt', 1)

@@ -1,0 +1,48 @@
+package jobstest
+
+import (
+	"context"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+type ending struct {
+	id    string
+	state jobs.State
+}
+
+// Ended implements jobs.Endings. The memory keeps every entry.
+func (m *Memory) Ended(ctx context.Context, reader string, limit int) (jobs.EndedPage, error) {
+	if err := m.begin(ctx); err != nil {
+		return jobs.EndedPage{}, err
+	}
+	defer m.mu.Unlock()
+	p := jobs.EndedPage{From: m.cursors[reader]}
+	p.To = min(p.From+int64(limit), int64(len(m.ended)))
+	for _, e := range m.ended[p.From:p.To] {
+		entry := jobs.EndedJob{ID: e.id, State: e.state}
+		if r := m.records[e.id]; r != nil {
+			j := r.view()
+			entry.Job = &j
+		}
+		p.Jobs = append(p.Jobs, entry)
+	}
+	return p, nil
+}
+
+// Acknowledge implements jobs.Endings.
+func (m *Memory) Acknowledge(ctx context.Context, reader, nonce string, p jobs.EndedPage) (bool, error) {
+	if err := m.begin(ctx); err != nil {
+		return false, err
+	}
+	defer m.mu.Unlock()
+	moved := reader + " " + nonce // where this process moved it last
+	if m.cursors[moved] == p.To {
+		return true, nil
+	}
+	if m.cursors[reader] != p.From {
+		return false, nil
+	}
+	m.cursors[reader], m.cursors[moved] = p.To, p.To
+	return true, nil
+}

@@ -1,0 +1,126 @@
+package records_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/records"
+)
+
+// finished makes n jobs that have succeeded.
+func finished(t *testing.T, db *records.DB, n int) (ids []string) {
+	t.Helper()
+	for i := range n {
+		id := fmt.Sprintf("job-%d", i)
+		job := jobs.NewJob(id, jobs.Spec{Run: &jobs.Run{Image: "busybox"}}.Normalize())
+		if _, err := db.Create(t.Context(), []jobs.Job{job}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Claim(t.Context(), job.Ticket(), jobs.Owner{Host: "h", Nonce: "n"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Finish(t.Context(), id, "n", jobs.Result{State: jobs.Succeeded, Host: "h"}); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func endedIDs(t *testing.T, db *records.DB) (ids []string, missed int64) {
+	t.Helper()
+	p, err := db.Ended(t.Context(), "metrics", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range p.Jobs {
+		ids = append(ids, e.ID)
+	}
+	return ids, p.Missed
+}
+
+// A process that dies between the end of a job and its announcement leaves the job in
+// the index of a living state, where the reconciler looks. What was announced already
+// is not announced again.
+func TestAnAnnouncementThatACrashLeftOut(t *testing.T) {
+	t.Parallel()
+	_, rdb := embeddedRedis(t)
+	db := records.New(rdb, records.Options{})
+	ids := finished(t, db, 2)
+	for _, announced := range []bool{true, false} {
+		if !announced {
+			rdb.Del(t.Context(), "slipway:{ended}:stream", "slipway:{ended}:ids")
+		}
+		for _, id := range ids {
+			rdb.ZAdd(t.Context(), "slipway:jobs:running", redis.Z{Score: 1, Member: id})
+		}
+		if _, _, err := db.Scan(t.Context(), jobs.Running, 0, 10); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := endedIDs(t, db)
+		slices.Sort(got)
+		if !slices.Equal(got, ids) {
+			t.Errorf("announced before the scan: %t; ended are %q, want %q", announced, got, ids)
+		}
+	}
+}
+
+// A reader learns how many ends fell off the stream before it came, and of those that
+// are left also when their records are forgotten.
+func TestEndsThatFellOff(t *testing.T) {
+	t.Parallel()
+	_, rdb := embeddedRedis(t)
+	db := records.New(rdb, records.Options{})
+	ids := finished(t, db, 5)
+	rdb.XTrimMaxLen(t.Context(), "slipway:{ended}:stream", 2)
+	rdb.Del(t.Context(), "slipway:{"+ids[4]+"}:job")
+	got, missed := endedIDs(t, db)
+	if !slices.Equal(got, ids[3:]) || missed != 3 {
+		t.Errorf("ended are %q, %d missed; want %q and 3", got, missed, ids[3:])
+	}
+}
+
+// A reply that a script gives has a constant beside the scripts, so that no reply is
+// spelled twice; close in common.lua is the one place that makes a state terminal.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("scripts.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	constants := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\treply\w+ += "(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+		constants[m[1]] = true
+	}
+	files, _ := filepath.Glob("scripts/*.lua")
+	if len(files) < 10 || len(constants) < 5 {
+		t.Fatalf("found %d scripts and %d constants; this test looks in the wrong place", len(files), len(constants))
+	}
+	reply := regexp.MustCompile(`return '(\w+)'`)
+	for _, name := range files {
+		script, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range reply.FindAllSubmatch(script, -1) {
+			if word := string(m[1]); !constants[word] && word != string(jobs.Running) {
+				t.Errorf("%s replies %q, which scripts.go has no constant for", name, word)
+			}
+		}
+		if filepath.Base(name) != "common.lua" && regexp.MustCompile(`'finished', int`).Match(script) {
+			t.Errorf("%s ends a job by itself; let it call close", name)
+		}
+		for _, s := range jobs.States() {
+			if s.Terminal() && regexp.MustCompile(`'state', '`+string(s)+`'`).Match(script) {
+				t.Errorf("%s makes a job %s by itself; let it call close", name, s)
+			}
+		}
+	}
+}
