@@ -61,6 +61,7 @@ func rules() []rule {
 		{"internal/doctor", flow, nil},
 		{"internal/seat", flow, nil},
 
+		{"internal/joblog", adapters, nil},
 		// Worker and doctor judge alike.
 		{"internal/strays", adapters, nil},
 		{"internal/redisconn", adapters, anyModule},

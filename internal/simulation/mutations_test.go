@@ -91,7 +91,7 @@ func mutations() []mutation {
 		},
 		{
 			"the log of a service is read again from its beginning", "internal/worker/kept.go",
-			"s.joblog.received(), s.joblog.output()", "engine.Skip{}, s.joblog.output()", "I8",
+			"s.joblog.Received(), s.joblog.Output()", "engine.Skip{}, s.joblog.Output()", "I8",
 		},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/joblog"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -36,7 +37,7 @@ type attempt struct {
 
 	// Only the goroutine of live touches what follows.
 	refusal *jobs.Failure // decided before any work
-	joblog  *jobLog
+	joblog  *joblog.Log
 	res     jobs.Result
 	// container is what has to be removed, "" when there is none or its ID was
 	// not learned; with named set there may be one.
@@ -96,9 +97,9 @@ func (a *attempt) letGo() {
 	case a.joblog == nil || a.handedOver:
 	case a.proc != nil:
 		a.proc.Detach()
-		a.joblog.suspend(a.w.drain.delivery)
+		a.joblog.Suspend(a.w.drain.delivery)
 	default:
-		a.joblog.pump.end()
+		a.joblog.Detach()
 	}
 }
 
@@ -114,7 +115,7 @@ func (a *attempt) guarded(work func(context.Context) error) (err error) {
 		return a.refusal
 	}
 	a.w.dropKept(a.job.ID)
-	if a.joblog, err = openLog(a.w.spoolPath(a.job.ID, a.job.Attempt), a.w.opts.LogCap, a.appendTail); err != nil {
+	if a.joblog, err = joblog.Open(a.w.spoolPath(a.job.ID, a.job.Attempt), a.w.opts.LogCap, a.appendTail); err != nil {
 		return stateFailure(err)
 	}
 	return work(a.ctx)
@@ -170,7 +171,7 @@ func (a *attempt) stage(ctx context.Context, s jobs.Stage, timeout time.Duration
 func (a *attempt) quote(err error) error {
 	var f *jobs.Failure
 	if errors.As(err, &f) && (f.Kind.Info().Exit == jobs.ExitTimeout || f.Kind == jobs.KindDiskLimit) && f.Tail == nil {
-		f.Tail = a.joblog.lines()
+		f.Tail = a.joblog.Lines()
 	}
 	return err
 }
@@ -259,7 +260,7 @@ func (a *attempt) removeSpool() {
 	if a.joblog == nil {
 		return
 	}
-	if err := os.Remove(a.joblog.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(a.joblog.Path()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		a.log.Warn("remove log spool", "err", err)
 	}
 }

@@ -39,7 +39,7 @@ func (a *attempt) build(ctx context.Context) error {
 		}
 		a.res.ImageID, a.res.Bases = built.ImageID, built.Bases
 		if built.Unbounded {
-			fmt.Fprintf(a.joblog.writer(jobs.Note), "%s has no limits for build steps: they ran without\n", a.w.engine)
+			fmt.Fprintf(a.joblog.Writer(jobs.Note), "%s has no limits for build steps: they ran without\n", a.w.engine)
 		}
 		if err := a.admitBases(ctx, built.Bases); err != nil {
 			return err
@@ -54,7 +54,7 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *artifacts.Fetched, adm
 	ctx, done := a.watchIdle(ctx, jobs.StageBuild, a.w.cacheLocks.take(a, admitted.CacheSpace, sources.Locks))
 	defer a.w.cacheLocks.drop(a)
 	defer done()
-	progress := a.joblog.writer(jobs.Note)
+	progress := a.joblog.Writer(jobs.Note)
 	refs := make([]string, len(sources.Images))
 	named := make([]engine.Image, len(sources.Images))
 	for i, img := range sources.Images {
@@ -76,7 +76,7 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *artifacts.Fetched, adm
 	built, err := a.w.Engine.Build(ctx, engine.Build{
 		Spec: spec, Name: a.imageName(), Context: tarball, Dockerfile: dockerfile, Images: named,
 		CacheSpace: admitted.CacheSpace, Limits: a.w.buildLimits(spec), Secret: a.w.secret,
-		Status: func(status []byte) { a.joblog.write(jobs.BuildStatus, status) },
+		Status: func(status []byte) { a.joblog.Write(jobs.BuildStatus, status) },
 	})
 	if err == nil || jobs.AsFailure(err).Kind != jobs.KindDaemonLost {
 		ended() // else an image may have been made and not named
@@ -144,7 +144,7 @@ func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted Admitted
 			return err
 		}
 		for _, w := range fetched.Warnings {
-			fmt.Fprintln(a.joblog.writer(jobs.Note), "context:", w)
+			fmt.Fprintln(a.joblog.Writer(jobs.Note), "context:", w)
 		}
 		if c.Digest == "" && c.Ref != artifacts.Ref(fetched.Digest) {
 			a.res.Context = fetched.Digest
@@ -238,7 +238,7 @@ func (a *attempt) pushOne(ctx context.Context, tag string) (digest string, err e
 	begun := time.Now()
 	var unwell *jobs.Failure // what the registry said when it was asked before
 	for wait := 2 * time.Second; ; wait = min(2*wait, time.Minute) {
-		digest, err = a.w.Images.Push(ctx, a.naming(tag), a.joblog.writer(jobs.Note))
+		digest, err = a.w.Images.Push(ctx, a.naming(tag), a.joblog.Writer(jobs.Note))
 		if err != nil && unwell != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return "", notPushed(unwell, begun)
 		}
@@ -251,7 +251,7 @@ func (a *attempt) pushOne(ctx context.Context, tag string) (digest string, err e
 		if time.Since(begun) > pushPatience || bounded && time.Until(deadline) < wait {
 			return "", notPushed(f, begun)
 		}
-		fmt.Fprintf(a.joblog.writer(jobs.Note), "%s; it is asked again in %s\n", f.Message, wait)
+		fmt.Fprintf(a.joblog.Writer(jobs.Note), "%s; it is asked again in %s\n", f.Message, wait)
 		if !pause(ctx, wait) {
 			return "", ctx.Err()
 		}
@@ -272,10 +272,10 @@ func (a *attempt) watchIdle(ctx context.Context, s jobs.Stage, waited func(limit
 	started := time.Now()
 	go func() {
 		for {
-			silent := time.Since(latest(a.joblog.idleSince(), started))
+			silent := time.Since(latest(a.joblog.IdleSince(), started))
 			if silent >= limit && waited != nil {
 				started = latest(started, waited(limit))
-				silent = time.Since(latest(a.joblog.idleSince(), started))
+				silent = time.Since(latest(a.joblog.IdleSince(), started))
 			}
 			if silent >= limit {
 				cancel(ranOut{stage: s, after: limit, idle: true})

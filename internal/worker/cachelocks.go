@@ -48,7 +48,7 @@ func (l *cacheLocks) take(a *attempt, space string, ids []string) (waited func(l
 		}
 		if !told {
 			told = true
-			fmt.Fprintf(a.joblog.writer(jobs.Note), "a step may be waiting for a cache mount that job %s uses\n", other.job.ID)
+			fmt.Fprintf(a.joblog.Writer(jobs.Note), "a step may be waiting for a cache mount that job %s uses\n", other.job.ID)
 		}
 		return time.Now()
 	}
@@ -65,7 +65,7 @@ func (l *cacheLocks) ahead(this *cacheUser, limit time.Duration) (other *attempt
 			before = false
 			continue
 		}
-		if b.shares(this) && (before || time.Since(b.attempt.joblog.idleSince()) < limit) {
+		if b.shares(this) && (before || time.Since(b.attempt.joblog.IdleSince()) < limit) {
 			return b.attempt, this.freed
 		}
 	}

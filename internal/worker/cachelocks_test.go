@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/joblog"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -28,11 +29,11 @@ func TestWaitForACacheMountIsNoSilence(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var locks cacheLocks
 				begin := func(id, space string) (*attempt, func(time.Duration) time.Time) {
-					log, err := openLog(filepath.Join(t.TempDir(), "spool"), 0, func(context.Context, int64, []byte) error { return nil })
+					log, err := joblog.Open(filepath.Join(t.TempDir(), "spool"), 0, func(context.Context, int64, []byte) error { return nil })
 					if err != nil {
 						t.Fatal(err)
 					}
-					t.Cleanup(func() { log.close(context.Background()) })
+					t.Cleanup(func() { log.Close(context.Background()) })
 					a := &attempt{w: &Worker{}, joblog: log}
 					a.job.ID, a.job.Spec.Timeouts.Idle = id, jobs.Duration(limit)
 					return a, locks.take(a, space, []string{"apt"})

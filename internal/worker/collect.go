@@ -28,7 +28,7 @@ func (a *attempt) collect(ctx context.Context, ran error) error {
 		for _, path := range a.job.Spec.Run.Outputs {
 			out, err := a.collectOne(ctx, path, left)
 			if err != nil && ran != nil && ctx.Err() == nil {
-				fmt.Fprintf(a.joblog.writer(jobs.Note), "output %s of the run that failed: %s\n", path, jobs.AsFailure(err).Message)
+				fmt.Fprintf(a.joblog.Writer(jobs.Note), "output %s of the run that failed: %s\n", path, jobs.AsFailure(err).Message)
 				continue
 			} else if err != nil {
 				return err
@@ -70,7 +70,7 @@ func (a *attempt) collectOne(ctx context.Context, path string, left int64) (jobs
 	}
 	n, first := c.LeftOut()
 	if n > 0 {
-		fmt.Fprintf(a.joblog.writer(jobs.Note), "output %s: devices, FIFOs and the like are not collected; left out are %d, the first is %q\n", path, n, first)
+		fmt.Fprintf(a.joblog.Writer(jobs.Note), "output %s: devices, FIFOs and the like are not collected; left out are %d, the first is %q\n", path, n, first)
 	}
 	return jobs.Output{Path: path, Digest: blob.Digest, Size: blob.Size, Entries: c.Entries(), LeftOut: n}, nil
 }

@@ -138,10 +138,10 @@ func (a *attempt) saveLog(ctx context.Context) *jobs.Failure {
 	}
 	disk, cancelDisk := context.WithTimeout(ctx, logTime/2)
 	defer cancelDisk()
-	_ = repeat(disk, a.joblog.flush, warn) // close has the last try
-	size, dropped := a.joblog.soFar()
+	_ = repeat(disk, a.joblog.Flush, warn) // close has the last try
+	size, dropped := a.joblog.SoFar()
 	if a.proc == nil {
-		size, dropped = a.joblog.close(ctx)
+		size, dropped = a.joblog.Close(ctx)
 	}
 	a.res.Log.Dropped = dropped
 	if size > 0 {
@@ -149,7 +149,7 @@ func (a *attempt) saveLog(ctx context.Context) *jobs.Failure {
 			return artifacts.StoreFailure(err, "the job's log")
 		}
 	}
-	if err := a.joblog.lack(); err != nil {
+	if err := a.joblog.Lack(); err != nil {
 		return jobs.Fail(jobs.KindDiskFull, err, "ask the operator to make room on the host", "the worker's disk did not take the job's log")
 	}
 	return nil
@@ -159,7 +159,7 @@ func (a *attempt) saveLog(ctx context.Context) *jobs.Failure {
 const logTime = time.Minute
 
 func (a *attempt) storeLog(ctx context.Context, size int64) error {
-	r, err := a.joblog.reader(size)
+	r, err := a.joblog.Reader(size)
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
 	a.endContainer(ctx, errDrain)
 	a.removeImage(ctx)
 	if a.joblog != nil {
-		a.joblog.close(ctx)
+		a.joblog.Close(ctx)
 		r.Past.Log = a.savePastLog(ctx)
 		a.decide(nil, &r)
 	}
@@ -221,7 +221,7 @@ func (w *Worker) giveUpJob(ctx context.Context, e entry) error {
 // answers for the lease until all that it has to wait for is done; nil means that
 // it may go, an error that the container cannot stay.
 func (a *attempt) leave() error {
-	a.joblog.suspend(a.w.drain.delivery)
+	a.joblog.Suspend(a.w.drain.delivery)
 	select {
 	case <-a.w.detach(a):
 	case <-a.ctx.Done():
@@ -239,7 +239,7 @@ func (a *attempt) abandon(ctx context.Context, why error) {
 	a.endContainer(ctx, why)
 	a.removeImage(ctx)
 	if a.joblog != nil {
-		a.joblog.close(ctx)
+		a.joblog.Close(ctx)
 	}
 	a.removeSpool()
 	a.settle()

@@ -15,7 +15,7 @@ import (
 // exited records how the container ended and says whether that is a failure.
 func (a *attempt) exited(ctx context.Context, state engine.State) error {
 	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
-	a.joblog.noteTorn(state)
+	a.joblog.NoteTorn(state)
 	if err := a.wroteTooMuch(ctx, state.ExitCode != 0); err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (a *attempt) exited(ctx context.Context, state engine.State) error {
 	if f := a.neverRan(state); f != nil {
 		return f
 	}
-	return exitFailure(state.ExitCode, state.OOM, memory, a.joblog.lines())
+	return exitFailure(state.ExitCode, state.OOM, memory, a.joblog.Lines())
 }
 
 // neverRunPattern is what the OCI runtime writes into a container in whose place the
@@ -45,12 +45,12 @@ var neverRunPattern = regexp.MustCompile(`^(?:exec (\S+)|standard_init_linux\.go
 // did. The engine takes that for a program that ended, with an exit code that differs
 // by version, so the words have to be the only ones that the container wrote.
 func (a *attempt) neverRan(state engine.State) *jobs.Failure {
-	lines := a.joblog.lines()
+	lines := a.joblog.Lines()
 	if state.ExitCode == 0 || len(lines) == 0 {
 		return nil
 	}
 	last := strings.TrimRight(lines[len(lines)-1], "\r")
-	got, found := a.joblog.received(), neverRunPattern.FindStringSubmatch(last)
+	got, found := a.joblog.Received(), neverRunPattern.FindStringSubmatch(last)
 	if found == nil || got.Stdout > 0 || got.Stderr > int64(len(last)+len("\r\n")) {
 		return nil
 	}

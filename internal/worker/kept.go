@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/joblog"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/strays"
 )
@@ -34,7 +35,7 @@ type keptService struct {
 	done chan struct{}
 
 	// Only the goroutine of run touches what follows.
-	joblog *jobLog        // nil until it is open
+	joblog *joblog.Log    // nil until it is open
 	proc   engine.Process // nil until it is attached to
 	ending *ending        // why the worker ends the service, nil when it does not
 	asked  *ending        // the last request, nil when none was looked at
@@ -78,7 +79,7 @@ var errDropped = errors.New("the job does not keep the service any more")
 func (a *attempt) handOver() {
 	job, res := a.job, a.res
 	job.State, job.Nonce, job.Result = res.State, a.nonce, &res
-	a.joblog.serve()
+	a.joblog.Serve()
 	a.w.mu.Lock()
 	s := a.w.newKept(job)
 	s.joblog, s.proc = a.joblog, a.proc
@@ -203,7 +204,7 @@ func (s *keptService) toEnd(ctx context.Context) error {
 	if !state.Finished.IsZero() {
 		s.at = state.Finished
 	}
-	s.joblog.noteTorn(state)
+	s.joblog.NoteTorn(state)
 	s.end.Log, err = s.saveLog(ctx)
 	return err
 }
@@ -249,7 +250,7 @@ func (s *keptService) awaitOnce(ctx context.Context) (engine.State, error) {
 		}
 	}
 	if s.proc == nil {
-		p, err := s.w.Engine.Reattach(ctx, s.job.Result.ContainerID, s.joblog.received(), s.joblog.output())
+		p, err := s.w.Engine.Reattach(ctx, s.job.Result.ContainerID, s.joblog.Received(), s.joblog.Output())
 		if err != nil {
 			if jobs.AsFailure(err).Kind == jobs.KindContainerLost {
 				err = lostError{"its container was removed"}
@@ -427,7 +428,7 @@ func (s *keptService) letGo() {
 		s.proc = nil
 	}
 	if s.joblog != nil {
-		s.joblog.suspend(context.WithoutCancel(s.life))
+		s.joblog.Suspend(context.WithoutCancel(s.life))
 	}
 }
 

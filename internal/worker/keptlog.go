@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/slipway-farm/slipway/internal/joblog"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -20,14 +21,14 @@ func (s *keptService) openLog(ctx context.Context) error {
 	if errors.Is(err, os.ErrNotExist) {
 		gap = s.fetchSpool(ctx)
 	}
-	l, err := openLog(s.spool(), s.w.opts.LogCap, s.appendTail)
+	l, err := joblog.Open(s.spool(), s.w.opts.LogCap, s.appendTail)
 	if err != nil {
 		return err
 	}
-	l.serve()
+	l.Serve()
 	if gap != nil {
 		s.log.WarnContext(ctx, "the log of a kept service is lost up to when it was ready", "err", gap)
-		fmt.Fprintln(l.writer(jobs.Note), "[gap: the log up to here is lost; what follows is what the engine still has of it]")
+		fmt.Fprintln(l.Writer(jobs.Note), "[gap: the log up to here is lost; what follows is what the engine still has of it]")
 	}
 	s.joblog = l
 	return nil
@@ -83,14 +84,14 @@ func (s *keptService) saveLog(ctx context.Context) (jobs.LogInfo, error) {
 	}
 	disk, cancelDisk := context.WithTimeout(ctx, logTime)
 	defer cancelDisk()
-	_ = repeat(disk, s.joblog.flush, warn) // close has the last try
-	size, dropped := s.joblog.close(ctx)
+	_ = repeat(disk, s.joblog.Flush, warn) // close has the last try
+	size, dropped := s.joblog.Close(ctx)
 	info := jobs.LogInfo{Size: size, Dropped: dropped}
 	if size == 0 {
 		return info, nil
 	}
 	err := repeat(bounded, func() error {
-		r, err := s.joblog.reader(size)
+		r, err := s.joblog.Reader(size)
 		if err != nil {
 			return err
 		}

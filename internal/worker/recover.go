@@ -282,7 +282,7 @@ func (a *attempt) adopted(ctx context.Context) error {
 		return explain(ctx, jobs.StageRun, err)
 	}
 	err = a.stage(ctx, jobs.StageRun, left, func(ctx context.Context) error {
-		proc, err := a.w.Engine.Reattach(ctx, state.ID, a.joblog.received(), a.output())
+		proc, err := a.w.Engine.Reattach(ctx, state.ID, a.joblog.Received(), a.output())
 		if err != nil {
 			return err
 		}

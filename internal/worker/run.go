@@ -34,7 +34,7 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 				return nil, err
 			}
 		}
-		id, err := a.w.Images.Use(ctx, spec.Image, a.joblog.writer(jobs.Note))
+		id, err := a.w.Images.Use(ctx, spec.Image, a.joblog.Writer(jobs.Note))
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +74,7 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	switch c.Status {
 	case engine.StatusCreated:
 	case engine.StatusRunning: // started by us, before the records lost their last second
-		return a.w.Engine.Reattach(ctx, c.ID, a.joblog.received(), a.output())
+		return a.w.Engine.Reattach(ctx, c.ID, a.joblog.Received(), a.output())
 	default: // nobody knows any more whether it ended by itself or was told to
 		return nil, jobs.Fail(jobs.KindContainerLost, nil, "", "the container had ended before the records lost their last second")
 	}
@@ -82,7 +82,7 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	return a.w.Engine.Start(ctx, c.ID, a.output())
 }
 
-func (a *attempt) output() engine.Output { return a.joblog.output() }
+func (a *attempt) output() engine.Output { return a.joblog.Output() }
 
 // supervise follows a started container to its end or to readiness. Nothing is
 // written to the log afterwards, unless it is that of a service that is ready.

@@ -54,7 +54,7 @@ func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
 			}
 			f := jobs.Fail(jobs.KindNotReady, nil, "a service must keep running in the foreground",
 				"the service ended with exit code %d before it was ready", state.ExitCode)
-			f.Tail = a.joblog.lines()
+			f.Tail = a.joblog.Lines()
 			return f
 		case <-probing.Done():
 			err := a.halt(probing, proc, probing.Err())
@@ -63,7 +63,7 @@ func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
 			}
 			f := jobs.Fail(jobs.KindNotReady, err, "check the port and the path of run.ready, or raise run.ready.timeout",
 				"the service was not ready within %s: %s", jobs.Duration(timeout), why)
-			f.Tail = a.joblog.lines()
+			f.Tail = a.joblog.Lines()
 			return f
 		case <-time.After(100 * time.Millisecond):
 		}

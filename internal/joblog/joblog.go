@@ -1,4 +1,7 @@
-package worker
+// Package joblog keeps the log of one attempt on the host while it runs: a spool file
+// that survives the process, the end of a log that is over its cap, and the pump that
+// feeds the live tail. Writing never waits: neither for Redis nor for a full disk.
+package joblog
 
 import (
 	"bytes"
@@ -29,7 +32,7 @@ const (
 	unwrittenBytes = 1 << 20
 )
 
-// jobLog is the log of one attempt: a spool file of frames that survives the
+// Log is the log of one attempt: a spool file of frames that survives the
 // process, a pump that feeds the live tail, and the last output for messages.
 // Writing never waits for Redis, because a container whose output nobody reads
 // stands still.
@@ -37,7 +40,7 @@ const (
 // Over its cap a log keeps its beginning and its end with a marker in between. The
 // live tail of a job stands still meanwhile, that of a service goes on: its offsets
 // are those of a log without a cap.
-type jobLog struct {
+type Log struct {
 	path string
 	pump *tailPump
 
@@ -59,9 +62,9 @@ type jobLog struct {
 	broken    error       // why the log lacks output that its cap allows
 }
 
-// openLog opens the spool file at path, continuing one that an earlier process
+// Open opens the spool file at path, continuing one that an earlier process
 // left. send feeds the live tail.
-func openLog(path string, logCap int64, send sendFunc) (*jobLog, error) {
+func Open(path string, logCap int64, send SendFunc) (*Log, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make log spool: %w", err)
 	}
@@ -69,7 +72,7 @@ func openLog(path string, logCap int64, send sendFunc) (*jobLog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log spool: %w", err)
 	}
-	l := &jobLog{path: path, file: file, cap: max(logCap, 2*keepEnd) - keepEnd, last: time.Now()}
+	l := &Log{path: path, file: file, cap: max(logCap, 2*keepEnd) - keepEnd, last: time.Now()}
 	newest, err := l.resume()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read log spool: %w", err), file.Close())
@@ -87,7 +90,7 @@ func openLog(path string, logCap int64, send sendFunc) (*jobLog, error) {
 // when the process died. A marker and what follows it go, too: the process died after
 // it had closed the log, and the engine still has the output behind the marker. resume
 // returns the newest frames, as many as a pump holds.
-func (l *jobLog) resume() (newest []piece, err error) {
+func (l *Log) resume() (newest []piece, err error) {
 	for fr := jobs.NewFrameReader(l.file); ; {
 		f, err := fr.Next()
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isMark(f) {
@@ -109,34 +112,34 @@ func (l *jobLog) resume() (newest []piece, err error) {
 	return newest, err
 }
 
-// writer returns a writer for one stream.
-func (l *jobLog) writer(s jobs.Stream) io.Writer { return streamWriter{l, s} }
+// Writer returns a writer for one stream.
+func (l *Log) Writer(s jobs.Stream) io.Writer { return streamWriter{l, s} }
 
-// output takes the streams of a container.
-func (l *jobLog) output() engine.Output {
-	return engine.Output{Stdout: l.writer(jobs.Stdout), Stderr: l.writer(jobs.Stderr)}
+// Output takes the streams of a container.
+func (l *Log) Output() engine.Output {
+	return engine.Output{Stdout: l.Writer(jobs.Stdout), Stderr: l.Writer(jobs.Stderr)}
 }
 
-// noteTorn adds a note to the log when the container's last output may be missing.
-func (l *jobLog) noteTorn(s engine.State) {
+// NoteTorn adds a note to the log when the container's last output may be missing.
+func (l *Log) NoteTorn(s engine.State) {
 	if s.Torn {
-		fmt.Fprintln(l.writer(jobs.Note), "the engine was away when the container ended: the last of its output may be missing")
+		fmt.Fprintln(l.Writer(jobs.Note), "the engine was away when the container ended: the last of its output may be missing")
 	}
 }
 
 type streamWriter struct {
-	log    *jobLog
+	log    *Log
 	stream jobs.Stream
 }
 
 func (w streamWriter) Write(p []byte) (int, error) {
-	w.log.write(w.stream, p)
+	w.log.Write(w.stream, p)
 	return len(p), nil
 }
 
-// write adds output. It reports no error of the disk, so that the container is not
+// Write adds output. It reports no error of the disk, so that the container is not
 // held up.
-func (l *jobLog) write(s jobs.Stream, p []byte) {
+func (l *Log) Write(s jobs.Stream, p []byte) {
 	if len(p) == 0 {
 		return
 	}
@@ -173,7 +176,7 @@ func (l *jobLog) write(s jobs.Stream, p []byte) {
 }
 
 // count counts output by stream. l.mu is held.
-func (l *jobLog) count(s jobs.Stream, n int) {
+func (l *Log) count(s jobs.Stream, n int) {
 	switch s {
 	case jobs.Stdout:
 		l.skip.Stdout += int64(n)
@@ -182,23 +185,23 @@ func (l *jobLog) count(s jobs.Stream, n int) {
 	}
 }
 
-// received is how much output came so far.
-func (l *jobLog) received() engine.Skip {
+// Received is how much output came so far.
+func (l *Log) Received() engine.Skip {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.skip
 }
 
-// serve lets the log go on as that of a kept service.
-func (l *jobLog) serve() {
+// Serve lets the log go on as that of a kept service.
+func (l *Log) Serve() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.serves = true
 }
 
-// soFar returns how many bytes the file has and how many bytes of output it lacks
+// SoFar returns how many bytes the file has and how many bytes of output it lacks
 // now; more may come.
-func (l *jobLog) soFar() (size, dropped int64) {
+func (l *Log) SoFar() (size, dropped int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, frame := range l.end {
@@ -208,7 +211,7 @@ func (l *jobLog) soFar() (size, dropped int64) {
 }
 
 // append adds whole frames. l.mu is held.
-func (l *jobLog) append(frames []byte) {
+func (l *Log) append(frames []byte) {
 	if l.file == nil || l.broken != nil {
 		l.dropped += dataBytes(frames)
 		return
@@ -220,7 +223,7 @@ func (l *jobLog) append(frames []byte) {
 }
 
 // writeUnwritten writes what is held to the file and hands it to the pump. l.mu is held.
-func (l *jobLog) writeUnwritten() error {
+func (l *Log) writeUnwritten() error {
 	if l.file == nil || len(l.unwritten) == 0 {
 		return nil
 	}
@@ -235,21 +238,21 @@ func (l *jobLog) writeUnwritten() error {
 }
 
 // giveUpUnwritten leaves out what the disk does not take. l.mu is held.
-func (l *jobLog) giveUpUnwritten(why error) {
+func (l *Log) giveUpUnwritten(why error) {
 	l.dropped += dataBytes(l.unwritten)
 	l.unwritten, l.broken = nil, why
 }
 
-// flush writes what the disk did not take before.
-func (l *jobLog) flush() error {
+// Flush writes what the disk did not take before.
+func (l *Log) Flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.writeUnwritten()
 }
 
-// lack says why the closed log lacks output that its cap allows, nil when it does
+// Lack says why the closed log lacks output that its cap allows, nil when it does
 // not.
-func (l *jobLog) lack() error {
+func (l *Log) Lack() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.broken
@@ -265,15 +268,15 @@ func dataBytes(frames []byte) (n int64) {
 	return n
 }
 
-// idleSince is when the last output came.
-func (l *jobLog) idleSince() time.Time {
+// IdleSince is when the last output came.
+func (l *Log) IdleSince() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last
 }
 
-// lines returns the last lines of output, at most recentLines.
-func (l *jobLog) lines() []string {
+// Lines returns the last lines of output, at most recentLines.
+func (l *Log) Lines() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.recent) == 0 {
@@ -288,10 +291,10 @@ func (l *jobLog) lines() []string {
 	return out
 }
 
-// close writes the marker and the end of a log over its cap, and waits a moment
+// Close writes the marker and the end of a log over its cap, and waits a moment
 // for the live tail. It returns how many bytes the file has and how many bytes
 // of output it lacks.
-func (l *jobLog) close(ctx context.Context) (size, dropped int64) {
+func (l *Log) Close(ctx context.Context) (size, dropped int64) {
 	size, dropped, open := l.seal()
 	if open {
 		l.pump.close(ctx)
@@ -300,7 +303,7 @@ func (l *jobLog) close(ctx context.Context) (size, dropped int64) {
 }
 
 // seal closes the file, if that is still open.
-func (l *jobLog) seal() (size, dropped int64, open bool) {
+func (l *Log) seal() (size, dropped int64, open bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {
@@ -337,13 +340,13 @@ func isMark(f jobs.Frame) bool {
 }
 
 // mark says in the log that output is left out. l.mu is held.
-func (l *jobLog) mark(why string) {
+func (l *Log) mark(why string) {
 	text := fmt.Sprintf(markBegin+"%s]\n", l.dropped, why)
 	l.unwritten = jobs.AppendFrame(l.unwritten, jobs.Frame{Stream: jobs.Note, At: time.Now(), Data: []byte(text)})
 }
 
-// suspend closes the log as it is; another process goes on with it.
-func (l *jobLog) suspend(ctx context.Context) {
+// Suspend closes the log as it is; another process goes on with it.
+func (l *Log) Suspend(ctx context.Context) {
 	l.mu.Lock()
 	if l.file != nil {
 		_ = l.writeUnwritten() // what is not in the file is read from the engine again
@@ -354,8 +357,14 @@ func (l *jobLog) suspend(ctx context.Context) {
 	l.pump.close(ctx)
 }
 
-// reader opens the first size bytes of the log's file.
-func (l *jobLog) reader(size int64) (io.ReadCloser, error) {
+// Path is the spool file.
+func (l *Log) Path() string { return l.path }
+
+// Detach lets the live tail end once it has sent what is queued; the file stays open.
+func (l *Log) Detach() { l.pump.end() }
+
+// Reader opens the first size bytes of the log's file.
+func (l *Log) Reader(size int64) (io.ReadCloser, error) {
 	f, err := os.Open(l.path)
 	if err != nil {
 		return nil, fmt.Errorf("open log spool: %w", err)

@@ -1,4 +1,4 @@
-package worker
+package joblog
 
 import (
 	"context"
@@ -20,12 +20,12 @@ const (
 	tailFlush = 2 * time.Second
 )
 
-// sendFunc sends whole frames that start at offset of the log.
-type sendFunc func(ctx context.Context, offset int64, frames []byte) error
+// SendFunc sends whole frames that start at offset of the log.
+type SendFunc func(ctx context.Context, offset int64, frames []byte) error
 
 // tailPump feeds the live tail from a goroutine of its own.
 type tailPump struct {
-	send sendFunc
+	send SendFunc
 	wake chan struct{}
 	over chan struct{} // closed when no more output comes
 	done chan struct{}
@@ -42,7 +42,7 @@ type piece struct {
 	frames []byte
 }
 
-func startPump(send sendFunc) *tailPump {
+func startPump(send SendFunc) *tailPump {
 	p := &tailPump{send: send, wake: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{})}
 	go p.run()
 	return p
@@ -63,7 +63,10 @@ func (p *tailPump) add(offset int64, frames []byte) {
 		p.queued -= len(p.queue[0].frames)
 		p.queue = p.queue[1:]
 	}
-	nudge(p.wake)
+	select {
+	case p.wake <- struct{}{}:
+	default: // it is awake
+	}
 }
 
 func (p *tailPump) run() {

@@ -1,4 +1,4 @@
-package worker
+package joblog
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 // it has left its reader behind.
 func TestLogIsClosedUnderItsWriters(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "spool")
-	l, err := openLog(path, 0, func(context.Context, int64, []byte) error { return nil })
+	l, err := Open(path, 0, func(context.Context, int64, []byte) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func TestLogIsClosedUnderItsWriters(t *testing.T) {
 	var writers sync.WaitGroup
 	for range 2 {
 		writers.Go(func() {
-			for w := l.writer(jobs.Stdout); ; {
+			for w := l.Writer(jobs.Stdout); ; {
 				select {
 				case <-stop:
 					return
@@ -37,17 +37,17 @@ func TestLogIsClosedUnderItsWriters(t *testing.T) {
 			}
 		})
 	}
-	for len(l.lines()) == 0 {
+	for len(l.Lines()) == 0 {
 		runtime.Gosched()
 	}
-	size, _ := l.close(t.Context())
+	size, _ := l.Close(t.Context())
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	close(stop)
 	writers.Wait()
-	if again, _ := l.close(t.Context()); size == 0 || info.Size() != size || again != size {
+	if again, _ := l.Close(t.Context()); size == 0 || info.Size() != size || again != size {
 		t.Errorf("the log has %d bytes, its file %d, and %d when closed again", size, info.Size(), again)
 	}
 }
@@ -67,11 +67,11 @@ func TestLogWaitsForItsDisk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, err := openLog(filepath.Join(t.TempDir(), "spool"), 4<<20, func(context.Context, int64, []byte) error { return nil })
+			l, err := Open(filepath.Join(t.TempDir(), "spool"), 4<<20, func(context.Context, int64, []byte) error { return nil })
 			if err != nil {
 				t.Fatal(err)
 			}
-			out := l.writer(jobs.Stdout)
+			out := l.Writer(jobs.Stdout)
 			fmt.Fprint(out, "before")
 			disk := l.file
 			full, err := os.Open(l.path) // every write to it fails
@@ -84,14 +84,14 @@ func TestLogWaitsForItsDisk(t *testing.T) {
 				l.file = disk
 			}
 			fmt.Fprint(out, "after")
-			size, dropped := l.close(t.Context())
+			size, dropped := l.Close(t.Context())
 			_ = disk.Close()
 			_ = full.Close()
-			if broken := l.lack() != nil; broken != tt.broken || broken != (dropped > 0) {
-				t.Errorf("lacks output: %v (%v), %d bytes; want %v", broken, l.lack(), dropped, tt.broken)
+			if broken := l.Lack() != nil; broken != tt.broken || broken != (dropped > 0) {
+				t.Errorf("lacks output: %v (%v), %d bytes; want %v", broken, l.Lack(), dropped, tt.broken)
 			}
 			total := int64(len("before") + tt.meanwhile + len("after"))
-			r, err := l.reader(size)
+			r, err := l.Reader(size)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,33 +117,33 @@ func TestLogWaitsForItsDisk(t *testing.T) {
 func TestLogIsEndedAgain(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "spool")
-	open := func() *jobLog {
-		l, err := openLog(path, 2*keepEnd, func(context.Context, int64, []byte) error { return nil })
+	open := func() *Log {
+		l, err := Open(path, 2*keepEnd, func(context.Context, int64, []byte) error { return nil })
 		if err != nil {
 			t.Fatal(err)
 		}
 		return l
 	}
 	// print is what the container prints, after what a worker has of it.
-	print := func(l *jobLog) {
-		skip := l.received().Stdout
+	print := func(l *Log) {
+		skip := l.Received().Stdout
 		for i := range int64(400) {
 			line := fmt.Sprintf("%0999d\n", i)
 			if (i+1)*1000 > skip {
-				fmt.Fprint(l.writer(jobs.Stdout), line)
+				fmt.Fprint(l.Writer(jobs.Stdout), line)
 			}
 		}
 	}
 	first := open()
 	print(first)
-	size, dropped := first.close(t.Context())
+	size, dropped := first.Close(t.Context())
 	want, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	again := open()
 	print(again)
-	sizeAgain, droppedAgain := again.close(t.Context())
+	sizeAgain, droppedAgain := again.Close(t.Context())
 	got, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestFloodOfAService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var sent, calls int
-		l, err := openLog(filepath.Join(t.TempDir(), "spool"), 2*keepEnd, func(_ context.Context, _ int64, frames []byte) error {
+		l, err := Open(filepath.Join(t.TempDir(), "spool"), 2*keepEnd, func(_ context.Context, _ int64, frames []byte) error {
 			mu.Lock()
 			defer mu.Unlock()
 			sent, calls = sent+len(frames), calls+1
@@ -169,12 +169,12 @@ func TestFloodOfAService(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.serve()
+		l.Serve()
 		line := strings.Repeat("x", 1000)
 		const seconds = 10
 		for range seconds * 100 {
 			for range 100 { // 10 MB a second
-				fmt.Fprintln(l.writer(jobs.Stdout), line)
+				fmt.Fprintln(l.Writer(jobs.Stdout), line)
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -184,6 +184,6 @@ func TestFloodOfAService(t *testing.T) {
 			t.Errorf("%d calls sent %d bytes; want at most %d calls, each full", calls, sent, most)
 		}
 		mu.Unlock()
-		l.close(t.Context())
+		l.Close(t.Context())
 	})
 }
