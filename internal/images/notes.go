@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/atomicfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 )
 
@@ -86,12 +87,8 @@ func (n *Notes) put(e Note) error {
 	if err == nil {
 		err = os.MkdirAll(n.dir, 0o700)
 	}
-	temp := n.path(e.Name) + ".new"
 	if err == nil {
-		err = os.WriteFile(temp, text, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(temp, n.path(e.Name))
+		err = atomicfile.Write(n.path(e.Name), text)
 	}
 	if err != nil {
 		return fmt.Errorf("note image %s: %w", e.Name, err)

@@ -82,6 +82,7 @@ func rules() []rule {
 		{"internal/dockerfile", seams, []string{"github.com/moby/buildkit/frontend/dockerfile", "github.com/distribution/reference"}},
 		{"internal/netguard", seams, nil},
 		{"internal/diskroom", seams, nil},
+		{"internal/atomicfile", seams, nil},
 		// preadv2(2) is not in the standard library.
 		{"internal/fsop", seams, []string{"golang.org/x/sys"}},
 		// A source and a store share it.

@@ -26,6 +26,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/atomicfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -158,7 +159,7 @@ func remembered(path, host string) (incarnation, error) {
 func (d *Directory) remember(i incarnation) error {
 	raw, err := json.Marshal(i)
 	if err == nil {
-		err = d.write(incarnationFile(d.path), raw)
+		err = atomicfile.WriteDurable(incarnationFile(d.path), raw)
 	}
 	if err != nil {
 		return fmt.Errorf("write to the state directory %s: %w", d.path, err)
@@ -201,7 +202,7 @@ func (d *Directory) renew() (aside string, err error) {
 		return "", err
 	}
 	host := newIdentity()
-	if err := d.write(identityFile(d.path), []byte(host)); err != nil {
+	if err := atomicfile.WriteDurable(identityFile(d.path), []byte(host)); err != nil {
 		return "", err
 	}
 	d.host, d.last = host, incarnation{}
@@ -238,7 +239,7 @@ func (d *Directory) putAside() (aside string, err error) {
 			return "", err
 		}
 	}
-	return aside, errors.Join(syncDir(aside), syncDir(d.path))
+	return aside, errors.Join(atomicfile.SyncDir(aside), atomicfile.SyncDir(d.path))
 }
 
 func order(last bool) int {
@@ -294,31 +295,6 @@ func (d *Directory) readMark() string {
 func lockFile(path string) string        { return filepath.Join(path, "lock") }
 func identityFile(path string) string    { return filepath.Join(path, "host") }
 func incarnationFile(path string) string { return filepath.Join(path, "incarnation") }
-
-// write writes a small file whole or not at all, and to the disk itself.
-func (d *Directory) write(path string, data []byte) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(d.path)
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
 
 // Copied reports whether a worker that lives on this machine uses the directory that
 // this one was copied from.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/slipway-farm/slipway/internal/atomicfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 )
 
@@ -37,7 +38,7 @@ func (b builds) begin(ctx context.Context, e engine.Engine, id string, attempt i
 		err = os.MkdirAll(b.dir, 0o700)
 	}
 	if err == nil {
-		err = replaceFile(file, raw, false)
+		err = atomicfile.Write(file, raw)
 	}
 	if err != nil {
 		return nil, stateFailure(err)

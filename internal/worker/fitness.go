@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/atomicfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -266,7 +267,7 @@ func (w *Worker) tryState() error {
 	file := filepath.Join(w.opts.StateDir, "spool", "proof")
 	err := os.MkdirAll(filepath.Dir(file), 0o700)
 	if err == nil {
-		err = replaceFile(file, []byte("it can be written to\n"), false)
+		err = atomicfile.Write(file, []byte("it can be written to\n"))
 	}
 	if err = errors.Join(err, os.RemoveAll(file)); err != nil {
 		return fmt.Errorf("the state directory %s cannot be written to: %w; make sure that its disk is there and has room", w.opts.StateDir, err)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/atomicfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -93,41 +94,17 @@ func (j journal) write(e entry, durable bool) error {
 	if err != nil {
 		return fmt.Errorf("encode journal entry of job %s: %w", e.Job, err)
 	}
+	save := atomicfile.Write
+	if durable {
+		save = atomicfile.WriteDurable
+	}
 	if err = os.MkdirAll(j.dir, 0o700); err == nil {
-		err = replaceFile(j.path(e.Job, e.Attempt), raw, durable)
+		err = save(j.path(e.Job, e.Attempt), raw)
 	}
 	if err != nil {
 		return fmt.Errorf("write journal entry of job %s: %w", e.Job, err)
 	}
 	return nil
-}
-
-// replaceFile writes a file whole or not at all; with durable set it also survives a
-// power failure.
-func replaceFile(path string, raw []byte, durable bool) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(raw)
-	if durable {
-		err = errors.Join(err, f.Sync())
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	if !durable {
-		return nil
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // get returns the entry of an attempt, zero when there is none.
@@ -168,7 +145,7 @@ func (j journal) read(odd func(name string, err error)) ([]entry, error) {
 		path := filepath.Join(j.dir, f.Name())
 		switch filepath.Ext(path) {
 		case ".json":
-		case ".tmp": // the process died while it wrote it
+		case atomicfile.Unfinished: // the process died while it wrote it
 			if err := os.Remove(path); err != nil {
 				odd(f.Name(), err)
 			}
