@@ -34,7 +34,7 @@ type answer struct {
 // stalling waits after its first bytes, as a reader of a connection would.
 type stalling struct {
 	io.Reader
-	ctx  context.Context //nolint:containedctx // that of the connection
+	ctx  context.Context // that of the connection
 	wait time.Duration
 }
 

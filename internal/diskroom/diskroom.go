@@ -43,7 +43,7 @@ type Shortage struct {
 }
 
 func (s Shortage) Error() string {
-	return fmt.Sprintf("the disk of %s is short of room: %s; jobs are taken again when %s are free", s.Path, s.Room, Bytes(int64(s.Room.Least()))) //nolint:gosec // it is 2 GiB at most
+	return fmt.Sprintf("the disk of %s is short of room: %s; jobs are taken again when %s are free", s.Path, s.Room, Bytes(int64(s.Room.Least()))) // it is 2 GiB at most
 }
 
 func (r Room) String() string {

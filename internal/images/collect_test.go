@@ -354,7 +354,7 @@ func TestRunMakesRoomWhenItIsShort(t *testing.T) {
 		var free atomic.Int64
 		free.Store(10)
 		c := images.NewCollector(nil, f.host, f.notes, f.records, images.CollectorOptions{Age: age, Short: func(times uint64) bool {
-			return uint64(free.Load()) < times+uint64(len(f.host.names)) //nolint:gosec // never below 0
+			return uint64(free.Load()) < times+uint64(len(f.host.names)) // never below 0
 		}})
 		done := make(chan struct{})
 		go func() { defer close(done); c.Run(ctx) }()

@@ -31,7 +31,7 @@ type process struct {
 	identity string
 	began    time.Time
 	// life ends when the process is killed.
-	life context.Context //nolint:containedctx // it is the process's own
+	life context.Context // it is the process's own
 	die  context.CancelFunc
 	dead atomic.Bool
 
@@ -321,7 +321,7 @@ func (h *host) probe(ctx context.Context, eng engine.Engine, labels map[string]s
 // intake hands tickets to a process.
 type intake struct {
 	p    *process
-	ctx  context.Context //nolint:containedctx // the process's own
+	ctx  context.Context // the process's own
 	held atomic.Bool
 }
 

@@ -82,7 +82,7 @@ func (w *Worker) watchDisk(ctx context.Context) {
 		shortage, short := w.shortage()
 		short = short && time.Since(ended) >= roomTime
 		most, written := w.lookAtWriters(ctx, short)
-		if !short || most == nil || uint64(written) <= shortage.Room.Least() { //nolint:gosec // it is not negative
+		if !short || most == nil || uint64(written) <= shortage.Room.Least() { // it is not negative
 			continue
 		}
 		ended = time.Now()
@@ -163,7 +163,7 @@ func (a *attempt) wroteTooMuch(ctx context.Context, failed bool) error {
 		a.log.WarnContext(ctx, "look at what the container has written", "err", err)
 	case limit > 0 && n > limit:
 		return a.quote(overDisk{n, limit}.failure(jobs.StageRun, nil))
-	case short && uint64(n) > shortage.Room.Least(): //nolint:gosec // it is not negative
+	case short && uint64(n) > shortage.Room.Least(): // it is not negative
 		return a.quote(overDisk{written: n}.failure(jobs.StageRun, nil))
 	}
 	return nil

@@ -22,7 +22,7 @@ type process struct {
 	e      *Engine
 	id     string
 	out    *demux
-	life   context.Context // ends with Detach
+	life   context.Context //nolint:containedctx // spans the container, not a call; ends with Detach
 	cancel context.CancelFunc
 	done   chan struct{}
 	state  engine.State

@@ -82,5 +82,5 @@ func (e *Engine) PruneCache(ctx context.Context, unused time.Duration) (bytes in
 	if err != nil {
 		return 0, failure(ctx, err, "remove build cache")
 	}
-	return int64(report.SpaceReclaimed), nil //nolint:gosec // no disk has so many bytes
+	return int64(report.SpaceReclaimed), nil // no disk has so many bytes
 }

@@ -256,7 +256,7 @@ func (q *Queue) Tidy(ctx context.Context, accept jobs.Handler) (more bool, err e
 		given := d
 		given.GivenUp = true
 		if accept(ctx, given) != nil {
-			return false, nil //nolint:nilerr // accept has told
+			return false, nil // accept has told
 		}
 		q.mu.Lock()
 		q.archived = slices.DeleteFunc(q.archived, func(a jobs.Delivery) bool { return a.Task == d.Task })
