@@ -31,43 +31,27 @@ type document struct {
 	err  error
 }
 
-// batchFlags may be given with --batch; everything else belongs into the
-// documents.
-func batchFlags() []string {
-	return []string{"batch", "dry-run", "detach", "quiet", "output", "progress", "redis", "store", "color"}
-}
-
 // submitBatch submits one document per line. It reads ahead while the farm
 // takes a chunk.
-func (a *app) submitBatch(cmd *cobra.Command, f *submitFlags, p printer, path string, command []string) error {
-	var other error
-	allowed := map[string]bool{}
-	for _, name := range batchFlags() {
-		allowed[name] = true
-	}
-	cmd.Flags().Visit(func(fl *pflag.Flag) {
-		if !allowed[fl.Name] && other == nil {
-			other = usage("write it into the documents", "--%s cannot be combined with --batch", fl.Name)
-		}
-	})
-	switch {
-	case other != nil:
-		return other
+func (a *app) submitBatch(cmd *cobra.Command, o *options, flags table, p printer, path string, command []string) error {
+	switch other := alone(cmd.Flags(), flags); {
+	case other != "":
+		return usage("write it into the documents", "--%s cannot be combined with --batch", other)
 	case path != "" || len(command) > 0:
 		return usage("", "--batch takes no PATH and no command; every document has its own")
 	}
 	in := io.NopCloser(a.stdin)
-	if f.batch != "-" {
-		file, err := os.Open(f.batch)
+	if o.batch != "-" {
+		file, err := os.Open(o.batch)
 		if err != nil {
-			return usage("", "--batch: %s cannot be read: %v", f.batch, pathReason(err))
+			return usage("", "--batch: %s cannot be read: %v", o.batch, pathReason(err))
 		}
 		in = file
 	}
 	ctx, stop := a.interruptible(cmd.Context())
 	defer stop()
-	b := batch{app: a, printer: p, quiet: f.quiet, dryRun: f.dryRun}
-	if !f.dryRun {
+	b := batch{app: a, printer: p, quiet: o.quiet, dryRun: o.dryRun}
+	if !o.dryRun {
 		var err error
 		if b.svc, err = a.service(ctx); err != nil {
 			return err
@@ -76,6 +60,18 @@ func (a *app) submitBatch(cmd *cobra.Command, f *submitFlags, p printer, path st
 	lines := make(chan document, batchSize)
 	go readDocuments(ctx, in, lines)
 	return b.run(ctx, lines)
+}
+
+// alone is a flag that was given and does not go with --batch, "" for none: what is
+// about one job belongs into the documents.
+func alone(given *pflag.FlagSet, flags table) string {
+	name := ""
+	given.Visit(func(fl *pflag.Flag) {
+		if name == "" {
+			name = flags.first(func(f row) bool { return f.name == fl.Name && !f.batch })
+		}
+	})
+	return name
 }
 
 // readDocuments sends one document per line that is not blank, and closes both

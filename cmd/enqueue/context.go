@@ -110,13 +110,13 @@ func realPath(p string) (string, error) {
 	return abs, nil
 }
 
-// placeholder is a context for checking everything else before any work is
-// done on the real one.
-func (s source) placeholder(digest, credential string) *jobs.Context {
+// placeholder is a reference for checking everything else before any work is
+// done on the real context.
+func (s source) placeholder() string {
 	if s.kind == fromRef {
-		return &jobs.Context{Ref: s.arg, Digest: digest, Credential: credential}
+		return s.arg
 	}
-	return &jobs.Context{Ref: artifacts.Ref("sha256:" + strings.Repeat("0", 64))}
+	return artifacts.Ref("sha256:" + strings.Repeat("0", 64))
 }
 
 // upload puts the context into the store and returns it with the path of the

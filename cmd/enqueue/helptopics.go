@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -72,6 +73,12 @@ never changes the exit code of submit.`)
 // of help.
 func exitCodesTopic() *cobra.Command {
 	return &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitCodes()}
+}
+
+// flagGroup is a part of a verb's help.
+type flagGroup struct {
+	title string
+	flags *pflag.FlagSet
 }
 
 // groupedUsage shows the flags of a verb in its groups instead of one long

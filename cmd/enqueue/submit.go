@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/util/progress/progressui"
 	"github.com/spf13/cobra"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
-	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -40,35 +37,33 @@ Ctrl-C lets go of the job, which goes on; a second Ctrl-C within two seconds
 cancels it. The exit codes are listed by "enqueue help exit-codes".`
 
 func (a *app) submitCmd() *cobra.Command {
-	f := &submitFlags{}
-	f.bind(a.getenv)
+	o := &options{}
+	flags := newTable(o, a.getenv)
 	cmd := &cobra.Command{
 		Use: "submit [PATH | - | REFERENCE] [-- COMMAND...]", Short: "Submit a job and follow it", Long: submitHelp,
 		DisableFlagsInUseLine: true,
 		Args:                  cobra.ArbitraryArgs,
-		RunE:                  func(cmd *cobra.Command, args []string) error { return a.submit(cmd, f, args) },
+		RunE:                  func(cmd *cobra.Command, args []string) error { return a.submit(cmd, o, flags, args) },
 	}
-	for _, g := range f.groups {
+	groups := flags.declare()
+	for _, g := range groups {
 		cmd.Flags().AddFlagSet(g.flags)
 	}
-	groupedUsage(cmd, f.groups)
-	for flag, list := range map[string][]string{
-		"progress": progressWords(), "priority": priorityWords(), "network": {"none", "bridge", "default"},
-		"build-network": {"default", "none"}, "exit-code-from": {"run"}, "outputs-on": {jobs.OutputsAlways, jobs.OutputsSuccess}, "output": {"json", "jsonl", "name", "template="},
-	} {
-		_ = cmd.RegisterFlagCompletionFunc(flag, words(list...)) // the flags are declared above
+	groupedUsage(cmd, groups)
+	for f := range flags.rows(func(f row) bool { return len(f.words) > 0 }) {
+		_ = cmd.RegisterFlagCompletionFunc(f.name, words(f.words...)) // the flag is declared above
 	}
 	return cmd
 }
 
 // submit is the verb: read the command line, make the document, store the
 // context, hand the job over, follow it.
-func (a *app) submit(cmd *cobra.Command, f *submitFlags, args []string) error {
-	p, err := newPrinter(a.stdout, f.format)
+func (a *app) submit(cmd *cobra.Command, o *options, flags table, args []string) error {
+	p, err := newPrinter(a.stdout, o.format)
 	if err != nil {
 		return err
 	}
-	mode, err := a.progressMode(f.progress)
+	mode, err := a.progressMode(o.progress)
 	if err != nil {
 		return err
 	}
@@ -76,10 +71,10 @@ func (a *app) submit(cmd *cobra.Command, f *submitFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	if f.batch != "" {
-		return a.submitBatch(cmd, f, p, path, command)
+	if o.batch != "" {
+		return a.submitBatch(cmd, o, flags, p, path, command)
 	}
-	s := submission{app: a, flags: f, printer: p, mode: mode}
+	s := submission{app: a, options: o, table: flags, printer: p, mode: mode}
 	if err := s.read(path, command, cmd.Flags().Changed); err != nil {
 		return err
 	}
@@ -88,7 +83,7 @@ func (a *app) submit(cmd *cobra.Command, f *submitFlags, args []string) error {
 	if err := s.storeContext(ctx); err != nil {
 		return s.beforeSubmit(ctx, err)
 	}
-	if f.dryRun {
+	if o.dryRun {
 		return p.one(s.spec.Name, s.spec)
 	}
 	if err := s.handOver(ctx); err != nil {
@@ -117,7 +112,8 @@ func splitArgs(args []string, dash int) (path string, command []string, err erro
 // submission is one job on its way into the farm.
 type submission struct {
 	*app
-	flags   *submitFlags
+	options *options
+	table   table
 	printer printer
 	mode    progressui.DisplayMode
 
@@ -130,16 +126,16 @@ type submission struct {
 
 // read makes the document and checks all of it but the context.
 func (s *submission) read(path string, command []string, changed func(string) bool) error {
-	f := s.flags
-	if path == "" && f.file != "" && f.document == "" && f.image == "" {
-		f.document, f.file = f.file, ""
+	o := s.options
+	if path == "" && o.file != "" && o.document == "" && o.image == "" {
+		o.document, o.file = o.file, ""
 		inner := changed
 		changed = func(name string) bool { return name != "file" && inner(name) }
 	}
-	s.request = request{flags: f, changed: changed, command: command, hasContext: path != ""}
+	s.request = request{options: o, table: s.table, changed: changed, command: command, hasContext: path != ""}
 	var err error
-	if f.document != "" {
-		if s.request.base, err = s.readDocument(f.document); err != nil {
+	if o.document != "" {
+		if s.request.base, err = s.readDocument(o.document); err != nil {
 			return err
 		}
 	}
@@ -150,24 +146,24 @@ func (s *submission) read(path string, command []string, changed func(string) bo
 		if s.request.base.Context != nil {
 			return usage("leave out one of them", "the job document has a context, and PATH is another one")
 		}
-		if s.request.dockerfile, err = s.source.dockerfile(f.file); err != nil {
+		if s.request.dockerfile, err = s.source.dockerfile(o.file); err != nil {
 			return err
 		}
 	}
-	if f.digest != "" && s.source.kind != fromRef {
+	if o.digest != "" && s.source.kind != fromRef {
 		return usage("in a job document write it as context.digest; that of a directory or tar is computed", "--digest goes with a reference on the command line")
 	}
-	if f.credential != "" && s.source.kind != fromRef {
+	if o.credential != "" && s.source.kind != fromRef {
 		return usage("in a job document write it as context.credential", "--credential goes with an https: reference on the command line")
 	}
-	if (f.keepGit || changed("modes")) && s.source.kind != fromDir {
+	if (o.keepGit || changed("modes")) && s.source.kind != fromDir {
 		return usage("", "--keep-git and --modes are about packing a directory")
 	}
 	if s.spec, err = s.request.spec(); err != nil {
 		return err
 	}
 	if s.source.kind != noSource {
-		s.spec.Context = s.source.placeholder(f.digest, f.credential)
+		part(&s.spec.Context).Ref = s.source.placeholder()
 	}
 	s.spec = s.spec.Normalize()
 	if err := s.spec.Validate(); err != nil {
@@ -203,79 +199,6 @@ func (s *submission) readDocument(name string) (jobs.Spec, error) {
 	return spec, bad
 }
 
-// storeContext packs or reads the context and makes sure that the store has it.
-func (s *submission) storeContext(ctx context.Context) error {
-	if s.source.kind == noSource || s.source.kind == fromRef {
-		return nil
-	}
-	store := artifacts.NewBlobs(fullStore{}, "")
-	if !s.flags.dryRun {
-		// First things first: nobody wants to pack for a farm that is not there.
-		if _, err := s.service(ctx); err != nil {
-			return err
-		}
-		var err error
-		if store, err = s.artifacts(ctx); err != nil {
-			return err
-		}
-	}
-	var limits artifacts.Limits
-	if s.flags.noLimits {
-		limits = artifacts.NoLimits()
-	}
-	progress := s.contextProgress(!s.flags.quiet && s.mode == progressui.TtyMode)
-	up, err := s.source.upload(ctx, store, s.stdin, progress.options(artifacts.UploadOptions{Limits: limits, Pack: artifacts.PackOptions{
-		Dockerfile: s.spec.Build.Dockerfile, Modes: artifacts.Modes(s.flags.modes), KeepGit: s.flags.keepGit,
-		Check: s.checkDockerfile,
-	}}))
-	progress.clear()
-	if err != nil {
-		return pastLimit(err)
-	}
-	s.spec.Context = &up.Context
-	if up.Report.Dockerfile.Name != "" {
-		s.spec.Build.Dockerfile = up.Report.Dockerfile.Name
-	}
-	s.spec.Build.HideDockerfile = s.spec.Build.HideDockerfile || up.Report.Hidden
-	if !s.flags.dryRun {
-		s.say("%s", describeUpload(up))
-	}
-	for _, w := range up.Warnings {
-		s.say("warning: %s", oneLine(w))
-	}
-	return nil
-}
-
-// checkDockerfile refuses what no engine could build, and warns of what workers
-// refuse unless their policy allows it.
-func (s *submission) checkDockerfile(d artifacts.Dockerfile) error {
-	if err := dockerfile.Parse(dockerfile.File(d)); err != nil {
-		return err
-	}
-	_, err := dockerfile.Check(dockerfile.File(d), *s.spec.Build, dockerfile.Defaults())
-	f, ok := errors.AsType[*jobs.Failure](err)
-	if ok && f.Kind == jobs.KindDockerfileInvalid { // such as a target that it does not have
-		return err
-	}
-	if ok {
-		s.say("warning: workers refuse this unless their policy allows it: %s (%s)", oneLine(f.Message), f.Kind)
-	}
-	return nil
-}
-
-// pastLimit adds to a refusal for a limit what to do when the operator raised it.
-func pastLimit(err error) error {
-	f, ok := errors.AsType[*jobs.Failure](err)
-	if !ok || !slices.Contains([]jobs.Kind{
-		jobs.KindContextTooLarge, jobs.KindContextRatio, jobs.KindTooManyEntries, jobs.KindTooDeep, jobs.KindNameTooLong,
-	}, f.Kind) {
-		return err
-	}
-	said := *f
-	said.Hint += "; where the workers' policy allows more, submit with --no-limits"
-	return &said
-}
-
 // handOver submits the job and prints its ID where that is asked for.
 func (s *submission) handOver(ctx context.Context) error {
 	var err error
@@ -292,7 +215,7 @@ func (s *submission) handOver(ctx context.Context) error {
 		what = "job %s is there already (--idempotency-key)"
 	}
 	s.say(what, s.id)
-	if s.printer.human() && (s.flags.quiet || s.flags.detach) {
+	if s.printer.human() && (s.options.quiet || s.options.detach) {
 		fmt.Fprintln(s.stdout, s.id)
 	}
 	return nil
@@ -320,8 +243,8 @@ func (s *submission) beforeSubmit(ctx context.Context, err error) error {
 
 // follow shows the job until its end, or only says where to look with -d.
 func (s *submission) follow(ctx context.Context) error {
-	f := s.flags
-	if f.detach {
+	o := s.options
+	if o.detach {
 		s.say("follow it: enqueue logs -f %s", s.id)
 		if s.printer.human() {
 			return nil
@@ -332,13 +255,13 @@ func (s *submission) follow(ctx context.Context) error {
 		}
 		return s.printer.one(job.ID, job)
 	}
-	view := s.newView(s.mode, f.quiet, !s.printer.human())
-	job, err := s.app.follow(ctx, &follower{svc: s.svc, store: s.artifacts, view: view, id: s.id, whole: !isTerminal(s.stdout)}, f.cancelOnInterrupt)
+	view := s.newView(s.mode, o.quiet, !s.printer.human())
+	job, err := s.app.follow(ctx, &follower{svc: s.svc, store: s.artifacts, view: view, id: s.id, whole: !isTerminal(s.stdout)}, o.cancelOnInterrupt)
 	if err != nil {
 		return err
 	}
 	switch {
-	case !f.quiet:
+	case !o.quiet:
 		summarize(s.stderr, s.paint(s.stderr), job)
 	case job.State != jobs.Succeeded:
 		s.complain(job)
@@ -348,7 +271,7 @@ func (s *submission) follow(ctx context.Context) error {
 			return err
 		}
 	}
-	return exit(exitOf(job, f.exitCodeFrom != ""))
+	return exit(exitOf(job, o.exitCodeFrom != ""))
 }
 
 // complain is the one line that -q leaves of a failure.
@@ -362,7 +285,7 @@ func (s *submission) complain(job jobs.Job) {
 
 // say prints progress on stderr unless -q was given.
 func (s *submission) say(format string, args ...any) {
-	if !s.flags.quiet && s.mode != progressui.RawJSONMode {
+	if !s.options.quiet && s.mode != progressui.RawJSONMode {
 		fmt.Fprintf(s.stderr, format+"\n", args...)
 	}
 }

@@ -16,11 +16,11 @@ import (
 // specFor reads a command line of submit as the verb does, up to the context.
 func specFor(t *testing.T, args ...string) (jobs.Spec, error) {
 	t.Helper()
-	f := &submitFlags{}
+	o := &options{}
 	env := map[string]string{"HOME_TOKEN": "t0", "EMPTY": ""}
-	f.bind(func(k string) string { return env[k] })
+	flags := newTable(o, func(k string) string { return env[k] })
 	fs := pflag.NewFlagSet("submit", pflag.ContinueOnError)
-	for _, g := range f.groups {
+	for _, g := range flags.declare() {
 		fs.AddFlagSet(g.flags)
 	}
 	if err := fs.Parse(args); err != nil {
@@ -30,7 +30,7 @@ func specFor(t *testing.T, args ...string) (jobs.Spec, error) {
 	if err != nil {
 		return jobs.Spec{}, err
 	}
-	s := submission{app: newApp(process{getenv: func(string) string { return "" }, stdin: strings.NewReader("")}), flags: f}
+	s := submission{app: newApp(process{getenv: func(string) string { return "" }, stdin: strings.NewReader("")}), options: o, table: flags}
 	err = s.read(path, command, fs.Changed)
 	return s.spec, err
 }

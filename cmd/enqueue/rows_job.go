@@ -1,0 +1,96 @@
+package main
+
+import "github.com/slipway-farm/slipway/internal/jobs"
+
+// options are the values of flags that the program itself reads: those that are
+// not about the document, and those whose place in it depends on the others.
+type options struct {
+	// what to do
+	document, batch string
+	dryRun          bool
+
+	// the context
+	digest, credential, modes string
+	keepGit, noLimits         bool
+
+	// the document, by way of [request.spec]
+	file, platform, image, network, readyHTTP string
+	readyTCP                                  bool
+
+	// how to show it
+	detach, quiet, cancelOnInterrupt bool
+	format, progress, exitCodeFrom   string
+}
+
+func whatRows(o *options) []row {
+	return []row{
+		option(text, &o.document, "spec", "job document (JSON) to start from, - for stdin; other flags change it"),
+		option(text, &o.batch, "batch", "submit one job document per line of this file, - for stdin; prints the IDs").withBatch(),
+		option(toggle, &o.dryRun, "dry-run", "check the job and print its document; nothing is stored or submitted").withBatch(),
+	}
+}
+
+// jobRows are about the job as a whole.
+func jobRows() []row {
+	return []row{
+		one(text, "/name", "name", "name of the recipe this job belongs to", func(s *jobs.Spec) *string { return &s.Name }),
+		change(pairs(nil), "/labels", "label", "label of the job (ls --label) and of the image that is built, which alone has those over 256 bytes; repeatable", addLabels).
+			sets("/labels", "/build/labels"),
+		one(text, "/queue", "queue", "queue (default "+jobs.DefaultQueue+")", func(s *jobs.Spec) *string { return &s.Queue }),
+		change(choice(priorityWords()...), "/priority", "priority", "high, normal or low", func(s *jobs.Spec, v string) { s.Priority = jobs.Priority(v) }).
+			oneOf(priorityWords()...),
+		change(pairs(nil), "/requires", "requires", "label a worker must have, or platform=os/arch; repeatable", addRequires),
+		one(parsed(durationVar), "/timeouts/queue", "queue-timeout", "give the job up when no worker took it after this long",
+			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Queue }),
+		one(parsed(durationVar), "/timeouts/idle", "idle-timeout", "end a build or run that is silent for this long",
+			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Idle }),
+		change(whole, "/retries", "retries", "how often a failure of the job's own is tried again", func(s *jobs.Spec, v int) { s.Retries = v }),
+		one(text, "/idempotency_key", "idempotency-key", "the same key with the same job is one job, so that submit can be repeated",
+			func(s *jobs.Spec) *string { return &s.IdempotencyKey }),
+	}
+}
+
+// addLabels gives labels to the job and to the image that it builds. One that a
+// job cannot have, such as a long description, is the image's alone.
+func addLabels(s *jobs.Spec, labels map[string]string) {
+	for k, v := range labels {
+		if s.Build == nil || jobs.IsLabel(k, v) {
+			put(&s.Labels, k, v)
+		}
+		if s.Build != nil {
+			put(&s.Build.Labels, k, v)
+		}
+	}
+}
+
+func addRequires(s *jobs.Spec, wanted map[string]string) {
+	for k, v := range wanted {
+		if k == "platform" {
+			part(&s.Requires).Platform = v
+			continue
+		}
+		put(&part(&s.Requires).Labels, k, v)
+	}
+}
+
+func priorityWords() []string {
+	var words []string
+	for _, p := range jobs.Priorities() {
+		words = append(words, string(p))
+	}
+	return words
+}
+
+// outputRows are about this program. --exit-code-from asks for a run to take
+// the code of.
+func outputRows(o *options) []row {
+	return []row{
+		option(toggle, &o.detach, "detach", "submit and do not follow; prints the job ID").short("d").withBatch(),
+		option(toggle, &o.quiet, "quiet", "print the job ID, or what -o says, and nothing else but errors").short("q").withBatch(),
+		option(text, &o.format, "output", "print the finished job: json, jsonl, name or template=...").short("o").withBatch().
+			oneOf("json", "jsonl", "name", "template="),
+		option(text, &o.progress, "progress", "auto, tty, plain, rawjson or quiet").oneOf(progressWords()...).withBatch(),
+		option(toggle, &o.cancelOnInterrupt, "cancel-on-interrupt", "the first Ctrl-C cancels the job, for CI"),
+		option(choice("run"), &o.exitCodeFrom, "exit-code-from", "exit with the container's exit code").oneOf("run").asking(runHalf),
+	}
+}
