@@ -2,7 +2,19 @@ package jobs
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
+)
+
+const maxImageName = 255 // of the engine, with the registry and without the tag
+
+var (
+	// imagePattern is the grammar of github.com/distribution/reference:
+	// [host[:port]/]path[:tag][@digest].
+	imagePattern = regexp.MustCompile(`^(?:(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?` +
+		`[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*` +
+		`(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$`)
+	hexID = regexp.MustCompile(`^(sha256:)?[0-9a-f]{64}$`)
 )
 
 func (p *problems) image(ptr, ref string) {

@@ -2,11 +2,25 @@ package jobs
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
+
+const (
+	maxLabels = 32
+	// maxImageLabelBytes keeps a build request within the megabyte that the engine
+	// reads of one: labels travel in its URL, where a byte can take eight, beside
+	// the build arguments.
+	maxImageLabelBytes = 64 << 10
+	maxImageLabels     = 128
+	maxImageLabelKey   = 255
+	maxLabelBytes      = 256
+)
+
+var labelKeyPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]{0,62}[A-Za-z0-9])?$`)
 
 func (p *problems) labels(ptr string, labels map[string]string) {
 	if len(labels) > maxLabels {

@@ -14,6 +14,30 @@ const Unlimited = -1
 // files of their own into its layer.
 const MinDisk Bytes = 1 << 20
 
+// MinMemory is the engine's own minimum.
+const MinMemory Bytes = 6 << 20
+
+// Limits bound a container. Zero means the operator's default.
+type Limits struct {
+	// CPUs is a number of cores, fractions allowed.
+	CPUs   float64 `json:"cpus,omitempty"`
+	Memory Bytes   `json:"memory,omitempty"`
+	// Pids is how many processes there may be, -1 for any number.
+	Pids int64 `json:"pids,omitempty"`
+	Shm  Bytes `json:"shm,omitempty"`
+	// Disk is how much the container may write to the host's disk: to its own
+	// layer and to volumes that its image declares.
+	Disk Bytes `json:"disk,omitempty"`
+	// Ulimits maps a name (nofile, nproc, core, fsize ...) to its bound.
+	Ulimits map[string]Ulimit `json:"ulimits,omitempty"`
+}
+
+// Ulimit is a soft and a hard bound, -1 for none.
+type Ulimit struct {
+	Soft int64 `json:"soft"`
+	Hard int64 `json:"hard"`
+}
+
 // maxPids is the kernel's own bound.
 const maxPids = 1 << 22
 
@@ -53,12 +77,11 @@ func (p *problems) limits(l Limits) {
 func (p *problems) ulimit(at, name string, u Ulimit) {
 	switch {
 	case !slices.Contains(UlimitNames(), name):
-		known := UlimitNames()
 		hint := ""
-		if near := Nearest(name, known); near != "" {
+		if near := Nearest(name, UlimitNames()); near != "" {
 			hint = " (did you mean " + near + "?)"
 		}
-		p.add("ulimit_unknown", at, "known are %s%s", strings.Join(known, ", "), hint)
+		p.add("ulimit_unknown", at, "known are %s%s", strings.Join(UlimitNames(), ", "), hint)
 	case u.Soft < Unlimited || u.Hard < Unlimited:
 		p.add("ulimit_invalid", at, "found soft %d and hard %d; want 0 or more, or -1 for no limit", u.Soft, u.Hard)
 	case Above(u.Soft, u.Hard):

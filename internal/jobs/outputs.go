@@ -15,6 +15,25 @@ const (
 	OutputsSuccess = "success"
 )
 
+func (p *problems) outputs(r Run) {
+	p.count("/run/outputs", len(r.Outputs))
+	for i, o := range r.Outputs {
+		at := fmt.Sprintf("/run/outputs/%d", i)
+		p.abspath(at, o)
+		if o == "" || path.Clean(o) == "/" {
+			p.add("output_invalid", at, "want a path below /")
+		} else if why := EndsWithContainer(o, r.Tmpfs); why != "" {
+			p.add("output_on_mount", at, "%s cannot be collected: %s; write it to another path", clip(o), why)
+		}
+	}
+	if r.OutputsOn != "" && r.OutputsOn != OutputsAlways && r.OutputsOn != OutputsSuccess {
+		p.add("outputs_on_invalid", "/run/outputs_on", "found %q; known are %s and %s", clip(r.OutputsOn), OutputsAlways, OutputsSuccess)
+	}
+	if r.Keep != 0 && len(r.Outputs) > 0 {
+		p.add("outputs_with_keep", "/run/outputs", "outputs are collected from a stopped container; a kept service has none")
+	}
+}
+
 // kernelMounts are in every container, and gone when it has ended.
 func kernelMounts() []string { return []string{"/dev", "/proc", "/sys"} }
 

@@ -1,0 +1,78 @@
+package jobs
+
+import (
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var (
+	schemePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
+	contextKinds  = []string{"cas", "file", "http", "https", "s3"}
+)
+
+// Context refers to the archive a build starts from.
+type Context struct {
+	// Ref is cas:sha256:<hex>, file:///path, https://..., or s3://bucket/key.
+	Ref string `json:"ref"`
+	// Digest of the uncompressed tar, sha256:<hex>. With cas: the reference
+	// itself is the digest.
+	Digest string `json:"digest,omitempty"`
+	// Size of the uncompressed tar in bytes, 0 when unknown.
+	Size int64 `json:"size,omitempty"`
+	// Credential is the worker's name of what to log in with at an https:
+	// reference. Its value never travels.
+	Credential string `json:"credential,omitempty"`
+}
+
+func (c Context) normal() Context {
+	if c.Ref == "cas:"+c.Digest {
+		return Context{Ref: c.Ref, Size: c.Size} // the reference is the digest
+	}
+	return c
+}
+
+func (p *problems) context(c Context) {
+	p.match(digestPattern, "digest_invalid", "/context/digest", c.Digest, "sha256: and 64 lower-case hex digits")
+	if c.Size < 0 {
+		p.add("context_size_invalid", "/context/size", "found %d; want 0 (unknown) or more", c.Size)
+	}
+	p.match(secretPattern, "credential_invalid", "/context/credential", c.Credential, "letters, digits and . _ -, at most 64")
+	scheme, rest, named := strings.Cut(c.Ref, ":")
+	if c.Credential != "" && scheme != "https" {
+		p.add("credential_unused", "/context/credential", "a credential goes with an https: reference")
+	}
+	if named && schemePattern.MatchString(scheme) && !slices.Contains(contextKinds, scheme) {
+		p.add("url_scheme_not_allowed", "/context/ref", "found %q; known are %s", clip(scheme), strings.Join(contextKinds, ", "))
+		return
+	}
+	if !slices.Contains(contextKinds, scheme) || rest == "" || len(c.Ref) > 4096 {
+		p.add("context_ref_invalid", "/context/ref", "found %q; want cas:sha256:..., file:///path, https://... or s3://bucket/key", clip(c.Ref))
+		return
+	}
+	if scheme == "cas" {
+		if !IsDigest(rest) {
+			p.add("context_ref_invalid", "/context/ref", "found %q; want cas:sha256: and 64 lower-case hex digits", clip(c.Ref))
+		} else if c.Digest != "" && c.Digest != rest {
+			p.add("context_digest_conflict", "/context/digest", "the reference says %s and the digest %s", rest, c.Digest)
+		}
+		return
+	}
+	u, err := url.Parse(c.Ref)
+	switch {
+	case err != nil:
+		p.add("context_ref_invalid", "/context/ref", "not a URL")
+	case u.User != nil:
+		p.add("url_userinfo", "/context/ref", "credentials do not belong in a reference; the operator gives them to the worker")
+	case scheme == "file" && (u.Host != "" || !path.IsAbs(u.Path) || u.RawQuery != ""):
+		p.add("context_ref_invalid", "/context/ref", "found %q; want file:///absolute/path", clip(c.Ref))
+	case scheme != "file" && u.Host == "":
+		p.add("context_ref_invalid", "/context/ref", "the host or bucket is missing")
+	case scheme == "s3":
+		if _, _, err := c.Object(); err != nil {
+			p.add("context_ref_invalid", "/context/ref", "no object in S3: %s", err)
+		}
+	}
+}
