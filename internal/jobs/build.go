@@ -56,9 +56,7 @@ func (p *problems) build(b Build) {
 	p.match(secretPattern, "target_invalid", "/build/target", b.Target, "a stage name")
 	p.vars("/build/args", "build_arg", b.Args)
 	p.imageLabels("/build/labels", b.Labels)
-	if b.Network != "" && b.Network != "default" && b.Network != "none" {
-		p.add("network_invalid", "/build/network", "found %q; known are default and none", clip(b.Network))
-	}
+	p.choice("network_invalid", "/build/network", "network", b.Network, "default", "none")
 	p.count("/build/tags", len(b.Tags))
 	for i, t := range b.Tags {
 		at := fmt.Sprintf("/build/tags/%d", i)

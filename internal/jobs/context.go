@@ -45,7 +45,7 @@ func (p *problems) context(c Context) {
 		p.add("credential_unused", "/context/credential", "a credential goes with an https: reference")
 	}
 	if named && schemePattern.MatchString(scheme) && !slices.Contains(contextKinds, scheme) {
-		p.add("url_scheme_not_allowed", "/context/ref", "found %q; known are %s", clip(scheme), strings.Join(contextKinds, ", "))
+		p.choice("url_scheme_not_allowed", "/context/ref", "scheme", scheme, contextKinds...)
 		return
 	}
 	if !slices.Contains(contextKinds, scheme) || rest == "" || len(c.Ref) > 4096 {

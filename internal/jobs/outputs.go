@@ -26,9 +26,7 @@ func (p *problems) outputs(r Run) {
 			p.add("output_on_mount", at, "%s cannot be collected: %s; write it to another path", clip(o), why)
 		}
 	}
-	if r.OutputsOn != "" && r.OutputsOn != OutputsAlways && r.OutputsOn != OutputsSuccess {
-		p.add("outputs_on_invalid", "/run/outputs_on", "found %q; known are %s and %s", clip(r.OutputsOn), OutputsAlways, OutputsSuccess)
-	}
+	p.choice("outputs_on_invalid", "/run/outputs_on", "condition", r.OutputsOn, OutputsAlways, OutputsSuccess)
 	if r.Keep != 0 && len(r.Outputs) > 0 {
 		p.add("outputs_with_keep", "/run/outputs", "outputs are collected from a stopped container; a kept service has none")
 	}

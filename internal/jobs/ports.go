@@ -20,9 +20,7 @@ func (q Port) Proto() string {
 }
 
 func (p *problems) ports(r Run) {
-	if r.Network != "" && r.Network != "none" && r.Network != "bridge" {
-		p.add("network_invalid", "/run/network", "found %q; known are none and bridge", clip(r.Network))
-	}
+	p.choice("network_invalid", "/run/network", "network", r.Network, "none", "bridge")
 	if r.Network == "none" && len(r.Ports) > 0 {
 		p.add("ports_without_network", "/run/ports", "ports need the network bridge, and network is none")
 	}
@@ -33,9 +31,7 @@ func (p *problems) ports(r Run) {
 		if port.Container < 1 || port.Container > 65535 || port.Host < 0 || port.Host > 65535 {
 			p.add("port_invalid", at, "found %d:%d; ports go from 1 to 65535 (host 0: any)", port.Host, port.Container)
 		}
-		if port.Protocol != "" && port.Protocol != "tcp" && port.Protocol != "udp" {
-			p.add("port_invalid", at+"/protocol", "found %q; known are tcp and udp", clip(port.Protocol))
-		}
+		p.choice("port_invalid", at+"/protocol", "protocol", port.Protocol, "tcp", "udp")
 		key := fmt.Sprintf("%d/%s", port.Host, port.Proto())
 		if port.Host != 0 && hosts[key] {
 			p.add("port_duplicate", at, "host port %s is asked for twice", key)

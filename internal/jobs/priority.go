@@ -1,7 +1,5 @@
 package jobs
 
-import "slices"
-
 // Priority orders jobs within a queue.
 type Priority string
 
@@ -16,7 +14,9 @@ const (
 func Priorities() []Priority { return []Priority{PriorityHigh, PriorityNormal, PriorityLow} }
 
 func (p *problems) priority(v Priority) {
-	if v != "" && !slices.Contains(Priorities(), v) {
-		p.add("priority_invalid", "/priority", "found %q; known are high, normal and low", clip(string(v)))
+	var known []string
+	for _, k := range Priorities() {
+		known = append(known, string(k))
 	}
+	p.choice("priority_invalid", "/priority", "priority", string(v), known...)
 }

@@ -378,3 +378,25 @@ func TestImageMistake(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownWord: a word that is none of the known ones is reported with them.
+func TestUnknownWord(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		spec jobs.Spec
+		want string
+	}{
+		{jobs.Spec{Priority: "fast"}, `/priority: unknown priority "fast": want high, normal or low (priority_invalid)`},
+		{jobs.Spec{Context: &jobs.Context{Ref: "gopher://h/x"}}, `/context/ref: unknown scheme "gopher": want cas, file, http, https or s3 (url_`},
+		{jobs.Spec{Build: &jobs.Build{Network: "bridge"}}, `/build/network: unknown network "bridge": want default or none (network_invalid)`},
+		{jobs.Spec{Run: &jobs.Run{Network: "host"}}, `/run/network: unknown network "host": want none or bridge (network_invalid)`},
+		{jobs.Spec{Run: &jobs.Run{Ports: []jobs.Port{{Container: 1, Protocol: "sctp"}}}}, `/run/ports/0/protocol: unknown protocol "sctp": want tcp or udp (port_`},
+		{jobs.Spec{Run: &jobs.Run{OutputsOn: "failure"}}, `/run/outputs_on: unknown condition "failure": want always or success (outputs_`},
+		{jobs.Spec{Run: &jobs.Run{Limits: jobs.Limits{Ulimits: map[string]jobs.Ulimit{"nofiles": {}}}}}, `unknown ulimit "nofiles": want core, cpu,`},
+		{jobs.Spec{Run: &jobs.Run{Limits: jobs.Limits{Ulimits: map[string]jobs.Ulimit{"nofiles": {}}}}}, `or stack (did you mean nofile?) (ulimit_unknown)`},
+	} {
+		if err := tt.spec.Validate(); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("got %v\nwant ...%s...", err, tt.want)
+		}
+	}
+}
