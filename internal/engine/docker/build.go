@@ -33,7 +33,7 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	if how.control {
 		err = e.buildControl(ctx, body, b, how, attachables, t)
 	} else {
-		err = e.buildRequest(ctx, body, buildOptions(b), attachables, t)
+		err = e.buildRequest(ctx, body, optionsOf(b).request, attachables, t)
 	}
 	ref := t.awaits()
 	switch {
@@ -97,31 +97,6 @@ func (e *Engine) buildRequest(ctx context.Context, body io.Reader, opts build.Im
 	}
 	defer answer.Body.Close()
 	return t.read(answer.Body)
-}
-
-// cacheSpaceArg is the argument by which frontends keep cache mounts apart; none
-// shows it to the steps unless the Dockerfile declares it.
-const cacheSpaceArg = "BUILDKIT_CACHE_MOUNT_NS"
-
-func buildOptions(b engine.Build) build.ImageBuildOptions {
-	args := map[string]*string{}
-	for k, v := range b.Spec.Args {
-		args[k] = &v
-	}
-	if b.CacheSpace != "" {
-		args[cacheSpaceArg] = &b.CacheSpace
-	}
-	dockerfile := b.Spec.Dockerfile
-	if dockerfile == "" {
-		dockerfile = jobs.DefaultDockerfile
-	}
-	return build.ImageBuildOptions{
-		Version:    build.BuilderBuildKit,
-		Dockerfile: dockerfile, Target: b.Spec.Target, BuildArgs: args, Labels: b.Spec.Labels,
-		Platform: b.Spec.Platform, Tags: []string{b.Name}, PullParent: b.Spec.Pull, NoCache: b.Spec.NoCache,
-		CacheFrom: b.Spec.CacheFrom, NetworkMode: b.Spec.Network,
-		Remove: true, ForceRemove: true, // the zero values ask for leftovers
-	}
 }
 
 // gate stands between the client's transport and the context: it keeps the

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	dockerbuild "github.com/docker/docker/api/types/build"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
@@ -48,29 +47,19 @@ func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Buil
 		return err
 	}
 	defer bk.Close()
-	opts := buildOptions(b)
-	upload := uploadprovider.New()
-	attrs := frontendAttrs(opts)
+	opt, upload := optionsOf(b).solve, uploadprovider.New()
+	attrs := opt.FrontendAttrs
 	attrs["context"] = upload.Add(chunked{body})
-	solveOpt := client.SolveOpt{
-		Frontend: "dockerfile.v0", FrontendAttrs: attrs, Session: append(attachables, upload),
-		Exports: toImage(strings.Join(opts.Tags, ",")),
-	}
+	opt.Session = append(attachables, upload)
 	if b.Dockerfile != nil {
 		attrs["dockerfilekey"] = hiddenSource
 		file := filesync.StaticDirSource{hiddenSource: newOneFile(attrs["filename"], b.Dockerfile)}
-		solveOpt.Session = append(solveOpt.Session, filesync.NewFSSyncProvider(file))
+		opt.Session = append(opt.Session, filesync.NewFSSyncProvider(file))
 	}
 	if how.limits {
 		limitAttrs(attrs, b.Limits)
 	}
-	for _, ref := range opts.CacheFrom {
-		solveOpt.CacheImports = append(solveOpt.CacheImports, client.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": ref}})
-	}
-	if inline, err := strconv.ParseBool(b.Spec.Args["BUILDKIT_INLINE_CACHE"]); err == nil && inline { // as the daemon reads it
-		solveOpt.CacheExports = []client.CacheOptionsEntry{{Type: "inline"}}
-	}
-	return solve(ctx, bk, nil, solveOpt, t)
+	return solve(ctx, bk, nil, opt, t)
 }
 
 // solve has BuildKit do what a frontend or a definition says.
@@ -102,38 +91,6 @@ func solve(ctx context.Context, bk *client.Client, def *llb.Definition, opt clie
 // toImage makes the result an image of the daemon, with these names.
 func toImage(names string) []client.ExportEntry {
 	return []client.ExportEntry{{Type: "moby", Attrs: map[string]string{"name": names}}}
-}
-
-// frontendAttrs says to BuildKit's frontend what the daemon makes of a build
-// request.
-func frontendAttrs(o dockerbuild.ImageBuildOptions) map[string]string {
-	attrs := map[string]string{"filename": o.Dockerfile}
-	set := func(key, value string) {
-		if value != "" {
-			attrs[key] = value
-		}
-	}
-	set("target", o.Target)
-	set("platform", o.Platform)
-	if o.NetworkMode != "default" {
-		set("force-network-mode", o.NetworkMode)
-	}
-	if o.NoCache {
-		attrs["no-cache"] = ""
-	}
-	// A base that is on the host is used. Otherwise the containerd image store
-	// would ask the registry for each.
-	attrs["image-resolve-mode"] = "local"
-	if o.PullParent {
-		attrs["image-resolve-mode"] = "pull"
-	}
-	for k, v := range o.BuildArgs {
-		attrs["build-arg:"+k] = *v
-	}
-	for k, v := range o.Labels {
-		attrs["label:"+k] = v
-	}
-	return attrs
 }
 
 // chunked hands a reader on in large pieces: each is a message to the daemon.
