@@ -39,7 +39,8 @@ func jobRows() []row {
 		one(text, "/queue", "queue", "queue (default "+jobs.DefaultQueue+")", func(s *jobs.Spec) *string { return &s.Queue }),
 		change(choice(priorityWords()...), "/priority", "priority", "high, normal or low", func(s *jobs.Spec, v string) { s.Priority = jobs.Priority(v) }).
 			oneOf(priorityWords()...),
-		change(pairs(nil), "/requires", "requires", "label a worker must have, or platform=os/arch; repeatable", addRequires),
+		change(pairs(nil), "/requires/labels", "requires", "label a worker must have, or platform=os/arch; repeatable", addRequires).
+			sets("/requires/labels", "/requires/platform"),
 		one(parsed(durationVar), "/timeouts/queue", "queue-timeout", "give the job up when no worker took it after this long",
 			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Queue }),
 		one(parsed(durationVar), "/timeouts/idle", "idle-timeout", "end a build or run that is silent for this long",

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// leaves are the fields of a document that are no struct, by their JSON pointers.
+// A part that is not there has its fields' zero values.
+func leaves(s jobs.Spec) map[string]any {
+	found := map[string]any{}
+	var walk func(pointer string, v reflect.Value)
+	walk = func(pointer string, v reflect.Value) {
+		if v.Kind() == reflect.Pointer {
+			if v.IsNil() {
+				v = reflect.New(v.Type().Elem())
+			}
+			v = v.Elem()
+		}
+		if v.Kind() != reflect.Struct {
+			found[pointer] = v.Interface()
+			return
+		}
+		for i := range v.NumField() {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			walk(pointer+"/"+name, v.Field(i))
+		}
+	}
+	walk("", reflect.ValueOf(s))
+	return found
+}
+
+// TestEveryFieldHasAFlag: a new field of the document needs a row of the table, or a
+// reason why the command line does without.
+func TestEveryFieldHasAFlag(t *testing.T) {
+	t.Parallel()
+	without := map[string]string{
+		"/spec_version":          "only documents are written for a version",
+		"/context/ref":           "it is the argument PATH",
+		"/context/size":          "it is measured when the context is packed",
+		"/build/hide_dockerfile": "packing finds out that .dockerignore names the Dockerfile",
+		"/build/limits/cpus":     "docker buildx build has no such flag; documents have it",
+		"/build/limits/memory":   "docker buildx build has no such flag; documents have it",
+		"/run/command":           "it is what stands behind --",
+		"/timeouts/fetch":        "rare enough to be written in a document",
+		"/timeouts/push":         "rare enough to be written in a document",
+	}
+	set := map[string]string{}
+	for f := range newTable(&options{}, nil).rows(func(row) bool { return true }) {
+		for _, p := range f.pointers {
+			set[p] = f.name
+		}
+	}
+	document := leaves(jobs.Spec{})
+	for _, p := range slices.Sorted(maps.Keys(document)) {
+		switch flag, reason := set[p], without[p]; {
+		case flag == "" && reason == "":
+			t.Errorf("no flag sets %s: add a row to the table of submit's flags", p)
+		case flag != "" && reason != "":
+			t.Errorf("--%s sets %s, which is listed as a field without a flag", flag, p)
+		}
+	}
+	for p := range without {
+		if _, ok := document[p]; !ok {
+			t.Errorf("%s is listed as a field without a flag, and is no field", p)
+		}
+	}
+}
+
+// TestRowsSetTheirPointers: each flag changes the document at the pointers of its
+// row and nowhere else, and a row without pointers changes nothing.
+func TestRowsSetTheirPointers(t *testing.T) {
+	t.Parallel()
+	before := leaves(specWith(t, ""))
+	for f := range newTable(&options{}, nil).rows(func(row) bool { return true }) {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			for _, p := range f.pointers {
+				if !slices.ContainsFunc(slices.Collect(maps.Keys(before)), func(field string) bool { return within(field, p) }) {
+					t.Errorf("--%s sets %s, which is no field of the document", f.name, p)
+				}
+			}
+			changed := 0
+			for p, v := range leaves(specWith(t, f.name)) {
+				if reflect.DeepEqual(v, before[p]) {
+					continue
+				}
+				changed++
+				if !slices.ContainsFunc(f.pointers, func(top string) bool { return within(p, top) }) {
+					t.Errorf("--%s changed %s; its row has %q", f.name, p, f.pointers)
+				}
+			}
+			if changed == 0 && len(f.pointers) > 0 {
+				t.Errorf("--%s changed nothing; its row has %q", f.name, f.pointers)
+			}
+		})
+	}
+}
+
+// specWith is a document that builds and runs, changed by one flag with some value.
+func specWith(t *testing.T, flag string) jobs.Spec {
+	t.Helper()
+	o := &options{}
+	flags := newTable(o, nil)
+	fs := pflag.NewFlagSet("submit", pflag.ContinueOnError)
+	for _, g := range flags.declare() {
+		fs.AddFlagSet(g.flags)
+	}
+	if flag != "" {
+		if err := fs.Set(flag, someValue(fs.Lookup(flag).Value.Type())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := request{options: o, table: flags, changed: fs.Changed, dockerfile: o.file, base: jobs.Spec{
+		Context: &jobs.Context{}, Build: &jobs.Build{}, Run: &jobs.Run{Ready: &jobs.Ready{HTTP: "/", Port: 80}},
+	}}
+	s, err := r.spec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// someValue is one that a flag of this type takes.
+func someValue(kind string) string {
+	some := map[string]string{
+		"bool": "true", "int": "3", "int64": "3", "float64": "1.5", "bytes": "64m", "duration": "5s", "key=value": "disk=ssd",
+		"[host:]port": "81", "name=soft[:hard]": "nofile=1", "path[:size=n]": "/tmp", "id=..[,name=..]": "id=npm",
+	}
+	if v, ok := some[kind]; ok {
+		return v
+	}
+	first, _, _ := strings.Cut(kind, "|") // one of the words of a choice
+	return first
+}
