@@ -78,6 +78,8 @@ lint: ## Check format, code and scripts
 	@scripts/ensure-tools.sh lint
 	shellcheck -x .ci/run scripts/*.sh
 	scripts/tool.sh golangci-lint run ./...
+	@go test -C tools/callgraph .
+	@go run -C tools/callgraph . ../.. ceilings.txt
 
 .PHONY: fmt
 fmt: ## Format the code
