@@ -40,7 +40,7 @@ func (c *Collection) Read(p []byte) (int, error) {
 	if !c.first && c.walk.entry != nil {
 		c.first = true
 		if c.walk.entry.Typeflag == '2' {
-			return 0, jobs.Fail(jobs.KindOutputIsLink, nil, "collect the path that it leads to", "the output %s is a symbolic link to %q, and links are not followed", c.path, clip(c.walk.entry.Linkname))
+			return 0, jobs.Fail(jobs.KindOutputIsLink, nil, "collect the path that it leads to", "the output %s is a symbolic link to %q, and links are not followed", c.path, jobs.Clip(c.walk.entry.Linkname))
 		}
 	}
 	if c.left -= int64(n); c.left < 0 {

@@ -18,7 +18,7 @@ import (
 func readDockerfile(root *os.Root, name string) (Dockerfile, error) {
 	if strings.ContainsRune(name, 0) || !filepath.IsLocal(filepath.FromSlash(name)) || name == "." {
 		return Dockerfile{}, jobs.Fail(jobs.KindDockerfileOutside, nil, "give a path inside the directory, or submit a directory that holds it",
-			"the Dockerfile %q is outside the directory", clip(name))
+			"the Dockerfile %q is outside the directory", jobs.Clip(name))
 	}
 	content, err := readFile(root, name)
 	if errors.Is(err, fs.ErrNotExist) && path.Base(name) == defaultDockerfile {
@@ -40,7 +40,7 @@ func readDockerfile(root *os.Root, name string) (Dockerfile, error) {
 	case errors.Is(err, errNotRegular):
 		return Dockerfile{}, dockerfileNotRegular(name, errNotRegular.Error())
 	}
-	return Dockerfile{}, jobs.Fail(jobs.KindDockerfileMissing, err, "name a readable file with -f", "the Dockerfile %q cannot be used: %s", clip(name), reason(err))
+	return Dockerfile{}, jobs.Fail(jobs.KindDockerfileMissing, err, "name a readable file with -f", "the Dockerfile %q cannot be used: %s", jobs.Clip(name), reason(err))
 }
 
 // readFile reads a regular file, and no more of it than tells that it is too

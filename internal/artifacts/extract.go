@@ -115,7 +115,7 @@ func (x *extraction) entry(h *tar.Header, content io.Reader) error {
 	case tar.TypeLink:
 		target, ok := x.target(c.Linkname)
 		if !ok {
-			return jobs.Fail(jobs.KindHardlinkTarget, nil, "download the directory that holds both", "it is a hard link to %q, which is not downloaded", clip(c.Linkname))
+			return jobs.Fail(jobs.KindHardlinkTarget, nil, "download the directory that holds both", "it is a hard link to %q, which is not downloaded", jobs.Clip(c.Linkname))
 		}
 		return x.root.Link(target, name)
 	}

@@ -95,7 +95,7 @@ func (f *Fetcher) prepare(c jobs.Context) (Source, pass, error) {
 	if !ok {
 		known := strings.Join(slices.Sorted(maps.Keys(f.sources)), ", ")
 		return nil, pass{}, jobs.Fail(jobs.KindSchemeNotAllowed, nil, "use one of: "+known,
-			"contexts of scheme %q are not allowed; allowed are %s", clip(scheme), known)
+			"contexts of scheme %q are not allowed; allowed are %s", jobs.Clip(scheme), known)
 	}
 	p := pass{want: Blob{Digest: c.Digest, Size: c.Size}, mismatch: jobs.KindContextDigest, limits: f.opts.Limits}
 	switch {
@@ -189,7 +189,7 @@ func followDockerfile(ctx context.Context, again func() (*source, error), p pass
 		at := follow
 		found, follow, err = p.find.result()
 		if f, ok := errors.AsType[*jobs.Failure](err); ok && f.Kind == jobs.KindDockerfileMissing {
-			return found, jobs.Fail(jobs.KindDockerfileMissing, nil, "replace the link with the file", "the Dockerfile %q is a link to %q, which is not in the context", clip(name), clip(at))
+			return found, jobs.Fail(jobs.KindDockerfileMissing, nil, "replace the link with the file", "the Dockerfile %q is a link to %q, which is not in the context", jobs.Clip(name), jobs.Clip(at))
 		}
 	}
 	return found, dockerfileNotRegular(name, "the start of too many links")
@@ -247,11 +247,3 @@ func (c *Fetched) Open(ctx context.Context, drop bool) (*Stream, error) {
 
 // Close frees what was kept. Streams must be closed before.
 func (c *Fetched) Close() error { return c.keep.close() }
-
-// clip shortens a stranger's text for a message.
-func clip(s string) string {
-	if len(s) > 200 {
-		return s[:200] + "..."
-	}
-	return s
-}

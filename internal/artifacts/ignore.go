@@ -151,11 +151,11 @@ func readIgnoreFile(root *os.Root, name string) ([]string, error) {
 	}
 	for _, p := range patterns {
 		if strings.ContainsRune(p, 0) {
-			return nil, jobs.Fail(jobs.KindIgnoreFile, nil, "correct it", "%s has a pattern with a NUL byte: %q", name, clip(p))
+			return nil, jobs.Fail(jobs.KindIgnoreFile, nil, "correct it", "%s has a pattern with a NUL byte: %q", name, jobs.Clip(p))
 		}
 		// One at a time, so that it can be told which one is wrong.
 		if _, err := patternmatcher.New([]string{p}); err != nil {
-			return nil, jobs.Fail(jobs.KindIgnoreFile, err, "correct it", "%s has a pattern that cannot be used: %q: %s", name, clip(p), reason(err))
+			return nil, jobs.Fail(jobs.KindIgnoreFile, err, "correct it", "%s has a pattern that cannot be used: %q: %s", name, jobs.Clip(p), reason(err))
 		}
 	}
 	if len(patterns) > maxPatterns {

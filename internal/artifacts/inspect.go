@@ -114,7 +114,7 @@ func (i *inspector) entry(h *tar.Header) (*tar.Header, error) {
 
 // refuse says what is wrong with the entry of h.
 func (i *inspector) refuse(k jobs.Kind, h *tar.Header, hint, format string, args ...any) *jobs.Failure {
-	return jobs.Fail(k, nil, hint, "entry %d %q "+format, append([]any{i.n, clip(h.Name)}, args...)...)
+	return jobs.Fail(k, nil, hint, "entry %d %q "+format, append([]any{i.n, jobs.Clip(h.Name)}, args...)...)
 }
 
 // global refuses a global header that says what other entries are: no two
@@ -122,7 +122,7 @@ func (i *inspector) refuse(k jobs.Kind, h *tar.Header, hint, format string, args
 func (i *inspector) global(h *tar.Header) error {
 	for k := range h.PAXRecords {
 		if k == "path" || k == "linkpath" || k == "size" || strings.HasPrefix(k, "GNU.sparse.") || strings.HasPrefix(k, "SCHILY.") {
-			return jobs.Fail(jobs.KindHeaderNotAllowed, nil, "pack without global PAX headers", "entry %d is a global header that sets %q", i.n, clip(k))
+			return jobs.Fail(jobs.KindHeaderNotAllowed, nil, "pack without global PAX headers", "entry %d is a global header that sets %q", i.n, jobs.Clip(k))
 		}
 	}
 	return nil
@@ -197,17 +197,17 @@ func (i *inspector) kind(h *tar.Header) (place, error) {
 // before, and not through a symbolic link.
 func (i *inspector) hardlink(h *tar.Header) (place, error) {
 	if leaves(h.Linkname) {
-		return 0, i.refuse(jobs.KindHardlinkEscape, h, "copy the file instead of linking to it", "is a hard link to %q, which leaves the context", clip(h.Linkname))
+		return 0, i.refuse(jobs.KindHardlinkEscape, h, "copy the file instead of linking to it", "is a hard link to %q, which leaves the context", jobs.Clip(h.Linkname))
 	}
 	target := path.Clean(h.Linkname)
 	for dir := path.Dir(target); dir != "."; dir = path.Dir(dir) {
 		if at, ok := i.at(dir); ok && at.is() == aLink {
-			return 0, i.refuse(jobs.KindHardlinkEscape, h, "copy the file instead of linking to it", "is a hard link to %q, which leads through the symbolic link %q", clip(h.Linkname), clip(dir))
+			return 0, i.refuse(jobs.KindHardlinkEscape, h, "copy the file instead of linking to it", "is a hard link to %q, which leads through the symbolic link %q", jobs.Clip(h.Linkname), jobs.Clip(dir))
 		}
 	}
 	at, ok := i.at(target)
 	if !ok || at.is() == aDir {
-		return 0, i.refuse(jobs.KindHardlinkTarget, h, "copy the file instead of linking to it", "is a hard link to %q, which is no file before it", clip(h.Linkname))
+		return 0, i.refuse(jobs.KindHardlinkTarget, h, "copy the file instead of linking to it", "is a hard link to %q, which is no file before it", jobs.Clip(h.Linkname))
 	}
 	h.Linkname = target
 	return at.is(), nil
@@ -223,9 +223,9 @@ func (i *inspector) parents(h *tar.Header, name string) error {
 		at, ok := i.at(up)
 		switch {
 		case ok && at.is() == aLink:
-			return i.refuse(jobs.KindSymlinkParent, h, "pack the files where they are, not through a link", "would be written through entry %d, the symbolic link %q", at.number(), clip(up))
+			return i.refuse(jobs.KindSymlinkParent, h, "pack the files where they are, not through a link", "would be written through entry %d, the symbolic link %q", at.number(), jobs.Clip(up))
 		case ok && at.is() == aFile:
-			return i.refuse(jobs.KindDuplicateEntry, h, "pack each path once", "needs the directory %q, and entry %d is a file of that name", clip(up), at.number())
+			return i.refuse(jobs.KindDuplicateEntry, h, "pack each path once", "needs the directory %q, and entry %d is a file of that name", jobs.Clip(up), at.number())
 		case !ok: // a directory that the archive does not mention
 			i.seen[i.hash(up)] = aDir
 		}
@@ -314,7 +314,7 @@ func (i *inspector) warnings() []string {
 	var all []string
 	say := func(f finding, format string) {
 		if f.n > 0 {
-			all = append(all, fmt.Sprintf(format, f.n, clip(f.first)))
+			all = append(all, fmt.Sprintf(format, f.n, jobs.Clip(f.first)))
 		}
 	}
 	say(i.setIDs, "setuid, setgid and sticky bits are taken off; entries that have them: %d, the first is %q")

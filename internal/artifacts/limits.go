@@ -1,5 +1,7 @@
 package artifacts
 
+import "cmp"
+
 // Limits bound what the farm takes as a context. A field that is 0 has its
 // default, see [Defaults].
 type Limits struct {
@@ -49,16 +51,7 @@ func NoLimits() Limits {
 func (l Limits) complete() Limits {
 	d := Defaults()
 	return Limits{
-		Compressed: or(l.Compressed, d.Compressed), Size: or(l.Size, d.Size), Entries: or(l.Entries, d.Entries),
-		Ratio: or(l.Ratio, d.Ratio), Depth: or(l.Depth, d.Depth), Name: or(l.Name, d.Name), SetID: l.SetID,
+		Compressed: cmp.Or(l.Compressed, d.Compressed), Size: cmp.Or(l.Size, d.Size), Entries: cmp.Or(l.Entries, d.Entries),
+		Ratio: cmp.Or(l.Ratio, d.Ratio), Depth: cmp.Or(l.Depth, d.Depth), Name: cmp.Or(l.Name, d.Name), SetID: l.SetID,
 	}
-}
-
-// or is v, or otherwise when v is the zero value.
-func or[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
-	}
-	return v
 }

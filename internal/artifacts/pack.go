@@ -1,6 +1,7 @@
 package artifacts
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -91,14 +92,14 @@ type PackReport struct {
 func Pack(ctx context.Context, w io.Writer, dir string, opts PackOptions) (PackReport, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return PackReport{}, jobs.Fail(jobs.KindContextNotFound, err, "give the directory that holds the Dockerfile", "the directory %q cannot be opened: %s", clip(dir), reason(err))
+		return PackReport{}, jobs.Fail(jobs.KindContextNotFound, err, "give the directory that holds the Dockerfile", "the directory %q cannot be opened: %s", jobs.Clip(dir), reason(err))
 	}
 	defer root.Close()
 	p := newPacker(w, opts)
 	if p.report.Modes, err = opts.Modes.in(dir); err != nil {
 		return PackReport{}, err
 	}
-	name := path.Clean(or(opts.Dockerfile, defaultDockerfile))
+	name := path.Clean(cmp.Or(opts.Dockerfile, defaultDockerfile))
 	if p.report.Dockerfile, err = readDockerfile(root, name); err != nil {
 		return PackReport{}, err
 	}

@@ -53,7 +53,7 @@ func (p *packer) dockerfile(root *os.Root, ig *ignores) error {
 	}
 	p.report.Hidden, d.Name = true, HiddenPrefix+path.Base(d.Name)
 	if _, err := root.Lstat(d.Name); err == nil {
-		return jobs.Fail(jobs.KindContextInvalid, nil, "rename it", "%q has a name that the farm needs for itself", clip(d.Name))
+		return jobs.Fail(jobs.KindContextInvalid, nil, "rename it", "%q has a name that the farm needs for itself", jobs.Clip(d.Name))
 	}
 	hdr := header(d.Name, 0o644, ModesKeep)
 	hdr.Typeflag, hdr.Size = tar.TypeReg, int64(len(d.Content))
@@ -129,9 +129,9 @@ func (p *packer) header(hdr *tar.Header) error {
 	case p.entries > p.limits.Entries:
 		return tooManyEntries(p.limits.Entries)
 	case depth > p.limits.Depth:
-		return jobs.Fail(jobs.KindTooDeep, nil, "use fewer directories inside each other", "%q is %d levels deep; the limit is %d", clip(name), depth, p.limits.Depth)
+		return jobs.Fail(jobs.KindTooDeep, nil, "use fewer directories inside each other", "%q is %d levels deep; the limit is %d", jobs.Clip(name), depth, p.limits.Depth)
 	case max(len(name), len(hdr.Linkname)) > p.limits.Name:
-		return jobs.Fail(jobs.KindNameTooLong, nil, "use shorter names", "%q has a name or link of %d bytes; the limit is %d", clip(name), max(len(name), len(hdr.Linkname)), p.limits.Name)
+		return jobs.Fail(jobs.KindNameTooLong, nil, "use shorter names", "%q has a name or link of %d bytes; the limit is %d", jobs.Clip(name), max(len(name), len(hdr.Linkname)), p.limits.Name)
 	}
 	if err := p.tar.WriteHeader(hdr); err != nil {
 		return fmt.Errorf("write context: entry %q: %w", hdr.Name, err)

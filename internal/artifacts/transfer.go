@@ -1,6 +1,7 @@
 package artifacts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,11 +85,11 @@ var errStalled = errors.New("nothing came for too long")
 func (t Transfer) Start(ctx context.Context) (io.ReadCloser, error) {
 	ctx, quit := context.WithCancelCause(ctx)
 	d := &download{t: t, ctx: ctx, quit: quit, total: -1}
-	d.t.Stall = or(t.Stall, 30*time.Second)
-	d.t.Tries = or(t.Tries, 5)
-	d.t.What, d.t.Kind = or(t.What, "the context"), or(t.Kind, jobs.KindContextFetch)
+	d.t.Stall = cmp.Or(t.Stall, 30*time.Second)
+	d.t.Tries = cmp.Or(t.Tries, 5)
+	d.t.What, d.t.Kind = cmp.Or(t.What, "the context"), cmp.Or(t.Kind, jobs.KindContextFetch)
 	d.pause = backoff.NewExponentialBackOff()
-	d.pause.InitialInterval = or(t.Pause, 500*time.Millisecond)
+	d.pause.InitialInterval = cmp.Or(t.Pause, 500*time.Millisecond)
 	d.pause.MaxInterval = 10 * time.Second
 	d.pause.Reset()
 	d.sum.SetSeed(maphash.MakeSeed())

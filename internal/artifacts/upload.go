@@ -1,6 +1,7 @@
 package artifacts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -58,7 +59,7 @@ func Upload(ctx context.Context, store *Blobs, dir string, opts UploadOptions) (
 // checked as the worker will check it. What is wrong with the tar or the store
 // is reported as a *jobs.Failure.
 func UploadTar(ctx context.Context, store *Blobs, r io.Reader, opts UploadOptions) (Uploaded, error) {
-	p := pass{limits: opts.Limits, find: newFinder(or(opts.Pack.Dockerfile, defaultDockerfile))}
+	p := pass{limits: opts.Limits, find: newFinder(cmp.Or(opts.Pack.Dockerfile, defaultDockerfile))}
 	in, err := newStream(ctx, &source{r: r}, p)
 	if err != nil {
 		return Uploaded{}, err

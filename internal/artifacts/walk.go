@@ -147,7 +147,7 @@ func (w *walker) next() error {
 		return nil
 	}
 	if err := w.send(w.entry); err != nil {
-		return jobs.Fail(jobs.KindNameInvalid, err, "rename it", "entry %d %q cannot be written as a tar header", w.look.n, clip(hdr.Name))
+		return jobs.Fail(jobs.KindNameInvalid, err, "rename it", "entry %d %q cannot be written as a tar header", w.look.n, jobs.Clip(hdr.Name))
 	}
 	return nil
 }
@@ -176,7 +176,7 @@ func (w *walker) end() error {
 }
 
 func (w *walker) failure(err error) error {
-	where := fmt.Sprintf("after entry %d, %q", w.look.n, clip(w.name))
+	where := fmt.Sprintf("after entry %d, %q", w.look.n, jobs.Clip(w.name))
 	if w.look.n == 0 {
 		where = "in its first entry"
 	}

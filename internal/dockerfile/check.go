@@ -55,7 +55,7 @@ func Check(d File, b jobs.Build, r Rules) (Sources, error) {
 		target = c.found.find(b.Target)
 	}
 	if target < 0 && frontend == "" { // a frontend of its own may mean something by it
-		return Sources{}, invalid(d.Name, 0, fmt.Sprintf("it has no stage %q, which build.target names", clip(b.Target)), nil)
+		return Sources{}, invalid(d.Name, 0, fmt.Sprintf("it has no stage %q, which build.target names", jobs.Clip(b.Target)), nil)
 	}
 	return c.found.done(max(target, 0)), c.tags()
 }
@@ -153,7 +153,7 @@ var remotePattern = regexp.MustCompile(`^(?:[A-Za-z][A-Za-z0-9+.-]*://|[\w.-]+@[
 func (c *checker) add(src word, line int) error {
 	if src.unsure && !src.isFile() && !src.hasHost() && !slices.Contains(c.rules.AddHosts, "*") {
 		return c.refuse(jobs.KindSourceNotAllowed, line, "write the beginning of the source as it is, or set its variables with ARG or ENV before",
-			"ADD from %q, where it takes a build to tell what the variables are", clip(src.raw))
+			"ADD from %q, where it takes a build to tell what the variables are", jobs.Clip(src.raw))
 	}
 	return c.remote(src.text, line)
 }
@@ -170,7 +170,7 @@ func (c *checker) remote(src string, line int) error {
 	}
 	if host == "" || !slices.ContainsFunc(c.rules.AddHosts, func(p string) bool { return jobs.Wildcard(p, host) }) {
 		return c.refuse(jobs.KindSourceNotAllowed, line, "fetch it in a RUN step, put it into the context, or ask the operator to allow the host",
-			"ADD from the host %q, which the operator does not allow", clip(host))
+			"ADD from the host %q, which the operator does not allow", jobs.Clip(host))
 	}
 	return nil
 }
@@ -200,14 +200,14 @@ func (c *checker) image(name word, line int) error {
 	c.bases = append(c.bases, ref)
 	c.found.ask(ref)
 	if len(c.rules.Images) > 0 && !Matches(c.rules.Images, ref) {
-		return c.refuse(jobs.KindImageNotAllowed, line, "use "+list(c.rules.Images)+", or ask the operator", "the image %q is not one that the operator allows", clip(ref))
+		return c.refuse(jobs.KindImageNotAllowed, line, "use "+list(c.rules.Images)+", or ask the operator", "the image %q is not one that the operator allows", jobs.Clip(ref))
 	}
 	return nil
 }
 
 func (c *checker) doubtful(name word, line int) error {
 	return c.refuse(jobs.KindImageNotAllowed, line, "set its variables with ARG before the first FROM",
-		"the image %q, where it takes a build to tell what the variables are", clip(name.raw))
+		"the image %q, where it takes a build to tell what the variables are", jobs.Clip(name.raw))
 }
 
 func (c *checker) run(cmd *instructions.RunCommand, v *vars, line int) error {
@@ -281,7 +281,7 @@ func (c *checker) lines(text []byte, v *vars) error {
 func (c *checker) tags() error {
 	for _, tag := range c.build.Tags {
 		if slices.ContainsFunc(c.bases, func(base string) bool { return full(base) == full(tag) }) {
-			return jobs.Fail(jobs.KindTagIsBase, nil, "give the image another tag", "the tag %q is also an image that %s builds on", clip(tag), c.name)
+			return jobs.Fail(jobs.KindTagIsBase, nil, "give the image another tag", "the tag %q is also an image that %s builds on", jobs.Clip(tag), c.name)
 		}
 	}
 	return c.rules.Pushes(c.build)

@@ -66,7 +66,7 @@ func (r Rules) frontends(d File) ([]string, error) {
 	}
 	for _, ref := range found {
 		if !Matches(r.Frontends, ref) {
-			return nil, jobs.Fail(jobs.KindFrontendNotAllowed, nil, "leave the # syntax line out, or use "+list(r.Frontends), "%s wants the frontend %q, which the operator does not allow", d.Name, clip(ref))
+			return nil, jobs.Fail(jobs.KindFrontendNotAllowed, nil, "leave the # syntax line out, or use "+list(r.Frontends), "%s wants the frontend %q, which the operator does not allow", d.Name, jobs.Clip(ref))
 		}
 	}
 	return found, nil
@@ -82,10 +82,10 @@ func (r Rules) Pushes(b jobs.Build) error {
 		registry := domain(tag)
 		for _, p := range r.Push {
 			if host, _, _ := strings.Cut(p, "/"); jobs.Wildcard(host, registry) {
-				return jobs.Fail(jobs.KindPushPrefix, nil, "use "+list(r.Push), "pushes to this place are not allowed: %q", clip(tag))
+				return jobs.Fail(jobs.KindPushPrefix, nil, "use "+list(r.Push), "pushes to this place are not allowed: %q", jobs.Clip(tag))
 			}
 		}
-		return jobs.Fail(jobs.KindRegistryNotAllowed, nil, "use "+list(r.Push), "pushes to the registry %q are not allowed", clip(registry))
+		return jobs.Fail(jobs.KindRegistryNotAllowed, nil, "use "+list(r.Push), "pushes to the registry %q are not allowed", jobs.Clip(registry))
 	}
 	return nil
 }
@@ -131,11 +131,4 @@ func list(patterns []string) string {
 		return "none"
 	}
 	return strings.Join(patterns, ", ")
-}
-
-func clip(s string) string {
-	if len(s) > 200 {
-		return s[:200] + "..."
-	}
-	return s
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Duration is a time.Duration written in JSON as a Go duration string ("90s").
@@ -107,13 +108,21 @@ func (b *Bytes) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
-// clip shortens what is quoted back to a user to 200 bytes.
-func clip(s string) string {
-	if len(s) > 200 {
-		return s[:200] + "..."
+// Clip shortens what is quoted back to a user to 200 bytes, and leaves no half of a
+// character at the end.
+func Clip(s string) string {
+	if len(s) <= 200 {
+		return s
 	}
-	return s
+	end := 200
+	for end > 200-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "..."
 }
+
+// clip is Clip within this package.
+func clip(s string) string { return Clip(s) }
 
 // Wildcard compares with a pattern in which * stands for any characters.
 func Wildcard(pattern, s string) bool {

@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"encoding/json"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,6 +143,23 @@ func TestWildcard(t *testing.T) {
 	} {
 		if got := jobs.Wildcard(tt.pattern, tt.s); got != tt.want {
 			t.Errorf("Wildcard(%q, %q) = %v, want %v", tt.pattern, tt.s, got, tt.want)
+		}
+	}
+}
+
+func TestClip(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 199)
+	for in, want := range map[string]string{
+		long + "b":    long + "b",
+		long + "bc":   long + "b...",
+		long + "é":    long + "...",
+		long + "😀":    long + "...",
+		"é" + long:    "é" + long[:198] + "...",
+		long + "\x80": long + "\x80",
+	} {
+		if got := jobs.Clip(in); got != want {
+			t.Errorf("Clip(%q) = %q, want %q", in, got, want)
 		}
 	}
 }

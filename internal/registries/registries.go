@@ -139,9 +139,9 @@ func (g *Guard) Admit(ctx context.Context, images ...string) error {
 func failure(image, registry string, err error) *jobs.Failure {
 	if errors.Is(err, errRefused) {
 		return jobs.Fail(jobs.KindRegistryNotAllowed, err, "check the name, use a public registry, or ask the operator to name this one under images.registries in the policy",
-			"the image %q is of a registry that is not open to jobs", clip(image))
+			"the image %q is of a registry that is not open to jobs", jobs.Clip(image))
 	}
-	return jobs.Fail(jobs.KindRegistryUnavailable, err, "the farm tries again by itself", "the address of the registry %s could not be looked up", clip(registry))
+	return jobs.Fail(jobs.KindRegistryUnavailable, err, "the farm tries again by itself", "the address of the registry %s could not be looked up", jobs.Clip(registry))
 }
 
 // Dialer returns what dials the registry of an image and where it sends on to, or
@@ -299,12 +299,4 @@ func (g *Guard) recall(host string) []netip.Addr {
 		return a.addrs
 	}
 	return nil
-}
-
-// clip shortens what is quoted back to a user.
-func clip(s string) string {
-	if len(s) > 200 {
-		return s[:200] + "..."
-	}
-	return s
 }
