@@ -58,7 +58,7 @@ func (b *Blobs) write(ctx context.Context, r io.Reader) (Blob, error) {
 	content := (*buf)[:n]
 	hash := sha256.New()
 	hash.Write(content)
-	blob := Blob{Digest: digestOf(hash), Size: int64(n)}
+	blob := Blob{Digest: DigestOf(hash), Size: int64(n)}
 	enc, err := b.encoder()
 	if err != nil {
 		return Blob{}, err
@@ -69,19 +69,19 @@ func (b *Blobs) write(ctx context.Context, r io.Reader) (Blob, error) {
 
 // writeBig knows the digest, and with it the name, only at the end.
 func (b *Blobs) writeBig(ctx context.Context, r io.Reader) (Blob, error) {
-	rec, err := newRecording(b.tempDir, true)
+	rec, err := NewRecording(b.tempDir, true)
 	if err != nil {
 		return Blob{}, err
 	}
-	defer rec.close()
-	in := newVerifier(r, Blob{})
+	defer rec.Close()
+	in := Verify(r, Blob{})
 	buf := make([]byte, 256<<10)
 	for {
 		n, err := in.Read(buf)
 		if _, err := rec.Write(buf[:n]); err != nil {
 			return Blob{}, err
 		}
-		if ended(err) {
+		if Ended(err) {
 			break
 		}
 		if err == nil {
@@ -91,11 +91,11 @@ func (b *Blobs) writeBig(ctx context.Context, r io.Reader) (Blob, error) {
 			return Blob{}, err
 		}
 	}
-	f, _, err := rec.rewind()
+	f, _, err := rec.Rewind()
 	if err != nil {
 		return Blob{}, err
 	}
-	return in.blob(), b.Put(ctx, in.blob(), f)
+	return in.Blob(), b.Put(ctx, in.Blob(), f)
 }
 
 // fill reads until buf is full or r ends, and reports whether r has ended.
@@ -104,7 +104,7 @@ func fill(r io.Reader, buf []byte) (n int, whole bool, err error) {
 	for n < len(buf) {
 		m, err := r.Read(buf[n:])
 		n += m
-		if ended(err) {
+		if Ended(err) {
 			return n, true, nil
 		}
 		if err != nil {

@@ -46,7 +46,7 @@ func (c *Collection) Read(p []byte) (int, error) {
 	if c.left -= int64(n); c.left < 0 {
 		return 0, jobs.Fail(jobs.KindOutputLimit, nil, "collect less, or ask the operator to raise the limit", "the outputs are larger than %s", jobs.Bytes(c.limit))
 	}
-	if err == nil || ended(err) {
+	if err == nil || Ended(err) {
 		return n, err
 	}
 	f, ok := errors.AsType[*jobs.Failure](err)

@@ -26,7 +26,7 @@ func smallWindow(head []byte) bool {
 // what that way is, and a function that frees the decoder.
 func decompress(r *bufio.Reader, raw *source) (io.Reader, format, func(), error) {
 	head, err := r.Peek(sniffSize)
-	if err != nil && !ended(err) {
+	if err != nil && !Ended(err) {
 		return nil, "", nil, err
 	}
 	if len(head) == 0 {
@@ -64,8 +64,8 @@ var errTrailing = errors.New("more data after the end")
 
 func (m *members) Read(p []byte) (int, error) {
 	n, err := m.z.Read(p)
-	if n > 0 || !ended(err) {
-		if ended(err) {
+	if n > 0 || !Ended(err) {
+		if Ended(err) {
 			err = nil // the next call goes on
 		}
 		return n, err
@@ -115,14 +115,4 @@ func decodeFailure(f format, at int64, err error) *jobs.Failure {
 	}
 	return jobs.Fail(jobs.KindContextDamaged, err, "make the archive again; it may have been damaged on its way",
 		"the %s data of the context is damaged, somewhere in its first %d bytes", f, at)
-}
-
-// truncated refuses a stream that ends too early.
-func truncated(what string, at int64) *jobs.Failure {
-	return jobs.Fail(jobs.KindContextTruncated, io.ErrUnexpectedEOF, "the archive was not written or copied to its end; make it again",
-		"the context is truncated at byte %d: the %s ends there", at, what)
-}
-
-func emptyFailure(message string) *jobs.Failure {
-	return jobs.Fail(jobs.KindContextEmpty, nil, "a context holds at least a Dockerfile", "%s", message)
 }

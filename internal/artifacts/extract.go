@@ -51,7 +51,7 @@ func Extract(ctx context.Context, r io.Reader, want Blob, at, dir string) (done 
 	tr := tar.NewReader(in)
 	for {
 		h, err := tr.Next()
-		if ended(err) {
+		if Ended(err) {
 			break
 		}
 		if err != nil {

@@ -46,12 +46,7 @@ func NewFetcher(opts Options, sources ...Source) *Fetcher {
 // Fetched is a context that was read to its last byte and found good. It
 // belongs to one goroutine.
 type Fetched struct {
-	// Blob describes the plain tar.
-	Blob
-	// Dockerfile is what the build will read.
-	Dockerfile Dockerfile
-	// Warnings are sentences about what was taken all the same.
-	Warnings []string
+	Judged
 
 	keep  *keeper
 	again pass
@@ -139,7 +134,7 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 		}
 		return nil, s, err
 	}
-	got = &Fetched{Blob: stream.blob(), Warnings: stream.look.warnings(), keep: k}
+	got = &Fetched{Judged: stream.judged(), keep: k}
 	same := stream.sums.sum()
 	p.same, p.keep = &same, nil
 	if got.Dockerfile, err = followDockerfile(ctx, k.again, p); err != nil {
@@ -148,51 +143,6 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 	p.find, p.rewrite = nil, true
 	got.again = p
 	return got, nil, nil
-}
-
-// readAll makes a pass for what the stages find.
-func readAll(ctx context.Context, src *source, p pass) (*Stream, error) {
-	stream, err := newStream(ctx, src, p)
-	if err != nil {
-		return nil, err
-	}
-	defer stream.Close()
-	buf := make([]byte, 256<<10)
-	for err == nil {
-		_, err = stream.Read(buf)
-	}
-	if !ended(err) {
-		return nil, err
-	}
-	return stream, nil
-}
-
-// followDockerfile takes what the pass p found, and follows links, each with a
-// pass of its own over what again opens.
-func followDockerfile(ctx context.Context, again func() (*source, error), p pass) (Dockerfile, error) {
-	found, follow, err := p.find.result()
-	name := found.Name
-	for range maxLinks {
-		if err != nil || follow == "" {
-			found.Name = name
-			return found, err
-		}
-		p.find = newFinder(follow)
-		p.find.wanted = p.find.wanted[:1]
-		src, err := again()
-		if err != nil {
-			return found, err
-		}
-		if _, err := readAll(ctx, src, p); err != nil {
-			return found, err
-		}
-		at := follow
-		found, follow, err = p.find.result()
-		if f, ok := errors.AsType[*jobs.Failure](err); ok && f.Kind == jobs.KindDockerfileMissing {
-			return found, jobs.Fail(jobs.KindDockerfileMissing, nil, "replace the link with the file", "the Dockerfile %q is a link to %q, which is not in the context", jobs.Clip(name), jobs.Clip(at))
-		}
-	}
-	return found, dockerfileNotRegular(name, "the start of too many links")
 }
 
 // drain reads a transfer whose pass failed to its end, within reason, and
@@ -220,14 +170,6 @@ func (f *Fetcher) drain(ctx context.Context, src *source) *sum {
 func inDoubt(err error) bool {
 	f, ok := errors.AsType[*jobs.Failure](err)
 	return ok && (damaged(f) || f.Kind == jobs.KindContextDigest || f.Kind == jobs.KindStore)
-}
-
-// damaged tells what becomes of an archive that lost some of its bytes.
-func damaged(f *jobs.Failure) bool {
-	return slices.Contains([]jobs.Kind{
-		jobs.KindContextEmpty, jobs.KindContextNotTar, jobs.KindContextCompression,
-		jobs.KindContextDamaged, jobs.KindContextTruncated, jobs.KindContextTrailing,
-	}, f.Kind)
 }
 
 // Open streams the context as plain tar: the same entries under headers of our

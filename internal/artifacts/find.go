@@ -5,10 +5,7 @@ import (
 	"bytes"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // Dockerfile is what a build reads its instructions from.
@@ -144,31 +141,4 @@ func resolve(name, at, target string) (string, error) {
 		return "", dockerfileNotRegular(name, "a link with .. in the middle of its target")
 	}
 	return p, nil
-}
-
-func dockerfileMissing(name string, top []string, more bool) *jobs.Failure {
-	has := "which is empty"
-	if len(top) > 0 {
-		quoted := make([]string, 0, len(top)+1)
-		for _, t := range top {
-			quoted = append(quoted, strconv.Quote(jobs.Clip(t)))
-		}
-		if more {
-			quoted = append(quoted, "...")
-		}
-		has = "which has " + strings.Join(quoted, ", ")
-	}
-	return jobs.Fail(jobs.KindDockerfileMissing, nil, "name another one with -f (build.dockerfile)", "there is no %q in the context, %s", jobs.Clip(name), has)
-}
-
-func dockerfileTooLarge(name string, size int64) *jobs.Failure {
-	return jobs.Fail(jobs.KindDockerfileInvalid, nil, "name another file with -f (build.dockerfile)", "the Dockerfile %q has %d bytes or more; the limit is %s", jobs.Clip(name), size, jobs.Bytes(maxDockerfile))
-}
-
-func dockerfileNotRegular(name, what string) *jobs.Failure {
-	return jobs.Fail(jobs.KindDockerfileNotRegular, nil, "name a file with -f (build.dockerfile)", "the Dockerfile %q is %s", jobs.Clip(name), what)
-}
-
-func dockerfileOutside(name string, err error) *jobs.Failure {
-	return jobs.Fail(jobs.KindDockerfileOutside, err, "replace the link with the file", "the Dockerfile %q is a link that leads out of the context", jobs.Clip(name))
 }

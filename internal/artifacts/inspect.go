@@ -165,12 +165,6 @@ func (i *inspector) name(h *tar.Header) (string, error) {
 	return name, nil
 }
 
-// leaves reports whether a path is absolute or leads out of where it starts.
-func leaves(p string) bool {
-	p = path.Clean(p)
-	return path.IsAbs(p) || p == ".." || strings.HasPrefix(p, "../")
-}
-
 // kind tells what the entry is, or refuses it for that.
 func (i *inspector) kind(h *tar.Header) (place, error) {
 	switch h.Typeflag {

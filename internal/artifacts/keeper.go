@@ -14,7 +14,7 @@ import (
 type keeper struct {
 	dir string
 	raw io.ReadCloser
-	rec *recording
+	rec *Recording
 }
 
 // newKeeper keeps what raw yields, in temporary files in dir.
@@ -34,7 +34,7 @@ func (k *keeper) first(seed maphash.Seed) (*source, error) {
 		return s, nil
 	}
 	var err error
-	if k.rec, err = newRecording(k.dir, false); err != nil {
+	if k.rec, err = NewRecording(k.dir, false); err != nil {
 		return nil, err
 	}
 	s.copy, s.sum = k.rec, &maphash.Hash{}
@@ -45,12 +45,12 @@ func (k *keeper) first(seed maphash.Seed) (*source, error) {
 // unpacked is told that r is what gzip data in s unpacks to, and returns the
 // reader to use in its place.
 func (k *keeper) unpacked(r io.Reader, s *source) (io.Reader, error) {
-	rec, err := newRecording(k.dir, true)
+	rec, err := NewRecording(k.dir, true)
 	if err != nil {
 		return nil, err
 	}
 	if k.rec != nil {
-		k.rec.close()
+		k.rec.Close()
 	}
 	k.rec, s.copy = rec, nil
 	return io.TeeReader(r, rec), nil
@@ -59,7 +59,7 @@ func (k *keeper) unpacked(r io.Reader, s *source) (io.Reader, error) {
 // again starts another reading. One reading at a time.
 func (k *keeper) again() (*source, error) {
 	if k.rec != nil {
-		f, _, err := k.rec.rewind()
+		f, _, err := k.rec.Rewind()
 		return &source{r: f}, err
 	}
 	return &source{r: k.raw, rewind: k.raw.(Rewinder)}, nil
@@ -67,7 +67,7 @@ func (k *keeper) again() (*source, error) {
 
 func (k *keeper) close() error {
 	if k.rec != nil {
-		k.rec.close()
+		k.rec.Close()
 	}
 	return k.raw.Close()
 }

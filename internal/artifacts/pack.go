@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -123,13 +122,6 @@ func Pack(ctx context.Context, w io.Writer, dir string, opts PackOptions) (PackR
 	}
 	return p.report, nil
 }
-
-// fileTime is the time of every file that gets none from its producer. It is the
-// same everywhere, so that equal trees have equal digests. It is not 1970: zip has no
-// times before 1980 (Python's zipfile refuses them), and some programs take 0 for a
-// file that is not there. It is some years after 1980, because zip counts in local
-// time, and in the past, because make warns about the future.
-func fileTime() time.Time { return time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC) }
 
 const gitDir = ".git"
 

@@ -158,11 +158,11 @@ func (p *packer) large(ctx context.Context, r *record) error {
 	for done := int64(0); ; {
 		n, err := r.file.Read(p.copy)
 		switch {
-		case err != nil && !ended(err):
+		case err != nil && !Ended(err):
 			return unreadable(r.hdr.Name, err)
-		case done+int64(n) > size, ended(err) && done < size:
+		case done+int64(n) > size, Ended(err) && done < size:
 			return changed(r.hdr.Name, nil)
-		case ended(err):
+		case Ended(err):
 			return r.still(done)
 		case ctx.Err() != nil:
 			return stopped(ctx, r.hdr.Name)
@@ -178,7 +178,7 @@ func (p *packer) close() error {
 	if err := errors.Join(p.tar.Close(), p.buf.Flush()); err != nil {
 		return fmt.Errorf("write context: %w", err)
 	}
-	p.report.Digest = digestOf(p.hash)
+	p.report.Digest = DigestOf(p.hash)
 	return nil
 }
 

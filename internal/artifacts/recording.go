@@ -12,17 +12,17 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// recording keeps a stream in a temporary file, so that it can be read again.
+// Recording keeps a stream in a temporary file, so that it can be read again.
 // The file has no name while it is used: nothing is left behind after a crash.
-type recording struct {
+type Recording struct {
 	f *os.File
 	// enc compresses what is written, nil when it is kept as it is.
 	enc *zstd.Encoder
 }
 
-// newRecording makes one in dir, "" for the system's directory of temporary
+// NewRecording makes one in dir, "" for the system's directory of temporary
 // files.
-func newRecording(dir string, compressed bool) (*recording, error) {
+func NewRecording(dir string, compressed bool) (*Recording, error) {
 	f, err := os.CreateTemp(dir, "slipway-context-*")
 	if err != nil {
 		return nil, recordingFailure(err)
@@ -31,7 +31,7 @@ func newRecording(dir string, compressed bool) (*recording, error) {
 		_ = f.Close()
 		return nil, recordingFailure(err)
 	}
-	r := &recording{f: f}
+	r := &Recording{f: f}
 	if !compressed {
 		return r, nil
 	}
@@ -45,7 +45,7 @@ func newRecording(dir string, compressed bool) (*recording, error) {
 }
 
 // Write implements io.Writer; its errors are *jobs.Failure.
-func (r *recording) Write(p []byte) (int, error) {
+func (r *Recording) Write(p []byte) (int, error) {
 	var w io.Writer = r.f
 	if r.enc != nil {
 		w = r.enc
@@ -57,9 +57,9 @@ func (r *recording) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// rewind ends the writing and starts to read from the beginning: what was
+// Rewind ends the writing and starts to read from the beginning: what was
 // written, or zstd data of it. The returned size is that of the file.
-func (r *recording) rewind() (f *os.File, size int64, err error) {
+func (r *Recording) Rewind() (f *os.File, size int64, err error) {
 	if r.enc != nil {
 		if err := r.enc.Close(); err != nil {
 			return nil, 0, recordingFailure(err)
@@ -75,7 +75,8 @@ func (r *recording) rewind() (f *os.File, size int64, err error) {
 	return r.f, size, nil
 }
 
-func (r *recording) close() {
+// Close frees the file.
+func (r *Recording) Close() {
 	if r.enc != nil {
 		r.enc.Reset(nil) // ends its goroutines
 	}

@@ -31,18 +31,18 @@ func TestRecordingOnAFullDisk(t *testing.T) {
 			t.Errorf("got %v, want %s", err, jobs.KindDiskFull)
 		}
 	}
-	plain := &recording{f: full(t)}
+	plain := &Recording{f: full(t)}
 	_, err := plain.Write([]byte("x"))
 	isFull(t, err)
 
-	packed := &recording{f: full(t)}
+	packed := &Recording{f: full(t)}
 	if packed.enc, err = zstd.NewWriter(packed.f); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := packed.Write([]byte("x")); err != nil {
 		t.Fatalf("the encoder keeps a byte: %v", err)
 	}
-	_, _, err = packed.rewind()
+	_, _, err = packed.Rewind()
 	isFull(t, err)
 }
 
@@ -50,15 +50,15 @@ func TestRecordingOnAFullDisk(t *testing.T) {
 func TestRecordingHasNoName(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	rec, err := newRecording(dir, true)
+	rec, err := NewRecording(dir, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rec.close()
+	defer rec.Close()
 	if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) > 0 {
 		t.Errorf("there is %q (%v)", left, err)
 	}
-	_, err = newRecording(filepath.Join(dir, "missing"), false)
+	_, err = NewRecording(filepath.Join(dir, "missing"), false)
 	if f, ok := errors.AsType[*jobs.Failure](err); !ok || f.Kind != jobs.KindInternal {
 		t.Errorf("without its directory: %v, want %s", err, jobs.KindInternal)
 	}

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -277,7 +275,7 @@ func (r *record) read(root *os.Root, buf []byte) []byte {
 	for n < size || n == 0 {
 		m, err := f.Read(buf[n : size+1])
 		n += m
-		if ended(err) {
+		if Ended(err) {
 			break
 		}
 		if err != nil {
@@ -313,18 +311,6 @@ func header(name string, mode fs.FileMode, modes Modes) *tar.Header {
 		perm = 0o644
 	}
 	return &tar.Header{Name: name, Mode: int64(perm), ModTime: fileTime()}
-}
-
-// readDir lists root sorted by name.
-func readDir(root *os.Root) ([]fs.DirEntry, error) {
-	d, err := root.Open(".")
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	entries, err := d.ReadDir(-1)
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	return entries, err
 }
 
 func kindOf(m fs.FileMode) string {

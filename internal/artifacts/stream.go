@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"hash/maphash"
 	"io"
 	"io/fs"
 	"sync"
@@ -30,7 +28,7 @@ type Stream struct {
 	// mu is held by Read; Close ends a Read before it takes mu.
 	mu     sync.Mutex
 	r      io.Reader
-	verify *verifier // nil when reading again
+	verify *Verifier // nil when reading again
 	sums   *summing
 	look   *inspector
 	free   func()
@@ -86,7 +84,7 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 	// What was read before is within the limits, and may be packed otherwise now.
 	in := io.Reader(&limiter{r: plain, limits: limits, raw: src, compressed: format != formatTar && p.same == nil})
 	if p.same == nil {
-		s.verify = newVerifier(in, p.want)
+		s.verify = Verify(in, p.want)
 		in = s.verify
 	}
 	s.sums = newSumming(in, p.same)
@@ -96,7 +94,7 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 		}
 		if m, ok := errors.AsType[*MismatchError](err); ok {
 			kind := p.mismatch
-			if !m.digest() {
+			if !m.Digests() {
 				kind = jobs.KindContextDigest
 			}
 			return digestFailure(kind, m)
@@ -131,7 +129,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 	if s.closed.Load() { // the error is Close's doing and says nothing
 		return n, fs.ErrClosed
 	}
-	if !ended(err) {
+	if !Ended(err) {
 		err = s.failure(err)
 	}
 	s.err = err
@@ -143,18 +141,18 @@ func (s *Stream) Read(p []byte) (int, error) {
 func (s *Stream) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if ended(s.err) {
+	if Ended(s.err) {
 		return nil
 	}
 	return s.err
 }
 
-// blob is what was read so far of the plain tar as it came, the first time; after
-// io.EOF it describes the whole.
-func (s *Stream) blob() Blob {
+// judged is what was found out about a context that was read to its end the first
+// time, but for its Dockerfile.
+func (s *Stream) judged() Judged {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.verify.blob()
+	return Judged{Blob: s.verify.Blob(), Warnings: s.look.warnings()}
 }
 
 // Close ends the stream. A Read that is under way ends first, which it does as
@@ -183,158 +181,3 @@ func (s *Stream) failure(err error) *jobs.Failure {
 	}
 	return f
 }
-
-// fetchFailure is the failure of a source that did not classify it.
-func fetchFailure(err error) *jobs.Failure {
-	if f, ok := errors.AsType[*jobs.Failure](err); ok {
-		return f
-	}
-	return jobs.Fail(jobs.KindContextFetch, err, "try again; if it stays, ask the operator to look at the worker's log", "the context could not be fetched")
-}
-
-// source is the lowest stage: it counts the bytes as they come, ends with its
-// context, and remembers the error of the reader below. A decoder reads in a
-// goroutine of its own.
-type source struct {
-	ctx context.Context //nolint:containedctx // that of the stream
-	n   atomic.Int64
-	err atomic.Pointer[error]
-
-	mu sync.Mutex // held by Read
-	r  io.Reader
-	// rewind begins r again, nil for the first reading.
-	rewind Rewinder
-	// most is how many bytes may come, 0 for any number: compressed data need not
-	// unpack to anything.
-	most int64
-	// copy takes the bytes as they come, unless it is nil.
-	copy *recording
-	// sum is of the bytes so far, nil when nobody will ask.
-	sum *maphash.Hash
-}
-
-// begin starts a reading that ends with ctx.
-func (s *source) begin(ctx context.Context) error {
-	s.ctx = ctx
-	if s.rewind == nil {
-		return nil
-	}
-	if err := s.rewind.Rewind(ctx); err != nil {
-		return s.fail(fmt.Errorf("read the context again: %w", err))
-	}
-	return nil
-}
-
-func (s *source) Read(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx.Err() != nil {
-		return 0, s.fail(context.Cause(s.ctx))
-	}
-	n, err := s.r.Read(p)
-	if s.n.Add(int64(n)) > s.most && s.most > 0 {
-		return 0, s.fail(tooMuchCompressed(s.most))
-	}
-	if s.sum != nil {
-		_, _ = s.sum.Write(p[:n])
-	}
-	if s.copy != nil {
-		if _, failed := s.copy.Write(p[:n]); failed != nil {
-			err = failed
-		}
-	}
-	if err != nil && !ended(err) {
-		if s.ctx.Err() != nil {
-			err = context.Cause(s.ctx)
-		}
-		return n, s.fail(err)
-	}
-	return n, err
-}
-
-func (s *source) fail(err error) error {
-	s.err.CompareAndSwap(nil, &err)
-	return err
-}
-
-func (s *source) failed() error {
-	if p := s.err.Load(); p != nil {
-		return *p
-	}
-	return nil
-}
-
-// limiter stops a stream that is longer than its limits.
-type limiter struct {
-	r          io.Reader
-	n          int64
-	limits     Limits
-	raw        *source
-	compressed bool
-}
-
-func (l *limiter) Read(p []byte) (int, error) {
-	// One byte more than is left tells a stream of exactly the limit from a
-	// longer one.
-	if left := l.limits.Size - l.n; int64(len(p)) > left+1 {
-		p = p[:left+1]
-	}
-	n, err := l.r.Read(p)
-	if l.n += int64(n); l.n > l.limits.Size {
-		return 0, tooLarge(l.limits.Size)
-	}
-	if l.compressed {
-		if over := l.limits.over(l.n, l.raw.n.Load()); over != nil {
-			return 0, over
-		}
-	}
-	return n, err
-}
-
-// over refuses a compressed context of which so much has come and unpacked to
-// so much. The source has a bound of its own, but learns it only after the first
-// bytes have told that they are compressed.
-func (l Limits) over(unpacked, compressed int64) error {
-	switch {
-	case compressed > l.Compressed:
-		return tooMuchCompressed(l.Compressed)
-	case unpacked > ratioFrom && unpacked/l.Ratio > compressed:
-		return jobs.Fail(jobs.KindContextRatio, nil, "leave out files of zeros, send the tar without compression, or ask the operator for a higher limit",
-			"the context unpacks to more than %d times its size: %d bytes to %d", l.Ratio, compressed, unpacked)
-	}
-	return nil
-}
-
-// less is what helps with a context that is over a limit.
-const less = "leave files out with .dockerignore, or ask the operator for a higher limit"
-
-func tooManyEntries(limit int) *jobs.Failure {
-	return jobs.Fail(jobs.KindTooManyEntries, nil, less, "the context has more than %d entries", limit)
-}
-
-func tooMuchCompressed(limit int64) *jobs.Failure {
-	return jobs.Fail(jobs.KindContextTooLarge, nil, less, "the context has more than %s compressed", jobs.Bytes(limit))
-}
-
-func tooLarge(limit int64) *jobs.Failure {
-	return jobs.Fail(jobs.KindContextTooLarge, nil, less, "the context unpacks to more than %s", jobs.Bytes(limit))
-}
-
-// failing maps the errors of a reader, but for io.EOF.
-func failing(r io.Reader, f func(error) error) io.Reader {
-	return readerFunc(func(p []byte) (int, error) {
-		n, err := r.Read(p)
-		if err != nil && !ended(err) {
-			err = f(err)
-		}
-		return n, err
-	})
-}
-
-// ended tells the end of a stream from an error. Readers return io.EOF bare; a
-// failure that has it in its chain is no end.
-func ended(err error) bool { return err == io.EOF } //nolint:errorlint // see above
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -144,9 +144,9 @@ func (d *download) Read(p []byte) (int, error) {
 			d.pause.Reset()
 		}
 		switch {
-		case ended(err) && d.total >= 0 && d.n < d.total:
+		case Ended(err) && d.total >= 0 && d.n < d.total:
 			err = fmt.Errorf("%w after %d of %d bytes", io.ErrUnexpectedEOF, d.n, d.total)
-		case ended(err):
+		case Ended(err):
 			d.err = err
 			return n, err
 		}
@@ -209,7 +209,7 @@ func (d *download) skip() error {
 		n, err := d.part(buf[:min(left, int64(len(buf)))])
 		_, _ = again.Write(buf[:n])
 		left -= int64(n)
-		if ended(err) && left > 0 {
+		if Ended(err) && left > 0 {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil && left > 0 {

@@ -40,11 +40,11 @@ type Uploaded struct {
 // Upload packs dir and stores it, unless the store has it. What is wrong with
 // the directory or the store is reported as a *jobs.Failure.
 func Upload(ctx context.Context, store *Blobs, dir string, opts UploadOptions) (Uploaded, error) {
-	rec, err := newRecording(opts.TempDir, true)
+	rec, err := NewRecording(opts.TempDir, true)
 	if err != nil {
 		return Uploaded{}, err
 	}
-	defer rec.close()
+	defer rec.Close()
 	limits := opts.Limits.complete()
 	opts.Pack.Limits = limits
 	limited := &limitWriter{w: rec, left: limits.Size, limit: limits.Size}
@@ -59,35 +59,21 @@ func Upload(ctx context.Context, store *Blobs, dir string, opts UploadOptions) (
 // checked as the worker will check it. What is wrong with the tar or the store
 // is reported as a *jobs.Failure.
 func UploadTar(ctx context.Context, store *Blobs, r io.Reader, opts UploadOptions) (Uploaded, error) {
-	p := pass{limits: opts.Limits, find: newFinder(cmp.Or(opts.Pack.Dockerfile, defaultDockerfile))}
-	in, err := newStream(ctx, &source{r: r}, p)
+	rec, err := NewRecording(opts.TempDir, true)
 	if err != nil {
 		return Uploaded{}, err
 	}
-	defer in.Close()
-	rec, err := newRecording(opts.TempDir, true)
-	if err != nil {
-		return Uploaded{}, err
-	}
-	defer rec.close()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{rec}, struct{ io.Reader }{in}, make([]byte, 256<<10)); err != nil {
-		return Uploaded{}, asFailure(err)
-	}
-	same := in.sums.sum()
-	p.same = &same
-	found, err := followDockerfile(ctx, func() (*source, error) {
-		f, _, err := rec.rewind()
-		return &source{r: f}, err
-	}, p)
+	defer rec.Close()
+	in, err := Judge(ctx, rec, r, cmp.Or(opts.Pack.Dockerfile, defaultDockerfile), opts.Limits)
 	if err != nil {
 		return Uploaded{}, err
 	}
 	if opts.Pack.Check != nil {
-		if err := opts.Pack.Check(found); err != nil {
+		if err := opts.Pack.Check(in.Dockerfile); err != nil {
 			return Uploaded{}, err
 		}
 	}
-	return upload(ctx, store, rec, Uploaded{Report: PackReport{Blob: in.blob(), Dockerfile: found}, Warnings: in.look.warnings()}, opts)
+	return upload(ctx, store, rec, Uploaded{Report: PackReport{Blob: in.Blob, Dockerfile: in.Dockerfile}, Warnings: in.Warnings}, opts)
 }
 
 // asFailure finds the failure behind an error of the writer, which tar and the
@@ -100,10 +86,10 @@ func asFailure(err error) error {
 }
 
 // upload stores what was recorded, which is up.Report.Blob.
-func upload(ctx context.Context, store *Blobs, rec *recording, up Uploaded, opts UploadOptions) (Uploaded, error) {
+func upload(ctx context.Context, store *Blobs, rec *Recording, up Uploaded, opts UploadOptions) (Uploaded, error) {
 	blob := up.Report.Blob
 	up.Context = jobs.Context{Ref: Ref(blob.Digest), Digest: blob.Digest, Size: blob.Size}
-	f, size, err := rec.rewind()
+	f, size, err := rec.Rewind()
 	if err != nil {
 		return Uploaded{}, err
 	}

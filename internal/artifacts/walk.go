@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -59,6 +60,13 @@ func newRewriter(r io.Reader, look *inspector, drop string) *walker {
 	return w
 }
 
+// fileTime is the time of every file that gets none from its producer. It is the
+// same everywhere, so that equal trees have equal digests. It is not 1970: zip has no
+// times before 1980 (Python's zipfile refuses them), and some programs take 0 for a
+// file that is not there. It is some years after 1980, because zip counts in local
+// time, and in the past, because make warns about the future.
+func fileTime() time.Time { return time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC) }
+
 // lead has the archive begin with an entry of our own. BuildKit looks at the first
 // kilobyte: what does not look like a tar is the Dockerfile, and what looks like a
 // compressed one is unpacked. No stranger's name or link may stand there; an
@@ -98,7 +106,7 @@ func (w *walker) Read(p []byte) (int, error) {
 func (w *walker) body(p []byte) int {
 	n, err := w.tr.Read(p)
 	switch {
-	case ended(err):
+	case Ended(err):
 		w.state = inHeader
 	case err != nil:
 		w.err = w.failure(err)
@@ -107,7 +115,7 @@ func (w *walker) body(p []byte) int {
 	if w.rewrite && w.entry == nil {
 		return 0
 	}
-	if ended(err) && w.rewrite {
+	if Ended(err) && w.rewrite {
 		w.out.Write(make([]byte, -w.entry.Size&(blockSize-1)))
 	}
 	return n
@@ -133,7 +141,7 @@ func (w *walker) next() error {
 	hdr, err := w.tr.Next()
 	w.in.keep = false
 	if hdr == nil || err != nil && !errors.Is(err, tar.ErrInsecurePath) {
-		if ended(err) {
+		if Ended(err) {
 			return w.end()
 		}
 		return w.failure(err)
@@ -236,7 +244,7 @@ func (t *tap) Read(p []byte) (int, error) {
 			return n, errHeaderTooLarge
 		}
 	}
-	if err != nil && !ended(err) {
+	if err != nil && !Ended(err) {
 		t.err = err
 	}
 	return n, err
