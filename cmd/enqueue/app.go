@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
+	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/queue"
 	"github.com/slipway-farm/slipway/internal/records"
@@ -158,7 +159,7 @@ func (a *app) openFarmStore() (artifacts.Store, error) {
 	case err != nil:
 		return nil, err
 	case bucket:
-		return s3store.New(a.storeURL, s3conn.Environment(a.getenv), artifacts.Transfer{})
+		return s3store.New(a.storeURL, s3conn.Environment(a.getenv), download.Transfer{})
 	}
 	return dirstore.New(a.storeURL)
 }

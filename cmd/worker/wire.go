@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/httpsource"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3source"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
+	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/docker"
 	"github.com/slipway-farm/slipway/internal/fsop"
@@ -249,7 +250,7 @@ func openStore(where, temp string) (*artifacts.Blobs, error) {
 	}
 	var s artifacts.Store
 	if bucket {
-		s, err = s3store.New(where, s3conn.Environment(os.Getenv), artifacts.Transfer{})
+		s, err = s3store.New(where, s3conn.Environment(os.Getenv), download.Transfer{})
 	} else {
 		s, err = dirstore.New(where)
 	}
@@ -280,7 +281,7 @@ func tempDir(c config) (string, error) {
 
 // newFetcher opens the context sources that a policy allows.
 func newFetcher(p policy.Policy, blobs *artifacts.Blobs, temp string) (*artifacts.Fetcher, error) {
-	transfer := artifacts.Transfer{Stall: time.Duration(p.Context.StallTimeout)}
+	transfer := download.Transfer{Stall: time.Duration(p.Context.StallTimeout)}
 	var sources []artifacts.Source
 	if len(only(p, artifacts.SchemeCAS)) > 0 {
 		sources = append(sources, cassource.New(blobs.Store))

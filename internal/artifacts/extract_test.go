@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	at "github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 )
 
 func blobOf(b []byte) artifacts.Blob {
@@ -140,7 +141,7 @@ func TestCollectFails(t *testing.T) {
 				left = 1 << 30
 			}
 			_, err := io.Copy(io.Discard, artifacts.Collect(tt.r, "/x/out", left, 64<<10))
-			checkFailure(t, err, tt.kind, tt.says)
+			jobstest.CheckFailure(t, err, tt.kind, tt.says)
 		})
 	}
 }

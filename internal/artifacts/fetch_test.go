@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/artifacts/cassource"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 )
 
 // memSource serves mem: references out of what the test gives it.
@@ -89,23 +90,6 @@ func send(t testing.TB, c *artifacts.Fetched, drop bool) ([]byte, error) {
 	return b, err
 }
 
-func checkFailure(t testing.TB, err error, kind jobs.Kind, says string) {
-	t.Helper()
-	f, ok := err.(*jobs.Failure) //nolint:errorlint // the promise is the type itself
-	if !ok {
-		t.Fatalf("got %v (%T), want a *jobs.Failure", err, err)
-	}
-	if f.Kind != kind || !strings.Contains(f.Message, says) {
-		t.Errorf("got %s: %q, want %s: ...%s...", f.Kind, f.Message, kind, says)
-	}
-	if f.Hint == "" {
-		t.Errorf("%q has no hint", f.Message)
-	}
-	if errors.Is(err, io.EOF) {
-		t.Errorf("%v has io.EOF in its chain, which a caller may take for the end", err)
-	}
-}
-
 // TestCorpus: every archive is refused with its code and its words, or handed
 // on as a tar of the same entries under plain headers.
 func TestCorpus(t *testing.T) {
@@ -116,7 +100,7 @@ func TestCorpus(t *testing.T) {
 			for from, src := range map[string]memSource{"near": near(a.Bytes), "far": far(a.Bytes)} {
 				got, sent, err := fetch(t, src, a.Context, a.Dockerfile, artifacts.Limits{})
 				if a.Kind != "" {
-					checkFailure(t, err, a.Kind, a.Says)
+					jobstest.CheckFailure(t, err, a.Kind, a.Says)
 					continue
 				}
 				if err != nil {
@@ -357,7 +341,7 @@ func TestNothingInIt(t *testing.T) {
 		read := &endless{b: b}
 		source := memSource(func(context.Context) (io.ReadCloser, error) { return io.NopCloser(read), nil })
 		_, err := artifacts.NewFetcher(artifacts.Options{Limits: artifacts.Limits{Compressed: 1 << 20}, TempDir: t.TempDir()}, source).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "Dockerfile")
-		checkFailure(t, err, jobs.KindContextTooLarge, "more than 1MiB compressed")
+		jobstest.CheckFailure(t, err, jobs.KindContextTooLarge, "more than 1MiB compressed")
 		if read.n > 2<<20 {
 			t.Errorf("%s: %d bytes were read", name, read.n)
 		}
@@ -399,7 +383,7 @@ func TestRefusedIsNotDownloaded(t *testing.T) {
 	read := &endless{b: head}
 	source := memSource(func(context.Context) (io.ReadCloser, error) { return io.NopCloser(read), nil })
 	_, err := artifacts.NewFetcher(artifacts.Options{TempDir: t.TempDir()}, source).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "Dockerfile")
-	checkFailure(t, err, jobs.KindPathEscape, "")
+	jobstest.CheckFailure(t, err, jobs.KindPathEscape, "")
 	if read.n > 1<<20 {
 		t.Errorf("%d bytes were read", read.n)
 	}
@@ -432,7 +416,7 @@ func TestLimits(t *testing.T) {
 			t.Parallel()
 			got, err := artifacts.NewFetcher(artifacts.Options{Limits: tt.limits}, near(tt.bytes)).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "Dockerfile")
 			if tt.kind != "" {
-				checkFailure(t, err, tt.kind, tt.says)
+				jobstest.CheckFailure(t, err, tt.kind, tt.says)
 				return
 			}
 			if err != nil {
@@ -464,9 +448,9 @@ func TestCutAnywhere(t *testing.T) {
 		case err != nil && n >= end && n%512 == 0:
 			t.Fatalf("cut at %d of %d: %v", n, len(plain), err)
 		case err != nil && n >= 512:
-			checkFailure(t, err, jobs.KindContextTruncated, fmt.Sprintf("truncated at byte %d", n))
+			jobstest.CheckFailure(t, err, jobs.KindContextTruncated, fmt.Sprintf("truncated at byte %d", n))
 		case err != nil && n > 0:
-			checkFailure(t, err, jobs.KindContextNotTar, "not a tar archive")
+			jobstest.CheckFailure(t, err, jobs.KindContextNotTar, "not a tar archive")
 		}
 	}
 }
@@ -511,7 +495,7 @@ func TestFetchReference(t *testing.T) {
 			f := artifacts.NewFetcher(artifacts.Options{NeedDigest: tt.need}, cassource.New(store), near(plain))
 			got, err := f.Fetch(t.Context(), tt.c, "Dockerfile")
 			if tt.kind != "" {
-				checkFailure(t, err, tt.kind, tt.says)
+				jobstest.CheckFailure(t, err, tt.kind, tt.says)
 				return
 			}
 			if err != nil {
@@ -571,7 +555,7 @@ func TestDoubt(t *testing.T) {
 				}
 				switch {
 				case tt.kind != "":
-					checkFailure(t, err, tt.kind, tt.says)
+					jobstest.CheckFailure(t, err, tt.kind, tt.says)
 				case err != nil:
 					t.Error(err)
 				case !strings.Contains(strings.Join(got.Warnings, "\n"), tt.says):
@@ -594,7 +578,7 @@ func TestChangedBetween(t *testing.T) {
 	defer got.Close()
 	plain[3000] ^= 1
 	_, err = send(t, got, false)
-	checkFailure(t, err, jobs.KindContextDigest, "the context changed while it was used")
+	jobstest.CheckFailure(t, err, jobs.KindContextDigest, "the context changed while it was used")
 }
 
 // TestSourceFails: an error of the transfer is nobody's archive being damaged.
@@ -610,7 +594,7 @@ func TestSourceFails(t *testing.T) {
 					return io.NopCloser(io.MultiReader(bytes.NewReader(packed[:cut]), iotest.ErrReader(cause))), nil
 				})
 				_, _, err := fetch(t, src, jobs.Context{}, "", artifacts.Limits{})
-				checkFailure(t, err, kind, "")
+				jobstest.CheckFailure(t, err, kind, "")
 				if !errors.Is(err, boom) {
 					t.Errorf("cut at %d: %v does not lead to its cause", cut, err)
 				}
@@ -618,7 +602,7 @@ func TestSourceFails(t *testing.T) {
 		}
 	}
 	_, _, err := fetch(t, func(context.Context) (io.ReadCloser, error) { return nil, boom }, jobs.Context{}, "", artifacts.Limits{})
-	checkFailure(t, err, jobs.KindContextFetch, "could not be fetched")
+	jobstest.CheckFailure(t, err, jobs.KindContextFetch, "could not be fetched")
 }
 
 // TestCancel ends a transfer in its first pass, and a stream in its second.
@@ -641,7 +625,7 @@ func TestCancel(t *testing.T) {
 	defer s.Close()
 	cancel(cause)
 	_, err = io.Copy(io.Discard, s)
-	checkFailure(t, err, jobs.KindContextFetch, "")
+	jobstest.CheckFailure(t, err, jobs.KindContextFetch, "")
 	if !errors.Is(err, cause) {
 		t.Errorf("got %v, want %v in its chain", err, cause)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 )
 
 // tree makes a directory of name: content. A name that ends in / is a
@@ -203,13 +204,13 @@ func TestPackRefuses(t *testing.T) {
 				tt.do(t, dir)
 			}
 			_, _, err := pack(t, dir, artifacts.PackOptions{Dockerfile: tt.file})
-			checkFailure(t, err, tt.kind, tt.says)
+			jobstest.CheckFailure(t, err, tt.kind, tt.says)
 		})
 	}
 	t.Run("no directory", func(t *testing.T) {
 		t.Parallel()
 		_, _, err := pack(t, filepath.Join(t.TempDir(), "gone"), artifacts.PackOptions{})
-		checkFailure(t, err, jobs.KindContextNotFound, "no such file or directory")
+		jobstest.CheckFailure(t, err, jobs.KindContextNotFound, "no such file or directory")
 	})
 }
 
@@ -376,7 +377,7 @@ func TestPackUnreadable(t *testing.T) {
 			if kind := jobs.AsFailure(err).Kind; kind != jobs.KindContextInvalid && kind != jobs.KindDockerfileMissing && kind != jobs.KindIgnoreFile {
 				t.Fatalf("got %v", err)
 			}
-			checkFailure(t, err, jobs.AsFailure(err).Kind, tt.says)
+			jobstest.CheckFailure(t, err, jobs.AsFailure(err).Kind, tt.says)
 		})
 	}
 }
@@ -428,7 +429,7 @@ func TestPackChanges(t *testing.T) {
 				}
 				return len(p), nil
 			}), dir, artifacts.PackOptions{})
-			checkFailure(t, err, jobs.KindContextInvalid, `"big" changed while it was packed`)
+			jobstest.CheckFailure(t, err, jobs.KindContextInvalid, `"big" changed while it was packed`)
 		})
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/cassource"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 )
 
 func TestUpload(t *testing.T) {
@@ -112,7 +113,7 @@ func TestUploadRefuses(t *testing.T) {
 			} else {
 				_, err = artifacts.Upload(t.Context(), blobs, tt.dir, opts)
 			}
-			checkFailure(t, err, tt.kind, tt.says)
+			jobstest.CheckFailure(t, err, tt.kind, tt.says)
 			if left, err := os.ReadDir(temp); err != nil || len(left) != 0 {
 				t.Errorf("left behind: %v, %v", left, err)
 			}

@@ -76,10 +76,12 @@ func rules() []rule {
 
 		// Every source and store needs the same decompression, and a
 		// .dockerignore must mean exactly what it means to Docker.
-		{"internal/artifacts", seams, []string{"github.com/klauspost/compress", "github.com/moby/patternmatcher", "golang.org/x/text", "github.com/cenkalti/backoff"}},
+		{"internal/artifacts", seams, []string{"github.com/klauspost/compress", "github.com/moby/patternmatcher", "golang.org/x/text"}},
 		{"internal/engine", seams, nil},
 		// The Dockerfile is read with the parser that the daemon has.
 		{"internal/dockerfile", seams, []string{"github.com/moby/buildkit/frontend/dockerfile", "github.com/distribution/reference"}},
+		// Sources and the S3 store share it; its pauses are not worth our own code.
+		{"internal/download", seams, []string{"github.com/cenkalti/backoff"}},
 		{"internal/netguard", seams, nil},
 		{"internal/diskroom", seams, nil},
 		{"internal/atomicfile", seams, nil},

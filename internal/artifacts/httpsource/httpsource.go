@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/netguard"
 )
@@ -37,7 +38,7 @@ type Options struct {
 	// Credentials that jobs may name.
 	Credentials map[string]Credential
 	// Transfer sets how a broken transfer goes on; its Open is not used.
-	Transfer artifacts.Transfer
+	Transfer download.Transfer
 	// Resolver and RootCAs replace those of the system unless they are nil.
 	Resolver *net.Resolver
 	RootCAs  *x509.CertPool
@@ -186,10 +187,10 @@ func forbidden(cause error) *jobs.Failure {
 }
 
 // open makes one request, with its redirects.
-func (r *request) open(ctx context.Context, offset int64) (artifacts.Part, error) {
+func (r *request) open(ctx context.Context, offset int64) (download.Part, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url.String(), nil)
 	if err != nil {
-		return artifacts.Part{}, fmt.Errorf("make a request: %w", err)
+		return download.Part{}, fmt.Errorf("make a request: %w", err)
 	}
 	req.Header.Set("User-Agent", "slipway-worker")
 	if offset > 0 && r.validator != "" {
@@ -199,7 +200,7 @@ func (r *request) open(ctx context.Context, offset int64) (artifacts.Part, error
 	client := &http.Client{Transport: r, CheckRedirect: r.redirect}
 	resp, err := client.Do(req)
 	if err != nil {
-		return artifacts.Part{}, r.failure(err)
+		return download.Part{}, r.failure(err)
 	}
 	part, err := r.answer(resp, offset)
 	if err != nil {
@@ -236,30 +237,30 @@ func (r *request) redirect(req *http.Request, via []*http.Request) error {
 }
 
 // answer judges what the server said.
-func (r *request) answer(resp *http.Response, offset int64) (artifacts.Part, error) {
+func (r *request) answer(resp *http.Response, offset int64) (download.Part, error) {
 	said := errors.New("the server answered " + status(resp.StatusCode))
 	switch code := resp.StatusCode; {
 	case code == http.StatusOK:
 		if r.validator == "" {
 			r.validator = validator(resp.Header)
 		}
-		return artifacts.Part{Body: resp.Body, Size: resp.ContentLength}, nil
+		return download.Part{Body: resp.Body, Size: resp.ContentLength}, nil
 	case code == http.StatusPartialContent:
 		from, size, ok := contentRange(resp.Header.Get("Content-Range"))
 		if now := validator(resp.Header); !ok || from != offset || now != "" && now != r.validator {
 			r.validator = "" // next time from the beginning
-			return artifacts.Part{}, &artifacts.RetryAfter{Err: errors.New("the server answered with another part than it was asked for")}
+			return download.Part{}, &download.RetryAfter{Err: errors.New("the server answered with another part than it was asked for")}
 		}
-		return artifacts.Part{Body: resp.Body, Offset: offset, Size: size}, nil
+		return download.Part{Body: resp.Body, Offset: offset, Size: size}, nil
 	case code == http.StatusRequestedRangeNotSatisfiable:
 		r.validator = ""
-		return artifacts.Part{}, &artifacts.RetryAfter{Err: said}
+		return download.Part{}, &download.RetryAfter{Err: said}
 	case code == http.StatusTooManyRequests, code == http.StatusRequestTimeout, code == http.StatusTooEarly, code >= 500:
-		return artifacts.Part{}, &artifacts.RetryAfter{After: artifacts.ParseRetryAfter(resp.Header.Get("Retry-After")), Err: said}
+		return download.Part{}, &download.RetryAfter{After: download.ParseRetryAfter(resp.Header.Get("Retry-After")), Err: said}
 	case code == http.StatusNotFound, code == http.StatusGone:
-		return artifacts.Part{}, jobs.Fail(jobs.KindContextNotFound, said, "check the address", "there is nothing at %s: %v", r.name, said)
+		return download.Part{}, jobs.Fail(jobs.KindContextNotFound, said, "check the address", "there is nothing at %s: %v", r.name, said)
 	}
-	return artifacts.Part{}, jobs.Fail(jobs.KindContextDenied, said, "check the address, and whether it needs a credential (context.credential)", "%s cannot be had: %v", r.name, said)
+	return download.Part{}, jobs.Fail(jobs.KindContextDenied, said, "check the address, and whether it needs a credential (context.credential)", "%s cannot be had: %v", r.name, said)
 }
 
 func status(code int) string {

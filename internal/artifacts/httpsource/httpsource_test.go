@@ -20,9 +20,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/artifacts/httpsource"
+	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/netguard"
 )
@@ -36,7 +36,7 @@ func loopback() netguard.Guard {
 func quick(s *httptest.Server, change ...func(*httpsource.Options)) *httpsource.Source {
 	opts := httpsource.Options{
 		Schemes: []string{"http", "https"}, Guard: loopback(),
-		Transfer: artifacts.Transfer{Stall: 200 * time.Millisecond, Pause: time.Millisecond, Tries: 3},
+		Transfer: download.Transfer{Stall: 200 * time.Millisecond, Pause: time.Millisecond, Tries: 3},
 	}
 	if s != nil && s.Certificate() != nil {
 		opts.RootCAs = x509.NewCertPool()

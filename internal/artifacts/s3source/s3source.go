@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/s3conn"
 )
@@ -26,7 +27,7 @@ type Buckets struct {
 // Source is an artifacts.Source of the scheme s3. It is safe for concurrent use.
 type Source struct {
 	buckets  []buckets
-	transfer artifacts.Transfer
+	transfer download.Transfer
 }
 
 type buckets struct {
@@ -38,7 +39,7 @@ var _ artifacts.Source = (*Source)(nil)
 
 // New returns a source of the buckets. Of two that match, the first serves.
 // transfer sets how a broken transfer goes on; its Open is not used.
-func New(list []Buckets, transfer artifacts.Transfer) (*Source, error) {
+func New(list []Buckets, transfer download.Transfer) (*Source, error) {
 	s := &Source{transfer: transfer}
 	for _, b := range list {
 		client, err := s3conn.Open(b.Profile)
@@ -76,22 +77,22 @@ type object struct {
 	etag        string
 }
 
-func (o *object) open(ctx context.Context, offset int64) (artifacts.Part, error) {
+func (o *object) open(ctx context.Context, offset int64) (download.Part, error) {
 	body, size, etag, err := o.client.Get(ctx, o.bucket, o.key, offset, o.etag)
 	if err == nil {
 		o.etag = etag
-		return artifacts.Part{Body: body, Offset: offset, Size: size}, nil
+		return download.Part{Body: body, Offset: offset, Size: size}, nil
 	}
 	name := "s3://" + o.bucket + "/" + o.key
 	switch s3conn.Means(err) {
 	case s3conn.NotFound, s3conn.NoBucket:
-		return artifacts.Part{}, jobs.Fail(jobs.KindContextNotFound, err, "check bucket and key", "there is nothing at %s", name)
+		return download.Part{}, jobs.Fail(jobs.KindContextNotFound, err, "check bucket and key", "there is nothing at %s", name)
 	case s3conn.Denied:
-		return artifacts.Part{}, jobs.Fail(jobs.KindContextDenied, err, "check bucket and key, or ask the operator to give the worker access", "%s cannot be had: the server denies access", name)
+		return download.Part{}, jobs.Fail(jobs.KindContextDenied, err, "check bucket and key, or ask the operator to give the worker access", "%s cannot be had: the server denies access", name)
 	case s3conn.Unknown:
-		return artifacts.Part{}, jobs.Fail(jobs.KindContextFetch, err, "ask the operator to look at the worker's credentials", "the S3 server of %s does not know the worker's credentials", name)
+		return download.Part{}, jobs.Fail(jobs.KindContextFetch, err, "ask the operator to look at the worker's credentials", "the S3 server of %s does not know the worker's credentials", name)
 	case s3conn.Changed:
-		return artifacts.Part{}, jobs.Fail(jobs.KindContextFetch, err, "submit again when the context does not change any more", "the context changed at its source while it was fetched")
+		return download.Part{}, jobs.Fail(jobs.KindContextFetch, err, "submit again when the context does not change any more", "the context changed at its source while it was fetched")
 	}
-	return artifacts.Part{}, &artifacts.RetryAfter{After: artifacts.ParseRetryAfter(s3conn.RetryAfter(err)), Err: errors.Join(errors.New(s3conn.Said(err)), err)}
+	return download.Part{}, &download.RetryAfter{After: download.ParseRetryAfter(s3conn.RetryAfter(err)), Err: errors.Join(errors.New(s3conn.Said(err)), err)}
 }

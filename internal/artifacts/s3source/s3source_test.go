@@ -16,9 +16,9 @@ import (
 
 	"github.com/minio/minio-go/v7"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3source"
+	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/s3conn"
@@ -55,7 +55,7 @@ func profile(t *testing.T, endpoint, secret string) s3conn.Profile {
 
 func source(t *testing.T, names []string, p s3conn.Profile) *s3source.Source {
 	t.Helper()
-	s, err := s3source.New([]s3source.Buckets{{Names: names, Profile: p}}, artifacts.Transfer{Stall: 300 * time.Millisecond, Pause: time.Millisecond, Tries: 3})
+	s, err := s3source.New([]s3source.Buckets{{Names: names, Profile: p}}, download.Transfer{Stall: 300 * time.Millisecond, Pause: time.Millisecond, Tries: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,10 +163,10 @@ func TestCredentials(t *testing.T) {
 	checkFailure(t, err, jobs.KindBucketNotAllowed, `"slipway"`)
 	_, err = read(t, source(t, []string{"*"}, profile(t, "http://127.0.0.1:1", "x")), ref)
 	checkFailure(t, err, jobs.KindContextFetch, "the server cannot be reached, 3 times in a row")
-	if _, err := s3source.New([]s3source.Buckets{{Names: []string{"b"}, Profile: s3conn.Profile{Endpoint: "nowhere"}}}, artifacts.Transfer{}); err == nil {
+	if _, err := s3source.New([]s3source.Buckets{{Names: []string{"b"}, Profile: s3conn.Profile{Endpoint: "nowhere"}}}, download.Transfer{}); err == nil {
 		t.Error("an endpoint that is no URL: got nil")
 	}
-	if _, err := s3source.New([]s3source.Buckets{{Names: []string{"b"}, Profile: s3conn.Profile{AccessKeyFile: "/no/such/file"}}}, artifacts.Transfer{}); err == nil {
+	if _, err := s3source.New([]s3source.Buckets{{Names: []string{"b"}, Profile: s3conn.Profile{AccessKeyFile: "/no/such/file"}}}, download.Transfer{}); err == nil {
 		t.Error("a key that is not there: got nil")
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/s3conn"
 )
@@ -33,7 +34,7 @@ import (
 type Store struct {
 	client         *s3conn.Client
 	bucket, prefix string
-	transfer       artifacts.Transfer
+	transfer       download.Transfer
 	// want is the mark that the store has to carry, nil for any.
 	want atomic.Pointer[artifacts.Mark]
 }
@@ -53,7 +54,7 @@ const (
 
 // New opens the store at a URL s3://bucket/prefix. transfer sets how a broken
 // transfer goes on; its Open is not used.
-func New(storeURL string, p s3conn.Profile, transfer artifacts.Transfer) (*Store, error) {
+func New(storeURL string, p s3conn.Profile, transfer download.Transfer) (*Store, error) {
 	u, err := url.Parse(storeURL)
 	if err != nil || u.Scheme != "s3" || !jobs.IsBucket(u.Host) || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("open artifact store: %q is not s3://bucket/prefix, with a bucket of 3 to 63 letters a-z, digits, . and -", storeURL)
@@ -111,16 +112,16 @@ func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) 
 		return nil, context.Cause(ctx)
 	}
 	t, etag := s.transfer, ""
-	t.Open = func(ctx context.Context, offset int64) (artifacts.Part, error) {
+	t.Open = func(ctx context.Context, offset int64) (download.Part, error) {
 		body, size, found, err := s.client.Get(ctx, s.bucket, key, offset, etag)
 		if err != nil && s3conn.Means(err) != s3conn.Passing {
-			return artifacts.Part{}, artifacts.Final(s.missing(ctx, s.failure("open artifact "+digest, err)))
+			return download.Part{}, download.Final(s.missing(ctx, s.failure("open artifact "+digest, err)))
 		}
 		if err != nil {
-			return artifacts.Part{}, &artifacts.RetryAfter{After: artifacts.ParseRetryAfter(s3conn.RetryAfter(err)), Err: errors.Join(errors.New(s3conn.Said(err)), err)}
+			return download.Part{}, &download.RetryAfter{After: download.ParseRetryAfter(s3conn.RetryAfter(err)), Err: errors.Join(errors.New(s3conn.Said(err)), err)}
 		}
 		etag = found
-		return artifacts.Part{Body: body, Offset: offset, Size: size}, nil
+		return download.Part{Body: body, Offset: offset, Size: size}, nil
 	}
 	return t.Start(ctx)
 }
@@ -290,7 +291,7 @@ func again(ctx context.Context, request func() error) error {
 		if err == nil || i == tries || s3conn.Means(err) != s3conn.Passing || ctx.Err() != nil {
 			return err
 		}
-		wait := max(pause, min(artifacts.ParseRetryAfter(s3conn.RetryAfter(err)), longestPause))
+		wait := max(pause, min(download.ParseRetryAfter(s3conn.RetryAfter(err)), longestPause))
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():

@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
+	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/s3conn"
@@ -61,7 +62,7 @@ func profile(t *testing.T, endpoint, secret string) s3conn.Profile {
 func open(t *testing.T, endpoint string) *s3store.Store {
 	t.Helper()
 	prefix := strings.NewReplacer("/", "-", " ", "_", ",", "").Replace(t.Name())
-	s, err := s3store.New("s3://"+server.Bucket+"/"+prefix, profile(t, endpoint, server.SecretKey), artifacts.Transfer{Stall: time.Second, Pause: 10 * time.Millisecond, Tries: 3})
+	s, err := s3store.New("s3://"+server.Bucket+"/"+prefix, profile(t, endpoint, server.SecretKey), download.Transfer{Stall: time.Second, Pause: 10 * time.Millisecond, Tries: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +200,7 @@ func TestForGood(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s, err := s3store.New(tt.url, profile(t, tt.endpoint, tt.secret), artifacts.Transfer{Pause: time.Millisecond, Tries: 2})
+			s, err := s3store.New(tt.url, profile(t, tt.endpoint, tt.secret), download.Transfer{Pause: time.Millisecond, Tries: 2})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -214,7 +215,7 @@ func TestForGood(t *testing.T) {
 		})
 	}
 	for _, bad := range []string{"", "/var/store", "s3:///x", "s3://u:p@b/x", "s3://b/x?endpoint=y"} {
-		if _, err := s3store.New(bad, s3conn.Profile{}, artifacts.Transfer{}); err == nil {
+		if _, err := s3store.New(bad, s3conn.Profile{}, download.Transfer{}); err == nil {
 			t.Errorf("New(%q) = nil, want an error", bad)
 		}
 	}

@@ -1,4 +1,7 @@
-package artifacts
+// Package download reads something from a server to its end: a transfer that breaks
+// or stalls goes on where it was, or begins anew where the server cannot do that.
+// Context sources and the S3 store use it.
+package download
 
 import (
 	"cmp"
@@ -144,9 +147,9 @@ func (d *download) Read(p []byte) (int, error) {
 			d.pause.Reset()
 		}
 		switch {
-		case Ended(err) && d.total >= 0 && d.n < d.total:
+		case ended(err) && d.total >= 0 && d.n < d.total:
 			err = fmt.Errorf("%w after %d of %d bytes", io.ErrUnexpectedEOF, d.n, d.total)
-		case Ended(err):
+		case ended(err):
 			d.err = err
 			return n, err
 		}
@@ -209,7 +212,7 @@ func (d *download) skip() error {
 		n, err := d.part(buf[:min(left, int64(len(buf)))])
 		_, _ = again.Write(buf[:n])
 		left -= int64(n)
-		if Ended(err) && left > 0 {
+		if ended(err) && left > 0 {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil && left > 0 {
@@ -241,7 +244,7 @@ func (d *download) failed(err error) error {
 		return f.error
 	}
 	if d.ctx.Err() != nil {
-		return fetchFailure(context.Cause(d.ctx))
+		return d.stopped()
 	}
 	d.failures++
 	if d.failures >= d.t.Tries {
@@ -257,8 +260,18 @@ func (d *download) failed(err error) error {
 	case <-time.After(wait):
 		return nil
 	case <-d.ctx.Done():
-		return fetchFailure(context.Cause(d.ctx))
+		return d.stopped()
 	}
+}
+
+// stopped is the failure of a transfer whose context ended, which says nothing against
+// the server, whatever Kind is.
+func (d *download) stopped() *jobs.Failure {
+	cause := context.Cause(d.ctx)
+	if f, ok := errors.AsType[*jobs.Failure](cause); ok {
+		return f
+	}
+	return jobs.Fail(jobs.KindContextFetch, cause, "try again; if it stays, ask the operator to look at the worker's log", "%s could not be fetched", d.t.What)
 }
 
 // what says of an error what a person can do something with.
@@ -289,3 +302,6 @@ func (d *download) Close() error {
 }
 
 var errClosed = errors.New("the transfer is closed")
+
+// ended tells the end of a body from an error, which may have io.EOF in its chain.
+func ended(err error) bool { return err == io.EOF } //nolint:errorlint // that would be no end

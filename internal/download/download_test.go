@@ -1,4 +1,4 @@
-package artifacts_test
+package download_test
 
 import (
 	"bytes"
@@ -12,8 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 )
 
 // answer is one connection of a server.
@@ -57,7 +58,7 @@ func TestTransfer(t *testing.T) {
 	const whole = "0123456789"
 	broken := errors.New("connection reset")
 	busy := func(after time.Duration) error {
-		return &artifacts.RetryAfter{After: after, Err: errors.New("the server is busy")}
+		return &download.RetryAfter{After: after, Err: errors.New("the server is busy")}
 	}
 	rest := func(from int) answer { return answer{from: from, text: whole[from:], size: 10} }
 	for _, tt := range []struct {
@@ -102,20 +103,20 @@ func TestTransfer(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var offsets []int64
 				start := time.Now()
-				r, err := artifacts.Transfer{Stall: 3 * time.Second, Tries: 3, Open: func(ctx context.Context, offset int64) (artifacts.Part, error) {
+				r, err := download.Transfer{Stall: 3 * time.Second, Tries: 3, Open: func(ctx context.Context, offset int64) (download.Part, error) {
 					if len(offsets) == len(tt.answers) {
 						t.Fatalf("asked once more, for byte %d", offset)
 					}
 					a := tt.answers[len(offsets)]
 					offsets = append(offsets, offset)
 					if a.refused != nil {
-						return artifacts.Part{}, a.refused
+						return download.Part{}, a.refused
 					}
 					body := io.Reader(strings.NewReader(a.text))
 					if a.err != nil {
 						body = io.MultiReader(body, iotest.ErrReader(a.err))
 					}
-					return artifacts.Part{Body: io.NopCloser(&stalling{body, ctx, a.stalls}), Offset: int64(a.from), Size: a.size}, nil
+					return download.Part{Body: io.NopCloser(&stalling{body, ctx, a.stalls}), Offset: int64(a.from), Size: a.size}, nil
 				}}.Start(t.Context())
 				var got []byte
 				if err == nil {
@@ -132,7 +133,7 @@ func TestTransfer(t *testing.T) {
 					t.Error(err)
 				}
 				if tt.kind != "" {
-					checkFailure(t, err, tt.kind, tt.says)
+					jobstest.CheckFailure(t, err, tt.kind, tt.says)
 				}
 				if took < tt.atLeast || tt.atMost > 0 && took > tt.atMost {
 					t.Errorf("it took %s, want %s to %s", took, tt.atLeast, tt.atMost)
@@ -149,16 +150,16 @@ func TestTransferEnds(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("out of patience"))
 		defer cancel()
 		start := time.Now()
-		_, err := artifacts.Transfer{Open: func(context.Context, int64) (artifacts.Part, error) {
-			return artifacts.Part{}, &artifacts.RetryAfter{After: time.Minute, Err: errors.New("busy")}
+		_, err := download.Transfer{Open: func(context.Context, int64) (download.Part, error) {
+			return download.Part{}, &download.RetryAfter{After: time.Minute, Err: errors.New("busy")}
 		}}.Start(ctx)
-		checkFailure(t, err, jobs.KindContextFetch, "could not be fetched")
+		jobstest.CheckFailure(t, err, jobs.KindContextFetch, "could not be fetched")
 		if took := time.Since(start); took != time.Second {
 			t.Errorf("it took %s", took)
 		}
 	})
-	r, err := artifacts.Transfer{Open: func(context.Context, int64) (artifacts.Part, error) {
-		return artifacts.Part{Body: io.NopCloser(bytes.NewReader([]byte("x"))), Size: 1}, nil
+	r, err := download.Transfer{Open: func(context.Context, int64) (download.Part, error) {
+		return download.Part{Body: io.NopCloser(bytes.NewReader([]byte("x"))), Size: 1}, nil
 	}}.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -177,9 +178,9 @@ func TestCloseEndsARead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		opens := 0
-		r, err := artifacts.Transfer{Open: func(ctx context.Context, offset int64) (artifacts.Part, error) {
+		r, err := download.Transfer{Open: func(ctx context.Context, offset int64) (download.Part, error) {
 			opens++
-			return artifacts.Part{Body: io.NopCloser(&stalling{strings.NewReader(""), ctx, time.Hour}), Offset: offset, Size: 10}, nil
+			return download.Part{Body: io.NopCloser(&stalling{strings.NewReader(""), ctx, time.Hour}), Offset: offset, Size: 10}, nil
 		}}.Start(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -210,7 +211,7 @@ func TestParseRetryAfter(t *testing.T) {
 			time.Now().UTC().Add(90 * time.Second).Format("Mon, 02 Jan 2006 15:04:05 GMT"): 90 * time.Second,
 			"Wed, 21 Oct 1998 07:28:00 GMT": 0,
 		} {
-			if got := artifacts.ParseRetryAfter(header); got != want {
+			if got := download.ParseRetryAfter(header); got != want {
 				t.Errorf("%q: got %s, want %s", header, got, want)
 			}
 		}
@@ -221,8 +222,8 @@ func TestParseRetryAfter(t *testing.T) {
 func TestTransferEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	r, err := artifacts.Transfer{Open: func(context.Context, int64) (artifacts.Part, error) {
-		return artifacts.Part{Body: io.NopCloser(strings.NewReader("all of it")), Size: 9}, nil
+	r, err := download.Transfer{Open: func(context.Context, int64) (download.Part, error) {
+		return download.Part{Body: io.NopCloser(strings.NewReader("all of it")), Size: 9}, nil
 	}}.Start(ctx)
 	if err != nil {
 		t.Fatal(err)
