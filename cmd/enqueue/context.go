@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/pack"
 )
 
 // source is where the context of a build comes from.
@@ -121,19 +122,19 @@ func (s source) placeholder() string {
 
 // upload puts the context into the store and returns it with the path of the
 // Dockerfile, which packing may find under another name.
-func (s source) upload(ctx context.Context, store *artifacts.Blobs, stdin io.Reader, opts artifacts.UploadOptions) (artifacts.Uploaded, error) {
+func (s source) upload(ctx context.Context, store *artifacts.Blobs, stdin io.Reader, opts pack.UploadOptions) (pack.Uploaded, error) {
 	switch s.kind {
 	case fromDir:
-		return artifacts.Upload(ctx, store, s.arg, opts)
+		return pack.Upload(ctx, store, s.arg, opts)
 	case fromStdin:
-		return artifacts.UploadTar(ctx, store, local{stdin, "stdin"}, opts)
+		return pack.UploadTar(ctx, store, local{stdin, "stdin"}, opts)
 	default:
 		f, err := os.Open(s.arg)
 		if err != nil {
-			return artifacts.Uploaded{}, usage("", "PATH %q cannot be read: %v", s.arg, pathReason(err))
+			return pack.Uploaded{}, usage("", "PATH %q cannot be read: %v", s.arg, pathReason(err))
 		}
 		defer f.Close() // only read
-		return artifacts.UploadTar(ctx, store, local{f, fmt.Sprintf("PATH %q", s.arg)}, opts)
+		return pack.UploadTar(ctx, store, local{f, fmt.Sprintf("PATH %q", s.arg)}, opts)
 	}
 }
 
@@ -182,7 +183,7 @@ func count(n int, noun string) string {
 }
 
 // describeUpload says what was made of a context, and what is not in it.
-func describeUpload(up artifacts.Uploaded) string {
+func describeUpload(up pack.Uploaded) string {
 	var parts []string
 	if up.Report.Files > 0 {
 		parts = append(parts, count(up.Report.Files, "file"))

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/pack"
 )
 
 // contextProgress draws one line on a terminal while a context is packed and
@@ -42,7 +42,7 @@ func (p *contextProgress) due() (took time.Duration, ok bool) {
 }
 
 // packing is told what was packed so far.
-func (p *contextProgress) packing(r artifacts.PackReport) {
+func (p *contextProgress) packing(r pack.Report) {
 	took, ok := p.due()
 	if !ok {
 		return
@@ -80,7 +80,7 @@ func (p *contextProgress) clear() {
 }
 
 // options says who is told of what.
-func (p *contextProgress) options(o artifacts.UploadOptions) artifacts.UploadOptions {
+func (p *contextProgress) options(o pack.UploadOptions) pack.UploadOptions {
 	if p != nil {
 		o.Pack.Progress, o.Sending = p.packing, p.sending
 	}

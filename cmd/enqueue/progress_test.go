@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/pack"
 )
 
 func TestContextProgress(t *testing.T) {
@@ -25,12 +25,12 @@ func TestContextProgress(t *testing.T) {
 		now = now.Add(time.Second)
 	}
 	now = now.Add(2 * time.Second)
-	p.packing(artifacts.PackReport{Files: 1, Bytes: 4 << 20})
+	p.packing(pack.Report{Files: 1, Bytes: 4 << 20})
 	drawn("packing  1 file, 4.0 MiB, 2.0 MiB/s")
-	p.packing(artifacts.PackReport{Files: 20, Bytes: 6 << 20, Ignored: 3})
+	p.packing(pack.Report{Files: 20, Bytes: 6 << 20, Ignored: 3})
 	drawn("packing  20 files, 6.0 MiB, 2.0 MiB/s, 3 left out")
 	now = now.Add(-time.Second + redrawn/2)
-	p.packing(artifacts.PackReport{Files: 30})
+	p.packing(pack.Report{Files: 30})
 	drawn("") // too soon
 
 	now = now.Add(time.Minute)
@@ -47,7 +47,7 @@ func TestContextProgress(t *testing.T) {
 
 	var none *contextProgress
 	none.clear()
-	if o := none.options(artifacts.UploadOptions{}); o.Sending != nil || o.Pack.Progress != nil {
+	if o := none.options(pack.UploadOptions{}); o.Sending != nil || o.Pack.Progress != nil {
 		t.Error("progress is told although nobody sees it")
 	}
 }

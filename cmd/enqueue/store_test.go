@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/pack"
 )
 
 // A FIFO in the place of a blob is told at once: submit does not wait for its writer.
@@ -24,7 +25,7 @@ func TestSubmitFindsAFIFO(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	up, err := artifacts.Upload(t.Context(), artifacts.NewBlobs(artifactstest.NewStore(), ""), dir, artifacts.UploadOptions{})
+	up, err := pack.Upload(t.Context(), artifacts.NewBlobs(artifactstest.NewStore(), ""), dir, pack.UploadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/pack"
 )
 
 // storeContext packs or reads the context and makes sure that the store has it.
@@ -33,8 +34,8 @@ func (s *submission) storeContext(ctx context.Context) error {
 		limits = artifacts.NoLimits()
 	}
 	progress := s.contextProgress(!s.options.quiet && s.mode == progressui.TtyMode)
-	up, err := s.source.upload(ctx, store, s.stdin, progress.options(artifacts.UploadOptions{Limits: limits, Pack: artifacts.PackOptions{
-		Dockerfile: s.spec.Build.Dockerfile, Modes: artifacts.Modes(s.options.modes), KeepGit: s.options.keepGit,
+	up, err := s.source.upload(ctx, store, s.stdin, progress.options(pack.UploadOptions{Limits: limits, Pack: pack.Options{
+		Dockerfile: s.spec.Build.Dockerfile, Modes: pack.Modes(s.options.modes), KeepGit: s.options.keepGit,
 		Check: s.checkDockerfile,
 	}}))
 	progress.clear()

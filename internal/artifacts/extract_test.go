@@ -104,10 +104,10 @@ func TestCollect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if have := strings.Join(names(t, got), " "); have != "out/ out/a out/l out/h" {
+	if have := strings.Join(at.Names(t, got), " "); have != "out/ out/a out/l out/h" {
 		t.Errorf("collected %q", have)
 	}
-	for _, h := range headers(t, got) {
+	for _, h := range at.Headers(t, got) {
 		if h.Uid != 0 || h.Gid != 0 || h.Uname != "" || h.Mode&0o7000 != 0 {
 			t.Errorf("%q has owner %d:%d %q and mode %o", h.Name, h.Uid, h.Gid, h.Uname, h.Mode)
 		}

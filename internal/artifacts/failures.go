@@ -21,15 +21,15 @@ func fetchFailure(err error) *jobs.Failure {
 // less is what helps with a context that is over a limit.
 const less = "leave files out with .dockerignore, or ask the operator for a higher limit"
 
-func tooManyEntries(limit int) *jobs.Failure {
+func TooManyEntries(limit int) *jobs.Failure {
 	return jobs.Fail(jobs.KindTooManyEntries, nil, less, "the context has more than %d entries", limit)
 }
 
-func tooMuchCompressed(limit int64) *jobs.Failure {
+func TooMuchCompressed(limit int64) *jobs.Failure {
 	return jobs.Fail(jobs.KindContextTooLarge, nil, less, "the context has more than %s compressed", jobs.Bytes(limit))
 }
 
-func tooLarge(limit int64) *jobs.Failure {
+func TooLarge(limit int64) *jobs.Failure {
 	return jobs.Fail(jobs.KindContextTooLarge, nil, less, "the context unpacks to more than %s", jobs.Bytes(limit))
 }
 
@@ -71,7 +71,7 @@ func damaged(f *jobs.Failure) bool {
 	}, f.Kind)
 }
 
-func dockerfileMissing(name string, top []string, more bool) *jobs.Failure {
+func DockerfileMissing(name string, top []string, more bool) *jobs.Failure {
 	has := "which is empty"
 	if len(top) > 0 {
 		quoted := make([]string, 0, len(top)+1)
@@ -86,14 +86,14 @@ func dockerfileMissing(name string, top []string, more bool) *jobs.Failure {
 	return jobs.Fail(jobs.KindDockerfileMissing, nil, "name another one with -f (build.dockerfile)", "there is no %q in the context, %s", jobs.Clip(name), has)
 }
 
-func dockerfileTooLarge(name string, size int64) *jobs.Failure {
-	return jobs.Fail(jobs.KindDockerfileInvalid, nil, "name another file with -f (build.dockerfile)", "the Dockerfile %q has %d bytes or more; the limit is %s", jobs.Clip(name), size, jobs.Bytes(maxDockerfile))
+func DockerfileTooLarge(name string, size int64) *jobs.Failure {
+	return jobs.Fail(jobs.KindDockerfileInvalid, nil, "name another file with -f (build.dockerfile)", "the Dockerfile %q has %d bytes or more; the limit is %s", jobs.Clip(name), size, jobs.Bytes(MaxDockerfile))
 }
 
-func dockerfileNotRegular(name, what string) *jobs.Failure {
+func DockerfileNotRegular(name, what string) *jobs.Failure {
 	return jobs.Fail(jobs.KindDockerfileNotRegular, nil, "name a file with -f (build.dockerfile)", "the Dockerfile %q is %s", jobs.Clip(name), what)
 }
 
-func dockerfileOutside(name string, err error) *jobs.Failure {
+func DockerfileOutside(name string, err error) *jobs.Failure {
 	return jobs.Fail(jobs.KindDockerfileOutside, err, "replace the link with the file", "the Dockerfile %q is a link that leads out of the context", jobs.Clip(name))
 }

@@ -100,7 +100,7 @@ func (f *Fetcher) prepare(c jobs.Context) (Source, pass, error) {
 		}
 		p.want.Digest, p.mismatch = rest, jobs.KindStore
 		// How well it is packed is our own doing.
-		p.limits = p.limits.complete()
+		p.limits = p.limits.Complete()
 		p.limits.Ratio = math.MaxInt64
 	case f.opts.NeedDigest && c.Digest == "":
 		return nil, p, jobs.Fail(jobs.KindContextDigestNeeded, nil, "give the sha256 of the uncompressed tar with --digest (context.digest)",
@@ -153,7 +153,7 @@ func (f *Fetcher) drain(ctx context.Context, src *source) *sum {
 	}
 	src.copy, src.ctx, src.most = nil, ctx, 0
 	buf := make([]byte, 64<<10)
-	for limit := f.opts.Limits.complete().Size; src.n.Load() < limit; {
+	for limit := f.opts.Limits.Complete().Size; src.n.Load() < limit; {
 		if _, err := src.Read(buf); err != nil {
 			break
 		}

@@ -20,8 +20,10 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/artifacts/cassource"
+	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/pack"
 )
 
 // memSource serves mem: references out of what the test gives it.
@@ -126,7 +128,7 @@ func checkSent(t testing.TB, b []byte) {
 		t.Errorf("the first entry is %+v, %v, want one of ours", h, err)
 	}
 	seen := map[string]bool{}
-	for _, h := range headers(t, b) {
+	for _, h := range artifactstest.Headers(t, b) {
 		switch {
 		case h.Name != strings.TrimPrefix(path.Clean("/"+h.Name), "/") && h.Name != path.Clean(h.Name)+"/":
 			t.Errorf("%q is not a plain path", h.Name)
@@ -279,7 +281,7 @@ func TestDrop(t *testing.T) {
 		defer got.Close()
 		for drop, want := range map[bool]string{true: tt.dropped, false: tt.kept} {
 			sent, err := send(t, got, drop)
-			if have := strings.Join(names(t, sent), " "); err != nil || have != want {
+			if have := strings.Join(artifactstest.Names(t, sent), " "); err != nil || have != want {
 				t.Errorf("drop %v: sent %q, %v, want %q", drop, have, err, want)
 			}
 			checkSent(t, sent)
@@ -326,7 +328,7 @@ func TestSizeOfWhatHasNone(t *testing.T) {
 			t.Fatalf("%q: %v", e.Name, err)
 		}
 		checkSent(t, sent)
-		if got := names(t, sent); len(got) != 4 {
+		if got := artifactstest.Names(t, sent); len(got) != 4 {
 			t.Errorf("%q: sent %q", e.Name, got)
 		}
 	}
@@ -427,7 +429,7 @@ func TestLimits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if mode := headers(t, sent)[1].Mode; tt.limits.SetID != (mode == 0o4755) {
+			if mode := artifactstest.Headers(t, sent)[1].Mode; tt.limits.SetID != (mode == 0o4755) {
 				t.Errorf("sent mode %o", mode)
 			}
 		})
@@ -765,5 +767,37 @@ func TestSecondReadingEnds(t *testing.T) {
 	}
 	if err := got.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// BenchmarkFetch reads 132 MiB out of a directory store twice, as the worker does.
+func BenchmarkFetch(b *testing.B) {
+	store, err := dirstore.New(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	line := strings.Repeat("the quick brown fox jumps over the lazy dog\n", 1<<20)
+	plain := artifactstest.Tar(b, artifactstest.File("Dockerfile", "FROM x"), artifactstest.File("a", line), artifactstest.File("b", line), artifactstest.File("c", line))
+	limits := artifacts.Limits{Ratio: 100_000}
+	up, err := pack.UploadTar(b.Context(), artifacts.NewBlobs(store, ""), bytes.NewReader(plain), pack.UploadOptions{Limits: limits})
+	if err != nil {
+		b.Fatal(err)
+	}
+	f := artifacts.NewFetcher(artifacts.Options{Limits: limits}, cassource.New(store))
+	b.SetBytes(up.Context.Size)
+	for b.Loop() {
+		got, err := f.Fetch(b.Context(), up.Context, "Dockerfile")
+		if err != nil {
+			b.Fatal(err)
+		}
+		s, err := got.Open(b.Context(), false)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{s}, make([]byte, 128<<10)); err != nil {
+			b.Fatal(err)
+		}
+		_ = s.Close()
+		_ = got.Close()
 	}
 }

@@ -15,6 +15,13 @@ type Dockerfile struct {
 	Content []byte
 }
 
+// DefaultDockerfile is where a Dockerfile is when the job names no other place.
+const DefaultDockerfile = "Dockerfile"
+
+// HiddenPrefix starts the name of a Dockerfile that is in the archive, and not
+// in the context.
+const HiddenPrefix = ".slipway-"
+
 // finder looks for the Dockerfile in an archive that goes by. A nil finder
 // looks for nothing.
 type finder struct {
@@ -41,8 +48,8 @@ type sighting struct {
 }
 
 const (
-	// maxTop is how many names a message lists.
-	maxTop = 8
+	// MaxTop is how many names a message lists.
+	MaxTop = 8
 	// maxLinks is how many links in a row a Dockerfile may be.
 	maxLinks = 8
 )
@@ -51,8 +58,8 @@ const (
 // Dockerfile may be called dockerfile.
 func newFinder(name string) *finder {
 	f := &finder{wanted: []string{path.Clean(name)}, seen: map[string]*sighting{}, links: map[string]string{}}
-	if path.Base(name) == defaultDockerfile {
-		f.wanted = append(f.wanted, path.Join(path.Dir(name), strings.ToLower(defaultDockerfile)))
+	if path.Base(name) == DefaultDockerfile {
+		f.wanted = append(f.wanted, path.Join(path.Dir(name), strings.ToLower(DefaultDockerfile)))
 	}
 	return f
 }
@@ -79,7 +86,7 @@ func (f *finder) see(name string, h *tar.Header) {
 
 // Write takes the content of the entry that goes by.
 func (f *finder) Write(p []byte) (int, error) {
-	if f != nil && f.now != nil && f.now.size <= maxDockerfile {
+	if f != nil && f.now != nil && f.now.size <= MaxDockerfile {
 		f.now.content.Write(p)
 	}
 	return len(p), nil
@@ -92,7 +99,7 @@ func (f *finder) list(name string, dir bool) {
 	}
 	switch {
 	case len(f.top) > 0 && f.top[len(f.top)-1] == top:
-	case len(f.top) < maxTop:
+	case len(f.top) < MaxTop:
 		f.top = append(f.top, top)
 	default:
 		f.more = true
@@ -108,8 +115,8 @@ func (f *finder) result() (found Dockerfile, follow string, err error) {
 		switch {
 		case s != nil && s.typ == tar.TypeReg:
 			found.Content = s.content.Bytes()
-			if s.size > maxDockerfile {
-				err = dockerfileTooLarge(w, s.size)
+			if s.size > MaxDockerfile {
+				err = DockerfileTooLarge(w, s.size)
 			}
 			return found, "", err
 		case s != nil && s.typ == tar.TypeLink:
@@ -118,7 +125,7 @@ func (f *finder) result() (found Dockerfile, follow string, err error) {
 			follow, err = resolve(w, w, s.link)
 			return found, follow, err
 		case s != nil:
-			return found, "", dockerfileNotRegular(w, "a directory")
+			return found, "", DockerfileNotRegular(w, "a directory")
 		}
 		for up := path.Dir(w); up != "."; up = path.Dir(up) {
 			if target, ok := f.links[up]; ok {
@@ -127,18 +134,18 @@ func (f *finder) result() (found Dockerfile, follow string, err error) {
 			}
 		}
 	}
-	return found, "", dockerfileMissing(f.wanted[0], f.top, f.more)
+	return found, "", DockerfileMissing(f.wanted[0], f.top, f.more)
 }
 
 // resolve is where the link at leads, for a Dockerfile called name.
 func resolve(name, at, target string) (string, error) {
 	p := path.Join(path.Dir(at), target)
 	if path.IsAbs(target) || leaves(p) {
-		return "", dockerfileOutside(name, nil)
+		return "", DockerfileOutside(name, nil)
 	}
 	// Behind a name that is a link, .. leads elsewhere than it seems.
 	if inner := strings.TrimLeft(target, "./"); slices.Contains(strings.Split(inner, "/"), "..") {
-		return "", dockerfileNotRegular(name, "a link with .. in the middle of its target")
+		return "", DockerfileNotRegular(name, "a link with .. in the middle of its target")
 	}
 	return p, nil
 }

@@ -76,7 +76,7 @@ func newInspector(l Limits, find *finder) *inspector {
 func (i *inspector) entry(h *tar.Header) (*tar.Header, error) {
 	i.n++
 	if i.n > i.limits.Entries {
-		return nil, tooManyEntries(i.limits.Entries)
+		return nil, TooManyEntries(i.limits.Entries)
 	}
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil, i.global(h)

@@ -23,7 +23,7 @@ func (l *limiter) Read(p []byte) (int, error) {
 	}
 	n, err := l.r.Read(p)
 	if l.n += int64(n); l.n > l.limits.Size {
-		return 0, tooLarge(l.limits.Size)
+		return 0, TooLarge(l.limits.Size)
 	}
 	if l.compressed {
 		if over := l.limits.over(l.n, l.raw.n.Load()); over != nil {
@@ -39,7 +39,7 @@ func (l *limiter) Read(p []byte) (int, error) {
 func (l Limits) over(unpacked, compressed int64) error {
 	switch {
 	case compressed > l.Compressed:
-		return tooMuchCompressed(l.Compressed)
+		return TooMuchCompressed(l.Compressed)
 	case unpacked > ratioFrom && unpacked/l.Ratio > compressed:
 		return jobs.Fail(jobs.KindContextRatio, nil, "leave out files of zeros, send the tar without compression, or ask the operator for a higher limit",
 			"the context unpacks to more than %d times its size: %d bytes to %d", l.Ratio, compressed, unpacked)

@@ -32,8 +32,8 @@ const (
 	maxHeader = 1 << 20
 	// maxComponent is the longest name of one file or directory on Linux.
 	maxComponent = 255
-	// maxDockerfile is the largest Dockerfile in bytes.
-	maxDockerfile = 1 << 20
+	// MaxDockerfile is the largest Dockerfile in bytes.
+	MaxDockerfile = 1 << 20
 )
 
 // Defaults are the limits that an operator did not choose.
@@ -47,8 +47,8 @@ func NoLimits() Limits {
 	return Limits{Compressed: far, Size: far, Entries: 1 << 30, Ratio: far, Depth: 1 << 20, Name: 1 << 20}
 }
 
-// complete fills in the defaults.
-func (l Limits) complete() Limits {
+// Complete fills in the defaults.
+func (l Limits) Complete() Limits {
 	d := Defaults()
 	return Limits{
 		Compressed: cmp.Or(l.Compressed, d.Compressed), Size: cmp.Or(l.Size, d.Size), Entries: cmp.Or(l.Entries, d.Entries),

@@ -82,5 +82,5 @@ func followDockerfile(ctx context.Context, again func() (*source, error), p pass
 			return found, jobs.Fail(jobs.KindDockerfileMissing, nil, "replace the link with the file", "the Dockerfile %q is a link to %q, which is not in the context", jobs.Clip(name), jobs.Clip(at))
 		}
 	}
-	return found, dockerfileNotRegular(name, "the start of too many links")
+	return found, DockerfileNotRegular(name, "the start of too many links")
 }

@@ -50,7 +50,7 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 	n, err := s.r.Read(p)
 	if s.n.Add(int64(n)) > s.most && s.most > 0 {
-		return 0, s.fail(tooMuchCompressed(s.most))
+		return 0, s.fail(TooMuchCompressed(s.most))
 	}
 	if s.sum != nil {
 		_, _ = s.sum.Write(p[:n])

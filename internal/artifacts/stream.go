@@ -65,7 +65,7 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 		cancel()
 		return nil, s.failure(err)
 	}
-	limits := p.limits.complete()
+	limits := p.limits.Complete()
 	plain, format, free, err := decompress(bufio.NewReaderSize(src, 128<<10), src)
 	if err != nil {
 		cancel()

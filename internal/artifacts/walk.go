@@ -60,19 +60,19 @@ func newRewriter(r io.Reader, look *inspector, drop string) *walker {
 	return w
 }
 
-// fileTime is the time of every file that gets none from its producer. It is the
+// FileTime is the time of every file that gets none from its producer. It is the
 // same everywhere, so that equal trees have equal digests. It is not 1970: zip has no
 // times before 1980 (Python's zipfile refuses them), and some programs take 0 for a
 // file that is not there. It is some years after 1980, because zip counts in local
 // time, and in the past, because make warns about the future.
-func fileTime() time.Time { return time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC) }
+func FileTime() time.Time { return time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC) }
 
 // lead has the archive begin with an entry of our own. BuildKit looks at the first
 // kilobyte: what does not look like a tar is the Dockerfile, and what looks like a
 // compressed one is unpacked. No stranger's name or link may stand there; an
 // archive without entries would be a Dockerfile, too.
 func (w *walker) lead() {
-	w.err = w.send(&tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755, ModTime: fileTime()})
+	w.err = w.send(&tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755, ModTime: FileTime()})
 }
 
 func (w *walker) Read(p []byte) (int, error) {

@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/pack"
 )
 
 // Two people clone a repository, each with settings of their own, and get the
@@ -44,7 +44,7 @@ func TestClonesPackAlike(t *testing.T) {
 		}
 		return found
 	}
-	report, err := artifacts.Pack(t.Context(), io.Discard, origin, artifacts.PackOptions{})
+	report, err := pack.Write(t.Context(), io.Discard, origin, pack.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 	"github.com/tonistiigi/fsutil"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/pack"
 )
 
 // sent is what a client sends of a directory: type, mode, size and link by name.
@@ -94,7 +94,7 @@ func TestPackedAsDockerSends(t *testing.T) {
 func (r recipe) packed(t *testing.T, dir string) (sent, error) {
 	t.Helper()
 	var b bytes.Buffer
-	report, err := artifacts.Pack(t.Context(), &b, dir, artifacts.PackOptions{Dockerfile: r.file, KeepGit: r.keepGit})
+	report, err := pack.Write(t.Context(), &b, dir, pack.Options{Dockerfile: r.file, KeepGit: r.keepGit})
 	if err != nil {
 		return nil, err
 	}

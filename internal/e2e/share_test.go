@@ -252,7 +252,7 @@ func (s *sharing) single(contexts string, spec jobs.Spec) []string {
 func (s *sharing) line(contexts string, spec jobs.Spec) []byte {
 	s.t.Helper()
 	if spec.Build != nil && spec.Context == nil {
-		spec.Context = &jobs.Context{Ref: "file://" + pack(s.t, s.buildDir(spec.Name), filepath.Join(contexts, spec.Name+".tar"))}
+		spec.Context = &jobs.Context{Ref: "file://" + tarOf(s.t, s.buildDir(spec.Name), filepath.Join(contexts, spec.Name+".tar"))}
 	}
 	return append(s.encode(spec), '\n')
 }
@@ -271,8 +271,8 @@ func (s *sharing) encode(spec jobs.Spec) []byte {
 	return doc
 }
 
-// pack writes a directory as a tar and returns its path.
-func pack(t *testing.T, dir, path string) string {
+// tarOf writes a directory as a tar and returns its path.
+func tarOf(t *testing.T, dir, path string) string {
 	t.Helper()
 	file, err := os.Create(path)
 	if err != nil {

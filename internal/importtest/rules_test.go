@@ -73,10 +73,11 @@ func rules() []rule {
 		{"internal/engine/*", adapters, anyModule},
 		{"internal/artifacts/*", adapters, anyModule},
 		{"internal/notify/*", adapters, anyModule},
+		// A .dockerignore must mean exactly what it means to Docker.
+		{"internal/pack", adapters, []string{"github.com/moby/patternmatcher"}},
 
-		// Every source and store needs the same decompression, and a
-		// .dockerignore must mean exactly what it means to Docker.
-		{"internal/artifacts", seams, []string{"github.com/klauspost/compress", "github.com/moby/patternmatcher", "golang.org/x/text"}},
+		// Every source and store needs the same decompression.
+		{"internal/artifacts", seams, []string{"github.com/klauspost/compress", "golang.org/x/text"}},
 		{"internal/engine", seams, nil},
 		// The Dockerfile is read with the parser that the daemon has.
 		{"internal/dockerfile", seams, []string{"github.com/moby/buildkit/frontend/dockerfile", "github.com/distribution/reference"}},

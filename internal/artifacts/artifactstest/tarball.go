@@ -67,6 +67,33 @@ func Tar(t testing.TB, entries ...Entry) []byte {
 	return b.Bytes()
 }
 
+// Headers are those of a tar, in order.
+func Headers(t testing.TB, b []byte) []*tar.Header {
+	t.Helper()
+	r := tar.NewReader(bytes.NewReader(b))
+	var all []*tar.Header
+	for {
+		hdr, err := r.Next()
+		if err == io.EOF {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, hdr)
+	}
+}
+
+// Names are those of the entries of a tar, in order.
+func Names(t testing.TB, b []byte) []string {
+	t.Helper()
+	var all []string
+	for _, hdr := range Headers(t, b) {
+		all = append(all, hdr.Name)
+	}
+	return all
+}
+
 // Join puts pieces together.
 func Join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 

@@ -1,4 +1,4 @@
-package artifacts
+package pack
 
 import (
 	"archive/tar"
@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -275,7 +276,7 @@ func (r *record) read(root *os.Root, buf []byte) []byte {
 	for n < size || n == 0 {
 		m, err := f.Read(buf[n : size+1])
 		n += m
-		if Ended(err) {
+		if artifacts.Ended(err) {
 			break
 		}
 		if err != nil {
@@ -310,7 +311,7 @@ func header(name string, mode fs.FileMode, modes Modes) *tar.Header {
 	case modes == ModesGit:
 		perm = 0o644
 	}
-	return &tar.Header{Name: name, Mode: int64(perm), ModTime: fileTime()}
+	return &tar.Header{Name: name, Mode: int64(perm), ModTime: artifacts.FileTime()}
 }
 
 func kindOf(m fs.FileMode) string {

@@ -1,4 +1,4 @@
-package artifacts
+package pack
 
 import (
 	"archive/tar"
@@ -13,15 +13,16 @@ import (
 	"path"
 	"strings"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // packer writes one tar.
 type packer struct {
-	opts   PackOptions
-	report PackReport
+	opts   Options
+	report Report
 
-	limits  Limits
+	limits  artifacts.Limits
 	entries int
 	tar     *tar.Writer
 	buf     *bufio.Writer
@@ -29,8 +30,8 @@ type packer struct {
 	copy    []byte
 }
 
-func newPacker(w io.Writer, opts PackOptions) *packer {
-	p := &packer{opts: opts, limits: opts.Limits.complete(), hash: sha256.New(), copy: make([]byte, 256<<10)}
+func newPacker(w io.Writer, opts Options) *packer {
+	p := &packer{opts: opts, limits: opts.Limits.Complete(), hash: sha256.New(), copy: make([]byte, 256<<10)}
 	p.buf = bufio.NewWriterSize(writerFunc(func(b []byte) (int, error) {
 		p.hash.Write(b)
 		p.report.Size += int64(len(b))
@@ -40,10 +41,6 @@ func newPacker(w io.Writer, opts PackOptions) *packer {
 	return p
 }
 
-// HiddenPrefix starts the name of a Dockerfile that is in the archive, and not
-// in the context.
-const HiddenPrefix = ".slipway-"
-
 // dockerfile packs a Dockerfile that the walk leaves out, before anything else.
 func (p *packer) dockerfile(root *os.Root, ig *ignores) error {
 	d := &p.report.Dockerfile
@@ -51,7 +48,7 @@ func (p *packer) dockerfile(root *os.Root, ig *ignores) error {
 	if err != nil || visible {
 		return err
 	}
-	p.report.Hidden, d.Name = true, HiddenPrefix+path.Base(d.Name)
+	p.report.Hidden, d.Name = true, artifacts.HiddenPrefix+path.Base(d.Name)
 	if _, err := root.Lstat(d.Name); err == nil {
 		return jobs.Fail(jobs.KindContextInvalid, nil, "rename it", "%q has a name that the farm needs for itself", jobs.Clip(d.Name))
 	}
@@ -127,7 +124,7 @@ func (p *packer) header(hdr *tar.Header) error {
 	p.entries++
 	switch depth := strings.Count(name, "/") + 1; {
 	case p.entries > p.limits.Entries:
-		return tooManyEntries(p.limits.Entries)
+		return artifacts.TooManyEntries(p.limits.Entries)
 	case depth > p.limits.Depth:
 		return jobs.Fail(jobs.KindTooDeep, nil, "use fewer directories inside each other", "%q is %d levels deep; the limit is %d", jobs.Clip(name), depth, p.limits.Depth)
 	case max(len(name), len(hdr.Linkname)) > p.limits.Name:
@@ -158,11 +155,11 @@ func (p *packer) large(ctx context.Context, r *record) error {
 	for done := int64(0); ; {
 		n, err := r.file.Read(p.copy)
 		switch {
-		case err != nil && !Ended(err):
+		case err != nil && !artifacts.Ended(err):
 			return unreadable(r.hdr.Name, err)
-		case done+int64(n) > size, Ended(err) && done < size:
+		case done+int64(n) > size, artifacts.Ended(err) && done < size:
 			return changed(r.hdr.Name, nil)
-		case Ended(err):
+		case artifacts.Ended(err):
 			return r.still(done)
 		case ctx.Err() != nil:
 			return stopped(ctx, r.hdr.Name)
@@ -178,7 +175,7 @@ func (p *packer) close() error {
 	if err := errors.Join(p.tar.Close(), p.buf.Flush()); err != nil {
 		return fmt.Errorf("write context: %w", err)
 	}
-	p.report.Digest = DigestOf(p.hash)
+	p.report.Digest = artifacts.DigestOf(p.hash)
 	return nil
 }
 

@@ -1,4 +1,7 @@
-package artifacts
+// Package pack makes a context of a directory: a tar that is the same wherever the
+// same tree is packed, and that goes into the artifact store unless it is there. The
+// enqueue command packs and uploads.
+package pack
 
 import (
 	"cmp"
@@ -8,11 +11,12 @@ import (
 	"path"
 	"path/filepath"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// PackOptions say how a directory becomes a context.
-type PackOptions struct {
+// Options say how a directory becomes a context.
+type Options struct {
 	// Dockerfile is a slash-separated path inside the directory; "" means
 	// Dockerfile.
 	Dockerfile string
@@ -21,12 +25,12 @@ type PackOptions struct {
 	// KeepGit sends .git, which is left out otherwise.
 	KeepGit bool
 	// Limits are those of entries, depth and names; zero values are the defaults.
-	Limits Limits
+	Limits artifacts.Limits
 	// Check, when not nil, judges the Dockerfile before anything is packed.
-	Check func(Dockerfile) error
+	Check func(artifacts.Dockerfile) error
 	// Progress, when not nil, is told now and then what was packed so far. It
 	// must be quick.
-	Progress func(PackReport)
+	Progress func(Report)
 }
 
 // Modes is which permission bits a context records.
@@ -44,16 +48,16 @@ const (
 	ModesAuto Modes = "auto"
 )
 
-// PackReport says what was packed.
-type PackReport struct {
+// Report says what was packed.
+type Report struct {
 	// Blob describes the tar.
-	Blob
+	artifacts.Blob
 	// Dockerfile is the path of the Dockerfile inside the tar, Content what is in
 	// it.
-	Dockerfile Dockerfile
+	Dockerfile artifacts.Dockerfile
 	// Hidden is true when the ignore file leaves the Dockerfile out: it is in
 	// the tar, because a build needs it, under a name of its own with
-	// [HiddenPrefix], and COPY must not see it.
+	// [artifacts.HiddenPrefix], and COPY must not see it.
 	Hidden bool
 	// Modes is what was recorded, ModesKeep or ModesGit.
 	Modes Modes
@@ -69,7 +73,7 @@ type PackReport struct {
 	Sockets []string
 }
 
-// Pack writes the directory to w as a tar that depends on nothing but names,
+// Write packs the directory to w as a tar that depends on nothing but names,
 // contents, permission bits and link targets, so that the same tree has the
 // same digest everywhere:
 //
@@ -88,37 +92,37 @@ type PackReport struct {
 // that cannot be read or that changes while it is read are errors, so that no
 // context is silently incomplete. What is wrong with the directory is reported
 // as a *jobs.Failure.
-func Pack(ctx context.Context, w io.Writer, dir string, opts PackOptions) (PackReport, error) {
+func Write(ctx context.Context, w io.Writer, dir string, opts Options) (Report, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return PackReport{}, jobs.Fail(jobs.KindContextNotFound, err, "give the directory that holds the Dockerfile", "the directory %q cannot be opened: %s", jobs.Clip(dir), reason(err))
+		return Report{}, jobs.Fail(jobs.KindContextNotFound, err, "give the directory that holds the Dockerfile", "the directory %q cannot be opened: %s", jobs.Clip(dir), reason(err))
 	}
 	defer root.Close()
 	p := newPacker(w, opts)
 	if p.report.Modes, err = opts.Modes.in(dir); err != nil {
-		return PackReport{}, err
+		return Report{}, err
 	}
-	name := path.Clean(cmp.Or(opts.Dockerfile, defaultDockerfile))
+	name := path.Clean(cmp.Or(opts.Dockerfile, artifacts.DefaultDockerfile))
 	if p.report.Dockerfile, err = readDockerfile(root, name); err != nil {
-		return PackReport{}, err
+		return Report{}, err
 	}
 	if opts.Check != nil {
 		if err := opts.Check(p.report.Dockerfile); err != nil {
-			return PackReport{}, err
+			return Report{}, err
 		}
 	}
 	ig, err := newIgnores(root, name)
 	if err != nil {
-		return PackReport{}, err
+		return Report{}, err
 	}
 	if err := p.dockerfile(root, ig); err != nil {
-		return PackReport{}, err
+		return Report{}, err
 	}
 	if err := p.tree(ctx, root, ig, !opts.KeepGit && !ig.names(gitDir)); err != nil {
-		return PackReport{}, err
+		return Report{}, err
 	}
 	if err := p.close(); err != nil {
-		return PackReport{}, err
+		return Report{}, err
 	}
 	return p.report, nil
 }

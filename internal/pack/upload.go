@@ -1,4 +1,4 @@
-package artifacts
+package pack
 
 import (
 	"cmp"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -13,8 +14,8 @@ import (
 type UploadOptions struct {
 	// Pack says how a directory is packed; its Dockerfile and Check are about a
 	// tar, too.
-	Pack   PackOptions
-	Limits Limits
+	Pack   Options
+	Limits artifacts.Limits
 	// TempDir holds the packed context until the store has it; "" means the
 	// system's directory for temporary files. It takes the compressed size.
 	TempDir string
@@ -32,23 +33,23 @@ type Uploaded struct {
 	// Stored is the compressed size in bytes.
 	Stored int64
 	// Report says what was packed; of a tar it knows the Blob and the Dockerfile.
-	Report PackReport
+	Report Report
 	// Warnings are sentences about what was taken all the same.
 	Warnings []string
 }
 
 // Upload packs dir and stores it, unless the store has it. What is wrong with
 // the directory or the store is reported as a *jobs.Failure.
-func Upload(ctx context.Context, store *Blobs, dir string, opts UploadOptions) (Uploaded, error) {
-	rec, err := NewRecording(opts.TempDir, true)
+func Upload(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions) (Uploaded, error) {
+	rec, err := artifacts.NewRecording(opts.TempDir, true)
 	if err != nil {
 		return Uploaded{}, err
 	}
 	defer rec.Close()
-	limits := opts.Limits.complete()
+	limits := opts.Limits.Complete()
 	opts.Pack.Limits = limits
 	limited := &limitWriter{w: rec, left: limits.Size, limit: limits.Size}
-	report, err := Pack(ctx, limited, dir, opts.Pack)
+	report, err := Write(ctx, limited, dir, opts.Pack)
 	if err != nil {
 		return Uploaded{}, asFailure(err)
 	}
@@ -58,13 +59,13 @@ func Upload(ctx context.Context, store *Blobs, dir string, opts UploadOptions) (
 // UploadTar stores a tar, plain or compressed, unless the store has it. It is
 // checked as the worker will check it. What is wrong with the tar or the store
 // is reported as a *jobs.Failure.
-func UploadTar(ctx context.Context, store *Blobs, r io.Reader, opts UploadOptions) (Uploaded, error) {
-	rec, err := NewRecording(opts.TempDir, true)
+func UploadTar(ctx context.Context, store *artifacts.Blobs, r io.Reader, opts UploadOptions) (Uploaded, error) {
+	rec, err := artifacts.NewRecording(opts.TempDir, true)
 	if err != nil {
 		return Uploaded{}, err
 	}
 	defer rec.Close()
-	in, err := Judge(ctx, rec, r, cmp.Or(opts.Pack.Dockerfile, defaultDockerfile), opts.Limits)
+	in, err := artifacts.Judge(ctx, rec, r, cmp.Or(opts.Pack.Dockerfile, artifacts.DefaultDockerfile), opts.Limits)
 	if err != nil {
 		return Uploaded{}, err
 	}
@@ -73,7 +74,7 @@ func UploadTar(ctx context.Context, store *Blobs, r io.Reader, opts UploadOption
 			return Uploaded{}, err
 		}
 	}
-	return upload(ctx, store, rec, Uploaded{Report: PackReport{Blob: in.Blob, Dockerfile: in.Dockerfile}, Warnings: in.Warnings}, opts)
+	return upload(ctx, store, rec, Uploaded{Report: Report{Blob: in.Blob, Dockerfile: in.Dockerfile}, Warnings: in.Warnings}, opts)
 }
 
 // asFailure finds the failure behind an error of the writer, which tar and the
@@ -86,27 +87,27 @@ func asFailure(err error) error {
 }
 
 // upload stores what was recorded, which is up.Report.Blob.
-func upload(ctx context.Context, store *Blobs, rec *Recording, up Uploaded, opts UploadOptions) (Uploaded, error) {
+func upload(ctx context.Context, store *artifacts.Blobs, rec *artifacts.Recording, up Uploaded, opts UploadOptions) (Uploaded, error) {
 	blob := up.Report.Blob
-	up.Context = jobs.Context{Ref: Ref(blob.Digest), Digest: blob.Digest, Size: blob.Size}
+	up.Context = jobs.Context{Ref: artifacts.Ref(blob.Digest), Digest: blob.Digest, Size: blob.Size}
 	f, size, err := rec.Rewind()
 	if err != nil {
 		return Uploaded{}, err
 	}
 	up.Stored = size
-	if most := opts.Limits.complete().Compressed; size > most {
-		return Uploaded{}, tooMuchCompressed(most)
+	if most := opts.Limits.Complete().Compressed; size > most {
+		return Uploaded{}, artifacts.TooMuchCompressed(most)
 	}
 	up.Existed, err = store.Has(ctx, blob.Digest)
 	if err != nil {
-		return Uploaded{}, StoreFailure(err, "the context")
+		return Uploaded{}, artifacts.StoreFailure(err, "the context")
 	}
 	if up.Existed {
 		return up, nil
 	}
 	data := &sending{ReadSeeker: f, total: size, tell: opts.Sending}
 	if err := store.Put(ctx, blob, data); err != nil {
-		return Uploaded{}, StoreFailure(err, "the context")
+		return Uploaded{}, artifacts.StoreFailure(err, "the context")
 	}
 	return up, nil
 }
@@ -141,7 +142,7 @@ type limitWriter struct {
 
 func (l *limitWriter) Write(p []byte) (int, error) {
 	if l.left -= int64(len(p)); l.left < 0 {
-		return 0, tooLarge(l.limit)
+		return 0, artifacts.TooLarge(l.limit)
 	}
 	return l.w.Write(p)
 }

@@ -1,4 +1,4 @@
-package artifacts_test
+package pack_test
 
 import (
 	"archive/tar"
@@ -22,8 +22,10 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/artifacts/cassource"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/pack"
 )
 
 // tree makes a directory of name: content. A name that ends in / is a
@@ -56,40 +58,41 @@ func grow(t testing.TB, dir string, files map[string]string) {
 	}
 }
 
-// pack packs dir and checks the report against the bytes.
-func pack(t testing.TB, dir string, opts artifacts.PackOptions) ([]byte, artifacts.PackReport, error) {
+// packed packs dir and checks the report against the bytes.
+func packed(t testing.TB, dir string, opts pack.Options) ([]byte, pack.Report, error) {
 	t.Helper()
 	var b bytes.Buffer
-	report, err := artifacts.Pack(t.Context(), &b, dir, opts)
+	report, err := pack.Write(t.Context(), &b, dir, opts)
 	if want := (artifacts.Blob{Digest: artifactstest.Digest(b.Bytes()), Size: int64(b.Len())}); err == nil && report.Blob != want {
 		t.Errorf("report says %+v of %+v", report.Blob, want)
 	}
 	return b.Bytes(), report, err
 }
 
-func headers(t testing.TB, b []byte) []*tar.Header {
+// fetched reads a packed context as the worker does, and what the daemon gets of it.
+func fetched(t testing.TB, b []byte, dockerfile string) (*artifacts.Fetched, []byte) {
 	t.Helper()
-	r := tar.NewReader(bytes.NewReader(b))
-	var all []*tar.Header
-	for {
-		hdr, err := r.Next()
-		if err == io.EOF {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, hdr)
+	store := artifactstest.NewStore()
+	blob, err := artifacts.NewBlobs(store, "").Write(t.Context(), bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-func names(t testing.TB, b []byte) []string {
-	t.Helper()
-	var all []string
-	for _, hdr := range headers(t, b) {
-		all = append(all, hdr.Name)
+	got, err := artifacts.NewFetcher(artifacts.Options{TempDir: t.TempDir()}, cassource.New(store)).
+		Fetch(t.Context(), jobs.Context{Ref: artifacts.Ref(blob.Digest)}, dockerfile)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return all
+	defer got.Close()
+	stream, err := got.Open(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	sent, err := io.ReadAll(stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got, sent
 }
 
 func TestPackIgnores(t *testing.T) {
@@ -140,21 +143,18 @@ func TestPackIgnores(t *testing.T) {
 			t.Parallel()
 			dir := tree(t, files)
 			grow(t, dir, tt.extra)
-			b, report, err := pack(t, dir, artifacts.PackOptions{Dockerfile: tt.file, KeepGit: tt.keepGit})
+			b, report, err := packed(t, dir, pack.Options{Dockerfile: tt.file, KeepGit: tt.keepGit})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(strings.Fields(tt.want), names(t, b)); diff != "" {
+			if diff := cmp.Diff(strings.Fields(tt.want), artifactstest.Names(t, b)); diff != "" {
 				t.Errorf("names differ (-want +got):\n%s", diff)
 			}
 			if got := report.GitLeftOut; got == strings.Contains(tt.want, git) {
 				t.Errorf("GitLeftOut = %v", got)
 			}
 			// The worker finds the Dockerfile, and hides the one that is hidden.
-			got, sent, err := fetch(t, near(b), jobs.Context{}, report.Dockerfile.Name, artifacts.Limits{})
-			if err != nil {
-				t.Fatal(err)
-			}
+			got, sent := fetched(t, b, report.Dockerfile.Name)
 			if string(got.Dockerfile.Content) != from || report.Hidden != strings.Contains(tt.want, ".slipway-") {
 				t.Errorf("Dockerfile %+v, hidden %v", got.Dockerfile, report.Hidden)
 			}
@@ -203,13 +203,13 @@ func TestPackRefuses(t *testing.T) {
 			if tt.do != nil {
 				tt.do(t, dir)
 			}
-			_, _, err := pack(t, dir, artifacts.PackOptions{Dockerfile: tt.file})
+			_, _, err := packed(t, dir, pack.Options{Dockerfile: tt.file})
 			jobstest.CheckFailure(t, err, tt.kind, tt.says)
 		})
 	}
 	t.Run("no directory", func(t *testing.T) {
 		t.Parallel()
-		_, _, err := pack(t, filepath.Join(t.TempDir(), "gone"), artifacts.PackOptions{})
+		_, _, err := packed(t, filepath.Join(t.TempDir(), "gone"), pack.Options{})
 		jobstest.CheckFailure(t, err, jobs.KindContextNotFound, "no such file or directory")
 	})
 }
@@ -243,7 +243,7 @@ func TestPackEntries(t *testing.T) {
 	}
 	defer l.Close()
 
-	b, report, err := pack(t, dir, artifacts.PackOptions{})
+	b, report, err := packed(t, dir, pack.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func TestPackEntries(t *testing.T) {
 		Link string
 	}
 	got := make(map[string]entry)
-	for _, hdr := range headers(t, b) {
+	for _, hdr := range artifactstest.Headers(t, b) {
 		got[hdr.Name] = entry{hdr.Typeflag, hdr.Mode, hdr.Size, hdr.Linkname}
 		if hdr.Uid != 0 || hdr.Gid != 0 || hdr.Uname != "" || hdr.Gname != "" {
 			t.Errorf("%q: owner %d %q, group %d %q, want none", hdr.Name, hdr.Uid, hdr.Uname, hdr.Gid, hdr.Gname)
@@ -281,15 +281,15 @@ func TestPackEntries(t *testing.T) {
 		t.Errorf("report = %+v", report)
 	}
 	// What is packed is what the worker takes.
-	if _, _, err := fetch(t, near(b), jobs.Context{Digest: report.Digest, Size: report.Size}, "", artifacts.Limits{}); err != nil {
-		t.Errorf("the stream refuses it: %v", err)
+	if got, _ := fetched(t, b, report.Dockerfile.Name); got.Blob != report.Blob {
+		t.Errorf("the worker reads %+v, packed was %+v", got.Blob, report.Blob)
 	}
 }
 
 func TestPackLowerCaseDockerfile(t *testing.T) {
 	t.Parallel()
 	for ignore, want := range map[string]string{"x": "dockerfile", "*": ".slipway-dockerfile"} {
-		_, report, err := pack(t, tree(t, map[string]string{"dockerfile": "FROM scratch\n", ".dockerignore": ignore}), artifacts.PackOptions{})
+		_, report, err := packed(t, tree(t, map[string]string{"dockerfile": "FROM scratch\n", ".dockerignore": ignore}), pack.Options{})
 		if err != nil || report.Dockerfile.Name != want || string(report.Dockerfile.Content) != "FROM scratch\n" || report.Hidden != (ignore == "*") {
 			t.Errorf("ignoring %s: got %+v, %v, want %s", ignore, report, err, want)
 		}
@@ -304,7 +304,7 @@ func TestPackIsDeterministic(t *testing.T) {
 		files[fmt.Sprintf("many/%02d", i)] = fmt.Sprint(i)
 	}
 	dir := tree(t, files)
-	_, want, err := pack(t, dir, artifacts.PackOptions{})
+	_, want, err := packed(t, dir, pack.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,16 +325,16 @@ func TestPackIsDeterministic(t *testing.T) {
 	if err := os.Chtimes(filepath.Join(again, "Dockerfile"), then, then); err != nil {
 		t.Fatal(err)
 	}
-	if _, got, err := pack(t, again, artifacts.PackOptions{Modes: artifacts.ModesGit}); err != nil || got.Digest != want.Digest {
+	if _, got, err := packed(t, again, pack.Options{Modes: pack.ModesGit}); err != nil || got.Digest != want.Digest {
 		t.Errorf("umask 077, git modes: %s, %v, want %s", got.Digest, err, want.Digest)
 	}
-	if _, got, err := pack(t, dir, artifacts.PackOptions{}); err != nil || got.Digest != want.Digest {
+	if _, got, err := packed(t, dir, pack.Options{}); err != nil || got.Digest != want.Digest {
 		t.Errorf("packed again under another umask: %s, %v, want %s", got.Digest, err, want.Digest)
 	}
 	if err := os.Chmod(filepath.Join(dir, "a/z"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, got, err := pack(t, dir, artifacts.PackOptions{Modes: artifacts.ModesGit}); err != nil || got.Digest == want.Digest {
+	if _, got, err := packed(t, dir, pack.Options{Modes: pack.ModesGit}); err != nil || got.Digest == want.Digest {
 		t.Errorf("an executable file does not count: %v", err)
 	}
 }
@@ -364,7 +364,7 @@ func TestPackUnreadable(t *testing.T) {
 			if err := os.Chmod(closed, 0); err != nil {
 				t.Fatal(err)
 			}
-			_, _, err := pack(t, dir, artifacts.PackOptions{})
+			_, _, err := packed(t, dir, pack.Options{})
 			if err := os.Chmod(closed, 0o700); err != nil { // for the clean-up
 				t.Fatal(err)
 			}
@@ -420,7 +420,7 @@ func TestPackChanges(t *testing.T) {
 			t.Parallel()
 			dir := tree(t, map[string]string{"Dockerfile": "FROM scratch\n", "big": strings.Repeat("x", size)})
 			once := false
-			_, err := artifacts.Pack(t.Context(), writing(func(p []byte) (int, error) {
+			_, err := pack.Write(t.Context(), writing(func(p []byte) (int, error) {
 				if !once {
 					once = true
 					if err := change(filepath.Join(dir, "big")); err != nil {
@@ -428,7 +428,7 @@ func TestPackChanges(t *testing.T) {
 					}
 				}
 				return len(p), nil
-			}), dir, artifacts.PackOptions{})
+			}), dir, pack.Options{})
 			jobstest.CheckFailure(t, err, jobs.KindContextInvalid, `"big" changed while it was packed`)
 		})
 	}
@@ -443,11 +443,11 @@ func TestPackStops(t *testing.T) {
 	dir := tree(t, map[string]string{"Dockerfile": "FROM scratch\n"})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := artifacts.Pack(ctx, io.Discard, dir, artifacts.PackOptions{}); !errors.Is(err, context.Canceled) {
+	if _, err := pack.Write(ctx, io.Discard, dir, pack.Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v, want context.Canceled", err)
 	}
 	full := errors.New("disk full")
-	if _, err := artifacts.Pack(t.Context(), writing(func([]byte) (int, error) { return 0, full }), dir, artifacts.PackOptions{}); !errors.Is(err, full) {
+	if _, err := pack.Write(t.Context(), writing(func([]byte) (int, error) { return 0, full }), dir, pack.Options{}); !errors.Is(err, full) {
 		t.Errorf("failing writer: %v, want %v", err, full)
 	}
 }

@@ -1,4 +1,4 @@
-package artifacts
+package pack
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,12 +17,13 @@ import (
 )
 
 const (
-	defaultDockerfile = "Dockerfile"
-	ignoreFile        = ".dockerignore"
+	ignoreFile = ".dockerignore"
 	// Every file is compared with every pattern, so that an ignore file could
 	// cost hours of CPU.
 	maxIgnoreFile = 1 << 20
 	maxPatterns   = 10_000
+	// maxLinks is how many links in a row a file may be behind.
+	maxLinks = 8
 )
 
 // ignores decides which paths of a directory are left out, as docker build
@@ -78,7 +80,7 @@ func (ig *ignores) visible(root *os.Root, p string) (bool, error) {
 			return true, nil
 		}
 		p = path.Join(path.Dir(link), target, strings.TrimPrefix(p, link))
-		if path.IsAbs(target) || leaves(p) {
+		if path.IsAbs(target) || !filepath.IsLocal(p) {
 			return false, nil
 		}
 	}

@@ -1,4 +1,4 @@
-package artifacts_test
+package pack_test
 
 import (
 	"fmt"
@@ -15,6 +15,8 @@ import (
 	"github.com/tonistiigi/fsutil"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/pack"
 )
 
 // dockerNames lists what docker build sends of dir: BuildKit's client filters a
@@ -65,14 +67,14 @@ func TestPackSeesWhatDockerSees(t *testing.T) {
 			t.Fatal(err)
 		}
 		want, wantErr := dockerNames(t, dir, ignore)
-		b, _, err := pack(t, dir, artifacts.PackOptions{Dockerfile: "zz/Dockerfile"})
+		b, _, err := packed(t, dir, pack.Options{Dockerfile: "zz/Dockerfile"})
 		if (err != nil) != (wantErr != nil) {
 			t.Fatalf("seed %d: ignore file %q: got %v, docker %v", seed, ignore, err, wantErr)
 		}
 		if err != nil {
 			continue
 		}
-		got := slices.DeleteFunc(names(t, b), func(n string) bool { return strings.HasPrefix(n, artifacts.HiddenPrefix) })
+		got := slices.DeleteFunc(artifactstest.Names(t, b), func(n string) bool { return strings.HasPrefix(n, artifacts.HiddenPrefix) })
 		slices.Sort(got)
 		slices.Sort(want)
 		if diff := cmp.Diff(strings.Join(want, "\n"), strings.Join(got, "\n")); diff != "" {

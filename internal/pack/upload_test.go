@@ -1,4 +1,4 @@
-package artifacts_test
+package pack_test
 
 import (
 	"bytes"
@@ -13,37 +13,36 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
-	"github.com/slipway-farm/slipway/internal/artifacts/cassource"
-	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/pack"
 )
 
 func TestUpload(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, map[string]string{"Dockerfile": "FROM scratch\n", "big": strings.Repeat("0123456789", 100_000), ".dockerignore": "x", "x": ""})
-	plain, _, err := pack(t, dir, artifacts.PackOptions{})
+	plain, _, err := packed(t, dir, pack.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	store, temp := artifactstest.NewStore(), t.TempDir()
 	blobs := artifacts.NewBlobs(store, temp)
-	opts := artifacts.UploadOptions{TempDir: temp}
+	opts := pack.UploadOptions{TempDir: temp}
 	want := artifactstest.Digest(plain)
 	uploads := []struct {
 		name string
-		do   func() (artifacts.Uploaded, error)
+		do   func() (pack.Uploaded, error)
 	}{
-		{"directory", func() (artifacts.Uploaded, error) { return artifacts.Upload(t.Context(), blobs, dir, opts) }},
-		{"directory again", func() (artifacts.Uploaded, error) { return artifacts.Upload(t.Context(), blobs, dir, opts) }},
-		{"tar", func() (artifacts.Uploaded, error) {
-			return artifacts.UploadTar(t.Context(), blobs, bytes.NewReader(plain), opts)
+		{"directory", func() (pack.Uploaded, error) { return pack.Upload(t.Context(), blobs, dir, opts) }},
+		{"directory again", func() (pack.Uploaded, error) { return pack.Upload(t.Context(), blobs, dir, opts) }},
+		{"tar", func() (pack.Uploaded, error) {
+			return pack.UploadTar(t.Context(), blobs, bytes.NewReader(plain), opts)
 		}},
-		{"gzip", func() (artifacts.Uploaded, error) {
-			return artifacts.UploadTar(t.Context(), blobs, bytes.NewReader(artifactstest.Gzip(t, plain)), opts)
+		{"gzip", func() (pack.Uploaded, error) {
+			return pack.UploadTar(t.Context(), blobs, bytes.NewReader(artifactstest.Gzip(t, plain)), opts)
 		}},
-		{"zstd", func() (artifacts.Uploaded, error) {
-			return artifacts.UploadTar(t.Context(), blobs, bytes.NewReader(artifactstest.Zstd(t, plain)), opts)
+		{"zstd", func() (pack.Uploaded, error) {
+			return pack.UploadTar(t.Context(), blobs, bytes.NewReader(artifactstest.Zstd(t, plain)), opts)
 		}},
 	}
 	for i, tt := range uploads {
@@ -74,7 +73,7 @@ func TestUpload(t *testing.T) {
 func TestUploadRefuses(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, map[string]string{"Dockerfile": "FROM scratch\n", "big": strings.Repeat("x", 1<<20)})
-	plain, _, err := pack(t, dir, artifacts.PackOptions{})
+	plain, _, err := packed(t, dir, pack.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,12 +105,12 @@ func TestUploadRefuses(t *testing.T) {
 				store = artifactstest.NewStore()
 			}
 			blobs := artifacts.NewBlobs(store, temp)
-			opts := artifacts.UploadOptions{TempDir: temp, Limits: artifacts.Limits{Size: tt.limit}}
+			opts := pack.UploadOptions{TempDir: temp, Limits: artifacts.Limits{Size: tt.limit}}
 			var err error
 			if tt.tar != nil {
-				_, err = artifacts.UploadTar(t.Context(), blobs, bytes.NewReader(tt.tar), opts)
+				_, err = pack.UploadTar(t.Context(), blobs, bytes.NewReader(tt.tar), opts)
 			} else {
-				_, err = artifacts.Upload(t.Context(), blobs, tt.dir, opts)
+				_, err = pack.Upload(t.Context(), blobs, tt.dir, opts)
 			}
 			jobstest.CheckFailure(t, err, tt.kind, tt.says)
 			if left, err := os.ReadDir(temp); err != nil || len(left) != 0 {
@@ -138,17 +137,6 @@ func (b broken) Put(context.Context, artifacts.Blob, io.ReadSeeker) (bool, error
 	return false, b.put
 }
 
-func TestVerify(t *testing.T) {
-	t.Parallel()
-	blob := artifacts.Blob{Digest: artifactstest.Digest([]byte("abc")), Size: 3}
-	for text, ok := range map[string]bool{"abc": true, "abd": false, "ab": false, "abcd": false, "": false} {
-		_, err := io.Copy(io.Discard, artifacts.Verify(strings.NewReader(text), blob))
-		if _, mismatch := errors.AsType[*artifacts.MismatchError](err); mismatch == ok {
-			t.Errorf("Verify(%q) = %v, want a mismatch: %v", text, err, !ok)
-		}
-	}
-}
-
 // BenchmarkPackSmallFiles packs 10,000 files of 1 KB.
 func BenchmarkPackSmallFiles(b *testing.B) {
 	files := map[string]string{"Dockerfile": "FROM scratch\n"}
@@ -158,40 +146,8 @@ func BenchmarkPackSmallFiles(b *testing.B) {
 	dir := tree(b, files)
 	b.ResetTimer()
 	for b.Loop() {
-		if _, err := artifacts.Upload(b.Context(), artifacts.NewBlobs(artifactstest.NewStore(), ""), dir, artifacts.UploadOptions{}); err != nil {
+		if _, err := pack.Upload(b.Context(), artifacts.NewBlobs(artifactstest.NewStore(), ""), dir, pack.UploadOptions{}); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-// BenchmarkFetch reads 132 MiB out of a directory store twice, as the worker does.
-func BenchmarkFetch(b *testing.B) {
-	store, err := dirstore.New(b.TempDir())
-	if err != nil {
-		b.Fatal(err)
-	}
-	line := strings.Repeat("the quick brown fox jumps over the lazy dog\n", 1<<20)
-	plain := artifactstest.Tar(b, artifactstest.File("Dockerfile", "FROM x"), artifactstest.File("a", line), artifactstest.File("b", line), artifactstest.File("c", line))
-	limits := artifacts.Limits{Ratio: 100_000}
-	up, err := artifacts.UploadTar(b.Context(), artifacts.NewBlobs(store, ""), bytes.NewReader(plain), artifacts.UploadOptions{Limits: limits})
-	if err != nil {
-		b.Fatal(err)
-	}
-	f := artifacts.NewFetcher(artifacts.Options{Limits: limits}, cassource.New(store))
-	b.SetBytes(up.Context.Size)
-	for b.Loop() {
-		got, err := f.Fetch(b.Context(), up.Context, "Dockerfile")
-		if err != nil {
-			b.Fatal(err)
-		}
-		s, err := got.Open(b.Context(), false)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{s}, make([]byte, 128<<10)); err != nil {
-			b.Fatal(err)
-		}
-		_ = s.Close()
-		_ = got.Close()
 	}
 }
