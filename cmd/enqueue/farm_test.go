@@ -19,8 +19,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
-	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
+	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 )
@@ -247,14 +247,14 @@ func (a *attempt) run(r jobs.Run) {
 func (a *attempt) collect(paths []string) {
 	for _, p := range paths {
 		name := path.Base(p)
-		entries := []artifactstest.Entry{artifactstest.File(name, "content of "+name+"\n")}
+		entries := []contextstest.Entry{contextstest.File(name, "content of "+name+"\n")}
 		if !strings.Contains(name, ".") {
-			entries = []artifactstest.Entry{
-				artifactstest.Dir(name), artifactstest.File(name+"/one", "1"), artifactstest.Dir(name + "/deep"),
-				artifactstest.File(name+"/deep/two", "22"), artifactstest.Symlink(name+"/link", "/etc/passwd"), artifactstest.Hardlink(name+"/same", name+"/one"),
+			entries = []contextstest.Entry{
+				contextstest.Dir(name), contextstest.File(name+"/one", "1"), contextstest.Dir(name + "/deep"),
+				contextstest.File(name+"/deep/two", "22"), contextstest.Symlink(name+"/link", "/etc/passwd"), contextstest.Hardlink(name+"/same", name+"/one"),
 			}
 		}
-		blob, err := artifacts.NewBlobs(a.store, "").Write(a.ctx, bytes.NewReader(artifactstest.Tar(a.t, entries...)))
+		blob, err := artifacts.NewBlobs(a.store, "").Write(a.ctx, bytes.NewReader(contextstest.Tar(a.t, entries...)))
 		if err != nil {
 			panic(err)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/outputs"
 )
 
 const outputsHelp = `List what a job collected, or download some of it.
@@ -174,7 +175,7 @@ func (a *app) download(ctx context.Context, job jobs.Job, want, to string) error
 		return err
 	}
 	defer r.Close() // only read
-	done, err := artifacts.Extract(ctx, r, artifacts.Blob{Digest: o.Digest, Size: o.Size}, at, to)
+	done, err := outputs.Extract(ctx, r, artifacts.Blob{Digest: o.Digest, Size: o.Size}, at, to)
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		return usage("give another directory with --to, or remove it", "%s is there already", path.Join(to, done.Name))

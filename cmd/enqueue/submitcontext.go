@@ -8,6 +8,7 @@ import (
 	"github.com/moby/buildkit/util/progress/progressui"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/pack"
@@ -29,9 +30,9 @@ func (s *submission) storeContext(ctx context.Context) error {
 			return err
 		}
 	}
-	var limits artifacts.Limits
+	var limits contexts.Limits
 	if s.options.noLimits {
-		limits = artifacts.NoLimits()
+		limits = contexts.NoLimits()
 	}
 	progress := s.contextProgress(!s.options.quiet && s.mode == progressui.TtyMode)
 	up, err := s.source.upload(ctx, store, s.stdin, progress.options(pack.UploadOptions{Limits: limits, Pack: pack.Options{
@@ -58,7 +59,7 @@ func (s *submission) storeContext(ctx context.Context) error {
 
 // checkDockerfile refuses what no engine could build, and warns of what workers
 // refuse unless their policy allows it.
-func (s *submission) checkDockerfile(d artifacts.Dockerfile) error {
+func (s *submission) checkDockerfile(d contexts.Dockerfile) error {
 	if err := dockerfile.Parse(dockerfile.File(d)); err != nil {
 		return err
 	}

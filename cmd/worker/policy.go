@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -28,7 +29,7 @@ import (
 type admission struct {
 	policy  policy.Policy
 	rules   dockerfile.Rules
-	fetcher *artifacts.Fetcher
+	fetcher *contexts.Fetcher
 }
 
 // admissions reads the policy file anew when it has changed, so that an operator
@@ -36,7 +37,7 @@ type admission struct {
 type admissions struct {
 	lg   *slog.Logger
 	file string
-	make func(policy.Policy) (*artifacts.Fetcher, error)
+	make func(policy.Policy) (*contexts.Fetcher, error)
 	own  []int // ports of this host that the farm itself listens on
 	// registries are those that jobs may make the farm talk to.
 	registries *registries.Guard
@@ -54,7 +55,7 @@ type stamp struct {
 
 // openPolicy loads the policy, and fails when it is no good. Registries that it names
 // come on top of those of the options.
-func openPolicy(lg *slog.Logger, file string, o registries.Options, fetcher func(policy.Policy) (*artifacts.Fetcher, error)) (*admissions, error) {
+func openPolicy(lg *slog.Logger, file string, o registries.Options, fetcher func(policy.Policy) (*contexts.Fetcher, error)) (*admissions, error) {
 	a := &admissions{lg: lg, file: file, make: fetcher, own: o.Own}
 	more := o.Named
 	o.Named = func() []string {
@@ -113,7 +114,7 @@ func (a *admissions) get(ctx context.Context) *admission {
 }
 
 // fetch reads a context under the policy.
-func (a *admissions) fetch(ctx context.Context, c jobs.Context, name string) (*artifacts.Fetched, error) {
+func (a *admissions) fetch(ctx context.Context, c jobs.Context, name string) (*contexts.Fetched, error) {
 	return a.get(ctx).fetcher.Fetch(ctx, c, name)
 }
 
@@ -156,7 +157,7 @@ func at(s jobs.Stage, err error) error {
 }
 
 // admit checks a build against the policy.
-func (a *admissions) admit(ctx context.Context, job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
+func (a *admissions) admit(ctx context.Context, job jobs.Spec, b jobs.Build, d contexts.Dockerfile) (worker.Admitted, error) {
 	now := a.get(ctx)
 	b.Pull = b.Pull || now.policy.Images.Pull == "always"
 	sources, err := dockerfile.Check(dockerfile.File(d), b, now.rules)

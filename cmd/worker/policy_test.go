@@ -13,6 +13,8 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/policy"
 	"github.com/slipway-farm/slipway/internal/registries"
@@ -27,7 +29,7 @@ func TestPolicyIsReadAgain(t *testing.T) {
 	if err := os.Mkdir(root, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	content := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM busybox\n"))
+	content := contextstest.Tar(t, contextstest.File("Dockerfile", "FROM busybox\n"))
 	if err := os.WriteFile(filepath.Join(root, "c.tar"), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +47,7 @@ func TestPolicyIsReadAgain(t *testing.T) {
 	var log bytes.Buffer
 	blobs := artifacts.NewBlobs(artifactstest.NewStore(), dir)
 	write("")
-	a, err := openPolicy(slog.New(slog.NewTextHandler(&log, nil)), file, registries.Options{}, func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, dir) })
+	a, err := openPolicy(slog.New(slog.NewTextHandler(&log, nil)), file, registries.Options{}, func(p policy.Policy) (*contexts.Fetcher, error) { return newFetcher(p, blobs, dir) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +63,7 @@ func TestPolicyIsReadAgain(t *testing.T) {
 		return ""
 	}
 	from := func(image string) jobs.Kind {
-		_, err := a.admit(t.Context(), jobs.Spec{}, jobs.Build{}, artifacts.Dockerfile{Name: "Dockerfile", Content: []byte("FROM " + image + "\n")})
+		_, err := a.admit(t.Context(), jobs.Spec{}, jobs.Build{}, contexts.Dockerfile{Name: "Dockerfile", Content: []byte("FROM " + image + "\n")})
 		if err != nil {
 			return jobs.AsFailure(err).Kind
 		}
@@ -110,7 +112,7 @@ func TestAdmitJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := registries.Options{Own: []int{6379}, Named: func() []string { return []string{"probe.lan"} }}
-	a, err := openPolicy(slog.New(slog.DiscardHandler), file, o, func(p policy.Policy) (*artifacts.Fetcher, error) {
+	a, err := openPolicy(slog.New(slog.DiscardHandler), file, o, func(p policy.Policy) (*contexts.Fetcher, error) {
 		return newFetcher(p, artifacts.NewBlobs(artifactstest.NewStore(), dir), dir)
 	})
 	if err != nil {
@@ -153,7 +155,7 @@ func TestAdmitJob(t *testing.T) {
 		"FROM 10.0.0.1/x\n", "FROM busybox\nCOPY --from=10.0.0.1/x / /\n", "FROM busybox\nRUN --mount=from=10.0.0.1/x,target=/x true\n",
 		"ARG R=10.0.0.1\nFROM $R/x\n", "FROM 10.0.0.1/x AS unused\nFROM busybox\n",
 	} {
-		_, err := a.admit(t.Context(), jobs.Spec{}, jobs.Build{}, artifacts.Dockerfile{Name: "Dockerfile", Content: []byte(text)})
+		_, err := a.admit(t.Context(), jobs.Spec{}, jobs.Build{}, contexts.Dockerfile{Name: "Dockerfile", Content: []byte(text)})
 		if f := jobs.AsFailure(err); err == nil || f.Kind != jobs.KindRegistryNotAllowed || f.Stage != jobs.StageBuild {
 			t.Errorf("%q: got %v", text, err)
 		}
@@ -221,7 +223,7 @@ func TestPolicyOfLimits(t *testing.T) {
 		{file, jobs.Limits{Pids: -1}, "run.limits.pids: the job asks for no limit, and the operator allows 4096"},
 		{file, jobs.Limits{Ulimits: map[string]jobs.Ulimit{"memlock": {Soft: 0, Hard: -1}}}, "run.limits.ulimits.memlock: the job asks for no limit, and the operator allows 65536"},
 	} {
-		a, err := openPolicy(slog.New(slog.DiscardHandler), tt.file, registries.Options{}, func(policy.Policy) (*artifacts.Fetcher, error) { return nil, nil })
+		a, err := openPolicy(slog.New(slog.DiscardHandler), tt.file, registries.Options{}, func(policy.Policy) (*contexts.Fetcher, error) { return nil, nil })
 		if err != nil {
 			t.Fatal(err)
 		}

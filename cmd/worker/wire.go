@@ -17,12 +17,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
-	"github.com/slipway-farm/slipway/internal/artifacts/cassource"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
-	"github.com/slipway-farm/slipway/internal/artifacts/filesource"
-	"github.com/slipway-farm/slipway/internal/artifacts/httpsource"
-	"github.com/slipway-farm/slipway/internal/artifacts/s3source"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
+	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/contexts/cassource"
+	"github.com/slipway-farm/slipway/internal/contexts/filesource"
+	"github.com/slipway-farm/slipway/internal/contexts/httpsource"
+	"github.com/slipway-farm/slipway/internal/contexts/s3source"
 	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/docker"
@@ -96,7 +97,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	if err != nil {
 		return err
 	}
-	admits, err := openPolicy(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*artifacts.Fetcher, error) { return newFetcher(p, blobs, temp) })
+	admits, err := openPolicy(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*contexts.Fetcher, error) { return newFetcher(p, blobs, temp) })
 	if err != nil {
 		return badUsage(err)
 	}
@@ -280,9 +281,9 @@ func tempDir(c config) (string, error) {
 }
 
 // newFetcher opens the context sources that a policy allows.
-func newFetcher(p policy.Policy, blobs *artifacts.Blobs, temp string) (*artifacts.Fetcher, error) {
+func newFetcher(p policy.Policy, blobs *artifacts.Blobs, temp string) (*contexts.Fetcher, error) {
 	transfer := download.Transfer{Stall: time.Duration(p.Context.StallTimeout)}
-	var sources []artifacts.Source
+	var sources []contexts.Source
 	if len(only(p, artifacts.SchemeCAS)) > 0 {
 		sources = append(sources, cassource.New(blobs.Store))
 	}
@@ -316,8 +317,8 @@ func newFetcher(p policy.Policy, blobs *artifacts.Blobs, temp string) (*artifact
 		}
 		sources = append(sources, objects)
 	}
-	opts := artifacts.Options{Limits: p.Context.Limits(), NeedDigest: p.Context.RequireDigest, TempDir: temp}
-	return artifacts.NewFetcher(opts, sources...), nil
+	opts := contexts.Options{Limits: p.Context.Limits(), NeedDigest: p.Context.RequireDigest, TempDir: temp}
+	return contexts.NewFetcher(opts, sources...), nil
 }
 
 // checkRedis refuses a Redis that may forget acknowledged jobs, or warns.

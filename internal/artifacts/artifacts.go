@@ -1,9 +1,8 @@
-// Package artifacts turns a context reference into a checked stream of plain
-// tar, keeps content-addressed blobs (contexts, outputs, logs), and packs a
-// directory into a deterministic tar. Sources (one package per scheme) and
-// stores plug in through the two interfaces below; package artifactstest holds
-// the suites. The worker fetches contexts and stores outputs, the enqueue
-// command packs and uploads.
+// Package artifacts keeps content-addressed blobs: contexts, outputs and logs.
+// Stores, one package each, plug in through the interface below; package
+// artifactstest holds their suite. It also makes sure that a store is the farm's,
+// and keeps in it what somebody counts on. The worker and the enqueue command read
+// and write blobs.
 package artifacts
 
 import (
@@ -11,8 +10,6 @@ import (
 	"errors"
 	"io"
 	"time"
-
-	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // ErrNotFound is returned, wrapped, for a blob that a store does not have.
@@ -60,19 +57,6 @@ type Store interface {
 	// List calls f for every blob, in no order, until it fails.
 	List(ctx context.Context, f func(Stored) error) error
 	Marked
-}
-
-// Source opens references of one or more URL schemes. Open returns the bytes
-// as they are at the reference, compressed or not; [Fetcher] decompresses and
-// verifies. Failures are *jobs.Failure.
-type Source interface {
-	// Schemes lists the schemes the source serves, without the colon.
-	Schemes() []string
-	// Open starts reading the context. Cancelling ctx ends the read. A reader
-	// of something near implements [Rewinder]; what does not is taken to come
-	// over a network: it is kept in a temporary file, and wrong bytes are
-	// fetched once more.
-	Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
 }
 
 // Rewinder is a reader that can start again with the same bytes. What is read from

@@ -21,7 +21,7 @@ import (
 	"github.com/docker/docker/api/types/build"
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -208,7 +208,7 @@ func (f *farm) resetPeak() {
 // entries take.
 func (f *farm) hostile(r *report) {
 	bomb := filepath.Join(f.contextDir, "bomb.tar.gz")
-	f.must(os.WriteFile(bomb, artifactstest.Bomb(f), 0o600))
+	f.must(os.WriteFile(bomb, contextstest.Bomb(f), 0o600))
 	start := time.Now()
 	job := f.submit(jobs.Spec{Context: &jobs.Context{Ref: "file://" + bomb}, Build: &jobs.Build{}}, jobs.Refused)
 	took := time.Since(start)
@@ -241,7 +241,7 @@ func writeMany(_ context.Context, name string, n int) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(z, artifactstest.Entries(n)); err != nil {
+	if _, err := io.Copy(z, contextstest.Entries(n)); err != nil {
 		return err
 	}
 	return z.Close()

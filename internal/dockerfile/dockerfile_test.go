@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -39,7 +39,7 @@ func check(t *testing.T, err error, kind jobs.Kind, says string) {
 
 func TestCorpus(t *testing.T) {
 	t.Parallel()
-	for _, d := range artifactstest.Dockerfiles() {
+	for _, d := range contextstest.Dockerfiles() {
 		t.Run(d.Name, func(t *testing.T) {
 			t.Parallel()
 			check(t, refusal(named(d.Text), d.Build, dockerfile.Defaults()), d.Kind, d.Says)
@@ -101,7 +101,7 @@ func TestRules(t *testing.T) {
 
 // FuzzCheck: whatever comes, there is an answer of the right type.
 func FuzzCheck(f *testing.F) {
-	for _, d := range artifactstest.Dockerfiles() {
+	for _, d := range contextstest.Dockerfiles() {
 		f.Add(d.Text, d.Build.Args["U"])
 	}
 	f.Fuzz(func(t *testing.T, text, arg string) {

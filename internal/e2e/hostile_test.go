@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 )
@@ -20,15 +20,15 @@ import (
 // bad is refused before the daemon is asked for anything, and leaves nothing.
 func TestHostileArchives(t *testing.T) {
 	w := newWatchedFarm(t, nil)
-	submit := func(a artifactstest.Archive) jobs.Spec {
+	submit := func(a contextstest.Archive) jobs.Spec {
 		c := a.Context
 		c.Ref = w.put(t, a.Name, a.Bytes)
 		return jobs.Spec{Context: &c, Build: &jobs.Build{Dockerfile: a.Dockerfile}}
 	}
 	before := w.settled(t)
 	var ids []string
-	var good []artifactstest.Archive
-	for _, a := range artifactstest.Archives(t) {
+	var good []contextstest.Archive
+	for _, a := range contextstest.Archives(t) {
 		if a.Kind == "" {
 			good = append(good, a)
 			continue
@@ -57,7 +57,7 @@ func TestHostileArchives(t *testing.T) {
 func TestHostileArchivesAtSubmit(t *testing.T) {
 	w := newWatchedFarm(t, nil)
 	before := w.settled(t)
-	for _, a := range artifactstest.Archives(t) {
+	for _, a := range contextstest.Archives(t) {
 		if a.Kind == "" || a.Context != (jobs.Context{}) {
 			continue
 		}
@@ -80,13 +80,13 @@ func TestHostileDockerfiles(t *testing.T) {
 	w := newWatchedFarm(t, nil)
 	before := w.settled(t)
 	var ids []string
-	for _, d := range artifactstest.Dockerfiles() {
+	for _, d := range contextstest.Dockerfiles() {
 		if d.Kind == "" {
 			continue
 		}
 		t.Run(d.Name, func(t *testing.T) {
 			b := d.Build
-			spec := jobs.Spec{Build: &b, Context: &jobs.Context{Ref: w.put(t, d.Name, artifactstest.Tar(t, artifactstest.File("Dockerfile", d.Text)))}}
+			spec := jobs.Spec{Build: &b, Context: &jobs.Context{Ref: w.put(t, d.Name, contextstest.Tar(t, contextstest.File("Dockerfile", d.Text)))}}
 			ids = append(ids, w.refused(t, spec, d.Kind, d.Says).ID)
 		})
 	}
@@ -121,7 +121,7 @@ images: {from: ["busybox*", "*/busybox*"], push: ["registry.example.com/team/*"]
 `
 	})
 	root := w.root
-	context := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM busybox\n"))
+	context := contextstest.Tar(t, contextstest.File("Dockerfile", "FROM busybox\n"))
 	for name, content := range map[string][]byte{secret: context, filepath.Join(root, "good.tar"): context} {
 		if err := os.WriteFile(name, content, 0o600); err != nil {
 			t.Fatal(err)
@@ -167,8 +167,8 @@ images: {from: ["busybox*", "*/busybox*"], push: ["registry.example.com/team/*"]
 		{"image ID", jobs.Spec{Run: &jobs.Run{Image: "sha256:" + strings.Repeat("a", 64)}}, "image_ref_invalid", "found an image ID"},
 		{"tag and digest", with(func(s *jobs.Spec) { s.Build.Tags = []string{"app:1@sha256:" + strings.Repeat("a", 64)} }), "image_ref_invalid", "a tag cannot carry a digest"},
 		{"image that is not allowed", jobs.Spec{Run: &jobs.Run{Image: "alpine"}}, "image_not_allowed", `"alpine"`},
-		{"base that is not allowed", build(w.put(t, "base", artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM busybox AS a\nFROM evil.example/x\n")))), "image_not_allowed", `"evil.example/x"`},
-		{"COPY --from an image", build(w.put(t, "from", artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM busybox\nCOPY --from=evil.example/x / /\n")))), "image_not_allowed", `"evil.example/x"`},
+		{"base that is not allowed", build(w.put(t, "base", contextstest.Tar(t, contextstest.File("Dockerfile", "FROM busybox AS a\nFROM evil.example/x\n")))), "image_not_allowed", `"evil.example/x"`},
+		{"COPY --from an image", build(w.put(t, "from", contextstest.Tar(t, contextstest.File("Dockerfile", "FROM busybox\nCOPY --from=evil.example/x / /\n")))), "image_not_allowed", `"evil.example/x"`},
 		{"registry that is not allowed", with(func(s *jobs.Spec) {
 			s.Build.Tags, s.Build.Push = []string{"elsewhere.example.com/team/app"}, true
 		}), "registry_not_allowed", "elsewhere.example.com"},
@@ -176,8 +176,8 @@ images: {from: ["busybox*", "*/busybox*"], push: ["registry.example.com/team/*"]
 			s.Build.Tags, s.Build.Push = []string{"registry.example.com/other/app"}, true
 		}), "push_prefix", "registry.example.com/other/app"},
 		{"run of the metadata service", jobs.Spec{Run: &jobs.Run{Image: "169.254.169.254/busybox"}}, "registry_not_allowed", "is of a registry that is not open to jobs"},
-		{"base of a private address", build(w.put(t, "private", artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM 10.0.0.1:5000/busybox\n")))), "registry_not_allowed", "is of a registry that is not open to jobs"},
-		{"COPY --from a port below 1024", build(w.put(t, "redis", artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM busybox\nCOPY --from=127.0.0.1:22/busybox / /\n")))), "registry_not_allowed", "is of a registry that is not open to jobs"},
+		{"base of a private address", build(w.put(t, "private", contextstest.Tar(t, contextstest.File("Dockerfile", "FROM 10.0.0.1:5000/busybox\n")))), "registry_not_allowed", "is of a registry that is not open to jobs"},
+		{"COPY --from a port below 1024", build(w.put(t, "redis", contextstest.Tar(t, contextstest.File("Dockerfile", "FROM busybox\nCOPY --from=127.0.0.1:22/busybox / /\n")))), "registry_not_allowed", "is of a registry that is not open to jobs"},
 		{"cache of a private address", with(func(s *jobs.Spec) { s.Build.CacheFrom = []string{"192.168.0.1/busybox"} }), "registry_not_allowed", "is of a registry that is not open to jobs"},
 		{"port below 1024", jobs.Spec{Run: &jobs.Run{Image: "busybox", Ports: []jobs.Port{{Container: 80, Host: 80}}}}, "port_not_allowed", "80/tcp"},
 		{"port of the Docker daemon", with(func(s *jobs.Spec) { s.Run = &jobs.Run{Ports: []jobs.Port{{Container: 80, Host: 2375}}} }), "port_not_allowed", "2375/tcp"},

@@ -20,11 +20,12 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-type fault = artifactstest.Fault
+type fault = contextstest.Fault
 
 // transfer is a context on its way through a server that misbehaves, and what
 // must become of its job.
@@ -178,7 +179,7 @@ func faultyContext(t *testing.T) (packed []byte, digest string) {
 	for i := range noise {
 		noise[i] = byte(i * i / 7 >> 3)
 	}
-	packed = artifactstest.Tar(t, artifactstest.File("Dockerfile", dockerfile), artifactstest.File("data", string(noise)))
+	packed = contextstest.Tar(t, contextstest.File("Dockerfile", dockerfile), contextstest.File("data", string(noise)))
 	if len(packed) != contextSize {
 		t.Fatalf("the context has %d bytes, want %d", len(packed), contextSize)
 	}
@@ -202,7 +203,7 @@ func TestTransfersFromHTTP(t *testing.T) {
 		{name: "redirect to a forbidden address", faults: []fault{{Status: 302, Header: map[string]string{"Location": forbidden}}}, kind: jobs.KindForbiddenAddress, asked: 1},
 	}...)
 	runAll(t, w, all, func(t *testing.T, faults []fault) (string, func() int) {
-		server := &artifactstest.FaultServer{Content: content, Faults: faults}
+		server := &contextstest.FaultServer{Content: content, Faults: faults}
 		return serve(t, "127.0.0.2:0", server.ServeHTTP) + "/context.tar", func() int { return len(server.Requests()) }
 	})
 }
@@ -363,9 +364,9 @@ func TestNameThatChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer names.Close()
-	go artifactstest.ServeNames(names, "127.0.0.2", "127.0.0.3")
+	go contextstest.ServeNames(names, "127.0.0.2", "127.0.0.3")
 	content, _ := faultyContext(t)
-	allowed := &artifactstest.FaultServer{Content: content, Faults: []fault{{Cut: contextSize / 2}}}
+	allowed := &contextstest.FaultServer{Content: content, Faults: []fault{{Cut: contextSize / 2}}}
 	at := serve(t, "127.0.0.2:0", allowed.ServeHTTP)
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(at, "http://"))
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -120,21 +120,21 @@ func (p process) Wait(ctx context.Context) (engine.State, error) {
 }
 
 // FetchFunc is how a worker gets a context.
-type FetchFunc func(ctx context.Context, c jobs.Context, dockerfile string) (*artifacts.Fetched, error)
+type FetchFunc func(ctx context.Context, c jobs.Context, dockerfile string) (*contexts.Fetched, error)
 
 // Fetch wraps it.
 func Fetch(f FetchFunc, at At) FetchFunc {
-	return func(ctx context.Context, c jobs.Context, dockerfile string) (*artifacts.Fetched, error) {
-		return around(ctx, at, Call{Name: "fetch", Job: c.Ref}, func() (*artifacts.Fetched, error) { return f(ctx, c, dockerfile) })
+	return func(ctx context.Context, c jobs.Context, dockerfile string) (*contexts.Fetched, error) {
+		return around(ctx, at, Call{Name: "fetch", Job: c.Ref}, func() (*contexts.Fetched, error) { return f(ctx, c, dockerfile) })
 	}
 }
 
 // AdmitFunc judges a build; A is what a worker goes on with.
-type AdmitFunc[A any] func(ctx context.Context, job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (A, error)
+type AdmitFunc[A any] func(ctx context.Context, job jobs.Spec, b jobs.Build, d contexts.Dockerfile) (A, error)
 
 // Admit wraps it.
 func Admit[A any](f AdmitFunc[A], at At) AdmitFunc[A] {
-	return func(ctx context.Context, job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (A, error) {
+	return func(ctx context.Context, job jobs.Spec, b jobs.Build, d contexts.Dockerfile) (A, error) {
 		return around(ctx, at, Call{Name: "admit"}, func() (A, error) { return f(ctx, job, b, d) })
 	}
 }

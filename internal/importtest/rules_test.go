@@ -16,6 +16,7 @@ type layer int
 const (
 	language layer = iota // what all others speak
 	seams                 // contracts with the outside
+	reading               // what is made of several of them
 	adapters              // one outside thing each: Redis, Docker, a kind of store
 	flow                  // the order of steps
 	programs
@@ -24,7 +25,7 @@ const (
 )
 
 func (l layer) String() string {
-	return [...]string{"language", "seams", "adapters", "flow", "programs", "examples", "support"}[l]
+	return [...]string{"language", "seams", "reading", "adapters", "flow", "programs", "examples", "support"}[l]
 }
 
 // rule places packages in a layer. The first pattern that matches the path
@@ -72,12 +73,17 @@ func rules() []rule {
 		{"internal/registries", adapters, nil},
 		{"internal/engine/*", adapters, anyModule},
 		{"internal/artifacts/*", adapters, anyModule},
+		{"internal/contexts/*", adapters, anyModule},
+		{"internal/outputs", adapters, nil},
 		{"internal/notify/*", adapters, anyModule},
 		// A .dockerignore must mean exactly what it means to Docker.
 		{"internal/pack", adapters, []string{"github.com/moby/patternmatcher"}},
 
-		// Every source and store needs the same decompression.
-		{"internal/artifacts", seams, []string{"github.com/klauspost/compress", "golang.org/x/text"}},
+		// What a source yields is decompressed and judged, and names that only look
+		// different are told apart.
+		{"internal/contexts", reading, []string{"github.com/klauspost/compress", "golang.org/x/text"}},
+
+		{"internal/artifacts", seams, []string{"github.com/klauspost/compress"}},
 		{"internal/engine", seams, nil},
 		// The Dockerfile is read with the parser that the daemon has.
 		{"internal/dockerfile", seams, []string{"github.com/moby/buildkit/frontend/dockerfile", "github.com/distribution/reference"}},

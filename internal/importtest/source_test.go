@@ -76,7 +76,12 @@ func checkPackage(p pkg, files []source) []string {
 
 // isDriver reports whether a package is an engine, a context source or a store.
 func isDriver(pkg string) bool {
-	return strings.HasPrefix(pkg, module+"/internal/engine/") || strings.HasPrefix(pkg, module+"/internal/artifacts/")
+	for _, parent := range []string{"engine", "contexts", "artifacts"} {
+		if strings.HasPrefix(pkg, module+"/internal/"+parent+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 var directive = regexp.MustCompile(`(?m)^(go|toolchain)\s+(\S+)`)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -25,9 +26,9 @@ type Options struct {
 	// KeepGit sends .git, which is left out otherwise.
 	KeepGit bool
 	// Limits are those of entries, depth and names; zero values are the defaults.
-	Limits artifacts.Limits
+	Limits contexts.Limits
 	// Check, when not nil, judges the Dockerfile before anything is packed.
-	Check func(artifacts.Dockerfile) error
+	Check func(contexts.Dockerfile) error
 	// Progress, when not nil, is told now and then what was packed so far. It
 	// must be quick.
 	Progress func(Report)
@@ -54,10 +55,10 @@ type Report struct {
 	artifacts.Blob
 	// Dockerfile is the path of the Dockerfile inside the tar, Content what is in
 	// it.
-	Dockerfile artifacts.Dockerfile
+	Dockerfile contexts.Dockerfile
 	// Hidden is true when the ignore file leaves the Dockerfile out: it is in
 	// the tar, because a build needs it, under a name of its own with
-	// [artifacts.HiddenPrefix], and COPY must not see it.
+	// [contexts.HiddenPrefix], and COPY must not see it.
 	Hidden bool
 	// Modes is what was recorded, ModesKeep or ModesGit.
 	Modes Modes
@@ -102,7 +103,7 @@ func Write(ctx context.Context, w io.Writer, dir string, opts Options) (Report, 
 	if p.report.Modes, err = opts.Modes.in(dir); err != nil {
 		return Report{}, err
 	}
-	name := path.Clean(cmp.Or(opts.Dockerfile, artifacts.DefaultDockerfile))
+	name := path.Clean(cmp.Or(opts.Dockerfile, contexts.DefaultDockerfile))
 	if p.report.Dockerfile, err = readDockerfile(root, name); err != nil {
 		return Report{}, err
 	}

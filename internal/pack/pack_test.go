@@ -22,7 +22,9 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
-	"github.com/slipway-farm/slipway/internal/artifacts/cassource"
+	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/contexts/cassource"
+	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 	"github.com/slipway-farm/slipway/internal/pack"
@@ -70,14 +72,14 @@ func packed(t testing.TB, dir string, opts pack.Options) ([]byte, pack.Report, e
 }
 
 // fetched reads a packed context as the worker does, and what the daemon gets of it.
-func fetched(t testing.TB, b []byte, dockerfile string) (*artifacts.Fetched, []byte) {
+func fetched(t testing.TB, b []byte, dockerfile string) (*contexts.Fetched, []byte) {
 	t.Helper()
 	store := artifactstest.NewStore()
 	blob, err := artifacts.NewBlobs(store, "").Write(t.Context(), bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := artifacts.NewFetcher(artifacts.Options{TempDir: t.TempDir()}, cassource.New(store)).
+	got, err := contexts.NewFetcher(contexts.Options{TempDir: t.TempDir()}, cassource.New(store)).
 		Fetch(t.Context(), jobs.Context{Ref: artifacts.Ref(blob.Digest)}, dockerfile)
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +149,7 @@ func TestPackIgnores(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(strings.Fields(tt.want), artifactstest.Names(t, b)); diff != "" {
+			if diff := cmp.Diff(strings.Fields(tt.want), contextstest.Names(t, b)); diff != "" {
 				t.Errorf("names differ (-want +got):\n%s", diff)
 			}
 			if got := report.GitLeftOut; got == strings.Contains(tt.want, git) {
@@ -254,7 +256,7 @@ func TestPackEntries(t *testing.T) {
 		Link string
 	}
 	got := make(map[string]entry)
-	for _, hdr := range artifactstest.Headers(t, b) {
+	for _, hdr := range contextstest.Headers(t, b) {
 		got[hdr.Name] = entry{hdr.Typeflag, hdr.Mode, hdr.Size, hdr.Linkname}
 		if hdr.Uid != 0 || hdr.Gid != 0 || hdr.Uname != "" || hdr.Gname != "" {
 			t.Errorf("%q: owner %d %q, group %d %q, want none", hdr.Name, hdr.Uid, hdr.Uname, hdr.Gid, hdr.Gname)

@@ -14,8 +14,8 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 	"github.com/tonistiigi/fsutil"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
-	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
 	"github.com/slipway-farm/slipway/internal/pack"
 )
 
@@ -74,7 +74,7 @@ func TestPackSeesWhatDockerSees(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		got := slices.DeleteFunc(artifactstest.Names(t, b), func(n string) bool { return strings.HasPrefix(n, artifacts.HiddenPrefix) })
+		got := slices.DeleteFunc(contextstest.Names(t, b), func(n string) bool { return strings.HasPrefix(n, contexts.HiddenPrefix) })
 		slices.Sort(got)
 		slices.Sort(want)
 		if diff := cmp.Diff(strings.Join(want, "\n"), strings.Join(got, "\n")); diff != "" {

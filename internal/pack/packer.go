@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -22,7 +23,7 @@ type packer struct {
 	opts   Options
 	report Report
 
-	limits  artifacts.Limits
+	limits  contexts.Limits
 	entries int
 	tar     *tar.Writer
 	buf     *bufio.Writer
@@ -48,7 +49,7 @@ func (p *packer) dockerfile(root *os.Root, ig *ignores) error {
 	if err != nil || visible {
 		return err
 	}
-	p.report.Hidden, d.Name = true, artifacts.HiddenPrefix+path.Base(d.Name)
+	p.report.Hidden, d.Name = true, contexts.HiddenPrefix+path.Base(d.Name)
 	if _, err := root.Lstat(d.Name); err == nil {
 		return jobs.Fail(jobs.KindContextInvalid, nil, "rename it", "%q has a name that the farm needs for itself", jobs.Clip(d.Name))
 	}
@@ -124,7 +125,7 @@ func (p *packer) header(hdr *tar.Header) error {
 	p.entries++
 	switch depth := strings.Count(name, "/") + 1; {
 	case p.entries > p.limits.Entries:
-		return artifacts.TooManyEntries(p.limits.Entries)
+		return contexts.TooManyEntries(p.limits.Entries)
 	case depth > p.limits.Depth:
 		return jobs.Fail(jobs.KindTooDeep, nil, "use fewer directories inside each other", "%q is %d levels deep; the limit is %d", jobs.Clip(name), depth, p.limits.Depth)
 	case max(len(name), len(hdr.Linkname)) > p.limits.Name:

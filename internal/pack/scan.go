@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -311,7 +312,7 @@ func header(name string, mode fs.FileMode, modes Modes) *tar.Header {
 	case modes == ModesGit:
 		perm = 0o644
 	}
-	return &tar.Header{Name: name, Mode: int64(perm), ModTime: artifacts.FileTime()}
+	return &tar.Header{Name: name, Mode: int64(perm), ModTime: contexts.FileTime()}
 }
 
 func kindOf(m fs.FileMode) string {

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -15,7 +16,7 @@ type UploadOptions struct {
 	// Pack says how a directory is packed; its Dockerfile and Check are about a
 	// tar, too.
 	Pack   Options
-	Limits artifacts.Limits
+	Limits contexts.Limits
 	// TempDir holds the packed context until the store has it; "" means the
 	// system's directory for temporary files. It takes the compressed size.
 	TempDir string
@@ -65,7 +66,7 @@ func UploadTar(ctx context.Context, store *artifacts.Blobs, r io.Reader, opts Up
 		return Uploaded{}, err
 	}
 	defer rec.Close()
-	in, err := artifacts.Judge(ctx, rec, r, cmp.Or(opts.Pack.Dockerfile, artifacts.DefaultDockerfile), opts.Limits)
+	in, err := contexts.Judge(ctx, rec, r, cmp.Or(opts.Pack.Dockerfile, contexts.DefaultDockerfile), opts.Limits)
 	if err != nil {
 		return Uploaded{}, err
 	}
@@ -96,7 +97,7 @@ func upload(ctx context.Context, store *artifacts.Blobs, rec *artifacts.Recordin
 	}
 	up.Stored = size
 	if most := opts.Limits.Complete().Compressed; size > most {
-		return Uploaded{}, artifacts.TooMuchCompressed(most)
+		return Uploaded{}, contexts.TooMuchCompressed(most)
 	}
 	up.Existed, err = store.Has(ctx, blob.Digest)
 	if err != nil {
@@ -142,7 +143,7 @@ type limitWriter struct {
 
 func (l *limitWriter) Write(p []byte) (int, error) {
 	if l.left -= int64(len(p)); l.left < 0 {
-		return 0, artifacts.TooLarge(l.limit)
+		return 0, contexts.TooLarge(l.limit)
 	}
 	return l.w.Write(p)
 }

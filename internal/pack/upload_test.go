@@ -13,6 +13,8 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 	"github.com/slipway-farm/slipway/internal/pack"
@@ -39,10 +41,10 @@ func TestUpload(t *testing.T) {
 			return pack.UploadTar(t.Context(), blobs, bytes.NewReader(plain), opts)
 		}},
 		{"gzip", func() (pack.Uploaded, error) {
-			return pack.UploadTar(t.Context(), blobs, bytes.NewReader(artifactstest.Gzip(t, plain)), opts)
+			return pack.UploadTar(t.Context(), blobs, bytes.NewReader(contextstest.Gzip(t, plain)), opts)
 		}},
 		{"zstd", func() (pack.Uploaded, error) {
-			return pack.UploadTar(t.Context(), blobs, bytes.NewReader(artifactstest.Zstd(t, plain)), opts)
+			return pack.UploadTar(t.Context(), blobs, bytes.NewReader(contextstest.Zstd(t, plain)), opts)
 		}},
 	}
 	for i, tt := range uploads {
@@ -92,7 +94,7 @@ func TestUploadRefuses(t *testing.T) {
 		{name: "big directory", dir: dir, limit: 100_000, kind: jobs.KindContextTooLarge, says: "unpacks to more than"},
 		{name: "big tar", tar: plain, limit: 100_000, kind: jobs.KindContextTooLarge, says: "unpacks to more than"},
 		{name: "no tar", tar: []byte("hello"), kind: jobs.KindContextNotTar, says: "not a tar archive"},
-		{name: "cut tar", tar: artifactstest.Gzip(t, plain)[:200], kind: jobs.KindContextTruncated, says: "truncated"},
+		{name: "cut tar", tar: contextstest.Gzip(t, plain)[:200], kind: jobs.KindContextTruncated, says: "truncated"},
 		{name: "no permission", dir: dir, store: broken{put: readOnly}, kind: jobs.KindStore, says: "does not let this user"},
 		{name: "full", tar: plain, store: broken{put: full}, kind: jobs.KindDiskFull, says: "is full"},
 		{name: "store away", dir: dir, store: broken{stat: errors.New("away")}, kind: jobs.KindStore, says: "could not be used for the context"},
@@ -105,7 +107,7 @@ func TestUploadRefuses(t *testing.T) {
 				store = artifactstest.NewStore()
 			}
 			blobs := artifacts.NewBlobs(store, temp)
-			opts := pack.UploadOptions{TempDir: temp, Limits: artifacts.Limits{Size: tt.limit}}
+			opts := pack.UploadOptions{TempDir: temp, Limits: contexts.Limits{Size: tt.limit}}
 			var err error
 			if tt.tar != nil {
 				_, err = pack.UploadTar(t.Context(), blobs, bytes.NewReader(tt.tar), opts)

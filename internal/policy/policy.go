@@ -20,7 +20,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -161,7 +161,7 @@ func (r Run) Ulimit(name string) int64 {
 
 // Defaults is the policy of an operator who chose nothing.
 func Defaults() Policy {
-	limits, rules := artifacts.Defaults(), dockerfile.Defaults()
+	limits, rules := contexts.Defaults(), dockerfile.Defaults()
 	return Policy{
 		Version: 1,
 		Context: Context{
@@ -330,8 +330,8 @@ func (p Policy) CacheSpace(job jobs.Spec) string {
 }
 
 // Limits are those of contexts.
-func (c Context) Limits() artifacts.Limits {
-	return artifacts.Limits{
+func (c Context) Limits() contexts.Limits {
+	return contexts.Limits{
 		Compressed: int64(c.MaxCompressed), Size: int64(c.MaxUnpacked), Entries: int(c.MaxEntries), Ratio: int64(c.MaxRatio),
 		Depth: int(c.MaxDepth), Name: int(c.MaxName), SetID: c.KeepSetID,
 	}

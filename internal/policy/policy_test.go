@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/policy"
 )
 
@@ -20,7 +20,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := p.Context.Limits(), artifacts.Defaults(); got != want {
+	if got, want := p.Context.Limits(), contexts.Defaults(); got != want {
 		t.Errorf("limits %+v, want those of package artifacts, %+v", got, want)
 	}
 	again, err := policy.Parse([]byte(p.String()))

@@ -215,7 +215,7 @@ type source struct{}
 func (source) Schemes() []string { return []string{"file"} }
 
 func (source) Open(_ context.Context, c jobs.Context) (io.ReadCloser, error) {
-	content, ok := contexts()[c.Ref]
+	content, ok := dockerfiles()[c.Ref]
 	if !ok {
 		return nil, errors.New("no such context")
 	}

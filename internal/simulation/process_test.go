@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/enginetest"
 	"github.com/slipway-farm/slipway/internal/faults"
@@ -224,7 +225,7 @@ func (h *host) start() *process {
 		Claims: reporting{faults.Claims(f.truth, p.at), p}, Records: records, Queue: faults.Queue(f.queue, p.at),
 		Engine: eng, Images: images.New(f.log, imageHost{eng, h.engine}, images.NewNotes(h.mates[0].notes, enginetest.NormalName), func() images.Rules { return images.Rules{} }),
 		Intake: faults.Intake(&intake{p: p, ctx: taking}, p.at),
-		Fetch:  faults.Fetch(artifacts.NewFetcher(artifacts.Options{TempDir: h.dir}, source{}).Fetch, p.at),
+		Fetch:  faults.Fetch(contexts.NewFetcher(contexts.Options{TempDir: h.dir}, source{}).Fetch, p.at),
 		Blobs:  artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),
 		Farm:   member{seats},
 		Seat:   seat.New(f.log, dir, seats, seat.Options{Worker: h.name, Lease: lease, Machine: seat.Machine{Self: self, Lives: f.lives}}),

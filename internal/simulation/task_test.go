@@ -29,8 +29,8 @@ func (t task) plain() bool { return t.id != "" }
 // fails reports whether the job spends its own retries.
 func (t task) fails() bool { return t.kind == jobs.KindExitNonzero || t.kind == jobs.KindBuildFailed }
 
-// contexts are the Dockerfiles of the contexts that builds name.
-func contexts() map[string]string {
+// dockerfiles are the Dockerfiles of the contexts that builds name.
+func dockerfiles() map[string]string {
 	return map[string]string{
 		"file:///good.tar": "FROM busybox\nRUN echo step; sleep 2\nCMD [\"sh\", \"-c\", \"echo start; sleep 3; echo end > /out; echo end\"]\n",
 		"file:///bad.tar":  "FROM busybox\nRUN sleep 1; false\n",

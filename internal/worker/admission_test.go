@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
@@ -118,7 +118,7 @@ func TestCancelDuringAdmission(t *testing.T) {
 // What was taken with a change, or at the second attempt, stands in the log.
 func TestContextWarningsAreLogged(t *testing.T) {
 	t.Parallel()
-	archive := artifactstest.Tar(t, artifactstest.File("Dockerfile", "FROM busybox\n"), artifactstest.Entry{Header: tar.Header{Name: "tool", Mode: 0o4755}})
+	archive := contextstest.Tar(t, contextstest.File("Dockerfile", "FROM busybox\n"), contextstest.Entry{Header: tar.Header{Name: "tool", Mode: 0o4755}})
 	f := newFarm(t)
 	opened := 0
 	f.fetch = func(context.Context, jobs.Context) (io.ReadCloser, error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -49,7 +50,7 @@ func (a *attempt) build(ctx context.Context) error {
 }
 
 // buildFrom makes the image, under the private name of this attempt.
-func (a *attempt) buildFrom(ctx context.Context, fetched *artifacts.Fetched, admitted Admitted) (engine.Built, error) {
+func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admitted Admitted) (engine.Built, error) {
 	spec, sources := admitted.Build, admitted.Sources
 	ctx, done := a.watchIdle(ctx, jobs.StageBuild, a.w.cacheLocks.take(a, admitted.CacheSpace, sources.Locks))
 	defer a.w.cacheLocks.drop(a)
@@ -133,7 +134,7 @@ func (a *attempt) imageName() string {
 
 // fetch reads the context to its last byte before the engine sees the first, and
 // holds the build to the operator's policy.
-func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted Admitted, fetched *artifacts.Fetched, err error) {
+func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted Admitted, fetched *contexts.Fetched, err error) {
 	timeout := a.job.Spec.Timeouts.Fetch.Or(a.w.opts.Timeouts.Fetch.D())
 	err = a.stage(ctx, jobs.StageFetch, timeout, func(ctx context.Context) error {
 		if err := a.note(ctx, jobs.Progress{Stage: jobs.StageFetch}); err != nil {
@@ -150,7 +151,7 @@ func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted Admitted
 			a.res.Context = fetched.Digest
 		}
 		spec.Dockerfile = fetched.Dockerfile.Name
-		admitted, err = a.w.Admit(ctx, a.job.Spec, spec, artifacts.Dockerfile{Name: shown(spec), Content: fetched.Dockerfile.Content})
+		admitted, err = a.w.Admit(ctx, a.job.Spec, spec, contexts.Dockerfile{Name: shown(spec), Content: fetched.Dockerfile.Content})
 		return explain(ctx, jobs.StageBuild, err)
 	})
 	if err != nil && fetched != nil {
@@ -163,13 +164,13 @@ func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted Admitted
 // has another there.
 func shown(spec jobs.Build) string {
 	if spec.HideDockerfile {
-		return strings.TrimPrefix(spec.Dockerfile, artifacts.HiddenPrefix)
+		return strings.TrimPrefix(spec.Dockerfile, contexts.HiddenPrefix)
 	}
 	return spec.Dockerfile
 }
 
 // hidden is the Dockerfile for a build whose context does not have it.
-func hidden(spec *jobs.Build, d artifacts.Dockerfile) []byte {
+func hidden(spec *jobs.Build, d contexts.Dockerfile) []byte {
 	if !spec.HideDockerfile {
 		return nil
 	}

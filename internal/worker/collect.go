@@ -8,6 +8,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/outputs"
 )
 
 // collectTime bounds how long outputs may take into the store.
@@ -63,7 +64,7 @@ func (a *attempt) collectOne(ctx context.Context, path string, left int64) (jobs
 		return jobs.Output{}, err
 	}
 	defer tarball.Close()
-	c := artifacts.Collect(tarball, path, left, a.w.opts.OutputCap)
+	c := outputs.Collect(tarball, path, left, a.w.opts.OutputCap)
 	blob, err := a.w.Blobs.Write(ctx, c)
 	if err != nil {
 		return jobs.Output{}, artifacts.StoreFailure(err, "the output "+path)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/enginetest"
@@ -168,8 +169,8 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			return nil
 		}), f.t.TempDir()),
 		Intake: tasks,
-		Fetch:  artifacts.NewFetcher(artifacts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,
-		Admit: func(_ context.Context, _ jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (worker.Admitted, error) {
+		Fetch:  contexts.NewFetcher(contexts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,
+		Admit: func(_ context.Context, _ jobs.Spec, b jobs.Build, d contexts.Dockerfile) (worker.Admitted, error) {
 			sources, err := dockerfile.Check(dockerfile.File(d), b, dockerfile.Defaults())
 			return worker.Admitted{Build: b, Sources: sources}, err
 		},

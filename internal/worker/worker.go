@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -34,13 +35,13 @@ type Deps struct {
 	Intake  jobs.Intake
 	Engine  engine.Engine
 	// Fetch reads a context whole, checks it, and finds the Dockerfile in it.
-	Fetch func(ctx context.Context, c jobs.Context, dockerfile string) (*artifacts.Fetched, error)
+	Fetch func(ctx context.Context, c jobs.Context, dockerfile string) (*contexts.Fetched, error)
 	// AdmitJob judges by the operator's policy what a job asks for in its document,
 	// before any work is done for it. nil admits everything.
 	AdmitJob func(ctx context.Context, job jobs.Spec) error
 	// Admit judges what a build of a job is about to do by the operator's policy.
 	// nil admits everything.
-	Admit func(ctx context.Context, job jobs.Spec, b jobs.Build, d artifacts.Dockerfile) (Admitted, error)
+	Admit func(ctx context.Context, job jobs.Spec, b jobs.Build, d contexts.Dockerfile) (Admitted, error)
 	// AdmitImages judges the images that a build or a run uses; nil admits all.
 	AdmitImages func(ctx context.Context, refs ...string) error
 	Blobs       *artifacts.Blobs
@@ -238,7 +239,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		deps.Images = anyName{deps.Engine}
 	}
 	if deps.Admit == nil {
-		deps.Admit = func(_ context.Context, _ jobs.Spec, b jobs.Build, _ artifacts.Dockerfile) (Admitted, error) {
+		deps.Admit = func(_ context.Context, _ jobs.Spec, b jobs.Build, _ contexts.Dockerfile) (Admitted, error) {
 			return Admitted{Build: b}, nil
 		}
 	}

@@ -1,5 +1,5 @@
-// Package artifactstest has the suites that every artifacts.Store and
-// artifacts.Source passes, and a Store in memory. Tests call it.
+// Package artifactstest has the suite that every artifacts.Store passes, and a Store
+// in memory. Tests call it.
 package artifactstest
 
 import (

@@ -22,16 +22,16 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 	t.Run("content comes back", func(t *testing.T) {
 		t.Parallel()
 		store := artifacts.NewBlobs(open(t), t.TempDir())
-		for _, tt := range contents() {
-			got := put(t, store, tt.content)
-			if want := (artifacts.Blob{Digest: Digest(tt.content), Size: int64(len(tt.content))}); got != want {
-				t.Errorf("%s: Put = %+v, want %+v", tt.name, got, want)
+		for _, tt := range Contents() {
+			got := put(t, store, tt.Bytes)
+			if want := (artifacts.Blob{Digest: Digest(tt.Bytes), Size: int64(len(tt.Bytes))}); got != want {
+				t.Errorf("%s: Put = %+v, want %+v", tt.Name, got, want)
 			}
 			if stat, err := store.Stat(t.Context(), got.Digest); err != nil || stat.Blob != got || time.Since(stat.Modified).Abs() > time.Minute {
-				t.Errorf("%s: Stat = %+v, %v, want %+v", tt.name, stat, err, got)
+				t.Errorf("%s: Stat = %+v, %v, want %+v", tt.Name, stat, err, got)
 			}
-			if read := read(t, store, got.Digest); !bytes.Equal(read, tt.content) {
-				t.Errorf("%s: got %d bytes back, want the %d that were put", tt.name, len(read), len(tt.content))
+			if read := read(t, store, got.Digest); !bytes.Equal(read, tt.Bytes) {
+				t.Errorf("%s: got %d bytes back, want the %d that were put", tt.Name, len(read), len(tt.Bytes))
 			}
 		}
 	})
@@ -68,13 +68,13 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 		t.Parallel()
 		store := artifacts.NewBlobs(open(t), t.TempDir())
 		boom := errors.New("boom")
-		for _, tt := range contents() {
-			_, err := store.Write(t.Context(), io.MultiReader(bytes.NewReader(tt.content), failingReader{boom}))
+		for _, tt := range Contents() {
+			_, err := store.Write(t.Context(), io.MultiReader(bytes.NewReader(tt.Bytes), failingReader{boom}))
 			if !errors.Is(err, boom) {
-				t.Errorf("%s: Put = %v, want %v", tt.name, err, boom)
+				t.Errorf("%s: Put = %v, want %v", tt.Name, err, boom)
 			}
-			if _, err := store.Stat(t.Context(), Digest(tt.content)); !errors.Is(err, artifacts.ErrNotFound) {
-				t.Errorf("%s: Stat = %v, want ErrNotFound", tt.name, err)
+			if _, err := store.Stat(t.Context(), Digest(tt.Bytes)); !errors.Is(err, artifacts.ErrNotFound) {
+				t.Errorf("%s: Stat = %v, want ErrNotFound", tt.Name, err)
 			}
 		}
 	})
@@ -105,7 +105,7 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 	t.Run("all of the data is stored, wherever it stood", func(t *testing.T) {
 		t.Parallel()
 		store := artifacts.NewBlobs(open(t), t.TempDir())
-		content := noise(100_000)
+		content := Noise(100_000)
 		data := Packed(t, content)
 		b := artifacts.Blob{Digest: Digest(content), Size: int64(len(content))}
 		r := bytes.NewReader(data)
@@ -134,8 +134,8 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 		store := artifacts.NewBlobs(open(t), t.TempDir())
 		before := time.Now().Add(-time.Minute)
 		want := map[string]bool{}
-		for _, tt := range contents() {
-			want[put(t, store, tt.content).Digest] = true
+		for _, tt := range Contents() {
+			want[put(t, store, tt.Bytes).Digest] = true
 		}
 		gone := put(t, store, []byte("gone"))
 		if err := store.Delete(t.Context(), gone.Digest); err != nil {
@@ -266,7 +266,7 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 	t.Run("a reader may be closed early", func(t *testing.T) {
 		t.Parallel()
 		store := artifacts.NewBlobs(open(t), t.TempDir())
-		b := put(t, store, noise(1<<20))
+		b := put(t, store, Noise(1<<20))
 		for range 20 {
 			r, err := store.Read(t.Context(), b.Digest)
 			if err != nil {
@@ -289,7 +289,7 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 		var wg sync.WaitGroup
 		for i := range 24 {
 			wg.Go(func() {
-				content := contents()[i%len(contents())].content
+				content := Contents()[i%len(Contents())].Bytes
 				b, err := store.Write(t.Context(), bytes.NewReader(content))
 				if err != nil {
 					t.Errorf("Put = %v", err)
@@ -310,27 +310,27 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 	})
 }
 
-// contents are blobs of the sizes at which a store may change its ways.
-func contents() []struct {
-	name    string
-	content []byte
-} {
-	return []struct {
-		name    string
-		content []byte
-	}{
+// Content is what is in a blob, with a name for messages.
+type Content struct {
+	Name  string
+	Bytes []byte
+}
+
+// Contents are blobs of the sizes at which a store may change its ways.
+func Contents() []Content {
+	return []Content{
 		{"empty", nil},
 		{"a log", []byte(strings.Repeat("hello\n", 40))},
-		{"64 KiB less one", noise(64<<10 - 1)},
-		{"64 KiB", noise(64 << 10)},
-		{"64 KiB and one", noise(64<<10 + 1)},
+		{"64 KiB less one", Noise(64<<10 - 1)},
+		{"64 KiB", Noise(64 << 10)},
+		{"64 KiB and one", Noise(64<<10 + 1)},
 		{"zeros", make([]byte, 1<<20)},
-		{"noise", noise(3 << 20)},
+		{"noise", Noise(3 << 20)},
 	}
 }
 
-// noise does not compress, and is the same each time.
-func noise(n int) []byte {
+// Noise does not compress, and is the same each time.
+func Noise(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
 	return b

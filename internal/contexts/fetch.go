@@ -1,0 +1,192 @@
+package contexts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Options say what a Fetcher takes.
+type Options struct {
+	Limits Limits
+	// NeedDigest refuses a reference that is announced without its digest.
+	NeedDigest bool
+	// TempDir is where contexts that cannot be read twice are kept while they
+	// are used, "" for the system's directory of temporary files.
+	TempDir string
+}
+
+// Fetcher opens contexts through the source of their scheme. It is safe for
+// concurrent use.
+type Fetcher struct {
+	opts    Options
+	sources map[string]Source
+	seed    maphash.Seed
+}
+
+// NewFetcher returns a Fetcher over sources; of two sources for one scheme the
+// later one serves it.
+func NewFetcher(opts Options, sources ...Source) *Fetcher {
+	f := &Fetcher{opts: opts, sources: make(map[string]Source), seed: maphash.MakeSeed()}
+	for _, s := range sources {
+		for _, scheme := range s.Schemes() {
+			f.sources[scheme] = s
+		}
+	}
+	return f
+}
+
+// Fetched is a context that was read to its last byte and found good. It
+// belongs to one goroutine.
+type Fetched struct {
+	Judged
+
+	keep  *keeper
+	again pass
+}
+
+// Fetch reads a context once, before anybody else sees a byte of it: it is
+// decompressed, measured, compared with what c announces, every entry is looked
+// at, and the Dockerfile is found. Every error is a *jobs.Failure.
+//
+// A transfer that brings damaged or wrong bytes is repeated once: what comes
+// the same twice is what is there, and the announcement or the archive is wrong;
+// what differs was damaged on its way.
+func (f *Fetcher) Fetch(ctx context.Context, c jobs.Context, dockerfile string) (*Fetched, error) {
+	src, p, err := f.prepare(c)
+	if err != nil {
+		return nil, err
+	}
+	got, sum, err := f.read(ctx, src, c, p, dockerfile)
+	if sum == nil || !inDoubt(err) {
+		return got, err
+	}
+	again, sumAgain, errAgain := f.read(ctx, src, c, p, dockerfile)
+	switch {
+	case errAgain == nil:
+		again.Warnings = append(again.Warnings, fmt.Sprintf("the transfer was repeated, because it brought wrong bytes at first: %s", jobs.AsFailure(err).Message))
+		return again, nil
+	case inDoubt(errAgain) && sumAgain != nil && *sum != *sumAgain:
+		return nil, jobs.Fail(jobs.KindContextFetch, errAgain, "try again; if it stays, ask the operator to look at the server or the network between",
+			"two transfers of the context brought different bytes, of which the last were no good: %s", jobs.AsFailure(errAgain).Message)
+	}
+	return nil, errAgain
+}
+
+// prepare finds the source of a reference, and what the context has to be.
+func (f *Fetcher) prepare(c jobs.Context) (Source, pass, error) {
+	scheme, rest, ok := strings.Cut(c.Ref, ":")
+	if !ok {
+		return nil, pass{}, jobs.Fail(jobs.KindSpecInvalid, nil, "write cas:sha256:... or https://...", "the context reference has no scheme")
+	}
+	src, ok := f.sources[scheme]
+	if !ok {
+		known := strings.Join(slices.Sorted(maps.Keys(f.sources)), ", ")
+		return nil, pass{}, jobs.Fail(jobs.KindSchemeNotAllowed, nil, "use one of: "+known,
+			"contexts of scheme %q are not allowed; allowed are %s", jobs.Clip(scheme), known)
+	}
+	p := pass{want: artifacts.Blob{Digest: c.Digest, Size: c.Size}, mismatch: jobs.KindContextDigest, limits: f.opts.Limits}
+	switch {
+	case scheme == artifacts.SchemeCAS:
+		if c.Digest != "" && c.Digest != rest {
+			return nil, p, digestFailure(jobs.KindContextDigest, &artifacts.MismatchError{Want: artifacts.Blob{Digest: c.Digest}, Got: artifacts.Blob{Digest: rest}})
+		}
+		p.want.Digest, p.mismatch = rest, jobs.KindStore
+		// How well it is packed is our own doing.
+		p.limits = p.limits.Complete()
+		p.limits.Ratio = math.MaxInt64
+	case f.opts.NeedDigest && c.Digest == "":
+		return nil, p, jobs.Fail(jobs.KindContextDigestNeeded, nil, "give the sha256 of the uncompressed tar with --digest (context.digest)",
+			"the operator wants every context announced with its digest")
+	}
+	return src, p, nil
+}
+
+// read makes the first pass. When it fails, the sum of what came over a network
+// is returned, too.
+func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, dockerfile string) (got *Fetched, s *sum, err error) {
+	raw, err := src.Open(ctx, c)
+	if err != nil {
+		return nil, nil, fetchFailure(err)
+	}
+	k := newKeeper(f.opts.TempDir, raw)
+	defer func() {
+		if err != nil {
+			_ = k.close() // what was read is no good anyway
+		}
+	}()
+	first, err := k.first(f.seed)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.find, p.keep = newFinder(dockerfile), k
+	stream, err := readAll(ctx, first, p)
+	if err != nil {
+		if inDoubt(err) {
+			s = f.drain(ctx, first)
+		}
+		return nil, s, err
+	}
+	got = &Fetched{Judged: stream.judged(), keep: k}
+	same := stream.sums.sum()
+	p.same, p.keep = &same, nil
+	if got.Dockerfile, err = followDockerfile(ctx, k.again, p); err != nil {
+		return nil, nil, err
+	}
+	p.find, p.rewrite = nil, true
+	got.again = p
+	return got, nil, nil
+}
+
+// drain reads a transfer whose pass failed to its end, within reason, and
+// returns its sum; nil when it has none.
+func (f *Fetcher) drain(ctx context.Context, src *source) *sum {
+	if src.sum == nil || src.failed() != nil {
+		return nil
+	}
+	src.copy, src.ctx, src.most = nil, ctx, 0
+	buf := make([]byte, 64<<10)
+	for limit := f.opts.Limits.Complete().Size; src.n.Load() < limit; {
+		if _, err := src.Read(buf); err != nil {
+			break
+		}
+	}
+	if src.failed() != nil {
+		return nil
+	}
+	transfer := sumOf(src.sum, src.n.Load())
+	return &transfer
+}
+
+// inDoubt tells failures that may come from the transfer from those that are
+// the archive's own.
+func inDoubt(err error) bool {
+	f, ok := errors.AsType[*jobs.Failure](err)
+	return ok && (damaged(f) || f.Kind == jobs.KindContextDigest || f.Kind == jobs.KindStore)
+}
+
+// Open streams the context as plain tar: the same entries under headers of our
+// own, checked once more on their way. One stream at a time; every error of it
+// is a *jobs.Failure. drop leaves the Dockerfile out.
+func (c *Fetched) Open(ctx context.Context, drop bool) (*Stream, error) {
+	src, err := c.keep.again()
+	if err != nil {
+		return nil, err
+	}
+	p := c.again
+	if drop {
+		p.drop = c.Dockerfile.Name
+	}
+	return newStream(ctx, src, p)
+}
+
+// Close frees what was kept. Streams must be closed before.
+func (c *Fetched) Close() error { return c.keep.close() }

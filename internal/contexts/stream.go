@@ -1,0 +1,184 @@
+package contexts
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Stream is the plain tar of a context, checked while it is read:
+//
+//	source -> decompress -> limit -> verify -> sum -> walk -> reader
+//
+// Every arrow is an io.Reader that hands bytes on and may fail. What a stage
+// finds stays: Err returns it after the reader's own consumer has lost it.
+type Stream struct {
+	cancel context.CancelFunc
+	raw    *source
+	closed atomic.Bool
+	// stored is true for what came out of the artifact store.
+	stored bool
+
+	// mu is held by Read; Close ends a Read before it takes mu.
+	mu     sync.Mutex
+	r      io.Reader
+	verify *artifacts.Verifier // nil when reading again
+	sums   *summing
+	look   *Inspector
+	free   func()
+	err    error
+}
+
+// pass is what one reading of a context is for.
+type pass struct {
+	// want is what the plain tar has to turn out to be; zero fields are unknown.
+	want artifacts.Blob
+	// mismatch is the kind of a wrong digest: whose fault that is depends on
+	// who announced it.
+	mismatch jobs.Kind
+	// same is the sum of the plain tar when it was read before: then it is
+	// compared with that, and not with want.
+	same   *sum
+	limits Limits
+	// find looks for the Dockerfile; nil looks for none.
+	find *finder
+	// rewrite hands the archive on under headers of our own, without the entry
+	// drop.
+	rewrite bool
+	drop    string
+	// keep is where what cannot be read twice, or not fast, is kept; nil keeps
+	// nothing.
+	keep *keeper
+}
+
+// newStream builds the stages over src.
+func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &Stream{cancel: cancel, raw: src, free: func() {}, stored: p.mismatch == jobs.KindStore}
+	if err := src.begin(ctx); err != nil {
+		cancel()
+		return nil, s.failure(err)
+	}
+	limits := p.limits.Complete()
+	plain, format, free, err := decompress(bufio.NewReaderSize(src, 128<<10), src)
+	if err != nil {
+		cancel()
+		return nil, s.failure(err)
+	}
+	s.free = free
+	if p.keep != nil && format == formatGzip {
+		if plain, err = p.keep.unpacked(plain, src); err != nil {
+			_ = s.Close()
+			return nil, s.failure(err)
+		}
+	}
+	if format != formatTar && p.same == nil {
+		src.most = limits.Compressed
+	}
+	// What was read before is within the limits, and may be packed otherwise now.
+	in := io.Reader(&limiter{r: plain, limits: limits, raw: src, compressed: format != formatTar && p.same == nil})
+	if p.same == nil {
+		s.verify = artifacts.Verify(in, p.want)
+		in = s.verify
+	}
+	s.sums = newSumming(in, p.same)
+	checked := failing(s.sums, func(err error) error {
+		if errors.Is(err, errChanged) {
+			return changedFailure(p.mismatch)
+		}
+		if m, ok := errors.AsType[*artifacts.MismatchError](err); ok {
+			kind := p.mismatch
+			if !m.Digests() {
+				kind = jobs.KindContextDigest
+			}
+			return digestFailure(kind, m)
+		}
+		return err
+	})
+	s.look = newInspector(limits, p.find)
+	if !p.rewrite {
+		s.r = newWalker(checked, s.look)
+		return s, nil
+	}
+	rewriter := newRewriter(checked, s.look, p.drop)
+	rewriter.lead()
+	s.r = rewriter
+	return s, nil
+}
+
+// Read implements io.Reader. After an error it keeps returning that error.
+func (s *Stream) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return 0, fs.ErrClosed
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.r.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	if s.closed.Load() { // the error is Close's doing and says nothing
+		return n, fs.ErrClosed
+	}
+	if !artifacts.Ended(err) {
+		err = s.failure(err)
+	}
+	s.err = err
+	return n, err
+}
+
+// Err returns the failure that ended the stream, nil while there is none, after
+// the end and when Close came first. It is a *jobs.Failure.
+func (s *Stream) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if artifacts.Ended(s.err) {
+		return nil
+	}
+	return s.err
+}
+
+// judged is what was found out about a context that was read to its end the first
+// time, but for its Dockerfile.
+func (s *Stream) judged() Judged {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Judged{Blob: s.verify.Blob(), Warnings: s.look.warnings()}
+}
+
+// Close ends the stream. A Read that is under way ends first, which it does as
+// soon as the source lets it. It may be called more than once.
+func (s *Stream) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	s.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free()
+	return nil
+}
+
+// failure makes a *jobs.Failure of whatever a stage returned. A source's own
+// error comes first: a decoder sees it as damaged data.
+func (s *Stream) failure(err error) *jobs.Failure {
+	if cause := s.raw.failed(); cause != nil {
+		return fetchFailure(cause)
+	}
+	f := jobs.AsFailure(err)
+	if s.stored && damaged(f) {
+		// It was whole when it was stored under its digest.
+		return jobs.Fail(jobs.KindStore, f, deleteHint, "the stored copy of the context is damaged: %s", f.Message)
+	}
+	return f
+}
