@@ -59,11 +59,11 @@ func (s *submission) storeContext(ctx context.Context) error {
 
 // checkDockerfile refuses what no engine could build, and warns of what workers
 // refuse unless their policy allows it.
-func (s *submission) checkDockerfile(d contexts.Dockerfile) error {
-	if err := dockerfile.Parse(dockerfile.File(d)); err != nil {
+func (s *submission) checkDockerfile(d dockerfile.File) error {
+	if err := dockerfile.Parse(d); err != nil {
 		return err
 	}
-	_, err := dockerfile.Check(dockerfile.File(d), *s.spec.Build, dockerfile.Defaults())
+	_, err := dockerfile.Check(d, *s.spec.Build, dockerfile.Defaults())
 	f, ok := errors.AsType[*jobs.Failure](err)
 	if ok && f.Kind == jobs.KindDockerfileInvalid { // such as a target that it does not have
 		return err

@@ -157,10 +157,10 @@ func at(s jobs.Stage, err error) error {
 }
 
 // admit checks a build against the policy.
-func (a *admissions) admit(ctx context.Context, job jobs.Spec, b jobs.Build, d contexts.Dockerfile) (worker.Admitted, error) {
+func (a *admissions) admit(ctx context.Context, job jobs.Spec, b jobs.Build, d dockerfile.File) (worker.Admitted, error) {
 	now := a.get(ctx)
 	b.Pull = b.Pull || now.policy.Images.Pull == "always"
-	sources, err := dockerfile.Check(dockerfile.File(d), b, now.rules)
+	sources, err := dockerfile.Check(d, b, now.rules)
 	if err == nil {
 		err = a.admitRegistries(ctx, jobs.StageBuild, sources.Asked...)
 	}

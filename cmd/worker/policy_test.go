@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/policy"
 	"github.com/slipway-farm/slipway/internal/registries"
@@ -63,7 +64,7 @@ func TestPolicyIsReadAgain(t *testing.T) {
 		return ""
 	}
 	from := func(image string) jobs.Kind {
-		_, err := a.admit(t.Context(), jobs.Spec{}, jobs.Build{}, contexts.Dockerfile{Name: "Dockerfile", Content: []byte("FROM " + image + "\n")})
+		_, err := a.admit(t.Context(), jobs.Spec{}, jobs.Build{}, dockerfile.File{Name: "Dockerfile", Content: []byte("FROM " + image + "\n")})
 		if err != nil {
 			return jobs.AsFailure(err).Kind
 		}
@@ -155,7 +156,7 @@ func TestAdmitJob(t *testing.T) {
 		"FROM 10.0.0.1/x\n", "FROM busybox\nCOPY --from=10.0.0.1/x / /\n", "FROM busybox\nRUN --mount=from=10.0.0.1/x,target=/x true\n",
 		"ARG R=10.0.0.1\nFROM $R/x\n", "FROM 10.0.0.1/x AS unused\nFROM busybox\n",
 	} {
-		_, err := a.admit(t.Context(), jobs.Spec{}, jobs.Build{}, contexts.Dockerfile{Name: "Dockerfile", Content: []byte(text)})
+		_, err := a.admit(t.Context(), jobs.Spec{}, jobs.Build{}, dockerfile.File{Name: "Dockerfile", Content: []byte(text)})
 		if f := jobs.AsFailure(err); err == nil || f.Kind != jobs.KindRegistryNotAllowed || f.Stage != jobs.StageBuild {
 			t.Errorf("%q: got %v", text, err)
 		}

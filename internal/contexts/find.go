@@ -6,14 +6,9 @@ import (
 	"path"
 	"slices"
 	"strings"
-)
 
-// Dockerfile is what a build reads its instructions from.
-type Dockerfile struct {
-	// Name is its path inside the context.
-	Name    string
-	Content []byte
-}
+	"github.com/slipway-farm/slipway/internal/dockerfile"
+)
 
 // DefaultDockerfile is where a Dockerfile is when the job names no other place.
 const DefaultDockerfile = "Dockerfile"
@@ -108,7 +103,7 @@ func (f *finder) list(name string, dir bool) {
 
 // result is what was found once the archive has gone by: a Dockerfile, or the
 // path that it links to, which takes another pass, or a failure.
-func (f *finder) result() (found Dockerfile, follow string, err error) {
+func (f *finder) result() (found dockerfile.File, follow string, err error) {
 	for _, w := range f.wanted {
 		s := f.seen[w]
 		found.Name = w

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -14,7 +15,7 @@ type Judged struct {
 	// Blob describes the plain tar.
 	artifacts.Blob
 	// Dockerfile is what the build will read.
-	Dockerfile Dockerfile
+	Dockerfile dockerfile.File
 	// Warnings are sentences about what was taken all the same.
 	Warnings []string
 }
@@ -60,7 +61,7 @@ func readAll(ctx context.Context, src *source, p pass) (*Stream, error) {
 
 // followDockerfile takes what the pass p found, and follows links, each with a
 // pass of its own over what again opens.
-func followDockerfile(ctx context.Context, again func() (*source, error), p pass) (Dockerfile, error) {
+func followDockerfile(ctx context.Context, again func() (*source, error), p pass) (dockerfile.File, error) {
 	found, follow, err := p.find.result()
 	name := found.Name
 	for range maxLinks {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -130,11 +131,11 @@ func Fetch(f FetchFunc, at At) FetchFunc {
 }
 
 // AdmitFunc judges a build; A is what a worker goes on with.
-type AdmitFunc[A any] func(ctx context.Context, job jobs.Spec, b jobs.Build, d contexts.Dockerfile) (A, error)
+type AdmitFunc[A any] func(ctx context.Context, job jobs.Spec, b jobs.Build, d dockerfile.File) (A, error)
 
 // Admit wraps it.
 func Admit[A any](f AdmitFunc[A], at At) AdmitFunc[A] {
-	return func(ctx context.Context, job jobs.Spec, b jobs.Build, d contexts.Dockerfile) (A, error) {
+	return func(ctx context.Context, job jobs.Spec, b jobs.Build, d dockerfile.File) (A, error) {
 		return around(ctx, at, Call{Name: "admit"}, func() (A, error) { return f(ctx, job, b, d) })
 	}
 }

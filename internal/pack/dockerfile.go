@@ -10,37 +10,38 @@ import (
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // readDockerfile reads the Dockerfile at name, a path inside root. As in docker,
 // a missing Dockerfile may be called dockerfile.
-func readDockerfile(root *os.Root, name string) (contexts.Dockerfile, error) {
+func readDockerfile(root *os.Root, name string) (dockerfile.File, error) {
 	if strings.ContainsRune(name, 0) || !filepath.IsLocal(filepath.FromSlash(name)) || name == "." {
-		return contexts.Dockerfile{}, jobs.Fail(jobs.KindDockerfileOutside, nil, "give a path inside the directory, or submit a directory that holds it",
+		return dockerfile.File{}, jobs.Fail(jobs.KindDockerfileOutside, nil, "give a path inside the directory, or submit a directory that holds it",
 			"the Dockerfile %q is outside the directory", jobs.Clip(name))
 	}
 	content, err := readFile(root, name)
 	if errors.Is(err, fs.ErrNotExist) && path.Base(name) == contexts.DefaultDockerfile {
 		lower := path.Join(path.Dir(name), strings.ToLower(contexts.DefaultDockerfile))
 		if content, err := readFile(root, lower); err == nil {
-			return contexts.Dockerfile{Name: lower, Content: content}, nil
+			return dockerfile.File{Name: lower, Content: content}, nil
 		}
 	}
 	switch {
 	case err == nil && len(content) > contexts.MaxDockerfile:
-		return contexts.Dockerfile{}, contexts.DockerfileTooLarge(name, int64(len(content)))
+		return dockerfile.File{}, contexts.DockerfileTooLarge(name, int64(len(content)))
 	case err == nil:
-		return contexts.Dockerfile{Name: name, Content: content}, nil
+		return dockerfile.File{Name: name, Content: content}, nil
 	case errors.Is(err, fs.ErrNotExist):
 		top, more := listTop(root)
-		return contexts.Dockerfile{}, contexts.DockerfileMissing(name, top, more)
+		return dockerfile.File{}, contexts.DockerfileMissing(name, top, more)
 	case escapes(err):
-		return contexts.Dockerfile{}, contexts.DockerfileOutside(name, err)
+		return dockerfile.File{}, contexts.DockerfileOutside(name, err)
 	case errors.Is(err, errNotRegular):
-		return contexts.Dockerfile{}, contexts.DockerfileNotRegular(name, errNotRegular.Error())
+		return dockerfile.File{}, contexts.DockerfileNotRegular(name, errNotRegular.Error())
 	}
-	return contexts.Dockerfile{}, jobs.Fail(jobs.KindDockerfileMissing, err, "name a readable file with -f", "the Dockerfile %q cannot be used: %s", jobs.Clip(name), reason(err))
+	return dockerfile.File{}, jobs.Fail(jobs.KindDockerfileMissing, err, "name a readable file with -f", "the Dockerfile %q cannot be used: %s", jobs.Clip(name), reason(err))
 }
 
 // readFile reads a regular file, and no more of it than tells that it is too

@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -28,7 +29,7 @@ type Options struct {
 	// Limits are those of entries, depth and names; zero values are the defaults.
 	Limits contexts.Limits
 	// Check, when not nil, judges the Dockerfile before anything is packed.
-	Check func(contexts.Dockerfile) error
+	Check func(dockerfile.File) error
 	// Progress, when not nil, is told now and then what was packed so far. It
 	// must be quick.
 	Progress func(Report)
@@ -55,7 +56,7 @@ type Report struct {
 	artifacts.Blob
 	// Dockerfile is the path of the Dockerfile inside the tar, Content what is in
 	// it.
-	Dockerfile contexts.Dockerfile
+	Dockerfile dockerfile.File
 	// Hidden is true when the ignore file leaves the Dockerfile out: it is in
 	// the tar, because a build needs it, under a name of its own with
 	// [contexts.HiddenPrefix], and COPY must not see it.

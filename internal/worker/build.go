@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -151,7 +152,7 @@ func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted Admitted
 			a.res.Context = fetched.Digest
 		}
 		spec.Dockerfile = fetched.Dockerfile.Name
-		admitted, err = a.w.Admit(ctx, a.job.Spec, spec, contexts.Dockerfile{Name: shown(spec), Content: fetched.Dockerfile.Content})
+		admitted, err = a.w.Admit(ctx, a.job.Spec, spec, dockerfile.File{Name: shown(spec), Content: fetched.Dockerfile.Content})
 		return explain(ctx, jobs.StageBuild, err)
 	})
 	if err != nil && fetched != nil {
@@ -170,7 +171,7 @@ func shown(spec jobs.Build) string {
 }
 
 // hidden is the Dockerfile for a build whose context does not have it.
-func hidden(spec *jobs.Build, d contexts.Dockerfile) []byte {
+func hidden(spec *jobs.Build, d dockerfile.File) []byte {
 	if !spec.HideDockerfile {
 		return nil
 	}

@@ -170,8 +170,8 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		}), f.t.TempDir()),
 		Intake: tasks,
 		Fetch:  contexts.NewFetcher(contexts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,
-		Admit: func(_ context.Context, _ jobs.Spec, b jobs.Build, d contexts.Dockerfile) (worker.Admitted, error) {
-			sources, err := dockerfile.Check(dockerfile.File(d), b, dockerfile.Defaults())
+		Admit: func(_ context.Context, _ jobs.Spec, b jobs.Build, d dockerfile.File) (worker.Admitted, error) {
+			sources, err := dockerfile.Check(d, b, dockerfile.Defaults())
 			return worker.Admitted{Build: b, Sources: sources}, err
 		},
 		Observer:    f.observer,

@@ -41,7 +41,7 @@ type Deps struct {
 	AdmitJob func(ctx context.Context, job jobs.Spec) error
 	// Admit judges what a build of a job is about to do by the operator's policy.
 	// nil admits everything.
-	Admit func(ctx context.Context, job jobs.Spec, b jobs.Build, d contexts.Dockerfile) (Admitted, error)
+	Admit func(ctx context.Context, job jobs.Spec, b jobs.Build, d dockerfile.File) (Admitted, error)
 	// AdmitImages judges the images that a build or a run uses; nil admits all.
 	AdmitImages func(ctx context.Context, refs ...string) error
 	Blobs       *artifacts.Blobs
@@ -239,7 +239,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		deps.Images = anyName{deps.Engine}
 	}
 	if deps.Admit == nil {
-		deps.Admit = func(_ context.Context, _ jobs.Spec, b jobs.Build, _ contexts.Dockerfile) (Admitted, error) {
+		deps.Admit = func(_ context.Context, _ jobs.Spec, b jobs.Build, _ dockerfile.File) (Admitted, error) {
 			return Admitted{Build: b}, nil
 		}
 	}
