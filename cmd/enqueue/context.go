@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -32,10 +31,9 @@ const (
 	fromRef   // a reference that the worker opens
 )
 
-// schemes are the references that a document can hold.
-func schemes() []string { return []string{"cas", "file", "http", "https", "s3"} }
-
-// findSource says what a PATH argument means.
+// findSource says what a PATH argument means. A reference is told from a path by its
+// grammar: its scheme may be one that only the workers know. A file of that name that
+// is there is what is meant.
 func (a *app) findSource(arg string) (source, error) {
 	if arg == "-" {
 		if isTerminal(a.stdin) {
@@ -43,11 +41,11 @@ func (a *app) findSource(arg string) (source, error) {
 		}
 		return source{fromStdin, arg}, nil
 	}
-	if scheme, _, ok := strings.Cut(arg, ":"); ok && slices.Contains(schemes(), scheme) {
-		return source{fromRef, arg}, nil
-	}
 	info, err := os.Stat(arg)
+	_, _, reference := jobs.Context{Ref: arg}.Scheme()
 	switch {
+	case err != nil && reference:
+		return source{fromRef, arg}, nil
 	case err == nil && info.IsDir():
 		return source{fromDir, arg}, nil
 	case err == nil && info.Mode().IsRegular():
@@ -55,7 +53,7 @@ func (a *app) findSource(arg string) (source, error) {
 	case err == nil:
 		return source{}, usage("", "PATH %q is neither a directory nor a tar file", arg)
 	case strings.Contains(arg, "://"):
-		return source{}, usage("known are "+strings.Join(schemes(), ":, ")+":", "PATH %q is a reference of an unknown scheme", arg)
+		return source{}, usage("write it in lower-case letters, digits and + - . only, as in https://", "PATH %q is a reference of an impossible scheme", arg)
 	default:
 		return source{}, usage("give a directory, a tar file, - for stdin, or a reference", "PATH %q cannot be read: %v", arg, pathReason(err))
 	}

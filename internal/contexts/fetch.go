@@ -1,6 +1,7 @@
 package contexts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,15 +84,13 @@ func (f *Fetcher) Fetch(ctx context.Context, c jobs.Context, dockerfile string) 
 
 // prepare finds the source of a reference, and what the context has to be.
 func (f *Fetcher) prepare(c jobs.Context) (Source, pass, error) {
-	scheme, rest, ok := strings.Cut(c.Ref, ":")
+	scheme, rest, ok := c.Scheme()
 	if !ok {
 		return nil, pass{}, jobs.Fail(jobs.KindSpecInvalid, nil, "write cas:sha256:... or https://...", "the context reference has no scheme")
 	}
 	src, ok := f.sources[scheme]
 	if !ok {
-		known := strings.Join(slices.Sorted(maps.Keys(f.sources)), ", ")
-		return nil, pass{}, jobs.Fail(jobs.KindSchemeNotAllowed, nil, "use one of: "+known,
-			"contexts of scheme %q are not allowed; allowed are %s", jobs.Clip(scheme), known)
+		return nil, pass{}, f.unknown(scheme)
 	}
 	p := pass{want: artifacts.Blob{Digest: c.Digest, Size: c.Size}, mismatch: jobs.KindContextDigest, limits: f.opts.Limits}
 	switch {
@@ -108,6 +107,21 @@ func (f *Fetcher) prepare(c jobs.Context) (Source, pass, error) {
 			"the operator wants every context announced with its digest")
 	}
 	return src, p, nil
+}
+
+// Schemes are those of the sources, sorted.
+func (f *Fetcher) Schemes() []string { return slices.Sorted(maps.Keys(f.sources)) }
+
+// unknown refuses a scheme that has no source here: the program that submitted the
+// job need not know which ones there are.
+func (f *Fetcher) unknown(scheme string) *jobs.Failure {
+	known := f.Schemes()
+	hint := "use one of these, or ask the operator to allow " + jobs.Clip(scheme) + " (context.schemes in the policy); it may take a newer worker"
+	if near := jobs.Nearest(scheme, known); near != "" {
+		hint = fmt.Sprintf("did you mean %s:? If not, %s", near, hint)
+	}
+	return jobs.Fail(jobs.KindSchemeNotAllowed, nil, hint,
+		"contexts of scheme %q are not allowed; allowed are %s", jobs.Clip(scheme), cmp.Or(strings.Join(known, ", "), "none"))
 }
 
 // read makes the first pass. When it fails, the sum of what came over a network

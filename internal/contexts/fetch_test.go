@@ -513,6 +513,21 @@ func TestFetchReference(t *testing.T) {
 	}
 }
 
+// TestUnknownScheme: the refusal names the scheme that was meant, if one is near.
+func TestUnknownScheme(t *testing.T) {
+	t.Parallel()
+	far := "use one of these, or ask the operator to allow "
+	for ref, want := range map[string]string{"gopher://h/x": far + "gopher (", "mme:x": "did you mean mem:? If not, " + far + "mme ("} {
+		_, err := contexts.NewFetcher(contexts.Options{}, near(nil)).Fetch(t.Context(), jobs.Context{Ref: ref}, "Dockerfile")
+		jobstest.CheckFailure(t, err, jobs.KindSchemeNotAllowed, "are not allowed; allowed are mem")
+		if hint := jobs.AsFailure(err).Hint; !strings.HasPrefix(hint, want) {
+			t.Errorf("%s: hint %q, want %q", ref, hint, want)
+		}
+	}
+	_, err := contexts.NewFetcher(contexts.Options{}).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "Dockerfile")
+	jobstest.CheckFailure(t, err, jobs.KindSchemeNotAllowed, "allowed are none")
+}
+
 // TestDoubt: bytes that are no good are fetched once more when they came from
 // afar, and only what comes the same twice is blamed on who sent it.
 func TestDoubt(t *testing.T) {

@@ -105,6 +105,11 @@ func failings() []failing {
 		state: jobs.Refused, stage: jobs.StageFetch, kind: jobs.KindContextNotFound, code: -1, exit: jobs.ExitUsage,
 		message: `.*sha256:0{64}.*`, hint: "submit",
 	}, {
+		name:  "context of an unknown scheme",
+		args:  []string{"htp://example.com/context.tar"},
+		state: jobs.Refused, stage: jobs.StageFetch, kind: jobs.KindSchemeNotAllowed, code: -1, exit: jobs.ExitUsage,
+		message: `contexts of scheme "htp" are not allowed; allowed are cas, .*https.*`, hint: "context.schemes",
+	}, {
 		name:  "context file not there",
 		args:  []string{"file://ROOT/no-such.tar"},
 		state: jobs.Refused, stage: jobs.StageFetch, kind: jobs.KindContextNotFound, code: -1, exit: jobs.ExitUsage,
@@ -406,7 +411,7 @@ func TestBadSubmissions(t *testing.T) {
 		{"no such Dockerfile", []string{"-f", "Dockerfile.none", dir}, []string{"Dockerfile.none"}},
 		{"two directories", []string{dir, dir}, []string{"one PATH", "--"}},
 		{"push without a tag", []string{"--push", dir}, []string{"--push", "tag"}},
-		{"unknown scheme", []string{"ftp://example.com/context.tar"}, []string{"ftp://", "https:"}},
+		{"impossible scheme", []string{"HTTPS://example.com/context.tar"}, []string{"HTTPS://", "https:"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := f.in(t)

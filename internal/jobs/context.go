@@ -8,10 +8,9 @@ import (
 	"strings"
 )
 
-var (
-	schemePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
-	contextKinds  = []string{"cas", "file", "http", "https", "s3"}
-)
+// schemePattern is RFC 3986's, in the lower case that it asks for. One letter is
+// the drive of a path on Windows.
+var schemePattern = regexp.MustCompile(`^[a-z][a-z0-9+.-]+$`)
 
 // Context refers to the archive a build starts from.
 type Context struct {
@@ -34,21 +33,28 @@ func (c Context) normal() Context {
 	return c
 }
 
+// Scheme takes a reference apart at its colon. ok is false when what stands before it
+// cannot be a scheme. Which schemes there are is the worker's business: a program that
+// submits jobs may be older than the worker.
+func (c Context) Scheme() (scheme, rest string, ok bool) {
+	scheme, rest, ok = strings.Cut(c.Ref, ":")
+	if !ok || !schemePattern.MatchString(scheme) {
+		return "", "", false
+	}
+	return scheme, rest, true
+}
+
 func (p *problems) context(c Context) {
 	p.match(digestPattern, "digest_invalid", "/context/digest", c.Digest, "sha256: and 64 lower-case hex digits")
 	if c.Size < 0 {
 		p.add("context_size_invalid", "/context/size", "found %d; want 0 (unknown) or more", c.Size)
 	}
 	p.match(secretPattern, "credential_invalid", "/context/credential", c.Credential, "letters, digits and . _ -, at most 64")
-	scheme, rest, named := strings.Cut(c.Ref, ":")
-	if c.Credential != "" && scheme != "https" {
+	scheme, rest, named := c.Scheme()
+	if c.Credential != "" && slices.Contains([]string{"", "cas", "file", "http", "s3"}, scheme) {
 		p.add("credential_unused", "/context/credential", "a credential goes with an https: reference")
 	}
-	if named && schemePattern.MatchString(scheme) && !slices.Contains(contextKinds, scheme) {
-		p.choice("url_scheme_not_allowed", "/context/ref", "scheme", scheme, contextKinds...)
-		return
-	}
-	if !slices.Contains(contextKinds, scheme) || rest == "" || len(c.Ref) > 4096 {
+	if !named || rest == "" || len(c.Ref) > 4096 {
 		p.add("context_ref_invalid", "/context/ref", "found %q; want cas:sha256:..., file:///path, https://... or s3://bucket/key", clip(c.Ref))
 		return
 	}
@@ -68,7 +74,7 @@ func (p *problems) context(c Context) {
 		p.add("url_userinfo", "/context/ref", "credentials do not belong in a reference; the operator gives them to the worker")
 	case scheme == "file" && (u.Host != "" || !path.IsAbs(u.Path) || u.RawQuery != ""):
 		p.add("context_ref_invalid", "/context/ref", "found %q; want file:///absolute/path", clip(c.Ref))
-	case scheme != "file" && u.Host == "":
+	case slices.Contains([]string{"http", "https", "s3"}, scheme) && u.Host == "":
 		p.add("context_ref_invalid", "/context/ref", "the host or bucket is missing")
 	case scheme == "s3":
 		if _, _, err := c.Object(); err != nil {

@@ -39,7 +39,7 @@ func FuzzReference(f *testing.F) {
 			return
 		}
 		scheme, rest, _ := strings.Cut(ref, ":")
-		if !slices.Contains([]string{"cas", "file", "http", "https", "s3"}, scheme) {
+		if len(scheme) < 2 || strings.Trim(scheme, "abcdefghijklmnopqrstuvwxyz0123456789+.-") != "" || rest == "" || len(ref) > 4096 {
 			t.Fatalf("%q was taken", ref)
 		}
 		if scheme == "cas" {
@@ -51,6 +51,9 @@ func FuzzReference(f *testing.F) {
 		u, err := url.Parse(ref)
 		if err != nil || u.User != nil {
 			t.Fatalf("%q was taken: %v", ref, err)
+		}
+		if u.Host == "" && (scheme == "http" || scheme == "https") {
+			t.Fatalf("%q was taken without a host", ref)
 		}
 		if scheme != "s3" {
 			return
