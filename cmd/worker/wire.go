@@ -280,45 +280,51 @@ func tempDir(c config) (string, error) {
 	return dir, nil
 }
 
-// newFetcher opens the context sources that a policy allows.
+// newFetcher opens the context sources that a policy allows: one entry for each.
 func newFetcher(p policy.Policy, blobs *artifacts.Blobs, temp string) (*contexts.Fetcher, error) {
-	transfer := download.Transfer{Stall: time.Duration(p.Context.StallTimeout)}
+	c, transfer := p.Context, download.Transfer{Stall: time.Duration(p.Context.StallTimeout)}
 	var sources []contexts.Source
-	if len(only(p, artifacts.SchemeCAS)) > 0 {
-		sources = append(sources, cassource.New(blobs.Store))
-	}
-	if len(only(p, "file")) > 0 {
-		files, err := filesource.New(p.Context.FileRoots)
+	for _, s := range []struct {
+		schemes []string
+		open    func(schemes []string) (contexts.Source, error)
+	}{
+		{[]string{artifacts.SchemeCAS}, func([]string) (contexts.Source, error) { return cassource.New(blobs.Store), nil }},
+		{[]string{"file"}, func([]string) (contexts.Source, error) { return filesource.New(c.FileRoots) }},
+		{[]string{"https", "http"}, func(schemes []string) (contexts.Source, error) { return httpSource(c.HTTP, schemes, transfer), nil }},
+		{[]string{"s3"}, func([]string) (contexts.Source, error) { return s3Source(c.S3, transfer) }},
+	} {
+		schemes := only(p, s.schemes...)
+		if len(schemes) == 0 {
+			continue
+		}
+		opened, err := s.open(schemes)
 		if err != nil {
 			return nil, err
 		}
-		sources = append(sources, files)
+		sources = append(sources, opened)
 	}
-	if schemes := only(p, "https", "http"); len(schemes) > 0 {
-		credentials := map[string]httpsource.Credential{}
-		for name, c := range p.Context.HTTP.Credentials {
-			credentials[name] = httpsource.Credential(c)
-		}
-		sources = append(sources, httpsource.New(httpsource.Options{
-			Schemes: schemes, Guard: netguard.New(networks(p.Context.HTTP.Networks)), Hosts: p.Context.HTTP.Hosts,
-			Credentials: credentials, Transfer: transfer,
-		}))
-	}
-	if len(only(p, "s3")) > 0 {
-		var buckets []s3source.Buckets
-		for _, b := range p.Context.S3 {
-			buckets = append(buckets, s3source.Buckets{Names: b.Buckets, Profile: s3conn.Profile{
-				Endpoint: b.Endpoint, Region: b.Region, AccessKeyFile: b.AccessKeyFile, SecretKeyFile: b.SecretKeyFile,
-			}})
-		}
-		objects, err := s3source.New(buckets, transfer)
-		if err != nil {
-			return nil, err
-		}
-		sources = append(sources, objects)
-	}
-	opts := contexts.Options{Limits: p.Context.Limits(), NeedDigest: p.Context.RequireDigest, TempDir: temp}
+	opts := contexts.Options{Limits: c.Limits(), NeedDigest: c.RequireDigest, TempDir: temp}
 	return contexts.NewFetcher(opts, sources...), nil
+}
+
+func httpSource(h policy.HTTP, schemes []string, transfer download.Transfer) contexts.Source {
+	credentials := map[string]httpsource.Credential{}
+	for name, c := range h.Credentials {
+		credentials[name] = httpsource.Credential(c)
+	}
+	return httpsource.New(httpsource.Options{
+		Schemes: schemes, Guard: netguard.New(networks(h.Networks)), Hosts: h.Hosts, Credentials: credentials, Transfer: transfer,
+	})
+}
+
+func s3Source(list []policy.Bucket, transfer download.Transfer) (contexts.Source, error) {
+	var buckets []s3source.Buckets
+	for _, b := range list {
+		buckets = append(buckets, s3source.Buckets{Names: b.Buckets, Profile: s3conn.Profile{
+			Endpoint: b.Endpoint, Region: b.Region, AccessKeyFile: b.AccessKeyFile, SecretKeyFile: b.SecretKeyFile,
+		}})
+	}
+	return s3source.New(buckets, transfer)
 }
 
 // checkRedis refuses a Redis that may forget acknowledged jobs, or warns.

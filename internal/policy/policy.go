@@ -222,8 +222,9 @@ func (p Policy) String() string {
 	return string(text)
 }
 
-// known are the schemes that there are sources for.
-func known() []string { return []string{"cas", "file", "http", "https", "s3"} }
+// Schemes are the schemes of context references that a policy can allow: the one
+// list of them, which the sources in the worker's wiring have to serve.
+func Schemes() []string { return []string{"cas", "file", "http", "https", "s3"} }
 
 // check finds what cannot be meant.
 func (p Policy) check() error {
@@ -234,8 +235,8 @@ func (p Policy) check() error {
 	}
 	c := p.Context
 	for _, s := range c.Schemes {
-		if !slices.Contains(known(), s) {
-			add("context.schemes: found %q; known are %s", s, strings.Join(known(), ", "))
+		if !slices.Contains(Schemes(), s) {
+			add("context.schemes: found %q; known are %s", s, strings.Join(Schemes(), ", "))
 		}
 	}
 	for _, limit := range []struct {
