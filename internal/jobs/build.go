@@ -50,7 +50,7 @@ func (b Build) normal() Build {
 func (p *problems) build(b Build) {
 	f := b.Dockerfile
 	if f != "" && (path.IsAbs(f) || f == ".." || strings.HasPrefix(path.Clean(f), "../") || strings.ContainsAny(f, "\x00\n") || path.Clean(f) == ".") {
-		p.add("dockerfile_path_invalid", "/build/dockerfile", "found %q; want a path inside the context", clip(f))
+		p.add("dockerfile_path_invalid", "/build/dockerfile", "found %q; want a path inside the context", Clip(f))
 	}
 	p.match(platformPattern, "platform_invalid", "/build/platform", b.Platform, "os/arch or os/arch/variant, such as linux/amd64")
 	p.match(secretPattern, "target_invalid", "/build/target", b.Target, "a stage name")

@@ -55,12 +55,12 @@ func (p *problems) context(c Context) {
 		p.add("credential_unused", "/context/credential", "a credential goes with an https: reference")
 	}
 	if !named || rest == "" || len(c.Ref) > 4096 {
-		p.add("context_ref_invalid", "/context/ref", "found %q; want cas:sha256:..., file:///path, https://... or s3://bucket/key", clip(c.Ref))
+		p.add("context_ref_invalid", "/context/ref", "found %q; want cas:sha256:..., file:///path, https://... or s3://bucket/key", Clip(c.Ref))
 		return
 	}
 	if scheme == "cas" {
 		if !IsDigest(rest) {
-			p.add("context_ref_invalid", "/context/ref", "found %q; want cas:sha256: and 64 lower-case hex digits", clip(c.Ref))
+			p.add("context_ref_invalid", "/context/ref", "found %q; want cas:sha256: and 64 lower-case hex digits", Clip(c.Ref))
 		} else if c.Digest != "" && c.Digest != rest {
 			p.add("context_digest_conflict", "/context/digest", "the reference says %s and the digest %s", rest, c.Digest)
 		}
@@ -73,7 +73,7 @@ func (p *problems) context(c Context) {
 	case u.User != nil:
 		p.add("url_userinfo", "/context/ref", "credentials do not belong in a reference; the operator gives them to the worker")
 	case scheme == "file" && (u.Host != "" || !path.IsAbs(u.Path) || u.RawQuery != ""):
-		p.add("context_ref_invalid", "/context/ref", "found %q; want file:///absolute/path", clip(c.Ref))
+		p.add("context_ref_invalid", "/context/ref", "found %q; want file:///absolute/path", Clip(c.Ref))
 	case slices.Contains([]string{"http", "https", "s3"}, scheme) && u.Host == "":
 		p.add("context_ref_invalid", "/context/ref", "the host or bucket is missing")
 	case scheme == "s3":

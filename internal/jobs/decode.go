@@ -188,7 +188,7 @@ func (w *walker) unknown(at, key string, fields map[string]reflect.Type) {
 	if n := Nearest(key, slices.Sorted(maps.Keys(fields))); n != "" {
 		hint = fmt.Sprintf(" (did you mean %q?)", n)
 	}
-	w.add("spec_unknown_field", at, "unknown field %q%s", clip(key), hint)
+	w.add("spec_unknown_field", at, "unknown field %q%s", Clip(key), hint)
 }
 
 func (w *walker) array(ptr string, t reflect.Type, depth int) {
@@ -251,9 +251,9 @@ func fieldTypes(t reflect.Type) map[string]reflect.Type {
 func found(v any) string {
 	switch v := v.(type) {
 	case string:
-		return fmt.Sprintf("the text %q", clip(v))
+		return fmt.Sprintf("the text %q", Clip(v))
 	case json.Number:
-		return "the number " + clip(v.String())
+		return "the number " + Clip(v.String())
 	default:
 		return fmt.Sprint(v)
 	}
@@ -283,5 +283,5 @@ func describe(t reflect.Type) string {
 }
 
 func escape(key string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(clip(key))
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(Clip(key))
 }

@@ -22,9 +22,9 @@ func (p *problems) image(ptr, ref string) {
 	case hexID.MatchString(ref):
 		p.add("image_ref_invalid", ptr, "found an image ID; want a name such as registry.example.com/app:1.2")
 	case len(ref) > 512 || !imagePattern.MatchString(ref):
-		p.add("image_ref_invalid", ptr, "found %q%s; want [host[:port]/]name[:tag], the name in lower case", clip(ref), imageMistake(ref))
+		p.add("image_ref_invalid", ptr, "found %q%s; want [host[:port]/]name[:tag], the name in lower case", Clip(ref), imageMistake(ref))
 	case fullNameLen(ref) > maxImageName:
-		p.add("image_ref_invalid", ptr, "the name %q has %d characters with its registry; the limit is %d", clip(ref), fullNameLen(ref), maxImageName)
+		p.add("image_ref_invalid", ptr, "the name %q has %d characters with its registry; the limit is %d", Clip(ref), fullNameLen(ref), maxImageName)
 	}
 }
 

@@ -31,7 +31,7 @@ func (p *problems) labels(ptr string, labels map[string]string) {
 		if strings.HasPrefix(k, "slipway.") || strings.HasPrefix(k, "com.docker.") {
 			p.add("label_reserved", at, "labels that start with slipway. or com.docker. are reserved")
 		} else if !labelKeyPattern.MatchString(k) {
-			p.add("label_invalid", at, "found key %q; want letters, digits and . _ - /, at most 64", clip(k))
+			p.add("label_invalid", at, "found key %q; want letters, digits and . _ - /, at most 64", Clip(k))
 		}
 		if len(labels[k]) > maxLabelBytes || strings.ContainsRune(labels[k], 0) {
 			p.add("label_invalid", at, "the value has %d bytes; the limit is %d, without NUL", len(labels[k]), maxLabelBytes)
@@ -57,7 +57,7 @@ func (p *problems) imageLabels(ptr string, labels map[string]string) {
 		case strings.HasPrefix(k, "slipway.") || strings.HasPrefix(k, "com.docker."):
 			p.add("label_reserved", at, "labels that start with slipway. or com.docker. are reserved")
 		case k == "" || len(k) > maxImageLabelKey || strings.ContainsFunc(k, notInKey):
-			p.add("label_invalid", at, "found key %q; want 1 to %d bytes without spaces, = and control characters", clip(k), maxImageLabelKey)
+			p.add("label_invalid", at, "found key %q; want 1 to %d bytes without spaces, = and control characters", Clip(k), maxImageLabelKey)
 		}
 		if strings.ContainsRune(labels[k], 0) {
 			p.add("label_invalid", at, "the value has a NUL byte")

@@ -23,7 +23,7 @@ func (p *problems) outputs(r Run) {
 		if o == "" || path.Clean(o) == "/" {
 			p.add("output_invalid", at, "want a path below /")
 		} else if why := EndsWithContainer(o, r.Tmpfs); why != "" {
-			p.add("output_on_mount", at, "%s cannot be collected: %s; write it to another path", clip(o), why)
+			p.add("output_on_mount", at, "%s cannot be collected: %s; write it to another path", Clip(o), why)
 		}
 	}
 	p.choice("outputs_on_invalid", "/run/outputs_on", "condition", r.OutputsOn, OutputsAlways, OutputsSuccess)

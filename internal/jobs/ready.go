@@ -27,7 +27,7 @@ func (p *problems) ready(r Run) {
 		p.add("ready_invalid", "/run/ready", "give either http (a path) or tcp: true")
 	}
 	if r.Ready.HTTP != "" && (!strings.HasPrefix(r.Ready.HTTP, "/") || strings.ContainsAny(r.Ready.HTTP, "\r\n\x00 ")) {
-		p.add("ready_invalid", "/run/ready/http", "found %q; want a path that starts with /", clip(r.Ready.HTTP))
+		p.add("ready_invalid", "/run/ready/http", "found %q; want a path that starts with /", Clip(r.Ready.HTTP))
 	}
 	if !slices.ContainsFunc(r.Ports, func(q Port) bool { return q.Container == r.Ready.Port && q.Proto() == "tcp" }) {
 		p.add("ready_invalid", "/run/ready/port", "found %d; want a tcp port of /run/ports", r.Ready.Port)

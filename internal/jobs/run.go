@@ -119,7 +119,7 @@ func (p *problems) user(v string) {
 	p.match(userPattern, "user_invalid", "/run/user", v, "user or user:group, names or numbers")
 	for part := range strings.SplitSeq(v, ":") {
 		if digits := strings.TrimLeft(part, "0"); strings.Trim(digits, "0123456789") == "" && (len(digits) > 10 || number(digits) > maxUserID) {
-			p.add("user_invalid", "/run/user", "found %q; numbers of users and groups go from 0 to %d", clip(v), maxUserID)
+			p.add("user_invalid", "/run/user", "found %q; numbers of users and groups go from 0 to %d", Clip(v), maxUserID)
 			return
 		}
 	}

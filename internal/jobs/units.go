@@ -52,7 +52,7 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 	}
 	v, err := time.ParseDuration(s)
 	if err != nil {
-		return fmt.Errorf(`%q is not a duration; write it as "90s" or "10m"`, clip(s))
+		return fmt.Errorf(`%q is not a duration; write it as "90s" or "10m"`, Clip(s))
 	}
 	*d = Duration(v)
 	return nil
@@ -74,7 +74,7 @@ func ParseBytes(s string) (Bytes, error) {
 	}[unit]
 	v, err := strconv.ParseFloat(digits, 64)
 	if !ok || err != nil || math.IsNaN(v) || v < 0 || v*float64(int64(1)<<shift) >= math.MaxInt64 {
-		return 0, fmt.Errorf(`%q is not a size; write it as "512m" or "1g"`, clip(s))
+		return 0, fmt.Errorf(`%q is not a size; write it as "512m" or "1g"`, Clip(s))
 	}
 	return Bytes(v * float64(int64(1)<<shift)), nil
 }
@@ -120,9 +120,6 @@ func Clip(s string) string {
 	}
 	return s[:end] + "..."
 }
-
-// clip is Clip within this package.
-func clip(s string) string { return Clip(s) }
 
 // Wildcard compares with a pattern in which * stands for any characters.
 func Wildcard(pattern, s string) bool {

@@ -85,14 +85,14 @@ func (s Spec) Validate() error {
 // match checks an optional text field.
 func (p *problems) match(re *regexp.Regexp, code, ptr, v, want string) {
 	if v != "" && !re.MatchString(v) {
-		p.add(code, ptr, "found %q; want %s", clip(v), want)
+		p.add(code, ptr, "found %q; want %s", Clip(v), want)
 	}
 }
 
 // choice checks an optional text field that takes one of a few words.
 func (p *problems) choice(code, ptr, what, v string, words ...string) {
 	if v != "" && !slices.Contains(words, v) {
-		p.add(code, ptr, "unknown %s %q: want %s", what, clip(v), either(words))
+		p.add(code, ptr, "unknown %s %q: want %s", what, Clip(v), either(words))
 	}
 }
 
@@ -115,7 +115,7 @@ func (p *problems) vars(ptr, code string, vars map[string]string) {
 		at := ptr + "/" + escape(k)
 		total += len(k) + len(vars[k])
 		if !envPattern.MatchString(k) {
-			p.add(code+"_name_invalid", at, "found name %q; want letters, digits and _, not starting with a digit", clip(k))
+			p.add(code+"_name_invalid", at, "found name %q; want letters, digits and _, not starting with a digit", Clip(k))
 		}
 		if strings.HasPrefix(k, "SLIPWAY_") {
 			p.add(code+"_reserved", at, "names that start with SLIPWAY_ are reserved")
@@ -137,10 +137,10 @@ func (p *problems) count(ptr string, n int) {
 
 func (p *problems) abspath(ptr, v string) {
 	if tooLong := slices.ContainsFunc(strings.Split(v, "/"), func(part string) bool { return len(part) > maxPathPart }); tooLong || len(v) > maxPath {
-		p.add("path_invalid", ptr, "found %q with %d bytes; the limit is %d, and %d between two slashes", clip(v), len(v), maxPath, maxPathPart)
+		p.add("path_invalid", ptr, "found %q with %d bytes; the limit is %d, and %d between two slashes", Clip(v), len(v), maxPath, maxPathPart)
 		return
 	}
 	if v != "" && (!path.IsAbs(v) || strings.ContainsAny(v, "\x00:") || slices.Contains(strings.Split(v, "/"), "..")) {
-		p.add("path_invalid", ptr, "found %q; want an absolute path without .. and :", clip(v))
+		p.add("path_invalid", ptr, "found %q; want an absolute path without .. and :", Clip(v))
 	}
 }
