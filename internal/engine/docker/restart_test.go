@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -67,11 +68,14 @@ func TestDaemonRestart(t *testing.T) {
 		args   []string
 		leave  func(*hosttest.Host) error
 		killed bool // the container does not outlive the daemon
+		// loses is true for a daemon that dies with what it had read from the container
+		// and not written yet: one line, here.
+		loses bool
 	}{
-		{"crash with live-restore", []string{"--live-restore"}, (*hosttest.Host).Kill, false},
-		{"stop with live-restore", []string{"--live-restore"}, (*hosttest.Host).Stop, false},
-		{"crash", nil, (*hosttest.Host).Kill, true},
-		{"stop", nil, (*hosttest.Host).Stop, true},
+		{"crash with live-restore", []string{"--live-restore"}, (*hosttest.Host).Kill, false, true},
+		{"stop with live-restore", []string{"--live-restore"}, (*hosttest.Host).Stop, false, false},
+		{"crash", nil, (*hosttest.Host).Kill, true, false},
+		{"stop", nil, (*hosttest.Host).Stop, true, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -106,11 +110,24 @@ func TestDaemonRestart(t *testing.T) {
 			case err != nil && e.losesExitCodes(t) && jobs.AsFailure(err).Kind == jobs.KindDaemonLost: // it ended meanwhile
 			case err != nil || s.ExitCode != 5:
 				t.Errorf("wait = %+v, %v; want exit code 5", s, err)
+			case tt.loses && lacksALine(out.text.String(), want) && !s.Torn:
+				t.Log("the daemon died with a line of the output")
 			case out.text.String() != want || s.Torn:
 				t.Errorf("output = %q, torn %v", out.text.String(), s.Torn)
 			}
 		})
 	}
+}
+
+// lacksALine reports whether a text is another one without one of its lines.
+func lacksALine(got, want string) bool {
+	lines := strings.SplitAfter(want, "\n")
+	for i := range lines {
+		if got == strings.Join(slices.Concat(lines[:i], lines[i+1:]), "") {
+			return true
+		}
+	}
+	return false
 }
 
 // losesExitCodes reports whether the engine is one that does not know how a container
