@@ -310,7 +310,7 @@ func TestDocumentsThatCannotBeTaken(t *testing.T) {
 		{"nothing at all", nil, []asynq.Option{asynq.TaskID("nil")}, "refused-nil-", "the document ends too early"},
 		{"a deadline besides", document("Bad ID 2", "echo hi"), []asynq.Option{asynq.Deadline(time.Unix(1, 0))}, "refused-bad-id-2-", `the id "Bad ID 2"`},
 		{"a queue that no farm has", document("job-5", "echo hi"), []asynq.Option{asynq.Queue("My Queue")}, "job-5", `/queue: found "My Queue"`},
-		{"a priority that there is not", document("job-6", "echo hi"), []asynq.Option{asynq.Queue("builds:urgent")}, "job-6", `/priority: found "urgent"`},
+		{"a priority that there is not", document("job-6", "echo hi"), []asynq.Option{asynq.Queue("builds:urgent")}, "job-6", `/priority: unknown priority "urgent"`},
 	} {
 		f.push(tt.payload, tt.opts...)
 		var job jobs.Job
