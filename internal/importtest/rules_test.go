@@ -63,6 +63,7 @@ func rules() []rule {
 		{"internal/seat", flow, nil},
 
 		{"internal/joblog", adapters, nil},
+		{"internal/journal", adapters, nil},
 		// Worker and doctor judge alike.
 		{"internal/strays", adapters, nil},
 		{"internal/redisconn", adapters, anyModule},

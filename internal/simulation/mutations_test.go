@@ -29,7 +29,7 @@ func mutations() []mutation {
 		},
 		{
 			"why a container is stopped is not kept", "internal/worker/journal.go",
-			"a.entry.Halted = &h\n\ta.write(true)", `_ = h`, "I7",
+			"a.moved(true, func(c journal.Container) journal.Container { return c.Stopping(r) })", `_ = r`, "I7",
 		},
 		{
 			"jobs are handed back while they run", "internal/worker/conclude.go",

@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/joblog"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/journal"
 )
 
 // attempt is one try at a job, from claim to acknowledged result.
@@ -32,18 +33,14 @@ type attempt struct {
 	renewNow  chan struct{}
 
 	mu      sync.Mutex // guards what follows, and the entry's file
-	entry   entry
+	entry   journal.Entry
 	settled bool // the journal has forgotten it
 
 	// Only the goroutine of live touches what follows.
 	refusal *jobs.Failure // decided before any work
 	joblog  *joblog.Log
 	res     jobs.Result
-	// container is what has to be removed, "" when there is none or its ID was
-	// not learned; with named set there may be one.
-	container string
-	named     bool
-	left      bool // it could not be ended, and is a stray from the attempt's end on
+	left    bool // its container could not be ended, and is a stray from the attempt's end on
 	// proc is the service that is ready, nil until then. It and the log are a kept
 	// service's once they were handed over.
 	proc       engine.Process
@@ -64,8 +61,7 @@ func newAttempt(w *Worker, job jobs.Job, nonce string) *attempt {
 		w: w, job: job, nonce: nonce, log: w.log.With("job_id", job.ID, "attempt", job.Attempt),
 		done: make(chan struct{}), renewNow: make(chan struct{}, 1),
 		res:   jobs.Result{Worker: w.opts.Name, Host: w.opts.HostID, Attempt: job.Attempt, Engine: w.engine.String()},
-		entry: entry{Job: job.ID, Attempt: job.Attempt, Nonce: nonce},
-		named: job.Container.Name != "",
+		entry: journal.Entry{Job: job.ID, Attempt: job.Attempt, Nonce: nonce},
 	}
 	a.ctx, a.stop = context.WithCancelCause(context.Background())
 	return a

@@ -49,7 +49,7 @@ func (a *attempt) collect(ctx context.Context, ran error) error {
 // its container has ended and the job does with that.
 func (a *attempt) collectsAfter(ran error) bool {
 	f, failed := errors.AsType[*jobs.Failure](ran)
-	if !failed || a.container == "" || a.res.ExitCode == nil || a.job.Spec.Run.OutputsOn == jobs.OutputsSuccess {
+	if !failed || a.container().ID == "" || a.res.ExitCode == nil || a.job.Spec.Run.OutputsOn == jobs.OutputsSuccess {
 		return false
 	}
 	res := a.res
@@ -59,7 +59,7 @@ func (a *attempt) collectsAfter(ran error) bool {
 }
 
 func (a *attempt) collectOne(ctx context.Context, path string, left int64) (jobs.Output, error) {
-	tarball, err := a.w.Engine.CopyOut(ctx, a.container, path)
+	tarball, err := a.w.Engine.CopyOut(ctx, a.container().ID, path)
 	if err != nil {
 		return jobs.Output{}, err
 	}

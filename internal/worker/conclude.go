@@ -7,6 +7,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/journal"
 )
 
 // cleanupTime bounds what follows the work: ending a container, saving a log.
@@ -201,7 +202,7 @@ func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
 
 // giveUpJob reports that an attempt is given up, and issues the ticket of the
 // next one.
-func (w *Worker) giveUpJob(ctx context.Context, e entry) error {
+func (w *Worker) giveUpJob(ctx context.Context, e journal.Entry) error {
 	var t jobs.Ticket
 	err := insist(ctx, func() (err error) {
 		t, err = w.Claims.Release(ctx, e.Job, e.Nonce, *e.Release)
@@ -249,27 +250,28 @@ func (a *attempt) abandon(ctx context.Context, why error) {
 // may count on the end, so it tries for as long as ctx lets it: an engine that is
 // away for longer has lost its host to the farm.
 func (a *attempt) endContainer(ctx context.Context, why error) {
-	if a.container == "" && !a.named {
+	c := a.container()
+	if c.Phase == journal.None || c.Phase == journal.Gone {
 		return
 	}
-	a.halting(why)
+	a.stopping(why)
 	ctx, cancel := a.w.patient(ctx)
 	defer cancel()
 	end := func() error {
-		if a.container == "" { // its ID was never learned
+		if c.ID == "" { // it was never learned
 			return a.w.endOf(ctx, a.noted())
 		}
-		if err := a.w.Engine.Stop(ctx, a.container, a.graceAfter(why)); err != nil {
+		if err := a.w.Engine.Stop(ctx, c.ID, a.graceAfter(why)); err != nil {
 			return err
 		}
-		return a.w.Engine.Remove(ctx, a.container)
+		return a.w.Engine.Remove(ctx, c.ID)
 	}
 	err := repeat(ctx, end, func(err error) bool {
-		a.log.WarnContext(ctx, "end container", "container_id", a.container, "err", err)
+		a.log.WarnContext(ctx, "end container", "container_id", c.ID, "err", err)
 		return false
 	})
 	if err == nil {
-		a.container = ""
+		a.gone()
 	}
 	a.left = err != nil
 }
@@ -277,13 +279,17 @@ func (a *attempt) endContainer(ctx context.Context, why error) {
 // removeContainer removes a container that has ended. What is left after a while
 // is removed as a stray.
 func (a *attempt) removeContainer(ctx context.Context) {
-	if a.container == "" {
+	c := a.container()
+	if c.ID == "" || c.Phase == journal.Gone {
 		return
 	}
-	_ = repeat(ctx, func() error { return a.w.Engine.Remove(ctx, a.container) }, func(err error) bool {
-		a.log.WarnContext(ctx, "remove container", "container_id", a.container, "err", err)
+	err := repeat(ctx, func() error { return a.w.Engine.Remove(ctx, c.ID) }, func(err error) bool {
+		a.log.WarnContext(ctx, "remove container", "container_id", c.ID, "err", err)
 		return false
 	})
+	if err == nil {
+		a.gone()
+	}
 }
 
 // removeImage takes the private name from the image that was built; one that got no

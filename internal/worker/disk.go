@@ -157,7 +157,7 @@ func (a *attempt) wroteTooMuch(ctx context.Context, failed bool) error {
 	if limit == 0 && !short {
 		return nil
 	}
-	n, err := a.w.written(ctx, a.container)
+	n, err := a.w.written(ctx, a.container().ID)
 	switch {
 	case err != nil:
 		a.log.WarnContext(ctx, "look at what the container has written", "err", err)

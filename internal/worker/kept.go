@@ -437,13 +437,13 @@ func (s *keptService) removeFiles() {
 	if err := os.Remove(s.spool()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.log.Warn("remove log spool", "err", err)
 	}
-	if err := s.w.endings.remove(s.job.ID, s.job.Result.Attempt); err != nil {
+	if err := s.w.serviceNotes.Remove(s.job.ID, s.job.Result.Attempt); err != nil {
 		s.log.Warn("remove the note why a kept service is ended", "err", err)
 	}
 }
 
 func (s *keptService) readEnding() {
-	e, err := s.w.endings.get(s.job.ID, s.job.Result.Attempt)
+	e, err := s.w.serviceNotes.Get(s.job.ID, s.job.Result.Attempt)
 	switch {
 	case err != nil:
 		s.log.Warn("read why a kept service is ended", "err", err)
@@ -453,8 +453,8 @@ func (s *keptService) readEnding() {
 }
 
 func (s *keptService) noteEnding() {
-	e := entry{Job: s.job.ID, Attempt: s.job.Result.Attempt, Nonce: s.job.Nonce, Ending: s.ending}
-	if err := s.w.endings.write(e, true); err != nil {
+	e := serviceNote{Job: s.job.ID, Attempt: s.job.Result.Attempt, Nonce: s.job.Nonce, Ending: s.ending}
+	if err := s.w.serviceNotes.WriteDurable(e); err != nil {
 		s.log.Warn("note why a kept service is ended", "err", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/journal"
 )
 
 // recoverBefore recovers and returns when that is done or taking ends. A worker
@@ -48,7 +49,7 @@ func (w *Worker) recoverBefore(taking context.Context) error {
 // for as long as something may be running. Meanwhile nobody renews the leases of
 // what was left running, so it is stopped before they pass.
 func (w *Worker) recover(ctx, taking context.Context) error {
-	left, err := w.journal.read(func(name string, err error) {
+	left, err := w.readJournal(func(name string, err error) {
 		w.log.WarnContext(ctx, "put an unreadable journal entry aside", "file", name, "err", err)
 	})
 	if err != nil {
@@ -73,7 +74,7 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 				wait = w.opts.Renew / 5
 			}
 		}
-		if taking.Err() != nil && !slices.ContainsFunc(left, entry.mayRun) {
+		if taking.Err() != nil && !slices.ContainsFunc(left, leftover.mayRun) {
 			return err
 		}
 		if !pause(ctx, wait) {
@@ -84,11 +85,11 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 
 // tryRecover returns the journal entries that are not settled. It has patience with
 // Redis for so long.
-func (w *Worker) tryRecover(ctx context.Context, left []entry, patience time.Duration) ([]entry, error) {
+func (w *Worker) tryRecover(ctx context.Context, left []leftover, patience time.Duration) ([]leftover, error) {
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for i := slices.IndexFunc(left, entry.decided); i >= 0; i = slices.IndexFunc(left, entry.decided) {
-		if err := w.report(bounded, left[i]); err != nil {
+	for i := slices.IndexFunc(left, leftover.Decided); i >= 0; i = slices.IndexFunc(left, leftover.Decided) {
+		if err := w.report(bounded, left[i].Entry); err != nil {
 			return left, err
 		}
 		left = slices.Delete(left, i, i+1)
@@ -101,10 +102,10 @@ func (w *Worker) tryRecover(ctx context.Context, left []entry, patience time.Dur
 		if err := w.adopt(bounded, job, entryOf(left, job)); err != nil {
 			return left, err
 		}
-		left = slices.DeleteFunc(left, func(e entry) bool { return e.of(job) })
+		left = slices.DeleteFunc(left, func(e leftover) bool { return e.Of(job) })
 	}
 	for _, e := range left { // their jobs are somebody else's by now
-		if err := w.journal.remove(e.Job, e.Attempt); err != nil {
+		if err := w.attempts.Remove(e.Job, e.Attempt); err != nil {
 			return left, err
 		}
 	}
@@ -120,7 +121,7 @@ func (w *Worker) tryRecover(ctx context.Context, left []entry, patience time.Dur
 
 // report delivers a verdict of an earlier incarnation under its nonce, and
 // forgets it. One that comes too late is set aside by Redis.
-func (w *Worker) report(ctx context.Context, e entry) (err error) {
+func (w *Worker) report(ctx context.Context, e journal.Entry) (err error) {
 	if e.Result != nil {
 		if err = w.Claims.Finish(ctx, e.Job, e.Nonce, *e.Result); err == nil {
 			w.Observer.Concluded("", *e.Result) // the journal does not know the queue
@@ -132,11 +133,11 @@ func (w *Worker) report(ctx context.Context, e entry) (err error) {
 		return err
 	}
 	w.log.InfoContext(ctx, "reported what an earlier worker could not", "job_id", e.Job, "attempt", e.Attempt, "err", err)
-	return w.journal.remove(e.Job, e.Attempt)
+	return w.attempts.Remove(e.Job, e.Attempt)
 }
 
 // adopt takes a job of an earlier incarnation over, of which the journal knows e.
-func (w *Worker) adopt(ctx context.Context, job jobs.Job, e entry) error {
+func (w *Worker) adopt(ctx context.Context, job jobs.Job, e journal.Entry) error {
 	w.mu.Lock()
 	again := w.running[job.ID] != nil
 	w.mu.Unlock()
@@ -158,16 +159,34 @@ func (w *Worker) adopt(ctx context.Context, job jobs.Job, e entry) error {
 	default:
 	}
 	a := w.start(job, o.Nonce, slot)
-	a.entry.Started, a.entry.Halted = e.Started, e.Halted
+	a.entry.Container = e.Container.Recorded(job.Container)
 	a.log.InfoContext(ctx, "adopting a job of an earlier worker", "stage", job.Stage, "container_id", job.Container.ID)
 	go a.live(a.adopted)
 	return nil
 }
 
+// leftover is a journal entry that an earlier worker left.
+type leftover struct {
+	journal.Entry
+	stopped bool // by this process, before its lease ended
+}
+
+func (l leftover) mayRun() bool { return !l.stopped && l.MayRun() }
+
+// readJournal returns what an earlier worker left; odd is told of what cannot be read.
+func (w *Worker) readJournal(odd func(name string, err error)) ([]leftover, error) {
+	entries, err := w.attempts.Read(odd)
+	left := make([]leftover, len(entries))
+	for i, e := range entries {
+		left[i].Entry = e
+	}
+	return left, err
+}
+
 // Reap ends what runs on this host and is about to lose its lease, for a host
 // whose worker cannot be brought back.
 func (w *Worker) Reap(ctx context.Context) error {
-	left, err := w.journal.read(func(string, error) {})
+	left, err := w.readJournal(func(string, error) {})
 	for i := range left {
 		w.stopIfLapsing(ctx, &left[i])
 	}
@@ -175,30 +194,31 @@ func (w *Worker) Reap(ctx context.Context) error {
 }
 
 // due reports whether the lease of something that may run is about to pass.
-func (w *Worker) due(e entry) bool {
+func (w *Worker) due(e leftover) bool {
 	return e.mayRun() && w.Uptime() > e.LeaseUntil-w.opts.Lease+w.opts.selfStopAfter()
 }
 
 // stopIfLapsing stops the container of an attempt if its lease is about to pass. false
 // means that it could not.
-func (w *Worker) stopIfLapsing(ctx context.Context, e *entry) bool {
+func (w *Worker) stopIfLapsing(ctx context.Context, e *leftover) bool {
 	if !w.due(*e) {
 		return true
 	}
 	w.stopBeforeLeaseEnds(ctx, e)
-	return e.ended
+	return e.stopped
 }
 
 // stopBeforeLeaseEnds stops the container of an attempt whose lease is about to pass. A service
 // that ends so was none, unless Redis took the result and could not say so: how
 // its container ended, and its last words, are left in it.
-func (w *Worker) stopBeforeLeaseEnds(ctx context.Context, e *entry) {
-	if e.serves() {
+func (w *Worker) stopBeforeLeaseEnds(ctx context.Context, e *leftover) {
+	if e.Serves() {
 		e.Result = nil
 	}
-	e.Halted = &halt{Failure: haltFailure(errSelfStopped)}
-	err := errors.Join(w.journal.write(*e, true), w.eachOf(ctx, *e, w.stopOrRemove))
-	e.ended = err == nil // else once more
+	// There may be one that a full disk kept out of the journal.
+	e.Container = e.Container.Named().Stopping(journal.Reason{Failure: haltFailure(errSelfStopped)})
+	err := errors.Join(w.attempts.WriteDurable(e.Entry), w.eachOf(ctx, e.Entry, w.stopOrRemove))
+	e.stopped = err == nil // else once more
 	if err != nil {
 		w.log.WarnContext(ctx, "stop a container whose lease passes", "job_id", e.Job, "err", err)
 	}
@@ -219,10 +239,10 @@ func (w *Worker) end(ctx context.Context, c engine.Listed) error {
 }
 
 // endOf stops and removes the container of an attempt, if there is one.
-func (w *Worker) endOf(ctx context.Context, e entry) error { return w.eachOf(ctx, e, w.end) }
+func (w *Worker) endOf(ctx context.Context, e journal.Entry) error { return w.eachOf(ctx, e, w.end) }
 
 // eachOf does something to the container of an attempt, if there is one.
-func (w *Worker) eachOf(ctx context.Context, e entry, do func(context.Context, engine.Listed) error) error {
+func (w *Worker) eachOf(ctx context.Context, e journal.Entry, do func(context.Context, engine.Listed) error) error {
 	found, err := w.Engine.List(ctx, w.ownLabels(e.Job, e.Attempt))
 	for _, c := range found {
 		if c.Name == jobs.ContainerName(e.Job, e.Attempt) {
@@ -233,74 +253,95 @@ func (w *Worker) eachOf(ctx context.Context, e entry, do func(context.Context, e
 }
 
 // entryOf is what the journal knows of a job's attempt, which may be nothing.
-func entryOf(left []entry, job jobs.Job) entry {
+func entryOf(left []leftover, job jobs.Job) journal.Entry {
 	for _, e := range left {
-		if e.of(job) {
-			return e
+		if e.Of(job) {
+			return e.Entry
 		}
 	}
-	return entry{}
+	return journal.Entry{}
 }
 
-// adopted is the work of a job that an earlier incarnation began. A container
-// is followed to its end, whatever became of it; what came before it starts
-// again, on the farm's account.
+// adopted is the work of a job that an earlier incarnation began: what [resume] says of
+// how far its container has come and of what the engine shows.
 func (a *attempt) adopted(ctx context.Context) error {
-	lost := jobs.Fail(jobs.KindWorkerLost, nil, "", "the worker was restarted during %s", orWord(a.job.Stage, "the start"))
-	if a.job.Container.Name == "" {
-		return staged(a.job.Stage, lost)
+	c := a.container()
+	var state engine.State
+	if c.Phase != journal.None {
+		var err error
+		if state, err = a.findContainer(ctx, c); err != nil {
+			return explain(ctx, jobs.StageRun, err)
+		}
+		if state.ID != "" {
+			a.created(state.ID)
+		}
+		if err := a.restore(ctx); err != nil {
+			return explain(ctx, jobs.StageRun, err)
+		}
 	}
-	state, err := a.findContainer(ctx)
-	if err != nil {
-		return explain(ctx, jobs.StageRun, err)
+	do := resume(c.Phase, seenAs(state))
+	if (do == start || do == follow) && a.job.Spec.Build != nil && a.job.Partial == nil {
+		do = beginAnew // Redis lost what was built
 	}
-	if state.ID != "" {
-		a.container, a.res.ContainerID = state.ID, state.ID
-	}
-	if err := a.restore(ctx); err != nil {
-		return explain(ctx, jobs.StageRun, err)
-	}
-	switch h, gone := a.entry.Halted, state.ID == ""; {
-	case h != nil && (gone || state.Status == engine.StatusCreated):
-		return h.why()
-	case gone && (a.job.Container.ID != "" || a.entry.Started):
+	switch do {
+	case beginAnew:
+		return staged(a.job.Stage, jobs.Fail(jobs.KindWorkerLost, nil, "", "the worker was restarted during %s", orWord(a.job.Stage, "the start")))
+	case callLost:
 		return staged(a.job.Stage, jobs.Fail(jobs.KindContainerLost, nil, "", "the container was removed while the worker was away"))
-	case gone, state.Status == engine.StatusCreated: // it never started
+	case endAsDecided:
+		return because(*c.Why)
+	case start:
 		built := ""
 		if a.job.Spec.Build != nil {
 			built = a.res.ImageID
 		}
 		return a.collect(ctx, a.run(ctx, built))
-	}
-	if h := a.entry.Halted; h != nil && state.Status == engine.StatusRunning {
-		if err := a.w.Engine.Stop(ctx, state.ID, a.graceAfter(h.why())); err != nil {
+	case stopAgain:
+		if err := a.w.Engine.Stop(ctx, state.ID, a.graceAfter(because(*c.Why))); err != nil {
 			return explain(ctx, jobs.StageRun, err)
 		}
+		return a.reattach(ctx, state.ID, a.lastWords)
+	case readLastWords:
+		return a.reattach(ctx, state.ID, a.lastWords)
 	}
-	left, err := a.timeLeft(ctx)
+	return a.reattach(ctx, state.ID, a.supervise)
+}
+
+// reattach reads on where the log stopped, and follows the container in what is left of
+// the run's timeout.
+func (a *attempt) reattach(ctx context.Context, id string, follow func(context.Context, engine.Process) error) error {
+	left, err := a.timeLeft(ctx, id)
 	if err != nil {
 		return explain(ctx, jobs.StageRun, err)
 	}
 	err = a.stage(ctx, jobs.StageRun, left, func(ctx context.Context) error {
-		proc, err := a.w.Engine.Reattach(ctx, state.ID, a.joblog.Received(), a.output())
+		proc, err := a.w.Engine.Reattach(ctx, id, a.joblog.Received(), a.output())
 		if err != nil {
 			return err
 		}
-		if h := a.entry.Halted; h != nil { // for its last words
-			defer proc.Detach()
-			state, err = proc.Wait(ctx)
-			a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
-			return errors.Join(h.why(), err)
-		}
-		return a.supervise(ctx, proc)
+		return follow(ctx, proc)
 	})
 	return a.collect(ctx, err)
 }
 
-// timeLeft is what is left of the run's timeout.
-func (a *attempt) timeLeft(ctx context.Context) (left time.Duration, err error) {
+// lastWords waits for the end of a container that was told to end. The attempt ends for
+// the reason why it was.
+func (a *attempt) lastWords(ctx context.Context, proc engine.Process) error {
+	defer proc.Detach()
+	state, err := proc.Wait(ctx)
+	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
+	return errors.Join(because(*a.container().Why), err)
+}
+
+// timeLeft is what is left of the run's timeout. It begins again when Redis lost when
+// it ends.
+func (a *attempt) timeLeft(ctx context.Context, id string) (left time.Duration, err error) {
 	if a.job.Container.Deadline.IsZero() {
-		return a.w.opts.Lease, nil
+		left = a.runTimeout()
+		return left, a.note(ctx, jobs.Progress{
+			Stage: jobs.StageRun, RunTimeout: left,
+			Container: jobs.Container{Name: jobs.ContainerName(a.job.ID, a.job.Attempt), ID: id},
+		})
 	}
 	err = insist(ctx, func() error {
 		now, err := a.w.Claims.Now(ctx)
@@ -325,18 +366,18 @@ func (a *attempt) restore(ctx context.Context) error {
 	return err
 }
 
-// findContainer looks for the attempt's container: by its recorded ID, or by
-// its name when the worker died between creating and recording it. A zero
-// State means that there is none.
-func (a *attempt) findContainer(ctx context.Context) (engine.State, error) {
-	id := a.job.Container.ID
+// findContainer looks for the attempt's container: by its ID, or by its name when the
+// worker died between creating it and learning that. A zero State means that there is
+// none.
+func (a *attempt) findContainer(ctx context.Context, c journal.Container) (engine.State, error) {
+	id := c.ID
 	if id == "" {
 		found, err := a.w.Engine.List(ctx, a.w.ownLabels(a.job.ID, a.job.Attempt))
 		if err != nil {
 			return engine.State{}, err
 		}
 		for _, c := range found {
-			if c.Name == a.job.Container.Name {
+			if c.Name == jobs.ContainerName(a.job.ID, a.job.Attempt) {
 				id = c.ID
 			}
 		}
@@ -358,7 +399,7 @@ func (w *Worker) removeFiles(kept []jobs.Job) error {
 	add := func(id string, attempt int) {
 		spool := filepath.Base(w.spoolPath(id, attempt))
 		used[spool], used[spool+partSuffix] = true, true
-		used[filepath.Base(w.endings.path(id, attempt))] = true
+		used[filepath.Base(w.serviceNotes.File(id, attempt))] = true
 	}
 	for _, job := range kept {
 		add(job.ID, job.Result.Attempt)
@@ -371,7 +412,7 @@ func (w *Worker) removeFiles(kept []jobs.Job) error {
 		add(id, s.job.Result.Attempt)
 	}
 	w.mu.Unlock()
-	return errors.Join(removeBut(filepath.Join(w.opts.StateDir, "spool"), used), removeBut(w.endings.dir, used))
+	return errors.Join(removeBut(filepath.Join(w.opts.StateDir, "spool"), used), removeBut(w.serviceNotes.Path(), used))
 }
 
 // removeBut removes the files of a directory whose names are not used.

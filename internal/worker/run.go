@@ -13,7 +13,7 @@ import (
 // run creates the container, records it, starts it and waits for its end, or,
 // for a service, until it is ready. built is "" when nothing was built.
 func (a *attempt) run(ctx context.Context, built string) error {
-	timeout := a.job.Spec.Timeouts.Run.Or(a.w.opts.Timeouts.Run.D())
+	timeout := a.runTimeout()
 	return a.stage(ctx, jobs.StageRun, timeout, func(ctx context.Context) error {
 		proc, err := a.launch(ctx, built, timeout)
 		if err != nil {
@@ -21,6 +21,10 @@ func (a *attempt) run(ctx context.Context, built string) error {
 		}
 		return a.supervise(ctx, proc)
 	})
+}
+
+func (a *attempt) runTimeout() time.Duration {
+	return a.job.Spec.Timeouts.Run.Or(a.w.opts.Timeouts.Run.D())
 }
 
 // launch brings a container to life. Its name is in the record before it
@@ -50,7 +54,7 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	if built != "" {
 		progress.Partial = &a.res
 	}
-	a.named = true
+	a.named()
 	if err := a.note(ctx, progress); err != nil {
 		return nil, err
 	}
@@ -67,7 +71,7 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	} else if err != nil {
 		return nil, err
 	}
-	a.container, a.res.ContainerID = c.ID, c.ID
+	a.created(c.ID)
 	if err := a.note(ctx, jobs.Progress{Container: jobs.Container{ID: c.ID}}); err != nil {
 		return nil, err
 	}
@@ -95,7 +99,7 @@ func (a *attempt) supervise(ctx context.Context, proc engine.Process) error {
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	defer context.AfterFunc(a.w.drain.adopted, func() { leave(errLeave) })()
-	defer a.w.watchWriter(a.container, a.job, func(o overDisk) { leave(o) })()
+	defer a.w.watchWriter(a.container().ID, a.job, func(o overDisk) { leave(o) })()
 	idle, done := a.watchIdle(ctx, jobs.StageRun, nil)
 	defer done()
 	if a.job.Spec.Run.Keep != 0 {
@@ -118,11 +122,11 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 	if away := (engineAway{}); errors.Is(cause, errLeave) || errors.As(cause, &away) {
 		return cause
 	}
-	a.halting(explain(ctx, jobs.StageRun, err))
+	a.stopping(explain(ctx, jobs.StageRun, err))
 	grace := a.graceAfter(cause)
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace+30*time.Second)
 	defer cancel()
-	if stopErr := a.w.Engine.Stop(bounded, a.container, grace); stopErr != nil {
+	if stopErr := a.w.Engine.Stop(bounded, a.container().ID, grace); stopErr != nil {
 		return errors.Join(err, stopErr)
 	}
 	state, waitErr := proc.Wait(bounded)

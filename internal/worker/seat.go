@@ -51,7 +51,7 @@ func (w *Worker) arrive(ctx context.Context) error {
 // settle takes the seat, however long Redis is away. Containers that an earlier
 // process left are ended meanwhile before their leases pass: nothing else of them is
 // touched before it is known whose they are.
-func (w *Worker) settle(ctx, taking context.Context, left []entry) error {
+func (w *Worker) settle(ctx, taking context.Context, left []leftover) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { w.stopLapsing(ctx, taking, left, cancel) })
@@ -70,12 +70,12 @@ func (w *Worker) settle(ctx, taking context.Context, left []entry) error {
 
 // stopLapsing ends what is about to lose its lease, until ctx ends. When no more jobs
 // are taken, and nothing needs looking after, it gives up what it is there for.
-func (w *Worker) stopLapsing(ctx, taking context.Context, left []entry, giveUp func()) {
+func (w *Worker) stopLapsing(ctx, taking context.Context, left []leftover, giveUp func()) {
 	for pause(ctx, w.opts.Renew/5) {
 		for i := range left {
 			w.stopIfLapsing(ctx, &left[i])
 		}
-		if taking.Err() != nil && !slices.ContainsFunc(left, entry.mayRun) {
+		if taking.Err() != nil && !slices.ContainsFunc(left, leftover.mayRun) {
 			giveUp()
 		}
 	}

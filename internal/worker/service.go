@@ -72,7 +72,7 @@ func (a *attempt) serve(ctx context.Context, proc engine.Process) error {
 
 // probe asks once; "" means ready. It records the published addresses.
 func (a *attempt) probe(ctx context.Context) (reason string, err error) {
-	state, err := a.w.Engine.Inspect(ctx, a.container)
+	state, err := a.w.Engine.Inspect(ctx, a.container().ID)
 	if err != nil {
 		return "", err
 	}
@@ -92,7 +92,7 @@ func (a *attempt) probe(ctx context.Context) (reason string, err error) {
 		return reason, nil
 	}
 	// It may have ended since, with Docker's proxy still holding the port.
-	state, err = a.w.Engine.Inspect(ctx, a.container)
+	state, err = a.w.Engine.Inspect(ctx, a.container().ID)
 	if err == nil && state.Status != engine.StatusRunning {
 		return "the container does not run", nil
 	}

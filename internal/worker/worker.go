@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/journal"
 )
 
 // Deps are what a worker works with.
@@ -163,11 +164,11 @@ func (o Options) selfStopAfter() time.Duration { return o.Lease - 4*o.Renew }
 // Worker runs jobs on one build host.
 type Worker struct {
 	Deps
-	opts    Options
-	log     *slog.Logger
-	journal journal
-	endings journal       // why kept services are ended
-	service *jobs.Service // for the jobs of plain producers
+	opts         Options
+	log          *slog.Logger
+	attempts     journal.Dir[journal.Entry]
+	serviceNotes journal.Dir[serviceNote]
+	service      *jobs.Service // for the jobs of plain producers
 
 	// slots holds a token per job that may run; taking one comes before
 	// claiming.
@@ -255,8 +256,8 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	return &Worker{
 		arrived: make(chan struct{}), settled: make(chan struct{}), called: make(chan struct{}, 1), displaced: displaced, displace: displace,
 		drain: newDrain(),
-		Deps:  deps, opts: opts, log: lg.With("worker", opts.Name), journal: journal{journalDir(opts.StateDir)}, builds: builds{buildsDir(opts.StateDir)},
-		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, writers: map[string]*writer{}, endings: journal{endingsDir(opts.StateDir)},
+		Deps:  deps, opts: opts, log: lg.With("worker", opts.Name), attempts: attemptsAt(opts.StateDir), serviceNotes: serviceNotesAt(opts.StateDir), builds: builds{buildsDir(opts.StateDir)},
+		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, writers: map[string]*writer{},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, servicesNow: make(chan struct{}, 1), registerNow: make(chan struct{}, 1), straysNow: make(chan struct{}, 1),
 		service:   jobs.NewService(deps.Records, deps.Queue, nil),
 		attention: attention{most: opts.Lease / 2},

@@ -604,7 +604,7 @@ func TestOrphanEndsBeforeVerdictsAreReported(t *testing.T) {
 	for name, decided := range map[string]string{
 		"nothing is decided":  "",
 		"to be handed back":   released,
-		"told to end":         `,"halted":{"drain":true},"result":{"state":"cancelled"}`,
+		"told to end":         `,"container":{"phase":"stopping","why":{"drain":true}},"result":{"state":"cancelled"}`,
 		"a service that runs": `,"result":{"state":"succeeded","host":"host-1","attempt":1,"keep_until":"2100-01-01T00:00:00Z"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -642,7 +642,7 @@ func (f *farm) journaled(id string, held time.Duration, more ...string) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		f.t.Fatal(err)
 	}
-	entry := fmt.Sprintf(`{"job":%q,"attempt":1,"nonce":"dead","held":%d%s}`, id, held, strings.Join(more, ""))
+	entry := fmt.Sprintf(`{"job":%q,"attempt":1,"nonce":"dead","lease_until":%d%s}`, id, held, strings.Join(more, ""))
 	if err := os.WriteFile(filepath.Join(dir, id+"-a1.json"), []byte(entry), 0o600); err != nil {
 		f.t.Fatal(err)
 	}
@@ -1037,7 +1037,7 @@ func TestHaltedAndGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFarm(t)
 		id, container := f.crashedJob(shell("echo up; sleep 2"))
-		f.journaled(id, time.Minute, `,"halted":{"drain":true}`)
+		f.journaled(id, time.Minute, `,"container":{"phase":"stopping","why":{"drain":true}}`)
 		f.engine.Lose(container)
 		f.start()
 		if job := f.ended(id); job.State != jobs.Succeeded || job.Attempt != 2 || job.Losses != 0 {
