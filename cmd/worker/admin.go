@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"log/slog"
-	"sync"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/disks"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 	"github.com/slipway-farm/slipway/internal/worker"
@@ -52,13 +52,13 @@ func (c conditions) checks() []telemetry.Check {
 
 // serveAdmin opens the admin address, if there is one, until the returned function
 // is called.
-func serveAdmin(ctx context.Context, lg *slog.Logger, c config, metrics *telemetry.Metrics, have conditions, room *disks) (end func() error, err error) {
+func serveAdmin(ctx context.Context, lg *slog.Logger, c config, metrics *telemetry.Metrics, have conditions, room *disks.Disks) (end func() error, err error) {
 	none := func() error { return nil }
 	if c.Admin == "" {
 		return none, nil
 	}
 	checks := have.checks()
-	metrics.Watch(checks, room.left)
+	metrics.Watch(checks, diskMetrics(room))
 	admin, err := telemetry.ListenAdmin(ctx, c.Admin, metrics.Handler(), checks)
 	if err != nil {
 		return none, settled(ctx, lg, c, listenError("--admin", c.Admin, err))
@@ -66,30 +66,15 @@ func serveAdmin(ctx context.Context, lg *slog.Logger, c config, metrics *telemet
 	return func() error { return admin.Close(context.WithoutCancel(ctx)) }, nil
 }
 
-// left is what is left of the disks that jobs use. One that cannot be looked at is
-// left out.
-func (d *disks) left(context.Context) []telemetry.Disk {
-	watched := d.watched()
-	all := make([]telemetry.Disk, len(watched))
-	var looking sync.WaitGroup
-	for i, w := range watched {
-		looking.Go(func() {
-			room, err := d.room(w.path)
-			if err != nil {
-				d.log.Debug("look for room", "err", err)
-				return
-			}
-			all[i] = telemetry.Disk{
-				Directory: w.name, Free: room.Free, Size: room.Total, Least: room.Least(), Inodes: room.Inodes, CountsInodes: room.AllInodes > 0,
-			}
-		})
-	}
-	looking.Wait()
-	var seen []telemetry.Disk
-	for _, disk := range all {
-		if disk.Directory != "" {
-			seen = append(seen, disk)
+// diskMetrics are the disks that jobs use, for metrics.
+func diskMetrics(d *disks.Disks) func(context.Context) []telemetry.Disk {
+	return func(context.Context) []telemetry.Disk {
+		var all []telemetry.Disk
+		for _, l := range d.Left() {
+			all = append(all, telemetry.Disk{
+				Directory: l.Name, Free: l.Room.Free, Size: l.Room.Total, Least: l.Room.Least(), Inodes: l.Room.Inodes, CountsInodes: l.Room.AllInodes > 0,
+			})
 		}
+		return all
 	}
-	return seen
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/engine"
-	"github.com/slipway-farm/slipway/internal/fsop"
 	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/telemetry"
@@ -59,10 +58,10 @@ func TestMetricsSayWhatIsTrueNow(t *testing.T) {
 	if err := owner.Look(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	room := &disks{log: slog.New(slog.DiscardHandler), engine: docker, config: c, gate: fsop.NewGate(maxHangingDisks)}
+	room := newDisks(slog.New(slog.DiscardHandler), docker, c)
 	checks := conditions{redis: rdb, engine: docker, store: owner, worker: worker.New(nil, worker.Deps{}, c.Worker)}.checks()
 	metrics := telemetry.NewMetrics("v1", c.Queues)
-	metrics.Watch(checks, room.left)
+	metrics.Watch(checks, diskMetrics(room))
 	ask := func(h http.Handler) string {
 		t.Helper()
 		answer := httptest.NewRecorder()

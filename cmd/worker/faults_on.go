@@ -20,7 +20,7 @@ func faulty(d worker.Deps) worker.Deps {
 	at := faults.Points(dir)
 	d.Claims, d.Records, d.Queue = faults.Claims(d.Claims, at), faults.Records(d.Records, at), faults.Queue(d.Queue, at)
 	d.Intake, d.Engine = faults.Intake(d.Intake, at), faults.Engine(d.Engine, at)
-	d.Fetch, d.Admit = faults.Fetch(d.Fetch, at), faults.Admit(d.Admit, at)
+	d.Admission = faults.Admission(d.Admission, at)
 	d.Blobs.Store = faults.Artifacts(d.Blobs.Store, at)
 	return d
 }

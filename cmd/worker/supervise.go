@@ -85,7 +85,7 @@ func reap(ctx context.Context, lg *slog.Logger, c config) (err error) {
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 	c.Worker.HostID = host
-	return worker.New(lg, worker.Deps{Engine: eng, Uptime: uptime()}, c.Worker).Reap(ctx)
+	return worker.New(lg, worker.Deps{Engine: eng, Host: machine{uptime: uptime()}}, c.Worker).Reap(ctx)
 }
 
 func (s supervisor) run(ctx, hurry context.Context) error {

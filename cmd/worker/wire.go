@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/slipway-farm/slipway/internal/admission"
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
@@ -25,9 +26,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/contexts/httpsource"
 	"github.com/slipway-farm/slipway/internal/contexts/s3source"
 	"github.com/slipway-farm/slipway/internal/download"
-	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/docker"
-	"github.com/slipway-farm/slipway/internal/fsop"
 	"github.com/slipway-farm/slipway/internal/garbage"
 	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -97,11 +96,11 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	if err != nil {
 		return err
 	}
-	admits, err := openPolicy(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*contexts.Fetcher, error) { return newFetcher(p, blobs, temp) })
+	admits, err := admission.Open(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*contexts.Fetcher, error) { return newFetcher(p, blobs, temp) })
 	if err != nil {
 		return badUsage(err)
 	}
-	eng, err := openEngine(lg, c, admits.registries)
+	eng, err := openEngine(lg, c, admits.Registries())
 	if err != nil {
 		return badUsage(fmt.Errorf("--docker-host: %w", err))
 	}
@@ -116,19 +115,14 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	collector := garbage.New(lg, garbage.Deps{Records: records, Store: blobs.Store, Owner: owner}, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
 	tickets := queue.New(rdb, c.Queues...)
 	metrics := telemetry.NewMetrics(buildVersion(), c.Queues)
-	notes, room := imageNotes(c), &disks{log: lg, engine: eng, config: c, gate: fsop.NewGate(maxHangingDisks)}
+	notes, room := imageNotes(c), newDisks(lg, eng, c)
 	holder := seat.New(lg, dir, records, seat.Options{Worker: c.Worker.Name, Lease: c.Worker.Lease})
 	w := worker.New(lg, faulty(worker.Deps{
 		Seat: holder, Farm: membership{records, c.Worker.Farm},
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
-		Engine: eng, Images: images.New(lg, eng, notes, admits.names),
-		Intake: queue.NewIntake(intakeRedis, queue.IntakeOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
-		Fetch:  admits.fetch, AdmitJob: admits.admitJob, Admit: admits.admit, AdmitImages: admits.admitImages,
-		Uptime: uptime(), Room: room.short, CheckStore: owner.Look, EndOrphans: eng.EndOrphans,
-		Probe: func(ctx context.Context, labels map[string]string) error {
-			_, err := eng.Probe(ctx, engine.Probe{Labels: labels, Limits: c.Worker.Limits, Push: c.ProbePush})
-			return err
-		},
+		Engine: eng, Images: images.New(lg, eng, notes, func() images.Rules { return imageNames(admits.Policy()) }),
+		Intake:    queue.NewIntake(intakeRedis, queue.IntakeOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
+		Admission: admits, Host: machine{Disks: room, uptime: uptime(), store: owner, engine: eng, config: c},
 	}), c.Worker)
 
 	metrics.Slots(w.Busy())
@@ -149,7 +143,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 		background.Go(func() {
 			select { // the notes about images may be another host's
 			case <-w.Settled():
-				newImageCollector(lg, c, eng, notes, records, room.filling).Run(reconciling)
+				newImageCollector(lg, c, eng, notes, records, room.Filling).Run(reconciling)
 			case <-reconciling.Done():
 			}
 		})

@@ -120,22 +120,26 @@ func (p process) Wait(ctx context.Context) (engine.State, error) {
 	return around(ctx, p.at, Call{Name: "wait", Job: p.id}, func() (engine.State, error) { return p.Process.Wait(ctx) })
 }
 
-// FetchFunc is how a worker gets a context.
-type FetchFunc func(ctx context.Context, c jobs.Context, dockerfile string) (*contexts.Fetched, error)
-
-// Fetch wraps it.
-func Fetch(f FetchFunc, at At) FetchFunc {
-	return func(ctx context.Context, c jobs.Context, dockerfile string) (*contexts.Fetched, error) {
-		return around(ctx, at, Call{Name: "fetch", Job: c.Ref}, func() (*contexts.Fetched, error) { return f(ctx, c, dockerfile) })
-	}
+// Judge is what a worker's admission is.
+type Judge interface {
+	Context(ctx context.Context, c jobs.Context, dockerfile string) (*contexts.Fetched, error)
+	Job(ctx context.Context, job jobs.Spec) error
+	Build(ctx context.Context, job jobs.Spec, b jobs.Build, d dockerfile.File) (dockerfile.Admitted, error)
+	Images(ctx context.Context, refs ...string) error
 }
 
-// AdmitFunc judges a build; A is what a worker goes on with.
-type AdmitFunc[A any] func(ctx context.Context, job jobs.Spec, b jobs.Build, d dockerfile.File) (A, error)
+// Admission wraps it.
+func Admission(j Judge, at At) Judge { return admission{j, at} }
 
-// Admit wraps it.
-func Admit[A any](f AdmitFunc[A], at At) AdmitFunc[A] {
-	return func(ctx context.Context, job jobs.Spec, b jobs.Build, d dockerfile.File) (A, error) {
-		return around(ctx, at, Call{Name: "admit"}, func() (A, error) { return f(ctx, job, b, d) })
-	}
+type admission struct {
+	Judge
+	at At
+}
+
+func (a admission) Context(ctx context.Context, c jobs.Context, dockerfile string) (*contexts.Fetched, error) {
+	return around(ctx, a.at, Call{Name: "fetch", Job: c.Ref}, func() (*contexts.Fetched, error) { return a.Judge.Context(ctx, c, dockerfile) })
+}
+
+func (a admission) Build(ctx context.Context, job jobs.Spec, b jobs.Build, d dockerfile.File) (dockerfile.Admitted, error) {
+	return around(ctx, a.at, Call{Name: "admit"}, func() (dockerfile.Admitted, error) { return a.Judge.Build(ctx, job, b, d) })
 }

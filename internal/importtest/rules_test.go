@@ -61,8 +61,10 @@ func rules() []rule {
 		{"internal/faults", flow, nil},
 		{"internal/doctor", flow, nil},
 		{"internal/seat", flow, nil},
+		{"internal/admission", flow, nil},
 
 		{"internal/joblog", adapters, nil},
+		{"internal/disks", adapters, nil},
 		{"internal/journal", adapters, nil},
 		// Worker and doctor judge alike.
 		{"internal/strays", adapters, nil},

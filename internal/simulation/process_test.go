@@ -224,13 +224,12 @@ func (h *host) start() *process {
 	w := worker.New(f.log, worker.Deps{
 		Claims: reporting{faults.Claims(f.truth, p.at), p}, Records: records, Queue: faults.Queue(f.queue, p.at),
 		Engine: eng, Images: images.New(f.log, imageHost{eng, h.engine}, images.NewNotes(h.mates[0].notes, enginetest.NormalName), func() images.Rules { return images.Rules{} }),
-		Intake: faults.Intake(&intake{p: p, ctx: taking}, p.at),
-		Fetch:  faults.Fetch(contexts.NewFetcher(contexts.Options{TempDir: h.dir}, source{}).Fetch, p.at),
-		Blobs:  artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),
-		Farm:   member{seats},
-		Seat:   seat.New(f.log, dir, seats, seat.Options{Worker: h.name, Lease: lease, Machine: seat.Machine{Self: self, Lives: f.lives}}),
-		Uptime: func() time.Duration { return time.Since(f.began) },
-		Probe:  func(ctx context.Context, labels map[string]string) error { return h.probe(ctx, eng, labels) },
+		Intake:    faults.Intake(&intake{p: p, ctx: taking}, p.at),
+		Admission: faults.Admission(worker.Fetch(contexts.NewFetcher(contexts.Options{TempDir: h.dir}, source{}).Fetch), p.at),
+		Blobs:     artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),
+		Farm:      member{seats},
+		Seat:      seat.New(f.log, dir, seats, seat.Options{Worker: h.name, Lease: lease, Machine: seat.Machine{Self: self, Lives: f.lives}}),
+		Host:      machine{worker.Trusted{}, h, eng},
 	}, o)
 	p.drain = w.Drain
 	leader := reconcile.New(f.log, recordsOf{f.truth, p, p.at}, ticketsOf{faults.Queue(f.queue, p.at), f.queue, p.at},
@@ -247,6 +246,19 @@ func (h *host) start() *process {
 		}
 	}()
 	return p
+}
+
+// machine is a host whose clock began with the farm.
+type machine struct {
+	worker.Trusted
+	h      *host
+	engine engine.Engine
+}
+
+func (m machine) Uptime() time.Duration { return time.Since(m.h.farm.began) }
+
+func (m machine) Probe(ctx context.Context, labels map[string]string) error {
+	return m.h.probe(ctx, m.engine, labels)
 }
 
 // imageHost is an engine with what it knows of its images.

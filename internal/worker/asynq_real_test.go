@@ -104,6 +104,19 @@ func (s flaky) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 	return s.DB.Create(ctx, batch)
 }
 
+// roomOf is a host whose disks the test fills.
+type roomOf struct {
+	worker.Trusted
+	room func() error
+}
+
+func (r roomOf) Room() error {
+	if r.room == nil {
+		return nil
+	}
+	return r.room()
+}
+
 // work runs a worker until the test ends or stop is called.
 func (f *asynqFarm) work(slots int) *running {
 	f.t.Helper()
@@ -112,7 +125,7 @@ func (f *asynqFarm) work(slots int) *running {
 	o.Renew = 100 * time.Millisecond
 	lg := slog.New(slog.NewTextHandler(f.log, nil))
 	w := worker.New(lg, worker.Deps{
-		Claims: f.records, Records: flaky{f.records, f}, Queue: f.tickets, Engine: f.engine, Room: f.room,
+		Claims: f.records, Records: flaky{f.records, f}, Queue: f.tickets, Engine: f.engine, Admission: worker.Fetch(nil), Host: roomOf{worker.NewTrusted(), f.room},
 		Blobs: artifacts.NewBlobs(f.store, f.t.TempDir()),
 		Intake: queue.NewIntake(f.dial(), queue.IntakeOptions{
 			Queues: []string{jobs.DefaultQueue}, Slots: slots, Fallback: 200 * time.Millisecond, Log: lg,

@@ -72,7 +72,7 @@ func (a *attempt) live(work func(context.Context) error) {
 	defer a.w.ended(a)
 	leased, release := context.WithCancel(context.Background())
 	defer release()
-	a.leaseHolds(a.w.Uptime())
+	a.leaseHolds(a.w.Host.Uptime())
 	go a.keepLease(leased)
 	defer a.stop(nil)
 	defer a.letGo() // whatever happened
@@ -143,14 +143,11 @@ func (a *attempt) fresh(ctx context.Context) error {
 // admit holds the job's document to the operator's policy. A user should not learn
 // at the end of a long build that the run was never going to be.
 func (a *attempt) admit(ctx context.Context) error {
-	if a.w.AdmitJob == nil {
-		return nil
-	}
 	first := jobs.StageRun
 	if a.job.Spec.Build != nil {
 		first = jobs.StageFetch
 	}
-	return explain(ctx, first, a.w.AdmitJob(ctx, a.job.Spec))
+	return explain(ctx, first, a.w.Admission.Job(ctx, a.job.Spec))
 }
 
 // stage runs one step under its timeout and says what its error means.
@@ -205,7 +202,7 @@ func repeat(ctx context.Context, call func() error, final func(error) bool) erro
 // be renewed for so long that it is about to pass: what runs here must have ended
 // before the reconciler gives the job away.
 func (a *attempt) keepLease(ctx context.Context) {
-	renewed, wait := a.w.Uptime(), a.w.opts.Renew
+	renewed, wait := a.w.Host.Uptime(), a.w.opts.Renew
 	for {
 		t := time.NewTimer(wait)
 		select {
@@ -216,7 +213,7 @@ func (a *attempt) keepLease(ctx context.Context) {
 			t.Stop()
 		case <-t.C:
 		}
-		asked := a.w.Uptime()
+		asked := a.w.Host.Uptime()
 		sig, err := a.renew(ctx)
 		wait = a.w.opts.Renew
 		switch {
@@ -231,7 +228,7 @@ func (a *attempt) keepLease(ctx context.Context) {
 				a.stop(errLeaseLost)
 			}
 			return
-		case a.w.Uptime()-renewed > a.w.opts.selfStopAfter():
+		case a.w.Host.Uptime()-renewed > a.w.opts.selfStopAfter():
 			a.stop(errSelfStopped)
 		default: // after an outage every second counts
 			wait = a.w.opts.Renew / 5

@@ -51,7 +51,7 @@ func (a *attempt) build(ctx context.Context) error {
 }
 
 // buildFrom makes the image, under the private name of this attempt.
-func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admitted Admitted) (engine.Built, error) {
+func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admitted dockerfile.Admitted) (engine.Built, error) {
 	spec, sources := admitted.Build, admitted.Sources
 	ctx, done := a.watchIdle(ctx, jobs.StageBuild, a.w.cacheLocks.take(a, admitted.CacheSpace, sources.Locks))
 	defer a.w.cacheLocks.drop(a)
@@ -135,14 +135,14 @@ func (a *attempt) imageName() string {
 
 // fetch reads the context to its last byte before the engine sees the first, and
 // holds the build to the operator's policy.
-func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted Admitted, fetched *contexts.Fetched, err error) {
+func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted dockerfile.Admitted, fetched *contexts.Fetched, err error) {
 	timeout := a.job.Spec.Timeouts.Fetch.Or(a.w.opts.Timeouts.Fetch.D())
 	err = a.stage(ctx, jobs.StageFetch, timeout, func(ctx context.Context) error {
 		if err := a.note(ctx, jobs.Progress{Stage: jobs.StageFetch}); err != nil {
 			return err
 		}
 		c := *a.job.Spec.Context
-		if fetched, err = a.w.Fetch(ctx, c, spec.Dockerfile); err != nil {
+		if fetched, err = a.w.Admission.Context(ctx, c, spec.Dockerfile); err != nil {
 			return err
 		}
 		for _, w := range fetched.Warnings {
@@ -152,7 +152,7 @@ func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted Admitted
 			a.res.Context = fetched.Digest
 		}
 		spec.Dockerfile = fetched.Dockerfile.Name
-		admitted, err = a.w.Admit(ctx, a.job.Spec, spec, dockerfile.File{Name: shown(spec), Content: fetched.Dockerfile.Content})
+		admitted, err = a.w.Admission.Build(ctx, a.job.Spec, spec, dockerfile.File{Name: shown(spec), Content: fetched.Dockerfile.Content})
 		return explain(ctx, jobs.StageBuild, err)
 	})
 	if err != nil && fetched != nil {
@@ -183,14 +183,11 @@ func hidden(spec *jobs.Build, d dockerfile.File) []byte {
 // have led to others than the Dockerfile names. An image that is not admitted gets
 // no name but its private one, with which it goes.
 func (a *attempt) admitBases(ctx context.Context, bases []jobs.BaseImage) error {
-	if a.w.AdmitImages == nil {
-		return nil
-	}
 	refs := make([]string, len(bases))
 	for i, b := range bases {
 		refs[i] = b.Ref
 	}
-	return a.w.AdmitImages(ctx, refs...)
+	return a.w.Admission.Images(ctx, refs...)
 }
 
 // secret reads a secret of the worker. Names are validated with the document,

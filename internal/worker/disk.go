@@ -93,10 +93,7 @@ func (w *Worker) watchDisk(ctx context.Context) {
 // fullDisk is the failure of what ended while a disk of the host was short of room: its
 // own writes may have been told so. nil when there is room.
 func (w *Worker) fullDisk(ended string) *jobs.Failure {
-	if w.Room == nil {
-		return nil
-	}
-	err := w.Room()
+	err := w.Host.Room()
 	if err == nil {
 		return nil
 	}
@@ -105,10 +102,7 @@ func (w *Worker) fullDisk(ended string) *jobs.Failure {
 
 // shortage tells whether the engine's disk is short of room.
 func (w *Worker) shortage() (s diskroom.Shortage, short bool) {
-	if w.Room == nil {
-		return s, false
-	}
-	short = errors.As(w.Room(), &s) && s.Engine
+	short = errors.As(w.Host.Room(), &s) && s.Engine
 	return s, short
 }
 

@@ -19,7 +19,7 @@ func (a *attempt) exited(ctx context.Context, state engine.State) error {
 	if err := a.wroteTooMuch(ctx, state.ExitCode != 0); err != nil {
 		return err
 	}
-	if state.ExitCode == engine.UnknownExit && state.Started.Before(time.Now().Add(-a.w.Uptime())) {
+	if state.ExitCode == engine.UnknownExit && state.Started.Before(time.Now().Add(-a.w.Host.Uptime())) {
 		return jobs.Fail(jobs.KindContainerLost, nil, "", "the host was started again while the container ran")
 	}
 	if state.ExitCode != 0 {

@@ -141,6 +141,60 @@ type running struct {
 	done        chan error
 }
 
+// judge is an admission with the default rules of Dockerfiles and those of the test.
+type judge struct {
+	worker.Fetch
+	f *farm
+}
+
+func (j judge) Job(ctx context.Context, job jobs.Spec) error {
+	if j.f.admitJob == nil {
+		return nil
+	}
+	return j.f.admitJob(ctx, job)
+}
+
+func (judge) Build(_ context.Context, _ jobs.Spec, b jobs.Build, d dockerfile.File) (dockerfile.Admitted, error) {
+	sources, err := dockerfile.Check(d, b, dockerfile.Defaults())
+	return dockerfile.Admitted{Build: b, Sources: sources}, err
+}
+
+func (j judge) Images(_ context.Context, refs ...string) error { return j.f.admit(refs) }
+
+// machine is a host with what the test has to say of it.
+type machine struct {
+	worker.Trusted
+	f *farm
+}
+
+func (m machine) Uptime() time.Duration {
+	if m.f.uptime == nil {
+		return m.Trusted.Uptime()
+	}
+	return m.f.uptime()
+}
+
+func (m machine) Room() error {
+	if m.f.room == nil {
+		return nil
+	}
+	return m.f.room()
+}
+
+func (m machine) Store(ctx context.Context, prove bool) error {
+	if m.f.checkStore == nil {
+		return nil
+	}
+	return m.f.checkStore(ctx, prove)
+}
+
+func (m machine) Probe(ctx context.Context, labels map[string]string) error {
+	if m.f.probe == nil {
+		return nil
+	}
+	return m.f.probe(ctx, labels)
+}
+
 // start runs a worker until the test ends or stop is called.
 func (f *farm) start(change ...func(*worker.Options)) *running {
 	f.t.Helper()
@@ -168,17 +222,12 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 			}
 			return nil
 		}), f.t.TempDir()),
-		Intake: tasks,
-		Fetch:  contexts.NewFetcher(contexts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch,
-		Admit: func(_ context.Context, _ jobs.Spec, b jobs.Build, d dockerfile.File) (worker.Admitted, error) {
-			sources, err := dockerfile.Check(d, b, dockerfile.Defaults())
-			return worker.Admitted{Build: b, Sources: sources}, err
-		},
-		Observer:    f.observer,
-		AdmitJob:    f.admitJob,
-		AdmitImages: func(_ context.Context, refs ...string) error { return f.admit(refs) },
-		Images:      images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
-		Room:        f.room, CheckStore: f.checkStore, Probe: f.probe, Hosts: f.hosts, Uptime: f.uptime, Seat: f.seat, Farm: f.others,
+		Intake:    tasks,
+		Admission: judge{worker.Fetch(contexts.NewFetcher(contexts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch), f},
+		Host:      machine{worker.NewTrusted(), f},
+		Observer:  f.observer,
+		Images:    images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
+		Hosts:     f.hosts, Seat: f.seat, Farm: f.others,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())

@@ -224,10 +224,8 @@ func (w *Worker) judged(ctx context.Context, now error) {
 
 // ailment is what is wrong with the host, nil when nothing is.
 func (w *Worker) ailment(ctx context.Context) error {
-	if w.Room != nil {
-		if err := w.Room(); err != nil {
-			return err
-		}
+	if err := w.Host.Room(); err != nil {
+		return err
 	}
 	if err := w.checkStore(ctx); err != nil {
 		return err
@@ -242,10 +240,8 @@ func (w *Worker) ailment(ctx context.Context) error {
 		if _, err := w.askEngine(ctx); err != nil {
 			return err
 		}
-		if w.Probe != nil {
-			if err := w.Probe(ctx, w.hostLabels()); err != nil {
-				return fmt.Errorf("a trial build and run failed: %w", err)
-			}
+		if err := w.Host.Probe(ctx, w.hostLabels()); err != nil {
+			return fmt.Errorf("a trial build and run failed: %w", err)
 		}
 		w.endOrphans(ctx) // it may be a new engine
 		return nil

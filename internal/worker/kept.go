@@ -366,7 +366,7 @@ func (s *keptService) outcome(state engine.State, lost error) jobs.ServiceStatus
 // endedWithHost guesses whether the container ended because its host went down: it was
 // started before the host was, and was killed, or the engine lost its exit code.
 func (s *keptService) endedWithHost(state engine.State) bool {
-	return isSignal(state) && state.Started.Before(time.Now().Add(-s.w.Uptime()))
+	return isSignal(state) && state.Started.Before(time.Now().Add(-s.w.Host.Uptime()))
 }
 
 // isSignal guesses whether a container was stopped from outside, or the engine lost its

@@ -195,7 +195,7 @@ func (w *Worker) Reap(ctx context.Context) error {
 
 // due reports whether the lease of something that may run is about to pass.
 func (w *Worker) due(e leftover) bool {
-	return e.mayRun() && w.Uptime() > e.LeaseUntil-w.opts.Lease+w.opts.selfStopAfter()
+	return e.mayRun() && w.Host.Uptime() > e.LeaseUntil-w.opts.Lease+w.opts.selfStopAfter()
 }
 
 // stopIfLapsing stops the container of an attempt if its lease is about to pass. false

@@ -33,10 +33,8 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	spec := *a.job.Spec.Run
 	image := built
 	if image == "" {
-		if a.w.AdmitImages != nil {
-			if err := a.w.AdmitImages(ctx, spec.Image); err != nil {
-				return nil, err
-			}
+		if err := a.w.Admission.Images(ctx, spec.Image); err != nil {
+			return nil, err
 		}
 		id, err := a.w.Images.Use(ctx, spec.Image, a.joblog.Writer(jobs.Note))
 		if err != nil {

@@ -52,16 +52,13 @@ func (a *attempt) blamesStore(f *jobs.Failure) bool {
 
 func (w *Worker) inDoubtOfStore() bool {
 	_, doubt := w.store.open()
-	return doubt && w.CheckStore != nil
+	return doubt
 }
 
 // checkStore is what is wrong with the artifact store, nil when nothing is.
 func (w *Worker) checkStore(ctx context.Context) error {
-	if w.CheckStore == nil {
-		return nil
-	}
 	raised, doubt := w.store.open()
-	err := w.CheckStore(ctx, doubt)
+	err := w.Host.Store(ctx, doubt)
 	switch {
 	case err != nil && !doubt:
 		w.store.raise()

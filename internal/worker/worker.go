@@ -21,8 +21,6 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
-	"github.com/slipway-farm/slipway/internal/contexts"
-	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/journal"
@@ -35,33 +33,13 @@ type Deps struct {
 	Queue   jobs.Queue
 	Intake  jobs.Intake
 	Engine  engine.Engine
-	// Fetch reads a context whole, checks it, and finds the Dockerfile in it.
-	Fetch func(ctx context.Context, c jobs.Context, dockerfile string) (*contexts.Fetched, error)
-	// AdmitJob judges by the operator's policy what a job asks for in its document,
-	// before any work is done for it. nil admits everything.
-	AdmitJob func(ctx context.Context, job jobs.Spec) error
-	// Admit judges what a build of a job is about to do by the operator's policy.
-	// nil admits everything.
-	Admit func(ctx context.Context, job jobs.Spec, b jobs.Build, d dockerfile.File) (Admitted, error)
-	// AdmitImages judges the images that a build or a run uses; nil admits all.
-	AdmitImages func(ctx context.Context, refs ...string) error
-	Blobs       *artifacts.Blobs
+	// Admission judges what jobs ask for; one that fetches contexts is needed.
+	Admission Admission
+	// Host is examined before it takes jobs; nil trusts it.
+	Host  Host
+	Blobs *artifacts.Blobs
 	// Images gives the host's images their names; nil gives any name to any job.
 	Images Images
-	// Uptime reads a clock of the host that goes on while this process is not
-	// there and while the host sleeps; nil counts from the start of the process.
-	Uptime func() time.Duration
-	// Room says which of the host's disks is short of room; nil does not look.
-	Room func() error
-	// CheckStore says in a sentence, within seconds, why the artifact store cannot
-	// be used; with prove it writes to the store, too. nil does not look.
-	CheckStore func(ctx context.Context, prove bool) error
-	// Probe builds an image and runs a container with the labels, and removes both;
-	// it fails when the engine cannot. nil trusts an engine that answers.
-	Probe func(ctx context.Context, labels map[string]string) error
-	// EndOrphans ends what an engine that died left running of its builds, and
-	// returns how many there were; nil when there can be none.
-	EndOrphans func(ctx context.Context) (int, error)
 	// Hosts is told of this host now and then; nil when nobody keeps a registry.
 	Hosts jobs.Hosts
 	// Seat keeps the host's identity for this process; nil when no other process can
@@ -71,16 +49,6 @@ type Deps struct {
 	Farm Farm
 	// Observer may be nil.
 	Observer Observer
-}
-
-// Admitted is a build that the policy lets pass.
-type Admitted struct {
-	// Build is what is built; the policy may have changed it.
-	Build jobs.Build
-	// Sources are what the Dockerfile says that it stands on.
-	Sources dockerfile.Sources
-	// CacheSpace keeps the cache mounts of those apart who share none.
-	CacheSpace string
 }
 
 // Images is what gives images their names on this host.
@@ -239,17 +207,11 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	if deps.Images == nil {
 		deps.Images = anyName{deps.Engine}
 	}
-	if deps.Admit == nil {
-		deps.Admit = func(_ context.Context, _ jobs.Spec, b jobs.Build, _ dockerfile.File) (Admitted, error) {
-			return Admitted{Build: b}, nil
-		}
+	if deps.Host == nil {
+		deps.Host = NewTrusted()
 	}
 	if opts.Renew == 0 {
 		opts.Renew = RenewEvery(opts.Lease)
-	}
-	if deps.Uptime == nil {
-		started := time.Now()
-		deps.Uptime = func() time.Duration { return time.Since(started) }
 	}
 	displaced, displace := context.WithCancel(context.Background())
 	serving, stopServing := context.WithCancel(displaced) // a service is followed in the host's name
@@ -364,10 +326,7 @@ func (w *Worker) ready(ctx context.Context) bool {
 // endOrphans looks for build steps that outlived their engine. It is a service to
 // the host, and no condition for taking jobs.
 func (w *Worker) endOrphans(ctx context.Context) {
-	if w.EndOrphans == nil {
-		return
-	}
-	n, err := w.EndOrphans(ctx)
+	n, err := w.Host.EndOrphans(ctx)
 	if err != nil {
 		w.log.WarnContext(ctx, "end build steps that outlived the engine", "err", err)
 	}
