@@ -32,6 +32,14 @@ func mutations() []mutation {
 			"a.moved(true, func(c journal.Container) journal.Container { return c.Stopping(r) })", `_ = r`, "I7",
 		},
 		{
+			"what was told to end is followed as if it had not been", "internal/worker/resume.go",
+			`endAsDecided, endAsDecided, stopAgain, readLastWords`, `endAsDecided, endAsDecided, follow, follow`, "I7",
+		},
+		{
+			"a container that is there is given up", "internal/worker/resume.go",
+			`journal.Started:  {callLost, start, follow, follow}`, `journal.Started:  {callLost, start, beginAnew, beginAnew}`, "I6",
+		},
+		{
 			"jobs are handed back while they run", "internal/worker/conclude.go",
 			"\ta.endContainer(ctx, errDrain)\n", "", "I3",
 		},
