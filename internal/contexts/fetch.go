@@ -92,13 +92,13 @@ func (f *Fetcher) prepare(c jobs.Context) (Source, pass, error) {
 	if !ok {
 		return nil, pass{}, f.unknown(scheme)
 	}
-	p := pass{want: artifacts.Blob{Digest: c.Digest, Size: c.Size}, mismatch: jobs.KindContextDigest, limits: f.opts.Limits}
+	p := pass{of: c, mismatch: jobs.KindContextDigest, limits: f.opts.Limits}
 	switch {
 	case scheme == artifacts.SchemeCAS:
 		if c.Digest != "" && c.Digest != rest {
 			return nil, p, digestFailure(jobs.KindContextDigest, &artifacts.MismatchError{Want: artifacts.Blob{Digest: c.Digest}, Got: artifacts.Blob{Digest: rest}})
 		}
-		p.want.Digest, p.mismatch = rest, jobs.KindStore
+		p.of.Digest, p.mismatch = rest, jobs.KindStore
 		// How well it is packed is our own doing.
 		p.limits = p.limits.Complete()
 		p.limits.Ratio = math.MaxInt64

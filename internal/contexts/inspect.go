@@ -19,6 +19,8 @@ import (
 type Inspector struct {
 	limits Limits
 	find   *finder
+	// of is what the job says of the context.
+	of jobs.Context
 	// lenient leaves out what it would refuse for its kind: devices, FIFOs,
 	// sockets, and links to them. It is for what a container left behind.
 	lenient bool
@@ -53,25 +55,12 @@ const (
 func (p place) is() place   { return p & (1<<placeBits - 1) }
 func (p place) number() int { return int(p >> placeBits) }
 
-// finding counts entries that are taken with a word to say about them.
-type finding struct {
-	n     int
-	first string
-}
-
-func (f *finding) add(name string) {
-	if f.n == 0 {
-		f.first = name
-	}
-	f.n++
-}
-
 // NewInspector judges the entries of an archive that is no context, so that no
 // Dockerfile is looked for.
-func NewInspector(l Limits) *Inspector { return newInspector(l, nil) }
+func NewInspector(l Limits) *Inspector { return newInspector(l, jobs.Context{}, nil) }
 
-func newInspector(l Limits, find *finder) *Inspector {
-	return &Inspector{limits: l, find: find, seed: maphash.MakeSeed(), seen: map[uint64]place{}, folded: map[uint64]struct{}{}}
+func newInspector(l Limits, of jobs.Context, find *finder) *Inspector {
+	return &Inspector{limits: l, of: of, find: find, seed: maphash.MakeSeed(), seen: map[uint64]place{}, folded: map[uint64]struct{}{}}
 }
 
 // Entry judges one header and returns the one that is handed on in its place:
@@ -104,7 +93,7 @@ func (i *Inspector) Entry(h *tar.Header) (*tar.Header, error) {
 		if what != aDir {
 			return nil, i.refuse(jobs.KindNameInvalid, h, "give the entry a name", "stands for the context itself and is no directory")
 		}
-		return i.clean(h, name), nil
+		return i.handOn(h, name)
 	}
 	if err := i.parents(h, name); err != nil {
 		return nil, err
@@ -112,13 +101,7 @@ func (i *Inspector) Entry(h *tar.Header) (*tar.Header, error) {
 	if err := i.register(h, name, what); err != nil {
 		return nil, err
 	}
-	i.find.see(name, h)
-	return i.clean(h, name), nil
-}
-
-// refuse says what is wrong with the entry of h.
-func (i *Inspector) refuse(k jobs.Kind, h *tar.Header, hint, format string, args ...any) *jobs.Failure {
-	return jobs.Fail(k, nil, hint, "entry %d %q "+format, append([]any{i.n, jobs.Clip(h.Name)}, args...)...)
+	return i.handOn(h, name)
 }
 
 // global refuses a global header that says what other entries are: no two
@@ -142,31 +125,6 @@ func isSparse(h *tar.Header) bool {
 		}
 	}
 	return false
-}
-
-// name returns the entry's path inside the context, "." for the context itself.
-func (i *Inspector) name(h *tar.Header) (string, error) {
-	if h.Name == "" || strings.ContainsRune(h.Name, 0) {
-		return "", i.refuse(jobs.KindNameInvalid, h, "rename it", "has no name, or one with a NUL byte")
-	}
-	if len(h.Name) > i.limits.Name || len(h.Linkname) > i.limits.Name {
-		return "", i.refuse(jobs.KindNameTooLong, h, "use shorter names", "has a name or link of %d bytes; the limit is %d", max(len(h.Name), len(h.Linkname)), i.limits.Name)
-	}
-	name := path.Clean(h.Name)
-	if leaves(h.Name) {
-		return "", i.refuse(jobs.KindPathEscape, h, "pack the directory from inside it, with relative names", "leaves the context")
-	}
-	depth := 0
-	for part := range strings.SplitSeq(name, "/") {
-		depth++
-		if len(part) > maxComponent {
-			return "", i.refuse(jobs.KindNameTooLong, h, "use shorter names", "has a part of %d bytes; the limit is %d", len(part), maxComponent)
-		}
-	}
-	if depth > i.limits.Depth {
-		return "", i.refuse(jobs.KindTooDeep, h, "use fewer directories inside each other", "is %d levels deep; the limit is %d", depth, i.limits.Depth)
-	}
-	return name, nil
 }
 
 // kind tells what the entry is, or refuses it for that.
@@ -265,46 +223,6 @@ func (i *Inspector) hash(p string) uint64 { return maphash.String(i.seed, p) }
 func (i *Inspector) at(p string) (place, bool) {
 	at, ok := i.seen[i.hash(p)]
 	return at, ok
-}
-
-// clean is the header that the entry goes on with: without what gives rights
-// (setuid, setgid, sticky, file capabilities and other extended attributes but
-// those of users) and without what nobody asked for (names of owners, device
-// numbers, times of access).
-func (i *Inspector) clean(h *tar.Header, name string) *tar.Header {
-	if h.Typeflag == tar.TypeDir {
-		name += "/"
-	}
-	c := &tar.Header{
-		Typeflag: h.Typeflag, Name: name, Linkname: h.Linkname, Size: h.Size, Mode: h.Mode & 0o7777,
-		Uid: h.Uid, Gid: h.Gid, ModTime: h.ModTime,
-	}
-	if c.Typeflag != tar.TypeReg {
-		c.Size = 0 // whatever the header says, nothing follows it
-	}
-	if c.Mode&0o7000 != 0 && !i.limits.SetID {
-		i.setIDs.add(name)
-		c.Mode &= 0o777
-	}
-	if i.anonymous {
-		c.Uid, c.Gid = 0, 0
-	}
-	if h.ModTime.Nanosecond() != 0 {
-		c.Format = tar.FormatPAX
-	}
-	const xattr = "SCHILY.xattr."
-	for k, v := range h.PAXRecords {
-		switch {
-		case strings.HasPrefix(k, xattr+"user."):
-			if c.PAXRecords == nil {
-				c.PAXRecords = map[string]string{}
-			}
-			c.PAXRecords[k] = v
-		case strings.HasPrefix(k, xattr):
-			i.xattrs.add(name)
-		}
-	}
-	return c
 }
 
 // warnings are sentences about what was taken with a change or a doubt.

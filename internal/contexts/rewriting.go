@@ -3,6 +3,8 @@ package contexts
 import (
 	"archive/tar"
 	"io"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // Rewriting is an archive that a Docker daemon made of a container's files, under
@@ -16,7 +18,7 @@ type Rewriting struct {
 
 // Rewrite reads the archive behind r within the limits of entries, depth and names.
 func Rewrite(r io.Reader, l Limits) *Rewriting {
-	look := newInspector(l, nil)
+	look := newInspector(l, jobs.Context{}, nil)
 	look.lenient, look.anonymous = true, true
 	in := &tap{r: r}
 	return &Rewriting{in: in, walk: newRewriter(in, look, "")}

@@ -38,13 +38,14 @@ type Stream struct {
 
 // pass is what one reading of a context is for.
 type pass struct {
-	// want is what the plain tar has to turn out to be; zero fields are unknown.
-	want artifacts.Blob
+	// of is what the job says of the context; what the plain tar has to turn out to
+	// be is unknown where that is zero.
+	of jobs.Context
 	// mismatch is the kind of a wrong digest: whose fault that is depends on
 	// who announced it.
 	mismatch jobs.Kind
 	// same is the sum of the plain tar when it was read before: then it is
-	// compared with that, and not with want.
+	// compared with that, and not with what the job says.
 	same   *sum
 	limits Limits
 	// find looks for the Dockerfile; nil looks for none.
@@ -85,7 +86,7 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 	// What was read before is within the limits, and may be packed otherwise now.
 	in := io.Reader(&limiter{r: plain, limits: limits, raw: src, compressed: format != formatTar && p.same == nil})
 	if p.same == nil {
-		s.verify = artifacts.Verify(in, p.want)
+		s.verify = artifacts.Verify(in, artifacts.Blob{Digest: p.of.Digest, Size: p.of.Size})
 		in = s.verify
 	}
 	s.sums = newSumming(in, p.same)
@@ -102,7 +103,7 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 		}
 		return err
 	})
-	s.look = newInspector(limits, p.find)
+	s.look = newInspector(limits, p.of, p.find)
 	if !p.rewrite {
 		s.r = newWalker(checked, s.look)
 		return s, nil

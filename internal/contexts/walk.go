@@ -174,8 +174,8 @@ func (w *walker) end() error {
 	if len(last) < blockSize || !isZero(last[len(last)-blockSize:]) {
 		return w.failure(io.ErrUnexpectedEOF)
 	}
-	if w.look.n == 0 {
-		return emptyFailure("the context is empty: the archive has no entries")
+	if err := w.look.end(); err != nil {
+		return err
 	}
 	if w.rewrite {
 		w.out.Write(make([]byte, 2*blockSize))
