@@ -5,10 +5,12 @@ import "github.com/slipway-farm/slipway/internal/jobs"
 // contextRows are about what a build starts from.
 func contextRows(o *options) []row {
 	return []row{
-		held(text, &o.digest, "/context/digest", "digest", "sha256:... that the uncompressed tar behind a reference must have",
-			replace(func(s *jobs.Spec) *string { return &part(&s.Context).Digest })),
-		held(text, &o.credential, "/context/credential", "credential", "`name` of the worker-side credential for an https:// context",
-			replace(func(s *jobs.Spec) *string { return &part(&s.Context).Credential })),
+		one(text, "/context/digest", "digest", "sha256:... that the uncompressed tar behind a reference must have",
+			func(s *jobs.Spec) *string { return &part(&s.Context).Digest }).
+			onReference("in a job document write it as context.digest; that of a directory or tar is computed"),
+		one(text, "/context/credential", "credential", "`name` of the worker-side credential for an https:// context",
+			func(s *jobs.Spec) *string { return &part(&s.Context).Credential }).
+			onReference("in a job document write it as context.credential"),
 		option(toggle, &o.keepGit, "keep-git", "send .git, which is left out otherwise"),
 		option(toggle, &o.noLimits, "no-limits", "send a context that is over the default limits; the workers' policy decides"),
 		option(choice("auto", "git", "keep"), &o.modes, "modes", "permission bits of a directory: as git knows them, as they are, or auto: git's inside a checkout"),

@@ -10,8 +10,8 @@ type options struct {
 	dryRun          bool
 
 	// the context
-	digest, credential, modes string
-	keepGit, noLimits         bool
+	modes             string
+	keepGit, noLimits bool
 
 	// the document, by way of [request.spec]
 	file, platform, image, network, readyHTTP string

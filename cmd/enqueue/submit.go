@@ -150,11 +150,10 @@ func (s *submission) read(path string, command []string, changed func(string) bo
 			return err
 		}
 	}
-	if o.digest != "" && s.source.kind != fromRef {
-		return usage("in a job document write it as context.digest; that of a directory or tar is computed", "--digest goes with a reference on the command line")
-	}
-	if o.credential != "" && s.source.kind != fromRef {
-		return usage("in a job document write it as context.credential", "--credential goes with an https: reference on the command line")
+	if s.source.kind != fromRef {
+		for f := range s.table.rows(func(f row) bool { return f.reference != "" && changed(f.name) }) {
+			return usage(f.reference, "--%s goes with a reference on the command line", f.name)
+		}
 	}
 	if (o.keepGit || changed("modes")) && s.source.kind != fromDir {
 		return usage("", "--keep-git and --modes are about packing a directory")

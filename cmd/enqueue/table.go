@@ -31,6 +31,9 @@ type row struct {
 	asks half
 	// words complete the flag's value.
 	words []string
+	// reference is what to do instead when the flag is given and PATH is no
+	// reference; "" for a flag that does without.
+	reference string
 	// batch is true when the flag may be given with --batch.
 	batch bool
 	// declare adds the flag to a set, for a value that the row holds.
@@ -131,6 +134,8 @@ func (f row) asking(h half) row { f.asks = h; return f }
 func (f row) short(letter string) row { f.shorthand = letter; return f }
 
 func (f row) oneOf(words ...string) row { f.words = words; return f }
+
+func (f row) onReference(instead string) row { f.reference = instead; return f }
 
 func (f row) withBatch() row { f.batch = true; return f }
 
