@@ -20,7 +20,7 @@ type Inspector struct {
 	limits Limits
 	find   *finder
 	// of is what the job says of the context.
-	of jobs.Context
+	of subject
 	// lenient leaves out what it would refuse for its kind: devices, FIFOs,
 	// sockets, and links to them. It is for what a container left behind.
 	lenient bool
@@ -60,7 +60,7 @@ func (p place) number() int { return int(p >> placeBits) }
 func NewInspector(l Limits) *Inspector { return newInspector(l, jobs.Context{}, nil) }
 
 func newInspector(l Limits, of jobs.Context, find *finder) *Inspector {
-	return &Inspector{limits: l, of: of, find: find, seed: maphash.MakeSeed(), seen: map[uint64]place{}, folded: map[uint64]struct{}{}}
+	return &Inspector{limits: l, of: subject{Context: of}, find: find, seed: maphash.MakeSeed(), seen: map[uint64]place{}, folded: map[uint64]struct{}{}}
 }
 
 // Entry judges one header and returns the one that is handed on in its place:

@@ -8,6 +8,10 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
+// subject is the context that is judged: what the job says of it, and what is known of
+// its names so far.
+type subject struct{ jobs.Context }
+
 // name returns the entry's path inside the context, "." for the context itself.
 func (i *Inspector) name(h *tar.Header) (string, error) {
 	if h.Name == "" || strings.ContainsRune(h.Name, 0) {
