@@ -11,6 +11,9 @@ func contextRows(o *options) []row {
 		one(text, "/context/credential", "credential", "`name` of the worker-side credential for an https:// context",
 			func(s *jobs.Spec) *string { return &part(&s.Context).Credential }).
 			onReference("in a job document write it as context.credential"),
+		one(text, "/context/dir", "context-dir", "`directory` of the archive behind a reference that is the context; '*' for its only top folder",
+			func(s *jobs.Spec) *string { return &part(&s.Context).Dir }).
+			onReference("give that directory instead of PATH; in a job document write it as context.dir"),
 		option(toggle, &o.keepGit, "keep-git", "send .git, which is left out otherwise"),
 		option(toggle, &o.noLimits, "no-limits", "send a context that is over the default limits; the workers' policy decides"),
 		option(choice("auto", "git", "keep"), &o.modes, "modes", "permission bits of a directory: as git knows them, as they are, or auto: git's inside a checkout"),

@@ -10,7 +10,11 @@ import (
 
 // subject is the context that is judged: what the job says of it, and what is known of
 // its names so far.
-type subject struct{ jobs.Context }
+type subject struct {
+	jobs.Context
+	top     string // the only folder at the top, when Dir is [anyTop]
+	entered bool   // something of Dir went by
+}
 
 // name returns the entry's path inside the context, "." for the context itself.
 func (i *Inspector) name(h *tar.Header) (string, error) {
@@ -37,8 +41,16 @@ func (i *Inspector) name(h *tar.Header) (string, error) {
 	return name, nil
 }
 
-// handOn returns the header that an entry goes on with, and shows it to the finder.
+// anyTop stands for the only folder at the top of an archive.
+const anyTop = "*"
+
+// handOn returns the header that an entry goes on with, and shows it to the finder. nil
+// means that the entry is outside of the directory that is the context.
 func (i *Inspector) handOn(h *tar.Header, name string) (*tar.Header, error) {
+	name, err := i.inContext(h, name)
+	if err != nil || name == "" {
+		return nil, err
+	}
 	if name != "." {
 		i.find.see(name, h)
 	}
@@ -50,5 +62,54 @@ func (i *Inspector) end() error {
 	if i.n == 0 {
 		return emptyFailure("the context is empty: the archive has no entries")
 	}
+	if i.of.Dir != "" && !i.of.entered {
+		hint := "look at the archive's names with tar -t"
+		if i.of.Dir == anyTop {
+			return jobs.Fail(jobs.KindContextInvalid, nil, hint, "context.dir is *, and the archive has no folder at its top")
+		}
+		return jobs.Fail(jobs.KindContextInvalid, nil, hint, "context.dir is %q, and the archive has no such directory", jobs.Clip(i.of.Dir))
+	}
 	return nil
+}
+
+// inContext is an entry's path in the directory that is the context, "." for that one and
+// "" for an entry outside of it. A hard link keeps its target, which has to be inside, too.
+func (i *Inspector) inContext(h *tar.Header, name string) (string, error) {
+	dir := i.of.Dir
+	switch {
+	case dir == "":
+		return name, nil
+	case name == ".":
+		return "", nil
+	}
+	top, _, below := strings.Cut(name, "/")
+	if dir == anyTop {
+		if i.of.top == "" {
+			i.of.top = top
+		}
+		if top != i.of.top || !below && h.Typeflag != tar.TypeDir {
+			return "", i.refuse(jobs.KindContextInvalid, h, "write context.dir as the path of the directory", "is beside %q, and context.dir is *, which wants one folder at the top", jobs.Clip(i.of.top))
+		}
+		dir = top
+	}
+	if name == dir {
+		if h.Typeflag != tar.TypeDir {
+			return "", i.refuse(jobs.KindContextInvalid, h, "write context.dir as the path of a directory", "is what context.dir names, and no directory")
+		}
+		i.of.entered = true
+		return ".", nil
+	}
+	inner, ok := strings.CutPrefix(name, dir+"/")
+	if !ok {
+		return "", nil
+	}
+	i.of.entered = true
+	if h.Typeflag == tar.TypeLink {
+		target, inside := strings.CutPrefix(h.Linkname, dir+"/")
+		if !inside {
+			return "", i.refuse(jobs.KindHardlinkEscape, h, "copy the file instead of linking to it", "is a hard link to %q, which is outside of context.dir", jobs.Clip(h.Linkname))
+		}
+		h.Linkname = target
+	}
+	return inner, nil
 }

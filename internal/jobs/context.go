@@ -24,11 +24,21 @@ type Context struct {
 	// Credential is the worker's name of what to log in with at an https:
 	// reference. Its value never travels.
 	Credential string `json:"credential,omitempty"`
+	// Dir is the directory of the archive that is the context, a slash-separated
+	// path, or * for the only folder at its top, as forges pack a repository. ""
+	// is the whole archive.
+	Dir string `json:"dir,omitempty"`
 }
 
 func (c Context) normal() Context {
 	if c.Ref == "cas:"+c.Digest {
-		return Context{Ref: c.Ref, Size: c.Size} // the reference is the digest
+		c.Digest, c.Credential = "", "" // the reference is the digest
+	}
+	if c.Dir != "" {
+		c.Dir = path.Clean(c.Dir)
+	}
+	if c.Dir == "." {
+		c.Dir = ""
 	}
 	return c
 }
@@ -50,6 +60,9 @@ func (p *problems) context(c Context) {
 		p.add("context_size_invalid", "/context/size", "found %d; want 0 (unknown) or more", c.Size)
 	}
 	p.match(secretPattern, "credential_invalid", "/context/credential", c.Credential, "letters, digits and . _ -, at most 64")
+	if d := path.Clean(c.Dir); path.IsAbs(d) || d == ".." || strings.HasPrefix(d, "../") || strings.ContainsAny(d, "\x00\n") || len(d) > 4096 {
+		p.add("context_dir_invalid", "/context/dir", "found %q; want a directory inside the archive, or * for its only top folder", Clip(c.Dir))
+	}
 	scheme, rest, named := c.Scheme()
 	if c.Credential != "" && slices.Contains([]string{"", "cas", "file", "http", "s3"}, scheme) {
 		p.add("credential_unused", "/context/credential", "a credential goes with an https: reference")
