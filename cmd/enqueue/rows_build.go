@@ -33,6 +33,8 @@ func buildRows(o *options, getenv func(string) string) []row {
 			sets("/build/platform", "/requires/platform").asking(neither),
 		more(parsed(secretsVar), "/build/secrets", "secret", "secret of the workers that RUN --mount=type=secret,id=.. may read; repeatable",
 			func(s *jobs.Spec) *[]jobs.Secret { return &s.Build.Secrets }),
+		more(parsed(secretsVar), "/build/ssh", "ssh", "key of the workers that RUN --mount=type=ssh,id=.. may sign with, such as id=default,name=deploy; repeatable",
+			func(s *jobs.Spec) *[]jobs.Secret { return &s.Build.SSH }),
 		one(toggle, "/build/push", "push", "push every tag to its registry after the build", func(s *jobs.Spec) *bool { return &s.Build.Push }),
 		one(toggle, "/build/no_cache", "no-cache", "build every step anew", func(s *jobs.Spec) *bool { return &s.Build.NoCache }),
 		one(toggle, "/build/pull", "pull", "ask the registry for newer base images", func(s *jobs.Spec) *bool { return &s.Build.Pull }),

@@ -182,6 +182,8 @@ type Build struct {
 	Limits jobs.Limits
 	// Secret returns the value of a secret of the worker by name.
 	Secret func(name string) ([]byte, error)
+	// SSHKey returns the path of a private key of the worker by name.
+	SSHKey func(name string) (path string, err error)
 	// Status receives each progress message of the build as the JSON of a
 	// BuildKit SolveStatus. It may be nil.
 	Status func(statusJSON []byte)

@@ -3,6 +3,7 @@ package jobs
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -26,6 +27,9 @@ type Build struct {
 	NoCache   bool     `json:"no_cache,omitempty"`
 	CacheFrom []string `json:"cache_from,omitempty"`
 	Secrets   []Secret `json:"secrets,omitempty"`
+	// SSH are keys of the worker that RUN --mount=type=ssh,id=... may sign with. The
+	// steps reach an agent that has the key, and never the key.
+	SSH []Secret `json:"ssh,omitempty"`
 	// Network of RUN steps: "default" or "none".
 	Network string `json:"network,omitempty"`
 	// Push sends every tag to its registry after the build.
@@ -75,5 +79,12 @@ func (p *problems) build(b Build) {
 	p.count("/build/secrets", len(b.Secrets))
 	for i, s := range b.Secrets {
 		p.secret(fmt.Sprintf("/build/secrets/%d", i), s)
+	}
+	p.count("/build/ssh", len(b.SSH))
+	for i, s := range b.SSH {
+		p.secret(fmt.Sprintf("/build/ssh/%d", i), s)
+		if slices.ContainsFunc(b.SSH[:i], func(other Secret) bool { return other.ID == s.ID }) {
+			p.add("secret_invalid", fmt.Sprintf("/build/ssh/%d/id", i), "%q comes twice", s.ID)
+		}
 	}
 }

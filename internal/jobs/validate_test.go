@@ -85,6 +85,11 @@ func TestValidate(t *testing.T) {
 		{withTop(`"labels":{"a":"` + strings.Repeat("x", 257) + `"}`), "label_invalid /labels/a"},
 		{withTop(`"labels":` + vars(33, "l", "")), "labels_too_many /labels"},
 
+		{`{"build":{"ssh":[{"id":"default","name":"deploy"},{"id":"b"}]},"context":{"ref":"file:///a.tar"}}`, ""},
+		{`{"build":{"ssh":[{"id":"a","name":"x"},{"id":"a"}]},"context":{"ref":"file:///a.tar"}}`, "secret_invalid /build/ssh/1/id"},
+		{`{"build":{"ssh":[{"name":"x"}]},"context":{"ref":"file:///a.tar"}}`, "secret_invalid /build/ssh/0/id"},
+		{`{"build":{"ssh":[{"id":"../x"}]},"context":{"ref":"file:///a.tar"}}`, "secret_invalid /build/ssh/0/id"},
+
 		// Timeouts.
 		{withTop(`"timeouts":{"queue":"168h","fetch":"1s","build":"24h","push":"0s","run":"90s","idle":"2m"}`), ""},
 		{withTop(`"timeouts":{"queue":"168h1s"}`), "timeout_invalid /timeouts/queue"},

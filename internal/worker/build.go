@@ -77,7 +77,7 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admi
 	dockerfile := hidden(&spec, fetched.Dockerfile)
 	built, err := a.w.Engine.Build(ctx, engine.Build{
 		Spec: spec, Name: a.imageName(), Context: tarball, Dockerfile: dockerfile, Images: named,
-		CacheSpace: admitted.CacheSpace, Limits: a.w.buildLimits(spec), Secret: a.w.secret,
+		CacheSpace: admitted.CacheSpace, Limits: a.w.buildLimits(spec), Secret: a.w.secret, SSHKey: a.w.sshKey,
 		Status: func(status []byte) { a.joblog.Write(jobs.BuildStatus, status) },
 	})
 	if err == nil || jobs.AsFailure(err).Kind != jobs.KindDaemonLost {
@@ -208,6 +208,22 @@ func (w *Worker) secret(name string) ([]byte, error) {
 		return nil, jobs.Fail(jobs.KindEngine, err, "ask the operator to look at the worker's --secrets", "the worker cannot read its build secrets")
 	}
 	return nil, missing(err)
+}
+
+// sshKeys is the directory of private keys in that of the secrets, where no name of a
+// secret leads.
+const sshKeys = "ssh"
+
+// sshKey is the path of a private key of the worker.
+func (w *Worker) sshKey(name string) (string, error) {
+	path := filepath.Join(w.opts.SecretsDir, sshKeys, filepath.Base(name))
+	_, err := os.Stat(path)
+	if w.opts.SecretsDir == "" || errors.Is(err, fs.ErrNotExist) {
+		return "", jobs.Fail(jobs.KindSecretNotFound, err, "ask the operator to add it to the worker", "the worker has no SSH key named %q", name)
+	} else if err != nil {
+		return "", jobs.Fail(jobs.KindEngine, err, "ask the operator to look at the worker's --secrets", "the worker cannot read its SSH keys")
+	}
+	return path, nil
 }
 
 // push publishes the image under every tag. What is built is not built again: a

@@ -52,6 +52,7 @@ func tryBuildOf(t *testing.T, e *Engine, dockerfile []byte, spec jobs.Build, fil
 		Context:    bytes.NewReader(enginetest.Archive(t, files...)),
 		Dockerfile: dockerfile,
 		Name:       name,
+		SSHKey:     func(name string) (string, error) { return name, nil },
 		Secret: func(name string) ([]byte, error) {
 			if name != "deploy-token" {
 				return nil, errors.New("no such file")

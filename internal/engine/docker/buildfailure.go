@@ -24,6 +24,7 @@ var (
 	exitCodePattern = regexp.MustCompile(`(?i)exit code: (\d+)`)
 	// missingFilePattern is what COPY and ADD say of a file that the context has not.
 	missingFilePattern = regexp.MustCompile(`(?i)"?/\S*"? ?(?:not found|no such file or directory)|no source files were specified|lstat \S+: no such file`)
+	noKeyPattern       = regexp.MustCompile(`(?i)unset ssh forward key (\S+)|no SSH key "([^"]*)" forwarded`)
 	noSecretPattern    = regexp.MustCompile(`(?i)secret ([^ :]+)(?: not found)?: not found`)
 	// rootPattern is where the build host has the files of a container, hostPathPattern
 	// where it has its own, idPattern a name that only the engine knows.
@@ -87,6 +88,8 @@ func (st *step) failure(err error) *jobs.Failure {
 		f = jobs.Fail(jobs.KindBuildFailed, err, "look at the step's output in the build's log", "step %q ended with exit code %s", name, code[1])
 	} else if secret := noSecretPattern.FindStringSubmatch(st.err); secret != nil {
 		f = jobs.Fail(jobs.KindBuildFailed, err, "name it in build.secrets", "step %q wants secret %q, which the job does not name", name, secret[1])
+	} else if key := noKeyPattern.FindStringSubmatch(st.err); key != nil {
+		f = jobs.Fail(jobs.KindBuildFailed, err, "name it in build.ssh", "step %q wants the SSH key %q, which the job does not name", name, key[1]+key[2])
 	} else {
 		f = jobs.Fail(jobs.KindBuildFailed, err, "look at the step in the build's log", "step %q failed: %s", name, public(st.err))
 		copies := strings.HasPrefix(name, "COPY ") || strings.HasPrefix(name, "ADD ")

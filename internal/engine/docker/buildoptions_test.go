@@ -64,6 +64,7 @@ func TestEveryOption(t *testing.T) {
 		"HideDockerfile": "the worker reads the Dockerfile and gives it as engine.Build.Dockerfile",
 		"Tags":           "the worker names the image after the build",
 		"Secrets":        "they travel in the session",
+		"SSH":            "the session has agents for the keys",
 		"Push":           "the worker pushes after the build",
 		"Limits":         "the worker gives them as engine.Build.Limits, with the operator's defaults",
 	}

@@ -7,14 +7,15 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/auth"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	"github.com/moby/buildkit/session/sshforward/sshprovider"
 	"google.golang.org/grpc"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// attachables answer what BuildKit asks for during a build: secrets and registry
-// logins. Without them even a public base cannot be pulled. What is missing is
+// attachables answer what BuildKit asks for during a build: secrets, signatures with
+// SSH keys, and registry logins. Without them even a public base cannot be pulled. What is missing is
 // found here, before anything is built.
 func (e *Engine) attachables(b engine.Build) ([]session.Attachable, error) {
 	secrets, err := readSecrets(b)
@@ -25,7 +26,12 @@ func (e *Engine) attachables(b engine.Build) ([]session.Attachable, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []session.Attachable{secretsprovider.FromMap(secrets), &authServer{logins: known}}, nil
+	all := []session.Attachable{secretsprovider.FromMap(secrets), &authServer{logins: known}}
+	if len(b.Spec.SSH) == 0 {
+		return all, nil
+	}
+	keys, err := agents(b)
+	return append(all, keys), err
 }
 
 // openSession offers attachables to the daemon beside a build request.
@@ -69,6 +75,23 @@ func readSecrets(b engine.Build) (map[string][]byte, error) {
 		values[s.ID] = value
 	}
 	return values, nil
+}
+
+// agents has an SSH agent for each key that the build may sign with.
+func agents(b engine.Build) (session.Attachable, error) {
+	var all []sshprovider.AgentConfig
+	for _, s := range b.Spec.SSH {
+		path, err := b.SSHKey(s.SecretName())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, sshprovider.AgentConfig{ID: s.ID, Paths: []string{path}})
+	}
+	provider, err := sshprovider.NewSSHAgentProvider(all)
+	if err != nil {
+		return nil, jobs.Fail(jobs.KindSecretNotFound, err, "ask the operator for a private key without a passphrase", "an SSH key of the worker cannot be used")
+	}
+	return provider, nil
 }
 
 // authServer serves registry logins. The rest of the protocol is about tokens

@@ -29,6 +29,11 @@ func (f *Fake) Build(ctx context.Context, b engine.Build) (engine.Built, error) 
 			return engine.Built{}, jobs.Fail(jobs.KindSecretNotFound, err, "ask the operator to add it", "the worker has no secret %q", s.SecretName())
 		}
 	}
+	for _, s := range b.Spec.SSH {
+		if _, err := b.SSHKey(s.SecretName()); err != nil {
+			return engine.Built{}, err
+		}
+	}
 	dockerfile, err := readDockerfile(b)
 	if err != nil {
 		return engine.Built{}, err

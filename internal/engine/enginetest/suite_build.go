@@ -50,6 +50,9 @@ func (s *trial) build(ctx context.Context, dockerfile string, change func(*engin
 		Name:    s.image(),
 		Images:  []engine.Image{{Ref: s.Image, Role: jobs.RoleFrom}},
 		Secret:  noSecrets,
+		SSHKey: func(name string) (string, error) {
+			return "", jobs.Fail(jobs.KindSecretNotFound, nil, "ask the operator", "the worker has no SSH key named %q", name)
+		},
 	}
 	if s.hidden {
 		b.Dockerfile, b.Context = []byte(dockerfile), bytes.NewReader(Archive(s.t, "hello.txt", "hello\n"))
@@ -271,18 +274,22 @@ func testBuildCancelled(t *testing.T, s *trial) {
 	}
 }
 
+// testBuildSecret: what the worker lacks is found before anything is built.
 func testBuildSecret(t *testing.T, s *trial) {
-	read := false
-	_, err := s.build(s.ctx, "FROM "+s.Image+"\n", func(b *engine.Build) {
-		b.Spec.Secrets = []jobs.Secret{{ID: "token", Name: "deploy-token"}}
-		b.Context = readerFunc(func([]byte) (int, error) {
-			read = true
-			return 0, io.EOF
+	lacking := []jobs.Secret{{ID: "token", Name: "deploy-token"}}
+	for _, spec := range []jobs.Build{{Secrets: lacking}, {SSH: lacking}} {
+		read := false
+		_, err := s.build(s.ctx, "FROM "+s.Image+"\n", func(b *engine.Build) {
+			b.Spec.Secrets, b.Spec.SSH = spec.Secrets, spec.SSH
+			b.Context = readerFunc(func([]byte) (int, error) {
+				read = true
+				return 0, io.EOF
+			})
 		})
-	})
-	f := s.wantKind("build", err, jobs.KindSecretNotFound)
-	if !strings.Contains(f.Message, "deploy-token") || read {
-		t.Errorf("message = %q, context read = %v; want the name in it and nothing read", f.Message, read)
+		f := s.wantKind("build", err, jobs.KindSecretNotFound)
+		if !strings.Contains(f.Message, "deploy-token") || read {
+			t.Errorf("message = %q, context read = %v; want the name in it and nothing read", f.Message, read)
+		}
 	}
 }
 
