@@ -257,10 +257,13 @@ func stateFailure(err error) *jobs.Failure {
 	return jobs.Fail(jobs.KindDiskFull, err, "ask the operator to look at the host", "the worker's state directory cannot be written to")
 }
 
+// proofFile is what tryState writes, beside the logs.
+const proofFile = "proof"
+
 // tryState writes to the state directory: a disk that has room may be read-only, or
 // broken.
 func (w *Worker) tryState() error {
-	file := filepath.Join(w.opts.StateDir, "spool", "proof")
+	file := filepath.Join(w.opts.StateDir, "spool", proofFile)
 	err := os.MkdirAll(filepath.Dir(file), 0o700)
 	if err == nil {
 		err = atomicfile.Write(file, []byte("it can be written to\n"))

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/atomicfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/journal"
@@ -395,7 +396,8 @@ func (a *attempt) findContainer(ctx context.Context, c journal.Container) (engin
 // removeFiles removes log files, and notes about services, of attempts that are over
 // and that no job keeps.
 func (w *Worker) removeFiles(kept []jobs.Job) error {
-	used := map[string]bool{}
+	// An examination of the host may be writing right now.
+	used := map[string]bool{proofFile: true, proofFile + atomicfile.Unfinished: true}
 	add := func(id string, attempt int) {
 		spool := filepath.Base(w.spoolPath(id, attempt))
 		used[spool], used[spool+partSuffix] = true, true
