@@ -161,38 +161,41 @@ func (judge) Build(_ context.Context, _ jobs.Spec, b jobs.Build, d dockerfile.Fi
 
 func (j judge) Images(_ context.Context, refs ...string) error { return j.f.admit(refs) }
 
-// machine is a host with what the test has to say of it.
+// machine is a host with what the test had to say of it when the worker began.
 type machine struct {
 	worker.Trusted
-	f *farm
+	uptime     func() time.Duration
+	room       func() error
+	checkStore func(ctx context.Context, prove bool) error
+	probe      func(ctx context.Context, labels map[string]string) error
 }
 
 func (m machine) Uptime() time.Duration {
-	if m.f.uptime == nil {
+	if m.uptime == nil {
 		return m.Trusted.Uptime()
 	}
-	return m.f.uptime()
+	return m.uptime()
 }
 
 func (m machine) Room() error {
-	if m.f.room == nil {
+	if m.room == nil {
 		return nil
 	}
-	return m.f.room()
+	return m.room()
 }
 
 func (m machine) Store(ctx context.Context, prove bool) error {
-	if m.f.checkStore == nil {
+	if m.checkStore == nil {
 		return nil
 	}
-	return m.f.checkStore(ctx, prove)
+	return m.checkStore(ctx, prove)
 }
 
 func (m machine) Probe(ctx context.Context, labels map[string]string) error {
-	if m.f.probe == nil {
+	if m.probe == nil {
 		return nil
 	}
-	return m.f.probe(ctx, labels)
+	return m.probe(ctx, labels)
 }
 
 // start runs a worker until the test ends or stop is called.
@@ -224,7 +227,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		}), f.t.TempDir()),
 		Intake:    tasks,
 		Admission: judge{worker.Fetch(contexts.NewFetcher(contexts.Options{TempDir: f.t.TempDir()}, source{f}).Fetch), f},
-		Host:      machine{worker.NewTrusted(), f},
+		Host:      machine{worker.NewTrusted(), f.uptime, f.room, f.checkStore, f.probe},
 		Observer:  f.observer,
 		Images:    images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
 		Hosts:     f.hosts, Seat: f.seat, Farm: f.others,
