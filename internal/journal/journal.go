@@ -103,12 +103,9 @@ func (d Dir[T]) write(e T, save func(path string, data []byte) error) error {
 
 // Get returns the entry of an attempt, zero when there is none.
 func (d Dir[T]) Get(id string, attempt int) (e T, err error) {
-	raw, err := os.ReadFile(d.File(id, attempt))
+	e, err = readFile[T](d.File(id, attempt))
 	if errors.Is(err, os.ErrNotExist) {
 		return e, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(raw, &e)
 	}
 	if err != nil {
 		var none T
