@@ -21,7 +21,7 @@ func (s *submission) storeContext(ctx context.Context) error {
 	}
 	store := artifacts.NewBlobs(fullStore{}, "")
 	if !s.options.dryRun {
-		// First things first: nobody wants to pack for a farm that is not there.
+		// First things first: packing for a farm that is not there is work for nothing.
 		if _, err := s.service(ctx); err != nil {
 			return err
 		}

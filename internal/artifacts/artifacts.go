@@ -1,7 +1,7 @@
 // Package artifacts keeps content-addressed blobs: contexts, outputs and logs.
 // Stores, one package each, plug in through the interface below; package
 // artifactstest holds their suite. It also makes sure that a store is the farm's,
-// and keeps in it what somebody counts on. The worker and the enqueue command read
+// and keeps in it what a job is about to name. The worker and the enqueue command read
 // and write blobs.
 package artifacts
 

@@ -27,7 +27,7 @@ func (i *Inspector) refuse(k jobs.Kind, h *tar.Header, hint, format string, args
 
 // clean is the header that the entry goes on with: without what gives rights
 // (setuid, setgid, sticky, file capabilities and other extended attributes but
-// those of users) and without what nobody asked for (names of owners, device
+// those of users) and without what a build has no use for (names of owners, device
 // numbers, times of access).
 func (i *Inspector) clean(h *tar.Header, name string) *tar.Header {
 	if h.Typeflag == tar.TypeDir {

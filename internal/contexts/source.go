@@ -28,7 +28,7 @@ type source struct {
 	most int64
 	// copy takes the bytes as they come, unless it is nil.
 	copy *artifacts.Recording
-	// sum is of the bytes so far, nil when nobody will ask.
+	// sum is of the bytes so far, nil when it is not compared.
 	sum *maphash.Hash
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // summing adds up what passes: quicker than a digest by far, and for comparing
-// two readings within this process just as good, since nobody else knows the
+// two readings within this process just as good, since only this process knows the
 // seed of the hash.
 type summing struct {
 	r    io.Reader

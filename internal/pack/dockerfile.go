@@ -55,7 +55,7 @@ func readFile(root *os.Root, name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, contexts.MaxDockerfile+1))
 }
 
-// listTop names what is in the directory, for somebody who looks for a file.
+// listTop names what is in the directory, for a user who looks for a file.
 func listTop(root *os.Root) (names []string, more bool) {
 	entries, err := readDir(root)
 	if err != nil {
