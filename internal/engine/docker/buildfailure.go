@@ -22,6 +22,8 @@ var (
 		`could not be found|invalid stage index|circular dependency|failed to parse|unsupported value|syntax error`)
 	noFilePattern   = regexp.MustCompile(`(?i)failed to read dockerfile: .*(?:no such file or directory|not found)`)
 	exitCodePattern = regexp.MustCompile(`(?i)exit code: (\d+)`)
+	// commandPattern is what the daemon says of a build whose command ended with an exit code.
+	commandPattern = regexp.MustCompile(`(?i)(?:executor failed running \[(.*)\]|process "(.*)" did not complete successfully): exit code: (\d+)`)
 	// missingFilePattern is what COPY and ADD say of a file that the context has not.
 	missingFilePattern = regexp.MustCompile(`(?i)"?/\S*"? ?(?:not found|no such file or directory)|no source files were specified|lstat \S+: no such file`)
 	noKeyPattern       = regexp.MustCompile(`(?i)unset ssh forward key (\S+)|no SSH key "([^"]*)" forwarded`)
@@ -71,6 +73,10 @@ func (e *Engine) buildFailure(ctx context.Context, t *trace, err error, spec job
 		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile, and check build.target", "%s: %s", name, public(text))
 	case said != nil && cut != nil:
 		return cut.failure(err)
+	case said != nil && commandPattern.MatchString(text):
+		// The status of the step did not arrive: 20.10 on an overloaded host.
+		found := commandPattern.FindStringSubmatch(text)
+		return jobs.Fail(jobs.KindBuildFailed, err, "look at the step's output in the build's log", "command %q ended with exit code %s", strings.ReplaceAll(found[1]+found[2], `\"`, `"`), found[3])
 	case said != nil:
 		f := jobs.Fail(jobs.KindBuildFailed, err, "look at the build's log", "the build failed: %s", public(text))
 		f.Unsure = true

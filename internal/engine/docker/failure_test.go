@@ -101,6 +101,8 @@ func TestBuildWords(t *testing.T) {
 		{"no stage", "failed to solve: invalid stage index 9", step{}, jobs.KindDockerfileInvalid, "app.Dockerfile: invalid stage index 9"},
 		{"no file", "failed to solve: failed to read dockerfile: open app.Dockerfile: no such file or directory", step{}, jobs.KindDockerfileMissing, "the context has no app.Dockerfile"},
 		{"exit code", `process "/bin/sh -c false" did not complete successfully: exit code: 1`, step{name: "[build 2/3] RUN false", err: `process "/bin/sh -c false" did not complete successfully: exit code: 1`}, jobs.KindBuildFailed, `step "RUN false" ended with exit code 1`},
+		{"exit code of a step without status", `executor failed running [/bin/sh -c echo "a"; exit 9]: exit code: 9`, step{}, jobs.KindBuildFailed, `command "/bin/sh -c echo \"a\"; exit 9" ended with exit code 9`},
+		{"exit code of a step without status, newer", `failed to solve: process "/bin/sh -c echo \"a\"" did not complete successfully: exit code: 9`, step{name: "[internal] load build context", err: "the session ended"}, jobs.KindBuildFailed, `command "/bin/sh -c echo \"a\"" ended with exit code 9`},
 		{"user", "failed to solve", step{name: "[2/2] RUN true", err: `process "/bin/sh -c echo \"a\"" did not complete successfully: unable to find user nosuch: no matching entries in passwd file`}, jobs.KindBuildFailed, `step "RUN true" failed: unable to find user nosuch: no matching entries in passwd file`},
 		{"user, by 20.10", "failed to solve", step{name: "[2/2] RUN true", err: "executor failed running [/bin/sh -c true]: unable to find user nosuch: no matching entries in passwd file"}, jobs.KindBuildFailed, `step "RUN true" failed: unable to find user nosuch: no matching entries in passwd file`},
 		{"host path", "failed to solve: lstat /var/lib/docker/tmp/buildkit-mount123/a: no such file or directory", step{}, jobs.KindBuildFailed, "the build failed: lstat ...: no such file or directory"},
@@ -110,6 +112,9 @@ func TestBuildWords(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			tr := newTrace(nil)
+			if tt.step.name != "" && tt.kind == jobs.KindBuildFailed {
+				tr.order = append(tr.order, &step{name: "[internal] load .dockerignore", err: "the session ended"})
+			}
 			tr.order = append(tr.order, &step{name: "[1/2] FROM docker.io/library/busybox", err: calledOff}, &tt.step)
 			if tt.step.err != calledOff { // nothing tells two of them apart
 				tr.order = append(tr.order, &step{name: "[a 1/1] RUN sleep", err: calledOff}, &step{name: "[b 1/1] RUN sleep", err: calledOff})

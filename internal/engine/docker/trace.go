@@ -136,14 +136,20 @@ func (t *trace) step(d digest.Digest) *step {
 }
 
 // failed returns the step that broke the build, nil when it broke elsewhere.
-// Steps beside it were cancelled.
+// Steps beside it were cancelled. BuildKit's own vertices may end in errors, too, when a
+// build breaks off: one of them is the cause only when no step of the Dockerfile is.
 func (t *trace) failed() *step {
+	var internal *step
 	for _, st := range t.order {
-		if st.err != "" && !isCut(st.err) {
+		switch {
+		case st.err == "" || isCut(st.err):
+		case !strings.HasPrefix(st.name, "[internal]"):
 			return st
+		case internal == nil:
+			internal = st
 		}
 	}
-	return nil
+	return internal
 }
 
 // cut returns the only step that the end of the build cut off, with what ended the build

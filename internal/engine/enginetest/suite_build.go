@@ -224,12 +224,19 @@ func testBuildFails(t *testing.T, s *trial) {
 				return // there is always one
 			}
 			s := s.in(t)
+			var status bytes.Buffer
 			_, err := s.build(s.ctx, tt.dockerfile, func(b *engine.Build) {
 				if tt.spec != nil {
 					tt.spec(&b.Spec)
 				}
+				b.Status = func(p []byte) { status.Write(append(p, '\n')) }
 			})
 			f := s.wantKind("build", err, tt.kind)
+			defer func() {
+				if t.Failed() {
+					t.Logf("cause: %s; what the engine sent:\n%s", f.Cause, &status)
+				}
+			}()
 			if !strings.Contains(f.Message, tt.message) || strings.Contains(f.Message, "/var/lib") || f.Hint == "" {
 				t.Errorf("message = %q, hint = %q; want %q in it", f.Message, f.Hint, tt.message)
 			}
