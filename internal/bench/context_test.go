@@ -201,7 +201,7 @@ func (f *farm) prune() {
 // resetPeak makes peak count from now on.
 func (f *farm) resetPeak() {
 	f.Helper()
-	f.must(os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", f.worker.Process.Pid), []byte("5"), 0))
+	f.must(os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", f.worker.Pid()), []byte("5"), 0))
 }
 
 // hostile measures how soon a bomb is refused, and how much memory a million

@@ -8,8 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/slipway-farm/slipway/internal/farmtest"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/queue"
@@ -69,16 +68,13 @@ type farm struct {
 	redis      *hosttest.Redis
 	rdb        redis.UniversalClient
 	svc        *jobs.Service
-	worker     *exec.Cmd
+	worker     *farmtest.Worker
 }
 
 func newFarm(b *testing.B) *farm {
 	b.Helper()
 	f := &farm{B: b, ctx: b.Context(), bins: b.TempDir(), dir: b.TempDir(), contextDir: b.TempDir()}
-	build := exec.CommandContext(f.ctx, "go", "build", "-o", f.bins, "../../cmd/worker", "../../cmd/enqueue")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("build the programs: %v\n%s", err, out)
-	}
+	f.must(farmtest.Build(f.ctx, f.bins))
 	f.host = hosttest.StartHost(b, "bench")
 	hosttest.Busybox(b, f.host)
 	var err error
@@ -123,29 +119,16 @@ func (f *farm) env(r *hosttest.Redis) []string {
 // startWorker runs the worker until the end of the benchmark.
 func (f *farm) startWorker() {
 	f.Helper()
-	log, err := os.Create(filepath.Join(f.dir, "worker.log"))
-	f.must(err)
 	policy := filepath.Join(f.dir, "policy.yaml")
 	f.must(os.WriteFile(policy, []byte("version: 1\ncontext: {max_compressed: 1GiB, file_roots: ["+f.contextDir+"]}\n"), 0o600))
-	// nsenter becomes the worker, so its pid is the worker's.
-	f.worker = f.host.Command(context.Background(), filepath.Join(f.bins, "worker"), "--name", "bench",
-		"--state", filepath.Join(f.dir, "state"), "--admin", os.Getenv("BENCH_ADMIN"), "--policy", policy, "--slots", fmt.Sprint(slots))
-	f.worker.Env = f.env(f.redis)
-	f.worker.Stdout, f.worker.Stderr = log, log
-	f.must(f.worker.Start())
-	f.Cleanup(func() {
-		_ = f.worker.Process.Signal(syscall.SIGTERM)
-		_ = f.worker.Wait()
-		if f.Failed() {
-			text, _ := os.ReadFile(log.Name())
-			f.Logf("log of the worker:\n%s", text[max(0, len(text)-4<<10):])
-		}
-		_ = log.Close()
+	f.worker = farmtest.NewWorker(f.B, "bench", filepath.Join(f.dir, "worker.log"), func() *exec.Cmd {
+		cmd := f.host.Command(context.Background(), filepath.Join(f.bins, "worker"), "--name", "bench",
+			"--state", filepath.Join(f.dir, "state"), "--admin", os.Getenv("BENCH_ADMIN"), "--policy", policy, "--slots", fmt.Sprint(slots))
+		cmd.Env = f.env(f.redis)
+		return cmd
 	})
-	f.eventually("the worker takes jobs", func() bool {
-		text, err := os.ReadFile(log.Name())
-		return err == nil && strings.Contains(string(text), "worker takes jobs")
-	})
+	f.Cleanup(func() { f.must(f.worker.Drain(time.Minute)) })
+	f.worker.Start(f.B)
 }
 
 // submit submits a job and waits for the record of its end.
@@ -181,13 +164,5 @@ func (f *farm) quiet() {
 
 func (f *farm) eventually(what string, ok func() bool) {
 	f.Helper()
-	deadline := time.Now().Add(time.Minute)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			f.Fatalf("not within a minute: %s", what)
-		}
-		<-tick.C
-	}
+	farmtest.Until(f.B, time.Minute, what, ok)
 }

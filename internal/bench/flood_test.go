@@ -64,7 +64,7 @@ func (f *farm) drained(cfg *container.Config, host *container.HostConfig) {
 
 // peak is the most memory that the worker ever held, in bytes.
 func (f *farm) peak() float64 {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.worker.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.worker.Pid()))
 	f.must(err)
 	for line := range strings.Lines(string(status)) {
 		if kb, ok := strings.CutPrefix(line, "VmHWM:"); ok {

@@ -99,10 +99,11 @@ func works() verdict { return verdict{state: jobs.Succeeded, tries: 1} }
 // the farm or a registry what is wrong with those. Only what may pass is tried again.
 func TestAttribution(t *testing.T) {
 	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	registry := hosttest.StartFaulty(t, hostA)
-	engine := engineVersion(t)
+	engine := engineVersion(t, hostA)
 	root := f.archives()
 	policy := f.policy(fmt.Sprintf(`context: {file_roots: [%s]}
 dockerfile: {frontends: ["docker/dockerfile:*", "%s/manifest-*/fe:*"]}
@@ -110,7 +111,7 @@ run: {ulimits: {nofile: -1}}
 `, root, registry.Addr))
 	// Jobs wait without a slot between two tries, but not between two pushes.
 	f.worker(hostA, "one", policy, "--slots", "24", "--secrets", t.TempDir(), "--push-timeout", "90s", "--build-timeout", "40s", "--build-memory", "256m")
-	seed(t, registry.Addr+"/seed/app:1")
+	seed(t, hostA, registry.Addr+"/seed/app:1")
 	service := f.submit("-p", jobPort+":80", "--keep", "10m", "--image", "busybox", "--", "httpd", "-f", "-p", "80")
 	f.ended(service)
 
@@ -121,7 +122,7 @@ run: {ulimits: {nofile: -1}}
 		verdict{state: jobs.Cancelled, kind: jobs.KindCancelled, fault: jobs.UserFault, tries: 1, exit: jobs.ExitCancelled, says: `^cancelled by \S+ during build`},
 	}}
 	// What waits longest comes first.
-	all = append(all, registryCauses(registry.Addr, engine, containerdStore(t))...)
+	all = append(all, registryCauses(registry.Addr, engine, containerdStore(t, hostA))...)
 	all = append(all, frontendCauses(registry.Addr, engine)...)
 	all = append(all, containerCauses()...)
 	all = append(all, buildCauses(root, engine)...)
@@ -172,7 +173,7 @@ func checkVerdict(t *testing.T, got, want verdict, told string) {
 }
 
 // seed gives a registry an image of which the host has no part.
-func seed(t *testing.T, ref string) {
+func seed(t *testing.T, h *hosttest.Host, ref string) {
 	t.Helper()
 	img, err := random.Image(100, 1)
 	if err != nil {
@@ -182,7 +183,7 @@ func seed(t *testing.T, ref string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	via := &http.Transport{DialContext: hostA.Dial}
+	via := &http.Transport{DialContext: h.Dial}
 	defer via.CloseIdleConnections()
 	if err := remote.Write(to, img, remote.WithTransport(via), remote.WithContext(t.Context())); err != nil {
 		t.Fatal(err)
@@ -256,9 +257,9 @@ func (f *farm) verdict(submitted answer) (v verdict, told string) {
 }
 
 // engineVersion is the major version of the engine that is tested.
-func engineVersion(t *testing.T) int {
+func engineVersion(t *testing.T, h *hosttest.Host) int {
 	t.Helper()
-	version := docker(t, hostA, "version", "--format", "{{.Server.Version}} {{.Server.APIVersion}}")[0]
+	version := docker(t, h, "version", "--format", "{{.Server.Version}} {{.Server.APIVersion}}")[0]
 	name, api, _ := strings.Cut(version, " ")
 	major, _, _ := strings.Cut(name, ".")
 	n, err := strconv.Atoi(major)
@@ -272,7 +273,7 @@ func engineVersion(t *testing.T) int {
 }
 
 // containerdStore reports whether the engine keeps images in containerd's store.
-func containerdStore(t *testing.T) bool {
+func containerdStore(t *testing.T, h *hosttest.Host) bool {
 	t.Helper()
-	return strings.Contains(docker(t, hostA, "info", "--format", "{{.DriverStatus}}")[0], "io.containerd.snapshotter")
+	return strings.Contains(docker(t, h, "info", "--format", "{{.DriverStatus}}")[0], "io.containerd.snapshotter")
 }

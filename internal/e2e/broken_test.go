@@ -47,6 +47,8 @@ type brokenFarm struct {
 // broken from the start, and when it breaks while they run. That one says why it takes
 // no jobs, and takes them again when it is mended.
 func TestBrokenHost(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	room := mountTmpfs(t, t.TempDir(), "256m")
 	bad := hosttest.StartHost(t, "broken", "--data-root", filepath.Join(room, "data"))
 	hosttest.Busybox(t, bad)

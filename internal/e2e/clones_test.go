@@ -18,6 +18,7 @@ import (
 // Two people clone a repository, each with settings of their own, and get the
 // same digest.
 func TestClonesPackAlike(t *testing.T) {
+	t.Parallel()
 	origin := contextDir(t, map[string]string{
 		"Dockerfile": copyAll, ".dockerignore": "*.tmp\n", "run.sh": "#!/bin/sh\n", "a/b/c.txt": "c", "caf\u00e9/\u65e5\u672c": "unicode", "with space": "", "empty/.keep": "",
 	})

@@ -56,6 +56,8 @@ func (f *farm) endedOnce(job jobs.Job) {
 
 // A worker that is killed while its container runs finds it again.
 func TestCrashDuringRun(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)
@@ -63,7 +65,7 @@ func TestCrashDuringRun(t *testing.T) {
 	const lines = 40
 	id := f.submit(append([]string{"--retries", "2"}, counting(lines, 0)...)...)
 	f.said(id, "line 5\n")
-	w.kill()
+	w.Kill()
 	w.start()
 	restarted := time.Now()
 	job := f.ended(id)
@@ -81,6 +83,8 @@ func TestCrashDuringRun(t *testing.T) {
 
 // What a container did while no worker looked is found and reported.
 func TestCrashWhileContainerEnds(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	for name, tc := range map[string]struct {
 		exit  int
 		args  []string
@@ -98,7 +102,7 @@ func TestCrashWhileContainerEnds(t *testing.T) {
 			const lines = 10
 			id := f.submit(append(tc.args, counting(lines, tc.exit)...)...)
 			f.said(id, "line 2\n")
-			w.kill()
+			w.Kill()
 			events.await("the container's end", func(e happening) bool { return e.job() == id && e.Action == "die" })
 			w.start()
 			restarted := time.Now()
@@ -122,6 +126,8 @@ func TestCrashWhileContainerEnds(t *testing.T) {
 
 // A build cannot be taken up again: it starts anew, on the farm's account.
 func TestCrashDuringBuild(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)
@@ -133,7 +139,7 @@ func TestCrashDuringBuild(t *testing.T) {
 	id := f.submit("--run", "--retries", "2", dir)
 	f.inStage(id, jobs.StageBuild)
 	f.said(id, "RUN echo the step begins")
-	w.kill()
+	w.Kill()
 	w.start()
 	restarted := time.Now()
 	job := f.ended(id)
@@ -155,6 +161,8 @@ func TestCrashDuringBuild(t *testing.T) {
 // A worker that never comes back loses its job to another host, once its lease
 // has passed. Should it come back after all, it tidies up.
 func TestCrashForGood(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	hostB := hosttest.StartHost(t, "e2e-b")
 	hosttest.Busybox(t, hostB)
 	beforeA, beforeB := baseline(t, hostA), baseline(t, hostB)
@@ -165,7 +173,7 @@ func TestCrashForGood(t *testing.T) {
 	id := f.submit(append([]string{"--retries", "2"}, counting(lines, 0)...)...)
 	f.said(id, "line 2\n")
 	f.worker(hostB, "two", "--lease", "15s")
-	one.kill()
+	one.Kill()
 	killed := time.Now()
 	job := f.ended(id)
 	if job.State != jobs.Succeeded || job.Result.Worker != "two" || job.Attempt != 2 || job.Retries != 0 {

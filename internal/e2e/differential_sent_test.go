@@ -50,6 +50,7 @@ func (s sent) addTar(r io.Reader) error {
 // BuildKit, as its client code walks here, and without, as the command itself
 // posts to a daemon.
 func TestPackedAsDockerSends(t *testing.T) {
+	t.Parallel()
 	d := pretendDaemon(t)
 	for _, r := range recipes() {
 		t.Run(r.name, func(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -24,13 +25,15 @@ import (
 // daemon: the same files in the same layers under the same config, or no image
 // for the same reason.
 func TestImagesAsDockerBuildMakesThem(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one", "--slots", "2")
 	if out, err := dockerBuild(t, hostA.DockerHost(), "1", "-t", triggerTag, contextDir(t, map[string]string{"Dockerfile": triggerBase})); err != nil {
 		t.Fatalf("docker build: %v\n%s", err, out)
 	}
-	heredocs := knowsHeredocs(t)
+	heredocs := knowsHeredocs(t, hostA)
 	t.Run("contexts", func(t *testing.T) { // it ends when all of them have
 		for i, r := range recipes() {
 			t.Run(r.name, func(t *testing.T) {
@@ -38,7 +41,7 @@ func TestImagesAsDockerBuildMakesThem(t *testing.T) {
 				if r.heredoc && heredocs {
 					r.fails = ""
 				}
-				want, got := f.in(t).buildTwice(r, fmt.Sprintf("differential-%03d", i))
+				want, got := f.in(t).buildTwice(hostA, r, fmt.Sprintf("differential-%03d", i))
 				if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), anyTime()); diff != "" {
 					t.Errorf("the images differ (-docker build +slipway):\n%s", diff)
 				}
@@ -52,6 +55,8 @@ func TestImagesAsDockerBuildMakesThem(t *testing.T) {
 
 // Where packing departs from docker build on purpose, that is all that differs.
 func TestImagesDifferOnPurpose(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one")
@@ -90,7 +95,7 @@ func TestImagesDifferOnPurpose(t *testing.T) {
 		change: func(e *entry, _ map[string]entry) bool { return e.Name != "ctx/socket" },
 	}} {
 		t.Run(tt.name, func(t *testing.T) {
-			want, got := f.in(t).buildTwice(tt.recipe, "differential-on-purpose")
+			want, got := f.in(t).buildTwice(hostA, tt.recipe, "differential-on-purpose")
 			for i, layer := range want.Layers {
 				all := map[string]entry{}
 				for _, e := range layer {
@@ -116,7 +121,7 @@ func anyTime() cmp.Option { return cmpopts.IgnoreFields(entry{}, "Modified") }
 
 // buildTwice builds a directory with docker build and as a job, and returns the
 // two images. Where neither is to be, both are empty.
-func (f *farm) buildTwice(r recipe, name string) (byDocker, bySlipway image) {
+func (f *farm) buildTwice(h *hosttest.Host, r recipe, name string) (byDocker, bySlipway image) {
 	f.t.Helper()
 	dir := r.write(f.t)
 	// Without the cache, or the second build takes the layers of the first.
@@ -125,7 +130,7 @@ func (f *farm) buildTwice(r recipe, name string) (byDocker, bySlipway image) {
 		args = append(args, "-f", filepath.Join(dir, r.file))
 	}
 	one, other := name+":docker", name+":slipway"
-	out, err := dockerBuild(f.t, hostA.DockerHost(), "1", slices.Concat(args, []string{"-t", one, dir})...)
+	out, err := dockerBuild(f.t, h.DockerHost(), "1", slices.Concat(args, []string{"-t", one, dir})...)
 	submit := []string{"submit", "-t", other}
 	if r.keepGit {
 		submit = append(submit, "--keep-git", "--modes", "keep")
@@ -144,16 +149,16 @@ func (f *farm) buildTwice(r recipe, name string) (byDocker, bySlipway image) {
 	if err != nil || a.code != 0 {
 		f.t.Fatalf("docker build: %v\n%s\nsubmit: exit code %d\n%s", err, out, a.code, a.stderr)
 	}
-	images := readImages(f.t, hostA, one, other)
-	docker(f.t, hostA, "rmi", one, other)
+	images := readImages(f.t, h, one, other)
+	docker(f.t, h, "rmi", one, other)
 	return images[one], images[other]
 }
 
 // knowsHeredocs tells whether the daemon's own frontend has here-documents.
-func knowsHeredocs(t *testing.T) bool {
+func knowsHeredocs(t *testing.T, h *hosttest.Host) bool {
 	t.Helper()
 	dir := contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY <<EOF /x\nhello\nEOF\n"})
-	out, err := dockerBuild(t, hostA.DockerHost(), "1", dir)
+	out, err := dockerBuild(t, h.DockerHost(), "1", dir)
 	if err != nil && !regexp.MustCompile(noHeredocs).MatchString(out) {
 		t.Fatalf("docker build: %v\n%s", err, out)
 	}

@@ -12,6 +12,8 @@ import (
 // A container that writes more than it may to the host's disk is ended as its own
 // fault, and its neighbour goes on.
 func TestDiskLimit(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one", "--disk", "20MiB")

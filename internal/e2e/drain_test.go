@@ -16,27 +16,27 @@ import (
 // beginDrain sends the first SIGTERM and waits until the worker has heard it.
 func (w *workerProcess) beginDrain() {
 	w.f.t.Helper()
-	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		w.f.t.Fatal(err)
-	}
-	w.f.eventually(10*time.Second, "worker "+w.name+" drains", func() bool { return strings.Contains(w.output(), "worker drains") })
+	w.Signal(syscall.SIGTERM)
+	w.f.eventually(10*time.Second, "worker "+w.Name+" drains", func() bool { return strings.Contains(w.Output(), "worker drains") })
 }
 
 // over waits for the worker's own end, which must be a good one.
 func (w *workerProcess) over(limit time.Duration) {
 	w.f.t.Helper()
 	select {
-	case <-w.done:
-		if w.err != nil {
-			w.f.t.Errorf("worker %s ended with %v", w.name, w.err)
+	case <-w.Ended():
+		if err := w.Err(); err != nil {
+			w.f.t.Errorf("worker %s ended with %v", w.Name, err)
 		}
 	case <-time.After(limit):
-		w.f.t.Fatalf("worker %s did not end within %s", w.name, limit)
+		w.f.t.Fatalf("worker %s did not end within %s", w.Name, limit)
 	}
 }
 
 // A draining worker ends its jobs and takes no more.
 func TestDrain(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)
@@ -66,6 +66,8 @@ func TestDrain(t *testing.T) {
 // A worker in a hurry stops its container before it hands the job back, so that
 // no two ever run at once.
 func TestDrainHandsBack(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)
@@ -75,7 +77,7 @@ func TestDrainHandsBack(t *testing.T) {
 	f.said(id, "line 2\n")
 	f.worker(hostA, "two")
 	one.beginDrain()
-	_ = one.cmd.Process.Signal(syscall.SIGTERM)
+	one.Signal(syscall.SIGTERM)
 	one.over(20 * time.Second)
 	job := f.ended(id)
 	if job.State != jobs.Succeeded || job.Result.Worker != "two" || job.Attempt != 2 || job.Retries != 0 || job.Losses != 0 {
@@ -99,6 +101,8 @@ func TestDrainHandsBack(t *testing.T) {
 
 // Two workers with one identity would take each other's jobs for their own.
 func TestStateDirectoryIsLocked(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	f := newFarm(t)
 	f.worker(hostA, "one")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -114,6 +118,8 @@ func TestStateDirectoryIsLocked(t *testing.T) {
 
 // Redis may go and come back under a running job.
 func TestRedisRestart(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	for name, end := range map[string]func(*farm) error{
 		"in order": func(f *farm) error { return f.redis.Stop() },
 		"crash":    func(f *farm) error { return f.redis.Kill() },

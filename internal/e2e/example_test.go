@@ -26,6 +26,8 @@ func golangImage(t *testing.T, h *hosttest.Host) {
 // The example of the article: a folder with a Go web server and its Dockerfile,
 // as it is, becomes a page with one command, and goes with another.
 func TestExample(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	golangImage(t, hostA)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)

@@ -7,28 +7,33 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
+	"github.com/slipway-farm/slipway/internal/farmtest"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// bins is where TestMain put the programs, hostA the build host that most tests
-// share; each test has a farm (a Redis, a store, workers) of its own.
-var (
-	bins  string
-	hostA *hosttest.Host
-)
+// bins is where TestMain put the programs.
+var bins string
+
+// hosts are the build hosts that tests take; each test has a farm (a Redis, a store,
+// workers) of its own.
+var hosts = &farmtest.Pool{Name: "e2e"}
+
+// sideBySide is how many tests run at once: most of them wait most of the time.
+const sideBySide = 4
 
 func TestMain(m *testing.M) {
 	code, err := testMain(m)
@@ -46,19 +51,14 @@ func testMain(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	bins = dir
-	build := exec.Command("go", "build", "-o", dir, "../../cmd/worker", "../../cmd/enqueue")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("build the programs: %w\n%s", err, out)
-	}
-	host, cleanup, err := hosttest.RunHost("e2e")
-	if err != nil {
+	if err := farmtest.Build(context.Background(), dir); err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, cleanup()) }()
-	if err := host.ImportBusybox(context.Background()); err != nil {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(sideBySide)); err != nil {
 		return 1, err
 	}
-	hostA = host
+	defer func() { err = errors.Join(err, hosts.Close()) }()
 	return m.Run(), nil
 }
 
@@ -113,19 +113,11 @@ func (f *farm) env() []string {
 		"SLIPWAY_SUPERVISE=false"), f.vars...)
 }
 
-// workerProcess is a worker on a build host. Its state directory outlives the
-// process, so that a restart is the same worker.
+// workerProcess is a worker on a build host.
 type workerProcess struct {
+	*farmtest.Worker
 	f    *farm
 	host *hosttest.Host
-	name string
-	args []string
-	// inside is a command that runs the worker, such as unshare; none is needed.
-	inside []string
-	cmd    *exec.Cmd
-	log    *os.File
-	done   chan struct{}
-	err    error // of the process; read after done
 }
 
 // worker starts a worker called name on host and waits until it takes jobs. At
@@ -135,76 +127,34 @@ func (f *farm) worker(host *hosttest.Host, name string, args ...string) *workerP
 	return f.workerInside(nil, host, name, args...)
 }
 
-// workerInside starts a worker with a command around it.
+// workerInside starts a worker with a command around it, such as unshare.
 func (f *farm) workerInside(inside []string, host *hosttest.Host, name string, args ...string) *workerProcess {
 	f.t.Helper()
-	log, err := os.Create(filepath.Join(f.dir, name+".log"))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	w := &workerProcess{f: f, host: host, name: name, args: args, inside: inside, log: log}
-	f.t.Cleanup(func() {
-		w.stop()
-		if f.t.Failed() {
-			f.t.Logf("log of worker %s:\n%s", name, w.output())
-		}
-		_ = log.Close()
+	argv := slices.Concat(inside, []string{filepath.Join(bins, "worker"), "--name", name, "--state", filepath.Join(f.dir, name), "--admin", ""}, args)
+	w := &workerProcess{f: f, host: host}
+	w.Worker = farmtest.NewWorker(f.t, name, filepath.Join(f.dir, name+".log"), func() *exec.Cmd {
+		cmd := host.Command(context.Background(), argv[0], argv[1:]...)
+		cmd.Env = append(append(os.Environ(), "DOCKER_HOST="+host.DockerHost()), f.env()...)
+		return cmd
 	})
+	f.t.Cleanup(w.stop)
 	w.start()
 	return w
 }
 
-// start runs the process again after stop or kill.
+// start runs the process again after its end.
 func (w *workerProcess) start() {
 	w.f.t.Helper()
-	args := append([]string{"--name", w.name, "--state", filepath.Join(w.f.dir, w.name), "--admin", ""}, w.args...)
-	examined := func() int { // its host is fit, or it is not
-		return strings.Count(w.output(), "worker takes jobs") + strings.Count(w.output(), "no jobs are taken")
-	}
-	before := examined()
-	// The process itself must be ours to kill, not a shell around it.
-	argv := append(append(slices.Clone(w.inside), filepath.Join(bins, "worker")), args...)
-	w.cmd = w.host.Command(context.Background(), argv[0], argv[1:]...)
-	w.cmd.Env = append(append(os.Environ(), "DOCKER_HOST="+w.host.DockerHost()), w.f.env()...)
-	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
-	if err := w.cmd.Start(); err != nil {
-		w.f.t.Fatal(err)
-	}
-	w.done = make(chan struct{})
-	go func() { w.err = w.cmd.Wait(); close(w.done) }()
-	w.f.eventually(30*time.Second, "worker "+w.name+" takes jobs", func() bool {
-		select {
-		case <-w.done:
-			w.f.t.Fatalf("worker %s ended: %v\n%s", w.name, w.err, w.output())
-		default:
-		}
-		return examined() > before
-	})
+	w.Start(w.f.t)
 }
 
 // stop drains the worker and waits for its end.
-func (w *workerProcess) stop() { w.signal(syscall.SIGTERM) }
-
-// kill ends the worker as a crash would.
-func (w *workerProcess) kill() { w.signal(syscall.SIGKILL) }
-
-func (w *workerProcess) signal(sig syscall.Signal) {
-	_ = w.cmd.Process.Signal(sig) // it may have ended
-	select {
-	case <-w.done:
-	case <-time.After(time.Minute):
-		_ = w.cmd.Process.Kill()
-		<-w.done
-		w.f.t.Errorf("worker %s did not end within a minute of %s", w.name, sig)
+func (w *workerProcess) stop() {
+	w.f.t.Helper()
+	if err := w.Drain(time.Minute); err != nil {
+		w.Kill()
+		w.f.t.Error(err)
 	}
-}
-
-func (w *workerProcess) output() string {
-	b, err := os.ReadFile(w.log.Name())
-	if err != nil {
-		w.f.t.Fatal(err)
-	}
-	return string(b)
 }
 
 // answer is what a run of enqueue printed and its exit code.
@@ -280,15 +230,7 @@ func (f *farm) ended(id string) jobs.Job {
 // eventually waits until ok holds.
 func (f *farm) eventually(limit time.Duration, what string, ok func() bool) {
 	f.t.Helper()
-	deadline := time.Now().Add(limit)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			f.t.Fatalf("not within %s: %s", limit, what)
-		}
-		<-tick.C
-	}
+	farmtest.Until(f.t, limit, what, ok)
 }
 
 // docker runs the docker command on a host and returns its output by line.

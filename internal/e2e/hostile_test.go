@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
+	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 )
@@ -19,7 +20,9 @@ import (
 // TestHostileArchives takes the corpus of archives through a real worker: what is
 // bad is refused before the daemon is asked for anything, and leaves nothing.
 func TestHostileArchives(t *testing.T) {
-	w := newWatchedFarm(t, nil)
+	t.Parallel()
+	hostA := hosts.Take(t)
+	w := newWatchedFarm(t, hostA, nil)
 	submit := func(a contextstest.Archive) jobs.Spec {
 		c := a.Context
 		c.Ref = w.put(t, a.Name, a.Bytes)
@@ -55,7 +58,9 @@ func TestHostileArchives(t *testing.T) {
 // TestHostileArchivesAtSubmit gives the same archives to the command line, which
 // refuses them itself: the farm never hears of them.
 func TestHostileArchivesAtSubmit(t *testing.T) {
-	w := newWatchedFarm(t, nil)
+	t.Parallel()
+	hostA := hosts.Take(t)
+	w := newWatchedFarm(t, hostA, nil)
 	before := w.settled(t)
 	for _, a := range contextstest.Archives(t) {
 		if a.Kind == "" || a.Context != (jobs.Context{}) {
@@ -77,7 +82,9 @@ func TestHostileArchivesAtSubmit(t *testing.T) {
 
 // TestHostileDockerfiles takes the corpus of Dockerfiles through a real worker.
 func TestHostileDockerfiles(t *testing.T) {
-	w := newWatchedFarm(t, nil)
+	t.Parallel()
+	hostA := hosts.Take(t)
+	w := newWatchedFarm(t, hostA, nil)
 	before := w.settled(t)
 	var ids []string
 	for _, d := range contextstest.Dockerfiles() {
@@ -104,13 +111,15 @@ type hostileReference struct {
 
 // TestHostileReferences: what a reference, an image or a push may name.
 func TestHostileReferences(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	// Two addresses of the host's loopback: the policy opens only the first.
-	open := serve(t, "127.0.0.2:0", func(w http.ResponseWriter, r *http.Request) {
+	open := serve(t, hostA, "127.0.0.2:0", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, r.URL.Query().Get("to"), http.StatusFound)
 	})
-	closed := serve(t, "127.0.0.1:0", func(http.ResponseWriter, *http.Request) { t.Error("a request to a forbidden address") })
+	closed := serve(t, hostA, "127.0.0.1:0", func(http.ResponseWriter, *http.Request) { t.Error("a request to a forbidden address") })
 	secret := filepath.Join(t.TempDir(), "outside.tar")
-	w := newWatchedFarm(t, func(root string) string {
+	w := newWatchedFarm(t, hostA, func(root string) string {
 		return `
 context:
   schemes: [cas, file, http, https, s3]
@@ -207,16 +216,16 @@ images: {from: ["busybox*", "*/busybox*"], push: ["registry.example.com/team/*"]
 	w.untouched(t, before, ids...)
 	t.Logf("%d references refused by the worker, %d at submit", len(ids), len(tests)-len(ids))
 	for _, leak := range []string{"X-Amz-Signature=abc", "user:pass"} {
-		if strings.Contains(w.worker.output(), leak) {
+		if strings.Contains(w.worker.Output(), leak) {
 			t.Errorf("the worker's log has %q", leak)
 		}
 	}
 }
 
 // serve answers on an address of the build host and returns its URL.
-func serve(t *testing.T, addr string, h http.HandlerFunc) string {
+func serve(t *testing.T, at *hosttest.Host, addr string, h http.HandlerFunc) string {
 	t.Helper()
-	l, err := hostA.Listen(t.Context(), "tcp", addr)
+	l, err := at.Listen(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 // shortLease is the shortest that a worker takes.
 const shortLease = "--lease=6s"
 
-func (w *workerProcess) state() string { return filepath.Join(w.f.dir, w.name) }
+func (w *workerProcess) state() string { return filepath.Join(w.f.dir, w.Name) }
 
 // identity is the name by which the farm knows the worker's host.
 func (w *workerProcess) identity() string {
@@ -67,6 +67,8 @@ func up(t *testing.T, h *hosttest.Host, id string) []string {
 // A copy of a state directory beside its original is another host: wherever it is
 // started, it takes nothing of the original's.
 func TestCloneBesideItsOriginal(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	hostB := hosttest.StartHost(t, "clone")
 	hosttest.Busybox(t, hostB)
 	for _, tt := range []struct {
@@ -90,7 +92,7 @@ func TestCloneBesideItsOriginal(t *testing.T) {
 			f.said(id, "line 5\n")
 			one.copied("clone")
 			clone := f.workerInside(tt.inside, tt.host, "clone", shortLease)
-			if !strings.Contains(clone.output(), "took a new identity") || clone.identity() == one.identity() {
+			if !strings.Contains(clone.Output(), "took a new identity") || clone.identity() == one.identity() {
 				t.Errorf("the clone is %s, the original %s; want it to have another identity, and to say so", clone.identity(), one.identity())
 			}
 			want := map[string]string{"one": one.identity(), "clone": clone.identity()}
@@ -107,7 +109,7 @@ func TestCloneBesideItsOriginal(t *testing.T) {
 					t.Errorf("hosts %v after the end of the clone; want the original", got)
 				}
 			} else {
-				clone.kill()
+				clone.Kill()
 			}
 			f.serves(hostA, service)
 			if a := f.enqueue("cancel", service.ID); a.code != 0 {
@@ -131,12 +133,12 @@ func TestStateDirectoryOnAnotherDaemon(t *testing.T) {
 	was := one.identity()
 	id := f.submit(counting(300, 0)...)
 	f.said(id, "line 2\n")
-	one.kill()
+	one.Kill()
 	hostC := hosttest.StartHost(t, "moved-to")
 	hosttest.Busybox(t, hostC)
 	one.host = hostC
 	one.start()
-	if one.identity() == was || !strings.Contains(one.output(), "the containers of this identity are on another Docker daemon") {
+	if one.identity() == was || !strings.Contains(one.Output(), "the containers of this identity are on another Docker daemon") {
 		t.Errorf("identity %s, it was %s; want another one", one.identity(), was)
 	}
 	if left, err := filepath.Glob(filepath.Join(one.state(), "former", was+"-*", "journal", id+"-a1.json")); err != nil || len(left) != 1 {
@@ -158,6 +160,8 @@ func TestStateDirectoryOnAnotherDaemon(t *testing.T) {
 // A worker that lost its state directory is a new host on its daemon. What the one
 // before left ends before its job runs again, and its service ends with it.
 func TestStateDirectoryLost(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)
@@ -166,7 +170,7 @@ func TestStateDirectoryLost(t *testing.T) {
 	service := f.keepsUp(hostA, "1h")
 	id := f.submit(counting(300, 0)...)
 	f.said(id, "line 2\n")
-	w.kill()
+	w.Kill()
 	if err := os.RemoveAll(w.state()); err != nil {
 		t.Fatal(err)
 	}
@@ -191,6 +195,8 @@ func TestStateDirectoryLost(t *testing.T) {
 
 // The doctor finds what a host left whose state directory is lost, too.
 func TestDoctorAfterStateDirectoryLost(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	w := f.worker(hostA, "one", shortLease)
@@ -200,7 +206,7 @@ func TestDoctorAfterStateDirectoryLost(t *testing.T) {
 	doctor := func(args ...string) string {
 		return f.program(nil, "worker", append([]string{"doctor", "--state", w.state(), "--docker-host", hostA.DockerHost()}, args...)...).stdout
 	}
-	w.kill()
+	w.Kill()
 	if err := os.RemoveAll(w.state()); err != nil {
 		t.Fatal(err)
 	}
@@ -215,6 +221,8 @@ func TestDoctorAfterStateDirectoryLost(t *testing.T) {
 
 // Two workers on one daemon leave each other alone, and so do two farms of one name.
 func TestWorkersShareADaemon(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f, g := newFarm(t), newFarm(t)
@@ -229,7 +237,7 @@ func TestWorkersShareADaemon(t *testing.T) {
 	}
 	service := g.keepsUp(hostA, "1h")
 	other := f.keepsUp(hostA, "1h")
-	workers["three"].kill()
+	workers["three"].Kill()
 	workers["three"].start()
 	stopped := workers[other.Result.Worker]
 	var at []string

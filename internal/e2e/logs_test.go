@@ -35,6 +35,8 @@ var echoRuns = flag.Int("echo.runs", 200, "how many runs TestEchoIsNeverLost mak
 // The worker is as it was afterwards: it holds no more goroutines or memory than
 // after the first of them.
 func TestEchoIsNeverLost(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	const sample = 20
 	runs := *echoRuns
 	before := baseline(t, hostA)
@@ -103,6 +105,8 @@ func TestEchoIsNeverLost(t *testing.T) {
 // Output arrives byte for byte and stream by stream: 10 MiB of everything but a
 // newline, carriage returns and invalid UTF-8 among it.
 func TestLogIsByteForByte(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	f := newFarm(t)
 	f.worker(hostA, "one")
 	random := rand.NewChaCha8([32]byte{})
@@ -139,6 +143,8 @@ func TestLogIsByteForByte(t *testing.T) {
 // A flood is capped with a marker, its head and its end are kept, the account
 // of what is missing is exact, and the worker stays small.
 func TestFloodIsCapped(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	const lines, limit = 6_250_000, 64 << 20 // of 16 bytes; limit is the worker's default
 	before := baseline(t, hostA)
 	f := newFarm(t)
@@ -185,6 +191,8 @@ func TestFloodIsCapped(t *testing.T) {
 
 // A running job's log can be read so far, and followed from the middle.
 func TestLogOfARunningJob(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	f := newFarm(t)
 	f.worker(hostA, "one")
 	for _, tt := range []struct {
@@ -262,6 +270,8 @@ func sequence(n int) string {
 // The output of RUN steps is there while a build is followed and afterwards,
 // and steps keep their numbers.
 func TestBuildLog(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	f := newFarm(t)
 	f.worker(hostA, "one")
 	// What is expected is not a part of the commands, which are printed too.
@@ -414,7 +424,7 @@ func wantBytes(t *testing.T, what string, got, want []byte) {
 // peakMemory is the most that the worker's process had resident, in bytes.
 func (w *workerProcess) peakMemory() int64 {
 	w.f.t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.Pid()))
 	if err != nil {
 		w.f.t.Fatal(err)
 	}

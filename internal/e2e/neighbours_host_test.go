@@ -18,6 +18,8 @@ import (
 // Cache mounts are shared by the jobs of one recipe, or of what the operator says, and
 // by no others: what one leaves in them is run by the next.
 func TestCacheMountsOfOthers(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one", "--queues=builds,other", f.policy(""))
@@ -63,6 +65,8 @@ RUN --mount=type=cache,id=gomod,target=/named --mount=type=cache,target=/home/.c
 // A build that waits for a cache mount which another one holds is not silent, and
 // those of others do not wait for it.
 func TestCacheMountIsLocked(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one", "--slots=3")
@@ -90,6 +94,8 @@ func TestCacheMountIsLocked(t *testing.T) {
 
 // A job gets no port of the host that the system, the farm or another job has.
 func TestPortsOfOthers(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one", "--slots=3", "--admin", "127.0.0.1:18473")
@@ -159,6 +165,8 @@ func (f *farm) gone(service jobs.Job) {
 // Outputs hold what the container wrote at their paths and nothing of the host, and
 // what cannot be collected is told.
 func TestOutputTricks(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one", "--output-limit", "16m")

@@ -84,6 +84,8 @@ func frontends(t *testing.T, owner string) string {
 // A frontend makes the steps of every build that names it, and sees its secrets. No
 // image of a job ever is one: not under a frontend's name, and not under another.
 func TestFrontendOfAJob(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	restored(t, hostA)
 	registry := hosttest.StartRegistry(t, hostA, hosttest.Login{})
@@ -154,6 +156,8 @@ func TestFrontendOfAJob(t *testing.T) {
 // A name that an image of the operator, of a registry, of the farm or of another
 // recipe has is given to no job's image, whichever way it is written.
 func TestNamesOfOthers(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	restored(t, hostA)
 	registry := hosttest.StartRegistry(t, hostA, hosttest.Login{})
 	for _, name := range []string{"/base:1", "/remote:1"} {
@@ -193,7 +197,7 @@ func TestNamesOfOthers(t *testing.T) {
 	remote := registry + "/remote:1"
 	f.worked("-t", remote, evil)
 	built := f.worked(contextDir(t, map[string]string{"Dockerfile": "FROM " + remote + "\nRUN test ! -e /evil\n"}))
-	if b := built.Result.Bases; len(b) != 1 || b[0].Digest != remoteDigest(t, remote, hosttest.Login{}) || b[0].Local {
+	if b := built.Result.Bases; len(b) != 1 || b[0].Digest != remoteDigest(t, hostA, remote, hosttest.Login{}) || b[0].Local {
 		t.Errorf("bases %+v, want what the registry has", b)
 	}
 	f.worked("-t", "other/remote:1", evil)
@@ -241,6 +245,8 @@ func (g *gates) before(r *http.Request) {
 // Of two jobs with one tag each publishes its own image, also when the other takes the
 // name on the host, or in the registry, while it is pushing.
 func TestPushBesideAnotherJob(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	restored(t, hostA)
 	var held gates
@@ -295,7 +301,7 @@ func TestPushBesideAnotherJob(t *testing.T) {
 					t.Errorf("the run of %s printed %q", who, got)
 				}
 			}
-			if now := registry + strings.TrimSuffix(tag, ":1") + "@" + remoteDigest(t, registry+tag, hosttest.Login{}); !slices.Contains(first.Result.RepoDigests, now) {
+			if now := registry + strings.TrimSuffix(tag, ":1") + "@" + remoteDigest(t, hostA, registry+tag, hosttest.Login{}); !slices.Contains(first.Result.RepoDigests, now) {
 				t.Errorf("the registry has %s, and A pushed last: %q", now, first.Result.RepoDigests)
 			}
 		})
@@ -312,6 +318,8 @@ func TestPushBesideAnotherJob(t *testing.T) {
 
 // What a build stands on is told by who resolved it, not by text of the build.
 func TestBasesInText(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	restored(t, hostA)
 	registry := hosttest.StartRegistry(t, hostA, hosttest.Login{})
@@ -319,7 +327,7 @@ func TestBasesInText(t *testing.T) {
 	docker(t, hostA, "tag", hosttest.BusyboxTag, base)
 	docker(t, hostA, "push", base)
 	docker(t, hostA, "rmi", base)
-	digest := remoteDigest(t, base, hosttest.Login{})
+	digest := remoteDigest(t, hostA, base, hosttest.Login{})
 	f := newFarm(t)
 	f.worker(hostA, "one")
 	const forged = "@sha256:0000000000000000000000000000000000000000000000000000000000000000"

@@ -19,6 +19,8 @@ import (
 // Files and directories of the stopped container end up in the store, under
 // the digests that the result names.
 func TestOutputs(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one")
@@ -57,6 +59,8 @@ func TestOutputs(t *testing.T) {
 
 // Outputs that are not there, or are too many, fail the job and nothing else.
 func TestOutputFailures(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	f := newFarm(t)
 	f.worker(hostA, "one", "--output-limit", "1m")
 	for _, tt := range []failing{{

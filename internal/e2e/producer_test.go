@@ -51,6 +51,8 @@ func echo(text string) string {
 }
 
 func TestPlainProducer(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)
@@ -75,6 +77,8 @@ func TestPlainProducer(t *testing.T) {
 
 // Whatever a stranger pushes, the same ID is the same job.
 func TestPlainProducerTwice(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)
@@ -118,6 +122,8 @@ func (f *farm) drained() {
 // A document that cannot be taken is a job that was refused: the producer finds
 // out where everybody looks.
 func TestPlainProducerInvalid(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	s := newStranger(f)
@@ -149,6 +155,8 @@ func TestPlainProducerInvalid(t *testing.T) {
 
 // What a producer's script does: push, and wait at once, whatever it asked of asynq.
 func TestPlainProducerWaits(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	s := newStranger(f)
@@ -172,14 +180,16 @@ func TestPlainProducerWaits(t *testing.T) {
 	if job := list.Jobs[0]; !strings.HasPrefix(job.ID, "refused-bad-id-") || !strings.Contains(job.Result.Failure.Message, `"Bad_ID"`) {
 		t.Errorf("the refused job is %s with %+v; want it to name the ID", job.ID, job.Result)
 	}
-	if n := strings.Count(w.output(), "job that cannot run"); n != 3 {
-		t.Errorf("the worker's log tells %d times of a job that cannot be run, want 3:\n%s", n, w.output())
+	if n := strings.Count(w.Output(), "job that cannot run"); n != 3 {
+		t.Errorf("the worker's log tells %d times of a job that cannot be run, want 3:\n%s", n, w.Output())
 	}
 	clean(t, hostA, before)
 }
 
 // An operator pauses the queue in asynq, and forgets.
 func TestPausedQueue(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	w := f.worker(hostA, "one")
@@ -195,7 +205,7 @@ func TestPausedQueue(t *testing.T) {
 		defer close(submitted)
 		a = f.enqueue("submit", "--image", hosttest.BusyboxTag, "--", "echo", "hi")
 	}()
-	f.eventually(20*time.Second, "the worker tells of the pause", func() bool { return strings.Contains(w.output(), "queue paused in asynq") })
+	f.eventually(20*time.Second, "the worker tells of the pause", func() bool { return strings.Contains(w.Output(), "queue paused in asynq") })
 	var id string
 	f.eventually(20*time.Second, "the job is there", func() bool { id = strings.TrimSpace(f.enqueue("ls", "-o", "name").stdout); return id != "" })
 	for _, args := range [][]string{{"status", id}, {"hosts"}} {
@@ -211,12 +221,14 @@ func TestPausedQueue(t *testing.T) {
 	if a.code != 0 || a.stdout != "hi\n" || strings.Count(a.stderr, line) != 1 {
 		t.Errorf("submit: exit code %d, stdout %q; want it to end well, and one line about the pause\n%s", a.code, a.stdout, a.stderr)
 	}
-	f.eventually(20*time.Second, "the worker tells of its end", func() bool { return strings.Contains(w.output(), "queue resumed in asynq") })
+	f.eventually(20*time.Second, "the worker tells of its end", func() bool { return strings.Contains(w.Output(), "queue resumed in asynq") })
 	clean(t, hostA, before)
 }
 
 // A good job does not pay for a bad task that bears its ID.
 func TestPlainProducerCannotSpoilAJob(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	id := f.submit("--image", hosttest.BusyboxTag, "--priority", "low", "--", "echo", "unharmed")
@@ -229,6 +241,8 @@ func TestPlainProducerCannotSpoilAJob(t *testing.T) {
 }
 
 func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)

@@ -24,6 +24,8 @@ import (
 
 // A pushed tag is recorded with the digest that the registry has it under.
 func TestPush(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	for _, tt := range []struct {
 		name  string
 		login hosttest.Login
@@ -46,7 +48,7 @@ func TestPush(t *testing.T) {
 				t.Fatalf("digests %q, want one for each of %q", job.Result.RepoDigests, tags)
 			}
 			for i, tag := range tags {
-				want := strings.TrimSuffix(strings.TrimSuffix(tag, ":1"), ":latest") + "@" + remoteDigest(t, tag, tt.login)
+				want := strings.TrimSuffix(strings.TrimSuffix(tag, ":1"), ":latest") + "@" + remoteDigest(t, hostA, tag, tt.login)
 				if got := job.Result.RepoDigests[i]; got != want {
 					t.Errorf("digest of %s = %s, the registry has %s", tag, got, want)
 				}
@@ -57,7 +59,7 @@ func TestPush(t *testing.T) {
 
 			// Nothing local is left: the farm can build on what it pushed only by
 			// asking the registry, with its login.
-			f.untag(job, tags...)
+			f.untag(hostA, job, tags...)
 			docker(t, hostA, "builder", "prune", "-af")
 			child := contextDir(t, map[string]string{"Dockerfile": "FROM " + tags[0] + "\nRUN grep pushed /pushed\n"})
 			built, a := f.run(child)
@@ -72,7 +74,7 @@ func TestPush(t *testing.T) {
 			if ran.State != jobs.Succeeded || string(f.stored(ran).stdout) != "pushed\n" {
 				t.Errorf("run of a private image: %s\n%s", ran.State, a.stderr)
 			}
-			f.untag(ran, tags[2])
+			f.untag(hostA, ran, tags[2])
 			clean(t, hostA, before)
 			if tt.login.Password != "" {
 				f.wantNowhere("the registry password", tt.login.Password)
@@ -83,6 +85,8 @@ func TestPush(t *testing.T) {
 
 // What goes wrong with a registry is told apart: it says no, or it is away.
 func TestPushFailures(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	login := hosttest.Login{User: "builder", Password: "right"}
 	registry := hosttest.StartRegistry(t, hostA, login)
 	const gone = "127.0.0.1:65001" // nothing listens there
@@ -152,6 +156,8 @@ func TestPushFailures(t *testing.T) {
 
 // A secret is there for the step that mounts it, and nowhere else.
 func TestSecrets(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	const value, other = "s3cr3t-Value-0815", "an0ther-One-4711"
@@ -181,7 +187,7 @@ CMD ["sh", "-c", "env; cat /run/secrets/* /key 2>/dev/null; echo done"]
 	if failed.State != jobs.Failed || !strings.Contains(failed.Result.Failure.Message, "exit code 5") {
 		t.Errorf("failing step with a secret: %s, %+v", failed.State, failed.Result.Failure)
 	}
-	shown := a.stdout + a.stderr + replay.stdout + replay.stderr + w.output()
+	shown := a.stdout + a.stderr + replay.stdout + replay.stderr + w.Output()
 	shown += strings.Join(docker(t, hostA, "history", "--no-trunc", tag), "\n") + strings.Join(docker(t, hostA, "inspect", tag), "\n")
 	for what, secret := range map[string]string{"token": value, "key": other} {
 		if strings.Contains(shown, secret) {
@@ -194,19 +200,19 @@ CMD ["sh", "-c", "env; cat /run/secrets/* /key 2>/dev/null; echo done"]
 			t.Errorf("the value of %s is in the image (%v)", what, err)
 		}
 	}
-	f.untag(job, tag)
+	f.untag(hostA, job, tag)
 	clean(t, hostA, before)
 }
 
 // untag removes images once the job's container is gone, which is a moment after
 // the result is there.
-func (f *farm) untag(job jobs.Job, tags ...string) {
+func (f *farm) untag(h *hosttest.Host, job jobs.Job, tags ...string) {
 	f.t.Helper()
 	f.eventually(10*time.Second, "the container is gone", func() bool {
-		return len(docker(f.t, hostA, "ps", "-aq", "--filter", "label=slipway.job="+job.ID)) == 0
+		return len(docker(f.t, h, "ps", "-aq", "--filter", "label=slipway.job="+job.ID)) == 0
 	})
 	if len(tags) > 0 {
-		docker(f.t, hostA, append([]string{"rmi"}, tags...)...)
+		docker(f.t, h, append([]string{"rmi"}, tags...)...)
 	}
 }
 
@@ -291,7 +297,7 @@ func (f *farm) logins(registry string, login hosttest.Login) string {
 
 // remoteDigest asks the registry itself, from inside the host's namespace: the
 // digest is that of the manifest's bytes.
-func remoteDigest(t *testing.T, ref string, login hosttest.Login) string {
+func remoteDigest(t *testing.T, h *hosttest.Host, ref string, login hosttest.Login) string {
 	t.Helper()
 	host, path, _ := strings.Cut(ref, "/")
 	repo, tag, _ := strings.Cut(path, ":")
@@ -301,7 +307,7 @@ func remoteDigest(t *testing.T, ref string, login hosttest.Login) string {
 	}
 	req.Header.Set("Accept", "application/vnd.docker.distribution.manifest.v2+json")
 	req.SetBasicAuth(login.User, login.Password)
-	client := &http.Client{Transport: &http.Transport{DialContext: hostA.Dial, DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)

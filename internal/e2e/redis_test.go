@@ -35,6 +35,8 @@ func (f *farm) refused(says, hint string) {
 // Whatever is wrong with Redis, running jobs end as they would have, submissions
 // are refused with a sentence that says why, and nothing is lost.
 func TestRedisInTrouble(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	for name, tt := range map[string]struct {
 		trouble, cure [][]any
 		says, hint    string // "" when submissions are taken
@@ -100,6 +102,8 @@ func TestRedisInTrouble(t *testing.T) {
 // A Redis that has been started again loads its data first, and says so instead of
 // an answer. A worker that is started meanwhile waits for it.
 func TestRedisThatLoads(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)
@@ -124,7 +128,7 @@ func TestRedisThatLoads(t *testing.T) {
 	f.refused("takes no writes at the moment: LOADING", "try again in a moment")
 	two := f.worker(hostA, "two")
 	<-loaded
-	if !strings.Contains(two.output(), "Redis loads its data") {
+	if !strings.Contains(two.Output(), "Redis loads its data") {
 		t.Errorf("worker two did not wait: the load took %s", time.Since(began))
 	}
 	job := f.ended(id)
@@ -144,6 +148,7 @@ func (f *farm) fill(n int) {
 
 // A Redis that throws jobs away is refused at the start.
 func TestRedisThatEvicts(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	f.ask("CONFIG", "SET", "maxmemory", "100mb")
 	f.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")

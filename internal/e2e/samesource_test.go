@@ -27,6 +27,8 @@ var rebuilds = flag.Int("rebuilds", 60, "how often TestRebuildsOfATag builds one
 // submitted and on whichever host it is built, when its steps are in the build cache:
 // the host's own, or one that another host published in the registry.
 func TestSameTreeSameImage(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	hostB := hosttest.StartHost(t, "same")
 	registry := hosttest.StartSharedRegistry(t, hosttest.RegistryOptions{}, hostA, hostB)
 	base := registry + "/base:1"
@@ -95,7 +97,7 @@ func TestSameTreeSameImage(t *testing.T) {
 			if len(ids) != 1 || len(digests) != 1 {
 				t.Errorf("%d submissions came to the images %q with the digests %q; want one", n, ids, digests)
 			}
-			want := strings.TrimSuffix(tag, ":1") + "@" + remoteDigest(t, tag, hosttest.Login{})
+			want := strings.TrimSuffix(tag, ":1") + "@" + remoteDigest(t, hostA, tag, hosttest.Login{})
 			if digests[want] == nil {
 				t.Errorf("the registry has %s as %s, the results %q", tag, want, digests)
 			}
@@ -191,6 +193,7 @@ type leftOfRebuilds struct {
 // A tag that is built again and again, each time of another tree, leaves one image
 // and what the last build needs.
 func TestRebuildsOfATag(t *testing.T) {
+	t.Parallel()
 	host := hosttest.StartHost(t, "rebuilds")
 	hosttest.Busybox(t, host)
 	f := newFarm(t)

@@ -64,6 +64,8 @@ func (f *farm) serves(h *hosttest.Host, job jobs.Job) {
 
 // A service ends by itself when its time is over, and its job stays succeeded.
 func TestServiceEndsInTime(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)
@@ -98,6 +100,8 @@ func (f *farm) service(id, want string) jobs.Job {
 // A service stays in sight: its log goes on while it is up, it is listed with where it
 // is, and in the end with what became of it.
 func TestServiceInSight(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one")
@@ -148,6 +152,8 @@ func TestServiceInSight(t *testing.T) {
 // A worker that is killed and comes back, and one that makes way for the next, go on
 // with the log of a service byte for byte; one that was away when it ended says so.
 func TestServiceAcrossWorkers(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)
@@ -158,7 +164,7 @@ func TestServiceAcrossWorkers(t *testing.T) {
 	follows := f.follow(id)
 	f.ended(id)
 	f.said(id, "line 5\n")
-	w.kill()
+	w.Kill()
 	f.eventually(10*time.Second, "it prints while no worker is there", func() bool {
 		return strings.Contains(strings.Join(docker(t, hostA, "logs", "--tail", "1", jobs.ContainerName(id, 1)), ""), "line 2")
 	})
@@ -167,7 +173,7 @@ func TestServiceAcrossWorkers(t *testing.T) {
 	if a := f.program(nil, "worker", "drain", "--adopt", "--state", filepath.Join(f.dir, "one")); a.code != 0 {
 		t.Errorf("drain: exit code %d\n%s", a.code, a.stderr)
 	}
-	<-w.done
+	<-w.Ended()
 	w.start()
 	a := follows.end()
 	if a.code != 0 || a.stdout != counted(lines) || strings.Contains(a.stderr, "gap") {
@@ -182,7 +188,7 @@ func TestServiceAcrossWorkers(t *testing.T) {
 
 	away := f.submit("--image", hosttest.BusyboxTag, "--keep", "10m", "--", "sh", "-c", "echo up; sleep 2; echo down; exit 4")
 	f.ended(away)
-	w.kill()
+	w.Kill()
 	var died time.Time
 	events.await("the end of the container", func(e happening) bool { died = e.at(); return e.job() == away && e.Action == "die" })
 	if !f.job(away).Up() {
@@ -216,6 +222,8 @@ func (f *farm) goneInTime(events *dockerEvents, job jobs.Job) {
 // Cancelling the job of a kept service ends the service. This one is ready when
 // it accepts connections, which is some time after Docker's proxy does.
 func TestServiceCancel(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one")
@@ -243,6 +251,8 @@ func TestServiceCancel(t *testing.T) {
 // Where ports are bound to all addresses, the result names the host as the operator does,
 // and the worker asks at the port itself whether the service is ready.
 func TestServiceAddress(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one", "--port-address", "0.0.0.0", "--advertise-address", "anvil.example.com")
@@ -264,6 +274,8 @@ func TestServiceAddress(t *testing.T) {
 
 // A service that ends before it is ready is no service; its last words say why.
 func TestServiceNotReady(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one")
@@ -286,13 +298,15 @@ func TestServiceNotReady(t *testing.T) {
 
 // A kept service outlives its worker, and the next one ends it in time.
 func TestServiceOutlivesWorker(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)
 	w := f.worker(hostA, "one")
 	job := f.ended(f.submit(page("", "--ready-http", "/", "--keep", "12s")...))
 	f.serves(hostA, job)
-	w.kill()
+	w.Kill()
 	f.serves(hostA, job)
 	w.start()
 	f.serves(hostA, job)

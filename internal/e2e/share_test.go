@@ -129,6 +129,8 @@ type sharing struct {
 }
 
 func TestShare(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	hostB := hosttest.StartHost(t, "e2e-b")
 	hosttest.Busybox(t, hostB)
 	f := newFarm(t)

@@ -10,6 +10,8 @@ import (
 
 // From a directory to an image, a running container, its log and its result.
 func TestSmoke(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one")

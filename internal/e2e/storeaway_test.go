@@ -80,9 +80,9 @@ func (f *farm) fit(worker string) {
 }
 
 // readiness is what /readyz says of the store of a worker on hostA.
-func readiness(t *testing.T, admin string) (code int, store string) {
+func readiness(t *testing.T, h *hosttest.Host, admin string) (code int, store string) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DialContext: hostA.Dial, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	answer, err := client.Get("http://" + admin + "/readyz")
 	if err != nil {
 		t.Fatal(err)
@@ -140,6 +140,8 @@ func empty(t *testing.T, dir string) {
 // A host whose store is not mounted, so that its path is an empty directory, fails
 // none of the farm's jobs, and leaves nothing there.
 func TestHostWithoutItsStore(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "good", "--slots", "2")
@@ -152,7 +154,7 @@ func TestHostWithoutItsStore(t *testing.T) {
 	const says = "is not this farm's: it has no owner although the farm has one; is it mounted?"
 	ids := f.builds(12)
 	f.unfit("bad", "the artifact store at "+bare+" "+says)
-	if code, store := readiness(t, admin); code != http.StatusServiceUnavailable || !strings.Contains(store, says) {
+	if code, store := readiness(t, hostA, admin); code != http.StatusServiceUnavailable || !strings.Contains(store, says) {
 		t.Errorf("/readyz answers %d, store: %s", code, store)
 	}
 	f.allSucceed(ids, 0)
@@ -180,6 +182,8 @@ func TestHostWithoutItsStore(t *testing.T) {
 // The store of a worker is unmounted while it works, and mounted again. Its jobs go
 // on elsewhere, or wait; each is lost once at most.
 func TestStoreIsUnmounted(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "good", "--slots", "1")
@@ -225,6 +229,8 @@ func TestStoreIsUnmounted(t *testing.T) {
 
 // A FIFO where a blob should be keeps neither a slot nor a producer.
 func TestFIFOInTheStore(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	f := newFarm(t)
 	const slots = 2
 	w := f.worker(hostA, "one", "--slots", fmt.Sprint(slots))
@@ -318,6 +324,8 @@ func (m *fuse) goOn() { m.signal(syscall.SIGCONT) }
 // A file system that hangs keeps neither jobs nor programs: time-outs, cancels,
 // signals and drains hold.
 func TestStoreHangs(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	mnt := filepath.Join(f.dir, "mnt")
@@ -366,7 +374,7 @@ func TestStoreHangs(t *testing.T) {
 	f.eventually(20*time.Second, "the cancelled job ends", func() bool { return f.job(cancelled).State == jobs.Cancelled })
 	f.eventually(20*time.Second, "the fetch timeout holds", func() bool { return f.job(short).Losses == 1 })
 	f.unfit("one", "the artifact store at "+mnt+" does not answer")
-	if code, store := readiness(t, admin); code != http.StatusServiceUnavailable || !strings.Contains(store, "does not answer") {
+	if code, store := readiness(t, hostA, admin); code != http.StatusServiceUnavailable || !strings.Contains(store, "does not answer") {
 		t.Errorf("/readyz answers %d, store: %s", code, store)
 	}
 
@@ -408,9 +416,7 @@ func TestStoreHangs(t *testing.T) {
 
 	// The worker, with a job that hangs.
 	w.beginDrain()
-	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	w.Signal(syscall.SIGTERM)
 	w.over(20 * time.Second)
 	if job := f.job(long); job.State != jobs.Queued && job.State != jobs.Waiting {
 		t.Errorf("the job that hung is %s after the drain", job.State)
@@ -429,6 +435,8 @@ func TestStoreHangs(t *testing.T) {
 // A store belongs to one farm. Another one's takes no jobs with it, until its
 // operator says that it is this farm's.
 func TestStoreOfAnotherFarm(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	f, other := newFarm(t), newFarm(t)
 	other.vars = []string{"SLIPWAY_STORE=" + filepath.Join(f.dir, "store")}
 	f.worker(hostA, "one")
@@ -472,6 +480,8 @@ func TestStoreOfAnotherFarm(t *testing.T) {
 // A farm for trying out forgets everything, and takes the store that it is given
 // each time, also one of another farm, which stays that farm's.
 func TestDevTakesAnyStore(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	f := newFarm(t)
 	f.at = hostA
 	w := f.worker(hostA, "one")

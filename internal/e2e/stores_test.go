@@ -21,21 +21,23 @@ import (
 // again, logs and outputs come back, and what no job names any more goes, and
 // nothing else.
 func TestStores(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	t.Run("directory", func(t *testing.T) {
 		f := newFarm(t)
-		f.storeAndCollect(filepath.Join(f.dir, "store"))
+		f.storeAndCollect(hostA, filepath.Join(f.dir, "store"))
 	})
 	t.Run("s3", func(t *testing.T) {
 		f, s := newFarm(t), hosttest.StartS3(t, hostA)
 		f.at, f.vars = hostA, append(s.Env(), "SLIPWAY_STORE=s3://"+s.Bucket+"/a/farm")
-		f.storeAndCollect(filepath.Join(s.Dir, "data", s.Bucket, "a", "farm"))
+		f.storeAndCollect(hostA, filepath.Join(s.Dir, "data", s.Bucket, "a", "farm"))
 	})
 }
 
 // storeAndCollect is TestStores for the store whose files are under data.
-func (f *farm) storeAndCollect(data string) {
+func (f *farm) storeAndCollect(h *hosttest.Host, data string) {
 	f.t.Helper()
-	f.worker(hostA, "one")
+	f.worker(h, "one")
 	dir := contextDir(f.t, map[string]string{"Dockerfile": "FROM " + hosttest.BusyboxTag + "\nCOPY . /in\n", "a": "of the context"})
 	build := func(word string) (jobs.Job, answer) {
 		f.t.Helper()
@@ -119,6 +121,8 @@ func blobFiles(t *testing.T, data string) []string {
 
 // A store that cannot be used is told in one line, and no job is made.
 func TestStoreOutOfReach(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	f, s := newFarm(t), hosttest.StartS3(t, hostA)
 	f.at = hostA
 	dir := contextDir(t, map[string]string{"Dockerfile": "FROM scratch\n"})
@@ -152,18 +156,20 @@ func TestStoreOutOfReach(t *testing.T) {
 
 // A worker whose store is away says so, and takes no jobs: they wait for it.
 func TestStoreGoesAway(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	f, s := newFarm(t), hosttest.StartS3(t, hostA)
 	f.at, f.vars = hostA, append(s.Env(), "SLIPWAY_STORE=s3://"+s.Bucket)
 	const admin = "127.0.0.1:18081"
 	f.worker(hostA, "one", "--admin", admin)
-	if code, store := readiness(t, admin); code != http.StatusOK || store != "ok" {
+	if code, store := readiness(t, hostA, admin); code != http.StatusOK || store != "ok" {
 		t.Errorf("/readyz answers %d, store: %s", code, store)
 	}
 	id := f.submit("--queue", "later", contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"}))
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if code, store := readiness(t, admin); code != http.StatusServiceUnavailable || !strings.Contains(store, "cannot be reached") {
+	if code, store := readiness(t, hostA, admin); code != http.StatusServiceUnavailable || !strings.Contains(store, "cannot be reached") {
 		t.Errorf("without the store, /readyz answers %d, store: %s", code, store)
 	}
 	f.unfit("one", "cannot be reached")

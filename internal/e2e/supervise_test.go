@@ -20,9 +20,9 @@ func (w *workerProcess) child() int {
 	w.f.t.Helper()
 	pid := 0
 	w.f.eventually(20*time.Second, "the supervisor has a child", func() bool {
-		raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", w.cmd.Process.Pid))
-		for _, tid := range tasks(w.cmd.Process.Pid) {
-			more, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", w.cmd.Process.Pid, tid))
+		raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", w.Pid()))
+		for _, tid := range tasks(w.Pid()) {
+			more, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", w.Pid(), tid))
 			raw = append(raw, more...)
 		}
 		fields := strings.Fields(string(raw))
@@ -46,6 +46,8 @@ func tasks(pid int) (ids []string) {
 // A worker that is killed, or stands still, is started again by its own parent
 // and takes up what it was doing.
 func TestSupervised(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	for name, sig := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "stopped": syscall.SIGSTOP} {
 		t.Run(name, func(t *testing.T) {
 			before := baseline(t, hostA)
@@ -60,7 +62,7 @@ func TestSupervised(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.eventually(20*time.Second, "another child takes jobs", func() bool {
-				return strings.Count(w.output(), "worker takes jobs") == 2
+				return strings.Count(w.Output(), "worker takes jobs") == 2
 			})
 			if next := w.child(); next == child {
 				t.Errorf("the child is still process %d", next)
@@ -79,6 +81,8 @@ func TestSupervised(t *testing.T) {
 // What runs on a host whose worker cannot be brought back, because Redis is out of
 // reach, ends before its lease does.
 func TestSupervisedWithoutRedis(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	w := f.worker(hostA, "one", "--supervise=true", "--lease=15s")
@@ -111,6 +115,7 @@ func TestSupervisedWithoutRedis(t *testing.T) {
 
 // A worker that cannot start says so once, and its supervisor does not try again.
 func TestSupervisedStart(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	a := f.program(nil, "worker", "run", "--supervise=true", "--state", t.TempDir(), "--admin", "", "--redis", "redis://127.0.0.1:1/0")
 	if a.code != 1 || strings.Count(a.stderr, "cannot reach the farm's Redis") != 1 {
@@ -120,6 +125,8 @@ func TestSupervisedStart(t *testing.T) {
 
 // A newer version takes over what runs, without a run being repeated.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	events := watch(t, hostA)
 	f := newFarm(t)

@@ -14,6 +14,8 @@ import (
 // A tar keeps its times: they are those of docker build, odd ones too. The files of
 // a directory all have one time, which programs such as zip can work with.
 func TestTimes(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
 	f.worker(hostA, "one")

@@ -188,12 +188,14 @@ func faultyContext(t *testing.T) (packed []byte, digest string) {
 
 // TestTransfersFromHTTP fetches contexts from a server that misbehaves.
 func TestTransfersFromHTTP(t *testing.T) {
-	w := newWatchedFarm(t, func(string) string {
+	t.Parallel()
+	hostA := hosts.Take(t)
+	w := newWatchedFarm(t, hostA, func(string) string {
 		return "context: {schemes: [http], stall_timeout: 1s, http: {networks: [127.0.0.2/32]}}\n"
 	}, "--slots", "8")
 	const most = contextSize * 99 / 100
 	content, _ := faultyContext(t)
-	forbidden := serve(t, "127.0.0.3:0", func(http.ResponseWriter, *http.Request) { t.Error("a request to a forbidden address") })
+	forbidden := serve(t, hostA, "127.0.0.3:0", func(http.ResponseWriter, *http.Request) { t.Error("a request to a forbidden address") })
 	all := append(transfers(), []transfer{
 		{name: "truncated at 99 % without a length, once", faults: []fault{{Cut: most, Silent: true}, {}}, warns: "the transfer was repeated", asked: 2},
 		{name: "truncated at 99 % without a length, always", faults: []fault{{Cut: most, Silent: true}}, kind: jobs.KindContextTruncated, says: "truncated at byte"},
@@ -204,23 +206,25 @@ func TestTransfersFromHTTP(t *testing.T) {
 	}...)
 	runAll(t, w, all, func(t *testing.T, faults []fault) (string, func() int) {
 		server := &contextstest.FaultServer{Content: content, Faults: faults}
-		return serve(t, "127.0.0.2:0", server.ServeHTTP) + "/context.tar", func() int { return len(server.Requests()) }
+		return serve(t, hostA, "127.0.0.2:0", server.ServeHTTP) + "/context.tar", func() int { return len(server.Requests()) }
 	})
 }
 
 // TestTransfersFromS3 does the same with a real S3 server behind a proxy that
 // misbehaves.
 func TestTransfersFromS3(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	s3 := hosttest.StartS3(t, hostA)
-	proxy := &s3Proxy{upstream: s3.Endpoint, objects: map[string]*s3Object{}}
-	endpoint := serve(t, "127.0.0.2:0", proxy.ServeHTTP)
+	proxy := &s3Proxy{host: hostA, upstream: s3.Endpoint, objects: map[string]*s3Object{}}
+	endpoint := serve(t, hostA, "127.0.0.2:0", proxy.ServeHTTP)
 	keys := t.TempDir()
 	for name, content := range map[string]string{"access": s3.AccessKey, "secret": s3.SecretKey} {
 		if err := os.WriteFile(filepath.Join(keys, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w := newWatchedFarm(t, func(string) string {
+	w := newWatchedFarm(t, hostA, func(string) string {
 		return fmt.Sprintf("context: {schemes: [s3], stall_timeout: 1s, s3: [{buckets: [%s], endpoint: %q, region: us-east-1, access_key_file: %s/access, secret_key_file: %s/secret}]}\n",
 			s3.Bucket, endpoint, keys, keys)
 	}, "--slots", "8")
@@ -236,6 +240,7 @@ func TestTransfersFromS3(t *testing.T) {
 
 // s3Proxy hands requests to an S3 server, and damages its answers.
 type s3Proxy struct {
+	host     *hosttest.Host // where upstream is
 	upstream string
 
 	mu      sync.Mutex
@@ -301,7 +306,7 @@ func (p *s3Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			r.SetURL(to)
 			r.Out.Host = r.In.Host // the signature is about it
 		},
-		Transport:     &http.Transport{DialContext: hostA.Dial, DisableKeepAlives: true},
+		Transport:     &http.Transport{DialContext: p.host.Dial, DisableKeepAlives: true},
 		FlushInterval: -1,
 		ErrorLog:      log.New(io.Discard, "", 0), // the faults are ours
 		ModifyResponse: func(resp *http.Response) error {
@@ -355,6 +360,8 @@ func (b *faulty) Read(p []byte) (int, error) {
 // TestNameThatChanges: the name of a context's server leads to an allowed
 // address at first, and to a forbidden one when the transfer is resumed.
 func TestNameThatChanges(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
 	resolv := filepath.Join(t.TempDir(), "resolv.conf")
 	if err := os.WriteFile(resolv, []byte("nameserver 127.0.0.1\noptions attempts:1 timeout:2\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -367,12 +374,12 @@ func TestNameThatChanges(t *testing.T) {
 	go contextstest.ServeNames(names, "127.0.0.2", "127.0.0.3")
 	content, _ := faultyContext(t)
 	allowed := &contextstest.FaultServer{Content: content, Faults: []fault{{Cut: contextSize / 2}}}
-	at := serve(t, "127.0.0.2:0", allowed.ServeHTTP)
+	at := serve(t, hostA, "127.0.0.2:0", allowed.ServeHTTP)
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(at, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, "127.0.0.3:"+port, func(http.ResponseWriter, *http.Request) { t.Error("a request to a forbidden address") })
+	serve(t, hostA, "127.0.0.3:"+port, func(http.ResponseWriter, *http.Request) { t.Error("a request to a forbidden address") })
 
 	f := newFarm(t)
 	spy := hosttest.StartSpy(t, hostA)
