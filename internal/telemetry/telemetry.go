@@ -15,14 +15,15 @@ import (
 )
 
 // NewLogger logs JSON lines, or readable ones when w is a terminal. level is
-// debug, info, warn or error; anything else means info.
+// debug, info, warn or error; anything else means info. A warning or an error that repeats
+// itself is written once a minute.
 func NewLogger(w io.Writer, level string) *slog.Logger {
 	var l slog.Level
 	if l.UnmarshalText([]byte(level)) != nil {
 		l = slog.LevelInfo
 	}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" {
-		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: l, TimeFormat: time.TimeOnly}))
+		return slog.New(withoutRepeats(tint.NewTextHandler(w, &tint.Options{Level: l, TimeFormat: time.TimeOnly})))
 	}
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l}))
+	return slog.New(withoutRepeats(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l})))
 }
