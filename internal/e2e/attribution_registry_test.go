@@ -98,8 +98,8 @@ func registryCauses(addr string, engine int, containerd bool) []cause {
 	for _, fault := range []string{"manifest-hang", "token-hang"} {
 		image := addr + "/" + fault + "/app:1"
 		all = append(all,
-			cause{"base image: " + fault, map[string]string{"Dockerfile": "FROM " + image + "\nRUN true\n"}, []string{"--build-timeout", "5s"}, hangs},
-			cause{"image to run: " + fault, nil, []string{"--timeout", "5s", "--image", image, "--", "true"}, hangs},
+			cause{"base image: " + fault, map[string]string{"Dockerfile": "FROM " + image + "\nRUN true\n"}, []string{"--build-timeout", "10s"}, hangs},
+			cause{"image to run: " + fault, nil, []string{"--timeout", "10s", "--image", image, "--", "true"}, hangs},
 		)
 	}
 	for _, p := range []struct {

@@ -172,9 +172,9 @@ func TestCrashForGood(t *testing.T) {
 	const lines = 20
 	id := f.submit(append([]string{"--retries", "2"}, counting(lines, 0)...)...)
 	f.said(id, "line 2\n")
-	f.worker(hostB, "two", "--lease", "15s")
 	one.Kill()
 	killed := time.Now()
+	f.worker(hostB, "two", "--lease", "15s")
 	job := f.ended(id)
 	if job.State != jobs.Succeeded || job.Result.Worker != "two" || job.Attempt != 2 || job.Retries != 0 {
 		t.Errorf("the job is %s after attempt %d and %d retries with %+v; want succeeded by two at the second attempt without a retry",

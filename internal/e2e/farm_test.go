@@ -133,8 +133,8 @@ func (f *farm) workerInside(inside []string, host *hosttest.Host, name string, a
 	argv := slices.Concat(inside, []string{filepath.Join(bins, "worker"), "--name", name, "--state", filepath.Join(f.dir, name), "--admin", ""}, args)
 	w := &workerProcess{f: f, host: host}
 	w.Worker = farmtest.NewWorker(f.t, name, filepath.Join(f.dir, name+".log"), func() *exec.Cmd {
-		cmd := host.Command(context.Background(), argv[0], argv[1:]...)
-		cmd.Env = append(append(os.Environ(), "DOCKER_HOST="+host.DockerHost()), f.env()...)
+		cmd := w.host.Command(context.Background(), argv[0], argv[1:]...) // a test may move it
+		cmd.Env = append(append(os.Environ(), "DOCKER_HOST="+w.host.DockerHost()), f.env()...)
 		return cmd
 	})
 	f.t.Cleanup(w.stop)
