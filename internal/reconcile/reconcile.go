@@ -313,7 +313,7 @@ func (r *Reconciler) lost(ctx context.Context, job jobs.Job, now time.Time) erro
 	} else if err != nil {
 		return fmt.Errorf("take job %s from its dead owner: %w", job.ID, err)
 	}
-	r.log.WarnContext(ctx, "took a job from a worker that was lost", "job_id", job.ID, "worker", job.Worker, "host", job.Host)
+	r.log.WarnContext(ctx, "took a job from a worker that was lost", "job_id", job.ID, "attempt", job.Attempt, "worker", job.Worker, "host", job.Host)
 	r.opts.Observer.Lost(job.Host, job.Worker)
 	if t.ID == "" {
 		return nil

@@ -77,14 +77,32 @@ func (a *attempt) live(work func(context.Context) error) {
 	defer a.stop(nil)
 	defer a.letGo() // whatever happened
 
+	began := time.Now()
 	err := a.guarded(work)
 	a.conclude(err)
+	lg := a.log.With("outcome", a.outcome(err), "took", rounded(time.Since(began)))
 	if err != nil {
-		a.log.InfoContext(leased, "attempt ended", "outcome", a.res.State, "err", err)
-	} else {
-		a.log.InfoContext(leased, "attempt ended", "outcome", a.res.State)
+		lg = lg.With("err", err)
 	}
+	lg.InfoContext(leased, "attempt ended")
 }
+
+// outcome is what became of an attempt that ended with err: the state of the job, or what
+// the worker did with it. Another attempt follows all but the terminal states.
+func (a *attempt) outcome(err error) string {
+	switch {
+	case a.res.State != "":
+		return string(a.res.State)
+	case errors.Is(err, errLeaseLost):
+		return "lease_lost"
+	case errors.Is(err, errDrain):
+		return "handed_back"
+	}
+	return "left_running"
+}
+
+// rounded is a duration as logs have it.
+func rounded(d time.Duration) string { return d.Round(time.Millisecond).String() }
 
 // letGo stops reading the container's output and feeding the live tail, unless a
 // follower does that now.
@@ -254,6 +272,6 @@ func (a *attempt) removeSpool() {
 		return
 	}
 	if err := os.Remove(a.joblog.Path()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		a.log.Warn("remove log spool", "err", err)
+		a.log.Warn("remove log spool failed", "err", err)
 	}
 }

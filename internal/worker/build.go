@@ -27,7 +27,7 @@ func (a *attempt) build(ctx context.Context) error {
 	}
 	defer func() {
 		if err := fetched.Close(); err != nil {
-			a.log.WarnContext(ctx, "close context", "err", err)
+			a.log.WarnContext(ctx, "close context failed", "err", err)
 		}
 	}()
 	timeout := a.job.Spec.Timeouts.Build.Or(a.w.opts.Timeouts.Build.D())

@@ -46,7 +46,6 @@ func (a *attempt) conclude(err error) {
 	d := jobs.Decide(a.job, a.res)
 	if !d.Final {
 		a.res.State = jobs.Waiting
-		a.log.InfoContext(ctx, "the job is tried again", "err", err)
 		a.handBack(ctx, d.Release)
 		return
 	}
@@ -81,13 +80,13 @@ func (a *attempt) finish(ctx context.Context) {
 	switch {
 	case err == nil:
 	case errors.Is(err, errLeaseLost): // Redis kept our result aside
-		a.log.WarnContext(ctx, "result came too late", "err", err)
+		a.log.WarnContext(ctx, "result came too late; another attempt has the job", "err", err)
 		a.abandon(ctx, err)
 		return
 	default:
 		// The worker ends while Redis is away. The journal has the result for
 		// its next start.
-		a.log.ErrorContext(ctx, "result not delivered", "err", err)
+		a.log.ErrorContext(ctx, "result not delivered; the next worker of this host reports it", "err", err)
 		return
 	}
 	a.w.Observer.Concluded(a.job.Spec.Queue, a.res)
@@ -134,7 +133,7 @@ func (a *attempt) saveLog(ctx context.Context) *jobs.Failure {
 	ctx, cancel := context.WithTimeout(ctx, logTime)
 	defer cancel()
 	warn := func(err error) bool {
-		a.log.WarnContext(ctx, "store the job's log", "err", err)
+		a.log.WarnContext(ctx, "store job log failed; tried again", "err", err)
 		return false
 	}
 	disk, cancelDisk := context.WithTimeout(ctx, logTime/2)
@@ -191,7 +190,7 @@ func (a *attempt) handBack(ctx context.Context, r jobs.Release) {
 	a.removeSpool()
 	if err != nil && !errors.Is(err, errLeaseLost) {
 		// The worker ends while Redis is away; its next start tells it.
-		a.log.WarnContext(ctx, "hand the job back", "err", err)
+		a.log.WarnContext(ctx, "hand job back failed; the next worker of this host does it", "err", err)
 		return
 	}
 	if err == nil {
@@ -213,7 +212,7 @@ func (w *Worker) giveUpJob(ctx context.Context, e journal.Entry) error {
 	}
 	if err := w.Queue.Push(ctx, t); err != nil {
 		// The record says queued; the reconciler issues the ticket.
-		w.log.WarnContext(ctx, "issue the ticket of the next attempt", "job_id", e.Job, "err", err)
+		w.log.WarnContext(ctx, "issue ticket of the next attempt failed; the reconciler does it", "job_id", e.Job, "err", err)
 	}
 	return nil
 }
@@ -229,7 +228,7 @@ func (a *attempt) leave() error {
 		return context.Cause(a.ctx)
 	}
 	if _, err := a.renew(a.w.drain.delivery); err != nil {
-		a.log.Warn("renew the lease of a container that is left running", "err", err)
+		a.log.Warn("renew lease of a container left running failed", "err", err)
 	}
 	return nil
 }
@@ -267,7 +266,7 @@ func (a *attempt) endContainer(ctx context.Context, why error) {
 		return a.w.Engine.Remove(ctx, c.ID)
 	}
 	err := repeat(ctx, end, func(err error) bool {
-		a.log.WarnContext(ctx, "end container", "container_id", c.ID, "err", err)
+		a.log.WarnContext(ctx, "end container failed; tried again", "container_id", c.ID, "err", err)
 		return false
 	})
 	if err == nil {
@@ -284,7 +283,7 @@ func (a *attempt) removeContainer(ctx context.Context) {
 		return
 	}
 	err := repeat(ctx, func() error { return a.w.Engine.Remove(ctx, c.ID) }, func(err error) bool {
-		a.log.WarnContext(ctx, "remove container", "container_id", c.ID, "err", err)
+		a.log.WarnContext(ctx, "remove container failed; tried again", "container_id", c.ID, "err", err)
 		return false
 	})
 	if err == nil {
@@ -298,7 +297,7 @@ func (a *attempt) removeImage(ctx context.Context) {
 	ctx, cancel := a.w.patient(ctx)
 	defer cancel()
 	if err := a.w.removeName(ctx, a.job, a.job.Attempt); err != nil {
-		a.log.WarnContext(ctx, "remove image", "image_id", a.res.ImageID, "err", err)
+		a.log.WarnContext(ctx, "remove image failed; it is removed as a stray", "image_id", a.res.ImageID, "err", err)
 	}
 }
 

@@ -123,7 +123,7 @@ func (w *Worker) lookAtWriters(ctx context.Context, all bool) (most *writer, wri
 		c.next = time.Now().Add(diskShare * time.Since(began))
 		switch {
 		case err != nil: // it may have ended meanwhile
-			w.log.DebugContext(ctx, "look at what a container has written", "container_id", id, "err", err)
+			w.log.DebugContext(ctx, "measure what a container wrote failed", "container_id", id, "err", err)
 		case c.limit > 0 && n > c.limit:
 			c.end(overDisk{n, c.limit})
 		case n > written:
@@ -154,7 +154,7 @@ func (a *attempt) wroteTooMuch(ctx context.Context, failed bool) error {
 	n, err := a.w.written(ctx, a.container().ID)
 	switch {
 	case err != nil:
-		a.log.WarnContext(ctx, "look at what the container has written", "err", err)
+		a.log.WarnContext(ctx, "measure what the container wrote failed", "err", err)
 	case limit > 0 && n > limit:
 		return a.quote(overDisk{n, limit}.failure(jobs.StageRun, nil))
 	case short && uint64(n) > shortage.Room.Least(): // it is not negative

@@ -35,7 +35,12 @@ func explain(ctx context.Context, s jobs.Stage, err error) error {
 		case leaves(cause):
 			return cause
 		case errors.As(cause, &why):
-			return staged(s, why.failure(s, err))
+			f := why.failure(s, err)
+			var said *jobs.Failure
+			if errors.As(err, &said) && said.Kind == f.Kind && said.Message == f.Message {
+				return err // the step has explained it already
+			}
+			return staged(s, f)
 		}
 	}
 	return staged(s, jobs.AsFailure(err))

@@ -209,7 +209,8 @@ func (w *Worker) judged(ctx context.Context, now error) {
 	was := w.fit.set(now)
 	switch {
 	case now != nil && was == nil:
-		w.log.WarnContext(ctx, "no jobs are taken", "err", now)
+		// since makes each time a line of its own: repeated lines are left out.
+		w.log.WarnContext(ctx, "no jobs are taken", "since", time.Now().UTC().Format(time.RFC3339), "err", now)
 	case now == nil && was != nil:
 		w.log.InfoContext(ctx, "jobs are taken again")
 	}

@@ -142,6 +142,6 @@ func (a *attempt) settle() {
 	defer a.mu.Unlock()
 	a.settled = true
 	if err := a.w.attempts.Remove(a.job.ID, a.job.Attempt); err != nil {
-		a.log.Warn("keep the journal", "err", err)
+		a.log.Warn("write journal failed", "err", err)
 	}
 }

@@ -177,7 +177,7 @@ func (s *keptService) run() {
 		s.log.InfoContext(ctx, "kept service ended", "outcome", s.end.Status.String())
 		s.cleanUp(ctx)
 	case errors.Is(err, errDropped), errors.Is(err, jobs.ErrStale), errors.Is(err, jobs.ErrNotFound):
-		s.log.WarnContext(ctx, "a service is not kept any more", "err", err)
+		s.log.WarnContext(ctx, "gave up a kept service", "err", err)
 		s.letGo()
 		s.removeFiles()
 	} // else the worker ends, and the next one goes on
@@ -231,7 +231,7 @@ func (s *keptService) await(ctx context.Context) (engine.State, error) {
 		if err == nil || ctx.Err() != nil || isLost(err) {
 			return state, err
 		}
-		s.log.WarnContext(ctx, "follow a kept service", "err", err)
+		s.log.WarnContext(ctx, "follow kept service failed; tried again", "err", err)
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
@@ -332,7 +332,7 @@ func (s *keptService) stop(ctx context.Context, why ending) {
 		return s.w.Engine.Stop(ctx, s.job.Result.ContainerID, s.job.Spec.Run.StopGrace.Or(10*time.Second))
 	}, func(err error) bool {
 		if ctx.Err() == nil {
-			s.log.WarnContext(ctx, "stop a kept service", "err", err)
+			s.log.WarnContext(ctx, "stop kept service failed; tried again", "err", err)
 		}
 		return false
 	})
@@ -415,7 +415,7 @@ func (s *keptService) cleanUp(ctx context.Context) {
 		return s.w.removeName(ctx, s.job, s.job.Result.Attempt)
 	}
 	_ = repeat(ctx, remove, func(err error) bool {
-		s.log.WarnContext(ctx, "remove a kept service", "err", err)
+		s.log.WarnContext(ctx, "remove kept service failed", "err", err)
 		return false
 	})
 	s.removeFiles()
@@ -435,10 +435,10 @@ func (s *keptService) letGo() {
 // removeFiles removes the spool and the note.
 func (s *keptService) removeFiles() {
 	if err := os.Remove(s.spool()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		s.log.Warn("remove log spool", "err", err)
+		s.log.Warn("remove log spool failed", "err", err)
 	}
 	if err := s.w.serviceNotes.Remove(s.job.ID, s.job.Result.Attempt); err != nil {
-		s.log.Warn("remove the note why a kept service is ended", "err", err)
+		s.log.Warn("remove the note why a kept service ends failed", "err", err)
 	}
 }
 
@@ -446,7 +446,7 @@ func (s *keptService) readEnding() {
 	e, err := s.w.serviceNotes.Get(s.job.ID, s.job.Result.Attempt)
 	switch {
 	case err != nil:
-		s.log.Warn("read why a kept service is ended", "err", err)
+		s.log.Warn("read the note why a kept service ends failed", "err", err)
 	case e.Nonce == s.job.Nonce:
 		s.ending = e.Ending
 	}
@@ -455,6 +455,6 @@ func (s *keptService) readEnding() {
 func (s *keptService) noteEnding() {
 	e := serviceNote{Job: s.job.ID, Attempt: s.job.Result.Attempt, Nonce: s.job.Nonce, Ending: s.ending}
 	if err := s.w.serviceNotes.WriteDurable(e); err != nil {
-		s.log.Warn("note why a kept service is ended", "err", err)
+		s.log.Warn("write the note why a kept service ends failed", "err", err)
 	}
 }

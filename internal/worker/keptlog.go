@@ -27,7 +27,7 @@ func (s *keptService) openLog(ctx context.Context) error {
 	}
 	l.Serve()
 	if gap != nil {
-		s.log.WarnContext(ctx, "the log of a kept service is lost up to when it was ready", "err", gap)
+		s.log.WarnContext(ctx, "lost the log of a kept service up to when it was ready", "err", gap)
 		fmt.Fprintln(l.Writer(jobs.Note), "[gap: the log up to here is lost; what follows is what the engine still has of it]")
 	}
 	s.joblog = l
@@ -79,7 +79,7 @@ func (s *keptService) saveLog(ctx context.Context) (jobs.LogInfo, error) {
 	bounded, cancel := context.WithTimeout(ctx, serviceLogTime)
 	defer cancel()
 	warn := func(err error) bool {
-		s.log.WarnContext(ctx, "store the log of a kept service", "err", err)
+		s.log.WarnContext(ctx, "store log of a kept service failed; tried again", "err", err)
 		return false
 	}
 	disk, cancelDisk := context.WithTimeout(ctx, logTime)

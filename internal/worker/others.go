@@ -27,7 +27,7 @@ func (w *Worker) watchOthers(ctx context.Context) {
 	for failing := false; ; {
 		next, err := w.removeOthers(ctx)
 		if err != nil && !failing && ctx.Err() == nil { // once, and not every time
-			w.log.WarnContext(ctx, "look for stray containers of other hosts", "err", err)
+			w.log.WarnContext(ctx, "look for stray containers of other hosts failed; tried again", "err", err)
 		}
 		failing = err != nil
 		if !pause(ctx, next) {
@@ -94,10 +94,10 @@ func (a *attempt) endTwins(ctx context.Context) error {
 		if !ours || attempt == a.job.Attempt && c.Labels[engine.LabelHost] == a.w.opts.HostID {
 			continue
 		}
-		a.log.WarnContext(ctx, "ended another container of the job", "container_id", c.ID, "host", c.Labels[engine.LabelHost], "of_attempt", attempt)
 		if err := a.w.end(ctx, c); err != nil {
 			return err
 		}
+		a.log.WarnContext(ctx, "ended another container of the job", "container_id", c.ID, "host", c.Labels[engine.LabelHost], "of_attempt", attempt)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func (a *attempt) savePastLog(ctx context.Context) (kept jobs.LogInfo) {
 		}
 	}
 	if err != nil {
-		a.log.WarnContext(ctx, "store the log of an attempt that is tried again", "err", err)
+		a.log.WarnContext(ctx, "store log of an earlier attempt failed; its output is lost", "err", err)
 		kept.Missing = true
 	}
 	return kept

@@ -28,7 +28,7 @@ func (w *Worker) recoverBefore(taking context.Context) error {
 		defer leave()
 		err := w.recover(ctx, taking)
 		if err != nil && taking.Err() != nil {
-			w.log.WarnContext(ctx, "what an earlier worker of this host left is left to the next one", "err", err)
+			w.log.WarnContext(ctx, "recovery was cut off; the next worker of this host goes on with it", "err", err)
 		}
 		done <- err
 	})
@@ -51,7 +51,7 @@ func (w *Worker) recoverBefore(taking context.Context) error {
 // what was left running, so it is stopped before they pass.
 func (w *Worker) recover(ctx, taking context.Context) error {
 	left, err := w.readJournal(func(name string, err error) {
-		w.log.WarnContext(ctx, "put an unreadable journal entry aside", "file", name, "err", err)
+		w.log.WarnContext(ctx, "quarantined unreadable journal entry", "file", name, "err", err)
 	})
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 			w.recovered.Store(true)
 			return nil
 		}
-		w.log.WarnContext(ctx, "no jobs are taken until what an earlier worker of this host left is looked after", "err", err)
+		w.log.WarnContext(ctx, "recovery failed; no jobs are taken until it succeeds", "err", err)
 		wait := w.opts.Renew
 		for i := range left {
 			if !w.stopIfLapsing(ctx, &left[i]) {
@@ -133,7 +133,7 @@ func (w *Worker) report(ctx context.Context, e journal.Entry) (err error) {
 	if err != nil && !errors.Is(err, errLeaseLost) && !errors.Is(err, jobs.ErrStale) && !errors.Is(err, jobs.ErrNotFound) {
 		return err
 	}
-	w.log.InfoContext(ctx, "reported what an earlier worker could not", "job_id", e.Job, "attempt", e.Attempt, "err", err)
+	w.log.InfoContext(ctx, "reported the end of an earlier worker's attempt", "job_id", e.Job, "attempt", e.Attempt, "err", err)
 	return w.attempts.Remove(e.Job, e.Attempt)
 }
 
@@ -161,7 +161,7 @@ func (w *Worker) adopt(ctx context.Context, job jobs.Job, e journal.Entry) error
 	}
 	a := w.start(job, o.Nonce, slot)
 	a.entry.Container = e.Container.Recorded(job.Container)
-	a.log.InfoContext(ctx, "adopting a job of an earlier worker", "stage", job.Stage, "container_id", job.Container.ID)
+	a.log.InfoContext(ctx, "adopted a job of an earlier worker", "stage", job.Stage, "container_id", job.Container.ID)
 	go a.live(a.adopted)
 	return nil
 }
@@ -221,7 +221,7 @@ func (w *Worker) stopBeforeLeaseEnds(ctx context.Context, e *leftover) {
 	err := errors.Join(w.attempts.WriteDurable(e.Entry), w.eachOf(ctx, e.Entry, w.stopOrRemove))
 	e.stopped = err == nil // else once more
 	if err != nil {
-		w.log.WarnContext(ctx, "stop a container whose lease passes", "job_id", e.Job, "err", err)
+		w.log.WarnContext(ctx, "stop container before its lease ends failed", "job_id", e.Job, "err", err)
 	}
 }
 

@@ -49,7 +49,7 @@ func (w *Worker) register(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
 	if err := w.Hosts.Leave(ctx, w.opts.HostID); err != nil {
-		w.log.WarnContext(ctx, "leave the registry of hosts", "err", err)
+		w.log.WarnContext(ctx, "host deregistration failed; the entry expires", "err", err)
 	}
 }
 
@@ -80,12 +80,12 @@ func (r *registration) look(ctx context.Context) {
 	case err != nil:
 		r.spoke = time.Time{}
 		if !r.mute {
-			r.w.log.WarnContext(ctx, "the registry of hosts is not told of this one", "err", err)
+			r.w.log.WarnContext(ctx, "host registration failed; tried again", "err", err)
 		}
 		r.mute = true
 	default:
 		if r.mute {
-			r.w.log.InfoContext(ctx, "the registry of hosts is told of this one again")
+			r.w.log.InfoContext(ctx, "host registered again")
 		}
 		r.told, r.spoke, r.mute = h, spoke, false
 	}

@@ -142,7 +142,7 @@ func (w *Worker) keepSeat(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 			defer cancel()
 			if err := w.Seat.Leave(ctx); err != nil {
-				w.log.WarnContext(ctx, "leave this host's seat", "err", err)
+				w.log.WarnContext(ctx, "leave host seat failed; it expires", "err", err)
 			}
 			return
 		case <-w.called:
@@ -164,7 +164,7 @@ func (w *Worker) stillHost(ctx context.Context) error {
 	if err := w.Seat.Keep(bounded); errors.Is(err, jobs.ErrDisplaced) {
 		return err
 	} else if err != nil && ctx.Err() == nil {
-		w.log.WarnContext(ctx, "keep this host's seat", "err", err)
+		w.log.WarnContext(ctx, "renew host seat failed; tried again", "err", err)
 	}
 	if info, err := w.Engine.Info(bounded); err == nil && info.ID != w.engine.ID {
 		return fmt.Errorf("%w (it was %s, and is %s)", errNewEngine, w.engine.ID, info.ID)

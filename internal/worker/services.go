@@ -20,7 +20,7 @@ func (w *Worker) tendServices(ctx context.Context) {
 	for {
 		kept, err := w.keepServices(ctx)
 		if err != nil && ctx.Err() == nil {
-			w.log.WarnContext(ctx, "look after kept services", "err", err)
+			w.log.WarnContext(ctx, "check kept services failed; tried again", "err", err)
 		}
 		next := strayEvery
 		if kept || err != nil {
@@ -43,7 +43,7 @@ func (w *Worker) tendServices(ctx context.Context) {
 		}
 		looked = time.Now()
 		if err := w.removeStrays(ctx); err != nil && ctx.Err() == nil {
-			w.log.WarnContext(ctx, "look for stray containers", "err", err)
+			w.log.WarnContext(ctx, "look for stray containers failed; tried again", "err", err)
 		}
 	}
 }

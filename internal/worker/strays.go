@@ -50,19 +50,19 @@ func (w *Worker) removeProbes(ctx context.Context, containers []engine.Listed) {
 			continue
 		}
 		if err := w.Engine.Remove(ctx, c.ID); err != nil {
-			w.log.WarnContext(ctx, "remove the container of a probe", "container_id", c.ID, "err", err)
+			w.log.WarnContext(ctx, "remove container of a probe failed", "container_id", c.ID, "err", err)
 		}
 	}
 	images, err := w.Engine.Images(ctx, engine.ProbeName)
 	if err != nil {
-		w.log.WarnContext(ctx, "look for images of probes", "err", err)
+		w.log.WarnContext(ctx, "look for images of probes failed", "err", err)
 	}
 	for _, img := range images {
 		if !strings.HasPrefix(img.Name, engine.ProbeImage(w.opts.HostID)) {
 			continue
 		}
 		if err := w.Engine.RemoveImage(ctx, img.Name); err != nil {
-			w.log.WarnContext(ctx, "remove the image of a probe", "image", img.Name, "err", err)
+			w.log.WarnContext(ctx, "remove image of a probe failed", "image", img.Name, "err", err)
 		}
 	}
 }
@@ -80,8 +80,7 @@ func (w *Worker) endStray(ctx context.Context, c engine.Listed, v strays.Verdict
 	if v.Why == "" {
 		return nil
 	}
-	w.log.InfoContext(ctx, "removing a container that no job owns", "container_id", c.ID, "job_id", c.Labels[engine.LabelJob],
-		"host", c.Labels[engine.LabelHost], "reason", v.Why)
+	lg := w.log.With("container_id", c.ID, "job_id", c.Labels[engine.LabelJob], "host", c.Labels[engine.LabelHost], "reason", v.Why)
 	if v.Service != nil {
 		if begun, err := w.endFor(ctx, v); begun || err != nil {
 			return err
@@ -91,8 +90,10 @@ func (w *Worker) endStray(ctx context.Context, c engine.Listed, v strays.Verdict
 		return err
 	}
 	if err := w.Engine.Remove(ctx, c.ID); err != nil {
-		w.log.WarnContext(ctx, "remove stray container", "container_id", c.ID, "err", err)
+		lg.WarnContext(ctx, "remove stray container failed; tried again", "err", err)
+		return nil
 	}
+	lg.InfoContext(ctx, "removed a container that no job owns")
 	return nil
 }
 
@@ -115,10 +116,12 @@ func (w *Worker) removeStrayImage(ctx context.Context, judge *strays.Judge, img 
 	if err != nil || v.Why == "" {
 		return err
 	}
-	w.log.InfoContext(ctx, "removing an image that no job owns", "image", img.Name, "image_id", img.ID, "reason", v.Why)
+	lg := w.log.With("image", img.Name, "image_id", img.ID, "reason", v.Why)
 	if err := w.Images.Release(ctx, img.Name); err != nil {
-		w.log.WarnContext(ctx, "remove stray image", "image", img.Name, "err", err)
+		lg.WarnContext(ctx, "remove stray image failed; tried again", "err", err)
+		return nil
 	}
+	lg.InfoContext(ctx, "removed an image that no job owns")
 	return nil
 }
 

@@ -116,7 +116,7 @@ func (w *Worker) claim(ctx context.Context, t jobs.Ticket) (*attempt, error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, jobs.ErrNotFound):
-		w.log.WarnContext(ctx, "ticket of an unknown job dropped", "job_id", id)
+		w.log.WarnContext(ctx, "dropped the ticket of an unknown job", "job_id", id)
 		return nil, nil
 	case errors.Is(err, jobs.ErrTooEarly):
 		return nil, w.passOn(ctx, id, tooEarlyDelay)
@@ -133,8 +133,10 @@ func (w *Worker) claim(ctx context.Context, t jobs.Ticket) (*attempt, error) {
 			return nil, err
 		}
 	}
-	w.Observer.Claimed(job.Spec.Queue, job.Started.Sub(job.Created))
+	waited := job.Started.Sub(job.Created)
+	w.Observer.Claimed(job.Spec.Queue, waited)
 	a = w.start(job, o.Nonce, true)
+	a.log.InfoContext(ctx, "took a job", "queue", job.Spec.Queue, "waited", rounded(waited))
 	if err := job.Spec.Validate(); err != nil { // an older worker made the record
 		a.refusal = jobs.Malformed(err)
 	}

@@ -328,7 +328,7 @@ func (w *Worker) ready(ctx context.Context) bool {
 func (w *Worker) endOrphans(ctx context.Context) {
 	n, err := w.Host.EndOrphans(ctx)
 	if err != nil {
-		w.log.WarnContext(ctx, "end build steps that outlived the engine", "err", err)
+		w.log.WarnContext(ctx, "end build steps that outlived the engine failed", "err", err)
 	}
 	if n > 0 {
 		w.log.InfoContext(ctx, "ended build steps that outlived the engine", "count", n)
