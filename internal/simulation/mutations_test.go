@@ -44,7 +44,7 @@ func mutations() []mutation {
 			"\ta.endContainer(ctx, errDrain)\n", "", "I3",
 		},
 		{
-			"no attempt ends itself before its lease does", "internal/worker/worker.go",
+			"no attempt ends itself before its lease does", "internal/worker/options.go",
 			`return o.Lease - 4*o.Renew`, `return 1000 * o.Lease`, "I3",
 		},
 		{

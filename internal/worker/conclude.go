@@ -103,7 +103,7 @@ func (a *attempt) finish(ctx context.Context) {
 }
 
 // deliver reports the result for as long as it takes. A service goes on meanwhile,
-// but not without its lease: somebody else may be given its job.
+// but not without its lease: the reconciler may give its job to another worker.
 func (a *attempt) deliver(ctx context.Context) error {
 	if !a.res.KeepUntil.IsZero() {
 		leased, end := context.WithCancelCause(ctx)
@@ -309,8 +309,8 @@ func (a *attempt) grace() time.Duration {
 	return a.job.Spec.Run.StopGrace.Or(10 * time.Second)
 }
 
-// graceAfter is grace for a container that is stopped for a reason: one that
-// belongs to somebody else by now gets none, one that soon will little.
+// graceAfter is grace for a container that is stopped for a reason: one whose job has
+// another worker by now gets none, one whose job soon will gets little.
 func (a *attempt) graceAfter(why error) time.Duration {
 	switch {
 	case errors.Is(why, errSelfStopped):

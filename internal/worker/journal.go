@@ -135,7 +135,7 @@ func (a *attempt) write(durable bool) {
 	}
 }
 
-// settle forgets the attempt: its verdict is acknowledged, or nobody's concern.
+// settle forgets the attempt: its verdict is acknowledged, or the job has another attempt.
 // A renewal that is under way must not bring it back.
 func (a *attempt) settle() {
 	a.mu.Lock()

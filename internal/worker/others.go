@@ -9,14 +9,6 @@ import (
 	"github.com/slipway-farm/slipway/internal/strays"
 )
 
-// Farm is what a worker asks of its farm besides jobs.
-type Farm interface {
-	// Join returns the ID of the farm, which its containers carry, or fails with
-	// jobs.ErrOtherFarm.
-	Join(ctx context.Context) (id string, err error)
-	jobs.Caller
-}
-
 // watchOthers looks after what other hosts of the farm have on this daemon. Another
 // worker may share the daemon, and looks after its own; but a host whose state
 // directory is lost never comes back, and what it left runs on here.

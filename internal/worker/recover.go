@@ -4,21 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/atomicfile"
-	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/journal"
 )
 
-// recoverBefore recovers and returns when that is done or taking ends. A worker
-// that is told to end meanwhile goes on with it as long as with running jobs: what
-// it found may be running, and nobody else is there to look after it.
+// recoverBefore recovers and returns when that is done or taking ends. A worker that is
+// told to end meanwhile goes on with the recovery as long as with running jobs: what it
+// found may be running, and no other process looks after it.
 func (w *Worker) recoverBefore(taking context.Context) error {
 	ctx, cancel := context.WithCancel(w.drain.delivery)
 	leave := context.AfterFunc(w.drain.adopted, cancel) // what was left is left once more
@@ -47,8 +45,8 @@ func (w *Worker) recoverBefore(taking context.Context) error {
 // verdicts that were not reported are, jobs that an earlier incarnation ran are
 // adopted, and containers and files that belong to no living job go. It tries
 // for as long as Redis or the engine is away, and once no more jobs are taken
-// for as long as something may be running. Meanwhile nobody renews the leases of
-// what was left running, so it is stopped before they pass.
+// for as long as something may be running. Until a job is adopted no process renews its
+// lease, so its container is stopped before the lease passes.
 func (w *Worker) recover(ctx, taking context.Context) error {
 	left, err := w.readJournal(func(name string, err error) {
 		w.log.WarnContext(ctx, "quarantined unreadable journal entry", "file", name, "err", err)
@@ -105,7 +103,7 @@ func (w *Worker) tryRecover(ctx context.Context, left []leftover, patience time.
 		}
 		left = slices.DeleteFunc(left, func(e leftover) bool { return e.Of(job) })
 	}
-	for _, e := range left { // their jobs are somebody else's by now
+	for _, e := range left { // their jobs have other workers by now
 		if err := w.attempts.Remove(e.Job, e.Attempt); err != nil {
 			return left, err
 		}
@@ -166,14 +164,6 @@ func (w *Worker) adopt(ctx context.Context, job jobs.Job, e journal.Entry) error
 	return nil
 }
 
-// leftover is a journal entry that an earlier worker left.
-type leftover struct {
-	journal.Entry
-	stopped bool // by this process, before its lease ended
-}
-
-func (l leftover) mayRun() bool { return !l.stopped && l.MayRun() }
-
 // readJournal returns what an earlier worker left; odd is told of what cannot be read.
 func (w *Worker) readJournal(odd func(name string, err error)) ([]leftover, error) {
 	entries, err := w.attempts.Read(odd)
@@ -194,65 +184,6 @@ func (w *Worker) Reap(ctx context.Context) error {
 	return err
 }
 
-// due reports whether the lease of something that may run is about to pass.
-func (w *Worker) due(e leftover) bool {
-	return e.mayRun() && w.Host.Uptime() > e.LeaseUntil-w.opts.Lease+w.opts.selfStopAfter()
-}
-
-// stopIfLapsing stops the container of an attempt if its lease is about to pass. false
-// means that it could not.
-func (w *Worker) stopIfLapsing(ctx context.Context, e *leftover) bool {
-	if !w.due(*e) {
-		return true
-	}
-	w.stopBeforeLeaseEnds(ctx, e)
-	return e.stopped
-}
-
-// stopBeforeLeaseEnds stops the container of an attempt whose lease is about to pass. A service
-// that ends so was none, unless Redis took the result and could not say so: how
-// its container ended, and its last words, are left in it.
-func (w *Worker) stopBeforeLeaseEnds(ctx context.Context, e *leftover) {
-	if e.Serves() {
-		e.Result = nil
-	}
-	// There may be one that a full disk kept out of the journal.
-	e.Container = e.Container.Named().Stopping(journal.Reason{Failure: haltFailure(errSelfStopped)})
-	err := errors.Join(w.attempts.WriteDurable(e.Entry), w.eachOf(ctx, e.Entry, w.stopOrRemove))
-	e.stopped = err == nil // else once more
-	if err != nil {
-		w.log.WarnContext(ctx, "stop container before its lease ends failed", "job_id", e.Job, "err", err)
-	}
-}
-
-// stopOrRemove sees to it that a container does not run: one that has not started
-// goes, since an earlier worker may have asked for its start.
-func (w *Worker) stopOrRemove(ctx context.Context, c engine.Listed) error {
-	if c.Status == engine.StatusCreated {
-		return w.end(ctx, c)
-	}
-	return w.Engine.Stop(ctx, c.ID, 0)
-}
-
-// end stops and removes a container.
-func (w *Worker) end(ctx context.Context, c engine.Listed) error {
-	return errors.Join(w.Engine.Stop(ctx, c.ID, 0), w.Engine.Remove(ctx, c.ID))
-}
-
-// endOf stops and removes the container of an attempt, if there is one.
-func (w *Worker) endOf(ctx context.Context, e journal.Entry) error { return w.eachOf(ctx, e, w.end) }
-
-// eachOf does something to the container of an attempt, if there is one.
-func (w *Worker) eachOf(ctx context.Context, e journal.Entry, do func(context.Context, engine.Listed) error) error {
-	found, err := w.Engine.List(ctx, w.ownLabels(e.Job, e.Attempt))
-	for _, c := range found {
-		if c.Name == jobs.ContainerName(e.Job, e.Attempt) {
-			err = errors.Join(err, do(ctx, c))
-		}
-	}
-	return err
-}
-
 // entryOf is what the journal knows of a job's attempt, which may be nothing.
 func entryOf(left []leftover, job jobs.Job) journal.Entry {
 	for _, e := range left {
@@ -261,136 +192,6 @@ func entryOf(left []leftover, job jobs.Job) journal.Entry {
 		}
 	}
 	return journal.Entry{}
-}
-
-// adopted is the work of a job that an earlier incarnation began: what [resume] says of
-// how far its container has come and of what the engine shows.
-func (a *attempt) adopted(ctx context.Context) error {
-	c := a.container()
-	var state engine.State
-	if c.Phase != journal.None {
-		var err error
-		if state, err = a.findContainer(ctx, c); err != nil {
-			return explain(ctx, jobs.StageRun, err)
-		}
-		if state.ID != "" {
-			a.created(state.ID)
-		}
-		if err := a.restore(ctx); err != nil {
-			return explain(ctx, jobs.StageRun, err)
-		}
-	}
-	do := resume(c.Phase, seenAs(state))
-	if (do == start || do == follow) && a.job.Spec.Build != nil && a.job.Partial == nil {
-		do = beginAnew // Redis lost what was built
-	}
-	switch do {
-	case beginAnew:
-		return staged(a.job.Stage, jobs.Fail(jobs.KindWorkerLost, nil, "", "the worker was restarted during %s", orWord(a.job.Stage, "the start")))
-	case callLost:
-		return staged(a.job.Stage, jobs.Fail(jobs.KindContainerLost, nil, "", "the container was removed while the worker was away"))
-	case endAsDecided:
-		return because(*c.Why)
-	case start:
-		built := ""
-		if a.job.Spec.Build != nil {
-			built = a.res.ImageID
-		}
-		return a.collect(ctx, a.run(ctx, built))
-	case stopAgain:
-		if err := a.w.Engine.Stop(ctx, state.ID, a.graceAfter(because(*c.Why))); err != nil {
-			return explain(ctx, jobs.StageRun, err)
-		}
-		return a.reattach(ctx, state.ID, a.lastWords)
-	case readLastWords:
-		return a.reattach(ctx, state.ID, a.lastWords)
-	}
-	return a.reattach(ctx, state.ID, a.supervise)
-}
-
-// reattach reads on where the log stopped, and follows the container in what is left of
-// the run's timeout.
-func (a *attempt) reattach(ctx context.Context, id string, follow func(context.Context, engine.Process) error) error {
-	left, err := a.timeLeft(ctx, id)
-	if err != nil {
-		return explain(ctx, jobs.StageRun, err)
-	}
-	err = a.stage(ctx, jobs.StageRun, left, func(ctx context.Context) error {
-		proc, err := a.w.Engine.Reattach(ctx, id, a.joblog.Received(), a.output())
-		if err != nil {
-			return err
-		}
-		return follow(ctx, proc)
-	})
-	return a.collect(ctx, err)
-}
-
-// lastWords waits for the end of a container that was told to end. The attempt ends for
-// the reason why it was.
-func (a *attempt) lastWords(ctx context.Context, proc engine.Process) error {
-	defer proc.Detach()
-	state, err := proc.Wait(ctx)
-	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
-	return errors.Join(because(*a.container().Why), err)
-}
-
-// timeLeft is what is left of the run's timeout. It begins again when Redis lost when
-// it ends.
-func (a *attempt) timeLeft(ctx context.Context, id string) (left time.Duration, err error) {
-	if a.job.Container.Deadline.IsZero() {
-		left = a.runTimeout()
-		return left, a.note(ctx, jobs.Progress{
-			Stage: jobs.StageRun, RunTimeout: left,
-			Container: jobs.Container{Name: jobs.ContainerName(a.job.ID, a.job.Attempt), ID: id},
-		})
-	}
-	err = insist(ctx, func() error {
-		now, err := a.w.Claims.Now(ctx)
-		left = max(a.job.Container.Deadline.Sub(now), time.Millisecond)
-		return err
-	})
-	return left, err
-}
-
-// restore puts into the result what the earlier incarnation found out.
-func (a *attempt) restore(ctx context.Context) error {
-	if p := a.job.Partial; p != nil {
-		a.res.Context, a.res.ImageID, a.res.Tags, a.res.Bases = p.Context, p.ImageID, p.Tags, p.Bases
-		a.res.RepoDigests, a.res.Times = p.RepoDigests, p.Times
-		return nil
-	}
-	if a.job.Spec.Build != nil {
-		return nil
-	}
-	id, err := a.w.Images.Use(ctx, a.job.Spec.Run.Image, io.Discard)
-	a.res.ImageID = id
-	return err
-}
-
-// findContainer looks for the attempt's container: by its ID, or by its name when the
-// worker died between creating it and learning that. A zero State means that there is
-// none.
-func (a *attempt) findContainer(ctx context.Context, c journal.Container) (engine.State, error) {
-	id := c.ID
-	if id == "" {
-		found, err := a.w.Engine.List(ctx, a.w.ownLabels(a.job.ID, a.job.Attempt))
-		if err != nil {
-			return engine.State{}, err
-		}
-		for _, c := range found {
-			if c.Name == jobs.ContainerName(a.job.ID, a.job.Attempt) {
-				id = c.ID
-			}
-		}
-	}
-	if id == "" {
-		return engine.State{}, nil
-	}
-	state, err := a.w.Engine.Inspect(ctx, id)
-	if err != nil && jobs.AsFailure(err).Kind == jobs.KindContainerLost {
-		return engine.State{}, nil
-	}
-	return state, err
 }
 
 // removeFiles removes log files, and notes about services, of attempts that are over

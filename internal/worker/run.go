@@ -2,8 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -64,7 +62,7 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 		LogBytes: a.w.opts.LogCap, PortAddress: a.w.opts.PortAddress, Defaults: a.w.opts.Limits,
 	})
 	if err != nil && jobs.AsFailure(err).Kind == jobs.KindImageMissing {
-		// It was here a moment ago: somebody cleans up behind our back.
+		// It was here a moment ago: a clean-up on the host that is not ours took it.
 		return nil, jobs.Fail(jobs.KindEngine, err, "keep clean-ups of the build host from images in use", "the image was removed from the host before the container was made")
 	} else if err != nil {
 		return nil, err
@@ -75,9 +73,9 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	}
 	switch c.Status {
 	case engine.StatusCreated:
-	case engine.StatusRunning: // started by us, before the records lost their last second
+	case engine.StatusRunning: // we started it, but Redis lost the write (crash with appendfsync everysec)
 		return a.w.Engine.Reattach(ctx, c.ID, a.joblog.Received(), a.output())
-	default: // nobody knows any more whether it ended by itself or was told to
+	default: // the record of why it ended is lost: by itself, or because it was told to
 		return nil, jobs.Fail(jobs.KindContainerLost, nil, "", "the container had ended before the records lost their last second")
 	}
 	a.starting()
@@ -108,40 +106,4 @@ func (a *attempt) supervise(ctx context.Context, proc engine.Process) error {
 		return explain(idle, jobs.StageRun, a.halt(idle, proc, err))
 	}
 	return a.exited(ctx, state)
-}
-
-// halt stops a container whose job was told to end and waits for the rest of
-// its output. It returns err, why the wait ended.
-func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) error {
-	if ctx.Err() == nil {
-		return err // the engine gave up, not us
-	}
-	cause := context.Cause(ctx)
-	if away := (engineAway{}); errors.Is(cause, errLeave) || errors.As(cause, &away) {
-		return cause
-	}
-	a.stopping(explain(ctx, jobs.StageRun, err))
-	grace := a.graceAfter(cause)
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace+30*time.Second)
-	defer cancel()
-	if stopErr := a.w.Engine.Stop(bounded, a.container().ID, grace); stopErr != nil {
-		return errors.Join(err, stopErr)
-	}
-	state, waitErr := proc.Wait(bounded)
-	if waitErr != nil {
-		return errors.Join(err, waitErr)
-	}
-	a.res.ExitCode, a.res.OOM = &state.ExitCode, state.OOM
-	return err
-}
-
-// addresses lists the published ports in the job's order.
-func (a *attempt) addresses(state engine.State) []string {
-	var out []string
-	for _, p := range a.job.Spec.Run.Ports {
-		if addr := state.Addresses[fmt.Sprintf("%d/%s", p.Container, p.Proto())]; addr != "" {
-			out = append(out, a.w.opts.advertised(addr))
-		}
-	}
-	return out
 }

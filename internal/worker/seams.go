@@ -2,10 +2,12 @@ package worker
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
+	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -80,3 +82,29 @@ func (Trusted) Probe(context.Context, map[string]string) error { return nil }
 
 // EndOrphans implements Host.
 func (Trusted) EndOrphans(context.Context) (int, error) { return 0, nil }
+
+// Farm is what a worker asks of its farm besides jobs.
+type Farm interface {
+	// Join returns the ID of the farm, which its containers carry, or fails with
+	// jobs.ErrOtherFarm.
+	Join(ctx context.Context) (id string, err error)
+	jobs.Caller
+}
+
+// Images is what gives images their names on this host.
+type Images interface {
+	// Use makes sure that ref is on the host and returns its ID. What a job left
+	// under a name does not count where a registry has it.
+	Use(ctx context.Context, ref string, progress io.Writer) (id string, err error)
+	// Refresh sees to that for the images that a build uses, and that its frontend
+	// is none that a job left here.
+	Refresh(ctx context.Context, refs []string, frontend string, progress io.Writer) error
+	// Name gives an image a name, or returns KindTagNotAllowed.
+	Name(ctx context.Context, n engine.Naming) error
+	// Release takes a private name from an image, which goes if it has no other.
+	Release(ctx context.Context, name string) error
+	// Tidy removes images that should have gone with a name, and could not.
+	Tidy(ctx context.Context) error
+	// Push publishes an image under a name, as engine.Engine does.
+	Push(ctx context.Context, n engine.Naming, progress io.Writer) (repoDigest string, err error)
+}

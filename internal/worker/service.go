@@ -99,29 +99,6 @@ func (a *attempt) probe(ctx context.Context) (reason string, err error) {
 	return "", err
 }
 
-// loopback replaces the wildcard address, which can be listened on but should
-// not be dialled.
-func loopback(addr string) string {
-	host, port, err := net.SplitHostPort(addr)
-	switch ip := net.ParseIP(host); {
-	case err != nil || !ip.IsUnspecified():
-		return addr
-	case ip.To4() == nil:
-		return net.JoinHostPort("::1", port)
-	}
-	return net.JoinHostPort("127.0.0.1", port)
-}
-
-// advertised is the address in results for the host address that a port is bound to.
-// Nothing else reaches a port on loopback, so such an address stays.
-func (o Options) advertised(addr string) string {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil || o.AdvertiseAddress == "" || net.ParseIP(host).IsLoopback() {
-		return addr
-	}
-	return net.JoinHostPort(o.AdvertiseAddress, port)
-}
-
 func dialOnce(ctx context.Context, addr string) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

@@ -72,35 +72,11 @@ func (w *Worker) askEngine(ctx context.Context) (engine.Info, error) {
 	return info, fmt.Errorf("the engine does not answer: %w", err)
 }
 
-// hearEngine asks the engine and reports whether it answers. When it does not, the host
-// takes no jobs, and after Options.EnginePatience those that it has begin anew elsewhere.
-func (w *Worker) hearEngine(ctx context.Context) bool {
-	_, err := w.askEngine(ctx)
-	if ctx.Err() != nil {
-		return false
-	}
-	silent := w.silence.note(err, time.Now())
-	if err == nil {
-		return true
-	}
-	w.fit.doubt() // it may be another engine that answers next
-	w.judged(ctx, err)
-	if w.outOfPatience(silent) {
-		w.gaveUpEngine.Store(true)
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		for _, a := range w.running {
-			a.stop(engineAway{silent})
-		}
-	}
-	return false
-}
-
 func (w *Worker) outOfPatience(silent time.Duration) bool {
 	return w.opts.EnginePatience > 0 && silent >= w.opts.EnginePatience
 }
 
-// patient bounds what is asked of an engine that is given up: its host keeps nobody's
+// patient bounds what is asked of an engine that is given up: its host keeps no
 // job back. What it still has is looked after when it answers again.
 func (w *Worker) patient(ctx context.Context) (context.Context, context.CancelFunc) {
 	if w.outOfPatience(w.silence.length(time.Now())) {

@@ -131,11 +131,3 @@ func (w *Worker) isRunning(id string, attempt int) bool {
 	defer w.mu.Unlock()
 	return w.running[id] != nil && w.running[id].job.Attempt == attempt
 }
-
-// removeName takes the private name from the image of an attempt.
-func (w *Worker) removeName(ctx context.Context, job jobs.Job, attempt int) error {
-	if job.Spec.Build == nil {
-		return nil
-	}
-	return w.Images.Release(ctx, jobs.ImageName(w.opts.Farm, job.ID, attempt))
-}

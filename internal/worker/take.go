@@ -144,17 +144,6 @@ func (w *Worker) claim(ctx context.Context, t jobs.Ticket) (*attempt, error) {
 	return a, nil
 }
 
-// enter has a drain wait until it is known whether a job is ours. false means
-// that it has begun, and nothing may be claimed any more.
-func (w *Worker) enter() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.drain.begun {
-		w.wg.Add(1)
-	}
-	return !w.drain.begun
-}
-
 // passOn issues another ticket of a job that could not be taken here and now.
 func (w *Worker) passOn(ctx context.Context, id string, delay time.Duration) error {
 	t, err := w.Claims.Reissue(ctx, id, delay)
@@ -167,8 +156,8 @@ func (w *Worker) passOn(ctx context.Context, id string, delay time.Duration) err
 }
 
 // confirm settles a claim that ended with an error, by claiming again with the
-// same nonce: if the first one took effect after all, nobody else would look
-// for the job until its lease has passed.
+// same nonce: if the first one took effect after all, no worker would look for the job
+// until its lease has passed.
 func (w *Worker) confirm(ctx context.Context, t jobs.Ticket, o jobs.Owner, cause error) (jobs.Job, error) {
 	// Not longer than the lease that it may have, whatever the queue thinks of it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.opts.Lease)
@@ -183,40 +172,4 @@ func (w *Worker) confirm(ctx context.Context, t jobs.Ticket, o jobs.Owner, cause
 		}
 	}
 	return jobs.Job{}, cause
-}
-
-// start registers an attempt; the caller runs live. slot says whether it holds
-// a slot, which it frees then.
-func (w *Worker) start(job jobs.Job, nonce string, slot bool) *attempt {
-	a := newAttempt(w, job, nonce)
-	a.slot = slot
-	w.mu.Lock()
-	w.running[job.ID] = a
-	if w.drain.handBack { // adopted while the worker drains
-		a.stop(errDrain)
-	}
-	w.mu.Unlock()
-	w.wg.Add(1)
-	w.Observer.Slots(w.Busy())
-	return a
-}
-
-// ended undoes start.
-func (w *Worker) ended(a *attempt) {
-	w.mu.Lock()
-	delete(w.running, a.job.ID)
-	w.detachIfAllWait()
-	w.mu.Unlock()
-	if a.slot {
-		<-w.slots
-	}
-	if a.left {
-		w.gaveUpEngine.Store(true)
-		if w.silence.length(time.Now()) == 0 { // it came back before the attempt was over
-			nudge(w.straysNow)
-		}
-	}
-	w.Observer.Slots(w.Busy())
-	close(a.done)
-	w.wg.Done()
 }

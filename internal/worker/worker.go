@@ -6,16 +6,27 @@
 //
 // Two things end at different times: taking work (the context of Run) and
 // working (each attempt has its own context, ended with a cause).
+//
+// Where to read, from the top:
+//
+//	worker.go                       Run: how a worker comes up, and how it ends
+//	recover.go, resume.go, adopted.go  what a restarted worker does with what was left
+//	take.go, running.go             a ticket becomes a claim, a claim an attempt
+//	life.go                         one attempt from its beginning to its end
+//	build.go, run.go, collect.go    its steps
+//	service.go, kept.go             a run that is a service, and outlives its job
+//	conclude.go                     what an end means: a result, a release, or neither
+//	lease.go, lapsing.go            leases, and what stops before one passes
+//	fitness.go, seat.go, silence.go whether this host may take jobs
+//	strays.go, others.go            containers and images that no job owns
+//	drain.go                        what becomes of running jobs at the end
+//	seams.go                        what a worker needs from outside
 package worker
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +51,7 @@ type Deps struct {
 	Blobs *artifacts.Blobs
 	// Images gives the host's images their names; nil gives any name to any job.
 	Images Images
-	// Hosts is told of this host now and then; nil when nobody keeps a registry.
+	// Hosts is the registry that this host reports to; nil when there is none.
 	Hosts jobs.Hosts
 	// Seat keeps the host's identity for this process; nil when no other process can
 	// have it.
@@ -50,84 +61,6 @@ type Deps struct {
 	// Observer may be nil.
 	Observer Observer
 }
-
-// Images is what gives images their names on this host.
-type Images interface {
-	// Use makes sure that ref is on the host and returns its ID. What a job left
-	// under a name does not count where a registry has it.
-	Use(ctx context.Context, ref string, progress io.Writer) (id string, err error)
-	// Refresh sees to that for the images that a build uses, and that its frontend
-	// is none that a job left here.
-	Refresh(ctx context.Context, refs []string, frontend string, progress io.Writer) error
-	// Name gives an image a name, or returns KindTagNotAllowed.
-	Name(ctx context.Context, n engine.Naming) error
-	// Release takes a private name from an image, which goes if it has no other.
-	Release(ctx context.Context, name string) error
-	// Tidy removes images that should have gone with a name, and could not.
-	Tidy(ctx context.Context) error
-	// Push publishes an image under a name, as engine.Engine does.
-	Push(ctx context.Context, n engine.Naming, progress io.Writer) (repoDigest string, err error)
-}
-
-// Options are the operator's settings; see Defaults.
-type Options struct {
-	// Name is for people, HostID the identity kept in the state directory.
-	Name, HostID string
-	// Version of the program and Queues are for the registry of hosts only; what
-	// the worker serves is decided by its intake.
-	Version string
-	Queues  []string
-	// Farm is the farm's name.
-	Farm  string
-	Slots int
-	// Platform and Labels are what jobs may require.
-	Platform string
-	Labels   map[string]string
-	StateDir string
-	// SecretsDir holds one file per secret, "" for none.
-	SecretsDir string
-	// Timeouts and Limits apply where a job sets none.
-	Timeouts jobs.Timeouts
-	Limits   jobs.Limits
-	// BuildLimits bound the memory and the CPUs of each step of a build that sets
-	// none, on engines that can.
-	BuildLimits jobs.Limits
-	// PortAddress is the host address that ports are bound to. AdvertiseAddress is
-	// the host part of the addresses in results, "" for the same; a loopback address
-	// stays as it is.
-	PortAddress, AdvertiseAddress string
-	// LogCap bounds a job's log, OutputCap its collected outputs, in bytes.
-	LogCap, OutputCap int64
-	// Lease is how long a silent worker keeps its jobs, Renew how often it
-	// speaks up; RenewEvery when 0.
-	Lease, Renew time.Duration
-	// EnginePatience is how long the engine may not answer before what it has of jobs
-	// begins anew elsewhere; 0 is for ever.
-	EnginePatience time.Duration
-	// Drain is how long Run waits for running jobs once it is told to stop.
-	Drain time.Duration
-}
-
-// Defaults are the settings that an operator did not choose.
-func Defaults() Options {
-	return Options{
-		Farm: "default", Slots: 2, PortAddress: "127.0.0.1",
-		Timeouts: jobs.Timeouts{
-			Fetch: jobs.Duration(10 * time.Minute), Build: jobs.Duration(30 * time.Minute),
-			Push: jobs.Duration(15 * time.Minute), Run: jobs.Duration(time.Hour), Idle: jobs.Duration(15 * time.Minute),
-		},
-		Limits: jobs.Limits{CPUs: 0, Memory: 2 << 30, Pids: 512},
-		LogCap: 64 << 20, OutputCap: 2 << 30,
-		Lease: 90 * time.Second, EnginePatience: 2 * time.Minute, Drain: 10 * time.Minute,
-	}
-}
-
-// RenewEvery is how often a lease is renewed.
-func RenewEvery(lease time.Duration) time.Duration { return min(lease/10, 5*time.Second) }
-
-// selfStopAfter is how long after its last renewal an attempt ends itself: two renewals
-// that hang, the end of the container, and one more before the lease has passed.
-func (o Options) selfStopAfter() time.Duration { return o.Lease - 4*o.Renew }
 
 // Worker runs jobs on one build host.
 type Worker struct {
@@ -155,8 +88,8 @@ type Worker struct {
 
 	// taking is set while tickets are asked for.
 	taking atomic.Bool
-	// recovered says that what runs here is known: before that, what no attempt of
-	// this process owns may be one that is yet to be adopted.
+	// recovered is set once recovery has finished. Until then a container without a
+	// local attempt may still be adopted, so it must not be treated as a stray.
 	recovered atomic.Bool
 
 	// serving ends when kept services are left to the next worker of this host;
@@ -323,18 +256,6 @@ func (w *Worker) ready(ctx context.Context) bool {
 	}
 }
 
-// endOrphans looks for build steps that outlived their engine. It is a service to
-// the host, and no condition for taking jobs.
-func (w *Worker) endOrphans(ctx context.Context) {
-	n, err := w.Host.EndOrphans(ctx)
-	if err != nil {
-		w.log.WarnContext(ctx, "end build steps that outlived the engine failed", "err", err)
-	}
-	if n > 0 {
-		w.log.InfoContext(ctx, "ended build steps that outlived the engine", "count", n)
-	}
-}
-
 // hear nudges attempts that a user wants ended, and answers calls to this host.
 // Hints can be lost; the next renewal tells for certain.
 func (w *Worker) hear(ctx context.Context) {
@@ -350,42 +271,5 @@ func (w *Worker) hear(ctx context.Context) {
 			nudge(a.renewNow)
 		}
 		nudge(w.servicesNow)
-	}
-}
-
-// owner names this worker as the owner under a new nonce.
-func (w *Worker) owner() jobs.Owner {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
-	return jobs.Owner{
-		Worker: w.opts.Name, Host: w.opts.HostID, Nonce: hex.EncodeToString(b[:]), Lease: w.opts.Lease,
-		Platform: w.opts.Platform, Labels: w.opts.Labels,
-	}
-}
-
-func (w *Worker) spoolPath(id string, attempt int) string {
-	return filepath.Join(w.opts.StateDir, "spool", fmt.Sprintf("%s-a%d.log", id, attempt))
-}
-
-// Busy is how many jobs run here, of how many that may.
-func (w *Worker) Busy() (busy, slots int) { return len(w.slots), cap(w.slots) }
-
-// nudge wakes the reader of a channel of capacity one.
-func nudge(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// pause waits for d; false means that ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

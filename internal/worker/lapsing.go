@@ -1,0 +1,48 @@
+package worker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/slipway-farm/slipway/internal/journal"
+)
+
+// leftover is a journal entry that an earlier worker left.
+type leftover struct {
+	journal.Entry
+	stopped bool // by this process, before its lease ended
+}
+
+func (l leftover) mayRun() bool { return !l.stopped && l.MayRun() }
+
+// due reports whether the lease of something that may run is about to pass.
+func (w *Worker) due(e leftover) bool {
+	return e.mayRun() && w.Host.Uptime() > e.LeaseUntil-w.opts.Lease+w.opts.selfStopAfter()
+}
+
+// stopIfLapsing stops the container of an attempt if its lease is about to pass. false
+// means that it could not.
+func (w *Worker) stopIfLapsing(ctx context.Context, e *leftover) bool {
+	if !w.due(*e) {
+		return true
+	}
+	w.stopBeforeLeaseEnds(ctx, e)
+	return e.stopped
+}
+
+// stopBeforeLeaseEnds stops the container of an attempt whose lease is about to pass. A
+// service stopped this way never counted as started, so its verdict is dropped; unless
+// Redis took the result and its answer was lost. The container therefore stays, with its
+// exit code and last words, until Redis answers.
+func (w *Worker) stopBeforeLeaseEnds(ctx context.Context, e *leftover) {
+	if e.Serves() {
+		e.Result = nil
+	}
+	// There may be one that a full disk kept out of the journal.
+	e.Container = e.Container.Named().Stopping(journal.Reason{Failure: haltFailure(errSelfStopped)})
+	err := errors.Join(w.attempts.WriteDurable(e.Entry), w.eachOf(ctx, e.Entry, w.stopOrRemove))
+	e.stopped = err == nil // else once more
+	if err != nil {
+		w.log.WarnContext(ctx, "stop container before its lease ends failed", "job_id", e.Job, "err", err)
+	}
+}

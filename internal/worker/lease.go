@@ -1,0 +1,54 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// keepLease renews the lease until ctx ends. It stops the work when the job was
+// cancelled, when the record names another attempt, and when the lease could not be
+// renewed for so long that it is about to pass: what runs here must have ended before
+// the reconciler gives the job to another worker.
+func (a *attempt) keepLease(ctx context.Context) {
+	renewed, wait := a.w.Host.Uptime(), a.w.opts.Renew
+	for {
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-a.renewNow:
+			t.Stop()
+		case <-t.C:
+		}
+		asked := a.w.Host.Uptime()
+		sig, err := a.renew(ctx)
+		wait = a.w.opts.Renew
+		switch {
+		case err == nil:
+			renewed = asked
+			a.leaseHolds(asked)
+			if sig.CancelBy != "" {
+				a.stop(cancelled{by: sig.CancelBy})
+			}
+		case errors.Is(err, jobs.ErrStale), errors.Is(err, jobs.ErrNotFound):
+			if ctx.Err() == nil {
+				a.stop(errLeaseLost)
+			}
+			return
+		case a.w.Host.Uptime()-renewed > a.w.opts.selfStopAfter():
+			a.stop(errSelfStopped)
+		default: // after an outage every second counts
+			wait = a.w.opts.Renew / 5
+		}
+	}
+}
+
+func (a *attempt) renew(ctx context.Context) (jobs.Signal, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.w.opts.Renew)
+	defer cancel()
+	return a.w.Claims.Renew(ctx, a.job.ID, a.nonce, a.w.opts.Lease)
+}
