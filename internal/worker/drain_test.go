@@ -1,0 +1,157 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/worker"
+)
+
+func TestDrainLetsJobsFinish(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	w := f.start()
+	id := f.submit(shell("sleep 0.3; echo done"))
+	f.containerRuns(id)
+	w.stop()
+	w.end(t)
+	if job := f.job(id); job.State != jobs.Succeeded || job.Attempt != 1 {
+		t.Errorf("job is %s in attempt %d; want it finished", job.State, job.Attempt)
+	}
+}
+
+func TestHurriedDrainHandsBack(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	w := f.start()
+	spec := shell("sleep 60")
+	spec.Run.StopGrace = jobs.Duration(time.Second)
+	id := f.submit(spec)
+	f.containerRuns(id)
+	w.stop()
+	w.hurry()
+	w.end(t)
+	if job := f.job(id); job.State != jobs.Queued || job.Attempt != 2 || job.Retries != 0 || job.Losses != 0 {
+		t.Errorf("job %+v; want it queued for attempt 2 at nobody's expense", job)
+	}
+	f.empty()
+	if f.queue.Len() != 1 {
+		t.Errorf("%d tickets; want one for the next worker", f.queue.Len())
+	}
+}
+
+// A worker that is told to end before it could look after what it found has to do
+// so all the same: nobody else renews those leases.
+func TestDrainLooksAfterWhatWasLeft(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		mode    worker.DrainMode
+		state   jobs.State
+		attempt int
+	}{
+		{worker.DrainFinish, jobs.Succeeded, 1},
+		{worker.DrainHandBack, jobs.Queued, 2},
+		{worker.DrainAdopt, jobs.Running, 1},
+	}
+	for _, tt := range tests {
+		t.Run(string(tt.mode), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t)
+				id, _ := f.crashedJob(shell("echo a; sleep 5; echo b"))
+				f.journaled(id, time.Minute)
+				f.memory.Break(errors.New("away"))
+				w := f.start()
+				time.Sleep(time.Second)
+				w.Drain(tt.mode)
+				time.Sleep(time.Second)
+				f.memory.Break(nil)
+				w.end(t)
+				if job := f.job(id); job.State != tt.state || job.Attempt != tt.attempt || job.Losses != 0 {
+					t.Errorf("job is %s at attempt %d with %d losses; want %s at %d", job.State, job.Attempt, job.Losses, tt.state, tt.attempt)
+				}
+				time.Sleep(5 * time.Second) // a container that is left ends by itself
+			})
+		})
+	}
+}
+
+// A worker that makes way for its successor leaves containers running, and lets
+// builds go on until they have one.
+func TestDrainForAdoption(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	f.files["Dockerfile"] = "FROM busybox\nRUN sleep 0.3\nCMD [\"sh\", \"-c\", \"echo built; sleep 0.3; echo end\"]\n"
+	w := f.start()
+	runs := f.submit(shell("echo a; sleep 0.6; echo b"))
+	builds := f.submit(jobs.Spec{Context: &jobs.Context{Ref: "file:///c.tar"}, Build: &jobs.Build{}, Run: &jobs.Run{}})
+	f.containerRuns(runs)
+	f.eventually("the build runs", func() bool { return f.job(builds).Stage == jobs.StageBuild })
+	w.Drain(worker.DrainAdopt)
+	w.end(t)
+	for _, id := range []string{runs, builds} {
+		if job := f.job(id); job.State != jobs.Running || job.Container.ID == "" {
+			t.Errorf("job is %s with container %q after the drain; want it running", job.State, job.Container.ID)
+		}
+	}
+	f.start()
+	for id, want := range map[string]string{runs: "a\nb\n", builds: "built\nend\n"} {
+		job := f.ended(id)
+		if job.State != jobs.Succeeded || job.Attempt != 1 || job.Losses != 0 || f.log(job)[jobs.Stdout] != want {
+			t.Errorf("job is %s at attempt %d with %d losses, log %q; want one run, %q", job.State, job.Attempt, job.Losses, f.log(job)[jobs.Stdout], want)
+		}
+	}
+	f.empty()
+}
+
+func TestDrainHandsBackAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	w := f.start()
+	spec := shell("sleep 60")
+	spec.Run.StopGrace = jobs.Duration(time.Second)
+	id := f.submit(spec)
+	f.containerRuns(id)
+	w.Drain(worker.DrainHandBack)
+	w.Drain(worker.DrainFinish) // too late
+	w.end(t)
+	if job := f.job(id); job.State != jobs.Queued || job.Attempt != 2 || job.Losses != 0 {
+		t.Errorf("job is %s at attempt %d with %d losses; want it queued again at nobody's expense", job.State, job.Attempt, job.Losses)
+	}
+	f.empty()
+}
+
+// A service that is ready while Redis is away is left to the next worker like
+// any other container.
+func TestDrainForAdoptionWithoutAStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		f.engine.Hook(func(_ context.Context, op, _ string) error {
+			if op == "inspect" { // of the first probe
+				f.memory.Break(errors.New("away"))
+			}
+			return nil
+		})
+		w := f.start()
+		spec := shell("sleep 600")
+		spec.Run.Keep = jobs.Duration(time.Minute)
+		id := f.submit(spec)
+		time.Sleep(time.Second)
+		w.Drain(worker.DrainAdopt)
+		time.Sleep(time.Second)
+		f.engine.Hook(nil)
+		f.memory.Break(nil)
+		w.end(t)
+		f.start()
+		if job := f.ended(id); job.State != jobs.Succeeded || job.Attempt != 1 || job.Losses != 0 {
+			t.Errorf("job is %s at attempt %d with %d losses; want one attempt", job.State, job.Attempt, job.Losses)
+		}
+		time.Sleep(2 * time.Minute) // until it is not kept any more
+		f.empty()
+	})
+}

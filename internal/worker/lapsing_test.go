@@ -1,0 +1,141 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/faults"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/worker"
+)
+
+// A worker whose job was given away stops its own container.
+func TestLostLeaseEndsTheContainer(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	f.start()
+	spec := shell("sleep 60")
+	spec.Run.StopGrace = jobs.Duration(time.Second)
+	id := f.submit(spec)
+	f.containerRuns(id)
+	// Another incarnation of the host takes it over.
+	_, err := f.memory.Adopt(t.Context(), id, jobs.Owner{Worker: "other", Host: "host-1", Nonce: "other", Lease: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.empty()
+	if job := f.job(id); job.State != jobs.Running || job.Worker != "other" {
+		t.Errorf("job is %s at %s; want it untouched", job.State, job.Worker)
+	}
+}
+
+// While Redis is away, nobody renews the lease of what a worker that died
+// left running: it has to end before somebody else may be given the job.
+func TestOrphanEndsBeforeItsLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		id, container := f.crashedJob(shell("echo up; sleep 60"))
+		f.journaled(id, time.Second)
+		f.memory.Break(errors.New("away"))
+		began := time.Now()
+		f.start()
+		f.eventually("the container has ended", func() bool { return !f.runs(container) })
+		if took := time.Since(began); took < 500*time.Millisecond || took > time.Second {
+			t.Errorf("it ended after %s; want it after most of the lease's second, and before its end", took)
+		}
+		f.memory.Break(nil)
+		f.empty()
+	})
+}
+
+// A service whose result cannot be delivered runs no longer than its lease: somebody
+// else is given the job then.
+func TestServiceEndsBeforeItsLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		f.at = func(_ context.Context, c faults.Call) error {
+			if c.Name == "finish" {
+				f.memory.Break(errors.New("away"))
+			}
+			return nil
+		}
+		f.start(func(o *worker.Options) { o.Renew = 5 * time.Second })
+		spec := shell("sleep 3600")
+		spec.Run.Keep = jobs.Duration(time.Hour)
+		id := f.submit(spec)
+		time.Sleep(time.Minute)
+		if n := len(f.engine.Containers()); n != 1 {
+			t.Errorf("there are %d containers; want the service", n)
+		}
+		time.Sleep(worker.Defaults().Lease - time.Minute)
+		f.empty()
+		f.memory.Break(nil)
+		if job := f.job(id); job.State != jobs.Running {
+			t.Errorf("the job is %s; want it left to the reconciler", job.State)
+		}
+	})
+}
+
+// An engine that fails to end it is asked again and again, until it does.
+func TestOrphanEndsAtTheFifthTry(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t)
+		id, container := f.crashedJob(shell("echo up; sleep 120"))
+		f.journaled(id, worker.Defaults().Lease)
+		f.memory.Break(errors.New("away"))
+		var tries atomic.Int32
+		f.engine.Hook(func(_ context.Context, op, _ string) error {
+			if op == "list" && tries.Add(1) < 5 {
+				return errors.New("the engine is busy")
+			}
+			return nil
+		})
+		f.start(func(o *worker.Options) { o.Renew = 5 * time.Second })
+		time.Sleep(worker.Defaults().Lease)
+		if f.runs(container) {
+			t.Error("the container runs on though its lease has passed")
+		}
+		f.memory.Break(nil)
+		time.Sleep(5 * time.Minute) // the job begins anew
+		f.empty()
+	})
+}
+
+// Verdicts that cannot be reported, because Redis is away, take no time from a
+// container whose lease is about to pass, and do not mean that there is none.
+func TestOrphanEndsBeforeVerdictsAreReported(t *testing.T) {
+	t.Parallel()
+	const released = `,"release":{"reason":"the worker drains"}`
+	for name, decided := range map[string]string{
+		"nothing is decided":  "",
+		"to be handed back":   released,
+		"told to end":         `,"container":{"phase":"stopping","why":{"drain":true}},"result":{"state":"cancelled"}`,
+		"a service that runs": `,"result":{"state":"succeeded","host":"host-1","attempt":1,"keep_until":"2100-01-01T00:00:00Z"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t)
+				f.journaled("job-00000000", time.Minute, released)
+				id, container := f.crashedJob(shell("echo up; sleep 120"))
+				f.journaled(id, 3*time.Second, decided)
+				f.memory.Break(errors.New("away"))
+				f.start(func(o *worker.Options) { o.Renew = 5 * time.Second })
+				time.Sleep(3 * time.Second)
+				if f.runs(container) {
+					t.Error("the container runs on though its lease has passed")
+				}
+				f.memory.Break(nil)
+				time.Sleep(5 * time.Minute)
+				f.empty()
+			})
+		})
+	}
+}
