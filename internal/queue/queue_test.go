@@ -89,3 +89,21 @@ func TestQueue(t *testing.T) {
 		return delivery(t, func() redis.UniversalClient { return redis.NewClient(&redis.Options{Addr: server.Addr()}) })
 	})
 }
+
+// serving is a queue with intakes of it.
+func serving(t *testing.T, dial func() redis.UniversalClient) jobstest.Serving {
+	t.Helper()
+	rdb := dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	return jobstest.Serving{Queue: queue.New(rdb), Intake: func(slots int) jobs.Intake {
+		return queue.NewIntake(dial(), queue.IntakeOptions{Queues: []string{jobs.DefaultQueue}, Slots: slots, Fallback: time.Second})
+	}}
+}
+
+func TestIntake(t *testing.T) {
+	t.Parallel()
+	jobstest.TestIntake(t, func(t *testing.T) jobstest.Serving {
+		server := miniredis.RunT(t)
+		return serving(t, func() redis.UniversalClient { return redis.NewClient(&redis.Options{Addr: server.Addr()}) })
+	})
+}

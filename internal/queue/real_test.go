@@ -46,6 +46,12 @@ func TestQueueOnRedis(t *testing.T) {
 	})
 }
 
+func TestIntakeOnRedis(t *testing.T) {
+	jobstest.TestIntake(t, func(t *testing.T) jobstest.Serving {
+		return serving(t, dialer(t, hosttest.StartRedis(t)))
+	})
+}
+
 // An idle worker is woken by the bell, not by its next look.
 func TestDoorbellWakes(t *testing.T) {
 	dial, rdb := onRedis(t)

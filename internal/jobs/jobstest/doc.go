@@ -1,8 +1,8 @@
 // Package jobstest is for tests: a memory version of every contract of package
 // jobs, and the suites that hold all versions to the same promises. [Memory] is
-// the records, claims, hosts and seats, [Queue] the tickets. [TestRecords],
-// [TestClaims], [TestHosts], [TestSeats] and [TestQueue] run against them here and
-// against Redis in packages store and queue.
+// the records, claims, hosts and seats, [Queue] the tickets, [Intake] what hands them to
+// a worker. [TestRecords], [TestClaims], [TestHosts], [TestSeats], [TestQueue] and
+// [TestIntake] run against them here and against Redis in packages records and queue.
 package jobstest
 
 import (

@@ -55,6 +55,16 @@ func TestQueueRealClock(t *testing.T) {
 	})
 }
 
+func TestIntake(t *testing.T) {
+	t.Parallel()
+	jobstest.TestIntake(t, func(*testing.T) jobstest.Serving {
+		q := jobstest.NewQueue()
+		return jobstest.Serving{Queue: q, Intake: func(slots int) jobs.Intake {
+			return jobstest.NewIntake(q, jobstest.IntakeOptions{Queue: jobs.DefaultQueue, Slots: slots, Again: 10 * time.Millisecond})
+		}}
+	})
+}
+
 func TestMemoryBreak(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

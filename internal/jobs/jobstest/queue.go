@@ -122,20 +122,44 @@ func (q *Queue) Receive(ctx context.Context, queue string) (jobs.Ticket, error) 
 // first, waiting for one until ctx ends. An empty name means any queue.
 func (q *Queue) ReceiveAny(ctx context.Context, queue string) (jobs.Delivery, error) {
 	for {
-		t, found, wait, changed := q.take(queue)
+		d, found, wait, changed := q.take(queue)
 		if found {
-			return t, nil
+			return d, nil
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-changed:
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return jobs.Delivery{}, ctx.Err()
+		if err := news(ctx, wait, changed); err != nil {
+			return jobs.Delivery{}, err
 		}
-		timer.Stop()
 	}
+}
+
+// await waits until a task of the named queue is due, and leaves it there.
+func (q *Queue) await(ctx context.Context, queue string) error {
+	for ctx.Err() == nil {
+		q.mu.Lock()
+		best, wait := q.best(queue)
+		changed := q.changed
+		q.mu.Unlock()
+		if best >= 0 {
+			return nil
+		}
+		if err := news(ctx, wait, changed); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// news waits until it is time to look again.
+func news(ctx context.Context, wait time.Duration, changed <-chan struct{}) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-changed:
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
 }
 
 // TryReceive returns the next ticket that is due, and false when there is none.
@@ -176,9 +200,23 @@ func (q *Queue) wake() {
 func (q *Queue) take(queue string) (t jobs.Delivery, found bool, wait time.Duration, changed <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	best, wait := q.best(queue)
+	if best < 0 {
+		return jobs.Delivery{}, false, wait, q.changed
+	}
+	d := q.waiting[best]
+	q.waiting = slices.Delete(q.waiting, best, best+1)
+	if d.Plain() {
+		q.inHand[d.Task] = d.Delivery
+	}
+	return d.Delivery, true, 0, nil
+}
+
+// best is where the best task that is due waits; when there is none it is below 0, with
+// the time until the next one is due. The caller holds the lock.
+func (q *Queue) best(queue string) (best int, wait time.Duration) {
 	now := q.clock.now()
-	best := -1
-	wait = time.Hour
+	best, wait = -1, time.Hour
 	for i, d := range q.waiting {
 		_, paused := q.paused[part{d.Ticket.Queue, jobs.Priorities()[urgency(d.Ticket)]}]
 		switch {
@@ -189,15 +227,7 @@ func (q *Queue) take(queue string) (t jobs.Delivery, found bool, wait time.Durat
 			best = i
 		}
 	}
-	if best < 0 {
-		return jobs.Delivery{}, false, wait, q.changed
-	}
-	d := q.waiting[best]
-	q.waiting = slices.Delete(q.waiting, best, best+1)
-	if d.Plain() {
-		q.inHand[d.Task] = d.Delivery
-	}
-	return d.Delivery, true, 0, nil
+	return best, wait
 }
 
 // urgency is 0 for the most urgent tickets; no priority means normal.
