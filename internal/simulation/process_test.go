@@ -221,10 +221,11 @@ func (h *host) start() *process {
 	h.downFor = time.Second
 	seats := faults.Seats(f.truth, p.at)
 	records, eng := faults.Records(f.truth, p.at), faults.Engine(engineOf{h.engine, p}, p.at)
+	in := p.intake()
 	w := worker.New(f.log, worker.Deps{
 		Claims: reporting{faults.Claims(f.truth, p.at), p}, Records: records, Queue: faults.Queue(f.queue, p.at),
 		Engine: eng, Images: images.New(f.log, imageHost{eng, h.engine}, images.NewNotes(h.mates[0].notes, enginetest.NormalName), func() images.Rules { return images.Rules{} }),
-		Intake:    faults.Intake(&intake{p: p, ctx: taking}, p.at),
+		Intake:    faults.Intake(in, p.at),
 		Admission: faults.Admission(worker.Fetch(contexts.NewFetcher(contexts.Options{TempDir: h.dir}, source{}).Fetch), p.at),
 		Blobs:     artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),
 		Farm:      member{seats},
@@ -240,7 +241,8 @@ func (h *host) start() *process {
 		defer close(p.ended)
 		defer f.gone(dir, self)
 		defer stopLeading()
-		defer stop() // of the intake, whoever ended the worker
+		defer stop()
+		defer in.Intake.StopTaking() // the worker may have ended by itself
 		if err := w.Run(taking, hurry); err != nil && !p.dead.Load() && !errors.Is(err, jobs.ErrDisplaced) {
 			f.oracle.violation("worker %s ended: %v", h.name, err)
 		}
@@ -331,59 +333,45 @@ func (h *host) probe(ctx context.Context, eng engine.Engine, labels map[string]s
 	return eng.Remove(ctx, made.ID)
 }
 
-// intake hands tickets to a process.
+// intake is where a process takes tickets from, as long as it lives.
 type intake struct {
-	p    *process
-	ctx  context.Context // the process's own
-	held atomic.Bool
+	*jobstest.Intake
+	p *process
 }
 
-func (in *intake) Start(h jobs.Handler) error {
-	p, q := in.p, in.p.h.farm.queue
-	p.h.recovered()
-	sem := make(chan struct{}, slots)
-	go func() {
-		for {
-			select {
-			case sem <- struct{}{}:
-			case <-in.ctx.Done():
-				return
-			}
-			for in.held.Load() && in.ctx.Err() == nil {
-				time.Sleep(time.Second)
-			}
-			d, err := q.ReceiveAny(in.ctx, "")
-			if err != nil {
-				return
-			}
-			go func() {
-				used := false
-				defer func() {
-					<-sem
-					switch {
-					case (p.dead.Load() || !used) && d.Plain() && draw(d.Task)%2 == 0: // it may be tried once
-						q.Archive(d)
-					case p.dead.Load(): // its lease in the queue passes some time later
-						q.ReturnAny(d, 40*time.Second)
-					case !used:
-						q.ReturnAny(d, 2*time.Second)
-					default:
-						q.Done(d)
-					}
-				}()
-				p.gate()
-				used = h(p.life, d) == nil
-			}()
-		}
-	}()
-	return nil
+func (p *process) intake() intake {
+	in := jobstest.NewIntake(p.h.farm.queue, jobstest.IntakeOptions{Slots: slots, Settle: p.settle})
+	context.AfterFunc(p.life, in.StopTaking)
+	return intake{in, p}
 }
 
-func (in *intake) Pause(on bool) { in.held.Store(on) }
+func (in intake) Start(h jobs.Handler) error {
+	in.p.h.recovered()
+	return in.Intake.Start(func(_ context.Context, d jobs.Delivery) error {
+		in.p.gate()
+		return h(in.p.life, d)
+	})
+}
 
-func (in *intake) GiveWay()     {}
-func (in *intake) StopTaking()  { in.p.gate() }
-func (in *intake) Close() error { return nil }
+func (in intake) StopTaking() {
+	in.p.gate()
+	in.Intake.StopTaking()
+}
+
+// settle decides what becomes of a task that the process had in hand.
+func (p *process) settle(d jobs.Delivery, handled bool) {
+	q, dead := p.h.farm.queue, p.dead.Load()
+	switch {
+	case (dead || !handled) && d.Plain() && draw(d.Task)%2 == 0: // it may be tried once
+		q.Archive(d)
+	case dead: // its lease in the queue passes some time later
+		q.ReturnAny(d, 40*time.Second)
+	case !handled:
+		q.ReturnAny(d, 2*time.Second)
+	default:
+		q.Done(d)
+	}
+}
 
 // reporting notes what a process sets out to tell Redis, at that moment,
 // whether or not it arrives.

@@ -98,42 +98,6 @@ func (s source) Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
 	return s.f.fetch(ctx, c)
 }
 
-// intake hands the memory queue's tickets to a worker.
-type intake struct {
-	queue *jobstest.Queue
-	ctx   context.Context
-	stop  context.CancelFunc
-	held  atomic.Bool
-}
-
-func (in *intake) Start(h jobs.Handler) error {
-	go func() {
-		for {
-			for in.held.Load() {
-				time.Sleep(time.Millisecond)
-			}
-			d, err := in.queue.ReceiveAny(in.ctx, jobs.DefaultQueue)
-			if err != nil {
-				return
-			}
-			go func() {
-				if h(context.WithoutCancel(in.ctx), d) != nil {
-					in.queue.ReturnAny(d, 10*time.Millisecond)
-					return
-				}
-				in.queue.Done(d)
-			}()
-		}
-	}()
-	return nil
-}
-
-func (in *intake) Pause(on bool) { in.held.Store(on) }
-
-func (in *intake) GiveWay()     {}
-func (in *intake) StopTaking()  { in.stop() }
-func (in *intake) Close() error { return nil }
-
 // running is a worker at work.
 type running struct {
 	*worker.Worker
@@ -207,16 +171,15 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 	for _, c := range change {
 		c(&o)
 	}
-	taking, stopTaking := context.WithCancel(context.Background())
 	claims := jobs.Claims(f.memory)
 	if f.at != nil {
 		claims = faults.Claims(claims, f.at)
 	}
-	f.t.Cleanup(stopTaking)
 	tasks := f.intake
 	if tasks == nil {
-		tasks = &intake{queue: f.queue, ctx: taking, stop: stopTaking}
+		tasks = jobstest.NewIntake(f.queue, jobstest.IntakeOptions{Queue: jobs.DefaultQueue, Again: 10 * time.Millisecond})
 	}
+	f.t.Cleanup(tasks.StopTaking)
 	w := worker.New(nil, worker.Deps{
 		Claims: claims, Records: f.memory, Queue: f.queue, Engine: f.engine,
 		Blobs: artifacts.NewBlobs(faults.Artifacts(f.store, func(_ context.Context, c faults.Call) error {
