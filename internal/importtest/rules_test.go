@@ -47,6 +47,7 @@ func rules() []rule {
 		{"internal/e2e", support, anyModule},
 		{"internal/bench", support, anyModule},
 		{"internal/chaos", support, anyModule},
+		{"internal/oracle", support, anyModule},
 		{"internal/simulation", support, anyModule},
 		{"examples", examples, anyModule},
 		{"examples/*", examples, anyModule},

@@ -10,18 +10,17 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/enginetest"
 	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/oracle"
 	"github.com/slipway-farm/slipway/internal/seat"
 )
 
@@ -34,7 +33,7 @@ const (
 // farm is one simulated farm.
 type farm struct {
 	seed   uint64
-	oracle *oracle
+	oracle *oracle.Oracle
 	log    *slog.Logger
 	began  time.Time
 	queue  *jobstest.Queue
@@ -43,29 +42,20 @@ type farm struct {
 	hosts  []*host
 	// healed ends all faults.
 	healed  atomic.Bool
-	rolling sync.Mutex // one rollback at a time
-	// epoch counts the rollbacks.
-	epoch  atomic.Int64
-	calls  atomic.Int64 // of the producers
-	pushed atomic.Int64 // plain tasks
-	acked  sync.Mutex
-	recent []ack // what was acknowledged
+	rolling sync.Mutex   // one rollback at a time
+	calls   atomic.Int64 // of the producers
+	pushed  atomic.Int64 // plain tasks
 	// away is until when nobody reaches Redis, as nanoseconds.
 	away atomic.Int64
 
 	mu sync.Mutex // guards what follows
+	// tasks are those that were submitted, by their keys.
+	tasks map[string]task
 	// identities are the hosts by the names that the farm knows or knew them by.
 	identities map[string]*host
 	// alive are the workers' processes, pids how many there were.
 	alive map[seat.Process]bool
 	pids  int
-}
-
-// ack is a submission that was acknowledged.
-type ack struct {
-	at   time.Time
-	id   string
-	task task
 }
 
 // host is a build host: what outlives its workers.
@@ -102,9 +92,9 @@ type host struct {
 }
 
 func newFarm(seed uint64, dir string, log *slog.Logger) *farm {
-	f := &farm{seed: seed, oracle: newOracle(), log: log, began: time.Now(), queue: jobstest.NewQueue(), blobs: artifactstest.NewStore()}
+	f := &farm{seed: seed, oracle: oracle.New(), log: log, began: time.Now(), queue: jobstest.NewQueue(), blobs: artifactstest.NewStore()}
 	f.truth = truth{jobstest.NewMemory(jobstest.Options{}), f, f.oracle, new(sync.Mutex)}
-	f.identities, f.alive = map[string]*host{}, map[seat.Process]bool{}
+	f.tasks, f.identities, f.alive = map[string]task{}, map[string]*host{}, map[seat.Process]bool{}
 	add := func(eng *enginetest.Fake) *host {
 		h := &host{farm: f, name: fmt.Sprint("host-", len(f.hosts)), engine: eng}
 		h.dir, h.notes, h.mates = filepath.Join(dir, h.name), filepath.Join(dir, h.name+"-images"), []*host{h}
@@ -132,7 +122,7 @@ func (f *farm) hostOf(identity string) *host {
 type truth struct {
 	*jobstest.Memory
 	farm   *farm
-	oracle *oracle
+	oracle *oracle.Oracle
 	// whole keeps the two in step, also when both go back in time.
 	whole *sync.Mutex
 }
@@ -142,7 +132,7 @@ func (t truth) Claim(ctx context.Context, ticket jobs.Ticket, o jobs.Owner) (job
 	defer t.whole.Unlock()
 	job, err := t.Memory.Claim(ctx, ticket, o)
 	if err == nil {
-		t.oracle.owned(job.ID, o.Nonce, job.Attempt)
+		t.oracle.Owned(job.ID, o.Nonce, job.Attempt)
 	}
 	return job, err
 }
@@ -152,7 +142,7 @@ func (t truth) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, er
 	defer t.whole.Unlock()
 	job, err := t.Memory.Adopt(ctx, id, o)
 	if err == nil {
-		t.oracle.owned(id, o.Nonce, job.Attempt)
+		t.oracle.Owned(id, o.Nonce, job.Attempt)
 	}
 	return job, err
 }
@@ -162,7 +152,7 @@ func (t truth) Finish(ctx context.Context, id, nonce string, r jobs.Result) erro
 	defer t.whole.Unlock()
 	err := t.Memory.Finish(ctx, id, nonce, r)
 	if err == nil {
-		t.oracle.accepted(id, nonce)
+		t.oracle.Accepted(id, nonce)
 	}
 	return err
 }
@@ -172,7 +162,7 @@ func (t truth) EndService(ctx context.Context, id, nonce string, e jobs.ServiceE
 	defer t.whole.Unlock()
 	err := t.Memory.EndService(ctx, id, nonce, e)
 	if err == nil {
-		t.oracle.served(id)
+		t.oracle.Served(id)
 	}
 	return err
 }
@@ -182,7 +172,7 @@ func (t truth) Release(ctx context.Context, id, nonce string, r jobs.Release) (j
 	defer t.whole.Unlock()
 	ticket, err := t.Memory.Release(ctx, id, nonce, r)
 	if err == nil {
-		t.oracle.owned(id, "", 0)
+		t.oracle.Owned(id, "", 0)
 	}
 	return ticket, err
 }
@@ -193,7 +183,7 @@ func (t truth) acknowledge(ctx context.Context, reader, nonce string, p jobs.End
 	defer t.whole.Unlock()
 	mine, err := t.Memory.Acknowledge(ctx, reader, nonce, p)
 	if err == nil && mine {
-		t.oracle.takes(by, p)
+		t.oracle.Takes(by, p)
 	}
 	return mine, err
 }
@@ -204,7 +194,7 @@ func (t truth) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ti
 	ticket, err := t.Memory.Lost(ctx, job, d)
 	if err == nil {
 		t.farm.taken(job)
-		t.oracle.owned(job.ID, "", 0)
+		t.oracle.Owned(job.ID, "", 0)
 	}
 	return ticket, err
 }
@@ -238,8 +228,8 @@ func (f *farm) started(h *host, id string) {
 			if c.ID == id || c.Labels[engine.LabelJob] != job || c.Status != engine.StatusRunning {
 				continue
 			}
-			if !f.oracle.overlapExcused(job) && !f.excused(c) {
-				f.oracle.violation("I3 job %s: %s starts on %s while %s runs on %s", job, state.Name, h.name, c.Name, other.name)
+			if !f.oracle.Blurred(job) && !f.excused(c) {
+				f.oracle.Violation("I3 job %s: %s starts on %s while %s runs on %s", job, state.Name, h.name, c.Name, other.name)
 			}
 		}
 	}
@@ -253,8 +243,8 @@ func (f *farm) taken(job jobs.Job) {
 			if c.Name != jobs.ContainerName(job.ID, job.Attempt) || c.Status != engine.StatusRunning {
 				continue
 			}
-			if !f.oracle.overlapExcused(job.ID) && !f.excused(c) && !h.withoutDocker(recovery) {
-				f.oracle.violation("I3 job %s is taken from %s while %s runs there", job.ID, h.name, c.Name)
+			if !f.oracle.Blurred(job.ID) && !f.excused(c) && !h.withoutDocker(recovery) {
+				f.oracle.Violation("I3 job %s is taken from %s while %s runs there", job.ID, h.name, c.Name)
 			}
 		}
 	}
@@ -275,12 +265,6 @@ func (f *farm) excused(c engine.State) bool {
 // orphanTime is how long a new worker needs to find out that the host of a container
 // is dead, and to end it.
 const orphanTime = recovery + jobs.AnswerTime
-
-func (l *oracle) overlapExcused(id string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.account(id).blurred
-}
 
 func (h *host) isDark() bool {
 	h.mu.Lock()
@@ -331,7 +315,7 @@ func (h *host) excuse(name, why string) {
 	h.attempts(func(job jobs.Job) {
 		if job.ID == name {
 			found = true
-			h.farm.oracle.excuse(job.ID, job.Attempt, why)
+			h.farm.oracle.Excuse(job.ID, job.Attempt, why)
 		}
 	})
 	if !found {
@@ -340,7 +324,7 @@ func (h *host) excuse(name, why string) {
 }
 
 func (h *host) excuseAll(why string) {
-	h.attempts(func(job jobs.Job) { h.farm.oracle.excuse(job.ID, job.Attempt, why) })
+	h.attempts(func(job jobs.Job) { h.farm.oracle.Excuse(job.ID, job.Attempt, why) })
 }
 
 // crash kills the process; it is back after down.
@@ -363,8 +347,8 @@ func (h *host) crash(p *process, down time.Duration) bool {
 // for what has a container or is decided: with a restart in time that goes on.
 func (h *host) adopting(id string) {
 	job, err := h.farm.truth.Memory.Get(context.Background(), id)
-	if err == nil && h.farm.oracle.undecided(id) && job.Container.Name == "" {
-		h.farm.oracle.excuse(id, job.Attempt, "its worker was killed")
+	if err == nil && h.farm.oracle.Undecided(id) && job.Container.Name == "" {
+		h.farm.oracle.Excuse(id, job.Attempt, "its worker was killed")
 	}
 }
 
@@ -401,45 +385,18 @@ func (h *host) current() *process {
 	return h.process
 }
 
-// logOf is what a job's container printed, as it is stored.
-func (f *farm) logOf(job jobs.Job) (string, error) {
-	if job.Result == nil || job.Result.Log.Digest == "" {
-		return "", nil
-	}
-	r, err := artifacts.NewBlobs(f.blobs, "").Read(context.Background(), job.Result.Log.Digest)
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	var out strings.Builder
-	for fr := jobs.NewFrameReader(r); ; {
-		frame, err := fr.Next()
-		if errors.Is(err, io.EOF) {
-			return out.String(), nil
-		}
-		if err != nil {
-			return "", err
-		}
-		if frame.Stream == jobs.Stdout {
-			out.Write(frame.Data)
-		}
-	}
-}
-
 // submit is a producer: it submits with a key until it is told that the job was
 // taken, and again when the database forgot it meanwhile.
-func (f *farm) submit(svc *jobs.Service, t task) string {
-	for {
-		epoch := f.epoch.Load()
+func (f *farm) submit(svc *jobs.Service, t task) {
+	f.mu.Lock()
+	f.tasks[t.Key] = t
+	f.mu.Unlock()
+	for since := time.Now(); ; time.Sleep(500 * time.Millisecond) {
+		epoch := f.oracle.Epoch()
 		id, err := f.give(svc, t)
-		if err == nil && epoch == f.epoch.Load() {
-			f.oracle.acknowledged(id, t)
-			f.acked.Lock()
-			f.recent = append(f.recent, ack{time.Now(), id, t})
-			f.acked.Unlock()
-			return id
+		if err == nil && f.oracle.Acknowledged(id, t.Task, since, epoch) {
+			return
 		}
-		time.Sleep(500 * time.Millisecond)
 	}
 }
 
@@ -475,7 +432,7 @@ func (f *farm) producing(_ context.Context, c faults.Call) error {
 		return errAway
 	}
 	if n := f.calls.Add(1); draw(f.seed, "producer", n)%failEvery == 0 {
-		f.oracle.fault("i/o timeout of a producer, " + c.Name + when(c))
+		f.oracle.Fault("i/o timeout of a producer, " + c.Name + when(c))
 		return errors.New("i/o timeout")
 	}
 	return nil

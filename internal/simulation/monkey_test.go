@@ -67,7 +67,7 @@ func (f *farm) monkey(ctx context.Context, r *rand.Rand, svc *jobs.Service) {
 			if n -= d.often; n < 0 {
 				f.log.Info("FAULT", "what", d.name, "host", h.name)
 				if d.do() {
-					f.oracle.fault(d.name)
+					f.oracle.Fault(d.name)
 				}
 				break
 			}
@@ -121,7 +121,7 @@ func (h *host) cutFor(d time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.cut = time.Now().Add(d)
-	h.farm.oracle.silenced(h.process.identity)
+	h.farm.oracle.Silenced(h.process.identity)
 	return true
 }
 
@@ -150,7 +150,7 @@ func (h *host) lose() bool {
 		m.mu.Unlock()
 	}
 	for _, c := range h.engine.Containers() {
-		h.farm.oracle.gone(c.Labels[engine.LabelJob])
+		h.farm.oracle.Removed(c.Labels[engine.LabelJob])
 		h.engine.Lose(c.ID)
 	}
 	return true
@@ -236,7 +236,7 @@ func (f *farm) severed(h *host) bool {
 	h.excuseAll("its host was cut off")
 	h.mu.Lock()
 	h.cut = time.Now().Add(2 * lease)
-	h.farm.oracle.silenced(h.process.identity)
+	h.farm.oracle.Silenced(h.process.identity)
 	h.mu.Unlock()
 	return true
 }
@@ -262,7 +262,7 @@ func (f *farm) rollback(r *rand.Rand, svc *jobs.Service) bool {
 	}
 	defer f.rolling.Unlock()
 	f.truth.whole.Lock()
-	restore := []func(){f.truth.Snapshot(), f.queue.Snapshot(), f.oracle.snapshot()}
+	restore := []func(){f.truth.Snapshot(), f.queue.Snapshot(), f.oracle.Snapshot()}
 	f.truth.whole.Unlock()
 	then := time.Now()
 	time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond)
@@ -273,17 +273,16 @@ func (f *farm) rollback(r *rand.Rand, svc *jobs.Service) bool {
 	}
 	for id, container := range f.containers() {
 		if known[id] != container {
-			f.oracle.forgot(id)
+			f.oracle.Blur(id)
 		}
 	}
-	f.epoch.Add(1)
+	lost := f.oracle.Forgot(then)
 	f.truth.whole.Unlock()
-	f.acked.Lock()
-	lost := slices.DeleteFunc(f.recent, func(a ack) bool { return a.at.Before(then) })
-	f.recent = nil
-	f.acked.Unlock()
-	for _, a := range lost {
-		f.oracle.moved(a.id, f.submit(svc, a.task))
+	for _, key := range lost {
+		f.mu.Lock()
+		t := f.tasks[key]
+		f.mu.Unlock()
+		f.submit(svc, t)
 	}
 	return true
 }
@@ -326,7 +325,7 @@ func (h *host) loseContainer(r *rand.Rand) bool {
 	}
 	c := pick(r, all)
 	h.excuse(c.ID, "its container was removed")
-	h.farm.oracle.gone(c.Labels[engine.LabelJob])
+	h.farm.oracle.Removed(c.Labels[engine.LabelJob])
 	h.engine.Lose(c.ID)
 	return true
 }
@@ -353,7 +352,7 @@ func (f *farm) cancel(r *rand.Rand, svc *jobs.Service) bool {
 		return false
 	}
 	job := pick(r, all)
-	f.oracle.asked(job.ID)
+	f.oracle.Cancelled(job.ID)
 	_, _ = svc.Cancel(context.Background(), job.ID, "the monkey") // it may have ended
 	return true
 }

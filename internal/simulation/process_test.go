@@ -45,6 +45,15 @@ type process struct {
 	ended  chan struct{}
 }
 
+// String tells the process from others.
+func (p *process) String() string { return fmt.Sprintf("%s, process %d", p.h.name, p.number) }
+
+// Killed implements oracle.Process.
+func (p *process) Killed() bool { return p.dead.Load() }
+
+// Replaced implements oracle.Process.
+func (p *process) Replaced() bool { return p != p.h.current() }
+
 // gate is passed by everything that a process does to the outside.
 func (p *process) gate() {
 	for {
@@ -83,7 +92,7 @@ func (p *process) kill() {
 	if p.dead.Swap(true) {
 		return
 	}
-	p.h.farm.oracle.silenced(p.identity)
+	p.h.farm.oracle.Silenced(p.identity)
 	p.die()
 	p.stop()
 }
@@ -138,13 +147,13 @@ func (p *process) at(_ context.Context, c faults.Call) error {
 	x := draw(f.seed, p.h.name, p.number, c, n)
 	switch {
 	case x%killEvery == 0 && c.Name != "now":
-		f.oracle.fault("killed at " + c.Name + when(c))
+		f.oracle.Fault("killed at " + c.Name + when(c))
 		f.log.Info("FAULT", "what", "killed at "+c.Name+when(c), "host", p.h.name, "job", c.Job)
 		p.h.crash(p, time.Second)
 		runtime.Goexit()
 	case x/killEvery%failEvery == 0:
 		if err := p.spoil(c); err != nil {
-			f.oracle.fault(err.Error() + " " + c.Name + when(c))
+			f.oracle.Fault(err.Error() + " " + c.Name + when(c))
 			f.log.Info("FAULT", "what", err.Error()+" "+c.Name+when(c), "host", p.h.name, "job", c.Job)
 			return err
 		}
@@ -244,7 +253,7 @@ func (h *host) start() *process {
 		defer stop()
 		defer in.Intake.StopTaking() // the worker may have ended by itself
 		if err := w.Run(taking, hurry); err != nil && !p.dead.Load() && !errors.Is(err, jobs.ErrDisplaced) {
-			f.oracle.violation("worker %s ended: %v", h.name, err)
+			f.oracle.Violation("worker %s ended: %v", h.name, err)
 		}
 	}()
 	return p
@@ -306,7 +315,7 @@ func (f *farm) gone(dir *seat.Directory, p seat.Process) {
 	defer f.mu.Unlock()
 	delete(f.alive, p)
 	if err := dir.Close(); err != nil {
-		f.oracle.violation("close a state directory: %v", err)
+		f.oracle.Violation("close a state directory: %v", err)
 	}
 }
 
@@ -381,22 +390,22 @@ type reporting struct {
 }
 
 func (r reporting) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Job, error) {
-	r.p.h.farm.oracle.claims(o.Nonce, r.p)
+	r.p.h.farm.oracle.Claims(o.Nonce, r.p)
 	return r.Claims.Claim(ctx, t, o)
 }
 
 func (r reporting) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, error) {
-	r.p.h.farm.oracle.claims(o.Nonce, r.p)
+	r.p.h.farm.oracle.Claims(o.Nonce, r.p)
 	return r.Claims.Adopt(ctx, id, o)
 }
 
 func (r reporting) Finish(ctx context.Context, id, nonce string, res jobs.Result) error {
-	r.p.h.farm.oracle.report(nonce)
+	r.p.h.farm.oracle.Reports(nonce)
 	return r.Claims.Finish(ctx, id, nonce, res)
 }
 
 func (r reporting) Release(ctx context.Context, id, nonce string, rel jobs.Release) (jobs.Ticket, error) {
-	r.p.h.farm.oracle.report(nonce)
+	r.p.h.farm.oracle.Reports(nonce)
 	return r.Claims.Release(ctx, id, nonce, rel)
 }
 

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,9 +15,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/oracle"
 )
 
 var (
@@ -46,11 +47,11 @@ func TestFarm(t *testing.T) {
 			seed++
 			t.Run(fmt.Sprint("seed=", s), func(t *testing.T) {
 				t.Parallel()
-				simulate(t, s, n, func(l *oracle) {
+				simulate(t, s, n, func(l *oracle.Oracle) {
 					mu.Lock()
 					defer mu.Unlock()
 					ran += n
-					for kind, n := range l.faults {
+					for kind, n := range l.Faults() {
 						faults[kind] += n
 					}
 				})
@@ -73,7 +74,7 @@ func TestFarm(t *testing.T) {
 
 // simulate runs one farm to its end and reports what was broken; count gets its
 // oracle.
-func simulate(t *testing.T, seed uint64, n int, count func(*oracle)) {
+func simulate(t *testing.T, seed uint64, n int, count func(*oracle.Oracle)) {
 	dir, err := os.MkdirTemp(memoryDir(), "slipway-simulation-")
 	if err != nil {
 		t.Fatal(err)
@@ -94,12 +95,12 @@ func simulate(t *testing.T, seed uint64, n int, count func(*oracle)) {
 		f := newFarm(seed, dir, log)
 		f.run(t, n)
 		count(f.oracle)
-		for i, v := range f.oracle.violations {
-			if i == 5 {
-				t.Errorf("and %d more", len(f.oracle.violations)-i)
-				break
-			}
+		found := f.oracle.Violations()
+		for _, v := range found[:min(5, len(found))] {
 			t.Error(v)
+		}
+		if len(found) > 5 {
+			t.Errorf("and %d more", len(found)-5)
 		}
 	})
 }
@@ -179,43 +180,25 @@ func (f *farm) settle(t *testing.T) {
 
 // audit holds what is left against what there should be.
 func (f *farm) audit(t *testing.T) {
-	for id, a := range f.oracle.jobs {
-		if !a.acked {
-			continue
-		}
-		job, err := f.truth.Get(t.Context(), id)
-		if err != nil {
-			f.oracle.violation("I1 job %s vanished: %v", id, err)
-			continue
-		}
-		news, err := f.truth.Follow(t.Context(), id, jobs.Cursor{}, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		log, err := f.logOf(job)
-		if err != nil {
-			f.oracle.violation("I8 the log of job %s cannot be read: %v", id, err)
-			continue
-		}
-		f.oracle.ended(job, news.Events, log)
-	}
+	f.oracle.Audit(t.Context(), f.truth, artifacts.NewBlobs(f.blobs, ""), nil)
 	for _, h := range f.hosts {
 		for _, c := range h.engine.Containers() {
-			f.oracle.violation("I4 container %s is left on %s", c.Name, h.name)
+			f.oracle.Violation("I4 container %s is left on %s", c.Name, h.name)
 		}
 		for _, tag := range h.engine.Tags() {
 			if strings.HasPrefix(tag, "slipway-job/") {
-				f.oracle.violation("I4 image %s is left on %s", tag, h.name)
+				f.oracle.Violation("I4 image %s is left on %s", tag, h.name)
 			}
 		}
 		for _, id := range h.engine.Nameless() {
-			f.oracle.violation("I4 image %s, which has no name, is left on %s", id, h.name)
+			f.oracle.Violation("I4 image %s, which has no name, is left on %s", id, h.name)
 		}
-		for _, sub := range []string{"spool", "journal", "builds", "services"} {
-			files, _ := os.ReadDir(filepath.Join(h.dir, sub))
-			for _, file := range files {
-				f.oracle.violation("I4 %s/%s is left on %s", sub, file.Name(), h.name)
-			}
+		files, err := oracle.Leftovers(h.dir)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, file := range files {
+			f.oracle.Violation("I4 %s is left on %s", file, h.name)
 		}
 	}
 }

@@ -6,28 +6,17 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/oracle"
 )
 
 // task is a job with what should come of it.
 type task struct {
-	spec  jobs.Spec
-	id    string // of a job that a plain producer pushes, "" of one that is submitted
-	does  string
-	state jobs.State
-	kind  jobs.Kind
-	log   string // what the container prints
-	exit  int    // a service ends with it by itself, 0 for one that does not end
+	oracle.Task
+	spec jobs.Spec
+	id   string // of a job that a plain producer pushes, "" of one that is submitted
 }
 
-func (t task) String() string { return t.does }
-
-// serves reports whether the job keeps a service.
-func (t task) serves() bool { return t.spec.Run != nil && t.spec.Run.Keep > 0 }
-
 func (t task) plain() bool { return t.id != "" }
-
-// fails reports whether the job spends its own retries.
-func (t task) fails() bool { return t.kind == jobs.KindExitNonzero || t.kind == jobs.KindBuildFailed }
 
 // dockerfiles are the Dockerfiles of the contexts that builds name.
 func dockerfiles() map[string]string {
@@ -44,50 +33,52 @@ func newTask(r *rand.Rand, n int) task {
 	shell := func(script string) *jobs.Run {
 		return &jobs.Run{Image: "busybox", Command: []string{"sh", "-c", script}, StopGrace: jobs.Duration(time.Second)}
 	}
-	t := task{state: jobs.Succeeded, log: "start\nend\n"}
+	t := task{Task: oracle.Task{Key: fmt.Sprint("key-", n), State: jobs.Succeeded, Log: "start\nend\n"}}
 	switch k := r.IntN(21); {
 	case k < 8:
-		t.does, t.spec = fmt.Sprintf("runs for %d s", seconds), jobs.Spec{Run: shell(script)}
+		t.Does, t.spec = fmt.Sprintf("runs for %d s", seconds), jobs.Spec{Run: shell(script)}
 	case k < 11:
 		t.spec = jobs.Spec{Run: shell(script + "; exit 3"), Retries: r.IntN(3)}
-		t.does = fmt.Sprintf("fails after %d s with %d retries", seconds, t.spec.Retries)
-		t.state, t.kind = jobs.Failed, jobs.KindExitNonzero
+		t.Does = fmt.Sprintf("fails after %d s with %d retries", seconds, t.spec.Retries)
+		t.State, t.Kind = jobs.Failed, jobs.KindExitNonzero
 	case k < 14:
-		t.does, t.log = "builds", ""
+		t.Does, t.Log = "builds", ""
 		t.spec = jobs.Spec{Context: &jobs.Context{Ref: "file:///good.tar"}, Build: &jobs.Build{}}
 		t.spec.Build.Args = map[string]string{"N": fmt.Sprint(n)} // another image each time
 		switch r.IntN(3) {
 		case 0:
-			t.does = "builds and pushes"
+			t.Does = "builds and pushes"
 			t.spec.Build.Tags, t.spec.Build.Push = []string{fmt.Sprintf("registry.example.com/app:%d", n)}, true
 		case 1:
-			t.does = "builds what another job may have built, too"
+			t.Does = "builds what another job may have built, too"
 			t.spec.Build.Tags = []string{"app:latest"}
 		}
 	case k < 15:
-		t.does, t.log, t.state, t.kind = "fails to build", "", jobs.Failed, jobs.KindBuildFailed
+		t.Does, t.Log, t.State, t.Kind = "fails to build", "", jobs.Failed, jobs.KindBuildFailed
 		t.spec = jobs.Spec{Context: &jobs.Context{Ref: "file:///bad.tar"}, Build: &jobs.Build{}, Retries: r.IntN(2)}
 	case k < 17:
-		t.does = "builds, runs and collects"
+		t.Does, t.Outputs = "builds, runs and collects", 1
 		t.spec = jobs.Spec{Context: &jobs.Context{Ref: "file:///good.tar"}, Build: &jobs.Build{}, Run: &jobs.Run{Outputs: []string{"/out"}, StopGrace: jobs.Duration(time.Second)}}
 	case k < 19:
-		t.does, t.spec = "may wait for a minute", jobs.Spec{Run: shell(script)}
+		t.Does, t.spec = "may wait for a minute", jobs.Spec{Run: shell(script)}
 		t.spec.Timeouts.Queue = jobs.Duration(time.Minute)
 	case r.IntN(2) == 0:
-		t.does, t.log = "serves for 20 s", "start\n"
+		t.Does, t.Log = "serves for 20 s", "start\n"
 		t.spec = jobs.Spec{Run: shell("echo start; sleep 3600; echo end")}
 		t.spec.Run.Keep = jobs.Duration(20 * time.Second)
 	default:
-		t.exit = 7
-		t.does = fmt.Sprintf("serves, and ends with 7 after %d s", 10+seconds)
+		t.Exit = 7
+		t.Does = fmt.Sprintf("serves, and ends with 7 after %d s", 10+seconds)
 		t.spec = jobs.Spec{Run: shell(fmt.Sprintf("echo start; sleep %d; echo end; exit 7", 10+seconds))}
 		t.spec.Run.Keep = jobs.Duration(20 * time.Minute)
 	}
-	t.spec.IdempotencyKey = fmt.Sprint("key-", n)
+	t.spec.IdempotencyKey = t.Key
 	t.spec = t.spec.Normalize()
+	t.Retries, t.Expires = t.spec.Retries, t.spec.Timeouts.Queue > 0
+	t.Serves = t.spec.Run != nil && t.spec.Run.Keep > 0
 	if r.IntN(5) == 0 {
 		t.id = fmt.Sprint("plain-", n)
-		t.does += ", pushed as a plain task"
+		t.Does += ", pushed as a plain task"
 	}
 	return t
 }
