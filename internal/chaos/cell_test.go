@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/oracle"
 )
 
 // cell is one step with one fault, on a farm of its own.
@@ -75,12 +76,12 @@ func recoveryLimit(step faults.Step, fault string) time.Duration {
 // image took to make when that began anew.
 func (c *cell) workAfter(job jobs.Job, since time.Time) (d time.Duration) {
 	for _, l := range c.m.witness.of(job.ID) {
-		from := l.started
+		from := l.Started
 		if from.Before(since) {
 			from = since
 		}
-		if l.died.After(from) {
-			d = max(d, l.died.Sub(from))
+		if l.Died.After(from) {
+			d = max(d, l.Died.Sub(from))
 		}
 	}
 	if job.Attempt == 1 {
@@ -197,7 +198,7 @@ func (c *cell) judge(job jobs.Job) {
 	if page, err := c.records.List(ctx, jobs.Query{}); err != nil || len(page.Jobs) != 1 {
 		c.t.Errorf("%d jobs (%v), want one", len(page.Jobs), err)
 	}
-	if got, torn, err := c.output(ctx, job); err != nil || torn || got != c.job.output {
+	if got, torn, err := oracle.Output(ctx, must(c.blobs())(c.t), job); err != nil || torn || got != c.job.output {
 		c.t.Errorf("the log is %q (%v), want %q", got, err, c.job.output)
 	}
 	if c.step == "outputs" && len(job.Result.Outputs) != 1 {
@@ -209,12 +210,12 @@ func (c *cell) judge(job jobs.Job) {
 	// Whoever comes late has to be done with it, and all of it gone.
 	eventually(c.t, 20*time.Second, "nothing is left on the workers", c.left)
 	c.clean()
-	events, err := c.happened(ctx, job.ID)
-	if n := count(events, jobs.EventFinished); err != nil || n != 1 {
-		c.t.Errorf("the job ended %d times (%v):%s", n, err, history(events))
+	events, err := oracle.Events(ctx, c.records, job.ID)
+	if n := oracle.Count(events, jobs.EventFinished); err != nil || n != 1 {
+		c.t.Errorf("the job ended %d times (%v):%s", n, err, oracle.History(events))
 	}
-	if n := count(events, jobs.EventStale); n > 0 && c.fault == killed {
-		c.t.Errorf("%d results came too late:%s", n, history(events))
+	if n := oracle.Count(events, jobs.EventStale); n > 0 && c.fault == killed {
+		c.t.Errorf("%d results came too late:%s", n, oracle.History(events))
 	} else if n > 0 {
 		c.note += ", its late result was refused"
 	}
@@ -223,7 +224,7 @@ func (c *cell) judge(job jobs.Job) {
 	}
 	c.containers(job)
 	if c.t.Failed() {
-		c.t.Logf("history:%s", history(events))
+		c.t.Logf("history:%s", oracle.History(events))
 	}
 }
 
@@ -234,9 +235,9 @@ func (c *cell) containers(job jobs.Job) {
 	if c.fault == killed && len(lives) != 1 {
 		c.t.Errorf("%d containers ran, want one: %+v", len(lives), lives)
 	}
-	for _, o := range overlaps(lives) {
-		after := o.until.Sub(c.back)
-		if c.fault == killed || after > 5*time.Second || o.first.host == o.second.host {
+	for _, o := range oracle.Overlaps(lives) {
+		after := o.Until.Sub(c.back)
+		if c.fault == killed || after > 5*time.Second || o.First.Host == o.Second.Host {
 			c.t.Errorf("%s, to %s after the process was back", o, after)
 			continue
 		}

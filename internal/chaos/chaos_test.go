@@ -21,6 +21,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/oracle"
 )
 
 var (
@@ -73,21 +74,22 @@ func TestChaos(t *testing.T) {
 		all = append(all, rand.Uint64N(1e9))
 	}
 	two := make(chan struct{}, 2) // this many farms at work at once
-	oracles := make([]oracle, len(all))
+	oracles := make([]*oracle.Oracle, len(all))
 	t.Run("farms", func(t *testing.T) {
 		for i, seed := range all {
+			oracles[i] = oracle.New()
 			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 				t.Parallel()
 				two <- struct{}{}
 				rests := sync.OnceFunc(func() { <-two })
 				defer rests()
-				campaign(t, seed, *jobsPer, *faultsPer, &oracles[i], rests)
+				campaign(t, seed, *jobsPer, *faultsPer, oracles[i], rests)
 			})
 		}
 	})
 	// Once more, at the end of a long output.
 	for i, seed := range all {
-		for _, v := range oracles[i].violations {
+		for _, v := range oracles[i].Violations() {
 			t.Errorf("seed %d: %s", seed, v)
 		}
 	}
@@ -95,7 +97,7 @@ func TestChaos(t *testing.T) {
 
 // campaign runs one farm from its first job to its last, and keeps its accounts in l.
 // rests is called when it is only waited for.
-func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *oracle, rests func()) {
+func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *oracle.Oracle, rests func()) {
 	began := time.Now()
 	t.Logf("again: go test -tags integration,chaos ./internal/chaos -run TestChaos -v -chaos.seed %d -chaos.jobs %d -chaos.faults %d", seed, jobCount, faultCount)
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -103,7 +105,7 @@ func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *oracle, re
 	f := farmOn(t, fmt.Sprint("seed-", seed), "redis://"+p.way.Listen+"/0", "redis://"+p.straight.Listen+"/0")
 	w := &witness{}
 	m := &monkey{
-		farm: f, oracle: l, r: rand.New(rand.NewPCG(seed, 2)), pair: p,
+		farm: f, Oracle: l, tasks: map[string]task{}, r: rand.New(rand.NewPCG(seed, 2)), pair: p,
 		sockets: map[*worker]*socket{}, rest: map[*worker]chan time.Duration{}, asleep: map[*worker]bool{},
 	}
 	for _, name := range []string{"ch-a", "ch-b"} {
@@ -140,6 +142,7 @@ func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *oracle, re
 	tasks := make([]task, jobCount)
 	for i := range tasks {
 		tasks[i] = must(draw(r, i, jobCount, f.dir))(t)
+		m.tasks[tasks[i].Key] = tasks[i]
 	}
 	var both errgroup.Group
 	both.Go(func() error { return m.submitAll(t.Context(), tasks, faultCount) })
@@ -151,9 +154,7 @@ func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *oracle, re
 	m.settle(t.Context(), patience(jobCount))
 	quiet := time.Since(began)
 	t.Logf("seed %d: the last fault after %s, the last job after %s", seed, lifted.Round(time.Second), quiet.Round(time.Second))
-	for _, a := range l.accounts {
-		f.audit(t.Context(), l, w, *a)
-	}
+	l.Audit(t.Context(), f.records, must(f.blobs())(t), w.of)
 	stopTending()
 	rests()
 	m.tidy(t.Context(), &tenders, before)
@@ -177,9 +178,9 @@ func (m *monkey) submitAll(ctx context.Context, tasks []task, faultCount int) er
 func (m *monkey) place(ctx context.Context, t task) error {
 	since := time.Now()
 	for {
-		epoch := m.epoch()
+		epoch := m.Epoch()
 		id, err := m.submit(ctx, t.args...)
-		if err == nil && m.acknowledged(id, t, since, epoch) {
+		if err == nil && m.Acknowledged(id, t.Task, since, epoch) {
 			return nil
 		}
 		if ctx.Err() != nil || time.Since(since) > 3*time.Minute {
@@ -215,7 +216,7 @@ func (m *monkey) tidy(ctx context.Context, tenders *sync.WaitGroup, before [][]s
 	tenders.Wait()
 	for _, w := range m.workers {
 		if err := w.drain(time.Minute); err != nil {
-			m.violation("%v", err)
+			m.Violation("%v", err)
 			w.kill()
 		}
 	}
@@ -223,11 +224,11 @@ func (m *monkey) tidy(ctx context.Context, tenders *sync.WaitGroup, before [][]s
 		w.start()
 	}
 	jobs := map[string]bool{}
-	for _, a := range m.accounts {
-		jobs[a.id] = true
+	for _, id := range m.Jobs() {
+		jobs[id] = true
 	}
-	if len(jobs) != len(m.accounts) {
-		m.violation("I1 %d submissions were acknowledged with %d jobs", len(m.accounts), len(jobs))
+	if len(jobs) != len(m.tasks) {
+		m.Violation("I1 %d submissions were acknowledged with %d jobs", len(m.tasks), len(jobs))
 	}
 	left := func() error {
 		errs := []error{m.left(), m.strayKeys(ctx, jobs)}
@@ -248,16 +249,16 @@ func (m *monkey) tidy(ctx context.Context, tenders *sync.WaitGroup, before [][]s
 		}
 	}
 	if err != nil {
-		m.violation("I4 %v", err)
+		m.Violation("I4 %v", err)
 	}
 	for _, w := range m.workers {
 		if err := w.drain(time.Minute); err != nil {
-			m.violation("%v", err)
+			m.Violation("%v", err)
 		}
 	}
 	for _, h := range m.hosts {
 		if up, err := docker(ctx, h, "inspect", "-f", "{{.State.Running}}", "foreign"); err != nil || !slices.Equal(up, []string{"true"}) {
-			m.violation("I4 somebody else's container on host %s: %q %v", h.Name, up, err)
+			m.Violation("I4 somebody else's container on host %s: %q %v", h.Name, up, err)
 		}
 	}
 }
@@ -266,8 +267,8 @@ func (m *monkey) report(t *testing.T, seed uint64, quiet time.Duration) {
 	t.Helper()
 	outcomes := map[string]int{}
 	attempts := 0
-	for _, a := range m.accounts {
-		job, err := m.records.Get(t.Context(), a.id)
+	for _, id := range m.Jobs() {
+		job, err := m.records.Get(t.Context(), id)
 		if err != nil {
 			continue
 		}
@@ -279,12 +280,14 @@ func (m *monkey) report(t *testing.T, seed uint64, quiet time.Duration) {
 		outcomes[kind]++
 	}
 	var kinds strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(m.kinds)) {
-		fmt.Fprintf(&kinds, "\n\t%2d %s", m.kinds[k], k)
+	faults, total := m.Faults(), 0
+	for _, k := range slices.Sorted(maps.Keys(faults)) {
+		total += faults[k]
+		fmt.Fprintf(&kinds, "\n\t%2d %s", faults[k], k)
 	}
 	t.Logf("seed %d: %d jobs in %d attempts, %d faults of %d kinds, %d violations, %d logs torn, %s until all was quiet\n\t%v%s",
-		seed, len(m.accounts), attempts, len(m.blows), len(m.kinds), len(m.violations), m.torn, quiet.Round(time.Second), outcomes, kinds.String())
-	for _, v := range m.violations {
+		seed, len(m.tasks), attempts, total, len(faults), len(m.Violations()), m.Torn(), quiet.Round(time.Second), outcomes, kinds.String())
+	for _, v := range m.Violations() {
 		t.Error(v)
 	}
 	if t.Failed() {

@@ -18,20 +18,14 @@ import (
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/oracle"
 )
 
 // witness is what the daemons did with containers by their own account. Nothing
 // of the farm writes it, so it can contradict the records.
 type witness struct {
 	mu  sync.Mutex
-	all map[string]*life // by container
-}
-
-// life is a container's.
-type life struct {
-	id, host, job, attempt string
-	started, died          time.Time
-	code                   string
+	all map[string]*oracle.Life // by container
 }
 
 // watch begins the account of a host's daemon, through its restarts.
@@ -88,63 +82,34 @@ func (w *witness) note(host, action, id string, labels map[string]string, at tim
 	defer w.mu.Unlock()
 	l := w.all[id]
 	if l == nil {
-		l = &life{id: id, host: host, job: labels[engine.LabelJob], attempt: labels[engine.LabelAttempt]}
+		l = &oracle.Life{ID: id, Host: host, Job: labels[engine.LabelJob], Attempt: labels[engine.LabelAttempt]}
 		if w.all == nil {
-			w.all = map[string]*life{}
+			w.all = map[string]*oracle.Life{}
 		}
 		w.all[id] = l
 	}
 	switch {
-	case action == "start" && l.started.IsZero():
-		l.started = at
-	case action == "die" && l.died.IsZero():
-		l.died, l.code = at, labels["exitCode"]
-	case action == "destroy" && l.died.IsZero(): // its end went by while the daemon was away
-		l.died = at
+	case action == "start" && l.Started.IsZero():
+		l.Started = at
+	case action == "die" && l.Died.IsZero():
+		l.Died, l.Code = at, labels["exitCode"]
+	case action == "destroy" && l.Died.IsZero(): // its end went by while the daemon was away
+		l.Died = at
 	}
 }
 
 // of returns the containers of a job that ran, the first one first.
-func (w *witness) of(job string) []life {
+func (w *witness) of(job string) []oracle.Life {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var found []life
+	var found []oracle.Life
 	for _, l := range w.all {
-		if l.job == job && !l.started.IsZero() {
+		if l.Job == job && !l.Started.IsZero() {
 			found = append(found, *l)
 		}
 	}
-	slices.SortFunc(found, func(a, b life) int { return a.started.Compare(b.started) })
+	slices.SortFunc(found, func(a, b oracle.Life) int { return a.Started.Compare(b.Started) })
 	return found
-}
-
-// overlap is a time in which a job had two containers.
-type overlap struct {
-	first, second life
-	until         time.Time
-}
-
-func (o overlap) String() string {
-	return fmt.Sprintf("attempt %s on %s and attempt %s on %s ran at once for %s", o.first.attempt, o.first.host,
-		o.second.attempt, o.second.host, o.until.Sub(o.second.started).Round(time.Millisecond))
-}
-
-// overlaps lists them; one that still runs has no end yet.
-func overlaps(lives []life) (all []overlap) {
-	for i, a := range lives {
-		for _, b := range lives[i+1:] {
-			until := time.Now()
-			for _, end := range []time.Time{a.died, b.died} {
-				if !end.IsZero() && end.Before(until) {
-					until = end
-				}
-			}
-			if until.After(b.started) {
-				all = append(all, overlap{a, b, until})
-			}
-		}
-	}
-	return all
 }
 
 // docker runs the docker command on a host and returns its output by line.

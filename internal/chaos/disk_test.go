@@ -12,10 +12,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// diskFull is a kind of fault.
-const diskFull = "worker's disk full"
+	"github.com/slipway-farm/slipway/internal/oracle"
+)
 
 // diskOf gives a worker a small disk of its own for its state.
 func diskOf(t *testing.T, f *farm, name string) {
@@ -36,7 +35,7 @@ func diskOf(t *testing.T, f *farm, name string) {
 
 func (m *monkey) diskFull(kind string) bool {
 	d := m.between(time.Second, 5*time.Second)
-	return m.hit(blow{kind: kind, costs: true}, false, func(w *worker) {
+	return m.hit(oracle.Blow{Kind: kind, Costs: true, Fills: true}, false, func(w *worker) {
 		m.check(kind, fill(w.state(), d))
 	})
 }

@@ -1,5 +1,5 @@
 // Package chaos does to the real programs what goes wrong in the world, and
-// holds what comes of it against an oracle of its own: what it submitted, what it
+// judges what comes of it with package oracle: what it submitted, what it
 // did to whom and when, and what the Docker daemons say they ran. It holds
 // nothing but tests; they need root, and the build tags integration and chaos.
 //

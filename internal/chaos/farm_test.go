@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/oracle"
 	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
@@ -105,45 +106,12 @@ func (f *farm) submit(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(stdout.String()), nil
 }
 
-// output is what the job's container printed, by the stored log, and whether the
-// log says that its end may be missing.
-func (f *farm) output(ctx context.Context, job jobs.Job) (text string, torn bool, err error) {
-	if job.Result == nil || job.Result.Log.Digest == "" {
-		return "", false, nil
-	}
-	blobs, err := f.blobs()
-	if err != nil {
-		return "", false, err
-	}
-	r, err := blobs.Read(ctx, job.Result.Log.Digest)
-	if err != nil {
-		return "", false, err
-	}
-	defer r.Close()
-	return stdout(r)
-}
-
 func (f *farm) blobs() (*artifacts.Blobs, error) {
 	s, err := dirstore.New(f.storeDir())
 	if err != nil {
 		return nil, err
 	}
 	return artifacts.NewBlobs(s, f.dir), nil
-}
-
-// happened is the history of a job.
-func (f *farm) happened(ctx context.Context, id string) (all []jobs.Event, err error) {
-	for cur := (jobs.Cursor{}); ; {
-		news, err := f.records.Follow(ctx, id, cur, 0)
-		if err != nil {
-			return nil, err
-		}
-		if len(news.Events) == 0 && len(news.Log) == 0 {
-			return all, nil
-		}
-		cur = news.Next
-		all = append(all, news.Events...)
-	}
 }
 
 // ended waits for the end of a job.
@@ -163,14 +131,10 @@ func (f *farm) ended(id string, limit time.Duration) jobs.Job {
 func (f *farm) left() error {
 	var errs []error
 	for _, w := range f.workers {
-		for _, dir := range []string{"spool", "journal"} {
-			files, err := os.ReadDir(filepath.Join(w.state(), dir))
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				errs = append(errs, err)
-			}
-			for _, file := range files {
-				errs = append(errs, fmt.Errorf("worker %s keeps %s/%s", w.name, dir, file.Name()))
-			}
+		files, err := oracle.Leftovers(w.state())
+		errs = append(errs, err)
+		for _, file := range files {
+			errs = append(errs, fmt.Errorf("worker %s keeps %s", w.name, file))
 		}
 	}
 	return errors.Join(errs...)

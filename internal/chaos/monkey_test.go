@@ -15,13 +15,16 @@ import (
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/oracle"
 	"github.com/slipway-farm/slipway/internal/queue"
 )
 
 // monkey does to a farm what its seed says.
 type monkey struct {
 	*farm
-	*oracle
+	*oracle.Oracle
+	// tasks are those that were submitted, by their keys.
+	tasks map[string]task
 	r     *rand.Rand
 	hosts []*hosttest.Host
 	*pair
@@ -57,7 +60,7 @@ func (m *monkey) deeds() []deed {
 		{"redis answers in pieces", m.poisoned("slicer", "downstream", map[string]any{"average_size": 20, "size_variation": 10, "delay": 2000})},
 		{"redis answers break off", m.poisoned("limit_data", "downstream", map[string]any{"bytes": 2000})},
 		{"redis is a black hole", m.poisoned("timeout", "upstream", map[string]any{"timeout": 0})},
-		{diskFull, m.diskFull},
+		{"worker's disk full", m.diskFull},
 		{"docker socket cut", m.cut},
 		{"dockerd killed", m.dockerdKilled},
 		{"container removed", m.removed},
@@ -119,13 +122,13 @@ func (m *monkey) worker() (w *worker, release func()) {
 
 // hit does something to a worker, and goes on with it in the background when it
 // takes long.
-func (m *monkey) hit(b blow, long bool, do func(*worker)) bool {
+func (m *monkey) hit(b oracle.Blow, long bool, do func(*worker)) bool {
 	w, release := m.worker()
 	if w == nil {
 		return false
 	}
-	b.worker = w.name
-	end := m.deal(b)
+	b.Worker = w.name
+	end := m.Deal(b)
 	whole := func() {
 		do(w)
 		end()
@@ -141,7 +144,7 @@ func (m *monkey) hit(b blow, long bool, do func(*worker)) bool {
 
 func (m *monkey) killed(kind string) bool {
 	d := m.between(0, 3*time.Second)
-	return m.hit(blow{kind: kind, costs: true}, false, func(w *worker) {
+	return m.hit(oracle.Blow{Kind: kind, Costs: true}, false, func(w *worker) {
 		m.rested(w, d)
 		w.kill()
 		time.Sleep(d)
@@ -157,7 +160,7 @@ func (m *monkey) rested(w *worker, d time.Duration) {
 }
 
 func (m *monkey) away(kind string) bool {
-	return m.hit(blow{kind: kind, costs: true, blinds: true}, true, func(w *worker) {
+	return m.hit(oracle.Blow{Kind: kind, Costs: true, Blinds: true}, true, func(w *worker) {
 		m.rested(w, chaosLease+8*time.Second)
 		w.kill()
 		time.Sleep(chaosLease + 9*time.Second)
@@ -166,11 +169,11 @@ func (m *monkey) away(kind string) bool {
 
 func (m *monkey) paused(kind string) bool {
 	d := m.between(time.Second, chaosLease/3)
-	return m.hit(blow{kind: kind}, false, func(w *worker) { freeze(w, d) })
+	return m.hit(oracle.Blow{Kind: kind}, false, func(w *worker) { freeze(w, d) })
 }
 
 func (m *monkey) frozen(kind string) bool {
-	return m.hit(blow{kind: kind, costs: true, blinds: true}, true, func(w *worker) { freeze(w, chaosLease+8*time.Second) })
+	return m.hit(oracle.Blow{Kind: kind, Costs: true, Blinds: true}, true, func(w *worker) { freeze(w, chaosLease+8*time.Second) })
 }
 
 func freeze(w *worker, d time.Duration) {
@@ -184,11 +187,11 @@ func freeze(w *worker, d time.Duration) {
 }
 
 func (m *monkey) drained(kind string) bool {
-	return m.hit(blow{kind: kind}, true, func(w *worker) { m.leave(w, false) })
+	return m.hit(oracle.Blow{Kind: kind}, true, func(w *worker) { m.leave(w, false) })
 }
 
 func (m *monkey) hurried(kind string) bool {
-	return m.hit(blow{kind: kind}, true, func(w *worker) { m.leave(w, true) })
+	return m.hit(oracle.Blow{Kind: kind}, true, func(w *worker) { m.leave(w, true) })
 }
 
 // leave ends a worker in order. One that cannot is a violation.
@@ -202,14 +205,14 @@ func (m *monkey) leave(w *worker, hurry bool) {
 	select {
 	case <-ended:
 	case <-time.After(90 * time.Second):
-		m.violation("worker %s did not end within 90 s of SIGTERM", w.name)
+		m.Violation("worker %s did not end within 90 s of SIGTERM", w.name)
 		w.kill()
 	}
 }
 
 func (m *monkey) redisDown(end func(*hosttest.Redis) error) func(string) bool {
 	return func(kind string) bool {
-		defer m.deal(blow{kind: kind})()
+		defer m.Deal(oracle.Blow{Kind: kind})()
 		err := end(m.primary.Redis)
 		time.Sleep(m.between(0, 2*time.Second))
 		m.check(kind, errors.Join(err, m.primary.Start()))
@@ -219,7 +222,7 @@ func (m *monkey) redisDown(end func(*hosttest.Redis) error) func(string) bool {
 
 func (m *monkey) redisPaused(kind string) bool {
 	d := m.between(time.Second, 6*time.Second)
-	defer m.deal(blow{kind: kind, costs: d > outage})()
+	defer m.Deal(oracle.Blow{Kind: kind, Costs: d > outage})()
 	resume, err := m.primary.Pause()
 	if err == nil {
 		time.Sleep(d)
@@ -233,7 +236,7 @@ func (m *monkey) rolledBack(kind string) bool {
 	since := time.Now().Add(-2 * time.Second) // Redis may put a write off while the last is synced
 	rollback, err := m.primary.Snapshot()
 	d := m.between(200*time.Millisecond, 2*time.Second)
-	end := m.deal(blow{kind: kind, costs: true, forgets: true})
+	end := m.Deal(oracle.Blow{Kind: kind, Costs: true, Forgets: chaosLease})
 	time.Sleep(d)
 	if err == nil {
 		err = rollback()
@@ -250,7 +253,7 @@ func (m *monkey) promoted(kind string) bool {
 	}
 	since := time.Now().Add(-time.Second) // the replica is a little behind
 	d := m.between(200*time.Millisecond, 2*time.Second)
-	end := m.deal(blow{kind: kind, costs: true, forgets: true})
+	end := m.Deal(oracle.Blow{Kind: kind, Costs: true, Forgets: chaosLease})
 	m.check(kind, m.promote(context.Background(), d))
 	m.again(since)
 	end()
@@ -260,14 +263,14 @@ func (m *monkey) promoted(kind string) bool {
 // again submits once more what was acknowledged since then, as a producer does
 // that knows that the database lost its end.
 func (m *monkey) again(since time.Time) {
-	for _, t := range m.forgot(since) {
-		m.later.Go(func() { m.check("submit again", m.place(m.t.Context(), t)) })
+	for _, key := range m.Forgot(since) {
+		m.later.Go(func() { m.check("submit again", m.place(m.t.Context(), m.tasks[key])) })
 	}
 }
 
 func (m *monkey) unreachable(kind string) bool {
 	d := m.between(time.Second, 6*time.Second)
-	defer m.deal(blow{kind: kind, costs: d > outage})()
+	defer m.Deal(oracle.Blow{Kind: kind, Costs: d > outage})()
 	m.check(kind, m.way.down(d))
 	return true
 }
@@ -275,7 +278,7 @@ func (m *monkey) unreachable(kind string) bool {
 func (m *monkey) poisoned(toxic, stream string, attributes map[string]any) func(string) bool {
 	return func(kind string) bool {
 		d := m.between(time.Second, 4*time.Second)
-		defer m.deal(blow{kind: kind, costs: d > outage})()
+		defer m.Deal(oracle.Blow{Kind: kind, Costs: d > outage})()
 		m.check(kind, m.way.poison(toxic, stream, d, attributes))
 		return true
 	}
@@ -283,7 +286,7 @@ func (m *monkey) poisoned(toxic, stream string, attributes map[string]any) func(
 
 func (m *monkey) cut(kind string) bool {
 	d := m.between(time.Second, 5*time.Second)
-	return m.hit(blow{kind: kind, costs: true, blinds: true}, false, func(w *worker) {
+	return m.hit(oracle.Blow{Kind: kind, Costs: true, Blinds: true}, false, func(w *worker) {
 		s := m.sockets[w]
 		s.set(true)
 		time.Sleep(d)
@@ -293,7 +296,7 @@ func (m *monkey) cut(kind string) bool {
 
 func (m *monkey) dockerdKilled(kind string) bool {
 	h := m.hosts[m.r.IntN(len(m.hosts))]
-	defer m.deal(blow{kind: kind, costs: true, blinds: true})()
+	defer m.Deal(oracle.Blow{Kind: kind, Costs: true, Blinds: true})()
 	err := h.Kill()
 	time.Sleep(m.between(0, 2*time.Second))
 	m.check(kind, errors.Join(err, h.Start()))
@@ -301,24 +304,24 @@ func (m *monkey) dockerdKilled(kind string) bool {
 }
 
 func (m *monkey) removed(kind string) bool {
-	var all []life
+	var all []oracle.Life
 	for _, h := range m.hosts {
 		lines, err := docker(context.Background(), h, "ps", "--no-trunc", "--filter", "label="+engine.LabelJob, "--format", "{{.ID}}={{.Label \""+engine.LabelJob+"\"}}")
 		if err != nil {
 			continue
 		}
 		for _, line := range lines {
-			all = append(all, life{id: line[:64], job: line[65:], host: h.Name})
+			all = append(all, oracle.Life{ID: line[:64], Job: line[65:], Host: h.Name})
 		}
 	}
 	if len(all) == 0 {
 		return false
 	}
 	c := all[m.r.IntN(len(all))]
-	defer m.deal(blow{kind: kind, job: c.job, costs: true})()
+	defer m.Deal(oracle.Blow{Kind: kind, Job: c.Job, Costs: true})()
 	for _, h := range m.hosts {
-		if h.Name == c.host {
-			_, _ = docker(context.Background(), h, "rm", "-f", c.id) // it may have gone
+		if h.Name == c.Host {
+			_, _ = docker(context.Background(), h, "rm", "-f", c.ID) // it may have gone
 		}
 	}
 	return true
@@ -327,7 +330,7 @@ func (m *monkey) removed(kind string) bool {
 func (m *monkey) pruned(kind string) bool {
 	h := m.hosts[m.r.IntN(len(m.hosts))]
 	// A container that has ended and an image without a name are fair game.
-	defer m.deal(blow{kind: kind, costs: true})()
+	defer m.Deal(oracle.Blow{Kind: kind, Costs: true})()
 	_, err := docker(context.Background(), h, "system", "prune", "-f")
 	m.check(kind, err)
 	return true
@@ -352,7 +355,7 @@ func (m *monkey) ticketDeleted(kind string) bool {
 	if !ok {
 		return false
 	}
-	defer m.deal(blow{kind: kind, job: job.ID})()
+	defer m.Deal(oracle.Blow{Kind: kind, Job: job.ID})()
 	m.check(kind, m.rdb.Del(context.Background(), fmt.Sprintf("asynq:{builds}:t:%s:%d:%d", job.ID, job.Attempt, job.Seq)).Err())
 	return true
 }
@@ -361,7 +364,7 @@ func (m *monkey) listDeleted(kind string) bool {
 	if _, ok := m.some(jobs.Queued); !ok {
 		return false
 	}
-	defer m.deal(blow{kind: kind})()
+	defer m.Deal(oracle.Blow{Kind: kind})()
 	m.check(kind, m.rdb.Del(context.Background(), "asynq:{builds}:pending").Err())
 	return true
 }
@@ -371,7 +374,7 @@ func (m *monkey) ticketTwice(kind string) bool {
 	if !ok {
 		return false
 	}
-	defer m.deal(blow{kind: kind, job: job.ID})()
+	defer m.Deal(oracle.Blow{Kind: kind, Job: job.ID})()
 	t := job.Ticket()
 	t.Seq += 1000 // asynq drops the very same
 	m.check(kind, queue.New(m.rdb).Push(context.Background(), t))
@@ -379,13 +382,13 @@ func (m *monkey) ticketTwice(kind string) bool {
 }
 
 func (m *monkey) flushed(kind string) bool {
-	defer m.deal(blow{kind: kind})()
+	defer m.Deal(oracle.Blow{Kind: kind})()
 	m.check(kind, m.rdb.ScriptFlush(context.Background()).Err())
 	return true
 }
 
 func (m *monkey) clientsKilled(kind string) bool {
-	defer m.deal(blow{kind: kind})()
+	defer m.Deal(oracle.Blow{Kind: kind})()
 	m.check(kind, m.rdb.Do(context.Background(), "CLIENT", "KILL", "TYPE", "normal").Err())
 	return true
 }
@@ -395,7 +398,8 @@ func (m *monkey) cancel(kind string) bool {
 	if !ok {
 		return false
 	}
-	defer m.deal(blow{kind: kind, job: job.ID})()
+	defer m.Deal(oracle.Blow{Kind: kind, Job: job.ID})()
+	m.Cancelled(job.ID)
 	if _, err := m.records.Cancel(context.Background(), job.ID, "the monkey"); !errors.Is(err, jobs.ErrFinished) {
 		m.check(kind, err)
 	}

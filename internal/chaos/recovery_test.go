@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/oracle"
 )
 
 // How long jobs stand still after what takes a host, its daemon or Redis away.
@@ -81,7 +82,7 @@ func workerKilled(t *testing.T, name string, h *hosttest.Host) {
 func (f *farm) goesOn(id string, after time.Time) (at time.Time) {
 	f.t.Helper()
 	eventually(f.t, time.Minute, "job "+id+" goes on", func() error {
-		events, err := f.happened(f.t.Context(), id)
+		events, err := oracle.Events(f.t.Context(), f.records, id)
 		if err != nil {
 			return err
 		}
@@ -122,14 +123,14 @@ func hostGone(t *testing.T, name string, stays *hosttest.Host, limit time.Durati
 		t.Fatal(err)
 	}
 	gone := time.Now()
-	var lives []life
+	var lives []oracle.Life
 	eventually(t, limit+30*time.Second, "the job runs again", func() error {
-		if lives = w.of(id); len(lives) != 2 || lives[1].host != stays.Name {
+		if lives = w.of(id); len(lives) != 2 || lives[1].Host != stays.Name {
 			return fmt.Errorf("it was in containers %+v", lives)
 		}
 		return nil
 	})
-	within(t, limit, "a job ran again on another host", lives[1].started.Sub(gone))
+	within(t, limit, "a job ran again on another host", lives[1].Started.Sub(gone))
 	if job, err := f.records.Get(t.Context(), id); err != nil || job.Retries != 0 {
 		t.Errorf("%d of the job's own retries were spent (%v), want none", job.Retries, err)
 	}
@@ -200,9 +201,9 @@ func daemonBack(t *testing.T, name string, attempts int, options ...string) {
 		t.Fatalf("it had containers %+v, want %d", lives, attempts)
 	}
 	if attempts == 1 {
-		within(t, 30*time.Second, "the end of a container that ran on was known", job.Finished.Sub(lives[0].died))
+		within(t, 30*time.Second, "the end of a container that ran on was known", job.Finished.Sub(lives[0].Died))
 	} else {
-		within(t, 30*time.Second, "a job ran again after its daemon was back", lives[1].started.Sub(back))
+		within(t, 30*time.Second, "a job ran again after its daemon was back", lives[1].Started.Sub(back))
 	}
 }
 

@@ -12,22 +12,14 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/oracle"
 )
 
 // task is a job with what should come of it.
 type task struct {
-	n       int
-	does    string
-	args    []string // of submit
-	state   jobs.State
-	kind    jobs.Kind
-	log     string // what its container prints
-	retries int
-	outputs int
-	builds  bool
+	oracle.Task
+	args []string // of submit
 }
-
-func (t task) String() string { return t.does }
 
 // draw draws task number n of so many. Contexts are made below dir. The last third
 // are none that are tried again, which would only be waited for.
@@ -35,7 +27,7 @@ func draw(r *rand.Rand, n, of int, dir string) (task, error) {
 	seconds, retries := r.IntN(5), r.IntN(3)
 	begin, end := fmt.Sprintf("job %d begins", n), fmt.Sprintf("job %d ends", n)
 	body := fmt.Sprintf("echo %s; sleep %d; echo %s", begin, seconds, end)
-	t := task{n: n, state: jobs.Succeeded, log: begin + "\n" + end + "\n", retries: retries}
+	t := task{Task: oracle.Task{Key: fmt.Sprint("job-", n), State: jobs.Succeeded, Log: begin + "\n" + end + "\n", Retries: retries}}
 	run := func(script string, flags ...string) []string {
 		return append(flags, "--init", "--image", hosttest.BusyboxTag, "--", "sh", "-c", script)
 	}
@@ -47,28 +39,28 @@ func draw(r *rand.Rand, n, of int, dir string) (task, error) {
 	}
 	switch {
 	case k < 11:
-		t.does, t.args = fmt.Sprintf("runs for %d s", seconds), run(body)
+		t.Does, t.args = fmt.Sprintf("runs for %d s", seconds), run(body)
 	case k < 14:
 		code := 1 + r.IntN(100)
-		t.does = fmt.Sprintf("ends with %d after %d s", code, seconds)
+		t.Does = fmt.Sprintf("ends with %d after %d s", code, seconds)
 		t.args = run(body + "; exit " + strconv.Itoa(code))
-		t.state, t.kind = jobs.Failed, jobs.KindExitNonzero
+		t.State, t.Kind = jobs.Failed, jobs.KindExitNonzero
 	case k < 16:
-		t.does, t.outputs = fmt.Sprintf("leaves an output after %d s", seconds), 1
+		t.Does, t.Outputs = fmt.Sprintf("leaves an output after %d s", seconds), 1
 		t.args = run(body+"; echo out >/tmp/out", "--output-path", "/tmp/out")
 	case k < 17:
-		t.does, t.log, t.builds = "builds from scratch", "", true
+		t.Does, t.Log = "builds from scratch", ""
 		t.args, err = directory(dir, n, "FROM scratch\nCOPY Dockerfile /\n")
 	case k < 19:
-		t.does, t.builds = fmt.Sprintf("builds and runs for %d s", seconds), true
+		t.Does = fmt.Sprintf("builds and runs for %d s", seconds)
 		t.args, err = directory(dir, n, fmt.Sprintf("FROM busybox\nRUN sleep 1; echo %d >/made\nCMD [\"sh\", \"-c\", \"%s\"]\n", n, body), "--run", "--init")
 	default:
-		t.does, t.log, t.builds = "fails to build", "", true
-		t.state, t.kind = jobs.Failed, jobs.KindBuildFailed
+		t.Does, t.Log = "fails to build", ""
+		t.State, t.Kind = jobs.Failed, jobs.KindBuildFailed
 		t.args, err = directory(dir, n, fmt.Sprintf("FROM busybox\nRUN sleep 1; echo %d; exit 3\n", n))
 	}
-	t.does += fmt.Sprintf(", with %d retries", retries)
-	t.args = append([]string{"--retries", strconv.Itoa(retries), "--idempotency-key", fmt.Sprint("job-", n)}, t.args...)
+	t.Does += fmt.Sprintf(", with %d retries", retries)
+	t.args = append([]string{"--retries", strconv.Itoa(retries), "--idempotency-key", t.Key}, t.args...)
 	return t, err
 }
 
