@@ -58,7 +58,7 @@ func TestClonesPackAlike(t *testing.T) {
 	}
 }
 
-// run runs a program with the settings of somebody else and returns what it
+// run runs a program with the settings of another user and returns what it
 // prints.
 func run(t *testing.T, umask, zone, dir, name string, args ...string) []byte {
 	t.Helper()

@@ -165,7 +165,7 @@ func knowsHeredocs(t *testing.T, h *hosttest.Host) bool {
 	return err == nil
 }
 
-// dockerBuild runs docker build with nobody's settings and returns what it
+// dockerBuild runs docker build without a user's settings and returns what it
 // printed.
 func dockerBuild(t *testing.T, dockerHost, buildkit string, args ...string) (string, error) {
 	t.Helper()

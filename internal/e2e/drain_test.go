@@ -88,7 +88,7 @@ func TestDrainHandsBack(t *testing.T) {
 	if len(starts) != 2 || len(dies) != 2 || dies[0].attempt() != "1" || starts[1].attempt() != "2" || starts[1].at().Before(dies[0].at()) {
 		t.Fatalf("starts %+v and ends %+v; want the first attempt's end before the second one's start", starts, dies)
 	}
-	// Two workers and an idle bell: nobody should have to look for the ticket.
+	// Two workers and an idle bell: no worker should have to look for the ticket.
 	if gap := starts[1].at().Sub(dies[0].at()); gap > 5*time.Second {
 		t.Errorf("the second attempt started %s after the end of the first", gap)
 	}
@@ -137,7 +137,7 @@ func TestRedisRestart(t *testing.T) {
 			if err := end(f); err != nil {
 				t.Fatal(err)
 			}
-			// The short one ends while there is nobody to tell.
+			// The short one ends while Redis is away.
 			events.await("the end of a container", func(e happening) bool { return e.job() == short && e.Action == "die" })
 			if err := f.redis.Start(); err != nil {
 				t.Fatal(err)

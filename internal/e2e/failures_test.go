@@ -384,7 +384,7 @@ func (f *farm) wantCancelled(id string, stage jobs.Stage, when string) {
 	}
 	fl := *job.Result.Failure
 	if fl.Kind != jobs.KindCancelled || fl.Stage != stage || !strings.HasPrefix(fl.Message, "cancelled by ") || !strings.HasSuffix(fl.Message, when) {
-		f.t.Errorf("failure %+v; want %s in %s, cancelled by somebody %s", fl, jobs.KindCancelled, stage, when)
+		f.t.Errorf("failure %+v; want %s in %s, cancelled by a person %s", fl, jobs.KindCancelled, stage, when)
 	}
 	presentable(f.t, fl)
 }

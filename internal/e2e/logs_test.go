@@ -235,7 +235,7 @@ func TestLogOfARunningJob(t *testing.T) {
 	}
 }
 
-// wantJoined checks what somebody saw who came in the middle: everything, or
+// wantJoined checks what a reader saw who came in the middle: everything, or
 // what the live tail still had and a mark for every byte of the rest.
 func wantJoined(t *testing.T, a answer, want string, whole bool) {
 	t.Helper()
@@ -528,7 +528,7 @@ func gauges(t *testing.T, h *hosttest.Host, admin string) (g gauge) {
 	return g
 }
 
-// freeAddress is a loopback address that nobody listens on.
+// freeAddress is a loopback address that no process listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -127,7 +127,7 @@ func TestFrontendOfAJob(t *testing.T) {
 	})
 	builtBy(f, official)
 
-	// Under his own name the author keeps his frontend, and nobody is built by it.
+	// Under his own name the author keeps his frontend, and no other job is built by it.
 	mine := registry + "/mallory/front:1"
 	f.worked("-t", "mallory/front:1", front)
 	f.worked("--push", "-t", mine, front)

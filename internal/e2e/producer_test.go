@@ -120,7 +120,7 @@ func (f *farm) drained() {
 }
 
 // A document that cannot be taken is a job that was refused: the producer finds
-// out where everybody looks.
+// out where every reader looks.
 func TestPlainProducerInvalid(t *testing.T) {
 	t.Parallel()
 	hostA := hosts.Take(t)

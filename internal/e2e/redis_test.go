@@ -140,7 +140,7 @@ func TestRedisThatLoads(t *testing.T) {
 	clean(t, hostA, before)
 }
 
-// fill puts bytes into Redis that are nobody's.
+// fill puts bytes into Redis that belong to no job.
 func (f *farm) fill(n int) {
 	f.t.Helper()
 	f.ask("SET", "ballast", strings.Repeat("x", n))

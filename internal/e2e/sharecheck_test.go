@@ -92,7 +92,7 @@ func (s *sharing) checkFiles(mark string, job jobs.Job, bad func(string, ...any)
 	if job.State == jobs.Succeeded && job.Spec.Build != nil {
 		want := []string{r.ImageID}
 		if len(job.Spec.Build.Tags) == 0 {
-			want = nil // nobody can name it, so it goes with the job
+			want = nil // no job can name it, so it goes with the job
 		}
 		if got := s.tags[r.Worker][mark]; !slices.Equal(got, want) {
 			bad("its tag is on its host as %q, want %q", got, want)

@@ -21,7 +21,7 @@ func buildOf(tags ...string) jobs.Spec {
 }
 
 // What a build stood on is judged again when it is known, because triggers in a
-// base can lead elsewhere; nobody gets the image then.
+// base can lead elsewhere; no job gets the image then.
 func TestBasesAreAdmittedAfterTheBuild(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t)

@@ -36,7 +36,7 @@ func TestHurriedDrainHandsBack(t *testing.T) {
 	w.hurry()
 	w.end(t)
 	if job := f.job(id); job.State != jobs.Queued || job.Attempt != 2 || job.Retries != 0 || job.Losses != 0 {
-		t.Errorf("job %+v; want it queued for attempt 2 at nobody's expense", job)
+		t.Errorf("job %+v; want it queued for attempt 2 without a retry or a loss", job)
 	}
 	f.empty()
 	if f.queue.Len() != 1 {
@@ -45,7 +45,7 @@ func TestHurriedDrainHandsBack(t *testing.T) {
 }
 
 // A worker that is told to end before it could look after what it found has to do
-// so all the same: nobody else renews those leases.
+// so all the same: no other process renews those leases.
 func TestDrainLooksAfterWhatWasLeft(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -120,7 +120,7 @@ func TestDrainHandsBackAtOnce(t *testing.T) {
 	w.Drain(worker.DrainFinish) // too late
 	w.end(t)
 	if job := f.job(id); job.State != jobs.Queued || job.Attempt != 2 || job.Losses != 0 {
-		t.Errorf("job is %s at attempt %d with %d losses; want it queued again at nobody's expense", job.State, job.Attempt, job.Losses)
+		t.Errorf("job is %s at attempt %d with %d losses; want it queued again without a retry or a loss", job.State, job.Attempt, job.Losses)
 	}
 	f.empty()
 }

@@ -33,8 +33,8 @@ func TestLostLeaseEndsTheContainer(t *testing.T) {
 	}
 }
 
-// While Redis is away, nobody renews the lease of what a worker that died
-// left running: it has to end before somebody else may be given the job.
+// While Redis is away, no process renews the lease of what a worker that died
+// left running: it has to end before the reconciler may give the job away.
 func TestOrphanEndsBeforeItsLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -53,8 +53,8 @@ func TestOrphanEndsBeforeItsLease(t *testing.T) {
 	})
 }
 
-// A service whose result cannot be delivered runs no longer than its lease: somebody
-// else is given the job then.
+// A service whose result cannot be delivered runs no longer than its lease: another
+// worker is given the job then.
 func TestServiceEndsBeforeItsLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -72,7 +72,7 @@ func (f *farm) there(c engine.State) bool {
 	return err == nil
 }
 
-// What a host left whose state directory is lost runs here without anybody to look
+// What a host left whose state directory is lost runs here without a worker to look
 // after it. It ends before its lease does, as its own worker would have ended it, and
 // then its job begins anew.
 func TestHostThatIsLost(t *testing.T) {
@@ -101,7 +101,7 @@ func TestHostThatIsLost(t *testing.T) {
 				if f.there(c) {
 					t.Error("the container runs on though its lease has passed")
 				}
-				time.Sleep(2 * time.Minute) // its image is no danger to anybody
+				time.Sleep(2 * time.Minute) // its image is no danger
 				if f.engine.HasImage(image.ImageID) {
 					t.Error("its image is left")
 				}
@@ -137,7 +137,7 @@ func TestServiceOfAHostThatIsLost(t *testing.T) {
 		f.start()
 		time.Sleep(time.Minute)
 		if !f.there(c) {
-			t.Error("the service ended before anybody could know that its host is lost")
+			t.Error("the service ended before a worker could know that its host is lost")
 		}
 		time.Sleep(2 * time.Minute)
 		if kept, err := f.memory.Kept(t.Context(), "lost"); f.there(c) || len(kept) > 0 || err != nil {

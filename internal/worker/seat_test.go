@@ -314,7 +314,7 @@ func TestEngineIsReplaced(t *testing.T) {
 			t.Errorf("Run: %v; want it to tell of the engine", err)
 		}
 		if list, _, err := f.memory.Hosts(t.Context()); err != nil || len(list) != 0 {
-			t.Errorf("the registry has %+v, %v; want nothing: nobody else is that host", list, err)
+			t.Errorf("the registry has %+v, %v; want nothing: no other process is that host", list, err)
 		}
 	})
 }
