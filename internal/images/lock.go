@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -13,9 +12,14 @@ import (
 // fileLock excludes the others of this process, and of other processes on the same
 // directory: workers that share a daemon share the notes on its images.
 type fileLock struct {
-	mu   sync.Mutex
+	// turn holds one value, which its holder gives back. It is no mutex: who waits for
+	// the file waits with it, and a clock that stands still while goroutines wait for a
+	// mutex, as in tests, would never move on.
+	turn chan struct{}
 	path string
 }
+
+func newFileLock(path string) fileLock { return fileLock{turn: make(chan struct{}, 1), path: path} }
 
 const (
 	// lockTime is how long another process may hold a lock: longer than an engine
@@ -27,10 +31,10 @@ const (
 
 // lock waits for the lock and returns how to give it back.
 func (l *fileLock) lock() (unlock func(), err error) {
-	l.mu.Lock()
+	l.turn <- struct{}{}
 	defer func() {
 		if err != nil {
-			l.mu.Unlock()
+			<-l.turn
 		}
 	}()
 	if err := os.MkdirAll(filepath.Dir(l.path), 0o700); err != nil {
@@ -43,7 +47,7 @@ func (l *fileLock) lock() (unlock func(), err error) {
 	for until := time.Now().Add(lockTime); ; time.Sleep(lockEvery) {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
-			return func() { _ = f.Close(); l.mu.Unlock() }, nil // closing ends the lock
+			return func() { _ = f.Close(); <-l.turn }, nil // closing ends the lock
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) || time.Now().After(until) {
 			return nil, errors.Join(fmt.Errorf("lock the notes on images: %s: %w", l.path, err), f.Close())

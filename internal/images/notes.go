@@ -34,7 +34,7 @@ type Notes struct {
 func NewNotes(dir string, normal func(ref string) string) *Notes {
 	return &Notes{
 		dir: dir, normal: normal,
-		naming: fileLock{path: filepath.Join(dir, "naming.lock")}, change: fileLock{path: filepath.Join(dir, "change.lock")},
+		naming: newFileLock(filepath.Join(dir, "naming.lock")), change: newFileLock(filepath.Join(dir, "change.lock")),
 	}
 }
 
