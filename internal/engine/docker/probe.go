@@ -28,11 +28,13 @@ const probeTimeout = 30 * time.Second
 // needs no registry, runs a container of it with a network and within the limits
 // of a job, pushes it if there is a name to push to, and removes both. The
 // container carries the labels, so that its owner finds it should this process
-// die meanwhile. It returns what the daemon warns of.
+// die meanwhile. It returns what the daemon warns of, and why BuildKit's cache of the
+// build is still there: a daemon that was killed may have cache that cannot be listed
+// ever after (snapshot not found), and builds all the same.
 //
 // The end of ctx does not call it off: the daemon may make what it was asked for
-// although nobody waits for the answer, and then somebody has to remove it. For
-// the same reason both are removed by names that nobody else has.
+// although no caller waits for the answer, and it has to be removed then. For the same
+// reason both are removed by names that only this probe has.
 func (e *Engine) Probe(ctx context.Context, p engine.Probe) (warnings []string, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -40,7 +42,12 @@ func (e *Engine) Probe(ctx context.Context, p engine.Probe) (warnings []string, 
 	ctx = context.WithoutCancel(ctx)
 	suffix := strings.ToLower(rand.Text()[:8])
 	ref, name := engine.ProbeImage(p.Labels[engine.LabelHost])+suffix, engine.ProbeName+"-"+suffix
-	defer func() { err = errors.Join(err, e.removeProbe(ctx, ref, name)) }()
+	defer func() {
+		err = errors.Join(err, e.removeProbe(ctx, ref, name))
+		if left := e.removeProbeCache(ctx, name); left != nil {
+			warnings = append(warnings, left.Error())
+		}
+	}()
 	bounded, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	return e.probe(bounded, p, ref, name)
@@ -139,13 +146,15 @@ func (e *Engine) removeProbe(ctx context.Context, ref, name string) error {
 	}
 	err := e.cli.ContainerRemove(ctx, name, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	_, imageErr := e.cli.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
-	return errors.Join(gone("container "+name, err), gone("image "+ref, imageErr), e.removeProbeCache(ctx, name))
+	return errors.Join(gone("container "+name, err), gone("image "+ref, imageErr))
 }
 
 // removeProbeCache removes what BuildKit keeps of the steps of a probe: that of the
 // last one has its name, and that of the first one on newer engines. On engine 20.10
 // the file of a probe whose step cannot run is left to BuildKit's own clean-up.
 func (e *Engine) removeProbeCache(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
 	bk, err := e.dialControl(ctx)
 	if err != nil {
 		return fmt.Errorf("connect to BuildKit: %w", err)
