@@ -36,6 +36,10 @@ func (t Task) fails() bool { return t.Kind == jobs.KindExitNonzero || t.Kind == 
 
 // Oracle is what is known of a farm from outside. It is safe for concurrent use.
 type Oracle struct {
+	// Counts tells that the campaign reports to Takes and Ended which ends of jobs are
+	// counted, so that I10 can be judged.
+	Counts bool
+
 	mu sync.Mutex
 	// accounts are by job, ids are the jobs of the tasks that were acknowledged.
 	accounts map[string]*account

@@ -145,13 +145,15 @@ func TestJudge(t *testing.T) {
 		{"service that ended by itself expired", func(_ *Oracle, t *Task, e *evidence) { e.serves(t); t.Exit = 7 }, "I9"},
 		{"service lost", func(_ *Oracle, t *Task, e *evidence) { e.serves(t).State = jobs.ServiceLost }, "I9"},
 		{"service lost, removed", func(o *Oracle, t *Task, e *evidence) { e.serves(t).State = jobs.ServiceLost; o.Removed("job") }, ""},
-		{"service cancelled by nobody", func(_ *Oracle, t *Task, e *evidence) { e.serves(t).State = jobs.ServiceCancelled }, "I9"},
+		{"service cancelled without a cancel", func(_ *Oracle, t *Task, e *evidence) { e.serves(t).State = jobs.ServiceCancelled }, "I9"},
 		{"log of a service cut short", func(_ *Oracle, t *Task, e *evidence) { e.serves(t); e.log = "start\n" }, "I8"},
 		{"counted twice", func(o *Oracle, _ *Task, _ *evidence) {
+			o.Counts = true
 			o.Ended(jobs.EndedJob{ID: "job"})
 			o.Ended(jobs.EndedJob{ID: "job"})
 		}, "I10"},
-		{"not counted", func(o *Oracle, _ *Task, _ *evidence) { o.Ended(jobs.EndedJob{ID: "another"}) }, "I10"},
+		{"counted", func(o *Oracle, _ *Task, _ *evidence) { o.Counts = true; o.Ended(jobs.EndedJob{ID: "job"}) }, ""},
+		{"not counted, nor is any", func(o *Oracle, _ *Task, _ *evidence) { o.Counts = true }, "I10"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := New()

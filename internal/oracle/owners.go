@@ -163,12 +163,8 @@ func (o *Oracle) Takes(p Process, page jobs.EndedPage) {
 
 // miscounted says what is wrong with how the end of a job was counted, "" when nothing
 // is: once, unless the process that took it has ended, and its counts with it, or the
-// database forgot that it was counted. Where nothing was ever counted, the campaign does
-// not see the counts.
+// database forgot that it was counted.
 func (w owners) miscounted(a *account, id string) string {
-	if len(w.counted) == 0 && len(w.taken) == 0 {
-		return ""
-	}
 	n, ended := w.counted[id], false
 	for _, p := range w.taken[id] {
 		ended = ended || p.Replaced()

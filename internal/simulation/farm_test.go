@@ -93,6 +93,7 @@ type host struct {
 
 func newFarm(seed uint64, dir string, log *slog.Logger) *farm {
 	f := &farm{seed: seed, oracle: oracle.New(), log: log, began: time.Now(), queue: jobstest.NewQueue(), blobs: artifactstest.NewStore()}
+	f.oracle.Counts = true
 	f.truth = truth{jobstest.NewMemory(jobstest.Options{}), f, f.oracle, new(sync.Mutex)}
 	f.tasks, f.identities, f.alive = map[string]task{}, map[string]*host{}, map[seat.Process]bool{}
 	add := func(eng *enginetest.Fake) *host {
