@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/supervisor"
 )
 
 func main() {
@@ -45,7 +46,7 @@ func run(ctx, hurry context.Context, args []string, environ environment, stdout,
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	if err := root.ExecuteContext(ctx); err != nil {
-		if code := exitError(0); errors.As(err, &code) {
+		if code := supervisor.Exit(0); errors.As(err, &code) {
 			return int(code)
 		}
 		_, _ = fmt.Fprintln(stderr, "worker:", err)

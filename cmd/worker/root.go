@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/supervisor"
 )
 
 func rootCommand(environ environment, hurry context.Context) *cobra.Command {
@@ -14,7 +16,7 @@ func rootCommand(environ environment, hurry context.Context) *cobra.Command {
 		if err := prepare(cmd, &serveConfig, getenv); err != nil {
 			return err
 		}
-		child := isSupervised(getenv)
+		child := supervisor.IsChild(getenv)
 		if serveConfig.Supervise && !child {
 			return supervise(cmd.Context(), hurry, serveConfig, cmd.ErrOrStderr())
 		}
@@ -22,7 +24,7 @@ func rootCommand(environ environment, hurry context.Context) *cobra.Command {
 			if !child {
 				return nil
 			}
-			return resetWatchdog(getenv)
+			return supervisor.ResetWatchdog(getenv)
 		})
 	}
 	root := &cobra.Command{

@@ -21,6 +21,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/supervisor"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -96,7 +97,7 @@ func (e environment) unknown(root *cobra.Command) error {
 // others are variables of the farm that are no flags of this program: of enqueue, of
 // deploy/compose.yaml, of tests, and of the worker's two processes.
 func others() []string {
-	return []string{"SLIPWAY_PROGRESS", "SLIPWAY_IMAGE", "SLIPWAY_FAULTS", "SLIPWAY_CI_RUN", watchdogEnv}
+	return []string{"SLIPWAY_PROGRESS", "SLIPWAY_IMAGE", "SLIPWAY_FAULTS", "SLIPWAY_CI_RUN", supervisor.WatchdogVariable}
 }
 
 // polite makes the errors of a command line as clear as those of settings.

@@ -65,6 +65,7 @@ func rules() []rule {
 		{"internal/admission", flow, nil},
 
 		{"internal/joblog", adapters, nil},
+		{"internal/supervisor", adapters, nil},
 		{"internal/disks", adapters, nil},
 		{"internal/journal", adapters, nil},
 		// Worker and doctor judge alike.
