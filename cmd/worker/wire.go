@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/contexts/filesource"
 	"github.com/slipway-farm/slipway/internal/contexts/httpsource"
 	"github.com/slipway-farm/slipway/internal/contexts/s3source"
+	"github.com/slipway-farm/slipway/internal/control"
 	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/engine/docker"
 	"github.com/slipway-farm/slipway/internal/garbage"
@@ -150,7 +151,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	}
 	defer background.Wait()
 	defer stop()
-	defer serveControl(ctx, lg, c.Worker.StateDir, w)()
+	defer control.Serve(ctx, lg, c.Worker.StateDir, w)()
 	if err := up(); err != nil {
 		return err
 	}

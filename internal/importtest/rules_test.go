@@ -19,13 +19,14 @@ const (
 	reading               // what is made of several of them
 	adapters              // one outside thing each: Redis, Docker, a kind of store
 	flow                  // the order of steps
+	operation             // what an operator sets and asks for
 	programs
 	examples // stand outside: they may use what a stranger may use
 	support  // packages for tests only; they may import what they like
 )
 
 func (l layer) String() string {
-	return [...]string{"language", "seams", "reading", "adapters", "flow", "programs", "examples", "support"}[l]
+	return [...]string{"language", "seams", "reading", "adapters", "flow", "operation", "programs", "examples", "support"}[l]
 }
 
 // rule places packages in a layer. The first pattern that matches the path
@@ -52,6 +53,8 @@ func rules() []rule {
 		{"examples", examples, anyModule},
 		{"examples/*", examples, anyModule},
 		{"cmd/*", programs, anyModule},
+
+		{"internal/control", operation, nil},
 
 		{"internal/api", flow, nil},
 		{"internal/worker", flow, nil},
