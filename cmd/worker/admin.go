@@ -7,6 +7,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/disks"
 	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/settings"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
@@ -61,7 +62,7 @@ func serveAdmin(ctx context.Context, lg *slog.Logger, c config, metrics *telemet
 	metrics.Watch(checks, diskMetrics(room))
 	admin, err := telemetry.ListenAdmin(ctx, c.Admin, metrics.Handler(), checks)
 	if err != nil {
-		return none, settled(ctx, lg, c, listenError("--admin", c.Admin, err))
+		return none, settled(ctx, lg, c, settings.ListenError("--admin", c.Admin, err))
 	}
 	return func() error { return admin.Close(context.WithoutCancel(ctx)) }, nil
 }

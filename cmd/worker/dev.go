@@ -10,8 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/settings"
 )
 
 type redisClient = redis.UniversalClient
@@ -19,12 +21,12 @@ type redisClient = redis.UniversalClient
 // runDev serves an embedded Redis and one worker until ctx ends. Nothing
 // outlives it but the images that jobs tagged.
 func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
-	if err := checkListen("--redis-listen", c.RedisListen, "127.0.0.1:6379"); err != nil {
-		return badUsage(err)
+	if err := settings.CheckListen("--redis-listen", c.RedisListen, "127.0.0.1:6379"); err != nil {
+		return commandline.BadUsage(err)
 	}
 	embedded := miniredis.NewMiniRedis()
 	if err := embedded.StartAddr(c.RedisListen); err != nil {
-		return badUsage(listenError("--redis-listen", c.RedisListen, err))
+		return commandline.BadUsage(settings.ListenError("--redis-listen", c.RedisListen, err))
 	}
 	defer embedded.Close()
 	ticking, stop := context.WithCancel(context.Background())

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/control"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
@@ -19,7 +20,7 @@ func drainCommand(getenv func(string) string) *cobra.Command {
 			"What is not done within the worker's --drain is stopped and handed back.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fromEnvironment(cmd, getenv); err != nil {
+			if err := commandline.FromEnvironment(cmd, getenv); err != nil {
 				return err
 			}
 			mode := worker.DrainFinish

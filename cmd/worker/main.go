@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/supervisor"
 )
@@ -40,7 +41,7 @@ func main() {
 
 // run is the whole program but for the process around it. Its result is the
 // exit code.
-func run(ctx, hurry context.Context, args []string, environ environment, stdout, stderr io.Writer) int {
+func run(ctx, hurry context.Context, args []string, environ commandline.Environment, stdout, stderr io.Writer) int {
 	root := rootCommand(environ, hurry)
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -50,7 +51,7 @@ func run(ctx, hurry context.Context, args []string, environ environment, stdout,
 			return int(code)
 		}
 		_, _ = fmt.Fprintln(stderr, "worker:", err)
-		if errors.As(err, new(usageError)) {
+		if errors.As(err, new(commandline.UsageError)) {
 			return jobs.ExitUsage
 		}
 		return 1

@@ -1,5 +1,3 @@
-//go:build integration
-
 package main
 
 import (
@@ -8,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/slipway-farm/slipway/internal/commandline"
 )
 
 func TestPolicyCommand(t *testing.T) {
@@ -23,13 +23,13 @@ func TestPolicyCommand(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		args []string
-		env  environment
+		env  commandline.Environment
 		code int
 		says string
 	}{
 		{"defaults", nil, nil, 0, "max_depth: 64"},
 		{"a file", []string{file}, nil, 0, "max_depth: 7"},
-		{"the environment's", nil, environment{"SLIPWAY_POLICY=" + file}, 0, "max_depth: 7"},
+		{"the environment's", nil, commandline.Environment{"SLIPWAY_POLICY=" + file}, 0, "max_depth: 7"},
 		{"a mistake", []string{bad}, nil, 1, `line 3:`},
 		{"no file", []string{file + "x"}, nil, 1, "no such file"},
 	} {

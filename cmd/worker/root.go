@@ -6,11 +6,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/supervisor"
 )
 
-func rootCommand(environ environment, hurry context.Context) *cobra.Command {
-	getenv := environ.get
+func rootCommand(environ commandline.Environment, hurry context.Context) *cobra.Command {
+	getenv := environ.Get
 	serveConfig, devConfig := defaults(), defaults()
 	serve := func(cmd *cobra.Command, _ []string) error {
 		if err := prepare(cmd, &serveConfig, getenv); err != nil {
@@ -67,17 +68,17 @@ func rootCommand(environ environment, hurry context.Context) *cobra.Command {
 		if cmd == version || cmd.Name() == "help" {
 			return nil
 		}
-		return badUsage(environ.unknown(root))
+		return commandline.BadUsage(environ.Unknown(root, others()...))
 	}
-	polite(root)
+	commandline.Polite(root)
 	return root
 }
 
 func prepare(cmd *cobra.Command, c *config, getenv func(string) string) error {
-	if err := fromEnvironment(cmd, getenv); err != nil {
+	if err := commandline.FromEnvironment(cmd, getenv); err != nil {
 		return err
 	}
-	return badUsage(c.complete())
+	return commandline.BadUsage(c.Complete())
 }
 
 // version is set by the linker (-X main.version=...); without it the version

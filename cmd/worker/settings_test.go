@@ -1,24 +1,21 @@
-//go:build integration
-
 package main
 
 import (
 	"bytes"
 	"context"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // start runs a worker that ends at once should it get as far as taking jobs, and
 // returns its exit code and what it printed.
-func start(t *testing.T, env environment, args ...string) (int, string) {
+func start(t *testing.T, env commandline.Environment, args ...string) (int, string) {
 	t.Helper()
 	ended, end := context.WithCancel(t.Context())
 	end()
@@ -44,13 +41,13 @@ func TestSettingsThatCannotWork(t *testing.T) {
 	file, none := write("file", ""), filepath.Join(dir, "none")
 	for _, tt := range []struct {
 		name string
-		env  environment
+		env  commandline.Environment
 		args []string
 		want string
 	}{
 		{"no secrets", nil, []string{"--secrets", none}, "--secrets " + none + ": there is no such directory"},
 		{"a file of secrets", nil, []string{"--secrets", file}, "--secrets " + file + ": it is not a directory"},
-		{"no secrets, in the environment", environment{"SLIPWAY_SECRETS=" + none}, nil, "--secrets " + none + ": there is no such directory"},
+		{"no secrets, in the environment", commandline.Environment{"SLIPWAY_SECRETS=" + none}, nil, "--secrets " + none + ": there is no such directory"},
 		{"no logins", nil, []string{"--registry-auth", none}, "--registry-auth: read the registry logins: open " + none + ": no such file"},
 		{"a folder of logins", nil, []string{"--registry-auth", dir}, "is a directory"},
 		{"empty logins", nil, []string{"--registry-auth", file}, file + " is not a config.json of docker"},
@@ -59,9 +56,9 @@ func TestSettingsThatCannotWork(t *testing.T) {
 		{"logins in a helper", nil, []string{"--registry-auth", write("helper", `{"auths":{"r.example.com":{}},"credsStore":"desktop"}`)}, "has no login for r.example.com; the worker does not ask credential helpers"},
 		{"no policy", nil, []string{"--policy", none}, "read policy: open " + none + ": no such file"},
 		{"a policy with a slip", nil, []string{"--policy", write("policy", "version: 1\nimages: {pul: always}\n")}, `unknown field "pul"`},
-		{"a variable with a slip", environment{"SLIPWAY_SLOT=3"}, nil, "unknown environment variable SLIPWAY_SLOT: did you mean SLIPWAY_SLOTS?"},
-		{"a variable of nothing", environment{"SLIPWAY_WEATHER=hunter2"}, nil, "unknown environment variable SLIPWAY_WEATHER: worker --help"},
-		{"a flag's dashes", environment{"SLIPWAY_REGISTRYAUTH=/x"}, nil, "did you mean SLIPWAY_REGISTRY_AUTH?"},
+		{"a variable with a slip", commandline.Environment{"SLIPWAY_SLOT=3"}, nil, "unknown environment variable SLIPWAY_SLOT: did you mean SLIPWAY_SLOTS?"},
+		{"a variable of nothing", commandline.Environment{"SLIPWAY_WEATHER=hunter2"}, nil, "unknown environment variable SLIPWAY_WEATHER: worker --help"},
+		{"a flag's dashes", commandline.Environment{"SLIPWAY_REGISTRYAUTH=/x"}, nil, "did you mean SLIPWAY_REGISTRY_AUTH?"},
 		{"an admin address without a port", nil, []string{"--admin", "127.0.0.1"}, `--admin "127.0.0.1": want HOST:PORT`},
 		{"an admin port alone", nil, []string{"--admin", "18080"}, `--admin "18080": want HOST:PORT`},
 		{"an admin port of words", nil, []string{"--admin", "127.0.0.1:many"}, `--admin "127.0.0.1:many": want HOST:PORT`},
@@ -75,7 +72,7 @@ func TestSettingsThatCannotWork(t *testing.T) {
 		{"a log of nothing", nil, []string{"--log-limit", "0"}, "--log-limit: want more than 0"},
 		{"processes", nil, []string{"--pids", "-2"}, "--pids -2: want 1 or more"},
 		{"a number of words", nil, []string{"--slots", "abc"}, "--slots abc: want a whole number"},
-		{"a number of words, in the environment", environment{"SLIPWAY_SLOTS=abc"}, nil, `SLIPWAY_SLOTS="abc": want a whole number`},
+		{"a number of words, in the environment", commandline.Environment{"SLIPWAY_SLOTS=abc"}, nil, `SLIPWAY_SLOTS="abc": want a whole number`},
 		{"a time of words", nil, []string{"--drain", "soon"}, "--drain soon: want a duration such as 90s or 10m"},
 		{"a flag with a slip", nil, []string{"--slot", "3"}, "unknown flag --slot: did you mean --slots?"},
 		{"an argument", nil, []string{"foo"}, `unknown argument "foo": worker --help`},
@@ -100,32 +97,12 @@ func TestVariablesOfOthers(t *testing.T) {
 		"SLIPWAY_REDIS_SERVICE_HOST", "SLIPWAY_REDIS_SERVICE_PORT", "SLIPWAY_REDIS_SERVICE_PORT_TLS", "SLIPWAY_REDIS_PORT_6379_TCP", "SLIPWAY_REDIS_PORT_6379_TCP_ADDR",
 		"slipway_slot", "MY_SLIPWAY_SLOT",
 	} {
-		if err := (environment{name + "=x"}).unknown(root); err != nil {
+		if err := (commandline.Environment{name + "=x"}).Unknown(root, others()...); err != nil {
 			t.Errorf("%s: %v; want it left alone", name, err)
 		}
 	}
-	if err := (environment{"SLIPWAY_SLOT="}).unknown(root); err != nil {
+	if err := (commandline.Environment{"SLIPWAY_SLOT="}).Unknown(root, others()...); err != nil {
 		t.Errorf("an empty variable: %v; want it left alone, as compose makes them", err)
-	}
-}
-
-func TestAdminAddressThatIsTaken(t *testing.T) {
-	t.Parallel()
-	server := hosttest.StartRedis(t, "--appendonly", "yes")
-	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	store := t.TempDir()
-	for address, want := range map[string]string{
-		taken.Addr().String(): "another program listens there; choose another address",
-		"192.0.2.1:18080":     "this host does not have the address",
-	} {
-		code, text := start(t, nil, "--state", t.TempDir(), "--redis", server.SocketURL(), "--store", store, "--admin", address)
-		if code != jobs.ExitUsage || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "worker: --admin "+address+": "+want) {
-			t.Errorf("exit code %d, %q; want 2 and one line with %q", code, text, want)
-		}
 	}
 }
 
@@ -145,28 +122,6 @@ func TestSettingsWhileJobsHaveNotEnded(t *testing.T) {
 	lg := slog.New(slog.NewTextHandler(&log, nil))
 	if err := settled(t.Context(), lg, c, checkFiles(t.Context(), lg, c)); err != nil || !strings.Contains(log.String(), "there is no such directory") {
 		t.Errorf("%v, log %q; want the worker started, and the log to say why it would not be", err, log.String())
-	}
-}
-
-// One secret that cannot be read is told, and keeps no worker from starting.
-func TestSecretThatCannotBeRead(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	if err := os.Symlink("nowhere", filepath.Join(dir, "npm")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "..data"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "good"), []byte("hunter2"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	if err := checkSecrets(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), dir); err != nil {
-		t.Fatal(err)
-	}
-	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "npm") || strings.Contains(text, "hunter2") {
-		t.Errorf("log %q; want one line about npm", text)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
+	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/contexts/cassource"
 	"github.com/slipway-farm/slipway/internal/contexts/filesource"
@@ -99,11 +100,11 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	}
 	admits, err := admission.Open(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*contexts.Fetcher, error) { return newFetcher(p, blobs, temp) })
 	if err != nil {
-		return badUsage(err)
+		return commandline.BadUsage(err)
 	}
 	eng, err := openEngine(lg, c, admits.Registries())
 	if err != nil {
-		return badUsage(fmt.Errorf("--docker-host: %w", err))
+		return commandline.BadUsage(fmt.Errorf("--docker-host: %w", err))
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
@@ -211,7 +212,7 @@ func registryLogins(c config) ([]string, error) { return docker.Registries(c.Reg
 // registryOptions are what opens registries besides the policy: a login, and that the
 // worker itself pushes there to prove its host.
 func registryOptions(ctx context.Context, c config) registries.Options {
-	o := registries.Options{Own: ownPorts(ctx, c, os.Getenv)}
+	o := registries.Options{Own: c.OwnPorts(ctx, os.Getenv)}
 	if c.RegistryAuth != "" {
 		o.Logins = func() ([]string, error) { return registryLogins(c) }
 	}

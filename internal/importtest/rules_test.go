@@ -14,12 +14,12 @@ const module = "github.com/slipway-farm/slipway"
 type layer int
 
 const (
-	language layer = iota // what all others speak
-	seams                 // contracts with the outside
-	reading               // what is made of several of them
-	adapters              // one outside thing each: Redis, Docker, a kind of store
-	flow                  // the order of steps
-	operation             // what an operator sets and asks for
+	language  layer = iota // what all others speak
+	seams                  // contracts with the outside
+	reading                // what is made of several of them
+	adapters               // one outside thing each: Redis, Docker, a kind of store
+	flow                   // the order of steps
+	operation              // what an operator sets and asks for
 	programs
 	examples // stand outside: they may use what a stranger may use
 	support  // packages for tests only; they may import what they like
@@ -55,6 +55,7 @@ func rules() []rule {
 		{"cmd/*", programs, anyModule},
 
 		{"internal/control", operation, nil},
+		{"internal/settings", operation, nil},
 
 		{"internal/api", flow, nil},
 		{"internal/worker", flow, nil},
@@ -69,6 +70,7 @@ func rules() []rule {
 
 		{"internal/joblog", adapters, nil},
 		{"internal/supervisor", adapters, nil},
+		{"internal/commandline", adapters, []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}},
 		{"internal/disks", adapters, nil},
 		{"internal/journal", adapters, nil},
 		// Worker and doctor judge alike.

@@ -1,112 +1,21 @@
 //go:build integration
 
-// These tests need neither Docker nor Redis; they are not among the quick ones
-// because linking the whole worker takes longer than they do.
-
 package main
 
 import (
 	"bytes"
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
-
-// parse runs a command line up to the point where something would be opened.
-func parse(t *testing.T, env map[string]string, args ...string) (config, error) {
-	t.Helper()
-	c := defaults()
-	cmd := &cobra.Command{Use: "worker", SilenceUsage: true, SilenceErrors: true}
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return prepare(cmd, &c, func(k string) string { return env[k] })
-	}
-	c.bind(cmd.Flags())
-	cmd.SetArgs(args)
-	err := cmd.ExecuteContext(t.Context())
-	return c, err
-}
-
-func TestFlagBeatsEnvironmentBeatsDefault(t *testing.T) {
-	t.Parallel()
-	env := map[string]string{"SLIPWAY_SLOTS": "7", "SLIPWAY_LOG_LIMIT": "1m", "SLIPWAY_LABEL": "disk=ssd", "SLIPWAY_BUILD_TIMEOUT": "90s"}
-	c, err := parse(t, env, "--slots", "3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := c.Worker
-	if w.Slots != 3 || w.LogCap != 1<<20 || w.Labels["disk"] != "ssd" || w.Timeouts.Build.D() != 90*time.Second || w.Timeouts.Run.D() != time.Hour || w.Name == "" {
-		t.Errorf("config %+v; want the flag, then the environment, then the default", w)
-	}
-}
-
-func TestBadSettings(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name string
-		env  map[string]string
-		args []string
-		want string
-	}{
-		{"slots", nil, []string{"--slots", "0"}, "want 1 to 1000"},
-		{"queue", nil, []string{"--queues", "Builds!"}, "lower-case"},
-		{"lease", nil, []string{"--lease", "1s"}, "at least 6s"},
-		{"memory", nil, []string{"--memory", "1m"}, "the engine's minimum is 6MiB"},
-		{"young garbage", nil, []string{"--gc-age", "1h"}, "--gc-age 1h0m0s: want at least 24h0m0s"},
-		{"hasty images", nil, []string{"--image-age", "1s"}, "want at least 1m, or 0 for never"},
-		{"a pattern that is none", nil, []string{"--keep-image", "tools/["}, `--keep-image "tools/[": want a name`},
-		{"hasty garbage", nil, []string{"--gc-every", "1s"}, "want at least 1m, or 0 for never"},
-		{"farm", nil, []string{"--farm", "A B"}, "--farm"},
-		{"address with a port", nil, []string{"--advertise-address", "build-1:80"}, "without a port"},
-		{"address that is a URL", nil, []string{"--advertise-address", "http://build-1"}, "without a port"},
-		{"address of everything", nil, []string{"--advertise-address", "0.0.0.0"}, "that producers reach"},
-		{"size", nil, []string{"--log-limit", "lots"}, `"lots" is not a size`},
-		{"environment", map[string]string{"SLIPWAY_SLOTS": "many"}, nil, `SLIPWAY_SLOTS="many"`},
-		{"unknown flag", nil, []string{"--slot", "1"}, "unknown flag"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			if _, err := parse(t, tt.env, tt.args...); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("error %v; want it to say %q", err, tt.want)
-			}
-		})
-	}
-}
-
-// Results name the host where ports are bound to all of its addresses, unless the
-// operator names another address.
-func TestAdvertiseAddress(t *testing.T) {
-	t.Parallel()
-	name, err := os.Hostname()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		env  map[string]string
-		args []string
-		want string
-	}{
-		{nil, nil, ""},
-		{nil, []string{"--port-address", "10.0.0.5"}, ""},
-		{nil, []string{"--port-address", "0.0.0.0"}, name},
-		{nil, []string{"--port-address", "::"}, name},
-		{map[string]string{"SLIPWAY_ADVERTISE_ADDRESS": "build-1"}, []string{"--port-address", "0.0.0.0"}, "build-1"},
-		{nil, []string{"--advertise-address", "2001:db8::5"}, "2001:db8::5"},
-	} {
-		c, err := parse(t, tt.env, tt.args...)
-		if err != nil || c.Worker.AdvertiseAddress != tt.want {
-			t.Errorf("%v %q: %q, %v; want %q", tt.env, tt.args, c.Worker.AdvertiseAddress, err, tt.want)
-		}
-	}
-}
 
 // A Redis that may forget jobs is refused unless the operator insists.
 func TestUnsafeRedis(t *testing.T) {
@@ -212,5 +121,25 @@ func TestFarmName(t *testing.T) {
 	}
 	if code, said := serve("tests"); code != 0 {
 		t.Errorf("the new name: exit code %d, %q", code, said)
+	}
+}
+
+func TestAdminAddressThatIsTaken(t *testing.T) {
+	t.Parallel()
+	server := hosttest.StartRedis(t, "--appendonly", "yes")
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	store := t.TempDir()
+	for address, want := range map[string]string{
+		taken.Addr().String(): "another program listens there; choose another address",
+		"192.0.2.1:18080":     "this host does not have the address",
+	} {
+		code, text := start(t, nil, "--state", t.TempDir(), "--redis", server.SocketURL(), "--store", store, "--admin", address)
+		if code != jobs.ExitUsage || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "worker: --admin "+address+": "+want) {
+			t.Errorf("exit code %d, %q; want 2 and one line with %q", code, text, want)
+		}
 	}
 }

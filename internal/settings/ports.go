@@ -1,4 +1,4 @@
-package main
+package settings
 
 import (
 	"context"
@@ -11,11 +11,11 @@ import (
 	"github.com/slipway-farm/slipway/internal/s3conn"
 )
 
-// ownPorts are the TCP ports of a build host that the farm itself listens on, or may:
+// OwnPorts are the TCP ports of a build host that the farm itself listens on, or may:
 // the worker's admin port, Redis, the Docker daemon and the artifact store. Those of
 // servers that seem to be on another host count, too: a name of a compose file is on
 // this one, and Redis may come here with a failover.
-func ownPorts(ctx context.Context, c config, getenv func(string) string) []int {
+func (c *Settings) OwnPorts(ctx context.Context, getenv func(string) string) []int {
 	addresses := append(redisconn.Addresses(c.Redis), c.Admin)
 	docker := c.DockerHost
 	if docker == "" {

@@ -1,0 +1,73 @@
+// Package settings are what an operator can set of a worker: the defaults, what depends
+// on the host, and which values cannot work. cmd/worker binds them to flags, and has
+// them checked before it opens anything.
+package settings
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/records"
+	"github.com/slipway-farm/slipway/internal/worker"
+)
+
+// Settings are those of a worker.
+type Settings struct {
+	Redis       string
+	UnsafeRedis bool
+	// Store is a directory or s3://bucket/prefix.
+	Store string
+	// Policy is the operator's file, "" for the defaults.
+	Policy       string
+	DockerHost   string
+	RegistryAuth string
+	// ProbePush is a name that the host tries to push to when it proves itself, ""
+	// for none.
+	ProbePush    string
+	Queues       []string
+	Admin        string
+	LogLevel     string
+	Retention    records.Retention
+	QueueTimeout time.Duration
+	// GCEvery is how often artifacts that no job names are deleted, 0 for never;
+	// GCAge is how old they must be.
+	GCEvery, GCAge time.Duration
+	// ImageAge is how long images and build cache must be unused to be removed
+	// when the disk fills, 0 for never; KeepImages are patterns of names that stay.
+	ImageAge   time.Duration
+	KeepImages []string
+	// ImageNotes is where the notes on images are, "" for below the state directory.
+	ImageNotes string
+	Worker     worker.Options
+}
+
+// Defaults are the settings that an operator did not choose.
+func Defaults() Settings {
+	base := "/var/lib/slipway"
+	if os.Geteuid() != 0 {
+		base = filepath.Join(dataHome(), "slipway")
+	}
+	c := Settings{
+		Redis: "redis://127.0.0.1:6379/0", Store: filepath.Join(base, "store"), Queues: []string{jobs.DefaultQueue},
+		Admin: "127.0.0.1:18080", LogLevel: "info",
+		Retention: records.Retention{Age: 7 * 24 * time.Hour, Count: 100_000},
+		GCEvery:   time.Hour, GCAge: artifacts.Grace, ImageAge: time.Hour,
+		Worker: worker.Defaults(),
+	}
+	c.Worker.StateDir = filepath.Join(base, "state")
+	return c
+}
+
+func dataHome() string {
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return os.TempDir()
+	}
+	return filepath.Join(home, ".local", "share")
+}
