@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/slipway-farm/slipway/internal/bootclock"
 	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/supervisor"
 	"github.com/slipway-farm/slipway/internal/telemetry"
@@ -46,5 +47,5 @@ func reap(ctx context.Context, lg *slog.Logger, c config) (err error) {
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 	c.Worker.HostID = host
-	return worker.New(lg, worker.Deps{Engine: eng, Host: machine{uptime: uptime()}}, c.Worker).Reap(ctx)
+	return worker.New(lg, worker.Deps{Engine: eng, Host: machine{uptime: bootclock.New()}}, c.Worker).Reap(ctx)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
+	"github.com/slipway-farm/slipway/internal/bootclock"
 	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/contexts/cassource"
@@ -124,7 +125,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
 		Engine: eng, Images: images.New(lg, eng, notes, func() images.Rules { return imageNames(admits.Policy()) }),
 		Intake:    queue.NewIntake(intakeRedis, queue.IntakeOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
-		Admission: admits, Host: machine{Disks: room, uptime: uptime(), store: owner, engine: eng, config: c},
+		Admission: admits, Host: machine{Disks: room, uptime: bootclock.New(), store: owner, engine: eng, config: c},
 	}), c.Worker)
 
 	metrics.Slots(w.Busy())

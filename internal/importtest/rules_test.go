@@ -102,6 +102,8 @@ func rules() []rule {
 		{"internal/netguard", seams, nil},
 		{"internal/diskroom", seams, nil},
 		{"internal/atomicfile", seams, nil},
+		// clock_gettime(2) for the boot clock is not in the standard library.
+		{"internal/bootclock", seams, []string{"golang.org/x/sys"}},
 		// preadv2(2) is not in the standard library.
 		{"internal/fsop", seams, []string{"golang.org/x/sys"}},
 		// A source and a store share it.

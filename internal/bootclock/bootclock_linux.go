@@ -1,4 +1,4 @@
-package main
+package bootclock
 
 import (
 	"fmt"
@@ -7,9 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// uptime reads the host's clock since it was booted. It goes on while the host
-// sleeps and while no worker runs, and nobody can set it.
-func uptime() func() time.Duration {
+func clock() func() time.Duration {
 	return func() time.Duration {
 		var t unix.Timespec
 		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
