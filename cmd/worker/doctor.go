@@ -68,7 +68,7 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 			if err != nil {
 				return err
 			}
-			return reachable(ctx, blobs.Store)
+			return artifacts.Reachable(ctx, blobs.Store)
 		},
 	}
 	rdb, err := redisconn.Open(ctx, c.Redis)

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,29 +14,6 @@ import (
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 )
-
-// patientPins waits for a Redis that is away: a worker that has a result to
-// deliver waits for it anyway.
-type patientPins struct {
-	artifacts.Pins
-	log *slog.Logger
-}
-
-// Pin implements artifacts.Pins.
-func (p patientPins) Pin(ctx context.Context, digest string) (condemned bool, err error) {
-	for {
-		condemned, err = p.Pins.Pin(ctx, digest)
-		if err == nil || ctx.Err() != nil {
-			return condemned, err
-		}
-		p.log.WarnContext(ctx, "pin an artifact", "digest", digest, "err", err)
-		select {
-		case <-ctx.Done():
-			return false, err
-		case <-time.After(time.Second):
-		}
-	}
-}
 
 func gcCommand(getenv func(string) string) *cobra.Command {
 	c := defaults()
@@ -80,13 +55,5 @@ func collectOnce(ctx context.Context, c config, dryRun bool, out io.Writer, lg *
 	if err == nil || r.Deleted > 0 {
 		_, _ = fmt.Fprintf(out, "%s %d artifacts, %d bytes; kept %d\n", verb, r.Deleted, r.Bytes, r.Kept)
 	}
-	return advised(err)
-}
-
-// advised adds what to do to an error of the store.
-func advised(err error) error {
-	if own, ok := errors.AsType[*artifacts.StoreError](err); ok {
-		return fmt.Errorf("%s; %s", own.Message, own.Hint)
-	}
-	return err
+	return artifacts.Advised(err)
 }

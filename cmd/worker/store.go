@@ -31,7 +31,7 @@ func storeCommand(getenv func(string) string) *cobra.Command {
 			if force && !take {
 				return fmt.Errorf("--force goes with --take")
 			}
-			return advised(storeVerb(cmd.Context(), c, take, force, cmd.OutOrStdout()))
+			return artifacts.Advised(storeVerb(cmd.Context(), c, take, force, cmd.OutOrStdout()))
 		},
 	}
 	c.bindFarm(cmd.Flags())
@@ -63,14 +63,9 @@ func storeVerb(ctx context.Context, c config, take, force bool, out io.Writer) e
 	} else if err := owner.Ask(ctx); err != nil {
 		return err
 	}
-	m, err := blobs.Store.Mark(ctx)
-	switch {
-	case err != nil:
-		return err
-	case m == artifacts.Mark{}:
-		_, _ = fmt.Fprintf(out, "%s has no owner, and the farm has no store yet: the first worker takes it\n", c.Store)
-	default:
-		_, _ = fmt.Fprintf(out, "%s is the store of this farm (%s, store %s)\n", c.Store, m.Farm, m.Store)
+	whose, err := owner.Describe(ctx)
+	if err == nil {
+		_, err = fmt.Fprintln(out, whose)
 	}
-	return nil
+	return err
 }

@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -110,7 +109,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
 	records := records.New(rdb, records.Options{QueueTimeout: c.QueueTimeout, Retention: c.Retention, Log: lg})
-	blobs.Pins = patientPins{records, lg}
+	blobs.Pins = artifacts.PatientPins{Pins: records, Log: lg}
 	owner := artifacts.NewOwner(records, blobs.Store, c.Store)
 	if err := lookAtFirst(ctx, lg, c, owner); err != nil {
 		return err
@@ -256,15 +255,6 @@ func openStore(where, temp string) (*artifacts.Blobs, error) {
 		return nil, err
 	}
 	return artifacts.NewBlobs(s, temp), nil
-}
-
-// reachable asks the store for a blob that need not be there.
-func reachable(ctx context.Context, s artifacts.Store) error {
-	_, err := s.Stat(ctx, "sha256:"+strings.Repeat("0", 64))
-	if err == nil || errors.Is(err, artifacts.ErrNotFound) {
-		return nil
-	}
-	return errors.New(artifacts.StoreFailure(err, "contexts, logs and outputs").Message)
 }
 
 // tempDir is where contexts and outputs are kept while they are used. The files
