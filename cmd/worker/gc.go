@@ -48,12 +48,8 @@ func collectOnce(ctx context.Context, c config, dryRun bool, out io.Writer, lg *
 	records := records.New(rdb, records.Options{})
 	deps := garbage.Deps{Records: records, Store: blobs.Store, Owner: artifacts.NewOwner(records, blobs.Store, c.Store)}
 	r, err := garbage.New(lg, deps, garbage.Options{Age: c.GCAge, DryRun: dryRun}).Collect(ctx)
-	verb := "deleted"
-	if dryRun {
-		verb = "would delete"
-	}
 	if err == nil || r.Deleted > 0 {
-		_, _ = fmt.Fprintf(out, "%s %d artifacts, %d bytes; kept %d\n", verb, r.Deleted, r.Bytes, r.Kept)
+		_, _ = fmt.Fprintln(out, r.Sentence(dryRun))
 	}
 	return artifacts.Advised(err)
 }

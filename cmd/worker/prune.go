@@ -7,12 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"maps"
-	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
@@ -32,9 +29,9 @@ func pruneCommand(getenv func(string) string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove images and build cache that this host has not used for a while, now",
-		Long: "Removes the images that the worker of this host pulled or built, and the daemon's build cache, as far as nobody\n" +
-			"used them for --image-age. A worker does so by itself when the disk of the daemon fills. What somebody else put\n" +
-			"there stays, and so does an image that a container uses, that --keep-image names, or that was not pushed while\n" +
+		Long: "Removes the images that the worker of this host pulled or built, and the daemon's build cache, as far as they\n" +
+			"were not used for --image-age. A worker does so by itself when the disk of the daemon fills. What the farm did\n" +
+			"not put there stays, and so does an image that a container uses, that --keep-image names, or that was not pushed while\n" +
 			"its job is on record. It is safe while the worker is at work.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -71,20 +68,8 @@ func prune(ctx context.Context, c config, out io.Writer, lg *slog.Logger) (err e
 	defer func() { err = errors.Join(err, eng.Close()) }()
 	collector := newImageCollector(lg, c, eng, imageNotes(c), records.New(rdb, records.Options{}), nil)
 	r, err := collector.Collect(ctx, func() bool { return false })
-	printPruned(out, c.DryRun, r)
+	for _, line := range r.Lines(c.DryRun) {
+		_, _ = fmt.Fprintln(out, line)
+	}
 	return err
-}
-
-func printPruned(out io.Writer, dryRun bool, r images.Report) {
-	verb := "removed"
-	if dryRun {
-		verb = "would remove"
-	}
-	for _, name := range r.Removed {
-		_, _ = fmt.Fprintf(out, "%s %s\n", verb, name)
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.Kept)) {
-		_, _ = fmt.Fprintf(out, "kept %s: %s\n", name, r.Kept[name])
-	}
-	_, _ = fmt.Fprintf(out, "%s %d images of %s, and %s of build cache\n", verb, len(r.Removed), diskroom.Bytes(r.Bytes), diskroom.Bytes(r.Cache))
 }

@@ -45,6 +45,15 @@ type Report struct {
 	Bytes   int64
 }
 
+// Sentence is the report for people; with dryRun nothing was deleted.
+func (r Report) Sentence(dryRun bool) string {
+	verb := "deleted"
+	if dryRun {
+		verb = "would delete"
+	}
+	return fmt.Sprintf("%s %d artifacts, %d bytes; kept %d", verb, r.Deleted, r.Bytes, r.Kept)
+}
+
 // Owner knows whether the store is this farm's: what is garbage here may be all
 // that another farm has. [artifacts.Owner] has the promises.
 type Owner interface {

@@ -436,3 +436,14 @@ func TestDryRunWritesNothing(t *testing.T) {
 		t.Errorf("the store has the mark %q (%v), and Redis has %q", m, err, f.redis.Keys())
 	}
 }
+
+func TestSentence(t *testing.T) {
+	t.Parallel()
+	r := garbage.Report{Kept: 3, Deleted: 2, Bytes: 100}
+	if got := r.Sentence(false); got != "deleted 2 artifacts, 100 bytes; kept 3" {
+		t.Errorf("%q; want what was deleted", got)
+	}
+	if got := r.Sentence(true); got != "would delete 2 artifacts, 100 bytes; kept 3" {
+		t.Errorf("%q; want what would be", got)
+	}
+}

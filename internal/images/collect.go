@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path"
 	"slices"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -57,6 +59,22 @@ type Report struct {
 	Kept map[string]string
 	// Cache is how much build cache went, in bytes.
 	Cache int64
+}
+
+// Lines are the report for people; with dryRun nothing was removed.
+func (r Report) Lines(dryRun bool) []string {
+	verb := "removed"
+	if dryRun {
+		verb = "would remove"
+	}
+	var lines []string
+	for _, name := range r.Removed {
+		lines = append(lines, verb+" "+name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Kept)) {
+		lines = append(lines, fmt.Sprintf("kept %s: %s", name, r.Kept[name]))
+	}
+	return append(lines, fmt.Sprintf("%s %d images of %s, and %s of build cache", verb, len(r.Removed), diskroom.Bytes(r.Bytes), diskroom.Bytes(r.Cache)))
 }
 
 // Collector makes room on a build host: when its disk fills, images that the farm

@@ -373,3 +373,15 @@ func TestRunMakesRoomWhenItIsShort(t *testing.T) {
 		<-done
 	})
 }
+
+func TestReportLines(t *testing.T) {
+	t.Parallel()
+	r := images.Report{Removed: []string{"app:1"}, Bytes: 1 << 20, Cache: 2 << 20, Kept: map[string]string{"b:1": "it is young", "a:1": "a container uses it"}}
+	for dryRun, verb := range map[bool]string{false: "removed", true: "would remove"} {
+		got := strings.Join(r.Lines(dryRun), "\n")
+		want := verb + " app:1\nkept a:1: a container uses it\nkept b:1: it is young\n" + verb + " 1 images of 1.0 MiB, and 2.0 MiB of build cache"
+		if got != want {
+			t.Errorf("got:\n%s\nwant:\n%s", got, want)
+		}
+	}
+}
