@@ -169,16 +169,10 @@ type membership struct {
 func (m membership) Join(ctx context.Context) (string, error) { return m.JoinFarm(ctx, m.name) }
 
 // openRedis refuses a Redis that cannot be reached, is not safe, or is of a farm with
-// another name. A worker that
-// left something running cannot be choosy: it has to look after that, and to end
-// it in time when Redis stays away.
+// another name. A worker that left something running cannot be choosy: it has to look
+// after that, and to end it in time when Redis stays away.
 func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, error) {
-	rdb, err := redisconn.Open(ctx, c.Redis)
-	for err != nil && redisconn.Says(err, "LOADING") && ctx.Err() == nil {
-		lg.WarnContext(ctx, "Redis loads its data; waiting for it")
-		time.Sleep(time.Second)
-		rdb, err = redisconn.Open(ctx, c.Redis)
-	}
+	rdb, err := redisconn.OpenLoaded(ctx, lg, c.Redis)
 	if err == nil {
 		if err = checkRedis(ctx, lg, c, rdb); err == nil {
 			_, err = records.New(rdb, records.Options{}).JoinFarm(ctx, c.Worker.Farm)

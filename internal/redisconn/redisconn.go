@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -41,6 +42,27 @@ func Open(ctx context.Context, rawURL string) (redis.UniversalClient, error) {
 		return nil, fmt.Errorf("%w at %s: %w", jobs.ErrUnreachable, Redact(rawURL), err)
 	}
 	return client, nil
+}
+
+// loadingPause is how long OpenLoaded waits before it asks a Redis that loads its data again.
+const loadingPause = time.Second
+
+// OpenLoaded is Open for a worker that starts together with Redis: while Redis answers
+// that it still loads its data, it waits, until ctx ends. It logs every such answer: the
+// worker's logger leaves out repeats.
+func OpenLoaded(ctx context.Context, lg *slog.Logger, rawURL string) (redis.UniversalClient, error) {
+	for {
+		client, err := Open(ctx, rawURL)
+		if !Says(err, "LOADING") {
+			return client, err
+		}
+		lg.WarnContext(ctx, "Redis loads its data; the worker waits for it")
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(loadingPause):
+		}
+	}
 }
 
 // Lazy is Open for those who can wait: it connects with the first call.

@@ -2,13 +2,18 @@ package redisconn_test
 
 import (
 	"bufio"
+	"context"
+	"errors"
+	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 
+	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
 
@@ -70,5 +75,40 @@ func TestSays(t *testing.T) {
 	_, err = redisconn.Open(t.Context(), "redis://"+l.Addr().String())
 	if !redisconn.Says(err, "NOAUTH", "LOADING") || redisconn.Says(err, "NOAUTH") || redisconn.Says(nil, "LOADING") {
 		t.Errorf("error %v; want it to be known for LOADING", err)
+	}
+}
+
+// onWrite calls itself with what is written.
+type onWrite func(text string)
+
+func (f onWrite) Write(p []byte) (int, error) {
+	f(string(p))
+	return len(p), nil
+}
+
+// OpenLoaded waits for a Redis that starts, and logs that it does. It does not wait for
+// one that cannot be reached.
+func TestOpenLoaded(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	server.SetError("LOADING Redis is loading the dataset in memory")
+	var lines atomic.Int32
+	lg := slog.New(slog.NewTextHandler(onWrite(func(string) {
+		lines.Add(1)
+		server.SetError("")
+	}), nil))
+	rdb, err := redisconn.OpenLoaded(t.Context(), lg, "redis://"+server.Addr())
+	if err != nil || lines.Load() != 1 {
+		t.Fatalf("%v, %d lines; want it open after one line in the log", err, lines.Load())
+	}
+	defer rdb.Close()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	server.SetError("LOADING Redis is loading the dataset in memory")
+	if _, err := redisconn.OpenLoaded(ended, lg, "redis://"+server.Addr()); err == nil {
+		t.Error("open although the caller has ended and Redis loads")
+	}
+	if _, err := redisconn.OpenLoaded(t.Context(), lg, "redis://127.0.0.1:1"); !errors.Is(err, jobs.ErrUnreachable) {
+		t.Errorf("error %v; want that Redis cannot be reached", err)
 	}
 }
