@@ -40,10 +40,6 @@ func rootCommand(environ commandline.Environment, hurry context.Context) *cobra.
 	serveConfig.bind(root.Flags())
 	serveConfig.bindSupervise(root.Flags())
 
-	run := &cobra.Command{Use: "run", Short: "Serve the farm (the same as worker alone)", Args: cobra.NoArgs, RunE: serve}
-	serveConfig.bind(run.Flags())
-	serveConfig.bindSupervise(run.Flags())
-
 	dev := &cobra.Command{
 		Use:   "dev",
 		Short: "A whole farm in one process, with an embedded Redis that forgets everything",
@@ -62,7 +58,7 @@ func rootCommand(environ commandline.Environment, hurry context.Context) *cobra.
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) { cmd.Println("worker", buildVersion()) },
 	}
-	root.AddCommand(run, dev, policyCommand(getenv), gcCommand(getenv), storeCommand(getenv), pruneCommand(getenv), drainCommand(getenv), doctorCommand(getenv), renameFarmCommand(getenv), version)
+	root.AddCommand(dev, policyCommand(getenv), gcCommand(getenv), storeCommand(getenv), pruneCommand(getenv), drainCommand(getenv), doctorCommand(getenv), renameFarmCommand(getenv), version)
 	// The variables of all commands are in one environment: each checks them all.
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd == version || cmd.Name() == "help" {

@@ -47,7 +47,7 @@ func testMain(m *testing.M) (code int, err error) {
 // unsupervised is the flag for a worker without a process that looks after it:
 // here the tests do that.
 func unsupervised() []string {
-	help, err := exec.Command(filepath.Join(bins, "worker"), "run", "--help").CombinedOutput()
+	help, err := exec.Command(filepath.Join(bins, "worker"), "--help").CombinedOutput()
 	if err == nil && bytes.Contains(help, []byte("--supervise")) {
 		return []string{"--supervise=false"}
 	}

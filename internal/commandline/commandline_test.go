@@ -69,6 +69,7 @@ func TestMistakes(t *testing.T) {
 		{nil, []string{"--slot", "1"}, "unknown flag --slot: did you mean --slots?"},
 		{nil, []string{"--weather"}, "unknown flag --weather: farmer --help lists them"},
 		{nil, []string{"plan"}, `unknown argument "plan": did you mean farmer plant?`},
+		{nil, []string{"want"}, `unknown argument "want": farmer --help says what it takes`},
 		{nil, []string{"weather"}, `unknown argument "weather": farmer --help says what it takes`},
 		{nil, []string{"plant", "a", "b"}, `unknown argument "b": farmer plant --help says what it takes`},
 		{nil, []string{"plant"}, "accepts 1 arg(s), received 0"},

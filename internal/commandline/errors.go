@@ -48,11 +48,14 @@ func Polite(root *cobra.Command) {
 	visit(root)
 }
 
-// suggestion says what may have been meant by an argument.
+// suggestion names the command that an argument may have meant. The first letter has to
+// agree: "did you mean worker prune?" is no answer to "worker run".
 func suggestion(cmd *cobra.Command, arg string) string {
 	var known []string
 	for _, c := range cmd.Commands() {
-		known = append(known, c.Name())
+		if arg != "" && arg[0] == c.Name()[0] {
+			known = append(known, c.Name())
+		}
 	}
 	if near := jobs.Nearest(arg, known); near != "" {
 		return fmt.Sprintf("did you mean %s %s?", cmd.CommandPath(), near)

@@ -152,7 +152,7 @@ func TestRedisThatEvicts(t *testing.T) {
 	f := newFarm(t)
 	f.ask("CONFIG", "SET", "maxmemory", "100mb")
 	f.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-	a := f.program(nil, "worker", "run", "--state", t.TempDir(), "--admin", "")
+	a := f.program(nil, "worker", "--state", t.TempDir(), "--admin", "")
 	if a.code != 1 || !strings.Contains(a.stderr, "redis may evict jobs (maxmemory-policy allkeys-lru)") {
 		t.Errorf("exit code %d, %q; want a refusal that names the policy", a.code, a.stderr)
 	}

@@ -117,7 +117,7 @@ func TestSupervisedWithoutRedis(t *testing.T) {
 func TestSupervisedStart(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t)
-	a := f.program(nil, "worker", "run", "--supervise=true", "--state", t.TempDir(), "--admin", "", "--redis", "redis://127.0.0.1:1/0")
+	a := f.program(nil, "worker", "--supervise=true", "--state", t.TempDir(), "--admin", "", "--redis", "redis://127.0.0.1:1/0")
 	if a.code != 1 || strings.Count(a.stderr, "cannot reach the farm's Redis") != 1 {
 		t.Errorf("exit code %d, stderr %q; want one sentence and exit code 1", a.code, a.stderr)
 	}

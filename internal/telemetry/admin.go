@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Admin serves /livez, /readyz (alias /healthz), /metrics and /debug/pprof.
+// Admin serves /livez, /readyz, /metrics and /debug/pprof.
 type Admin struct {
 	listener net.Listener
 	server   *http.Server
@@ -27,7 +27,6 @@ func ListenAdmin(ctx context.Context, addr string, metrics http.Handler, checks 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.Handle("GET /readyz", Ready(checks))
-	mux.Handle("GET /healthz", Ready(checks))
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
