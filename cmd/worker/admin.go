@@ -12,7 +12,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
-// conditions are what a worker needs to take jobs.
+// conditions are the parts that must work before a worker takes jobs.
 type conditions struct {
 	redis  redisClient
 	engine interface {
@@ -22,7 +22,7 @@ type conditions struct {
 	worker *worker.Worker
 }
 
-// checks are the conditions of /readyz, which are metrics, too.
+// checks returns the checks of /readyz, each of which is also a metric.
 func (c conditions) checks() []telemetry.Check {
 	return []telemetry.Check{
 		{
@@ -41,18 +41,18 @@ func (c conditions) checks() []telemetry.Check {
 			Run: func(ctx context.Context) error { return c.store.Look(ctx, false) },
 		},
 		{
-			Name: "host", Metric: "slipway_host_fit", Help: "1 when this host could build and run when it was last tried, and has room.",
+			Name: "host", Metric: "slipway_host_fit", Help: "1 when this host could build and run in its last check, and has room.",
 			Run: func(context.Context) error { return c.worker.Unfit() },
 		},
 		{
-			Name: "intake", Metric: "slipway_worker_taking", Help: "1 when the worker asks for jobs: it has looked after what was here, and does not drain.",
+			Name: "intake", Metric: "slipway_worker_taking", Help: "1 when the worker asks for jobs: recovery has finished, and the worker does not drain.",
 			Run: func(context.Context) error { return c.worker.Taking() },
 		},
 	}
 }
 
-// serveAdmin opens the admin address, if there is one, until the returned function
-// is called.
+// serveAdmin serves the admin address, if one is set, until the returned function is
+// called.
 func serveAdmin(ctx context.Context, lg *slog.Logger, c config, metrics *telemetry.Metrics, have conditions, room *disks.Disks) (end func() error, err error) {
 	none := func() error { return nil }
 	if c.Admin == "" {
@@ -67,7 +67,7 @@ func serveAdmin(ctx context.Context, lg *slog.Logger, c config, metrics *telemet
 	return func() error { return admin.Close(context.WithoutCancel(ctx)) }, nil
 }
 
-// diskMetrics are the disks that jobs use, for metrics.
+// diskMetrics returns the disks that jobs write to, as metrics want them.
 func diskMetrics(d *disks.Disks) func(context.Context) []telemetry.Disk {
 	return func(context.Context) []telemetry.Disk {
 		var all []telemetry.Disk

@@ -9,9 +9,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/settings"
 )
 
-// config is everything an operator can set. Each flag has an environment
-// variable of the same name: --store-dir would be SLIPWAY_STORE_DIR. A flag
-// wins over the environment, which wins over the default.
+// config holds what an operator can set. Each flag has an environment variable of the
+// same name: --log-level is SLIPWAY_LOG_LEVEL. A flag wins over the environment, which
+// wins over the default.
 type config struct {
 	settings.Settings
 	// DryRun is for worker prune.
@@ -26,7 +26,7 @@ func defaults() config {
 	return config{Settings: settings.Defaults(), RedisListen: "127.0.0.1:6379", Supervise: true}
 }
 
-// bindFarm declares the flags that say where the farm is.
+// bindFarm declares the flags of all commands that reach the farm.
 func (c *config) bindFarm(f *pflag.FlagSet) {
 	f.StringVar(&c.Redis, "redis", c.Redis, "the farm's Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
 	f.StringVar(&c.Store, "store", c.Store, "artifact store, shared by all workers and producers: a directory, or s3://bucket/prefix with the AWS_ variables")
@@ -39,19 +39,19 @@ func (c *config) bind(f *pflag.FlagSet) {
 	c.bindFarm(f)
 	w := &c.Worker
 	f.BoolVar(&c.UnsafeRedis, "allow-unsafe-redis", c.UnsafeRedis, "start although Redis may forget jobs (eviction, no persistence)")
-	f.StringVar(&c.Policy, "policy", c.Policy, "file that says which contexts, Dockerfiles and images are taken (worker policy prints the default)")
+	f.StringVar(&c.Policy, "policy", c.Policy, "file with the rules for contexts, Dockerfiles and images (worker policy prints the default)")
 	f.StringVar(&c.DockerHost, "docker-host", c.DockerHost, "the Docker daemon (default DOCKER_HOST or the local socket)")
 	f.StringVar(&c.RegistryAuth, "registry-auth", c.RegistryAuth, "file with registry credentials in the format of docker's config.json")
-	f.StringVar(&c.ProbePush, "probe-push", c.ProbePush, "image name that a host pushes to when it proves itself, such as registry.example.com/slipway/probe:1")
+	f.StringVar(&c.ProbePush, "probe-push", c.ProbePush, "image name that the worker pushes to when it checks its host, such as registry.example.com/slipway/probe:1")
 	f.StringSliceVar(&c.Queues, "queues", c.Queues, "queues to serve")
 	f.StringVar(&c.Admin, "admin", c.Admin, "address of /livez, /readyz, /metrics and profiles; empty for none")
 	f.DurationVar(&c.GCEvery, "gc-every", c.GCEvery, "how often artifacts that no job names are deleted from the store (0: never)")
 	f.DurationVar(&c.ImageAge, "image-age", c.ImageAge, "how long images and build cache must be unused to be removed when the daemon's disk fills (0: never)")
-	f.StringVar(&c.ImageNotes, "image-notes", c.ImageNotes, "directory of what is known of the daemon's images; workers that share a daemon share it (default: below --state)")
+	f.StringVar(&c.ImageNotes, "image-notes", c.ImageNotes, "directory of the notes on the daemon's images; workers that share a daemon share it (default: below --state)")
 	f.StringSliceVar(&c.KeepImages, "keep-image", c.KeepImages, "images that are never removed, as a pattern such as tools/*:* (repeatable)")
 	f.DurationVar(&c.Retention.Age, "retention-age", c.Retention.Age, "how long ended jobs are kept")
 	f.Int64Var(&c.Retention.Count, "retention-count", c.Retention.Count, "how many ended jobs of each state are kept")
-	f.DurationVar(&c.QueueTimeout, "queue-timeout", c.QueueTimeout, "how long a job may wait for a worker if it does not say (0: for ever)")
+	f.DurationVar(&c.QueueTimeout, "queue-timeout", c.QueueTimeout, "default time that a job may wait for a worker (0: for ever)")
 
 	f.StringVar(&w.Name, "name", w.Name, "name of this worker for people (default the host name)")
 	f.StringVar(&w.Farm, "farm", w.Farm, "name of the farm, the same for all of its workers")
@@ -71,18 +71,18 @@ func (c *config) bind(f *pflag.FlagSet) {
 		"fetch-timeout": &w.Timeouts.Fetch, "build-timeout": &w.Timeouts.Build, "push-timeout": &w.Timeouts.Push,
 		"run-timeout": &w.Timeouts.Run, "idle-timeout": &w.Timeouts.Idle,
 	} {
-		f.DurationVar((*time.Duration)(d), name, d.D(), "limit of a job that does not say")
+		f.DurationVar((*time.Duration)(d), name, d.D(), "default timeout for jobs that set none")
 	}
-	f.Float64Var(&w.Limits.CPUs, "cpus", w.Limits.CPUs, "cores of a container that does not say (0: all)")
-	f.Var((*size)(&w.Limits.Memory), "memory", "memory of a container that does not say")
-	f.Var((*size)(&w.Limits.Disk), "disk", "how much a container without a limit of its own may write to this host's disk (0: any amount)")
+	f.Float64Var(&w.Limits.CPUs, "cpus", w.Limits.CPUs, "default CPU limit of a container (0: no limit)")
+	f.Var((*size)(&w.Limits.Memory), "memory", "default memory limit of a container")
+	f.Var((*size)(&w.Limits.Disk), "disk", "default limit of what a container may write to this host's disk (0: no limit)")
 	f.Float64Var(&w.BuildLimits.CPUs, "build-cpus", w.BuildLimits.CPUs, "default CPU limit of each step of a build, on engines that have one (0: no limit)")
 	f.Var((*size)(&w.BuildLimits.Memory), "build-memory", "default memory limit of each step of a build, on engines that have one (0: no limit)")
-	f.Int64Var(&w.Limits.Pids, "pids", w.Limits.Pids, "processes of a container that does not say")
+	f.Int64Var(&w.Limits.Pids, "pids", w.Limits.Pids, "default limit of processes in a container (-1: no limit)")
 }
 
 func (c *config) bindSupervise(f *pflag.FlagSet) {
-	f.BoolVar(&c.Supervise, "supervise", c.Supervise, "work in a child process that is started again when it dies or stands still")
+	f.BoolVar(&c.Supervise, "supervise", c.Supervise, "work in a child process that its parent starts again when it dies or hangs")
 }
 
 // size is a flag in bytes with a unit.

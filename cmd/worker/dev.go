@@ -18,8 +18,8 @@ import (
 
 type redisClient = redis.UniversalClient
 
-// runDev serves an embedded Redis and one worker until ctx ends. Nothing
-// outlives it but the images that jobs tagged.
+// runDev serves an embedded Redis and one worker until ctx ends. Only the images that
+// jobs tagged stay.
 func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
 	if err := settings.CheckListen("--redis-listen", c.RedisListen, "127.0.0.1:6379"); err != nil {
 		return commandline.BadUsage(err)
@@ -34,8 +34,8 @@ func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
 	go keepTime(ticking, embedded)
 
 	c.Redis = "redis://" + embedded.Addr() + "/0"
-	c.UnsafeRedis = true // it forgets by design
-	c.GCEvery = 0        // and does not know what others have in the store
+	c.UnsafeRedis = true // an embedded Redis keeps nothing on disk
+	c.GCEvery = 0        // other farms may use the store, and this Redis does not know their jobs
 	if err := takeAnyStore(ctx, c); err != nil {
 		return err
 	}
@@ -43,8 +43,8 @@ func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
 	return runWorker(ctx, hurry, c, stderr, func() error { return nil })
 }
 
-// takeAnyStore lets the farm use the store whosever it is. This farm is another one
-// each time, and leaves no mark.
+// takeAnyStore lets this farm use any store, also one of another farm. The embedded farm
+// has a new identity each time, and does not mark the store.
 func takeAnyStore(ctx context.Context, c config) error {
 	rdb, err := redisconn.Open(ctx, c.Redis)
 	if err != nil {
@@ -55,8 +55,8 @@ func takeAnyStore(ctx context.Context, c config) error {
 	return err
 }
 
-// keepTime lets keys expire: the embedded Redis has a clock that stands still
-// unless it is told.
+// keepTime lets keys expire: the clock of the embedded Redis moves only when it is
+// forwarded.
 func keepTime(ctx context.Context, embedded *miniredis.Miniredis) {
 	const step = 100 * time.Millisecond
 	tick := time.NewTicker(step)

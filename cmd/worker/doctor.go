@@ -25,10 +25,10 @@ func doctorCommand(getenv func(string) string) *cobra.Command {
 		Use:   "doctor",
 		Short: "Examine this build host: Redis, Docker, disks, permissions, leftovers",
 		Long: "Examines what a worker with these settings needs, one line for each check: OK, WARN or FAIL, what was found,\n" +
-			"and below it what to do. What rests on a check that failed is left out. The exit code is 1 when a check failed.\n" +
+			"and below it what to do. Checks that depend on a failed one are left out. The exit code is 1 when a check failed.\n" +
 			"Run it as the worker's user, with the worker's settings.\n\n" +
-			"It changes nothing, but for a tiny image that it builds, runs and removes at once to see that the daemon\n" +
-			"can. --fix makes missing directories, takes rights from others, and removes containers, images and logs\n" +
+			"It changes nothing, except that it builds, runs and removes a tiny image to check that the daemon can.\n" +
+			"--fix makes missing directories, removes permissions of other users, and removes containers, images and logs\n" +
 			"that an earlier worker of this host left, if no worker runs.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -134,8 +134,8 @@ func (r *report) add(f doctor.Finding) {
 	}
 }
 
-// lockForDoctor takes the lock of a state directory that a worker has used. A
-// worker that starts in this moment finds it taken, and has to be started again.
+// lockForDoctor takes the lock of a state directory that a worker has used. A worker that
+// is started meanwhile finds the lock taken, exits and has to be started again.
 func lockForDoctor(stateDir string) (release func() error, running bool, err error) {
 	lock, err := seat.Lock(stateDir, 0)
 	switch {

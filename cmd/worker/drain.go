@@ -13,11 +13,11 @@ func drainCommand(getenv func(string) string) *cobra.Command {
 	finish, handBack, adopt := false, false, false
 	cmd := &cobra.Command{
 		Use:   "drain",
-		Short: "End the worker of this host, and say what becomes of its running jobs",
-		Long: "Ends the worker that runs on this state directory and waits for it. No new jobs are taken. Running jobs\n" +
-			"may finish, are handed back for others to begin anew, or stay: --adopt leaves containers running for a\n" +
-			"worker that is started here within the lease, such as a newer version; builds go on until they have one.\n" +
-			"What is not done within the worker's --drain is stopped and handed back.",
+		Short: "Drain the worker of this host, and choose what becomes of its running jobs",
+		Long: "Drains the worker that runs on this state directory and waits until it has exited. It takes no new jobs.\n" +
+			"--finish lets running jobs finish; --hand-back stops them, and other workers begin them anew; --adopt leaves\n" +
+			"containers running for a worker that is started here within the lease, such as a newer version, and lets\n" +
+			"builds go on until they have a container. The worker hands back jobs that take longer than its --drain.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := commandline.FromEnvironment(cmd, getenv); err != nil {

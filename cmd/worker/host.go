@@ -34,7 +34,7 @@ func (m machine) Probe(ctx context.Context, labels map[string]string) error {
 
 func (m machine) EndOrphans(ctx context.Context) (int, error) { return m.engine.EndOrphans(ctx) }
 
-// newDisks watches the disks that jobs use.
+// newDisks watches the disks that jobs write to.
 func newDisks(lg *slog.Logger, e disks.Engine, c config) *disks.Disks {
 	own := []disks.Directory{{Name: "state", Path: c.Worker.StateDir}}
 	if filepath.IsAbs(c.Store) {

@@ -1,5 +1,5 @@
 // Command worker runs jobs of the farm on one build host: it takes them from
-// Redis, drives the local Docker daemon and records what came of them. `worker`
+// Redis, drives the local Docker daemon and records the results. `worker`
 // alone serves a farm; `worker dev` is a whole farm in one process, for trying
 // it out.
 package main
@@ -21,7 +21,7 @@ import (
 
 func main() {
 	// The kernel hands a signal to the main thread where it can, and one that hangs
-	// in a file system never takes it: that thread waits here and does nothing else.
+	// in a file system never takes it: the main thread only waits here.
 	runtime.LockOSThread()
 	// The first signal drains, the second hands running jobs back at once.
 	signals := make(chan os.Signal, 2)
@@ -39,8 +39,7 @@ func main() {
 	os.Exit(<-code)
 }
 
-// run is the whole program but for the process around it. Its result is the
-// exit code.
+// run is the program without its process: tests call it. It returns the exit code.
 func run(ctx, hurry context.Context, args []string, environ commandline.Environment, stdout, stderr io.Writer) int {
 	root := rootCommand(environ, hurry)
 	root.SetArgs(args)

@@ -12,13 +12,13 @@ import (
 	"github.com/slipway-farm/slipway/internal/policy"
 )
 
-// imageNames are a policy's rules of names that jobs give to images.
+// imageNames returns a policy's rules for the names that jobs give to images.
 func imageNames(p policy.Policy) images.Rules {
 	return images.Rules{Tag: p.Images.Tag, Replace: p.Images.Replace, Frontends: p.Dockerfile.Frontends}
 }
 
-// networks are the exceptions of the address guard; policy.Load has checked
-// them.
+// networks returns the networks that the address guard lets through. policy.Load has
+// checked their syntax, so MustParsePrefix cannot panic.
 func networks(list []string) []netip.Prefix {
 	all := make([]netip.Prefix, 0, len(list))
 	for _, n := range list {
@@ -27,13 +27,13 @@ func networks(list []string) []netip.Prefix {
 	return all
 }
 
-// only are the schemes of a source that the policy allows.
+// only returns those of a source's schemes that the policy allows.
 func only(p policy.Policy, schemes ...string) []string {
 	return slices.DeleteFunc(schemes, func(s string) bool { return !slices.Contains(p.Context.Schemes, s) })
 }
 
-// checkPolicy loads a policy as a worker on this host does: folders and keys that
-// are missing here stop a worker here.
+// checkPolicy loads a policy as a worker on this host does, and fails like one when a
+// folder or a key that the policy names is missing.
 func checkPolicy(file string) (policy.Policy, error) {
 	p, err := policy.Load(file)
 	if err == nil {
@@ -45,8 +45,8 @@ func checkPolicy(file string) (policy.Policy, error) {
 func policyCommand(getenv func(string) string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "policy [FILE]",
-		Short: "Check a policy file and print the policy that comes of it, defaults included",
-		Long:  "Checks a policy file as a worker on this host does, with the folders and keys that it names, and prints\nthe policy that comes of it. Without FILE it is that of SLIPWAY_POLICY, or the default.",
+		Short: "Check a policy file and print the resulting policy, defaults included",
+		Long:  "Checks a policy file as a worker on this host does, with the folders and keys that it names, and prints\nthe resulting policy. Without FILE it checks the file of SLIPWAY_POLICY, or prints the default.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file := getenv("SLIPWAY_POLICY")

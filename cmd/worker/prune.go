@@ -17,7 +17,8 @@ import (
 	"github.com/slipway-farm/slipway/internal/telemetry"
 )
 
-// newImageCollector makes room on this host; short tells when it has to.
+// newImageCollector makes a collector for this host; short reports when it has to make
+// room.
 func newImageCollector(lg *slog.Logger, c config, host images.CollectorHost, notes *images.Notes, records images.Records, short func(uint64) bool) *images.Collector {
 	return images.NewCollector(lg, host, notes, records, images.CollectorOptions{
 		Age: c.ImageAge, Keep: c.KeepImages, Short: short, DryRun: c.DryRun,
@@ -29,10 +30,10 @@ func pruneCommand(getenv func(string) string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove images and build cache that this host has not used for a while, now",
-		Long: "Removes the images that the worker of this host pulled or built, and the daemon's build cache, as far as they\n" +
-			"were not used for --image-age. A worker does so by itself when the disk of the daemon fills. What the farm did\n" +
-			"not put there stays, and so does an image that a container uses, that --keep-image names, or that was not pushed while\n" +
-			"its job is on record. It is safe while the worker is at work.",
+		Long: "Removes the images that the worker of this host pulled or built, and the daemon's build cache, when they\n" +
+			"have not been used for --image-age. A worker does so by itself when the disk of the daemon fills. Images that\n" +
+			"did not come from the farm stay, and so does an image that a container uses, that --keep-image names, or that\n" +
+			"was not pushed while its job is on record. It is safe while the worker runs.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := prepare(cmd, &c, getenv); err != nil {

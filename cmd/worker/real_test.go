@@ -43,7 +43,7 @@ func TestUnsafeRedis(t *testing.T) {
 	}
 }
 
-// A store that cannot work with these settings is told in one sentence with the
+// The error for a store that cannot work with these settings is one sentence with the
 // system's own error, and no worker starts.
 func TestStoreThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
@@ -76,7 +76,7 @@ func TestStoreThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// until ends a run when it has said something.
+// until ends a run once it has printed a text.
 type until struct {
 	bytes.Buffer
 	text string

@@ -31,7 +31,7 @@ func rootCommand(environ commandline.Environment, hurry context.Context) *cobra.
 	root := &cobra.Command{
 		Use:           "worker",
 		Short:         "Run jobs of the farm on this build host",
-		Long:          "Takes jobs from the farm's Redis, builds and runs them on the local Docker daemon and records the results.\nEvery flag can be set in the environment: --log-level is SLIPWAY_LOG_LEVEL.\n\nWhoever can reach the Docker daemon is root on this host; so is this worker.",
+		Long:          "Takes jobs from the farm's Redis, builds and runs them on the local Docker daemon and records the results.\nEvery flag can be set in the environment: --log-level is SLIPWAY_LOG_LEVEL.\n\nAccess to the Docker daemon is root access to this host, and this worker has it.",
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -59,7 +59,7 @@ func rootCommand(environ commandline.Environment, hurry context.Context) *cobra.
 		Run: func(cmd *cobra.Command, _ []string) { cmd.Println("worker", buildVersion()) },
 	}
 	root.AddCommand(dev, policyCommand(getenv), gcCommand(getenv), storeCommand(getenv), pruneCommand(getenv), drainCommand(getenv), doctorCommand(getenv), renameFarmCommand(getenv), version)
-	// The variables of all commands are in one environment: each checks them all.
+	// All commands share one environment, so each command checks the variables of all.
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd == version || cmd.Name() == "help" {
 			return nil
@@ -77,8 +77,8 @@ func prepare(cmd *cobra.Command, c *config, getenv func(string) string) error {
 	return commandline.BadUsage(c.Complete())
 }
 
-// version is set by the linker (-X main.version=...); without it the version
-// of the module counts.
+// version is set by the linker (-X main.version=...). When it is empty, buildVersion
+// returns the version of the module.
 var version string
 
 func buildVersion() string {

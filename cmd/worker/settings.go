@@ -11,14 +11,14 @@ import (
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
-// others are variables of the farm that are no flags of this program: of enqueue, of
-// deploy/compose.yaml, of tests, and of the worker's two processes.
+// others lists the farm's variables that are not flags of this program: those of enqueue,
+// of deploy/compose.yaml, of tests, and of the worker's two processes.
 func others() []string {
 	return []string{"SLIPWAY_PROGRESS", "SLIPWAY_IMAGE", "SLIPWAY_FAULTS", "SLIPWAY_CI_RUN", supervisor.WatchdogVariable}
 }
 
-// checkFiles finds files of the settings that cannot be used: each would be told to
-// the first job that needs it, as its own failure.
+// checkFiles finds files of the settings that cannot be used. Without it the first job
+// that needs such a file would fail.
 func checkFiles(ctx context.Context, lg *slog.Logger, c config) error {
 	if err := settings.CheckSecrets(ctx, lg, c.Worker.SecretsDir); err != nil {
 		return err
@@ -35,15 +35,14 @@ func checkFiles(ctx context.Context, lg *slog.Logger, c config) error {
 	return nil
 }
 
-// settled decides what becomes of a setting that cannot work on this host. The
-// worker does not start with it, unless there is something that has to be looked
-// after; the log says it then.
+// settled refuses a setting that cannot work on this host. A worker whose earlier jobs
+// have not ended has to follow their containers: it logs the error and starts.
 func settled(ctx context.Context, lg *slog.Logger, c config, err error) error {
 	if err == nil {
 		return nil
 	}
 	if worker.LeftSomething(c.Worker.StateDir) {
-		lg.WarnContext(ctx, "a setting cannot work, and jobs of this host have not ended", "err", err)
+		lg.WarnContext(ctx, "a setting cannot be used; the worker starts without it, because jobs of this host have not ended", "err", err)
 		return nil
 	}
 	return commandline.BadUsage(err)

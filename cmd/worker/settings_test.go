@@ -25,7 +25,7 @@ func start(t *testing.T, env commandline.Environment, args ...string) (int, stri
 	return code, stderr.String()
 }
 
-// A setting that cannot work is told in one line before anything else happens: the
+// The error for a setting that cannot work is one line, before anything else happens: the
 // Redis of these workers does not exist.
 func TestSettingsThatCannotWork(t *testing.T) {
 	t.Parallel()

@@ -18,10 +18,10 @@ func storeCommand(getenv func(string) string) *cobra.Command {
 	take, force := false, false
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Say whether the artifact store is the farm's, or make it that",
-		Long: "Says whether the artifact store at --store is the one that the farm uses, and changes nothing.\n\n" +
-			"--take makes it that, when it was moved to another place without its file \"owner\", or is begun anew on purpose.\n" +
-			"No other store is the farm's from then on; workers with another one take no jobs within a minute. With --force it\n" +
+		Short: "Check whether the artifact store is the farm's, or make it the farm's",
+		Long: "Checks whether the artifact store at --store is the one that the farm uses, and changes nothing.\n\n" +
+			"--take makes it the farm's: after it was moved without its file \"owner\", or to start with an empty store on purpose.\n" +
+			"No other store is the farm's from then on; workers with another one stop taking jobs within a minute. With --force it\n" +
 			"is taken from another farm, which must be gone for good: everything there that this farm does not know is garbage.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,7 +40,7 @@ func storeCommand(getenv func(string) string) *cobra.Command {
 	return cmd
 }
 
-// storeVerbTime is more than a store that answers needs.
+// storeVerbTime is more than a healthy store needs to answer.
 const storeVerbTime = 30 * time.Second
 
 func storeVerb(ctx context.Context, c config, take, force bool, out io.Writer) error {
@@ -63,9 +63,9 @@ func storeVerb(ctx context.Context, c config, take, force bool, out io.Writer) e
 	} else if err := owner.Ask(ctx); err != nil {
 		return err
 	}
-	whose, err := owner.Describe(ctx)
+	sentence, err := owner.Describe(ctx)
 	if err == nil {
-		_, err = fmt.Fprintln(out, whose)
+		_, err = fmt.Fprintln(out, sentence)
 	}
 	return err
 }

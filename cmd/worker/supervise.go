@@ -29,15 +29,16 @@ func supervise(ctx, hurry context.Context, c config, stderr io.Writer) error {
 	})
 }
 
-// reap ends the containers of this host whose leases no process renews.
+// reap stops the containers of this host whose leases no process renews.
 func reap(ctx context.Context, lg *slog.Logger, c config) (err error) {
 	host, err := seat.Identity(c.Worker.StateDir)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // it never ran anything
+		return nil // no worker has run here
 	} else if err != nil {
 		return err
 	}
-	// The journal of a copy is about containers of another worker, which lives.
+	// The journal in a copied directory names containers of the worker that it was copied
+	// from, which still runs them.
 	if copied, err := seat.Copied(c.Worker.StateDir); err != nil || copied {
 		return err
 	}

@@ -48,8 +48,8 @@ import (
 // This file is the only one that names drivers: adding an engine, a store or a
 // context source is a package and a line here.
 
-// runWorker runs a worker until it ends in order. One that finds that its host is
-// another worker's begins anew as another host.
+// runWorker runs a worker until it ends in order. When another worker turns out to have
+// this host's identity, the worker starts again as a new host.
 func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func() error) error {
 	lg := telemetry.NewLogger(stderr, c.LogLevel)
 	up = sync.OnceValue(up)
@@ -61,11 +61,11 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 		if ctx.Err() != nil {
 			return nil
 		}
-		lg.WarnContext(ctx, "beginning anew as another host", "err", err)
+		lg.WarnContext(ctx, "another worker has this host's identity; the worker starts again as a new host", "err", err)
 	}
 }
 
-// serve calls up once everything is there that cannot be waited for.
+// serve runs one worker. It calls up when only what can be waited for may still be away.
 func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() error) (err error) {
 	dir, err := seat.Open(c.Worker.StateDir)
 	if err != nil {
@@ -74,7 +74,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	c.Worker.HostID, c.Worker.Queues, c.Worker.Version = dir.Host(), c.Queues, buildVersion()
 	if c.Worker.AdvertiseAddress != "" && net.ParseIP(c.Worker.PortAddress).IsLoopback() {
-		lg.WarnContext(ctx, "published ports are bound to loopback: --advertise-address has no effect without another --port-address", "address", c.Worker.AdvertiseAddress)
+		lg.WarnContext(ctx, "--advertise-address has no effect: --port-address binds published ports to loopback", "address", c.Worker.AdvertiseAddress)
 	}
 
 	if err := settled(ctx, lg, c, checkFiles(ctx, lg, c)); err != nil {
@@ -111,7 +111,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	records := records.New(rdb, records.Options{QueueTimeout: c.QueueTimeout, Retention: c.Retention, Log: lg})
 	blobs.Pins = artifacts.PatientPins{Pins: records, Log: lg}
 	owner := artifacts.NewOwner(records, blobs.Store, c.Store)
-	if err := lookAtFirst(ctx, lg, c, owner); err != nil {
+	if err := checkStore(ctx, lg, c, owner); err != nil {
 		return err
 	}
 	collector := garbage.New(lg, garbage.Deps{Records: records, Store: blobs.Store, Owner: owner}, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
@@ -143,7 +143,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	}
 	if c.ImageAge > 0 {
 		background.Go(func() {
-			select { // the notes about images may be another host's
+			select { // until the worker has its seat, the notes on images may be another host's
 			case <-w.Settled():
 				newImageCollector(lg, c, eng, notes, records, room.Filling).Run(reconciling)
 			case <-reconciling.Done():
@@ -159,7 +159,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	return w.Run(ctx, hurry)
 }
 
-// membership is a worker's of a farm that it knows by a name.
+// membership joins the farm by the name that the operator set.
 type membership struct {
 	*records.DB
 	name string
@@ -169,8 +169,8 @@ type membership struct {
 func (m membership) Join(ctx context.Context) (string, error) { return m.JoinFarm(ctx, m.name) }
 
 // openRedis refuses a Redis that cannot be reached, is not safe, or is of a farm with
-// another name. A worker that left something running cannot be choosy: it has to look
-// after that, and to end it in time when Redis stays away.
+// another name. A worker whose earlier jobs have not ended starts without Redis: it has
+// to follow their containers, and to stop them in time when Redis stays away.
 func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, error) {
 	rdb, err := redisconn.OpenLoaded(ctx, lg, c.Redis)
 	if err == nil {
@@ -185,26 +185,26 @@ func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, err
 	if !errors.Is(err, jobs.ErrUnreachable) || !worker.LeftSomething(c.Worker.StateDir) {
 		return nil, err
 	}
-	lg.WarnContext(ctx, "Redis cannot be reached, and jobs of this host have not ended", "err", err)
+	lg.WarnContext(ctx, "connecting to Redis failed; the worker starts all the same, because jobs of this host have not ended", "err", err)
 	return redisconn.Lazy(c.Redis)
 }
 
-// openEngine prepares this host's engine. open says which registries it may ask, nil
-// for all.
+// openEngine prepares this host's engine. open decides which registries it may ask; nil
+// allows all.
 func openEngine(lg *slog.Logger, c config, open docker.RegistryPolicy) (*docker.Engine, error) {
 	return docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth, Registries: open})
 }
 
-// imageNotes are what this host's worker knows of its images.
+// imageNotes are the notes on which images of this host are the farm's.
 func imageNotes(c config) *images.Notes {
 	return images.NewNotes(cmp.Or(c.ImageNotes, filepath.Join(c.Worker.StateDir, "images")), docker.NormalName)
 }
 
-// registryLogins names the registries that there are logins for.
+// registryLogins returns the registries that --registry-auth has logins for.
 func registryLogins(c config) ([]string, error) { return docker.Registries(c.RegistryAuth) }
 
-// registryOptions are what opens registries besides the policy: a login, and that the
-// worker itself pushes there to prove its host.
+// registryOptions allow registries that the policy does not name: those with a login, and
+// the one that the worker itself pushes to when it checks its host.
 func registryOptions(ctx context.Context, c config) registries.Options {
 	o := registries.Options{Own: c.OwnPorts(ctx, os.Getenv)}
 	if c.RegistryAuth != "" {
@@ -216,11 +216,10 @@ func registryOptions(ctx context.Context, c config) registries.Options {
 	return o
 }
 
-// lookAtFirst looks at the artifact store before the worker starts. With settings
-// that cannot work it does not start. All else may pass by itself, and the host
-// says why it takes no jobs; so it is with settings while there is something that
-// has to be looked after.
-func lookAtFirst(ctx context.Context, lg *slog.Logger, c config, owner *artifacts.Owner) error {
+// checkStore checks the artifact store before the worker starts. The worker refuses to
+// start with settings that cannot work, unless jobs of this host have not ended. Any other
+// fault may pass by itself: the worker starts, takes no jobs and reports why.
+func checkStore(ctx context.Context, lg *slog.Logger, c config, owner *artifacts.Owner) error {
 	err := owner.Look(ctx, true)
 	switch {
 	case err == nil:
@@ -228,12 +227,12 @@ func lookAtFirst(ctx context.Context, lg *slog.Logger, c config, owner *artifact
 	case artifacts.IsSetting(err) && !worker.LeftSomething(c.Worker.StateDir):
 		return fmt.Errorf("%w; give this user access to it, or choose another with --store", err)
 	}
-	lg.WarnContext(ctx, "the artifact store cannot be used yet", "err", err)
+	lg.WarnContext(ctx, "checking the artifact store failed; the worker takes no jobs until a check succeeds", "err", err)
 	return nil
 }
 
-// openStore opens the artifact store: a directory, or a bucket. Large things are
-// kept in temp on their way there. Nothing is looked at.
+// openStore opens the artifact store, a directory or a bucket, without a call to it. Large
+// blobs are spooled in temp on their way there.
 func openStore(where, temp string) (*artifacts.Blobs, error) {
 	bucket, err := artifacts.IsBucket(where)
 	if err != nil {
@@ -251,8 +250,8 @@ func openStore(where, temp string) (*artifacts.Blobs, error) {
 	return artifacts.NewBlobs(s, temp), nil
 }
 
-// tempDir is where contexts and outputs are kept while they are used. The files
-// have no names, so that nothing has to be removed after a crash.
+// tempDir makes the directory where contexts and outputs are spooled. The files have no
+// names, so that a crash leaves none behind.
 func tempDir(c config) (string, error) {
 	dir := filepath.Join(c.Worker.StateDir, "tmp")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -261,7 +260,7 @@ func tempDir(c config) (string, error) {
 	return dir, nil
 }
 
-// newFetcher opens the context sources that a policy allows: one entry for each.
+// newFetcher opens the context sources that a policy allows: a source is one entry here.
 func newFetcher(p policy.Policy, blobs *artifacts.Blobs, temp string) (*contexts.Fetcher, error) {
 	c, transfer := p.Context, download.Transfer{Stall: time.Duration(p.Context.StallTimeout)}
 	var sources []contexts.Source
@@ -308,7 +307,8 @@ func s3Source(list []policy.Bucket, transfer download.Transfer) (contexts.Source
 	return s3source.New(buckets, transfer)
 }
 
-// checkRedis refuses a Redis that may forget acknowledged jobs, or warns.
+// checkRedis refuses a Redis that may forget acknowledged jobs. With
+// --allow-unsafe-redis it warns instead.
 func checkRedis(ctx context.Context, lg *slog.Logger, c config, rdb redisClient) error {
 	safety, err := redisconn.CheckSafety(ctx, rdb)
 	if err != nil {
@@ -318,7 +318,7 @@ func checkRedis(ctx context.Context, lg *slog.Logger, c config, rdb redisClient)
 		if !c.UnsafeRedis {
 			return fmt.Errorf("%s (or start with --allow-unsafe-redis)", w)
 		}
-		lg.WarnContext(ctx, "unsafe redis", "text", w)
+		lg.WarnContext(ctx, "this Redis may forget jobs", "text", w)
 	}
 	return nil
 }
