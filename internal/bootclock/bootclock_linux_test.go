@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The clock goes on, and tells two processes the same.
+// The clock runs, and agrees with the one that the kernel shows to all processes.
 func TestClock(t *testing.T) {
 	t.Parallel()
 	before := New()()

@@ -95,7 +95,7 @@ func TestDrainWithoutWorker(t *testing.T) {
 	}
 }
 
-// A worker whose process hangs after it has closed the connection is told apart from one
+// A worker whose process hangs after it has closed the connection is distinguished from one
 // that has ended.
 func TestDrainOfWorkerThatDoesNotExit(t *testing.T) {
 	t.Parallel()

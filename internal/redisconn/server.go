@@ -81,7 +81,7 @@ type Timing struct {
 	// Median and Max are of how long a PING takes.
 	Median, Max time.Duration
 	// Offset is how much the clock of Redis is ahead of this host's, give or
-	// take Uncertainty: nobody knows when within its round trip it was read.
+	// take Uncertainty: it is unknown when within its round trip it was read.
 	Offset, Uncertainty time.Duration
 }
 

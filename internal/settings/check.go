@@ -16,11 +16,11 @@ import (
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
 
-// minLease leaves room for a pause of some seconds in a worker that is well.
+// minLease leaves room for a pause of some seconds in a healthy worker.
 const minLease = 6 * time.Second
 
-// Complete fills in what depends on the host and checks the rest, before
-// anything is opened.
+// Complete fills in the settings that depend on the host and checks the others. It opens
+// nothing.
 func (c *Settings) Complete() error {
 	if c.Worker.Name == "" {
 		name, err := os.Hostname()
@@ -69,7 +69,7 @@ func (c *Settings) advertise() error {
 	if w.AdvertiseAddress == "" && net.ParseIP(w.PortAddress).IsUnspecified() {
 		name, err := os.Hostname()
 		if err != nil {
-			return fmt.Errorf("say with --advertise-address where published ports are found: %w", err)
+			return fmt.Errorf("name the address of published ports with --advertise-address: %w", err)
 		}
 		w.AdvertiseAddress = name
 	}

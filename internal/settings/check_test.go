@@ -96,7 +96,7 @@ func TestAdvertiseAddress(t *testing.T) {
 	}
 }
 
-// An address that nothing can listen on is told with what to choose.
+// The error for an address that nothing can listen on says what to choose.
 func TestListenError(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -26,8 +26,8 @@ func ListenError(flag, address string, err error) error {
 	}
 }
 
-// CheckSecrets looks at the directory of build secrets. One secret that cannot be
-// read is no reason not to work: it may be for another worker.
+// CheckSecrets checks the directory of build secrets. It only logs a secret that it cannot
+// read: that one may be for another worker.
 func CheckSecrets(ctx context.Context, lg *slog.Logger, dir string) error {
 	if dir == "" {
 		return nil
@@ -50,7 +50,7 @@ func CheckSecrets(ctx context.Context, lg *slog.Logger, dir string) error {
 		}
 		f, err := os.Open(path)
 		if err != nil {
-			lg.WarnContext(ctx, "a build secret cannot be read", "secret", strconv.Quote(entry.Name()), "err", err)
+			lg.WarnContext(ctx, "reading a build secret failed", "secret", strconv.Quote(entry.Name()), "err", err)
 			continue
 		}
 		_ = f.Close() // nothing was written

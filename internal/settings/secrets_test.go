@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// One secret that cannot be read is told, and keeps no worker from starting.
+// One secret that cannot be read is logged, and the worker starts all the same.
 func TestSecretThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

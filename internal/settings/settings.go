@@ -1,6 +1,6 @@
-// Package settings are what an operator can set of a worker: the defaults, what depends
-// on the host, and which values cannot work. cmd/worker binds them to flags, and has
-// them checked before it opens anything.
+// Package settings holds what an operator can set for a worker: the defaults, the values
+// that depend on the host, and the checks for values that cannot work. cmd/worker binds
+// them to flags, and checks them before it opens anything.
 package settings
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
-// Settings are those of a worker.
+// Settings configure one worker.
 type Settings struct {
 	Redis       string
 	UnsafeRedis bool
@@ -24,8 +24,8 @@ type Settings struct {
 	Policy       string
 	DockerHost   string
 	RegistryAuth string
-	// ProbePush is a name that the host tries to push to when it proves itself, ""
-	// for none.
+	// ProbePush is a name that the worker pushes to when it checks its host, "" for
+	// none.
 	ProbePush    string
 	Queues       []string
 	Admin        string
@@ -44,7 +44,7 @@ type Settings struct {
 	Worker     worker.Options
 }
 
-// Defaults are the settings that an operator did not choose.
+// Defaults returns the settings of a worker whose operator has set nothing.
 func Defaults() Settings {
 	base := "/var/lib/slipway"
 	if os.Geteuid() != 0 {

@@ -17,7 +17,7 @@ import (
 // child resets the watchdog.
 const WatchdogVariable = "SLIPWAY_WATCHDOG_FD"
 
-// Exit is the exit code of a child that ended with one; the child has said why itself.
+// Exit is the exit code of a child that exited with one. The child has printed the reason.
 type Exit int
 
 func (e Exit) Error() string { return "the worker ended with exit code " + strconv.Itoa(int(e)) }

@@ -1,9 +1,9 @@
-// Package supervisor keeps the process that does a worker's work alive. A worker is
-// two processes of one program: the one that works is the child of one that only looks
-// after it. The parent starts the child again when it dies and kills it when it falls
-// silent. While the child cannot be brought back, the parent ends the containers whose
-// leases are about to pass. So the next child takes up within seconds what a crash
-// left running, and a process that stands still never works past its lease.
+// Package supervisor keeps a worker's working process alive. A worker is two processes of
+// one program: the child does the work, the parent only supervises it. The parent starts
+// the child again when it dies, and kills it when it falls silent. While the child cannot
+// be started, the parent stops the containers whose leases are about to expire. So after
+// a crash the next child adopts the running containers within seconds, and a process that
+// hangs never works past its lease.
 //
 // cmd/worker calls it: [Run] in the parent, [ResetWatchdog] in the child.
 package supervisor
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Child is one life of the process that works. It is used by one goroutine at a time,
+// Child is one run of the working process. It is used by one goroutine at a time,
 // except that Terminate may be called at any time.
 type Child interface {
 	// Beats yields the child's signs of life. It is closed when there will be no more,
@@ -29,13 +29,13 @@ type Child interface {
 	Kill()
 }
 
-// Options are what a supervisor works with. All of them are needed.
+// Options configure a supervisor. All of them are required.
 type Options struct {
 	// Start begins one life of the child; see [Process].
 	Start func(ctx context.Context) (Child, error)
 	// Silence is how long the child may give no sign of life.
 	Silence time.Duration
-	// Reap ends what runs on this host and is about to lose its lease.
+	// Reap stops the containers of this host whose leases are about to expire.
 	Reap func(ctx context.Context) error
 }
 
@@ -51,7 +51,7 @@ const (
 	longLife = 10 * time.Second
 )
 
-// supervisor looks after one worker.
+// supervisor supervises one worker.
 type supervisor struct {
 	Options
 	log *slog.Logger
@@ -74,7 +74,7 @@ func Run(ctx, hurry context.Context, lg *slog.Logger, opts Options) error {
 		if time.Since(started) > longLife {
 			wait = 0
 		}
-		s.log.WarnContext(ctx, "the worker ended; it will be started again", "err", err)
+		s.log.WarnContext(ctx, "the worker ended; the supervisor starts it again", "err", err)
 		if !s.pause(ctx, wait) {
 			return nil
 		}
@@ -82,9 +82,8 @@ func Run(ctx, hurry context.Context, lg *slog.Logger, opts Options) error {
 	}
 }
 
-// pause waits between two lives of the child, and looks after its containers
-// meanwhile; a child that starts at once does so itself. false means that ctx
-// ended first.
+// pause waits between two runs of the child, and reaps its containers before. Without a
+// pause the next child does that itself. false means that ctx ended first.
 func (s supervisor) pause(ctx context.Context, d time.Duration) bool {
 	if d == 0 {
 		return ctx.Err() == nil
@@ -92,7 +91,7 @@ func (s supervisor) pause(ctx context.Context, d time.Duration) bool {
 	bounded, cancel := context.WithTimeout(ctx, longestPause)
 	defer cancel()
 	if err := s.Reap(bounded); err != nil {
-		s.log.WarnContext(ctx, "ending containers before their leases pass failed; it is tried again when the worker has to wait once more", "err", err)
+		s.log.WarnContext(ctx, "stopping containers before their leases expire failed; the supervisor tries again before the next pause", "err", err)
 	}
 	select {
 	case <-time.After(d):
@@ -125,7 +124,7 @@ func (s supervisor) life(ctx, hurry context.Context) (alive bool, err error) {
 				limit = lastChance
 				continue
 			}
-			s.log.ErrorContext(ctx, "the worker is silent; it is killed", "silent", s.Silence.String())
+			s.log.ErrorContext(ctx, "the worker is silent; the supervisor kills it", "silent", s.Silence.String())
 			child.Kill()
 			<-ended
 			return alive, fmt.Errorf("the worker was silent for %s", s.Silence)

@@ -117,7 +117,7 @@ func TestRunStartsAgain(t *testing.T) {
 		if want := seconds(2, 4); !slices.Equal(f.reaps, want) {
 			t.Errorf("containers were looked after at %v, want %v", f.reaps, want)
 		}
-		for _, want := range []string{"the worker ended; it will be started again", "exit code 1", "the engine is away"} {
+		for _, want := range []string{"the worker ended; the supervisor starts it again", "exit code 1", "the engine is away"} {
 			if !strings.Contains(f.log.String(), want) {
 				t.Errorf("the log lacks %q:\n%s", want, f.log.String())
 			}
@@ -191,7 +191,7 @@ func TestRunEnds(t *testing.T) {
 	})
 }
 
-// A supervisor that is told to end while no child lives starts none.
+// A supervisor whose context ends while no child runs starts none.
 func TestRunEndsInPause(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
