@@ -1,7 +1,7 @@
 // Package garbage removes artifacts that no job names any more from the artifact
 // store. Any worker may collect; the store's records let one at a time have its
-// turn, and two at once do no harm. [artifacts.Grace] tells why nothing is lost
-// that somebody counts on.
+// turn, and two at once do no harm. [artifacts.Grace] explains why no artifact is lost
+// that a producer or a worker counts on.
 package garbage
 
 import (
@@ -45,7 +45,7 @@ type Report struct {
 	Bytes   int64
 }
 
-// Sentence is the report for people; with dryRun nothing was deleted.
+// Sentence is the report as text for an operator; with dryRun nothing was deleted.
 func (r Report) Sentence(dryRun bool) string {
 	verb := "deleted"
 	if dryRun {
@@ -112,13 +112,13 @@ func (c *Collector) Run(ctx context.Context) {
 			_, err = c.Collect(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			c.log.WarnContext(ctx, "collect garbage", "err", err)
+			c.log.WarnContext(ctx, "collecting garbage failed", "err", err)
 		}
 	}
 }
 
-// Collect deletes what is garbage now. When it fails, the report tells how far
-// it came; the rest is for the next time.
+// Collect deletes what is garbage now. When it fails, the report has what was deleted
+// before; the next collection deletes the rest.
 func (c *Collector) Collect(ctx context.Context) (Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
@@ -160,12 +160,12 @@ type turn struct {
 	*Collector
 	now    time.Time
 	report Report
-	// failed says of blobs why they could not be deleted. They do not keep the
-	// others, unless there are very many: then the store is not well.
+	// failed has the errors of blobs that could not be deleted. The collection goes on
+	// with the others, until more than maxFailed show that the store is at fault.
 	failed []error
 }
 
-// delete removes what is old and not named, unless somebody pins it.
+// delete removes what is old and not named, unless a producer or a worker pins it.
 func (t *turn) delete(ctx context.Context, old []artifacts.Stored) error {
 	if len(old) == 0 {
 		return nil

@@ -294,19 +294,19 @@ func (h hooked) Delete(ctx context.Context, digest string) error {
 	return h.Store.Delete(ctx, digest)
 }
 
-// told tells when somebody asks for a pin.
-type told struct {
+// announced sends on a channel when a writer asks for a pin.
+type announced struct {
 	artifacts.Pins
 	asked chan bool
 }
 
-func (p told) Pin(ctx context.Context, digest string) (bool, error) {
+func (p announced) Pin(ctx context.Context, digest string) (bool, error) {
 	condemned, err := p.Pins.Pin(ctx, digest)
 	p.asked <- condemned
 	return condemned, err
 }
 
-// TestMeanwhile: whatever somebody begins to count on during a collection is
+// TestMeanwhile: whatever a writer begins to count on during a collection is
 // there afterwards.
 func TestMeanwhile(t *testing.T) {
 	t.Parallel()
@@ -336,7 +336,7 @@ func TestMeanwhile(t *testing.T) {
 	t.Run("put again while it is being deleted", func(t *testing.T) {
 		t.Parallel()
 		f, digest, again := setup(t)
-		pins := told{f.records, make(chan bool, 1000)}
+		pins := announced{f.records, make(chan bool, 1000)}
 		f.blobs.Pins = pins
 		written := make(chan struct{})
 		collect(t, f, hooked{delete: func() {

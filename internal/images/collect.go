@@ -26,7 +26,7 @@ type CollectorHost interface {
 	PruneCache(ctx context.Context, unused time.Duration) (bytes int64, err error)
 }
 
-// Records tells of the jobs that built images.
+// Records looks up the jobs that built images.
 type Records interface {
 	Get(ctx context.Context, id string) (jobs.Job, error)
 }
@@ -49,19 +49,19 @@ type CollectorOptions struct {
 // Room is made when less than low times the floor is free, until high times is.
 const low, high = 2, 3
 
-// Report says what came of a collection.
+// Report is the result of a collection.
 type Report struct {
 	// Removed are names of images; Bytes is what those images take, some of which
 	// others may share.
 	Removed []string
 	Bytes   int64
-	// Kept tells why the others stay, by name.
+	// Kept has the reason why each of the others stays, by name.
 	Kept map[string]string
 	// Cache is how much build cache went, in bytes.
 	Cache int64
 }
 
-// Lines are the report for people; with dryRun nothing was removed.
+// Lines is the report as text for an operator; with dryRun nothing was removed.
 func (r Report) Lines(dryRun bool) []string {
 	verb := "removed"
 	if dryRun {
@@ -116,7 +116,7 @@ func (c *Collector) Run(ctx context.Context) {
 			err = c.tidy(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			c.log.WarnContext(ctx, "make room on the build host", "err", err)
+			c.log.WarnContext(ctx, "making room on the build host failed", "err", err)
 		}
 		if len(r.Removed) > 0 || r.Cache > 0 {
 			c.log.InfoContext(ctx, "made room on the build host", "images", r.Removed, "image_bytes", r.Bytes, "cache_bytes", r.Cache)
@@ -127,7 +127,7 @@ func (c *Collector) Run(ctx context.Context) {
 // tidyEvery is how many looks at the room there are for one at the notes.
 const tidyEvery = 60
 
-// tidy forgets images that somebody else removed.
+// tidy drops the notes on images that the operator or another program removed.
 func (c *Collector) tidy(ctx context.Context) error {
 	all, err := c.notes.list()
 	for _, u := range all {
@@ -207,7 +207,7 @@ func (c *Collector) one(ctx context.Context, u Note, r *Report) error {
 	return nil
 }
 
-// look tells whether a name is the farm's. One that is not is forgotten.
+// look reports whether a name is still the farm's, and drops the note of one that is not.
 func (c *Collector) look(ctx context.Context, u Note) (facts engine.ImageFacts, ours bool, err error) {
 	facts, err = c.host.ImageFacts(ctx, u.Name)
 	if err != nil {

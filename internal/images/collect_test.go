@@ -284,7 +284,7 @@ func TestTheLongestUnusedGoFirst(t *testing.T) {
 	})
 }
 
-// What is gone leaves no entry behind, whoever removed it.
+// A removed image leaves no entry behind, also when the operator removed it.
 func TestEntriesDoNotPileUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -220,7 +220,7 @@ func (i *Images) Push(ctx context.Context, n engine.Naming, progress io.Writer) 
 	}
 	old, known, err := i.notes.find(n.Name)
 	if err != nil {
-		return "", fmt.Errorf("look who gave the name %s: %w", n.Name, err)
+		return "", fmt.Errorf("read the note on the name %s: %w", n.Name, err)
 	}
 	if err := i.announce(n, before); err != nil {
 		return "", err
@@ -241,7 +241,7 @@ func (i *Images) Push(ctx context.Context, n engine.Naming, progress io.Writer) 
 }
 
 // announce notes that a name is about to be given, and the image that loses it: a
-// worker that dies in the middle would leave one that nothing tells of.
+// worker that dies in the middle would leave an image without a note.
 func (i *Images) announce(n engine.Naming, before holder) error {
 	var err error
 	if before.ours && before.image != n.Image {
@@ -275,7 +275,7 @@ func (i *Images) admit(ctx context.Context, n engine.Naming, push bool) (holder,
 	}
 	note, known, err := i.notes.find(n.Name)
 	if err != nil {
-		return holder{}, fmt.Errorf("look who gave the name %s: %w", n.Name, err)
+		return holder{}, fmt.Errorf("read the note on the name %s: %w", n.Name, err)
 	}
 	now := holder{facts.ID, known && note.of(facts)}
 	if facts.ID == n.Image || push || rules.mayReplace(n.Name) {
@@ -295,7 +295,7 @@ func (i *Images) admit(ctx context.Context, n engine.Naming, push bool) (holder,
 
 // Release takes a private name from an image, which goes if it has no other. The
 // image is noted by its ID first: an engine that dies after it took the name would
-// leave one that nothing tells of.
+// leave an image without a note.
 func (i *Images) Release(ctx context.Context, name string) error {
 	unlock, err := i.notes.naming.lock() // Tidy must not forget what is noted here
 	if err != nil {
@@ -352,7 +352,7 @@ func (i *Images) replaced(ctx context.Context, before holder, now string) {
 		return
 	}
 	if err := i.removeNameless(ctx, before.image); err != nil {
-		i.log.WarnContext(ctx, "remove an image whose name another one has", "image_id", before.image, "err", err)
+		i.log.WarnContext(ctx, "removing an image that lost its name to another failed", "image_id", before.image, "err", err)
 	}
 }
 
@@ -387,6 +387,6 @@ func (i *Images) dropIfGone(ctx context.Context, ref string) {
 
 func (i *Images) warn(ctx context.Context, err error) {
 	if err != nil {
-		i.log.WarnContext(ctx, "keep the notes on images", "err", err)
+		i.log.WarnContext(ctx, "writing the notes on images failed", "err", err)
 	}
 }
