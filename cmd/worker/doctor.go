@@ -1,12 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -62,7 +62,7 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 			return seat.Look(c.Worker.StateDir, s, daemon)
 		},
 		Former: func() ([]string, error) { return seat.Former(c.Worker.StateDir) },
-		Lock:   func() (func() error, bool, error) { return lockForDoctor(c.Worker.StateDir) },
+		Lock:   func() (func() error, bool, error) { return seat.LockIdle(c.Worker.StateDir) },
 		Store: func(ctx context.Context) error {
 			blobs, err := openStore(c.Store, "")
 			if err != nil {
@@ -99,9 +99,9 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 		StateDir: c.Worker.StateDir, StorePath: c.Store, PolicyFile: c.Policy, SecretsDir: c.Worker.SecretsDir,
 		RegistryAuth: c.RegistryAuth, Limits: c.Worker.Limits, ProbePush: c.ProbePush, Fix: fix,
 	}
-	report := report{Checks: []doctor.Finding{}}
+	report := doctor.Report{Checks: []doctor.Finding{}}
 	err = doctor.Examine(ctx, deps, opts, func(f doctor.Finding) {
-		report.add(f)
+		report.Add(f)
 		if !asJSON {
 			_, _ = fmt.Fprintln(out, f)
 		}
@@ -111,40 +111,5 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 		text.SetIndent("", "  ")
 		err = errors.Join(err, text.Encode(report))
 	}
-	if err == nil && report.Failed > 0 {
-		err = fmt.Errorf("this host is not fit for a worker: %d of %d checks failed", report.Failed, len(report.Checks))
-	}
-	return err
-}
-
-// report is what -o json prints.
-type report struct {
-	Failed int              `json:"failed"`
-	Warned int              `json:"warned"`
-	Checks []doctor.Finding `json:"checks"`
-}
-
-func (r *report) add(f doctor.Finding) {
-	r.Checks = append(r.Checks, f)
-	switch f.Status {
-	case doctor.Fail:
-		r.Failed++
-	case doctor.Warn:
-		r.Warned++
-	}
-}
-
-// lockForDoctor takes the lock of a state directory that a worker has used. A worker that
-// is started meanwhile finds the lock taken, exits and has to be started again.
-func lockForDoctor(stateDir string) (release func() error, running bool, err error) {
-	lock, err := seat.Lock(stateDir, 0)
-	switch {
-	case errors.Is(err, seat.ErrLocked):
-		return nil, true, nil
-	case errors.Is(err, os.ErrNotExist):
-		return func() error { return nil }, false, nil
-	case err != nil:
-		return nil, false, err
-	}
-	return lock.Close, false, nil
+	return cmp.Or(err, report.Err())
 }
