@@ -1,6 +1,10 @@
 package main
 
-import "github.com/slipway-farm/slipway/internal/jobs"
+import (
+	"cmp"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
 
 // request is a command line of submit in the terms of a job document.
 type request struct {
@@ -78,20 +82,20 @@ func (r request) conflicts(builds, runs bool) error {
 func (r request) place(s *jobs.Spec) {
 	switch {
 	case s.Build != nil:
-		set(&s.Build.Dockerfile, r.dockerfile)
-		set(&s.Build.Platform, r.platform)
+		s.Build.Dockerfile = cmp.Or(r.dockerfile, s.Build.Dockerfile)
+		s.Build.Platform = cmp.Or(r.platform, s.Build.Platform)
 	case r.platform != "":
 		part(&s.Requires).Platform = r.platform
 	}
 	switch {
 	case s.Run != nil:
-		set(&s.Run.Network, r.network)
+		s.Run.Network = cmp.Or(r.network, s.Run.Network)
 		if len(r.command) > 0 {
 			s.Run.Command = r.command
 		}
 		r.probe(s.Run)
 	case s.Build != nil:
-		set(&s.Build.Network, r.network)
+		s.Build.Network = cmp.Or(r.network, s.Build.Network)
 	}
 }
 
@@ -138,15 +142,6 @@ func (r request) flagOf(pointer string) string {
 		return ""
 	}
 	return "--" + name
-}
-
-// set writes v unless it is the zero value, which stands for a flag that was not
-// given.
-func set[T comparable](p *T, v T) {
-	var zero T
-	if v != zero {
-		*p = v
-	}
 }
 
 // copyOf is a copy of *p, so that the flags change no document that was read, or
