@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
 
@@ -93,10 +94,15 @@ func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
 		return engine.Info{}, failure(ctx, err, "describe itself")
 	}
 	e.store.note(info)
+	return describe(version, info), nil
+}
+
+// describe is what Info and [Engine.Details] say alike of a daemon.
+func describe(version types.Version, info system.Info) engine.Info {
 	return engine.Info{
 		ID: daemonID(info), Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
 		CPUs: info.NCPU, Memory: info.MemTotal,
-	}, nil
+	}
 }
 
 // imageStore is what is known of the daemon's image store. An operator may change it

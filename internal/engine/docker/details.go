@@ -22,10 +22,7 @@ func (e *Engine) Details(ctx context.Context) (engine.Details, error) {
 		return engine.Details{}, fmt.Errorf("ask docker to describe itself: %w", err)
 	}
 	return engine.Details{
-		Info: engine.Info{
-			ID: daemonID(info), Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
-			CPUs: info.NCPU, Memory: info.MemTotal,
-		},
+		Info:    describe(version, info),
 		Address: e.cli.DaemonHost(), API: version.APIVersion,
 		Storage: info.Driver, CgroupVersion: info.CgroupVersion, CgroupDriver: info.CgroupDriver, LogDriver: info.LoggingDriver,
 		LiveRestore: info.LiveRestoreEnabled, DataRoot: info.DockerRootDir, Security: security(info),
