@@ -113,7 +113,7 @@ case $name in
 	exit
 	;;
 26.1 | 26.1-containerd | 29) ;;
-*) die "unknown engine '$name'" "known are 20.10, 26.1, 26.1-containerd and 29" ;;
+*) die "unknown engine '$name'" "want 20.10, 26.1, 26.1-containerd or 29" ;;
 esac
 mkdir -p "$engines"
 go_program "runc-$runc" -tags seccomp "github.com/opencontainers/runc@$runc"

@@ -69,7 +69,7 @@ want() {
 		need redis-server redis-server
 		docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
 		;;
-	*) die "unknown group $1" "known are go, demo, test, engines, bench, lint and compose" ;;
+	*) die "unknown group $1" "want go, demo, test, engines, bench, lint or compose" ;;
 	esac
 }
 

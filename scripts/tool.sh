@@ -15,7 +15,7 @@ versitygw) # the S3 server of the tests
 	package=github.com/versity/versitygw/cmd/versitygw
 	module=$root/tools/s3
 	;;
-*) die "unknown tool '${1:-}'" "known are golangci-lint, gofumpt and versitygw" ;;
+*) die "unknown tool '${1:-}'" "want golangci-lint, gofumpt or versitygw" ;;
 esac
 
 # The versions of all modules and of Go itself make the name.

@@ -45,7 +45,7 @@ func newPrinter(w io.Writer, format string, own ...string) (printer, error) {
 	if n := jobs.Nearest(format, known); n != "" {
 		hint = fmt.Sprintf("did you mean %s?", n)
 	}
-	return p, usage(hint, "--output: found %q; known are %s", format, strings.Join(known, ", "))
+	return p, usage(hint, "--output: unknown format %q: want %s", format, jobs.Either(known))
 }
 
 func toJSON(v any) (string, error) {

@@ -38,7 +38,7 @@ func (a *app) rootCmd() *cobra.Command {
 	fs.StringVar(&a.redisURL, "redis", a.defaultRedis(), "the farm's Redis (env SLIPWAY_REDIS)")
 	fs.StringVar(&a.storeURL, "store", a.defaultStore(), "artifact store of the farm: a directory, or s3://bucket/prefix with the AWS_ variables (env SLIPWAY_STORE)")
 	a.color = "auto"
-	fs.Var(choiceVar(&a.color, "auto", "always", "never"), "color", "colours on a terminal (also NO_COLOR, FORCE_COLOR)")
+	fs.Var(choiceVar(&a.color, "color mode", "auto", "always", "never"), "color", "colours on a terminal (also NO_COLOR, FORCE_COLOR)")
 	// The default of --redis may hold a password from the environment.
 	fs.Lookup("redis").DefValue = a.redisName()
 	root.SetFlagErrorFunc(flagError)

@@ -16,7 +16,7 @@ func contextRows(o *options) []row {
 			onReference("give that directory instead of PATH; in a job document write it as context.dir"),
 		option(toggle, &o.keepGit, "keep-git", "send .git, which is left out otherwise"),
 		option(toggle, &o.noLimits, "no-limits", "send a context that is over the default limits; the workers' policy decides"),
-		option(choice("auto", "git", "keep"), &o.modes, "modes", "permission bits of a directory: as git knows them, as they are, or auto: git's inside a checkout"),
+		option(choice("mode", "auto", "git", "keep"), &o.modes, "modes", "permission bits in the context of a directory: git (only 0644 and 0755), keep (as they are), or auto (git in a checkout, else keep)"),
 	}
 }
 

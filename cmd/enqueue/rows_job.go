@@ -37,7 +37,7 @@ func jobRows() []row {
 		change(pairs(nil), "/labels", "label", "label of the job (ls --label) and of the image that is built, which alone has those over 256 bytes; repeatable", addLabels).
 			sets("/labels", "/build/labels"),
 		one(text, "/queue", "queue", "queue (default "+jobs.DefaultQueue+")", func(s *jobs.Spec) *string { return &s.Queue }),
-		change(choice(priorityWords()...), "/priority", "priority", "high, normal or low", func(s *jobs.Spec, v string) { s.Priority = jobs.Priority(v) }).
+		change(choice("priority", priorityWords()...), "/priority", "priority", "high, normal or low", func(s *jobs.Spec, v string) { s.Priority = jobs.Priority(v) }).
 			oneOf(priorityWords()...),
 		change(pairs(nil), "/requires/labels", "requires", "label a worker must have, or platform=os/arch; repeatable", addRequires).
 			sets("/requires/labels", "/requires/platform"),
@@ -92,6 +92,6 @@ func outputRows(o *options) []row {
 			oneOf("json", "jsonl", "name", "template="),
 		option(text, &o.progress, "progress", "auto, tty, plain, rawjson or quiet").oneOf(progressWords()...).withBatch(),
 		option(toggle, &o.cancelOnInterrupt, "cancel-on-interrupt", "the first Ctrl-C cancels the job, for CI"),
-		option(choice("run"), &o.exitCodeFrom, "exit-code-from", "exit with the container's exit code").oneOf("run").asking(runHalf),
+		option(choice("part of the job", "run"), &o.exitCodeFrom, "exit-code-from", "exit with the container's exit code").oneOf("run").asking(runHalf),
 	}
 }

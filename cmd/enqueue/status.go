@@ -257,7 +257,7 @@ func knownStates(words []string) ([]jobs.State, error) {
 	var states []jobs.State
 	for _, w := range words {
 		var s string
-		if err := choiceVar(&s, stateWords()...).Set(w); err != nil {
+		if err := choiceVar(&s, "state", stateWords()...).Set(w); err != nil {
 			return nil, failure{code: jobs.ExitUsage, what: "--state", err: err}
 		}
 		states = append(states, jobs.State(s))

@@ -67,8 +67,9 @@ func parsed[T any](read func(*T) *value) kind[T] {
 	return func(fs *pflag.FlagSet, p *T, f row) { fs.VarP(read(p), f.name, f.shorthand, f.help) }
 }
 
-func choice(words ...string) kind[string] {
-	return parsed(func(p *string) *value { return choiceVar(p, words...) })
+// choice takes one of words; what names them in the error.
+func choice(what string, words ...string) kind[string] {
+	return parsed(func(p *string) *value { return choiceVar(p, what, words...) })
 }
 
 // pairs reads KEY=VALUE; lookup is that of [pairsVar].

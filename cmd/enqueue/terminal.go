@@ -16,7 +16,7 @@ func isTerminal(w any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// dumb is true where a terminal cannot be drawn on, or nobody looks.
+// dumb reports whether progress cannot be drawn: the terminal is dumb, or it is a CI's.
 func (a *app) dumb() bool { return a.getenv("TERM") == "dumb" || a.getenv("CI") != "" }
 
 // progressMode settles --progress: flag, SLIPWAY_PROGRESS, BUILDKIT_PROGRESS,
@@ -44,7 +44,7 @@ func (a *app) progressMode(flag string) (progressui.DisplayMode, error) {
 		}
 		return progressui.PlainMode, nil
 	default:
-		return "", usage("", "%s: found %q; known are auto, tty, plain, rawjson and quiet", from, flag)
+		return "", usage("", "%s: unknown display %q: want auto, tty, plain, rawjson or quiet", from, flag)
 	}
 }
 

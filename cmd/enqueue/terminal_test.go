@@ -61,7 +61,7 @@ func TestProgressMode(t *testing.T) {
 		{name: "BuildKit's", env: env("BUILDKIT_PROGRESS=quiet"), want: progressui.QuietMode},
 		{name: "flag first", flag: "plain", env: env("SLIPWAY_PROGRESS=rawjson"), want: progressui.PlainMode},
 		{name: "tty without one", flag: "tty", env: env(), fails: "--progress: tty needs a terminal"},
-		{name: "the variable is named", env: env("SLIPWAY_PROGRESS=loud"), fails: `SLIPWAY_PROGRESS: found "loud"`},
+		{name: "the variable is named", env: env("SLIPWAY_PROGRESS=loud"), fails: `SLIPWAY_PROGRESS: unknown display "loud": want auto, tty, plain, rawjson or quiet`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -45,7 +45,7 @@ func bytesVar(p *jobs.Bytes) *value {
 }
 
 // durationVar is a duration such as 90s. Zero is refused: in a document it
-// would mean the operator's default, which is not what somebody writes 0 for.
+// would mean the operator's default, and a user who writes 0 means something else.
 func durationVar(p *jobs.Duration) *value {
 	return &value{kind: "duration", set: func(s string) error {
 		d, err := time.ParseDuration(s)
@@ -128,7 +128,7 @@ func portsVar(p *[]jobs.Port) *value {
 func portNumber(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 || n > 65535 {
-		return 0, fmt.Errorf("%q is not a port; ports go from 1 to 65535, ranges are not known", s)
+		return 0, fmt.Errorf("%q is not a port: want a number from 1 to 65535; port ranges are not supported", s)
 	}
 	return n, nil
 }
@@ -159,7 +159,7 @@ func tmpfsVar(p *map[string]jobs.Bytes) *value {
 		if options != "" {
 			text, ok := strings.CutPrefix(options, "size=")
 			if !ok {
-				return fmt.Errorf("found option %q; known is size", options)
+				return fmt.Errorf("unknown option %q: want size", options)
 			}
 			var err error
 			if size, err = jobs.ParseBytes(text); err != nil {
@@ -197,8 +197,8 @@ func secretsVar(p *[]jobs.Secret) *value {
 	}}
 }
 
-// choiceVar is one of a few words.
-func choiceVar(p *string, words ...string) *value {
+// choiceVar is one of a few words; what names them in the error.
+func choiceVar(p *string, what string, words ...string) *value {
 	return &value{kind: strings.Join(words, "|"), set: func(s string) error {
 		for _, w := range words {
 			if s == w {
@@ -210,6 +210,6 @@ func choiceVar(p *string, words ...string) *value {
 		if n := jobs.Nearest(s, words); n != "" {
 			hint = fmt.Sprintf(" (did you mean %q?)", n)
 		}
-		return fmt.Errorf("found %q; known are %s%s", s, strings.Join(words, ", "), hint)
+		return fmt.Errorf("unknown %s %q: want %s%s", what, s, jobs.Either(words), hint)
 	}}
 }

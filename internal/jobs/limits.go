@@ -80,7 +80,7 @@ func (p *problems) ulimit(at, name string, u Ulimit) {
 		if near := Nearest(name, UlimitNames()); near != "" {
 			hint = " (did you mean " + near + "?)"
 		}
-		p.add("ulimit_unknown", at, "unknown ulimit %q: want %s%s", Clip(name), either(UlimitNames()), hint)
+		p.add("ulimit_unknown", at, "unknown ulimit %q: want %s%s", Clip(name), Either(UlimitNames()), hint)
 	case u.Soft < Unlimited || u.Hard < Unlimited:
 		p.add("ulimit_invalid", at, "found soft %d and hard %d; want 0 or more, or -1 for no limit", u.Soft, u.Hard)
 	case Above(u.Soft, u.Hard):

@@ -76,6 +76,15 @@ func Nearest(name string, known []string) string {
 	return best
 }
 
+// Either lists words for a message: "a, b or c".
+func Either(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
 // editDistance is the Levenshtein distance in bytes.
 func editDistance(a, b string) int {
 	prev := make([]int, len(b)+1)

@@ -92,14 +92,8 @@ func (p *problems) match(re *regexp.Regexp, code, ptr, v, want string) {
 // choice checks an optional text field that takes one of a few words.
 func (p *problems) choice(code, ptr, what, v string, words ...string) {
 	if v != "" && !slices.Contains(words, v) {
-		p.add(code, ptr, "unknown %s %q: want %s", what, Clip(v), either(words))
+		p.add(code, ptr, "unknown %s %q: want %s", what, Clip(v), Either(words))
 	}
-}
-
-// either lists words: a, b or c.
-func either(words []string) string {
-	last := len(words) - 1
-	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 func (p *problems) duration(code, ptr string, d Duration, limit time.Duration) {

@@ -138,7 +138,7 @@ func (m Modes) in(dir string) (Modes, error) {
 		return m, nil
 	case ModesAuto, "":
 	default:
-		return "", jobs.Fail(jobs.KindContextInvalid, nil, "known are auto, git and keep", "modes %q are not known", m)
+		return "", jobs.Fail(jobs.KindContextInvalid, nil, "", "unknown modes %q: want auto, git or keep", m)
 	}
 	abs, err := filepath.Abs(dir)
 	if err == nil {

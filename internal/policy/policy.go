@@ -236,7 +236,7 @@ func (p Policy) check() error {
 	c := p.Context
 	for _, s := range c.Schemes {
 		if !slices.Contains(Schemes(), s) {
-			add("context.schemes: found %q; known are %s", s, strings.Join(Schemes(), ", "))
+			add("context.schemes: unknown scheme %q: want %s", s, jobs.Either(Schemes()))
 		}
 	}
 	for _, limit := range []struct {
@@ -296,17 +296,17 @@ func (p Policy) check() error {
 		}
 	}
 	if p.Images.Pull != "missing" && p.Images.Pull != "always" {
-		add("images.pull: found %q; known are missing and always", p.Images.Pull)
+		add("images.pull: unknown rule %q: want missing or always", p.Images.Pull)
 	}
 	if !slices.Contains([]string{"recipe", "queue", "farm"}, p.Dockerfile.CacheMounts) {
-		add("dockerfile.cache_mounts: found %q; known are recipe, queue and farm", p.Dockerfile.CacheMounts)
+		add("dockerfile.cache_mounts: unknown scope %q: want recipe, queue or farm", p.Dockerfile.CacheMounts)
 	}
 	if p.Run.Pids == 0 {
 		add("run.pids: want more than 0, or -1 for any number")
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Run.Ulimits)) {
 		if !slices.Contains(jobs.UlimitNames(), name) {
-			add("run.ulimits: found %q; known are %s", name, strings.Join(jobs.UlimitNames(), ", "))
+			add("run.ulimits: unknown ulimit %q: want %s", name, jobs.Either(jobs.UlimitNames()))
 		}
 	}
 	return errors.Join(errs...)
