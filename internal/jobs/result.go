@@ -85,7 +85,7 @@ func AsFailure(err error) *Failure {
 	if errors.As(err, &f) {
 		return f
 	}
-	return Fail(KindInternal, err, "ask the operator to look at the worker's log", "the worker could not go on")
+	return Fail(KindInternal, err, "ask the operator to look at the worker's log", "internal worker error")
 }
 
 // Malformed is the failure of a job whose document cannot be taken.
