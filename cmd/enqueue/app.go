@@ -73,7 +73,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 
 func (a *app) close() {
 	for _, c := range a.closers {
-		_ = c.Close() // the program ends; nobody can use what would be said
+		_ = c.Close() // the program ends; an error here helps no user
 	}
 }
 

@@ -92,7 +92,7 @@ func (f *farm) close() {
 func (f *farm) app(p process) *app {
 	a := newApp(p)
 	a.openService = func(context.Context) (*jobs.Service, io.Closer, error) {
-		// As redisconn.Open does, look whether anybody is there.
+		// As redisconn.Open does, look whether Redis answers.
 		if _, err := f.svc.List(context.Background(), jobs.Query{Limit: 1}); err != nil {
 			return nil, nil, err
 		}

@@ -40,8 +40,8 @@ type follower struct {
 	attempt int
 	seen    int64
 	// whole defers output that the live tail has lost to the end of the job,
-	// when the store has all of it, instead of going on behind a gap: whoever
-	// reads stdout is a program.
+	// when the store has all of it, instead of going on behind a gap: a
+	// program reads stdout.
 	whole bool
 	// service goes on after a job has succeeded for as long as the service is up that
 	// it keeps.

@@ -45,7 +45,7 @@ func exitCodes() string {
 	}{
 		{jobs.ExitOK, "the job succeeded, or the verb did what it was asked"},
 		{jobs.ExitFailed, "the job failed: its build or its run"},
-		{jobs.ExitUsage, "usage: the command line or the job document cannot be taken"},
+		{jobs.ExitUsage, "usage: invalid command line or job document"},
 		{jobs.ExitInfra, "the farm failed: its infrastructure, not the job"},
 		{jobs.ExitAuth, "access was denied, by Redis or by a registry"},
 		{jobs.ExitCancelled, "the job was cancelled"},

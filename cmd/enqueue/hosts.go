@@ -63,8 +63,8 @@ func queuesOf(list []jobs.Host) []string {
 	return slices.Compact(queues)
 }
 
-// hostDoc is a host as programs get it. Whether it is up is told, so that nobody
-// needs a clock.
+// hostDoc is a host as programs get it. It says whether the host is up, so that
+// the program needs no clock.
 type hostDoc struct {
 	jobs.Host
 	Up bool `json:"up"`

@@ -20,7 +20,7 @@ type contextProgress struct {
 	sent int64
 }
 
-// contextProgress is nil where nobody would see it.
+// contextProgress is nil where it would not be shown.
 func (a *app) contextProgress(show bool) *contextProgress {
 	if !show || !isTerminal(a.stderr) || a.dumb() {
 		return nil

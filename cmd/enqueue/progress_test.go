@@ -48,6 +48,6 @@ func TestContextProgress(t *testing.T) {
 	var none *contextProgress
 	none.clear()
 	if o := none.options(pack.UploadOptions{}); o.Sending != nil || o.Pack.Progress != nil {
-		t.Error("progress is told although nobody sees it")
+		t.Error("progress is reported although it is not shown")
 	}
 }

@@ -66,7 +66,7 @@ func Foreign(where string, found, want Mark) error {
 	switch {
 	case want == Mark{}:
 		return &StoreError{
-			Err:     fmt.Errorf("%w as far as is known: nobody said yet whose the one at %s is", ErrForeign, where),
+			Err:     fmt.Errorf("%w as far as is known: Redis has not said yet whose the one at %s is", ErrForeign, where),
 			Message: fmt.Sprintf("the artifact store at %s cannot be used before Redis has said whose it is", where), Hint: "try again",
 		}
 	case found == Mark{}:

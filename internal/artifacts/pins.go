@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// Garbage is what no job names any more. Whoever collects it looks at what is
-// named first and deletes afterwards, while others write. Nothing that somebody
+// Garbage is what no job names any more. The collector looks at what is
+// named first and deletes afterwards, while others write. Nothing that a job
 // counts on is lost because of three rules:
 //
-//   - A blob younger than [Grace] is never deleted, so whoever writes one has
+//   - A blob younger than [Grace] is never deleted, so a writer of one has
 //     that long to put its name into a record.
-//   - Whoever finds that a blob is there already pins it before counting on it,
+//   - A writer that finds the blob there already pins it before counting on it,
 //     unless it is young. A record that names a context pins it, too. A pin
 //     holds for Grace.
 //   - The collector condemns what it is about to delete, which a pin forbids,
-//     and must be done within [CondemnedFor]. Whoever finds a blob condemned
+//     and must be done within [CondemnedFor]. A writer that finds a blob condemned
 //     waits that long at most, and then writes it anew or has it for good.
 const (
 	Grace        = 24 * time.Hour

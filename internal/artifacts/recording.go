@@ -35,7 +35,7 @@ func NewRecording(dir string, compressed bool) (*Recording, error) {
 	if !compressed {
 		return r, nil
 	}
-	// Two goroutines: whoever fills a recording has work of its own to do.
+	// Two goroutines: the one that fills a recording has work of its own to do.
 	r.enc, err = zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		_ = f.Close()

@@ -12,7 +12,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// TestRecordingOnAFullDisk: the farm's disk is nobody's context.
+// TestRecordingOnAFullDisk: a full disk of the farm is not a fault of the context.
 func TestRecordingOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	full := func(t *testing.T) *os.File {

@@ -137,7 +137,7 @@ func (f *farm) uploaded(r *report, name string) string {
 	dir := filepath.Join(f.dir, "upload")
 	f.must(os.MkdirAll(dir, 0o750))
 	f.must(f.run(exec.CommandContext(f.ctx, "tar", "-xf", name, "-C", dir)))
-	cmd := f.enqueue("submit", "-d", "-q", "--queue", "nobody", dir)
+	cmd := f.enqueue("submit", "-d", "-q", "--queue", "unserved", dir)
 	out, err := cmd.Output()
 	f.must(err)
 	r.atMost("peak memory of submit packing 1 GiB, bar in MB", "context", "", memoryBar, maxRSS(cmd)/1e6, contextBytes/1e6)

@@ -54,7 +54,7 @@ type Fetched struct {
 	again pass
 }
 
-// Fetch reads a context once, before anybody else sees a byte of it: it is
+// Fetch reads a context once, before the engine sees a byte of it: it is
 // decompressed, measured, compared with what c announces, every entry is looked
 // at, and the Dockerfile is found. Every error is a *jobs.Failure.
 //

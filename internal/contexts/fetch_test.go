@@ -379,7 +379,7 @@ func TestRepetitive(t *testing.T) {
 	}
 }
 
-// TestRefusedIsNotDownloaded: nobody needs the rest of an archive that was
+// TestRefusedIsNotDownloaded: no caller needs the rest of an archive that was
 // refused for what is in it.
 func TestRefusedIsNotDownloaded(t *testing.T) {
 	t.Parallel()
@@ -600,7 +600,7 @@ func TestChangedBetween(t *testing.T) {
 	jobstest.CheckFailure(t, err, jobs.KindContextDigest, "the context changed while it was used")
 }
 
-// TestSourceFails: an error of the transfer is nobody's archive being damaged.
+// TestSourceFails: an error of the transfer does not mean a damaged archive.
 func TestSourceFails(t *testing.T) {
 	t.Parallel()
 	boom := errors.New("connection reset")

@@ -26,11 +26,11 @@ type finder struct {
 	// links are the symbolic links that stand where a wanted path has a
 	// directory.
 	links map[string]string
-	// top are the first names at the top of the archive, for somebody who looks
+	// top are the first names at the top of the archive, for a user who looks
 	// for a file; more says that there are others.
 	top  []string
 	more bool
-	// now is the entry whose content goes by, nil when nobody wants it.
+	// now is the entry whose content goes by, nil when no caller wants it.
 	now *sighting
 }
 

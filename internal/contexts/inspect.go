@@ -30,7 +30,7 @@ type Inspector struct {
 	seed maphash.Seed
 	n    int
 	// seen maps the hash of a path to what stands there. Hashes are keyed with
-	// the random seed: nobody can make two paths meet.
+	// the random seed: no author of an archive can make two paths meet.
 	seen map[uint64]place
 	// folded has the hash of every path that changes when case and the form of
 	// accents are taken away, without them.

@@ -41,7 +41,7 @@ func Defaults() Limits {
 	return Limits{Compressed: 512 << 20, Size: 4 << 30, Entries: 200_000, Ratio: 200, Depth: 64, Name: 4096}
 }
 
-// NoLimits are for whoever does not decide: they are out of reach.
+// NoLimits are for a caller that does not decide: they are out of reach.
 func NoLimits() Limits {
 	const far = 1 << 62
 	return Limits{Compressed: far, Size: far, Entries: 1 << 30, Ratio: far, Depth: 1 << 20, Name: 1 << 20}

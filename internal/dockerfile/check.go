@@ -232,7 +232,7 @@ func (c *checker) run(cmd *instructions.RunCommand, v *vars, line int) error {
 	}
 	c.found.locks(instructions.GetMounts(cmd))
 	for _, m := range instructions.GetMounts(cmd) {
-		// What else is in the flags may be what is unsure; nobody needs that.
+		// What else is in the flags may be what is unsure; the check does not need that.
 		if err := c.from(word{raw: m.From, text: m.From, unsure: unsure && m.From != ""}, jobs.RoleMount, line); err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ func diskDocker(_ context.Context, e *exam) Finding {
 	if err != nil || !info.IsDir() || !strings.HasPrefix(e.daemon.Address, "unix://") {
 		return warn("look at it on the daemon's host (df)", "the data root %s is not visible from here, so its room cannot be checked", root)
 	}
-	return disk(root, "remove images and build cache that nobody needs (docker system prune), or enlarge the disk")
+	return disk(root, "remove images and build cache that are not needed (docker system prune), or enlarge the disk")
 }
 
 func diskState(_ context.Context, e *exam) Finding {

@@ -44,7 +44,7 @@ func stateDirectory(_ context.Context, e *exam) Finding {
 		if owner, err := ownerOf(e.StateDir); err == nil && os.Geteuid() == 0 && owner.Uid != 0 {
 			return warn("run it as that user, too: root may do what a worker may not", "%s belongs to user %d, and this is root", e.StateDir, owner.Uid)
 		}
-		return ok("%s is writable, and nobody else's to read", e.StateDir)
+		return ok("%s is writable, and only its owner may read it", e.StateDir)
 	}
 	f := warn("set the mode to 0700, as --fix does: logs and contexts of all jobs pass through it", "others have access to %s", strings.Join(loose, ", "))
 	f.repair = func(context.Context) (string, error) {
@@ -175,7 +175,7 @@ func storeOwner(ctx context.Context, e *exam) Finding {
 	if err != nil {
 		return broken(err, "let --redis and --store be of the same farm")
 	}
-	return ok("the artifact store is this farm's, or nobody's yet")
+	return ok("the artifact store is this farm's, or has no owner yet")
 }
 
 func policyFile(_ context.Context, e *exam) Finding {
@@ -210,7 +210,7 @@ func registryAuth(_ context.Context, e *exam) Finding {
 	return private(e.RegistryAuth, "logins for "+orNone(hosts))
 }
 
-// private holds a path with credentials to be nobody else's to read.
+// private checks that only the owner of a path with credentials may read it.
 func private(path, what string) Finding {
 	open, err := worldReads(path)
 	if err != nil {
@@ -219,7 +219,7 @@ func private(path, what string) Finding {
 	if !open {
 		return ok("%s: %s", path, what)
 	}
-	f := fail("take the right from others, as --fix does: chmod o-rwx "+path, "%s: %s, and everybody on this host may read them", path, what)
+	f := fail("take the right from others, as --fix does: chmod o-rwx "+path, "%s: %s, and every user of this host may read them", path, what)
 	f.repair = func(context.Context) (string, error) {
 		info, err := os.Stat(path)
 		if err == nil {

@@ -75,8 +75,8 @@ func TestFiles(t *testing.T) {
 		{"there", "state.identity", nil, OK, host},
 		{"none", "state.identity", func(e *exam) { e.Identity = func() (string, error) { return "", fs.ErrNotExist } }, OK, "none yet"},
 		{"damaged", "state.identity", func(e *exam) { e.Identity = func() (string, error) { return "", bad } }, Fail, "no good"},
-		{"nobody else", "state.shared", func(e *exam) { e.Records = records{{ID: "j", State: jobs.Running, Host: host, Worker: "a"}} }, OK, "1, none"},
-		{"somebody else", "state.shared", func(e *exam) { e.Records = records{{ID: "j", State: jobs.Running, Host: host, Worker: "b"}} }, Warn, `"b"`},
+		{"no other worker", "state.shared", func(e *exam) { e.Records = records{{ID: "j", State: jobs.Running, Host: host, Worker: "a"}} }, OK, "1, none"},
+		{"another worker", "state.shared", func(e *exam) { e.Records = records{{ID: "j", State: jobs.Running, Host: host, Worker: "b"}} }, Warn, `"b"`},
 		{"ours", "farm", nil, OK, "default"},
 		{"new", "farm", func(e *exam) { e.Records = unnamed{} }, OK, "no worker has named it yet"},
 		{"another's", "farm", func(e *exam) { e.Farm = "other" }, Fail, `of the farm "default", not of "other"`},
@@ -236,7 +236,7 @@ func TestFormerFilesAreRemoved(t *testing.T) {
 	}
 }
 
-// What everybody may read is told, unless they cannot get there.
+// A file that every user may read is a finding, unless its directory keeps them out.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	e := newHost(t)
@@ -250,7 +250,7 @@ func TestCredentials(t *testing.T) {
 	}
 	chmod(t, above, 0o755)
 	for _, c := range checks {
-		want(t, look(t, e, c), Fail, "everybody on this host may read them")
+		want(t, look(t, e, c), Fail, "every user of this host may read them")
 	}
 	e.Fix = true
 	for _, c := range checks {
@@ -299,7 +299,7 @@ func messy(t *testing.T) (*exam, *fakeDaemon) {
 			made("moved", "1", "slipway-moved-a1"),
 			made("runs", "2", "slipway-runs-a2"),
 			made("kept", "1", "slipway-kept-a1"),
-			made("gone", "1", "somebody-elses"),
+			made("gone", "1", "another-owners"),
 			made("gone", "one", "slipway-gone-a1"),
 			probe,
 			other("farm-2", "dead", "gone"),

@@ -143,7 +143,7 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
-// TestTransferEnds: whoever gave up does not wait for a server.
+// TestTransferEnds: a caller that gave up does not wait for a server.
 func TestTransferEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -172,7 +172,7 @@ func TestTransferEnds(t *testing.T) {
 	}
 }
 
-// TestCloseEndsARead: whoever closes does not wait for a connection, and none is
+// TestCloseEndsARead: a caller that closes does not wait for a connection, and none is
 // opened afterwards.
 func TestCloseEndsARead(t *testing.T) {
 	t.Parallel()

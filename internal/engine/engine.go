@@ -59,8 +59,8 @@ type Probe struct {
 	Push string
 }
 
-// UnknownExit is the exit code that an engine gives a container when nobody kept its
-// own: it was away, or its host was.
+// UnknownExit is the exit code that an engine gives a container when its own was not
+// recorded: the engine was away, or its host was.
 const UnknownExit = 255
 
 // ErrSyntax is in the chain of a build's failure when the engine did not
@@ -278,7 +278,7 @@ type Listed struct {
 }
 
 // Attempt tells whose attempt made it by its labels, and whether its name, which
-// name says how to form, bears them out: somebody else's can carry our labels.
+// name says how to form, bears them out: a container that is not ours can carry our labels.
 func (l Listed) Attempt(name func(id string, attempt int) string) (id string, attempt int, ok bool) {
 	id = l.Labels[LabelJob]
 	attempt, err := strconv.Atoi(l.Labels[LabelAttempt])

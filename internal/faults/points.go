@@ -15,7 +15,7 @@ const pointPoll = 5 * time.Millisecond
 // Points lets a driver outside of the process hold it at a step. The driver
 // makes the file <dir>/<step>; the first process to come there renames it to
 // <dir>/<step>.hit, writes its pid into it, and waits until the driver removes
-// it. Everybody else passes: one file holds one process once.
+// it. Other processes pass: one file holds one process once.
 func Points(dir string) At {
 	return func(ctx context.Context, c Call) error {
 		s := step(c)
@@ -25,7 +25,7 @@ func Points(dir string) At {
 		armed := filepath.Join(dir, string(s))
 		hit := armed + ".hit"
 		if os.Rename(armed, hit) != nil {
-			return nil // not armed, or somebody else was first
+			return nil // not armed, or another process was first
 		}
 		if os.WriteFile(hit, []byte(strconv.Itoa(os.Getpid())), 0o600) != nil {
 			return nil

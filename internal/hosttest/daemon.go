@@ -83,7 +83,7 @@ func poll(ctx context.Context, done <-chan struct{}, ready func(context.Context)
 // stop sends the signal and waits for the end, with SIGKILL after 30 seconds.
 func (d *daemon) stop(sig syscall.Signal) error {
 	select {
-	case <-d.done: // the pid may be somebody else's by now
+	case <-d.done: // the pid may be another process's by now
 		return nil
 	default:
 	}

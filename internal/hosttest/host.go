@@ -74,7 +74,7 @@ func (h *Host) Pid() int { return h.daemon.pid }
 
 // Start starts a stopped daemon again, on its old data.
 func (h *Host) Start() error {
-	// After a crash the pid in the file may be somebody else's.
+	// After a crash the pid in the file may be another process's.
 	if err := os.Remove(h.pidfile()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -105,8 +105,8 @@ func (h *Host) Kill() error {
 		return err
 	}
 	// The kernel takes the daemon's containerd along, a little later. A new
-	// dockerd that still sees its pid waits in vain for its socket, and nobody
-	// may ever collect the zombie.
+	// dockerd that still sees its pid waits in vain for its socket, and perhaps no
+	// process ever collects the zombie.
 	file := filepath.Join(h.Dir, "exec/containerd/containerd.pid")
 	pid, err := os.ReadFile(file)
 	if err != nil { // it shared another containerd

@@ -49,7 +49,7 @@ func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	return conn, err
 }
 
-// Listen opens a listener inside the host's network namespace. Anybody may
+// Listen opens a listener inside the host's network namespace. Any goroutine may
 // accept from it.
 func (h *Host) Listen(ctx context.Context, network, addr string) (net.Listener, error) {
 	var l net.Listener

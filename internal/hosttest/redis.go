@@ -53,7 +53,7 @@ func RunRedis(args ...string) (*Redis, func() error, error) {
 		return nil, nil, err
 	}
 	r := &Redis{Dir: dir, Socket: filepath.Join(dir, "redis.sock"), args: args}
-	// Somebody else may take the free port before redis-server does.
+	// Another process may take the free port before redis-server does.
 	for range 5 {
 		if err = r.Start(); err == nil {
 			break

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// Login is a user of a registry; the zero value lets everybody in.
+// Login is a user of a registry; the zero value lets every user in.
 type Login struct{ User, Password string }
 
 // StartRegistry starts a registry that the host's daemon reaches, and only it.

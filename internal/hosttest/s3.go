@@ -58,7 +58,7 @@ func RunS3(h *Host) (*S3, func() error, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	if err = os.MkdirAll(filepath.Join(dir, "data", s.Bucket), 0o750); err == nil {
-		// Somebody else may take the free port before the server does.
+		// Another process may take the free port before the server does.
 		for range 5 {
 			if err = s.start(ctx, h, tool); err == nil {
 				break

@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-// Spy is a daemon's socket with somebody listening: it hands every request on,
+// Spy is a daemon's socket with a listener in between: it hands every request on,
 // and remembers what the daemon was given.
 type Spy struct {
 	socket  string

@@ -26,7 +26,7 @@ func (h *Host) sweep() error {
 			}
 			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have gone meanwhile
 		}
-		time.Sleep(20 * time.Millisecond) // the kernel tells nobody but the parent
+		time.Sleep(20 * time.Millisecond) // the kernel tells only the parent
 	}
 	for dir := range cgroups {
 		_ = os.Remove(dir) // one that others use is not empty and stays
@@ -47,7 +47,7 @@ func (h *Host) sweep() error {
 }
 
 // sweepSteps removes what runc keeps, outside of Dir, of build steps that lost
-// their daemon: nobody else does.
+// their daemon: no other program does.
 func (h *Host) sweepSteps() (errs []error) {
 	bundles, _ := filepath.Glob(filepath.Join(h.Dir, "data/buildkit/executor/*/config.json"))
 	for _, file := range bundles {

@@ -227,7 +227,7 @@ func TestOnlyWhatTheFarmBroughtGoes(t *testing.T) {
 		}
 		time.Sleep(2 * age)
 		f.use("docker.io/young:1")
-		// Somebody gave these names to images of his own.
+		// A user gave these names to images of his own.
 		for _, name := range []string{"retagged:1", "app:taken", "none:1"} { // the last after the farm's pull had failed
 			f.host.put(name, "sha256:other")
 		}

@@ -34,7 +34,7 @@ const (
 
 // Log is the log of one attempt: a spool file of frames that survives the
 // process, a pump that feeds the live tail, and the last output for messages.
-// Writing never waits for Redis, because a container whose output nobody reads
+// Writing never waits for Redis, because a container whose output is not read
 // stands still.
 //
 // Over its cap a log keeps its beginning and its end with a marker in between. The

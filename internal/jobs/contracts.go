@@ -115,7 +115,7 @@ type Claims interface {
 	// Adopt takes over a running job that an earlier incarnation of the same
 	// host owned, keeping the attempt.
 	Adopt(ctx context.Context, id string, o Owner) (Job, error)
-	// Renew prolongs the lease and tells whether somebody wants the job ended.
+	// Renew prolongs the lease and reports whether the job is to end.
 	Renew(ctx context.Context, id, nonce string, lease time.Duration) (Signal, error)
 	// Note records progress of the attempt.
 	Note(ctx context.Context, id, nonce string, p Progress) error
@@ -144,7 +144,7 @@ type Claims interface {
 	// result was accepted under. The first report counts, and repeating it is not
 	// an error. ErrStale when the job keeps no service under the nonce.
 	EndService(ctx context.Context, id, nonce string, e ServiceEnd) error
-	// Cancellations delivers IDs of jobs that somebody wants ended, as a hint:
+	// Cancellations delivers IDs of jobs that users cancelled, as a hint:
 	// some may be lost, Renew tells for certain. It delivers names of hosts, too,
 	// whose holders are called, see [Seats]. The channel closes with ctx.
 	Cancellations(ctx context.Context) <-chan string
@@ -228,7 +228,7 @@ type Hosts interface {
 	Leave(ctx context.Context, name string) error
 	// Hosts lists all hosts by Worker and Name, with Redis time to compare
 	// Seen with. Those that were silent for [HostForgotten] are left out. One that
-	// cannot be read has Damaged, and does not keep anybody from reading the others.
+	// cannot be read has Damaged, and does not keep the caller from reading the others.
 	Hosts(ctx context.Context) (list []Host, now time.Time, err error)
 }
 

@@ -5,8 +5,8 @@ import "time"
 // HostState says whether a build host takes jobs.
 type HostState string
 
-// The states of a host. That it is not heard of any more is not one of them:
-// nobody can say it of himself, see [Host.Up].
+// The states of a host. Silence is not one of them: a silent host cannot report
+// itself, see [Host.Up].
 const (
 	HostReady    HostState = "ready"    // it takes jobs
 	HostUnfit    HostState = "unfit"    // it takes none until it is well again; Reason says why
@@ -55,7 +55,7 @@ type Host struct {
 const missedBeats = 3
 
 // HostForgotten is for how long a host that is silent stays in the registry: long
-// enough to be missed by somebody who was away for a few days.
+// enough that an operator who was away for a few days still sees it.
 const HostForgotten = 7 * 24 * time.Hour
 
 // Up reports whether the host was heard of lately. now is Redis time.

@@ -14,7 +14,7 @@ type Job struct {
 	Spec  Spec   `json:"spec"`
 	State State  `json:"state"`
 	Stage Stage  `json:"stage,omitempty"`
-	// Attempt counts from 1; it grows with every new try, whoever caused it.
+	// Attempt counts from 1; it grows with every new try, whatever caused it.
 	Attempt int `json:"attempt"`
 	// Seq counts the tickets issued for this attempt, from 1.
 	Seq int `json:"-"`
@@ -45,7 +45,7 @@ type Job struct {
 	Lease time.Time `json:"-"`
 
 	Container Container `json:"container,omitzero"`
-	// CancelBy is who asked for the job to end, "" when nobody did.
+	// CancelBy is who asked for the job to end, "" when it was not cancelled.
 	CancelBy string `json:"cancel_by,omitempty"`
 
 	Result *Result `json:"result,omitempty"`

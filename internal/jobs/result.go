@@ -17,9 +17,9 @@ type Failure struct {
 	// Message is one sentence for the person who submitted the job. It holds
 	// no path of the build host and no secret.
 	Message string `json:"message"`
-	// Cause is what whoever refused said, in their own words: the engine, a
+	// Cause is what the one that refused said, in its own words: the engine, a
 	// registry, a server. One printable line of at most [MaxCause] bytes, without
-	// paths of the build host; "" when nobody said anything.
+	// paths of the build host; "" when there are no such words.
 	Cause string `json:"cause,omitempty"`
 	// Hint says what to do about it, "" when there is nothing to say.
 	Hint string `json:"hint,omitempty"`
@@ -44,8 +44,8 @@ func Fail(kind Kind, err error, hint, format string, args ...any) *Failure {
 	return &Failure{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint, err: err}
 }
 
-// Said adds the words of whoever refused, made fit for [Failure.Cause], and
-// returns f. Words that the message has already are left out.
+// Said adds the words of the engine, registry or server that refused, made fit for
+// [Failure.Cause], and returns f. Words that the message has already are left out.
 func (f *Failure) Said(words string) *Failure {
 	words = Line(words, MaxCause)
 	if !strings.Contains(f.Message, words) {
@@ -64,7 +64,7 @@ func (f *Failure) Error() string {
 // Unwrap returns the error behind it.
 func (f *Failure) Unwrap() error { return f.err }
 
-// Line makes one printable line of somebody else's words, cut at most bytes.
+// Line makes one printable line of words from outside the farm, cut at most bytes.
 func Line(words string, most int) string {
 	words = strings.Join(strings.Fields(strings.ToValidUTF8(words, "\uFFFD")), " ")
 	words = strings.Map(printable, words)

@@ -49,11 +49,11 @@ type Seats interface {
 	// that one has changes nothing.
 	TakeSeat(ctx context.Context, s Seat, from string) (Seat, error)
 	// KeepSeat records that the holder is alive, and returns Host, Nonce and Seen of
-	// the seat. For anybody but the holder it changes nothing, and returns the whole
-	// seat.
+	// the seat. For a caller that is not the holder it changes nothing, and returns the
+	// whole seat.
 	KeepSeat(ctx context.Context, host, nonce string) (Seat, error)
-	// LeaveSeat records that the holder ends in order. For anybody but the holder
-	// it changes nothing.
+	// LeaveSeat records that the holder ends in order. For a caller that is not the
+	// holder it changes nothing.
 	LeaveSeat(ctx context.Context, host, nonce string) error
 	// CallHost asks the holder to keep its seat at once. It hears of that through
 	// [Claims.Cancellations], where hints can be lost.

@@ -12,7 +12,7 @@ const (
 	Waiting   State = "waiting"   // waits before another attempt
 	Succeeded State = "succeeded" // everything asked for was done
 	Failed    State = "failed"    // it ended, and not well; Failure says why
-	Cancelled State = "cancelled" // somebody asked for it to end
+	Cancelled State = "cancelled" // a user or a program asked for it to end
 	Refused   State = "refused"   // it could not be taken as it was written
 	Expired   State = "expired"   // no worker took it in time
 )

@@ -15,7 +15,7 @@ import (
 
 // Collection is what a container left at one path, as a tar that we wrote
 // ourselves: regular files, directories and links, which are not followed, with
-// neither owners nor rights to become somebody else. What is of another kind is
+// neither owners nor rights to become another user. What is of another kind is
 // left out. It is an io.Reader whose errors are *jobs.Failure.
 type Collection struct {
 	in    *contexts.Rewriting

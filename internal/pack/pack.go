@@ -90,7 +90,7 @@ type Report struct {
 //
 // Ignore files work as in docker build. Besides, .git is left out, unless an
 // exception such as !.git names it. A Dockerfile that is ignored comes first, under
-// another name; nobody but the build is to see it. A FIFO, a device and a file
+// another name; only the build is to see it. A FIFO, a device and a file
 // that cannot be read or that changes while it is read are errors, so that no
 // context is silently incomplete. What is wrong with the directory is reported
 // as a *jobs.Failure.

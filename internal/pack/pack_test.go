@@ -342,7 +342,7 @@ func TestPackIsDeterministic(t *testing.T) {
 }
 
 // TestPackUnreadable: one file or one directory may not be read. Root may read
-// everything, so that the test runs itself again as somebody else.
+// everything, so that the test runs itself again as another user.
 func TestPackUnreadable(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() == 0 {

@@ -23,8 +23,8 @@ func readDir(root *os.Root) ([]fs.DirEntry, error) {
 
 var errNotRegular = errors.New("no regular file")
 
-// openRegular opens a regular file for reading. It does not wait for somebody
-// to write into a FIFO, and opens no device.
+// openRegular opens a regular file for reading. It does not wait for a writer
+// of a FIFO, and opens no device.
 func openRegular(root *os.Root, name string) (*os.File, error) {
 	info, err := root.Stat(name)
 	if err != nil {

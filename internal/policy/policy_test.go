@@ -87,7 +87,7 @@ func TestRefuses(t *testing.T) {
 		{"nothing may come", "version: 1\ncontext: {max_unpacked: 0}\n", "context.max_unpacked: want more than 0"},
 		{"relative root", "version: 1\ncontext: {file_roots: [builds]}\n", `"builds" is not an absolute path`},
 		{"bad network", "version: 1\ncontext: {http: {networks: [10.1.2.3]}}\n", "context.http.networks"},
-		{"credential for nobody", "version: 1\ncontext: {http: {credentials: {ci: {bearer_file: /x}}}}\n", "context.http.credentials.ci: want hosts"},
+		{"credential without hosts", "version: 1\ncontext: {http: {credentials: {ci: {bearer_file: /x}}}}\n", "context.http.credentials.ci: want hosts"},
 		{"half a key", "version: 1\ncontext: {s3: [{buckets: [b], access_key_file: /x}]}\n", "context.s3[0]"},
 		{"endpoint without scheme", "version: 1\ncontext: {s3: [{buckets: [b], endpoint: s3.example.com}]}\n", "context.s3[0].endpoint"},
 		{"a ulimit that is none", "version: 1\nrun: {ulimits: {nofiles: 5}}\n", `run.ulimits: unknown ulimit "nofiles": want core`},

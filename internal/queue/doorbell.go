@@ -95,7 +95,7 @@ func (d *doorbell) await(queue string) {
 			d.heard()
 			return
 		case err == nil:
-			// This worker got busy meanwhile: the bell is for somebody else.
+			// This worker got busy meanwhile: the bell is for another worker.
 			d.ringOn(queue)
 			return
 		case !errors.Is(err, redis.Nil):

@@ -196,7 +196,7 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// A ticket that asynq cannot read is in nobody's way.
+// A ticket that asynq cannot read does not block the others.
 func TestMissingBecauseUnreadable(t *testing.T) {
 	_, rdb := onRedis(t)
 	ctx := t.Context()
@@ -240,7 +240,7 @@ func TestMissingBecauseUnreadable(t *testing.T) {
 	}
 }
 
-// A ticket that loses its content while it waits is taken in hand by nobody.
+// A ticket that loses its content while it waits is taken in hand by no worker.
 func TestTidy(t *testing.T) {
 	dial, rdb := onRedis(t)
 	p := queue.New(rdb)
@@ -291,7 +291,7 @@ func TestMissingFromTheList(t *testing.T) {
 	}
 	missing("the list is gone", old, true)
 	if ttl := rdb.TTL(t.Context(), "asynq:{builds}:t:job-1:1:1").Val(); ttl <= 0 {
-		t.Error("what nobody delivers any more stays for ever")
+		t.Error("what is not delivered any more stays for ever")
 	}
 	young := jobs.Ticket{ID: "job-2", Attempt: 1, Seq: 1, Queue: "builds"}
 	younger := jobs.Ticket{ID: "job-3", Attempt: 1, Seq: 1, Queue: "builds"}
@@ -341,7 +341,7 @@ func TestMissingWithItsWorker(t *testing.T) {
 		}
 	}
 	until("its worker says that it has it", false)
-	// As if the worker had died: nobody renews what it said about itself.
+	// As if the worker had died: no process renews what it said about itself.
 	servers, err := rdb.ZRange(t.Context(), "asynq:servers", 0, -1).Result()
 	if err != nil || len(servers) != 1 {
 		t.Fatalf("servers %q, %v; want one", servers, err)

@@ -211,8 +211,8 @@ func (db *DB) disown(ctx context.Context, id, host string, to jobs.State) error 
 	return nil
 }
 
-// Release implements jobs.Claims. A job that somebody wanted ended in the
-// meantime is cancelled instead, and the ticket is empty.
+// Release implements jobs.Claims. A job that a user cancelled in the
+// meantime ends instead, and the ticket is empty.
 func (db *DB) Release(ctx context.Context, id, nonce string, r jobs.Release) (jobs.Ticket, error) {
 	return db.release(ctx, id, nonce, r, false)
 }

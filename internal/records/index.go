@@ -35,7 +35,7 @@ func (db *DB) reindex(ctx context.Context, id string, from, to jobs.State) error
 		pipe.ZRem(ctx, stateKey(from), id)
 		state := pipe.HGet(ctx, jobKey(id), "state")
 		if _, err := pipe.Exec(ctx); errors.Is(err, redis.Nil) {
-			return nil // the record has gone, and whoever scans the index sees to that
+			return nil // the record has gone, and the next scan of the index sees to that
 		} else if err != nil {
 			return fmt.Errorf("index job %s: %w", id, err)
 		}

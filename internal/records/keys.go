@@ -118,7 +118,7 @@ func reserveKey(key string) string {
 	return "slipway:idem:" + hex.EncodeToString(sum[:])
 }
 
-// pinsKey is a sorted set of digests that nobody may delete from the artifact
+// pinsKey is a sorted set of digests that no collector may delete from the artifact
 // store, by the time until which, in microseconds; condemnedKey is one of those
 // that are being deleted, by the time since when. They share a slot.
 const (

@@ -13,7 +13,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
 
-// real is a DB on a redis-server of its own, whose clock nobody can move.
+// real is a DB on a redis-server of its own, whose clock a test cannot move.
 func real(t *testing.T) jobstest.DB {
 	t.Helper()
 	s := onRedis(t)

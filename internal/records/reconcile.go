@@ -128,7 +128,7 @@ func wrapped(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// GiveUp ends a queued or waiting job that nobody can run, for a reason of the
+// GiveUp ends a queued or waiting job that no worker can run, for a reason of the
 // farm's.
 func (db *DB) GiveUp(ctx context.Context, id string, f *jobs.Failure) error {
 	_, err := db.end(ctx, id, "", jobs.Result{State: jobs.Failed, Failure: f}, false)

@@ -203,7 +203,7 @@ func (db *DB) pinContexts(ctx context.Context, batch []jobs.Job) (time.Time, err
 	if len(named) == 0 {
 		return db.Now(ctx)
 	}
-	// One that is being deleted was named by nobody until now: the job will be
+	// One that is being deleted was named by no job until now: the job will be
 	// told that it is gone.
 	now, _, err := db.pin(ctx, slices.Collect(maps.Keys(named)))
 	return now, err
@@ -299,7 +299,7 @@ func decodePast(entry string) (p jobs.PastAttempt, ok bool) {
 }
 
 // decodeJob makes a Job of what Redis holds. What cannot be read must not keep
-// anybody from reading the others, so it is told in the job.
+// the caller from reading the others, so the job itself says it.
 func decodeJob(id string, rec map[string]string, spec, result string) jobs.Job {
 	number := func(field string) int {
 		n, _ := strconv.Atoi(rec[field])

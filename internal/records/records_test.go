@@ -76,7 +76,7 @@ func TestHostsOdd(t *testing.T) {
 }
 
 // testHostsOdd puts fields into the registry that no worker of this version
-// writes: nobody may be kept from reading the others, and nothing stays for ever.
+// writes: they must not hide the other hosts, and nothing stays for ever.
 func testHostsOdd(t *testing.T, rdb redis.UniversalClient) {
 	ctx := t.Context()
 	s := records.New(rdb, records.Options{})

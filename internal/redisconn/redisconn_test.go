@@ -32,7 +32,7 @@ func TestOpenFailures(t *testing.T) {
 		name, url, want string
 		unreachable     bool
 	}{
-		{"nobody listens", "redis://:s3cret@127.0.0.1:1/0", "redis://127.0.0.1:1/0", true},
+		{"no server listens", "redis://:s3cret@127.0.0.1:1/0", "redis://127.0.0.1:1/0", true},
 		{"no socket", "unix:///nonexistent/s.sock", "/nonexistent/s.sock", true},
 		{"not a URL", "127.0.0.1:6379", "not valid", false},
 		{"unknown scheme", "http://user:s3cret@host/", "not valid", false},

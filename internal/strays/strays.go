@@ -1,4 +1,4 @@
-// Package strays judges what attempts made on a build host: whether anybody needs it
+// Package strays judges what attempts made on a build host: whether a job needs it
 // still. A worker asks for what it finds on its daemon, its own and that of other
 // workers of the farm, and so does the doctor.
 //
@@ -63,7 +63,7 @@ type Verdict struct {
 	Own *jobs.Job
 	// Status is what became of the service.
 	Status jobs.ServiceStatus
-	// In is after how long the verdict may be another without anybody's doing, 0
+	// In is after how long the verdict may change by time alone, 0
 	// when it will not.
 	In time.Duration
 }

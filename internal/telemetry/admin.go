@@ -32,7 +32,7 @@ func ListenAdmin(ctx context.Context, addr string, metrics http.Handler, checks 
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	a := &Admin{listener: ln, server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}
-	go func() { _ = a.server.Serve(ln) }() // ends with Close; nobody is there to tell
+	go func() { _ = a.server.Serve(ln) }() // ends with Close; no caller waits for its error
 	return a, nil
 }
 

@@ -38,7 +38,7 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 	t.Run("missing is ErrNotFound", func(t *testing.T) {
 		t.Parallel()
 		store := artifacts.NewBlobs(open(t), t.TempDir())
-		missing := Digest([]byte("nobody put this"))
+		missing := Digest([]byte("never put"))
 		if _, err := store.Stat(t.Context(), missing); !errors.Is(err, artifacts.ErrNotFound) {
 			t.Errorf("Stat = %v, want ErrNotFound", err)
 		}

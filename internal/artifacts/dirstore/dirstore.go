@@ -39,7 +39,7 @@ const (
 	// rootMode is that of a directory that has to be made.
 	rootMode  = 0o750
 	chunkSize = 256 << 10
-	// staleAfter is when a file in tmp belongs to nobody any more. Writers of
+	// staleAfter is when a file in tmp belongs to no writer any more. Writers of
 	// big blobs touch theirs all the time.
 	staleAfter = 24 * time.Hour
 	sweepEvery = time.Hour

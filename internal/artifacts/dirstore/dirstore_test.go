@@ -193,7 +193,7 @@ func TestSweep(t *testing.T) {
 	}
 	again()
 	if _, err := os.Stat(filepath.Join(dir, "tmp", "old")); err != nil {
-		t.Errorf("the old file: %v in a directory that nobody has marked, want it there", err)
+		t.Errorf("the old file: %v in a directory that no farm has marked, want it there", err)
 	}
 	if err := s.SetMark(t.Context(), artifacts.Mark{Farm: "f", Store: "s"}, false); err != nil {
 		t.Fatal(err)

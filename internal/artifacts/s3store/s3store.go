@@ -202,7 +202,7 @@ func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error 
 		}
 		digest := "sha256:" + strings.TrimSuffix(path.Base(o.Key), ".zst")
 		if own, err := s.key(digest); err != nil || own != o.Key {
-			continue // somebody else put it there
+			continue // not ours: another program put it there
 		}
 		if err := f(artifacts.Stored{Digest: digest, Size: o.Size, Modified: o.LastModified}); err != nil {
 			return fmt.Errorf("list artifacts: %w", err)

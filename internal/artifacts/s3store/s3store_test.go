@@ -195,7 +195,7 @@ func TestForGood(t *testing.T) {
 		{"no bucket", "s3://no-such-bucket/x", server.Endpoint, server.SecretKey, `there is no bucket "no-such-bucket"`},
 		{"wrong secret", "s3://" + server.Bucket, server.Endpoint, "wrong", "does not know these credentials"},
 		{"denied", "s3://" + server.Bucket, denied, server.SecretKey, "does not let this user read or write"},
-		{"nobody there", "s3://" + server.Bucket, "http://127.0.0.1:1", server.SecretKey, "cannot be reached at 127.0.0.1:1"},
+		{"no server there", "s3://" + server.Bucket, "http://127.0.0.1:1", server.SecretKey, "cannot be reached at 127.0.0.1:1"},
 		{"500 for ever", "s3://" + server.Bucket, broken, server.SecretKey, "could not be used for"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -221,7 +221,7 @@ func TestForGood(t *testing.T) {
 	}
 }
 
-// TestOthersAreLeftAlone: what somebody else keeps in the bucket is not listed.
+// TestOthersAreLeftAlone: what others keep in the bucket is not listed.
 func TestOthersAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	s := open(t, server.Endpoint)

@@ -206,7 +206,7 @@ func dockerfiles(t testing.TB) []Archive {
 		{Name: "Dockerfile missing", Bytes: Tar(t, File("a", ""), File("b", ""), Dir("src"), File("src/x", "")), Kind: missing, Says: `there is no "Dockerfile" in the context, which has "a", "b", "src/"`},
 		{Name: "other Dockerfile missing", Bytes: good(t), Dockerfile: "docker/app.Dockerfile", Kind: missing, Says: `there is no "docker/app.Dockerfile" in the context, which has "Dockerfile"`},
 		{Name: "Dockerfile is a directory", Bytes: Tar(t, Dir("Dockerfile"), File("Dockerfile/x", "")), Kind: jobs.KindDockerfileNotRegular, Says: `the Dockerfile "Dockerfile" is a directory`},
-		{Name: "Dockerfile is a directory nobody mentions", Bytes: Tar(t, File("Dockerfile/x", "")), Kind: jobs.KindDockerfileNotRegular, Says: `is a directory`},
+		{Name: "Dockerfile is a directory without an entry", Bytes: Tar(t, File("Dockerfile/x", "")), Kind: jobs.KindDockerfileNotRegular, Says: `is a directory`},
 		{Name: "Dockerfile links out", Bytes: Tar(t, Symlink("Dockerfile", "/etc/hostname")), Kind: jobs.KindDockerfileOutside, Says: `the Dockerfile "Dockerfile" is a link that leads out`},
 		{Name: "Dockerfile links above", Bytes: Tar(t, Symlink("a/Dockerfile", "../../x")), Dockerfile: "a/Dockerfile", Kind: jobs.KindDockerfileOutside, Says: "leads out"},
 		{Name: "Dockerfile links to nothing", Bytes: Tar(t, Symlink("Dockerfile", "gone")), Kind: missing, Says: `is a link to "gone", which is not in the context`},

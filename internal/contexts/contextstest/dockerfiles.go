@@ -66,7 +66,7 @@ func Dockerfiles() []Instructions {
 
 		{Name: "argument of the frontend", Text: "FROM busybox\n", Build: args("BUILDKIT_SYNTAX", "evil/frontend"), Kind: jobs.KindBuildArgReserved, Says: "BUILDKIT_SYNTAX"},
 		{Name: "argument of the cache", Text: "FROM busybox\n", Build: args("BUILDKIT_CACHE_MOUNT_NS", "other"), Kind: jobs.KindBuildArgReserved, Says: "BUILDKIT_CACHE_MOUNT_NS"},
-		{Name: "argument nobody knows", Text: "FROM busybox\n", Build: args("BUILDKIT_OF_TOMORROW", "1"), Kind: jobs.KindBuildArgReserved, Says: "BUILDKIT_OF_TOMORROW"},
+		{Name: "argument of a later BuildKit", Text: "FROM busybox\n", Build: args("BUILDKIT_OF_TOMORROW", "1"), Kind: jobs.KindBuildArgReserved, Says: "BUILDKIT_OF_TOMORROW"},
 
 		{Name: "ADD of a URL", Text: "FROM busybox\nADD https://example.com/x /x\n", Kind: source, Says: `Dockerfile line 2: ADD from the host "example.com"`},
 		{Name: "ADD of the metadata", Text: "FROM busybox\nADD http://169.254.169.254/latest/ /x\n", Kind: source, Says: "169.254.169.254"},

@@ -183,7 +183,7 @@ func Bomb(t testing.TB) []byte {
 		}
 	}
 	// From here on every block is the same. The checksum at the end is missing:
-	// nobody gets there.
+	// no reader gets there.
 	return append(z.Bytes(), bytes.Repeat(last, size/len(zeros)-3)...)
 }
 

@@ -100,7 +100,7 @@ type overtime struct{}
 func (overtime) Error() string { return "the build took too long" }
 func (overtime) Timeout() bool { return true }
 
-// A job whose time is over while it waits for a registry that does not answer anybody has
+// A job whose time is over while it waits for a registry that answers no client has
 // met a registry in trouble; what else ends it is told as it is.
 func TestHungRegistry(t *testing.T) {
 	t.Parallel()

@@ -100,7 +100,7 @@ func (e *Engine) buildRequest(ctx context.Context, body io.Reader, opts build.Im
 }
 
 // gate stands between the client's transport and the context: it keeps the
-// reader's own error, and lets nobody read any more after close.
+// reader's own error, and refuses every read after close.
 type gate struct {
 	r   io.Reader
 	key chan struct{} // holds one value; who has it may touch the rest

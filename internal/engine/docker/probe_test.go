@@ -67,8 +67,8 @@ func everything(t *testing.T, e *Engine) []string {
 	return all
 }
 
-// heard is a daemon's address at which somebody hears of each request before the
-// daemon does.
+// heard is a daemon's address that calls hear with the path of each request before
+// the daemon gets it.
 func heard(t *testing.T, h *hosttest.Host, hear func(path string)) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")

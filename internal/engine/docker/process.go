@@ -142,7 +142,7 @@ func (p *process) inspect() (s engine.State, absent bool, err error) {
 // endedWithDaemon guesses whether the daemon took the container along, which is
 // no doing of the job's. Without live-restore every container ends with its
 // daemon, with any exit code if it listens to SIGTERM. With it, only a kill by
-// somebody else's hand looks like that, and a container of which the daemon does
+// another client looks like that, and a container of which the daemon does
 // not know how it ended.
 func (p *process) endedWithDaemon(s engine.State) bool {
 	if slices.Contains([]int{137, 143, engine.UnknownExit}, s.ExitCode) && !s.OOM {

@@ -50,7 +50,7 @@ func (e *Engine) ImageInUse(ctx context.Context, id string) (bool, error) {
 	return false, nil
 }
 
-// UnusedCache is how much build cache nobody used for so long, in bytes, as far
+// UnusedCache is how much build cache no build used for so long, in bytes, as far
 // as no image has it, too. With the containerd image store it is all of it: version 29
 // takes a step on top of a base for a part of that base's image, and never learns better.
 func (e *Engine) UnusedCache(ctx context.Context, unused time.Duration) (bytes int64, err error) {

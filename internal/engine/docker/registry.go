@@ -235,7 +235,7 @@ func (c *registryClient) do(ctx context.Context, method, path string, read func(
 }
 
 // challengedTransport answers which login a registry wants with what it said when it
-// was asked for a repository: some show /v2/ to everybody.
+// was asked for a repository: some show /v2/ to every client.
 type challengedTransport struct {
 	next      http.RoundTripper
 	challenge string

@@ -141,8 +141,8 @@ func (e *Engine) losesExitCodes(t *testing.T) bool {
 	return versions.GreaterThanOrEqualTo(v.APIVersion, "1.42")
 }
 
-// What a container says while no daemon listens may be lost with its end, and
-// nobody can tell: so that is told.
+// What a container says while no daemon listens may be lost with its end. No
+// client can find out whether it was, so the log says that it may be.
 func TestEndWithoutDaemon(t *testing.T) {
 	t.Parallel()
 	h := hosttest.StartHost(t, "torn", "--live-restore")

@@ -51,7 +51,7 @@ func (e *Engine) adopt(ctx context.Context, c engine.Container, conflict error) 
 	}
 	for _, key := range []string{engine.LabelFarm, engine.LabelHost, engine.LabelJob, engine.LabelAttempt} {
 		if have.Labels[key] != c.Labels[key] {
-			return engine.State{}, jobs.Fail(jobs.KindEngine, conflict, hintOperator, "somebody else's container is named %s", c.Name)
+			return engine.State{}, jobs.Fail(jobs.KindEngine, conflict, hintOperator, "a container that is not the farm's is named %s", c.Name)
 		}
 	}
 	return have, nil
@@ -217,7 +217,7 @@ func (e *Engine) Inspect(ctx context.Context, id string) (engine.State, error) {
 	return s, nil
 }
 
-// byForce reports whether the container is on its way out because somebody
+// byForce reports whether the container is on its way out because a client
 // removes it while it runs: the kill is no exit of its own.
 func byForce(s *container.State) bool {
 	return leaving(s) && s.ExitCode == 137 && !s.OOMKilled
@@ -264,7 +264,7 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 	switch {
 	case errdefs.IsNotFound(err):
 		return nil
-	case errdefs.IsConflict(err): // somebody is removing it already
+	case errdefs.IsConflict(err): // another client is removing it already
 		gone, lost := e.cli.ContainerWait(ctx, id, container.WaitConditionRemoved)
 		select {
 		case <-gone:

@@ -249,7 +249,7 @@ func TestUnpublishedUDPAndPortAddress(t *testing.T) {
 	}
 }
 
-// Whoever removes a running container kills it first. That is not how the
+// A client that removes a running container kills it first. That is not how the
 // program ended.
 func TestRemovedByForce(t *testing.T) {
 	e := open(t, host, Options{})

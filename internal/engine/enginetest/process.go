@@ -75,7 +75,7 @@ func writeSkipping(ch chunk, skip *engine.Skip, out engine.Output) {
 	n := min(*left, int64(len(ch.data)))
 	*left -= n
 	if rest := ch.data[n:]; len(rest) > 0 && w != nil {
-		_, _ = w.Write(rest) // an engine drains a container whether or not anybody listens
+		_, _ = w.Write(rest) // an engine drains a container whether or not a client listens
 	}
 }
 

@@ -163,7 +163,7 @@ func (s *shell) sleep(d time.Duration) int {
 	return s.code
 }
 
-// termSignal is nil, which blocks for ever, when nobody can ask or the program
+// termSignal is nil, which blocks for ever, when no process can ask or the program
 // does not listen.
 func (s *shell) termSignal() chan struct{} {
 	if s.container == nil || s.ignore {

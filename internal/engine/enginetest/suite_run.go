@@ -197,7 +197,7 @@ func testDetach(t *testing.T, s *trial) {
 	p.Detach()
 	p.Detach()
 	if _, err := p.Wait(s.ctx); err == nil {
-		t.Error("wait after detach = nil, want an error: nobody watches the container")
+		t.Error("wait after detach = nil, want an error: the container is not watched")
 	}
 	if st, err := s.Engine.Inspect(s.ctx, id); err != nil || st.Status != engine.StatusRunning {
 		t.Errorf("state = %+v, %v; want running", st, err)

@@ -69,7 +69,7 @@ func (m *Memory) Adopt(ctx context.Context, id string, o jobs.Owner) (jobs.Job, 
 	return r.owned(), nil
 }
 
-// owner finds a job that nonce owns. Nobody owns a job that does not run.
+// owner finds a job that nonce owns. A job that does not run has no owner.
 func (m *Memory) owner(id, nonce string) (*record, error) {
 	r := m.records[id]
 	if r == nil || r.job.State != jobs.Running || nonce == "" || r.job.Nonce != nonce {
@@ -154,8 +154,8 @@ func (m *Memory) Finish(ctx context.Context, id, nonce string, res jobs.Result) 
 	return nil
 }
 
-// Release implements jobs.Claims. A job that somebody wants ended ends here,
-// since nobody works on it any more.
+// Release implements jobs.Claims. A job that a user cancelled ends here,
+// since no worker runs it any more.
 func (m *Memory) Release(ctx context.Context, id, nonce string, rel jobs.Release) (jobs.Ticket, error) {
 	if err := m.begin(ctx); err != nil {
 		return jobs.Ticket{}, err

@@ -64,7 +64,7 @@ func (m *Memory) Expire(ctx context.Context, id string) (bool, error) {
 	return true, nil
 }
 
-// GiveUp ends a job that nobody can run.
+// GiveUp ends a job that no worker can run.
 func (m *Memory) GiveUp(ctx context.Context, id string, f *jobs.Failure) error {
 	if err := m.begin(ctx); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (m *Memory) Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.
 		return jobs.Ticket{}, nil
 	}
 	t := m.release(r, d.Release)
-	if r.job.State.Terminal() { // somebody wanted it ended
+	if r.job.State.Terminal() { // a user cancelled it
 		return jobs.Ticket{}, nil
 	}
 	return t, nil

@@ -120,7 +120,7 @@ func (m *Memory) begin(ctx context.Context) error {
 	return nil
 }
 
-// touch wakes everybody who waits in Follow. The caller holds the lock.
+// touch wakes all callers that wait in Follow. The caller holds the lock.
 func (m *Memory) touch() {
 	close(m.changed)
 	m.changed = make(chan struct{})

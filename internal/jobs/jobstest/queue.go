@@ -168,7 +168,7 @@ func (q *Queue) TryReceive(queue string) (jobs.Ticket, bool) {
 	return d.Ticket, found
 }
 
-// Len is the number of tickets that nobody received, due or not.
+// Len is the number of tickets that no worker received, due or not.
 func (q *Queue) Len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()

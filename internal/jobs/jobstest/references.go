@@ -42,7 +42,7 @@ func References(root string) []Reference {
 		{"a device", "file:///dev/zero", "file_outside_roots", "/dev/zero"},
 		{"no such file", "file://" + root + "/none.tar", "context_not_found", "none.tar"},
 		{"user and password", "https://user:pass@example.com/x?X-Amz-Signature=abc", "url_userinfo", "credentials do not belong in a reference"},
-		{"bucket of somebody else", "s3://other/x", "bucket_not_allowed", `"other"`},
+		{"bucket of another team", "s3://other/x", "bucket_not_allowed", `"other"`},
 		{"bucket above", "s3://team-a/../other/x", "context_ref_invalid", "its key has a part that is empty"},
 		{"endpoint in a reference", "s3://team-a/x?endpoint=http://169.254.169.254", "context_ref_invalid", "it takes no parameters, such as endpoint or region"},
 		{"no key", "s3://team-a/", "context_ref_invalid", "its key is missing"},

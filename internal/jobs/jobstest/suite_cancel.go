@@ -103,7 +103,7 @@ func testCancelEnded(f *farm) {
 	_, err := f.Records.Cancel(f.ctx, j.ID, "ann")
 	f.refused("Cancel", err, jobs.ErrFinished)
 	if got := f.state(j.ID, jobs.Failed); got.CancelBy != "" {
-		f.t.Errorf("cancelled by %q; want nobody", got.CancelBy)
+		f.t.Errorf("cancelled by %q; want it not cancelled", got.CancelBy)
 	}
 }
 
@@ -138,7 +138,7 @@ func testCancelKept(f *farm) {
 	f.state(j.ID, jobs.Succeeded)
 }
 
-// Whoever cancels just before the service counts as up was told that the job
+// A user who cancels just before the service counts as up was told that the job
 // will end, so the service must end.
 func testCancelRacesReady(f *farm) {
 	j := f.running()

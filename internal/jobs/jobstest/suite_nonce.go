@@ -59,8 +59,8 @@ func testStaleResult(f *farm) {
 		f.refused(what, f.Claims.Finish(f.ctx, first.ID, nonce, broken()), jobs.ErrStale)
 		f.same(what+": the record", f.get(first.ID), before)
 	}
-	stale("while nobody owns it", first.Nonce)
-	stale("while nobody owns it, no nonce", "")
+	stale("while no worker owns it", first.Nonce)
+	stale("while no worker owns it, no nonce", "")
 	second := f.claim(first.ID)
 	stale("while another attempt runs", first.Nonce)
 	stale("while another attempt runs, no nonce", "")

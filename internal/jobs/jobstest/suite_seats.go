@@ -56,7 +56,7 @@ func (f *farm) keep(nonce string) jobs.Seat {
 func testTakeSeat(f *farm) {
 	free, _ := f.seat()
 	f.same("a free seat", free, jobs.Seat{Host: host})
-	f.same("the seat after a try under a nonce that nobody has", f.take(seated("n1", 1), "n0"), jobs.Seat{Host: host})
+	f.same("the seat after a try under a nonce that no worker has", f.take(seated("n1", 1), "n0"), jobs.Seat{Host: host})
 	first := f.take(seated("n1", 1), "")
 	s, now := f.seat()
 	f.near("taken", s.Taken, now, 0)
@@ -144,7 +144,7 @@ func testCallHost(f *farm) {
 	defer cancel()
 	f.take(seated("n1", 1), "")
 	if ok, err := jobs.Answers(ctx, f.Seats, host, 100*time.Millisecond); ok || err != nil {
-		f.t.Errorf("nobody listens: answered %t, %v", ok, err)
+		f.t.Errorf("no worker listens: answered %t, %v", ok, err)
 	}
 	heard := f.Claims.Cancellations(ctx)
 	go func() {
