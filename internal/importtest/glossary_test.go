@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -21,6 +22,17 @@ func retired() map[string]string {
 		"ledger": "records, or oracle in a test", "heartbeat": "registration, or watchdog",
 		"fence": "nonce, lease, or stop", "fenced": "refused, or stopped",
 	}
+}
+
+// unnamed are words that hide who acts. The packages of unnamedYet have not been read
+// for them.
+func unnamed(path, word string) bool {
+	const unnamedYet = "chaos e2e oracle simulation worker"
+	parts := strings.Split(filepath.ToSlash(path), "/")
+	if i := slices.Index(parts, "internal"); i >= 0 && slices.Contains(strings.Fields(unnamedYet), parts[i+1]) {
+		return false
+	}
+	return slices.Contains(strings.Fields("somebody nobody whoever anybody everybody"), strings.ToLower(word))
 }
 
 // Each term of the glossary is in the code under its name, once, and words that were
@@ -101,6 +113,9 @@ func declared(t *testing.T, root string) map[string]map[string]bool {
 			for _, w := range word.FindAllString(group.Text(), -1) {
 				if better := retired()[strings.ToLower(w)]; better != "" {
 					t.Errorf("%s: the word %s was given up; say %s", fset.Position(group.Pos()), w, better)
+				}
+				if unnamed(path, w) {
+					t.Errorf("%s: %s hides who acts; name the worker, the user, the process", fset.Position(group.Pos()), w)
 				}
 			}
 		}
