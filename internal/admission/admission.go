@@ -102,10 +102,10 @@ func (a *Admission) get(ctx context.Context) *inForce {
 	defer a.mu.Unlock()
 	if now := a.look(); a.file != "" && now != a.stamp {
 		if err := a.load(); err != nil {
-			a.lg.ErrorContext(ctx, "the policy file changed and cannot be used; the one before stays", "err", err)
+			a.lg.ErrorContext(ctx, "loading the changed policy file failed; the one before stays in force", "err", err)
 			a.stamp = now
 		} else {
-			a.lg.InfoContext(ctx, "the policy file changed and is in force", "file", a.file)
+			a.lg.InfoContext(ctx, "loaded the changed policy file", "file", a.file)
 		}
 	}
 	return a.current

@@ -87,11 +87,11 @@ func TestPolicyIsReadAgain(t *testing.T) {
 		logs           string
 	}{
 		{"", jobs.KindFileOutsideRoots, "", ""},
-		{"context: {file_roots: [" + root + "]}\n", "", "", "is in force"},
-		{"context: {file_rots: []}\n", "", "", "cannot be used"},
-		{"context: {file_roots: [" + filepath.Join(dir, "missing") + "]}\n", "", "", "cannot be used"},
-		{"context: {file_roots: [" + root + "], max_unpacked: 1KiB}\nimages: {from: [golang]}\n", jobs.KindContextTooLarge, jobs.KindImageNotAllowed, "is in force"},
-		{"context: {schemes: [cas]}\n", jobs.KindSchemeNotAllowed, "", "is in force"},
+		{"context: {file_roots: [" + root + "]}\n", "", "", "loaded the changed policy file"},
+		{"context: {file_rots: []}\n", "", "", "loading the changed policy file failed"},
+		{"context: {file_roots: [" + filepath.Join(dir, "missing") + "]}\n", "", "", "loading the changed policy file failed"},
+		{"context: {file_roots: [" + root + "], max_unpacked: 1KiB}\nimages: {from: [golang]}\n", jobs.KindContextTooLarge, jobs.KindImageNotAllowed, "loaded the changed policy file"},
+		{"context: {schemes: [cas]}\n", jobs.KindSchemeNotAllowed, "", "loaded the changed policy file"},
 	} {
 		write(step.text)
 		log.Reset()
@@ -108,7 +108,7 @@ func TestPolicyIsReadAgain(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if got := fetch(); got != jobs.KindSchemeNotAllowed || !strings.Contains(log.String(), "cannot be used") {
+	if got := fetch(); got != jobs.KindSchemeNotAllowed || !strings.Contains(log.String(), "loading the changed policy file failed") {
 		t.Errorf("without its file: the fetch ends as %q, the log says %q", got, log.String())
 	}
 }

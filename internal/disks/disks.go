@@ -76,7 +76,7 @@ func (d *Disks) Room() error {
 	for _, dir := range d.Watched() {
 		room, err := d.Of(dir.Path)
 		if err != nil {
-			d.log.Debug("look for room", "err", err)
+			d.log.Debug("reading free disk space failed", "err", err)
 			continue
 		}
 		if room.Short(1) {
@@ -107,7 +107,7 @@ func (d *Disks) Left() []Left {
 		looking.Go(func() {
 			room, err := d.Of(dir.Path)
 			if err != nil {
-				d.log.Debug("look for room", "err", err)
+				d.log.Debug("reading free disk space failed", "err", err)
 				return
 			}
 			all[i] = &Left{dir, room}

@@ -112,7 +112,7 @@ func (d *doorbell) await(queue string) {
 // ringOn passes a bell on to the worker that has waited longest.
 func (d *doorbell) ringOn(queue string) {
 	if err := d.rdb.RPush(context.Background(), bellKey(queue), 1).Err(); err != nil {
-		d.log.Warn("pass the bell on", "queue", queue, "err", err)
+		d.log.Warn("passing the bell on failed", "queue", queue, "err", err)
 	}
 }
 
@@ -345,7 +345,7 @@ func (d *doorbell) moved(ctx context.Context, asynqQueue string, n int) {
 	pipe := d.rdb.Pipeline()
 	ringBell(ctx, pipe, queue, n)
 	if _, err := pipe.Exec(ctx); err != nil {
-		d.log.WarnContext(ctx, "ring the bell for delayed tickets", "queue", queue, "err", err)
+		d.log.WarnContext(ctx, "ringing the bell for delayed tickets failed", "queue", queue, "err", err)
 	}
 }
 

@@ -122,7 +122,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		if err := r.Pass(ctx); err != nil && ctx.Err() == nil {
-			r.log.WarnContext(ctx, "reconcile", "err", err)
+			r.log.WarnContext(ctx, "reconciling failed", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -172,7 +172,7 @@ func (r *Reconciler) look(ctx context.Context) error {
 		}
 		for _, job := range found {
 			if err := r.repair(ctx, job, now); err != nil {
-				r.log.WarnContext(ctx, "repair a job", "job_id", job.ID, "err", err)
+				r.log.WarnContext(ctx, "repairing a job failed", "job_id", job.ID, "err", err)
 			}
 		}
 	}
@@ -237,10 +237,13 @@ func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) er
 		return r.lost(ctx, job, now)
 	}
 	if job.Damaged != "" {
-		r.log.ErrorContext(ctx, "give up a job whose record is damaged", "job_id", job.ID, "err", job.Damaged)
 		f := jobs.Fail(jobs.KindRecord, nil, "submit it again", "the farm's record of the job is damaged: %s", job.Damaged)
 		f.Stage = jobs.StageQueue
-		return r.records.GiveUp(ctx, job.ID, f)
+		err := r.records.GiveUp(ctx, job.ID, f)
+		if err == nil {
+			r.log.ErrorContext(ctx, "gave up a job whose record is damaged", "job_id", job.ID, "err", job.Damaged)
+		}
+		return err
 	}
 	if !job.Expires.IsZero() && now.After(job.Expires) {
 		_, err := r.records.Expire(ctx, job.ID)

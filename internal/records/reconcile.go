@@ -108,7 +108,7 @@ func (db *DB) vanished(ctx context.Context, state jobs.State, id string, created
 	}
 	err = db.scripts.restore.Run(ctx, db.rdb, []string{jobKey(id)}, created, string(to), recordVersion, restoreWait.Microseconds(), flag(kept.Service != nil), string(begun), before(to)).Err()
 	if err == nil {
-		db.log.WarnContext(ctx, "made a record again that was gone", "job_id", id, "state", to)
+		db.log.WarnContext(ctx, "recreated a lost job record", "job_id", id, "state", to)
 		err = db.reindex(ctx, id, state, to)
 	}
 	if err == nil && kept.Service != nil {

@@ -355,7 +355,7 @@ func (db *DB) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
 	case replyAsked:
 		// A hint only: the flag in the record is what counts.
 		if err := db.rdb.Publish(ctx, cancelChannel, id).Err(); err != nil {
-			db.log.WarnContext(ctx, "publish cancel hint", "job_id", id, "err", err)
+			db.log.WarnContext(ctx, "publishing a cancel hint failed; the worker sees the cancellation when it renews", "job_id", id, "err", err)
 		}
 	}
 	job, err := db.Get(ctx, id)

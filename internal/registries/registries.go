@@ -234,7 +234,7 @@ func (g *Guard) named(registry string) bool {
 	}
 	logins, err := g.opts.Logins()
 	if err != nil {
-		g.log.Warn("read registry logins failed", "err", err)
+		g.log.Warn("reading registry logins failed", "err", err)
 	}
 	return slices.ContainsFunc(logins, func(l string) bool { return strings.EqualFold(l, registry) })
 }
@@ -277,7 +277,7 @@ func (g *Guard) addrs(ctx context.Context, host string) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("%w: %s has no address", errRefused, host)
 	}
 	if old := g.recall(host); old != nil {
-		g.log.WarnContext(ctx, "look up registry failed; it is judged by the addresses that it had", "registry", host, "err", err)
+		g.log.WarnContext(ctx, "looking up a registry failed; it is judged by the addresses that it had", "registry", host, "err", err)
 		return old, nil
 	}
 	return nil, fmt.Errorf("look up registry %s: %w", host, err)

@@ -174,7 +174,7 @@ func (h *Holder) Keep(ctx context.Context) error {
 	}
 	// Before the answer: who called looks at the mark when it has one.
 	if err := h.dir.mark(); err != nil {
-		h.log.WarnContext(ctx, "write to the state directory", "err", err)
+		h.log.WarnContext(ctx, "writing to the state directory failed", "err", err)
 	}
 	seat, err := h.seats.KeepSeat(ctx, mine.Host, mine.Nonce)
 	// Redis may have lost that the seat was taken.

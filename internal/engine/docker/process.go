@@ -102,7 +102,7 @@ func (p *process) follow(l link, complete bool) {
 			// again may answer late instead of not at all.
 			torn = torn || (absent || !told) && tails == 0
 			if !whole && tails == maxTails {
-				p.e.lg.WarnContext(p.life, "the end of a container's output is lost", "container_id", p.id)
+				p.e.lg.WarnContext(p.life, "lost the end of a container's output", "container_id", p.id)
 			}
 			if whole || tails == maxTails {
 				p.state = s
@@ -113,7 +113,7 @@ func (p *process) follow(l link, complete bool) {
 		}
 		complete = s.Status != engine.StatusRunning
 		if l, err = p.relink(); err != nil {
-			p.e.lg.WarnContext(p.life, "cannot read a container's output", "container_id", p.id, "err", err)
+			p.e.lg.WarnContext(p.life, "reading a container's output failed", "container_id", p.id, "err", err)
 			l = link{}
 		}
 	}

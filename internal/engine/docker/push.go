@@ -176,7 +176,7 @@ func (e *Engine) restore(ctx context.Context, tag, before string) {
 		err = e.RemoveImage(ctx, tag)
 	}
 	if err != nil {
-		e.lg.WarnContext(ctx, "restore the name of an image that was not pushed", "image", tag, "err", err)
+		e.lg.WarnContext(ctx, "restoring the name of an image that was not pushed failed", "image", tag, "err", err)
 	}
 }
 

@@ -25,7 +25,7 @@ func (e *Engine) Create(ctx context.Context, c engine.Container) (engine.State, 
 	switch {
 	case err == nil:
 		for _, w := range made.Warnings {
-			e.lg.WarnContext(ctx, "docker warns about a container", "container_id", made.ID, "warning", w)
+			e.lg.WarnContext(ctx, "docker warned about a container", "container_id", made.ID, "warning", w)
 		}
 		return engine.State{ID: made.ID, Name: c.Name, Status: engine.StatusCreated}, nil
 	case errdefs.IsConflict(err):
