@@ -7,6 +7,7 @@ if tonumber(r[5]) > tonumber(ARGV[6]) then return 'newer' end
 -- The owner asks again, because the answer got lost.
 if r[1] == 'running' and redis.call('HGET', KEYS[1], 'nonce') == ARGV[2] then return 'running' end
 if r[1] ~= 'queued' and r[1] ~= 'waiting' then return '' end
+-- A ticket that was delivered twice or late must not start a later attempt.
 if ARGV[1] ~= '0' and ARGV[1] ~= r[2] then return '' end
 local t = now()
 if r[3] and tonumber(r[3]) > t then return 'early' end

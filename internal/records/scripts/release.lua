@@ -10,6 +10,7 @@ if ARGV[9] ~= '' then
   redis.call('RPUSH', KEYS[6], (redis.call('HGET', KEYS[1], 'claimed') or '0') .. ' ' .. int(t) .. ' ' .. ARGV[9])
   redis.call('LTRIM', KEYS[6], -tonumber(ARGV[10]), -1)
 end
+-- Only now: an attempt that ends with its job is one of the past, too.
 if redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then
   close{job = KEYS[1], news = KEYS[2], result = KEYS[3], log = KEYS[4],
     doc = ARGV[6], state = 'cancelled', from = ARGV[11], ttl = ARGV[7]}
@@ -32,6 +33,7 @@ end
 if tonumber(ARGV[4]) > 0 then
   redis.call('HSET', KEYS[1], 'state', 'waiting', 'not_before', int(t + tonumber(ARGV[4])))
 end
+-- The pause between attempts is not time in the queue: it would use up the timeout.
 if ARGV[5] ~= '0' then
   redis.call('HSET', KEYS[1], 'expires', int(t + tonumber(ARGV[4]) + tonumber(ARGV[5])))
 end
