@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/farmtest"
 	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/oracle"
@@ -139,13 +140,13 @@ func (c *cell) producer(dir string) (id string) {
 func (c *cell) consumer(id string) {
 	c.t.Helper()
 	pid := c.point.hit()
-	at := slices.IndexFunc(c.workers, func(w *worker) bool { return w.pid() == pid })
+	at := slices.IndexFunc(c.workers, func(w *worker) bool { return w.Pid() == pid })
 	if at < 0 {
 		c.t.Fatalf("process %d is at step %s, which is no worker", pid, c.step)
 	}
 	w := c.workers[at]
 	if c.fault == killed {
-		w.kill()
+		w.Kill()
 		c.point.release()
 		c.back = w.start()
 		return
@@ -172,7 +173,7 @@ func (c *cell) consumer(id string) {
 // container runs, if there is one already.
 func (c *cell) taken(id string, w *worker) bool {
 	job, err := c.records.Get(c.t.Context(), id)
-	if err != nil || job.Worker == w.name || job.Worker == "" || job.State == jobs.Queued || job.State == jobs.Waiting {
+	if err != nil || job.Worker == w.Name || job.Worker == "" || job.State == jobs.Queued || job.State == jobs.Waiting {
 		return false
 	}
 	if c.step != "running" {
@@ -208,7 +209,7 @@ func (c *cell) judge(job jobs.Job) {
 		c.t.Errorf("pushed %q, want one", job.Result.RepoDigests)
 	}
 	// Whoever comes late has to be done with it, and all of it gone.
-	eventually(c.t, 20*time.Second, "nothing is left on the workers", c.left)
+	farmtest.Eventually(c.t, 20*time.Second, "nothing is left on the workers", c.left)
 	c.clean()
 	events, err := oracle.Events(ctx, c.records, job.ID)
 	if n := oracle.Count(events, jobs.EventFinished); err != nil || n != 1 {
@@ -250,7 +251,7 @@ func (c *cell) containers(job jobs.Job) {
 func (c *cell) clean() {
 	c.t.Helper()
 	ctx := c.t.Context()
-	eventually(c.t, 20*time.Second, "nothing is left on the daemons", func() error {
+	farmtest.Eventually(c.t, 20*time.Second, "nothing is left on the daemons", func() error {
 		var errs []error
 		for _, h := range c.m.hosts {
 			if c.job.tag != "" {

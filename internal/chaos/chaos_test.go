@@ -215,9 +215,9 @@ func (m *monkey) settle(ctx context.Context, patience time.Duration) {
 func (m *monkey) tidy(ctx context.Context, tenders *sync.WaitGroup, before [][]string) {
 	tenders.Wait()
 	for _, w := range m.workers {
-		if err := w.drain(time.Minute); err != nil {
+		if err := w.Drain(time.Minute); err != nil {
 			m.Violation("%v", err)
-			w.kill()
+			w.Kill()
 		}
 	}
 	for _, w := range m.workers {
@@ -252,7 +252,7 @@ func (m *monkey) tidy(ctx context.Context, tenders *sync.WaitGroup, before [][]s
 		m.Violation("I4 %v", err)
 	}
 	for _, w := range m.workers {
-		if err := w.drain(time.Minute); err != nil {
+		if err := w.Drain(time.Minute); err != nil {
 			m.Violation("%v", err)
 		}
 	}

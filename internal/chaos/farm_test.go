@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
+	"github.com/slipway-farm/slipway/internal/farmtest"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/oracle"
@@ -118,7 +119,7 @@ func (f *farm) blobs() (*artifacts.Blobs, error) {
 func (f *farm) ended(id string, limit time.Duration) jobs.Job {
 	f.t.Helper()
 	var job jobs.Job
-	eventually(f.t, limit, "the end of job "+id, func() (err error) {
+	farmtest.Eventually(f.t, limit, "the end of job "+id, func() (err error) {
 		if job, err = f.records.Get(f.t.Context(), id); err == nil && !job.State.Terminal() {
 			err = fmt.Errorf("it is %s in stage %q, attempt %d", job.State, job.Stage, job.Attempt)
 		}
@@ -134,24 +135,8 @@ func (f *farm) left() error {
 		files, err := oracle.Leftovers(w.state())
 		errs = append(errs, err)
 		for _, file := range files {
-			errs = append(errs, fmt.Errorf("worker %s keeps %s", w.name, file))
+			errs = append(errs, fmt.Errorf("worker %s keeps %s", w.Name, file))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// eventually waits until ok has nothing to say any more.
-func eventually(t *testing.T, limit time.Duration, what string, ok func() error) {
-	t.Helper()
-	deadline := time.Now().Add(limit)
-	for {
-		err := ok()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s: %v", limit, what, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }

@@ -3,14 +3,14 @@
 package chaos_test
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
+
+	"github.com/slipway-farm/slipway/internal/farmtest"
 )
 
 // bins is where TestMain put the programs.
@@ -37,19 +37,8 @@ func testMain(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	bins = dir
-	build := exec.Command("go", "build", "-tags", "faults", "-o", dir, "../../cmd/worker", "../../cmd/enqueue")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("build the programs: %w\n%s", err, out)
+	if err := farmtest.Build(context.Background(), dir, "faults"); err != nil {
+		return 1, err
 	}
 	return m.Run(), nil
-}
-
-// unsupervised is the flag for a worker without a process that looks after it:
-// here the tests do that.
-func unsupervised() []string {
-	help, err := exec.Command(filepath.Join(bins, "worker"), "--help").CombinedOutput()
-	if err == nil && bytes.Contains(help, []byte("--supervise")) {
-		return []string{"--supervise=false"}
-	}
-	return nil
 }

@@ -107,7 +107,7 @@ func (m *monkey) between(low, high time.Duration) time.Duration {
 func (m *monkey) worker() (w *worker, release func()) {
 	m.busy.Lock()
 	defer m.busy.Unlock()
-	free := slices.DeleteFunc(slices.Clone(m.workers), func(w *worker) bool { return m.asleep[w] || w.pid() == 0 })
+	free := slices.DeleteFunc(slices.Clone(m.workers), func(w *worker) bool { return m.asleep[w] || w.Pid() == 0 })
 	if len(free) == 0 {
 		return nil, nil
 	}
@@ -127,7 +127,7 @@ func (m *monkey) hit(b oracle.Blow, long bool, do func(*worker)) bool {
 	if w == nil {
 		return false
 	}
-	b.Worker = w.name
+	b.Worker = w.Name
 	end := m.Deal(b)
 	whole := func() {
 		do(w)
@@ -146,7 +146,7 @@ func (m *monkey) killed(kind string) bool {
 	d := m.between(0, 3*time.Second)
 	return m.hit(oracle.Blow{Kind: kind, Costs: true}, false, func(w *worker) {
 		m.rested(w, d)
-		w.kill()
+		w.Kill()
 		time.Sleep(d)
 	})
 }
@@ -162,7 +162,7 @@ func (m *monkey) rested(w *worker, d time.Duration) {
 func (m *monkey) away(kind string) bool {
 	return m.hit(oracle.Blow{Kind: kind, Costs: true, Blinds: true}, true, func(w *worker) {
 		m.rested(w, chaosLease+8*time.Second)
-		w.kill()
+		w.Kill()
 		time.Sleep(chaosLease + 9*time.Second)
 	})
 }
@@ -177,7 +177,7 @@ func (m *monkey) frozen(kind string) bool {
 }
 
 func freeze(w *worker, d time.Duration) {
-	pid := w.pid()
+	pid := w.Pid()
 	if pid == 0 {
 		return
 	}
@@ -196,17 +196,17 @@ func (m *monkey) hurried(kind string) bool {
 
 // leave ends a worker in order. One that cannot is a violation.
 func (m *monkey) leave(w *worker, hurry bool) {
-	ended := w.ended()
-	w.signal(syscall.SIGTERM)
+	ended := w.Ended()
+	w.Signal(syscall.SIGTERM)
 	if hurry {
 		time.Sleep(300 * time.Millisecond)
-		w.signal(syscall.SIGTERM)
+		w.Signal(syscall.SIGTERM)
 	}
 	select {
 	case <-ended:
 	case <-time.After(90 * time.Second):
-		m.Violation("worker %s did not end within 90 s of SIGTERM", w.name)
-		w.kill()
+		m.Violation("worker %s did not end within 90 s of SIGTERM", w.Name)
+		w.Kill()
 	}
 }
 

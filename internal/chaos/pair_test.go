@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/slipway-farm/slipway/internal/farmtest"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 )
 
@@ -45,7 +46,7 @@ func startPair(t *testing.T) *pair {
 	if err := p.follow(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "the replica has what the primary has", func() error {
+	farmtest.Eventually(t, 20*time.Second, "the replica has what the primary has", func() error {
 		if p.inSync(t.Context()) {
 			return nil
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/farmtest"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/oracle"
@@ -53,15 +54,15 @@ func workerKilled(t *testing.T, name string, h *hosttest.Host) {
 	for range kills {
 		var had []jobs.Job
 		time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond)
-		eventually(t, time.Minute, "the worker has a job", func() (err error) {
+		farmtest.Eventually(t, time.Minute, "the worker has a job", func() (err error) {
 			if had, _, err = f.records.Scan(t.Context(), jobs.Running, 0, 10); err == nil && len(had) == 0 {
 				err = errors.New("it has none")
 			}
 			return err
 		})
-		worker.kill()
+		worker.Kill()
 		back := time.Now()
-		if err := worker.launch(); err != nil {
+		if err := worker.Launch(); err != nil {
 			t.Fatal(err)
 		}
 		for _, job := range had {
@@ -81,7 +82,7 @@ func workerKilled(t *testing.T, name string, h *hosttest.Host) {
 // goesOn waits until something happens to a job after a time, and returns when.
 func (f *farm) goesOn(id string, after time.Time) (at time.Time) {
 	f.t.Helper()
-	eventually(f.t, time.Minute, "job "+id+" goes on", func() error {
+	farmtest.Eventually(f.t, time.Minute, "job "+id+" goes on", func() error {
 		events, err := oracle.Events(f.t.Context(), f.records, id)
 		if err != nil {
 			return err
@@ -118,13 +119,13 @@ func hostGone(t *testing.T, name string, stays *hosttest.Host, limit time.Durati
 	f.running(&w, id)
 	f.worker(stays, "two", stays.DockerHost(), "", args...).start()
 	time.Sleep(newcomer)
-	one.kill()
+	one.Kill()
 	if err := goes.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	gone := time.Now()
 	var lives []oracle.Life
-	eventually(t, limit+30*time.Second, "the job runs again", func() error {
+	farmtest.Eventually(t, limit+30*time.Second, "the job runs again", func() error {
 		if lives = w.of(id); len(lives) != 2 || lives[1].Host != stays.Name {
 			return fmt.Errorf("it was in containers %+v", lives)
 		}
@@ -220,7 +221,7 @@ func (f *farm) sleeper(seconds int) (id string) {
 // running waits until the job's container runs.
 func (f *farm) running(w *witness, id string) {
 	f.t.Helper()
-	eventually(f.t, 30*time.Second, "job "+id+" runs", func() error {
+	farmtest.Eventually(f.t, 30*time.Second, "job "+id+" runs", func() error {
 		if len(w.of(id)) == 0 {
 			return errors.New("it has no container")
 		}

@@ -85,7 +85,7 @@ func (w *Worker) Launch() error {
 
 // What a worker logs when it has examined its host.
 const (
-	takesJobs = "worker takes jobs"
+	TakesJobs = "worker takes jobs"
 	takesNone = "no jobs are taken"
 )
 
@@ -95,7 +95,7 @@ func (w *Worker) Start(t testing.TB) time.Time {
 	t.Helper()
 	examined := func() int {
 		log := w.Output()
-		return strings.Count(log, takesJobs) + strings.Count(log, takesNone)
+		return strings.Count(log, TakesJobs) + strings.Count(log, takesNone)
 	}
 	before, at := examined(), time.Now()
 	if err := w.Launch(); err != nil {
@@ -108,7 +108,7 @@ func (w *Worker) Start(t testing.TB) time.Time {
 		default:
 		}
 		if examined() == before {
-			return fmt.Errorf("its log has no new %q", takesJobs)
+			return fmt.Errorf("its log has no new %q", TakesJobs)
 		}
 		return nil
 	})
