@@ -64,8 +64,9 @@ func (w *Worker) detach(a *attempt) <-chan struct{} {
 	return w.drain.detached
 }
 
-// detachIfAllWait releases the attempts that wait to detach, once every attempt that
-// is left waits; w.mu is held.
+// detachIfAllWait releases the attempts that wait to detach, once every remaining attempt
+// waits; w.mu is held. One that left earlier would lose its lease while the worker still
+// waits for another, and the next worker could start only after that.
 func (w *Worker) detachIfAllWait() {
 	if w.drain.adopted.Err() == nil {
 		return
@@ -98,7 +99,11 @@ func (w *Worker) endWith(mode DrainMode) {
 	}
 }
 
-// drainNow waits for running attempts and hands the rest back.
+// drainNow waits for running attempts and hands the rest back. The order: nothing new is
+// claimed, then containers may be left or patience runs, then what is left is stopped,
+// and only then lastCall ends the delivery of results. Ending delivery earlier would
+// throw away results of jobs that have ended; stopping without a bound on delivery
+// would keep the process for as long as Redis is away.
 func (w *Worker) drainNow(hurry context.Context) {
 	w.mu.Lock()
 	w.drain.begun = true

@@ -30,10 +30,11 @@ func (w *Worker) stopIfLapsing(ctx context.Context, e *leftover) bool {
 	return e.stopped
 }
 
-// stopBeforeLeaseEnds stops the container of an attempt whose lease is about to pass. A
-// service stopped this way never counted as started, so its verdict is dropped; unless
-// Redis took the result and its answer was lost. The container therefore stays, with its
-// exit code and last words, until Redis answers.
+// stopBeforeLeaseEnds stops the container of an attempt whose lease is about to pass.
+// The reason is on disk before the stop: a worker that dies in between would otherwise
+// report the exit code of the stop as the program's own. A service stopped this way
+// never counted as started: its verdict is dropped. If Redis took the result after all,
+// the record has it, and the container stays with its exit code and its last output.
 func (w *Worker) stopBeforeLeaseEnds(ctx context.Context, e *leftover) {
 	if e.Serves() {
 		e.Result = nil

@@ -8,10 +8,15 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// keepLease renews the lease until ctx ends. It stops the work when the job was
-// cancelled, when the record names another attempt, and when the lease could not be
-// renewed for so long that it is about to pass: what runs here must have ended before
-// the reconciler gives the job to another worker.
+// keepLease renews the lease until ctx ends. It stops the work when a user cancels the
+// job, when another owner has the job, or when the lease could not be renewed for so
+// long that it is about to pass.
+//
+// Time counts from the moment before the renewal was sent, not from its answer: Redis
+// may have taken it as early as that, and a later figure would let the container run
+// past its lease, beside the next attempt that the reconciler starts. The clock is the
+// host's, which goes on while this process is stopped. A renewal that was refused ends
+// the loop; one that failed is tried again soon, because the lease may still be ours.
 func (a *attempt) keepLease(ctx context.Context) {
 	renewed, wait := a.w.Host.Uptime(), a.w.opts.Renew
 	for {

@@ -36,8 +36,9 @@ type Options struct {
 	PortAddress, AdvertiseAddress string
 	// LogCap bounds a job's log, OutputCap its collected outputs, in bytes.
 	LogCap, OutputCap int64
-	// Lease is how long a silent worker keeps its jobs, Renew how often it
-	// speaks up; RenewEvery when 0.
+	// Lease is how long a silent worker keeps its jobs, Renew how often it renews
+	// that; RenewEvery when 0. No operator sets Renew: it is exported because the tests
+	// and the simulation, which set it, are other packages.
 	Lease, Renew time.Duration
 	// EnginePatience is how long the engine may not answer before what it has of jobs
 	// begins anew elsewhere; 0 is for ever.

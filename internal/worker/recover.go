@@ -45,8 +45,12 @@ func (w *Worker) recoverBefore(taking context.Context) error {
 // verdicts that were not reported are, jobs that an earlier incarnation ran are
 // adopted, and containers and files that belong to no living job go. It tries
 // for as long as Redis or the engine is away, and once no more jobs are taken
-// for as long as something may be running. Until a job is adopted no process renews its
-// lease, so its container is stopped before the lease passes.
+// for as long as something may be running. Meanwhile no process renews the leases of
+// what was left running, so it is stopped before they pass.
+//
+// The order matters. The seat comes first: without it the directory may be a copy, and
+// its containers another worker's. Until it is taken only leases are watched, which is
+// safe for a copy, too. Strays come last, since an adopted container would be one.
 func (w *Worker) recover(ctx, taking context.Context) error {
 	left, err := w.readJournal(func(name string, err error) {
 		w.log.WarnContext(ctx, "quarantined unreadable journal entry", "file", name, "err", err)
@@ -82,8 +86,13 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 	}
 }
 
-// tryRecover returns the journal entries that are not settled. It has patience with
-// Redis for so long.
+// tryRecover makes one try and returns the journal entries that are not settled. It has
+// patience with Redis for so long.
+//
+// Verdicts are reported before jobs are adopted: a job with a verdict is still owned by
+// this host in Redis, and would be adopted and run once more. Entries of jobs that
+// this host does not own any more go only after both, when Redis has answered for all.
+// Files go after the strays, which may still write into their spools.
 func (w *Worker) tryRecover(ctx context.Context, left []leftover, patience time.Duration) ([]leftover, error) {
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -43,9 +43,15 @@ const (
 // resume is the one table of what a restarted worker does, by how far the container had
 // come as journal and record say, and by what the engine shows of it now.
 //
-// A container that was told to end is never followed as if it had ended by itself: its
-// exit code means nothing. One that was created and is absent may have run, since the
-// note that it was told to start can be lost with the disk; it is not started twice.
+// Rows are what this host noted, columns what is there. The two differ after a crash
+// between a note and its call, or when the disk or Redis lost its last second. So the
+// engine is believed for what is there, and the notes for why:
+//
+//   - A container that was told to end is never followed as if it had ended by itself:
+//     its exit code means nothing. If it is alive, the stop was lost and is sent again.
+//   - One that was created and is absent may have run, since the note that it was told
+//     to start can be lost with the disk; starting another could run the job twice.
+//   - One that was only named and is absent was never made, so making it is safe.
 func resume(p journal.Phase, s seen) next {
 	return map[journal.Phase][4]next{
 		//                 absent        prepared      alive      over

@@ -36,8 +36,8 @@ func (w *Worker) removeStrays(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// removeProbes removes what a probe of this worker made and could not remove. While
-// it makes another the next round does it.
+// removeProbes removes leftover probe containers and images. While a probe is under
+// way it does nothing, since it could not tell them from those in use.
 func (w *Worker) removeProbes(ctx context.Context, containers []engine.Listed) {
 	select {
 	case w.fit.examining <- struct{}{}:
