@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -113,26 +114,78 @@ func TestDecodeSpec(t *testing.T) {
 	}
 }
 
+// fullDocuments have every field of the schema between them: not all go together.
+var fullDocuments = []string{"full.json", "full_outputs.json", "full_image.json"}
+
 // Every field of the schema arrives where it belongs.
 func TestDecodeSpecFull(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile(filepath.Join("testdata", "full.json"))
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range fullDocuments {
+		raw, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := jobs.DecodeSpec(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		got, err := json.MarshalIndent(s, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != strings.TrimSpace(string(raw)) {
+			t.Errorf("%s changed on its way:\n%s", name, got)
+		}
 	}
-	s, err := jobs.DecodeSpec(raw)
-	if err != nil {
-		t.Fatal(err)
+}
+
+// TestFullHasEveryField: a new field of the schema belongs in one of the full documents,
+// or nothing would test that it arrives.
+func TestFullHasEveryField(t *testing.T) {
+	t.Parallel()
+	found := map[string]bool{} // pointers of the schema, with whether a document has them
+	var walk func(at string, typ reflect.Type, doc any)
+	walk = func(at string, typ reflect.Type, doc any) {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
+			if list, ok := doc.([]any); ok && len(list) > 0 {
+				doc = list[0]
+			}
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct {
+			return
+		}
+		object, _ := doc.(map[string]any)
+		for f := range typ.Fields() {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name == "" {
+				continue
+			}
+			found[at+"/"+name] = found[at+"/"+name] || object[name] != nil
+			walk(at+"/"+name, f.Type, object[name])
+		}
 	}
-	if err := s.Validate(); err != nil {
-		t.Error(err)
+	for _, name := range fullDocuments {
+		raw, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var doc any
+		if err := json.Unmarshal(raw, &doc); err != nil {
+			t.Fatal(err)
+		}
+		walk("", reflect.TypeFor[jobs.Spec](), doc)
 	}
-	got, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		t.Fatal(err)
+	for pointer, ok := range found {
+		if !ok {
+			t.Errorf("none of %q has %s", fullDocuments, pointer)
+		}
 	}
-	if string(got) != strings.TrimSpace(string(raw)) {
-		t.Errorf("the document changed on its way:\n%s", got)
+	if len(found) < 60 {
+		t.Errorf("the schema has %d fields only", len(found))
 	}
 }
 
