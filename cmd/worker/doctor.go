@@ -36,7 +36,7 @@ func doctorCommand(getenv func(string) string) *cobra.Command {
 				return err
 			}
 			if format != "" && format != "json" {
-				return fmt.Errorf("--output: found %q; known is json", format)
+				return fmt.Errorf("--output %q: want json", format)
 			}
 			return examine(cmd.Context(), c, fix, format == "json", cmd.OutOrStdout())
 		},

@@ -66,7 +66,7 @@ func (m *matrix) cell(t *testing.T, step faults.Step, fault string) {
 // process that was cut off is back.
 func recoveryLimit(step faults.Step, fault string) time.Duration {
 	if step == "dequeue" && fault == killed {
-		// Nobody owns the job, so nobody adopts it: the reconciler finds out that
+		// No worker owns the job, so none adopts it: the reconciler finds out that
 		// the ticket's worker is gone, ten seconds after its last sign of life.
 		return 20 * time.Second
 	}
@@ -122,7 +122,7 @@ func (c *cell) producer(dir string) (id string) {
 	}
 	c.signal(pid, syscall.SIGSTOP)
 	c.point.release()
-	// Somebody lost patience, and the farm's reconciler has had time to look.
+	// The other worker lost patience, and the farm's reconciler has had time to look.
 	id = must(c.submit(c.t.Context(), c.job.args...))(c.t)
 	time.Sleep(2 * lease)
 	c.signal(pid, syscall.SIGCONT)
@@ -154,8 +154,8 @@ func (c *cell) consumer(id string) {
 	c.signal(pid, syscall.SIGSTOP)
 	c.point.release()
 	since := time.Now()
-	// Until somebody else is at the job, or as long as a lease and the time that
-	// the reconciler gives owners; longer where nobody can take it.
+	// Until another worker is at the job, or as long as a lease and the time that
+	// the reconciler gives owners; longer where no worker can take it.
 	limit := since.Add(6 * lease)
 	if c.step == "dequeue" || c.step == "finish" {
 		limit = since.Add(3 * lease)
@@ -208,7 +208,7 @@ func (c *cell) judge(job jobs.Job) {
 	if c.job.builds && len(job.Result.RepoDigests) != 1 {
 		c.t.Errorf("pushed %q, want one", job.Result.RepoDigests)
 	}
-	// Whoever comes late has to be done with it, and all of it gone.
+	// A worker that comes late has to be done with it, and all of it gone.
 	farmtest.Eventually(c.t, 20*time.Second, "nothing is left on the workers", c.left)
 	c.clean()
 	events, err := oracle.Events(ctx, c.records, job.ID)

@@ -258,7 +258,7 @@ func (m *monkey) tidy(ctx context.Context, tenders *sync.WaitGroup, before [][]s
 	}
 	for _, h := range m.hosts {
 		if up, err := docker(ctx, h, "inspect", "-f", "{{.State.Running}}", "foreign"); err != nil || !slices.Equal(up, []string{"true"}) {
-			m.Violation("I4 somebody else's container on host %s: %q %v", h.Name, up, err)
+			m.Violation("I4 another program's container on host %s: %q %v", h.Name, up, err)
 		}
 	}
 }

@@ -21,7 +21,7 @@ var (
 // ofTwin is a ticket that the monkey made a second one of.
 var ofTwin = regexp.MustCompile(`^asynq:\{builds\}:t:.*:1\d\d\d$`)
 
-// strayKeys are keys that nobody needs any more, or that belong to no job that
+// strayKeys are keys that no process needs any more, or that belong to no job that
 // was acknowledged.
 func (f *farm) strayKeys(ctx context.Context, jobs map[string]bool) error {
 	var stray []string

@@ -35,7 +35,7 @@ type monkey struct {
 	asleep  map[*worker]bool               // workers that a long deed has
 }
 
-// deed is one kind of fault. It returns false when there was nobody to do it to.
+// deed is one kind of fault. It returns false when it had no target.
 type deed struct {
 	kind string
 	do   func(kind string) bool
@@ -90,7 +90,7 @@ func (m *monkey) run(ctx context.Context, n int) {
 				break
 			}
 			if try == 20 {
-				break // nobody was there for it; the next round has it again
+				break // no process was there for it; the next round has it again
 			}
 			time.Sleep(100 * time.Millisecond)
 		}

@@ -26,7 +26,7 @@ type pair struct {
 	way, straight, link network
 }
 
-// server is a redis-server on a port that nobody else gets while it is away.
+// server is a redis-server on a port that no other process gets while it is away.
 type server struct {
 	*hosttest.Redis
 	addr string

@@ -35,7 +35,7 @@ func arm(t *testing.T, dir string, s faults.Step) point {
 // hit waits for a process and returns its pid.
 func (p point) hit() (pid int) {
 	p.t.Helper()
-	farmtest.Eventually(p.t, time.Minute, fmt.Sprintf("somebody comes to step %s", p.step), func() error {
+	farmtest.Eventually(p.t, time.Minute, fmt.Sprintf("a process comes to step %s", p.step), func() error {
 		raw, err := os.ReadFile(p.file())
 		if err == nil {
 			pid, err = strconv.Atoi(string(raw))

@@ -38,7 +38,7 @@ func startNetwork(t *testing.T, upstream string) network {
 	return network{p}
 }
 
-// freeAddr is an address on the loopback that nobody gets while its owner is
+// freeAddr is an address on the loopback that no other process gets while its owner is
 // away: the kernel hands no port below 32768 to a connection that goes out.
 func freeAddr(t *testing.T) string {
 	t.Helper()

@@ -101,7 +101,7 @@ func (f *farm) goesOn(id string, after time.Time) (at time.Time) {
 	return at
 }
 
-// newcomer is how long a worker that was just started takes nobody's job away:
+// newcomer is how long a worker that was just started takes no job away:
 // those that it does not hear of may only be late.
 const newcomer = 21 * time.Second
 

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -46,7 +47,7 @@ func Serve(ctx context.Context, lg *slog.Logger, stateDir string, w Drainable) (
 	mux.HandleFunc("POST /drain", func(rw http.ResponseWriter, r *http.Request) {
 		mode := worker.DrainMode(r.FormValue("mode"))
 		if !slices.Contains(worker.DrainModes(), mode) {
-			http.Error(rw, fmt.Sprintf("unknown mode %q; known are %v", mode, worker.DrainModes()), http.StatusBadRequest)
+			http.Error(rw, fmt.Sprintf("unknown mode %q: want %s", mode, jobs.Either(worker.DrainModes())), http.StatusBadRequest)
 			return
 		}
 		lg.InfoContext(ctx, "the operator asked this worker to drain", "mode", mode)

@@ -75,7 +75,7 @@ func TestDrainRefused(t *testing.T) {
 	t.Parallel()
 	dir, w, _ := serve(t, func(*os.File) {})
 	err := Drain(t.Context(), dir, "never", &bytes.Buffer{})
-	if err == nil || !strings.Contains(err.Error(), `the worker does not drain: unknown mode "never"; known are [finish hand-back adopt]`) || w.mode.Load() != nil {
+	if err == nil || !strings.Contains(err.Error(), `the worker does not drain: unknown mode "never": want finish, hand-back or adopt`) || w.mode.Load() != nil {
 		t.Errorf("error %v, mode %v; want a refusal with the modes, and nothing drained", err, w.mode.Load())
 	}
 }

@@ -24,14 +24,8 @@ func retired() map[string]string {
 	}
 }
 
-// unnamed are words that hide who acts. The packages of unnamedYet have not been read
-// for them.
-func unnamed(path, word string) bool {
-	const unnamedYet = "chaos e2e oracle simulation worker"
-	parts := strings.Split(filepath.ToSlash(path), "/")
-	if i := slices.Index(parts, "internal"); i >= 0 && slices.Contains(strings.Fields(unnamedYet), parts[i+1]) {
-		return false
-	}
+// unnamed are words that hide who acts.
+func unnamed(word string) bool {
 	return slices.Contains(strings.Fields("somebody nobody whoever anybody everybody"), strings.ToLower(word))
 }
 
@@ -114,7 +108,7 @@ func declared(t *testing.T, root string) map[string]map[string]bool {
 				if better := retired()[strings.ToLower(w)]; better != "" {
 					t.Errorf("%s: the word %s was given up; say %s", fset.Position(group.Pos()), w, better)
 				}
-				if unnamed(path, w) {
+				if unnamed(w) {
 					t.Errorf("%s: %s hides who acts; name the worker, the user, the process", fset.Position(group.Pos()), w)
 				}
 			}

@@ -77,12 +77,19 @@ func Nearest(name string, known []string) string {
 }
 
 // Either lists words for a message: "a, b or c".
-func Either(words []string) string {
-	last := len(words) - 1
-	if last < 1 {
-		return strings.Join(words, "")
+func Either[W ~string](words []W) string {
+	var b strings.Builder
+	for i, w := range words {
+		switch {
+		case i == 0:
+		case i == len(words)-1:
+			b.WriteString(" or ")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(w))
 	}
-	return strings.Join(words[:last], ", ") + " or " + words[last]
+	return b.String()
 }
 
 // editDistance is the Levenshtein distance in bytes.

@@ -115,7 +115,7 @@ func TestJudge(t *testing.T) {
 			o.Excuse("job", 1, "why")
 		}, "I7"},
 		{"outputs are missing", func(_ *Oracle, t *Task, _ *evidence) { t.Outputs = 1 }, "I7"},
-		{"cancelled by nobody", func(_ *Oracle, _ *Task, e *evidence) { e.job.State = jobs.Cancelled }, "I7"},
+		{"cancelled without a cancel", func(_ *Oracle, _ *Task, e *evidence) { e.job.State = jobs.Cancelled }, "I7"},
 		{"cancelled", func(o *Oracle, _ *Task, e *evidence) {
 			e.job.State, e.log = jobs.Cancelled, "start\n"
 			o.Cancelled("job")

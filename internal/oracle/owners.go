@@ -50,7 +50,7 @@ func (o *Oracle) Claims(nonce string, p Process) {
 	o.owners.claimed[nonce] = p
 }
 
-// Owned notes who owns a job from now on; nobody does under no nonce.
+// Owned notes who owns a job from now on; without a nonce no attempt does.
 func (o *Oracle) Owned(id, nonce string, attempt int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -98,7 +98,7 @@ func (o *Oracle) Accepted(id, nonce string) {
 func (w owners) who(nonce string) string {
 	p := w.claimed[nonce]
 	if p == nil {
-		return "nobody"
+		return "no attempt"
 	}
 	return fmt.Sprintf("%s, attempt %d", p, w.attempts[nonce])
 }

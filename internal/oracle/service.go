@@ -36,7 +36,7 @@ func (h *hearing) service() {
 	case jobs.ServiceCancelled:
 		whole = false // it ended wherever it was
 		if !h.cancelled {
-			h.bad("I9", "its service is %s, which nobody asked for", s)
+			h.bad("I9", "its service is %s, which no user asked for", s)
 		}
 	case jobs.ServiceLost:
 		whole = false

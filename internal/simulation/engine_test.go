@@ -9,7 +9,7 @@ import (
 )
 
 // engineOf is a host's engine as one process sees it: with the process, its
-// connections end, and what comes later reaches nobody.
+// connections end, and what comes later reaches no client.
 type engineOf struct {
 	engine.Engine
 	p *process

@@ -45,7 +45,7 @@ type farm struct {
 	rolling sync.Mutex   // one rollback at a time
 	calls   atomic.Int64 // of the producers
 	pushed  atomic.Int64 // plain tasks
-	// away is until when nobody reaches Redis, as nanoseconds.
+	// away is until when no process reaches Redis, as nanoseconds.
 	away atomic.Int64
 
 	mu sync.Mutex // guards what follows
@@ -79,7 +79,7 @@ type host struct {
 	original *host
 	boot     int
 	// cut is until when this host does not reach Redis, dark until when
-	// nobody on it looks after its containers; gone, that this goes on until a
+	// no worker on it looks after its containers; gone, that this goes on until a
 	// worker has recovered what was left.
 	cut, dark time.Time
 	gone      bool
@@ -221,7 +221,7 @@ func (source) Open(_ context.Context, c jobs.Context) (io.ReadCloser, error) {
 func (f *farm) started(h *host, id string) {
 	state, err := h.engine.Inspect(context.Background(), id)
 	if err != nil {
-		return // somebody removed it at once
+		return // another removed it at once
 	}
 	job := state.Labels[engine.LabelJob]
 	for _, other := range f.hosts {
@@ -237,7 +237,7 @@ func (f *farm) started(h *host, id string) {
 }
 
 // taken checks that nothing runs any more of a job that is taken from its owner:
-// from now on somebody else may begin it.
+// from now on another worker may begin it.
 func (f *farm) taken(job jobs.Job) {
 	for _, h := range f.hosts {
 		for _, c := range h.engine.Containers() {
@@ -273,7 +273,7 @@ func (h *host) isDark() bool {
 	return h.gone || time.Now().Before(h.dark)
 }
 
-// darken notes that nobody looks after the host's containers for so long.
+// darken notes that no worker looks after the host's containers for so long.
 func (h *host) darken(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -212,7 +212,7 @@ func (f *farm) stopped(h *host, p *process) bool {
 	return true
 }
 
-// forsaken stops a worker and whoever could have looked after it.
+// forsaken stops a worker, and the others that could have looked after it.
 func (f *farm) forsaken(h *host, p *process) bool {
 	if !h.blow() {
 		return false

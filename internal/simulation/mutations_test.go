@@ -121,7 +121,7 @@ func (m mutation) apply(t *testing.T) (path, content string) {
 	return path, strings.Replace(string(source), m.old, m.changed, 1)
 }
 
-// TestMutationsApply: whoever changes a line that a mutation needs should hear of it
+// TestMutationsApply: a change of a line that a mutation needs should be noticed
 // before the next campaign.
 func TestMutationsApply(t *testing.T) {
 	t.Parallel()

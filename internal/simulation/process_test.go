@@ -24,7 +24,7 @@ import (
 )
 
 // process is one life of a worker on a host. Killed, each of its goroutines ends
-// at its next call to the outside: it does nothing more that anybody could see.
+// at its next call to the outside: it does nothing more that could be seen.
 type process struct {
 	h      *host
 	number int // of the host's processes
