@@ -88,7 +88,7 @@ func TestEndsThatFellOff(t *testing.T) {
 }
 
 // A reply that a script gives has a constant beside the scripts, so that no reply is
-// spelled twice; close in common.lua is the one place that makes a state terminal.
+// spelled twice; close in close.lua is the one place that makes a state terminal.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("scripts.go")
@@ -114,7 +114,7 @@ func TestScripts(t *testing.T) {
 				t.Errorf("%s replies %q, which scripts.go has no constant for", name, word)
 			}
 		}
-		if filepath.Base(name) != "common.lua" && regexp.MustCompile(`'finished', int`).Match(script) {
+		if filepath.Base(name) != "close.lua" && regexp.MustCompile(`'finished', int`).Match(script) {
 			t.Errorf("%s ends a job by itself; let it call close", name)
 		}
 		for _, s := range jobs.States() {

@@ -7,8 +7,8 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Every key of the farm is built here. Keys of one job share the hash tag
-// {id}, so that each script touches one slot of a cluster; the indexes are
+// Every key of the farm is built here, but for the bell of a queue, which belongs to
+// internal/queue as asynq's own keys do. Keys of one job share the hash tag {id}, so that each script touches one slot of a cluster; the indexes are
 // derived from the records and repaired by the reconciler.
 
 // recordVersion is written into each record; a record of a newer version is

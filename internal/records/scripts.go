@@ -13,8 +13,8 @@ import (
 //go:embed scripts/*.lua
 var scriptFiles embed.FS
 
-// scripts are the Lua programs that change a record, each with common.lua in
-// front.
+// scripts are the Lua programs that change a record, each with common.lua
+// and close.lua in front.
 type scripts struct {
 	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat, takeSeat, keepSeat, announce, acknowledge *redis.Script
 }
@@ -27,7 +27,7 @@ func loadScripts() *scripts {
 		}
 		return string(b)
 	}
-	common := read("common")
+	common := read("common") + read("close")
 	script := func(name string) *redis.Script { return redis.NewScript(common + read(name)) }
 	alone := func(name string) *redis.Script { return redis.NewScript(read(name)) }
 	return &scripts{
@@ -55,7 +55,7 @@ const (
 	replyForbidden = "forbidden" // the table of moves has no such move
 )
 
-// before are the states that may become a state, as close in common.lua takes them.
+// before are the states that may become a state, as close.lua takes them.
 func before(to jobs.State) string {
 	list := " "
 	for _, s := range to.Before() {

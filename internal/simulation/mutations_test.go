@@ -32,11 +32,11 @@ func mutations() []mutation {
 			"a.moved(true, func(c journal.Container) journal.Container { return c.Stopping(r) })", `_ = r`, "I7",
 		},
 		{
-			"what was told to end is followed as if it had not been", "internal/worker/resume.go",
+			"what was told to end is followed as if it had not been", "internal/worker/resumetable.go",
 			`endAsDecided, endAsDecided, stopAgain, readLastWords`, `endAsDecided, endAsDecided, follow, follow`, "I7",
 		},
 		{
-			"a container that is there is given up", "internal/worker/resume.go",
+			"a container that is there is given up", "internal/worker/resumetable.go",
 			`journal.Started:  {callLost, start, follow, follow}`, `journal.Started:  {callLost, start, beginAnew, beginAnew}`, "I6",
 		},
 		{

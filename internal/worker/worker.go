@@ -10,7 +10,7 @@
 // Where to read, from the top:
 //
 //	worker.go                       Run: how a worker comes up, and how it ends
-//	recover.go, resume.go, adopted.go  what a restarted worker does with what was left
+//	recover.go, resumetable.go, adopted.go  what a restarted worker does with what was left
 //	take.go, running.go             a ticket becomes a claim, a claim an attempt
 //	life.go                         one attempt from its beginning to its end
 //	build.go, run.go, collect.go    its steps

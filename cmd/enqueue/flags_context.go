@@ -1,0 +1,21 @@
+package main
+
+import "github.com/slipway-farm/slipway/internal/jobs"
+
+// contextRows are about what a build starts from.
+func contextRows(o *options) []row {
+	return []row{
+		one(text, "/context/digest", "digest", "sha256:... that the uncompressed tar behind a reference must have",
+			func(s *jobs.Spec) *string { return &part(&s.Context).Digest }).
+			onReference("in a job document write it as context.digest; that of a directory or tar is computed"),
+		one(text, "/context/credential", "credential", "`name` of the worker-side credential for an https:// context",
+			func(s *jobs.Spec) *string { return &part(&s.Context).Credential }).
+			onReference("in a job document write it as context.credential"),
+		one(text, "/context/dir", "context-dir", "`directory` of the archive behind a reference that is the context; '*' for its only top folder",
+			func(s *jobs.Spec) *string { return &part(&s.Context).Dir }).
+			onReference("give that directory instead of PATH; in a job document write it as context.dir"),
+		option(toggle, &o.keepGit, "keep-git", "send .git, which is left out otherwise"),
+		option(toggle, &o.noLimits, "no-limits", "send a context that is over the default limits; the workers' policy decides"),
+		option(choice("mode", "auto", "git", "keep"), &o.modes, "modes", "permission bits in the context of a directory: git (only 0644 and 0755), keep (as they are), or auto (git in a checkout, else keep)"),
+	}
+}
