@@ -202,6 +202,13 @@ func (m *monkey) settle(ctx context.Context, patience time.Duration) {
 				alive++
 			}
 		}
+		// A job may go from one of those states to another between two of the scans. Once
+		// it has ended it stays so.
+		for _, id := range m.Jobs() {
+			if job, err := m.records.Get(ctx, id); err != nil || !job.State.Terminal() {
+				alive++
+			}
+		}
 		if alive == 0 {
 			return
 		}
