@@ -11,7 +11,8 @@ type Endings interface {
 	// acknowledged, the oldest end first. A new reader begins with the oldest.
 	Ended(ctx context.Context, reader string, limit int) (EndedPage, error)
 	// Acknowledge moves the reader past a page. False means that another process
-	// moved it from where the page begins. With the same nonce it can be repeated.
+	// moved it from where the page begins, or that Redis has lost what the page ends
+	// with: the reader gets what is there now. With the same nonce it can be repeated.
 	Acknowledge(ctx context.Context, reader, nonce string, p EndedPage) (bool, error)
 }
 
@@ -20,6 +21,9 @@ type EndedPage struct {
 	Jobs []EndedJob
 	// From and To are the reader's cursor before and after the page.
 	From, To int64
+	// Mark is the last entry's own: when Redis loses its last second, other jobs get the
+	// numbers that the lost entries had.
+	Mark string
 	// Missed is how many entries fell off after From.
 	Missed int64
 }

@@ -2,6 +2,7 @@ package records
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -19,7 +20,7 @@ const endedMost = 20_000
 // announce adds a job to the stream of ended jobs, unless it is there. The source of
 // the script is sent along, since a pipeline cannot send it after NOSCRIPT.
 func (db *DB) announce(ctx context.Context, c redis.Scripter, id string, s jobs.State) *redis.Cmd {
-	return db.scripts.announce.Eval(ctx, c, []string{endedKey, announcedKey}, id, string(s), endedMost)
+	return db.scripts.announce.Eval(ctx, c, []string{endedKey, announcedKey}, id, string(s), endedMost, rand.Text())
 }
 
 // Ended implements jobs.Endings.
@@ -52,6 +53,7 @@ func (db *DB) Ended(ctx context.Context, reader string, limit int) (jobs.EndedPa
 		if i == 0 {
 			p.Missed = p.To - p.From - 1
 		}
+		p.Mark, _ = e.Values["mark"].(string)
 		state, _ := e.Values["state"].(string)
 		p.Jobs = append(p.Jobs, jobs.EndedJob{ID: ids[i], State: jobs.State(state), Job: records[ids[i]]})
 	}
@@ -60,6 +62,6 @@ func (db *DB) Ended(ctx context.Context, reader string, limit int) (jobs.EndedPa
 
 // Acknowledge implements jobs.Endings.
 func (db *DB) Acknowledge(ctx context.Context, reader, nonce string, p jobs.EndedPage) (bool, error) {
-	ok, err := db.scripts.acknowledge.Run(ctx, db.rdb, []string{cursorsKey, movedKey(reader, nonce)}, reader, p.From, p.To).Bool()
+	ok, err := db.scripts.acknowledge.Run(ctx, db.rdb, []string{cursorsKey, movedKey(reader, nonce), endedKey}, reader, p.From, p.To, p.Mark).Bool()
 	return ok, wrapped("move "+reader+" on in the ended jobs", err)
 }

@@ -72,6 +72,38 @@ func TestAnAnnouncementThatACrashLeftOut(t *testing.T) {
 	}
 }
 
+// A page that was read before Redis lost its last second moves its reader past nothing
+// that has the numbers of the lost entries now.
+func TestAPageThatRedisForgot(t *testing.T) {
+	t.Parallel()
+	_, rdb := embeddedRedis(t)
+	db := records.New(rdb, records.Options{})
+	finished(t, db, 2)
+	forgotten, err := db.Ended(t.Context(), "metrics", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb.FlushAll(t.Context())
+	acknowledge := func(p jobs.EndedPage) bool {
+		mine, err := db.Acknowledge(t.Context(), "metrics", "nonce", p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mine
+	}
+	if acknowledge(forgotten) {
+		t.Error("the reader moved past entries that are not there")
+	}
+	ids := finished(t, db, 3)
+	if acknowledge(forgotten) {
+		t.Error("the reader moved past other entries than it saw")
+	}
+	now, err := db.Ended(t.Context(), "metrics", 10)
+	if err != nil || len(now.Jobs) != 3 || now.Jobs[0].ID != ids[0] || !acknowledge(now) || !acknowledge(now) {
+		t.Errorf("ended are %+v, %v; want the three that there are now, acknowledged and again", now, err)
+	}
+}
+
 // A reader learns how many ends fell off the stream before it came, and of those that
 // are left also when their records are forgotten.
 func TestEndsThatFellOff(t *testing.T) {

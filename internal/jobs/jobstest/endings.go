@@ -9,6 +9,7 @@ import (
 type ending struct {
 	id    string
 	state jobs.State
+	mark  string
 }
 
 // Ended implements jobs.Endings. The memory keeps every entry.
@@ -20,6 +21,7 @@ func (m *Memory) Ended(ctx context.Context, reader string, limit int) (jobs.Ende
 	p := jobs.EndedPage{From: m.cursors[reader]}
 	p.To = min(p.From+int64(limit), int64(len(m.ended)))
 	for _, e := range m.ended[p.From:p.To] {
+		p.Mark = e.mark
 		entry := jobs.EndedJob{ID: e.id, State: e.state}
 		if r := m.records[e.id]; r != nil {
 			j := r.view()
@@ -40,7 +42,7 @@ func (m *Memory) Acknowledge(ctx context.Context, reader, nonce string, p jobs.E
 	if m.cursors[moved] == p.To {
 		return true, nil
 	}
-	if m.cursors[reader] != p.From {
+	if m.cursors[reader] != p.From || int64(len(m.ended)) < p.To || m.ended[p.To-1].mark != p.Mark {
 		return false, nil
 	}
 	m.cursors[reader], m.cursors[moved] = p.To, p.To

@@ -120,3 +120,38 @@ func TestMemoryTail(t *testing.T) {
 		t.Errorf("Follow = %+v, %v; want the last two chunks, from 12", news.Log, err)
 	}
 }
+
+// As TestAPageThatRedisForgot in internal/records.
+func TestAPageThatTheMemoryForgot(t *testing.T) {
+	t.Parallel()
+	m := jobstest.NewMemory(jobstest.Options{})
+	end := func(id string) {
+		t.Helper()
+		job := jobs.NewJob(id, jobs.Spec{Run: &jobs.Run{Image: "busybox"}})
+		job.Result = &jobs.Result{State: jobs.Refused, Failure: jobs.Fail(jobs.KindSpecInvalid, nil, "", "no")}
+		if _, err := m.Create(t.Context(), []jobs.Job{job}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := func() jobs.EndedPage {
+		t.Helper()
+		p, err := m.Ended(t.Context(), "metrics", 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	restore := m.Snapshot()
+	end("a")
+	forgotten := ended()
+	restore()
+	for range 2 {
+		if mine, err := m.Acknowledge(t.Context(), "metrics", "nonce", forgotten); err != nil || mine {
+			t.Errorf("acknowledged %t, %v; want the page refused", mine, err)
+		}
+		end("b")
+	}
+	if p := ended(); len(p.Jobs) != 1 || p.Jobs[0].ID != "b" {
+		t.Errorf("ended are %+v; want b", p.Jobs)
+	}
+}

@@ -2,6 +2,7 @@ package jobstest
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -157,7 +158,7 @@ func (m *Memory) end(r *record, res jobs.Result) {
 	j.State, j.Result, j.Finished = res.State, &res, m.clock.now()
 	j.Nonce, j.Lease, j.NotBefore = "", time.Time{}, time.Time{}
 	r.kept = !res.KeepUntil.IsZero()
-	m.ended = append(m.ended, ending{j.ID, j.State})
+	m.ended = append(m.ended, ending{j.ID, j.State, rand.Text()})
 	m.event(r, jobs.EventFinished, string(res.State))
 }
 
