@@ -52,7 +52,8 @@ func (p Process) Start(ctx context.Context) (Child, error) {
 		startErr <- err
 		if err == nil {
 			ended <- exitOf(cmd.Wait())
-			_ = beats.Close() // it is only read
+			// What the child wrote last is read yet; a grandchild may have its end open.
+			_ = beats.SetReadDeadline(time.Now().Add(time.Second))
 		}
 	}()
 	err = <-startErr
@@ -76,10 +77,11 @@ func (p *process) Terminate()             { _ = p.cmd.Process.Signal(syscall.SIG
 func (p *process) Kill()                  { _ = p.cmd.Process.Kill() }
 
 // listen hands on each sign of life until the child closes its end.
-func listen(beats io.Reader) <-chan struct{} {
+func listen(beats io.ReadCloser) <-chan struct{} {
 	heard := make(chan struct{})
 	go func() {
 		defer close(heard)
+		defer beats.Close()
 		buf := make([]byte, 64)
 		for {
 			if _, err := beats.Read(buf); err != nil {
