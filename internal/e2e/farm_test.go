@@ -33,7 +33,7 @@ var bins string
 var hosts = &farmtest.Pool{Name: "e2e"}
 
 // sideBySide is how many tests run at once: most of them wait most of the time.
-const sideBySide = 4
+const sideBySide = 3
 
 func TestMain(m *testing.M) {
 	code, err := testMain(m)
