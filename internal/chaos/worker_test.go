@@ -4,10 +4,8 @@ package chaos_test
 
 import (
 	"context"
-	"errors"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/farmtest"
@@ -38,22 +36,11 @@ func (f *farm) worker(h *hosttest.Host, name, docker, faults string, args ...str
 
 func (w *worker) state() string { return filepath.Join(w.f.dir, w.Name) }
 
-// start starts the process and waits until it takes jobs, also when its host is unfit at
-// first. It returns when the process was started.
+// start starts the process and waits until it takes jobs. It returns when the process was
+// started.
 func (w *worker) start() time.Time {
 	w.f.t.Helper()
-	taking := func() int { return strings.Count(w.Output(), farmtest.TakesJobs) }
-	before, at := taking(), time.Now()
-	if err := w.Launch(); err != nil {
-		w.f.t.Fatal(err)
-	}
-	farmtest.Eventually(w.f.t, time.Minute, "worker "+w.Name+" takes jobs", func() error {
-		if taking() == before {
-			return errors.New("its log does not say so")
-		}
-		return nil
-	})
-	return at
+	return w.StartFit(w.f.t)
 }
 
 // tend keeps the process running until ctx ends, as a service manager would.

@@ -26,11 +26,10 @@ func Build(ctx context.Context, dir string, tags ...string) error {
 // the process, so that the next process is the same worker.
 type Worker struct {
 	Name string
-	// Command makes the process. The process itself must be the worker, so that a signal
-	// reaches it: nsenter and unshare become what they run.
-	Command func() *exec.Cmd
 
-	log *os.File
+	command func() *exec.Cmd
+	log     *os.File
+
 	mu  sync.Mutex // guards the rest
 	cmd *exec.Cmd
 	// done is closed when the process has ended, with err.
@@ -38,15 +37,17 @@ type Worker struct {
 	err  error
 }
 
-// NewWorker prepares a worker whose processes write to the file log. The end of the test
-// kills what runs; a failed test prints the end of the log.
+// NewWorker prepares a worker whose processes command makes and which write to the file
+// log. The process itself must be the worker, so that a signal reaches it: nsenter and
+// unshare become what they run. The end of the test kills what runs; a failed test prints
+// the end of the log.
 func NewWorker(t testing.TB, name, log string, command func() *exec.Cmd) *Worker {
 	t.Helper()
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &Worker{Name: name, Command: command, log: file}
+	w := &Worker{Name: name, command: command, log: file}
 	t.Cleanup(func() {
 		w.Kill()
 		if t.Failed() {
@@ -62,7 +63,7 @@ const maxShown = 32 << 10
 
 // Launch starts the process and waits for nothing.
 func (w *Worker) Launch() error {
-	cmd := w.Command()
+	cmd := w.command()
 	cmd.Stdout, cmd.Stderr = w.log, w.log
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start worker %s: %w", w.Name, err)
@@ -85,7 +86,7 @@ func (w *Worker) Launch() error {
 
 // What a worker logs when it has examined its host.
 const (
-	TakesJobs = "worker takes jobs"
+	takesJobs = "worker takes jobs"
 	takesNone = "no jobs are taken"
 )
 
@@ -93,11 +94,27 @@ const (
 // says why not. Start returns when the process was started.
 func (w *Worker) Start(t testing.TB) time.Time {
 	t.Helper()
-	examined := func() int {
+	return w.startUntil(t, takesJobs, takesNone)
+}
+
+// StartFit is Start that waits until the worker takes jobs, also when its host is unfit at
+// first.
+func (w *Worker) StartFit(t testing.TB) time.Time {
+	t.Helper()
+	return w.startUntil(t, takesJobs)
+}
+
+// startUntil starts the process and waits for one of the lines in its log.
+func (w *Worker) startUntil(t testing.TB, lines ...string) time.Time {
+	t.Helper()
+	logged := func() (n int) {
 		log := w.Output()
-		return strings.Count(log, TakesJobs) + strings.Count(log, takesNone)
+		for _, line := range lines {
+			n += strings.Count(log, line)
+		}
+		return n
 	}
-	before, at := examined(), time.Now()
+	before, at := logged(), time.Now()
 	if err := w.Launch(); err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +124,8 @@ func (w *Worker) Start(t testing.TB) time.Time {
 			t.Fatalf("worker %s ended: %v\n%s", w.Name, w.Err(), w.Tail(maxShown))
 		default:
 		}
-		if examined() == before {
-			return fmt.Errorf("its log has no new %q", TakesJobs)
+		if logged() == before {
+			return fmt.Errorf("its log has none of %q since", lines)
 		}
 		return nil
 	})

@@ -18,7 +18,7 @@ func script(line string) func() *exec.Cmd {
 
 func TestWorkerIsStartedAgain(t *testing.T) {
 	t.Parallel()
-	for _, line := range []string{TakesJobs, takesNone} {
+	for _, line := range []string{takesJobs, takesNone} {
 		w := NewWorker(t, "one", filepath.Join(t.TempDir(), "one.log"), script(line))
 		if w.Pid() != 0 {
 			t.Errorf("pid %d before the first start", w.Pid())
@@ -45,7 +45,7 @@ func TestWorkerIsStartedAgain(t *testing.T) {
 
 func TestWorkerThatDoesNotEnd(t *testing.T) {
 	t.Parallel()
-	w := NewWorker(t, "one", filepath.Join(t.TempDir(), "one.log"), script(TakesJobs))
+	w := NewWorker(t, "one", filepath.Join(t.TempDir(), "one.log"), script(takesJobs))
 	w.Start(t)
 	w.Signal(syscall.SIGSTOP)
 	if err := w.Drain(10 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "did not end within 10ms") {
