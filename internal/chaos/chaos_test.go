@@ -202,18 +202,23 @@ func (m *monkey) settle(ctx context.Context, patience time.Duration) {
 				alive++
 			}
 		}
-		// A job may go from one of those states to another between two of the scans. Once
-		// it has ended it stays so.
-		for _, id := range m.Jobs() {
-			if job, err := m.records.Get(ctx, id); err != nil || !job.State.Terminal() {
-				alive++
-			}
-		}
-		if alive == 0 {
+		if alive == 0 && m.allEnded(ctx) {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+// allEnded reports whether every job that was acknowledged has ended, and then it stays
+// so. A job that is not may be in none of the scans of settle: it goes from one state to
+// another between two of them.
+func (m *monkey) allEnded(ctx context.Context) bool {
+	for _, id := range m.Jobs() {
+		if job, err := m.records.Get(ctx, id); err != nil || !job.State.Terminal() {
+			return false
+		}
+	}
+	return true
 }
 
 // tidy ends the workers and holds what is left against what was there before.
