@@ -86,7 +86,7 @@ func (c *Settings) advertise() error {
 // check finds settings that cannot work on any host.
 func (c *Settings) check() error {
 	w := &c.Worker
-	if _, err := redisAddress(c.Redis); err != nil {
+	if err := checkRedisURL(c.Redis); err != nil {
 		return fmt.Errorf("--redis: %w", err)
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(c.LogLevel)) {
@@ -125,13 +125,13 @@ func (c *Settings) check() error {
 	return nil
 }
 
-// redisAddress checks a URL of Redis without dialling it.
-func redisAddress(url string) (string, error) {
+// checkRedisURL checks a URL of Redis without dialling it.
+func checkRedisURL(url string) error {
 	rdb, err := redisconn.Lazy(url)
 	if err != nil {
-		return "", err
+		return err
 	}
-	return redisconn.Redact(url), rdb.Close()
+	return rdb.Close()
 }
 
 // CheckListen checks an address to listen on, which may have no host for all.

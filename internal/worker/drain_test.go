@@ -24,14 +24,21 @@ func TestDrainLetsJobsFinish(t *testing.T) {
 	}
 }
 
+// sleeper submits a job that runs until it is stopped, and waits until it runs.
+func (f *farm) sleeper() (id string) {
+	f.t.Helper()
+	spec := shell("sleep 60")
+	spec.Run.StopGrace = jobs.Duration(time.Second)
+	id = f.submit(spec)
+	f.containerRuns(id)
+	return id
+}
+
 func TestHurriedDrainHandsBack(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t)
 	w := f.start()
-	spec := shell("sleep 60")
-	spec.Run.StopGrace = jobs.Duration(time.Second)
-	id := f.submit(spec)
-	f.containerRuns(id)
+	id := f.sleeper()
 	w.stop()
 	w.hurry()
 	w.end(t)
@@ -112,10 +119,7 @@ func TestDrainHandsBackAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t)
 	w := f.start()
-	spec := shell("sleep 60")
-	spec.Run.StopGrace = jobs.Duration(time.Second)
-	id := f.submit(spec)
-	f.containerRuns(id)
+	id := f.sleeper()
 	w.Drain(worker.DrainHandBack)
 	w.Drain(worker.DrainFinish) // too late
 	w.end(t)
