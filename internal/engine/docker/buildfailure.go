@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -74,9 +75,7 @@ func (e *Engine) buildFailure(ctx context.Context, t *trace, err error, spec job
 	case said != nil && cut != nil:
 		return cut.failure(err)
 	case said != nil && commandPattern.MatchString(text):
-		// The status of the step did not arrive: 20.10 on an overloaded host.
-		found := commandPattern.FindStringSubmatch(text)
-		return jobs.Fail(jobs.KindBuildFailed, err, "look at the step's output in the build's log", "command %q ended with exit code %s", strings.ReplaceAll(found[1]+found[2], `\"`, `"`), found[3])
+		return t.untold(commandPattern.FindStringSubmatch(text), err)
 	case said != nil:
 		f := jobs.Fail(jobs.KindBuildFailed, err, "look at the build's log", "the build failed: %s", public(text))
 		f.Unsure = true
@@ -84,6 +83,20 @@ func (e *Engine) buildFailure(ctx context.Context, t *trace, err error, spec job
 	default:
 		return failure(ctx, err, "build the image")
 	}
+}
+
+// untold is the failure of a command of which the engine sent no status, only its exit
+// code: on an overloaded host version 20.10 may drop the end of a build's status, and with
+// it the command's output. found is what commandPattern found.
+func (t *trace) untold(found []string, err error) *jobs.Failure {
+	command := strings.ReplaceAll(found[1]+found[2], `\"`, `"`)
+	what := fmt.Sprintf("command %q", command)
+	for _, st := range t.order {
+		if name := stepName(st.name); strings.HasPrefix(name, "RUN ") && strings.HasSuffix(command, strings.TrimPrefix(name, "RUN ")) {
+			what = fmt.Sprintf("step %q", name)
+		}
+	}
+	return jobs.Fail(jobs.KindBuildFailed, err, "the engine did not send the step's output; submit the job again to see it", "%s ended with exit code %s", what, found[3])
 }
 
 // failure says which step failed, and how.

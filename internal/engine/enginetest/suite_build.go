@@ -225,13 +225,21 @@ func testBuildFails(t *testing.T, s *trial) {
 			}
 			s := s.in(t)
 			var status bytes.Buffer
-			_, err := s.build(s.ctx, tt.dockerfile, func(b *engine.Build) {
-				if tt.spec != nil {
-					tt.spec(&b.Spec)
-				}
-				b.Status = func(p []byte) { status.Write(append(p, '\n')) }
-			})
-			f := s.wantKind("build", err, tt.kind)
+			build := func() *jobs.Failure {
+				status.Reset()
+				_, err := s.build(s.ctx, tt.dockerfile, func(b *engine.Build) {
+					if tt.spec != nil {
+						tt.spec(&b.Spec)
+					}
+					b.Status = func(p []byte) { status.Write(append(p, '\n')) }
+				})
+				return s.wantKind("build", err, tt.kind)
+			}
+			f := build()
+			if strings.Contains(f.Hint, "did not send") { // see docs/known-faults.md
+				t.Logf("the engine dropped the end of the status; building again:\n%s", &status)
+				f = build()
+			}
 			defer func() {
 				if t.Failed() {
 					t.Logf("cause: %s; what the engine sent:\n%s", f.Cause, &status)
