@@ -12,8 +12,13 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Build implements engine.Engine. BuildKit ignores limits of memory and CPU for
-// a build. b.Status is called on the goroutine that reads the daemon's answer.
+// Build implements engine.Engine. b.Status is called on the goroutine that reads the
+// daemon's answer.
+//
+// What can be refused without the daemon is refused before the context travels. The images of the host are looked at before the build,
+// because afterwards a name may stand for another image than the build used. And when
+// the build has failed, the order of the cases is the order of causes: a cancelled or
+// broken upload makes the daemon complain, too, and its words would blame the wrong one.
 func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error) {
 	attachables, err := e.attachables(b)
 	if err != nil {
@@ -38,7 +43,7 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	ref := t.awaits()
 	switch {
 	case ctx.Err() != nil && ref != "":
-		return engine.Built{}, e.hung(ctx, familiar(ref))
+		return engine.Built{}, e.hung(ctx, familiar(ref)) // not the build was slow, but a registry
 	case ctx.Err() != nil:
 		return engine.Built{}, ctx.Err()
 	case body.failure() != nil:
@@ -100,7 +105,9 @@ func (e *Engine) buildRequest(ctx context.Context, body io.Reader, opts build.Im
 }
 
 // gate stands between the client's transport and the context: it keeps the
-// reader's own error, and refuses every read after close.
+// reader's own error, and refuses every read after close. The transport may go on
+// reading on a goroutine of its own when its request is over; by then the caller has
+// closed the context.
 type gate struct {
 	r   io.Reader
 	key chan struct{} // holds one value; who has it may touch the rest

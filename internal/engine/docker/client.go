@@ -4,6 +4,16 @@
 //
 // What the code relies on was measured on engines 20.10, 26.1 and 29; where a
 // line looks strange, a comment says which fact it stands on.
+//
+// Where to read:
+//
+//	build    build.go, then control.go or its request; session.go answers the daemon
+//	         meanwhile, trace.go reads the progress, bases.go learns the bases from it,
+//	         buildfailure.go finds the words for a failure
+//	run      run.go makes and starts, process.go follows to the end, link.go reads
+//	image    image.go pulls and removes, push.go publishes; registry.go asks registries,
+//	         only to explain
+//	host     probe.go, orphans_linux.go, written.go, prune.go
 package docker
 
 import (

@@ -57,7 +57,10 @@ func (e *Engine) adopt(ctx context.Context, c engine.Container, conflict error) 
 	return have, nil
 }
 
-// Start implements engine.Engine.
+// Start implements engine.Engine. The order matters: a container can end within
+// milliseconds of its start, so that a client that attached or waited only then would miss
+// its output or its exit code. The answer to the start may be lost, too: the caller
+// learns from Inspect whether it happened.
 func (e *Engine) Start(ctx context.Context, id string, out engine.Output) (engine.Process, error) {
 	p := newProcess(ctx, e, id, engine.Skip{}, out)
 	attached, err := e.cli.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdout: true, Stderr: true})
@@ -188,7 +191,8 @@ func portMessage(text string) string {
 	return "a host port of the job is taken"
 }
 
-// Inspect implements engine.Engine.
+// Inspect implements engine.Engine. A container that a client is removing by force
+// counts as lost: its exit code is that of the kill.
 func (e *Engine) Inspect(ctx context.Context, id string) (engine.State, error) {
 	have, err := e.cli.ContainerInspect(ctx, id)
 	if errdefs.IsNotFound(err) {
@@ -258,7 +262,9 @@ func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error
 	return failure(ctx, err, "stop the container")
 }
 
-// Remove implements engine.Engine. A running container is killed.
+// Remove implements engine.Engine. A running container is killed. It returns only when
+// the container is gone, also where another client removes it: the caller forgets it
+// then, and no later round would find what is left.
 func (e *Engine) Remove(ctx context.Context, id string) error {
 	err := e.cli.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	switch {

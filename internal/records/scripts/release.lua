@@ -4,6 +4,8 @@
 -- ARGV nonce reason spend(nothing|retry|loss) delay_us expires_in_us cancelled_result log_ttl_s lost(0/1) past max_past from
 -- Returns 0 when refused, -1 when it was cancelled, else the new attempt.
 if not owned(KEYS[1], ARGV[1], ARGV[8] == '1') then return 0 end
+-- What the attempt noted is for the worker that adopts it. The next attempt begins
+-- anew, and must not find it.
 redis.call('DEL', KEYS[5])
 local t = now()
 if ARGV[9] ~= '' then
