@@ -16,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
@@ -115,7 +116,15 @@ func (w *watchedFarm) settled(t *testing.T) traces {
 // ids name, and nothing else.
 func (w *watchedFarm) untouched(t *testing.T, before traces, ids ...string) {
 	t.Helper()
-	if made := w.spy.Makes(); len(made) > 0 {
+	// When the daemon is slow, the worker examines it: over a connection to BuildKit with a
+	// session, and with a container.
+	made, examined := w.spy.Makes(), 0
+	for _, what := range made {
+		if strings.Contains(what, engine.ProbeName) {
+			examined++
+		}
+	}
+	if len(made) != 3*examined {
 		t.Errorf("the daemon was asked for %q", made)
 	}
 	now := w.traces(t)

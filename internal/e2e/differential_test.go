@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -29,25 +30,25 @@ func TestImagesAsDockerBuildMakesThem(t *testing.T) {
 	hostA := hosts.Take(t)
 	before := baseline(t, hostA)
 	f := newFarm(t)
-	f.worker(hostA, "one", "--slots", "2")
+	const slots = 2
+	f.worker(hostA, "one", "--slots", strconv.Itoa(slots))
 	if out, err := dockerBuild(t, hostA.DockerHost(), "1", "-t", triggerTag, contextDir(t, map[string]string{"Dockerfile": triggerBase})); err != nil {
 		t.Fatalf("docker build: %v\n%s", err, out)
 	}
 	heredocs := knowsHeredocs(t, hostA)
-	t.Run("contexts", func(t *testing.T) { // it ends when all of them have
-		for i, r := range recipes() {
-			t.Run(r.name, func(t *testing.T) {
-				t.Parallel()
-				if r.heredoc && heredocs {
-					r.fails = ""
-				}
-				want, got := f.in(t).buildTwice(hostA, r, fmt.Sprintf("differential-%03d", i))
-				if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), anyTime()); diff != "" {
-					t.Errorf("the images differ (-docker build +slipway):\n%s", diff)
-				}
-			})
-		}
-	})
+	contexts := newSubtests(t, slots)
+	for i, r := range recipes() {
+		contexts.run(r.name, func(t *testing.T) {
+			if r.heredoc && heredocs {
+				r.fails = ""
+			}
+			want, got := f.in(t).buildTwice(hostA, r, fmt.Sprintf("differential-%03d", i))
+			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), anyTime()); diff != "" {
+				t.Errorf("the images differ (-docker build +slipway):\n%s", diff)
+			}
+		})
+	}
+	contexts.wait()
 	docker(t, hostA, "rmi", triggerTag)
 	clean(t, hostA, before)
 	f.noSpools("one")

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/farmtest"
@@ -33,7 +35,7 @@ var bins string
 var hosts = &farmtest.Pool{Name: "e2e"}
 
 // sideBySide is how many tests run at once: most of them wait most of the time.
-const sideBySide = 3
+const sideBySide = 4
 
 func TestMain(m *testing.M) {
 	code, err := testMain(m)
@@ -61,6 +63,30 @@ func testMain(m *testing.M) (code int, err error) {
 	defer func() { err = errors.Join(err, hosts.Close()) }()
 	return m.Run(), nil
 }
+
+// subtests run beside each other, some at a time. Parallel subtests would have to wait for
+// each test of the package that began to wait before them.
+type subtests struct {
+	t     *testing.T
+	group errgroup.Group
+}
+
+func newSubtests(t *testing.T, atOnce int) *subtests {
+	s := &subtests{t: t}
+	s.group.SetLimit(atOnce)
+	return s
+}
+
+// run starts a subtest when there is room for it.
+func (s *subtests) run(name string, f func(t *testing.T)) {
+	s.group.Go(func() error {
+		s.t.Run(name, f)
+		return nil
+	})
+}
+
+// wait returns when all have ended.
+func (s *subtests) wait() { _ = s.group.Wait() } // t has the failures
 
 // farm is one Redis with its artifact store, and the environment that the
 // programs find them by.

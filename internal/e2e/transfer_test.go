@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -56,6 +57,9 @@ func wrong(places ...int) []fault {
 	}
 	return faults
 }
+
+// transferSlots is how many contexts are fetched at once.
+const transferSlots = 8
 
 // contextSize is the size of a context in bytes, whole blocks of tar.
 const contextSize = 390 * 512
@@ -148,18 +152,17 @@ func runAll(t *testing.T, w *watchedFarm, all []transfer, open func(t *testing.T
 		t.Fatalf("without a fault the job is %s\n%s", job.State, a.stderr)
 	}
 	want := w.spy.Builds()
-	t.Run("faults", func(t *testing.T) {
-		for _, tt := range all {
-			if tt.kind == "" {
-				want = append(want, want[0])
-			}
-			t.Run(tt.name, func(t *testing.T) {
-				t.Parallel()
-				ref, asked := open(t, tt.faults)
-				tt.run(t, w, jobs.Context{Ref: ref}, digest, asked)
-			})
+	faults := newSubtests(t, transferSlots)
+	for _, tt := range all {
+		if tt.kind == "" {
+			want = append(want, want[0])
 		}
-	})
+		faults.run(tt.name, func(t *testing.T) {
+			ref, asked := open(t, tt.faults)
+			tt.run(t, w, jobs.Context{Ref: ref}, digest, asked)
+		})
+	}
+	faults.wait()
 	if got := w.spy.Builds(); !slices.Equal(got, want) {
 		t.Errorf("the daemon was given %v, want %v", got, want)
 	}
@@ -192,7 +195,7 @@ func TestTransfersFromHTTP(t *testing.T) {
 	hostA := hosts.Take(t)
 	w := newWatchedFarm(t, hostA, func(string) string {
 		return "context: {schemes: [http], stall_timeout: 1s, http: {networks: [127.0.0.2/32]}}\n"
-	}, "--slots", "8")
+	}, "--slots", strconv.Itoa(transferSlots))
 	const most = contextSize * 99 / 100
 	content, _ := faultyContext(t)
 	forbidden := serve(t, hostA, "127.0.0.3:0", func(http.ResponseWriter, *http.Request) { t.Error("a request to a forbidden address") })
@@ -227,7 +230,7 @@ func TestTransfersFromS3(t *testing.T) {
 	w := newWatchedFarm(t, hostA, func(string) string {
 		return fmt.Sprintf("context: {schemes: [s3], stall_timeout: 1s, s3: [{buckets: [%s], endpoint: %q, region: us-east-1, access_key_file: %s/access, secret_key_file: %s/secret}]}\n",
 			s3.Bucket, endpoint, keys, keys)
-	}, "--slots", "8")
+	}, "--slots", strconv.Itoa(transferSlots))
 	content, _ := faultyContext(t)
 	runAll(t, w, transfers(), func(t *testing.T, faults []fault) (string, func() int) {
 		object := proxy.object(s3.Bucket, faults)

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -122,7 +123,8 @@ func (s *Spy) Builds() []Body {
 	return append([]Body(nil), s.builds...)
 }
 
-// Makes are the paths of all requests that make something.
+// Makes are the paths of all requests that make something, and behind a space the name of
+// what they make, where they have one.
 func (s *Spy) Makes() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +151,7 @@ func (s *Spy) look(r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	s.makes = append(s.makes, r.URL.Path)
+	s.makes = append(s.makes, strings.TrimSpace(r.URL.Path+" "+r.URL.Query().Get("name")))
 	s.mu.Unlock()
 	if what[1] == "build" {
 		r.Body = &watched{ReadCloser: r.Body, hash: sha256.New(), spy: s}
