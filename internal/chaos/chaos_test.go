@@ -73,15 +73,15 @@ func TestChaos(t *testing.T) {
 	for range *freshSeeds {
 		all = append(all, rand.Uint64N(1e9))
 	}
-	two := make(chan struct{}, 2) // this many farms at work at once
+	three := make(chan struct{}, 3) // this many farms at work at once
 	oracles := make([]*oracle.Oracle, len(all))
 	t.Run("farms", func(t *testing.T) {
 		for i, seed := range all {
 			oracles[i] = oracle.New()
 			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 				t.Parallel()
-				two <- struct{}{}
-				rests := sync.OnceFunc(func() { <-two })
+				three <- struct{}{}
+				rests := sync.OnceFunc(func() { <-three })
 				defer rests()
 				campaign(t, seed, *jobsPer, *faultsPer, oracles[i], rests)
 			})
