@@ -33,8 +33,7 @@ test-short: ## Run the tests that need neither Docker nor Redis
 test: ## Run all tests with the race detector (as root; installs what they need)
 	@scripts/ensure-tools.sh test
 	@scripts/tool.sh versitygw --version >/dev/null
-	go test ./...
-	go test -race -tags integration -count=1 -p 1 -timeout 60m ./...
+	go test -race -tags integration -count=1 -p 2 -timeout 60m ./...
 
 .PHONY: simulation
 simulation: ## Run 100,000 jobs with everything that goes wrong, and break the farm on purpose
@@ -77,6 +76,7 @@ bench: ## Measure throughput and latency against real Docker and Redis
 lint: ## Check format, code and scripts
 	@scripts/ensure-tools.sh lint
 	shellcheck -x .ci/run scripts/*.sh
+	go vet ./... # golangci-lint reads the code with build tags; go test ./... has none
 	scripts/tool.sh golangci-lint run ./...
 	@go test -C tools/callgraph .
 	@go run -C tools/callgraph . ../.. ceilings.txt

@@ -25,7 +25,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-var echoRuns = flag.Int("echo.runs", 200, "how many runs TestEchoIsNeverLost makes; 1000 take some minutes")
+var echoRuns = flag.Int("echo.runs", 100, "how many runs TestEchoIsNeverLost makes; 1000 take some minutes")
 
 // Run after run of echo never loses the line. Every one goes the whole way: it
 // costs little more than the bare containers would. Their stored logs are read

@@ -55,20 +55,23 @@ func builds(change func(mark string, s *jobs.Spec)) func(string) jobs.Spec {
 	}
 }
 
-// mix is 200 jobs.
+// shared is how many jobs a mix has.
+const shared = 120
+
+// mix is that many jobs.
 func mix() []lot {
 	const say = "echo $MARK"
 	tagged := func(mark string, s *jobs.Spec) { s.Build.Tags = []string{"share/" + mark + ":latest"} }
 	return []lot{
-		{"build", 30, builds(tagged), jobs.Succeeded, "", 1, 0, 0},
-		{"build and run", 20, builds(func(_ string, s *jobs.Spec) { s.Run = &jobs.Run{} }), jobs.Succeeded, "", 1, 1, 0},
-		{"failing build", 10, builds(func(_ string, s *jobs.Spec) { s.Build.Args = map[string]string{"EXIT": "3"} }), jobs.Failed, jobs.KindBuildFailed, 1, 0, 0},
-		{"run", 90, runs(say), jobs.Succeeded, "", 0, 1, 0},
-		{"outputs", 15, runs(say+" | tee /tmp/out", func(s *jobs.Spec) { s.Run.Outputs = []string{"/tmp/out"} }), jobs.Succeeded, "", 0, 1, 1},
-		{"failing run", 15, runs(say + "; exit 7"), jobs.Failed, jobs.KindExitNonzero, 0, 1, 0},
-		{"retried run", 5, runs(say+"; exit 7", func(s *jobs.Spec) { s.Retries = 1 }), jobs.Failed, jobs.KindExitNonzero, 0, 2, 0},
-		{"no such command", 10, runs(say, func(s *jobs.Spec) { s.Run.Command = []string{"no-such-command"} }), jobs.Failed, jobs.KindCommandNotFound, 0, 0, 0},
-		{"no such context", 5, func(mark string) jobs.Spec {
+		{"build", 18, builds(tagged), jobs.Succeeded, "", 1, 0, 0},
+		{"build and run", 12, builds(func(_ string, s *jobs.Spec) { s.Run = &jobs.Run{} }), jobs.Succeeded, "", 1, 1, 0},
+		{"failing build", 6, builds(func(_ string, s *jobs.Spec) { s.Build.Args = map[string]string{"EXIT": "3"} }), jobs.Failed, jobs.KindBuildFailed, 1, 0, 0},
+		{"run", 54, runs(say), jobs.Succeeded, "", 0, 1, 0},
+		{"outputs", 9, runs(say+" | tee /tmp/out", func(s *jobs.Spec) { s.Run.Outputs = []string{"/tmp/out"} }), jobs.Succeeded, "", 0, 1, 1},
+		{"failing run", 9, runs(say + "; exit 7"), jobs.Failed, jobs.KindExitNonzero, 0, 1, 0},
+		{"retried run", 3, runs(say+"; exit 7", func(s *jobs.Spec) { s.Retries = 1 }), jobs.Failed, jobs.KindExitNonzero, 0, 2, 0},
+		{"no such command", 6, runs(say, func(s *jobs.Spec) { s.Run.Command = []string{"no-such-command"} }), jobs.Failed, jobs.KindCommandNotFound, 0, 0, 0},
+		{"no such context", 3, func(mark string) jobs.Spec {
 			return jobs.Spec{Build: &jobs.Build{}, Context: &jobs.Context{Ref: "file:///nowhere/" + mark}}
 		}, jobs.Refused, jobs.KindFileOutsideRoots, 0, 0, 0},
 	}
@@ -160,7 +163,7 @@ func TestShare(t *testing.T) {
 		s.check(mark, job)
 		used[job.Result.Worker]++
 	}
-	if used["one"] < 50 || used["two"] < 50 {
+	if used["one"] < shared/4 || used["two"] < shared/4 {
 		t.Errorf("jobs by worker: %v; want a fair share for each", used)
 	}
 	tagged := 0
@@ -229,8 +232,8 @@ func (s *sharing) submitMix(contexts string) []string {
 		all = append(all, some...)
 	}
 	slices.Sort(all)
-	if all = slices.Compact(all); len(all) != n || n != 200 {
-		s.t.Fatalf("%d jobs got %d IDs, want 200", n, len(all))
+	if all = slices.Compact(all); len(all) != n || n != shared {
+		s.t.Fatalf("%d jobs got %d IDs, want %d", n, len(all), shared)
 	}
 	return all
 }
