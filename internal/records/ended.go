@@ -20,7 +20,22 @@ const endedMost = 20_000
 // announce adds a job to the stream of ended jobs, unless it is there. The source of
 // the script is sent along, since a pipeline cannot send it after NOSCRIPT.
 func (db *DB) announce(ctx context.Context, c redis.Scripter, id string, s jobs.State) *redis.Cmd {
-	return db.scripts.announce.Eval(ctx, c, []string{endedKey, announcedKey}, id, string(s), endedMost, rand.Text())
+	return db.scripts.announce.Eval(ctx, c, []string{endedKey, announcedKey, cursorsKey}, id, string(s), endedMost, rand.Text())
+}
+
+// Unread implements jobs.Endings.
+func (db *DB) Unread(ctx context.Context, readers ...string) ([]string, error) {
+	fields, err := db.rdb.HMGet(ctx, cursorsKey, append([]string{lastEnding}, readers...)...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("look where the readers of the ended jobs are: %w", err)
+	}
+	var list []string
+	for i, reader := range readers {
+		if fields[i+1] != fields[0] {
+			list = append(list, reader)
+		}
+	}
+	return list, nil
 }
 
 // Ended implements jobs.Endings.

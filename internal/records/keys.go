@@ -61,12 +61,14 @@ func staleKey(id string) string { return "slipway:{" + id + "}:stale" }
 // endedKey is a stream of {id, state}, an entry for each job that has ended, which
 // are numbered from 1-0 on; the oldest of more than endedMost fall off. announcedKey
 // is a sorted set of the IDs in it, by their number, so that a job comes once.
-// cursorsKey is a hash, the last entry that each reader is done with. They share a
-// slot, which is another than the record's.
+// cursorsKey is a hash, the last entry that each reader is done with, and under
+// lastEnding the last one that there is. They share a slot, which is another than the
+// record's.
 const (
 	endedKey     = "slipway:{ended}:stream"
 	announcedKey = "slipway:{ended}:ids"
 	cursorsKey   = "slipway:{ended}:cursors"
+	lastEnding   = "*" // no reader has that name
 )
 
 // movedKey is a string that expires, where a process last moved a reader to.

@@ -416,6 +416,13 @@ type recordsOf struct {
 	at faults.At
 }
 
+func (l recordsOf) Unread(ctx context.Context, readers ...string) ([]string, error) {
+	if err := l.at(ctx, faults.Call{Name: "unread"}); err != nil {
+		return nil, err
+	}
+	return l.Memory.Unread(ctx, readers...)
+}
+
 func (l recordsOf) Ended(ctx context.Context, reader string, limit int) (jobs.EndedPage, error) {
 	if err := l.at(ctx, faults.Call{Name: "ended"}); err != nil {
 		return jobs.EndedPage{}, err

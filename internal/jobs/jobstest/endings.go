@@ -12,6 +12,21 @@ type ending struct {
 	mark  string
 }
 
+// Unread implements jobs.Endings.
+func (m *Memory) Unread(ctx context.Context, readers ...string) ([]string, error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	var list []string
+	for _, reader := range readers {
+		if m.cursors[reader] < int64(len(m.ended)) {
+			list = append(list, reader)
+		}
+	}
+	return list, nil
+}
+
 // Ended implements jobs.Endings. The memory keeps every entry.
 func (m *Memory) Ended(ctx context.Context, reader string, limit int) (jobs.EndedPage, error) {
 	if err := m.begin(ctx); err != nil {

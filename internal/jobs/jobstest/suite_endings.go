@@ -15,6 +15,7 @@ func TestEndings(t *testing.T, setup func(t *testing.T) DB) {
 		{"each end comes once, wherever it is", testEveryEnd},
 		{"a reader gets a page until it has acknowledged it", testAcknowledge},
 		{"one of two processes moves a reader", testAcknowledgeOnce},
+		{"a reader that has acknowledged everything is not unread", testUnread},
 	})
 }
 
@@ -123,6 +124,27 @@ func (f *farm) endThree() {
 	for range 3 {
 		f.finish(f.running(), jobs.Result{State: jobs.Succeeded})
 	}
+}
+
+func testUnread(f *farm) {
+	unread := func(want ...string) {
+		f.t.Helper()
+		got, err := f.Endings.Unread(f.ctx, "metrics", "recipes")
+		if err != nil || !slices.Equal(got, want) {
+			f.t.Errorf("Unread = %q, %v; want %q", got, err, want)
+		}
+	}
+	unread()
+	f.endThree()
+	unread("metrics", "recipes")
+	f.acknowledge("recipes", "n1", f.ended("recipes", 2))
+	unread("metrics", "recipes")
+	f.acknowledge("recipes", "n1", f.ended("recipes", 2))
+	unread("metrics")
+	f.acknowledge("metrics", "n1", f.ended("metrics", 3))
+	unread()
+	f.endThree()
+	unread("metrics", "recipes")
 }
 
 func testAcknowledge(f *farm) {
