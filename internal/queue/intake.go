@@ -22,7 +22,7 @@ type IntakeOptions struct {
 	// Slots is how many tickets may be in hand at once.
 	Slots int
 	// Fallback is how often the queues are looked at for delayed tickets and
-	// for those that came without a bell, 3 s when 0.
+	// for those that came without a bell, 4 s when 0.
 	Fallback time.Duration
 	Log      *slog.Logger
 }
@@ -43,7 +43,7 @@ var _ jobs.Intake = (*Intake)(nil)
 // NewIntake makes an Intake on a client of its own, which it closes.
 func NewIntake(rdb redis.UniversalClient, o IntakeOptions) *Intake {
 	if o.Fallback == 0 {
-		o.Fallback = 3 * time.Second
+		o.Fallback = 4 * time.Second
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
