@@ -30,6 +30,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/engine/docker"
 	"github.com/slipway-farm/slipway/internal/garbage"
+	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/netguard"
@@ -197,7 +198,7 @@ func openEngine(lg *slog.Logger, c config, open docker.RegistryPolicy) (*docker.
 
 // imageNotes are the notes on which images of this host are the farm's.
 func imageNotes(c config) *images.Notes {
-	return images.NewNotes(cmp.Or(c.ImageNotes, filepath.Join(c.Worker.StateDir, "images")), docker.NormalName)
+	return images.NewNotes(cmp.Or(c.ImageNotes, filepath.Join(c.Worker.StateDir, "images")), imagename.Familiar)
 }
 
 // registryLogins returns the registries that --registry-auth has logins for.

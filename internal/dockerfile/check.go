@@ -11,6 +11,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 
+	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -280,7 +281,7 @@ func (c *checker) lines(text []byte, v *vars) error {
 // may not be pushed.
 func (c *checker) tags() error {
 	for _, tag := range c.build.Tags {
-		if slices.ContainsFunc(c.bases, func(base string) bool { return full(base) == full(tag) }) {
+		if slices.ContainsFunc(c.bases, func(base string) bool { return imagename.Full(base) == imagename.Full(tag) }) {
 			return jobs.Fail(jobs.KindTagIsBase, nil, "give the image another tag", "the tag %q is also an image that %s builds on", jobs.Clip(tag), c.name)
 		}
 	}

@@ -110,14 +110,6 @@ func Matches(patterns []string, ref string) bool {
 	return false
 }
 
-func full(ref string) string {
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return ref
-	}
-	return reference.TagNameOnly(named).String()
-}
-
 func domain(ref string) string {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {

@@ -100,6 +100,8 @@ func rules() []rule {
 		// Sources and the S3 store share it; its pauses are not worth our own code.
 		{"internal/download", seams, []string{"github.com/cenkalti/backoff"}},
 		{"internal/netguard", seams, nil},
+		// Names must mean what they mean to the daemon.
+		{"internal/imagename", language, []string{"github.com/distribution/reference"}},
 		{"internal/diskroom", seams, nil},
 		{"internal/atomicfile", seams, nil},
 		// clock_gettime(2) for the boot clock is not in the standard library.

@@ -12,6 +12,7 @@ import (
 	"github.com/docker/docker/api/types/versions"
 
 	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -52,8 +53,8 @@ func (t *trace) resolved(images []engine.Image) []resolved {
 // matches returns the references in the names of vertices.
 func (t *trace) matches(pattern *regexp.Regexp) (refs references) {
 	for _, st := range t.order {
-		if found := pattern.FindStringSubmatch(st.name); found != nil && !slices.Contains(refs, normalized(found[1])) {
-			refs = append(refs, normalized(found[1]))
+		if found := pattern.FindStringSubmatch(st.name); found != nil && !slices.Contains(refs, imagename.Full(found[1])) {
+			refs = append(refs, imagename.Full(found[1]))
 		}
 	}
 	return refs
@@ -78,7 +79,7 @@ func (asked references) add(led references, images []engine.Image) []resolved {
 		case i >= 0 && digest != "":
 			all[i].digest = digest
 		case i >= 0 || slices.Contains(asked, ref):
-		case slices.ContainsFunc(images, func(img engine.Image) bool { return normalized(img.Ref) == ref }):
+		case slices.ContainsFunc(images, func(img engine.Image) bool { return imagename.Full(img.Ref) == ref }):
 			all = append(all, resolved{ref: ref, digest: digest, pinned: digest != ""})
 		default:
 			all = append(all, resolved{ref: name, digest: digest})
@@ -120,7 +121,7 @@ func rolesOf(r resolved, images []engine.Image) []jobs.Role {
 	}
 	var roles []jobs.Role
 	for _, img := range images {
-		if normalized(img.Ref) == r.ref && !slices.Contains(roles, img.Role) {
+		if imagename.Full(img.Ref) == r.ref && !slices.Contains(roles, img.Role) {
 			roles = append(roles, img.Role)
 		}
 	}
@@ -192,10 +193,10 @@ func (e *Engine) sight(ctx context.Context, images []engine.Image) (sighted, err
 		have, err := e.cli.ImageInspect(ctx, img.Ref)
 		switch {
 		case err == nil:
-			s.ids[normalized(img.Ref)] = have.ID
+			s.ids[imagename.Full(img.Ref)] = have.ID
 		case errdefs.IsNotFound(err) && e.resolvesInSilence(img.Role):
 			if digest, err := e.registryDigest(ctx, img.Ref); err == nil { // else the build says more
-				s.digests[normalized(img.Ref)] = digest
+				s.digests[imagename.Full(img.Ref)] = digest
 			}
 		case errdefs.IsNotFound(err), errdefs.IsInvalidArgument(err): // the build says more
 		default:
@@ -235,16 +236,6 @@ func (e *Engine) registryDigest(ctx context.Context, ref string) (string, error)
 		return "", err
 	}
 	return found.Descriptor.Digest.String(), nil
-}
-
-// normalized is a reference with registry, and with a tag unless it has a digest
-// alone. A digest stays.
-func normalized(ref string) string {
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return ref
-	}
-	return reference.TagNameOnly(named).String()
 }
 
 // repository is a reference with registry and without tag.

@@ -11,6 +11,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -145,7 +146,7 @@ func fetchedBy(st *step, text string) fetched {
 		}
 	}
 	if found := fetchPattern.FindStringSubmatch(text); found != nil {
-		return fetched{ref: normalized(found[1])}
+		return fetched{ref: imagename.Full(found[1])}
 	}
 	if found := fetchURLPattern.FindStringSubmatch(text); found != nil {
 		return fetched{ref: hubHosts.ReplaceAllString(found[1]+"/"+found[2], "docker.io/")}
@@ -157,12 +158,12 @@ func fetchedBy(st *step, text string) fetched {
 func resolvedBy(vertex string) fetched {
 	for _, p := range []*regexp.Regexp{metadataVertex, fromVertex} {
 		if found := p.FindStringSubmatch(vertex); found != nil {
-			return fetched{ref: normalized(found[1])}
+			return fetched{ref: imagename.Full(found[1])}
 		}
 	}
 	for _, p := range []*regexp.Regexp{frontendMetadataVertex, frontendVertex} {
 		if found := p.FindStringSubmatch(vertex); found != nil {
-			return fetched{ref: normalized(found[1]), frontend: true}
+			return fetched{ref: imagename.Full(found[1]), frontend: true}
 		}
 	}
 	return fetched{}

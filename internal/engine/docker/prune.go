@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/api/types/container"
@@ -13,16 +12,6 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/engine"
 )
-
-// NormalName makes one name of all those that the daemon takes for the same, such
-// as busybox:latest of docker.io/library/busybox.
-func NormalName(ref string) string {
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return ref
-	}
-	return reference.FamiliarString(reference.TagNameOnly(named))
-}
 
 // ImageFacts describes what has a name, or an ID, on the host.
 func (e *Engine) ImageFacts(ctx context.Context, ref string) (engine.ImageFacts, error) {

@@ -88,15 +88,3 @@ func TestPrune(t *testing.T) {
 		t.Errorf("%d bytes of build cache are left, %v", left, err)
 	}
 }
-
-func TestNormalName(t *testing.T) {
-	t.Parallel()
-	for ref, want := range map[string]string{
-		"busybox": "busybox:latest", "docker.io/library/busybox": "busybox:latest", "docker.io/us/app:1": "us/app:1",
-		"registry.example.com/app": "registry.example.com/app:latest", "not a name": "not a name",
-	} {
-		if got := NormalName(ref); got != want {
-			t.Errorf("NormalName(%q) = %q, want %q", ref, got, want)
-		}
-	}
-}

@@ -1,0 +1,25 @@
+// Package imagename writes the names of images as the Docker daemon means them: with
+// the registry, the folder and the tag that it fills in.
+package imagename
+
+import "github.com/distribution/reference"
+
+// Full is a name with registry, and with a tag unless it has a digest: busybox is
+// docker.io/library/busybox:latest. What is no name stays as it is.
+func Full(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.TagNameOnly(named).String()
+}
+
+// Familiar is a name as people write it, with a tag unless it has a digest:
+// docker.io/library/busybox is busybox:latest. What is no name stays as it is.
+func Familiar(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.FamiliarString(reference.TagNameOnly(named))
+}
