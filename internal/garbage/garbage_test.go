@@ -108,6 +108,7 @@ func TestCollect(t *testing.T) {
 		"pinned":            f.put("pinned", old),
 		"of a broken one":   f.put("broken", old),
 		"found there again": f.put("again", old),
+		"of a recipe":       f.put("recipe", old),
 	}
 	var gone []string
 	for i := range 250 { // more than are condemned at once
@@ -123,6 +124,10 @@ func TestCollect(t *testing.T) {
 		if err := f.redis.Set(key, text); err != nil {
 			t.Fatal(err)
 		}
+	}
+	recipe := jobs.Recipe{Name: "app", Job: "forgotten", Made: time.Now(), Context: kept["of a recipe"]}
+	if _, err := f.records.Learn(t.Context(), recipe); err != nil {
+		t.Fatal(err)
 	}
 	f.unpin()
 	if _, err := f.records.Pin(t.Context(), kept["pinned"]); err != nil {

@@ -14,4 +14,5 @@
 //	I8   its log is what its container printed
 //	I9   the end of a kept service is recorded once, and truly
 //	I10  the end of a job is counted once
+//	I11  each name has the recipe of the newest job that built it
 package oracle

@@ -10,13 +10,6 @@ const metricsReader = "metrics"
 // counts twice would be worse than what a crash right here leaves out. A page whose
 // acknowledgement was not answered is acknowledged again, and counted then.
 func (r *Reconciler) count(ctx context.Context) error {
-	if err := r.countPage(ctx); err != nil {
-		return err
-	}
-	unread, err := r.records.Unread(ctx, metricsReader)
-	if err != nil || len(unread) == 0 {
-		return err
-	}
 	for {
 		p, err := r.records.Ended(ctx, metricsReader, r.opts.Batch)
 		if err != nil || len(p.Jobs) == 0 {

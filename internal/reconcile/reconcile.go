@@ -6,7 +6,8 @@
 //	queued, waiting   ticket missing -> issue another; waited too long -> expire;
 //	                  record unreadable -> give up
 //	running           lease passed -> another attempt, or poisoned
-//	ended             beyond retention -> forget; its service overdue -> lost
+//	ended             not counted -> metrics; of a name, and built -> recipe;
+//	                  beyond retention -> forget; its service overdue -> lost
 //	no record         a plain producer's task that no worker gets -> record, ticket
 package reconcile
 
@@ -25,6 +26,7 @@ import (
 type Records interface {
 	jobs.Records // for the jobs of plain producers
 	jobs.Endings
+	Learn(ctx context.Context, r jobs.Recipe) (bool, error)
 	Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error)
 	Now(ctx context.Context) (time.Time, error)
 	Scan(ctx context.Context, s jobs.State, skip, limit int) (found []jobs.Job, more bool, err error)
@@ -176,13 +178,32 @@ func (r *Reconciler) look(ctx context.Context) error {
 			}
 		}
 	}
-	if err := r.count(ctx); err != nil { // while their records are there
+	if err := r.readEnded(ctx); err != nil { // while their records are there
 		return err
 	}
 	if err := r.sweep(ctx, now); err != nil {
 		return err
 	}
 	return r.tidy(ctx, now)
+}
+
+// readEnded lets the readers of the ended jobs read what is new to them, which is nothing
+// most of the time.
+func (r *Reconciler) readEnded(ctx context.Context) error {
+	if err := r.countPage(ctx); err != nil {
+		return err
+	}
+	unread, err := r.records.Unread(ctx, metricsReader, recipesReader)
+	if err != nil {
+		return err
+	}
+	readers := map[string]func(context.Context) error{metricsReader: r.count, recipesReader: r.learn}
+	for _, reader := range unread {
+		if err := readers[reader](ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sweep forgets ended jobs, now and then.

@@ -245,7 +245,7 @@ func TestRetentionForgetsEverything(t *testing.T) {
 	f.pass(t)
 	keys, err := f.rdb.Keys(t.Context(), "*").Result()
 	slices.Sort(keys)
-	if want := []string{"slipway:leader", "slipway:{ended}:cursors", "slipway:{ended}:ids", "slipway:{ended}:moved:metrics:leader", "slipway:{ended}:stream"}; err != nil || !slices.Equal(keys, want) {
+	if want := []string{"slipway:leader", "slipway:{ended}:cursors", "slipway:{ended}:ids", "slipway:{ended}:moved:metrics:leader", "slipway:{ended}:moved:recipes:leader", "slipway:{ended}:stream"}; err != nil || !slices.Equal(keys, want) {
 		t.Errorf("left in Redis: %q, %v; want the leader's lease and the ended jobs", keys, err)
 	}
 }

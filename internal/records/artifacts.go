@@ -78,12 +78,34 @@ func (db *DB) CollectTurn(ctx context.Context, every time.Duration) (bool, error
 	return ok, nil
 }
 
-// Named calls f with the digest of every artifact that a record names, possibly
-// more than once: whatever in a document or a result reads like a digest, so that
-// records of another version, and broken ones, keep what they name, too. It looks
+// Named calls f with the digest of every artifact that a record or a recipe names,
+// possibly more than once: whatever in a document or a result reads like a digest, so
+// that records of another version, and broken ones, keep what they name, too. It looks
 // at the keys themselves: what was there before it began is not missed, however
 // the indexes change meanwhile.
+//
+// The recipes come last: a record is forgotten only after its recipe was learned.
 func (db *DB) Named(ctx context.Context, f func(digest string)) error {
+	if err := db.namedByJobs(ctx, f); err != nil {
+		return err
+	}
+	for cursor := uint64(0); ; {
+		fields, next, err := db.rdb.HScan(ctx, recipesKey, cursor, "", scanCount).Result()
+		if err != nil {
+			return fmt.Errorf("look through the recipes: %w", err)
+		}
+		for _, text := range fields {
+			for _, digest := range anyDigest.FindAllString(text, -1) {
+				f(digest)
+			}
+		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+func (db *DB) namedByJobs(ctx context.Context, f func(digest string)) error {
 	var mu sync.Mutex // a cluster is scanned at all its nodes at once
 	scan := func(ctx context.Context, node redis.Cmdable) error {
 		for cursor := uint64(0); ; {

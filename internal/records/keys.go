@@ -71,6 +71,18 @@ const (
 	lastEnding   = "*" // no reader has that name
 )
 
+// recipesKey is a hash, the recipe of each name as it was learned, with when its job
+// ended, in microseconds, and that job's ID in front:
+//
+//	<made>:<job> {"name": ..., "spec": ..., "materials": ...}
+//
+// recipeSettingsKey is a hash, what operators decided about them, as JSON. They share a
+// slot.
+const (
+	recipesKey        = "slipway:{recipes}:made"
+	recipeSettingsKey = "slipway:{recipes}:settings"
+)
+
 // movedKey is a string that expires, where a process last moved a reader to.
 func movedKey(reader, nonce string) string { return "slipway:{ended}:moved:" + reader + ":" + nonce }
 

@@ -35,7 +35,7 @@ func embedded(t *testing.T) jobstest.DB {
 	now := epoch
 	s := records.New(rdb, records.Options{LogTail: 4 << 10})
 	return jobstest.DB{
-		Records: s, Claims: s, Hosts: s, Seats: s, Endings: s,
+		Records: s, Claims: s, Hosts: s, Seats: s, Endings: s, Recipes: s,
 		Advance: func(d time.Duration) {
 			now = now.Add(d)
 			server.SetTime(now)
@@ -67,6 +67,11 @@ func TestSeats(t *testing.T) {
 func TestEndings(t *testing.T) {
 	t.Parallel()
 	jobstest.TestEndings(t, embedded)
+}
+
+func TestRecipes(t *testing.T) {
+	t.Parallel()
+	jobstest.TestRecipes(t, embedded)
 }
 
 func TestHostsOdd(t *testing.T) {

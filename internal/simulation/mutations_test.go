@@ -70,6 +70,24 @@ func mutations() []mutation {
 			"if err != nil {\n\t\treturn err\n\t}\n\tp :=", "if err != nil {\n\t\tr.uncounted = nil\n\t\treturn err\n\t}\n\tp :=", "I10",
 		},
 		{
+			"recipes are acknowledged before they are learned", "internal/reconcile/learn.go",
+			`		for _, e := range p.Jobs {
+			if err := r.learnFrom(ctx, e); err != nil {
+				return err
+			}
+		}
+		if mine, err := r.records.Acknowledge(ctx, recipesReader, r.nonce, p); err != nil || !mine {
+			return err // another worker leads, or Redis has lost what the page ends with
+		}`, `		if mine, err := r.records.Acknowledge(ctx, recipesReader, r.nonce, p); err != nil || !mine {
+			return err
+		}
+		for _, e := range p.Jobs {
+			if err := r.learnFrom(ctx, e); err != nil {
+				return err
+			}
+		}`, "I11",
+		},
+		{
 			"a loss is a retry of the user's", "internal/jobs/retry.go",
 			`Spend: SpendLoss,`, `Spend: SpendRetry,`, "I6",
 		},

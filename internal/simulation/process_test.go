@@ -441,6 +441,17 @@ func (l recordsOf) Acknowledge(ctx context.Context, reader, nonce string, p jobs
 	return mine, l.at(ctx, faults.Call{Name: "acknowledge", After: true})
 }
 
+func (l recordsOf) Learn(ctx context.Context, r jobs.Recipe) (bool, error) {
+	if err := l.at(ctx, faults.Call{Name: "learn", Job: r.Job}); err != nil {
+		return false, err
+	}
+	kept, err := l.Memory.Learn(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	return kept, l.at(ctx, faults.Call{Name: "learn", Job: r.Job, After: true})
+}
+
 func (l recordsOf) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
 	if err := l.at(ctx, faults.Call{Name: "lead"}); err != nil {
 		return false, err

@@ -170,17 +170,55 @@ func (f *farm) settle(t *testing.T) {
 		}
 		up, _ := f.truth.List(t.Context(), jobs.Query{Up: true})
 		left += len(up.Jobs)
-		uncounted, _ := f.truth.Ended(t.Context(), "metrics", 1)
-		left += len(uncounted.Jobs)
+		for _, reader := range []string{"metrics", "recipes"} {
+			unread, _ := f.truth.Ended(t.Context(), reader, 1)
+			left += len(unread.Jobs)
+		}
 		if left == 0 {
 			return
 		}
 	}
 }
 
+// auditRecipes checks that each name has the recipe of the newest job that built it.
+func (f *farm) auditRecipes(t *testing.T) {
+	want := map[string]jobs.Recipe{}
+	for q := (jobs.Query{Limit: 200}); ; {
+		page, err := f.truth.List(t.Context(), q)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for _, job := range page.Jobs {
+			r, ok := jobs.RecipeOf(job)
+			have, known := want[r.Name]
+			if ok && (!known || r.Made.After(have.Made) || r.Made.Equal(have.Made) && r.Job > have.Job) {
+				want[r.Name] = r
+			}
+		}
+		if q.PageToken = page.NextPageToken; q.PageToken == "" {
+			break
+		}
+	}
+	got, err := f.truth.AllRecipes(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	for _, r := range got {
+		if want[r.Name].Job != r.Job {
+			f.oracle.Violation("I11 the recipe %s is of job %s, want %q", r.Name, r.Job, want[r.Name].Job)
+		}
+		delete(want, r.Name)
+	}
+	for name, r := range want {
+		f.oracle.Violation("I11 there is no recipe %s, which job %s built", name, r.Job)
+	}
+}
+
 // audit holds what is left against what there should be.
 func (f *farm) audit(t *testing.T) {
 	f.oracle.Audit(t.Context(), f.truth, artifacts.NewBlobs(f.blobs, ""), nil)
+	f.auditRecipes(t)
 	for _, h := range f.hosts {
 		for _, c := range h.engine.Containers() {
 			f.oracle.Violation("I4 container %s is left on %s", c.Name, h.name)

@@ -51,7 +51,7 @@ func newTask(r *rand.Rand, n int) task {
 			t.spec.Build.Tags, t.spec.Build.Push = []string{fmt.Sprintf("registry.example.com/app:%d", n)}, true
 		case 1:
 			t.Does = "builds what another job may have built, too"
-			t.spec.Build.Tags = []string{"app:latest"}
+			t.spec.Build.Tags, t.spec.Name = []string{"app:latest"}, "app"
 		}
 	case k < 15:
 		t.Does, t.Log, t.State, t.Kind = "fails to build", "", jobs.Failed, jobs.KindBuildFailed
@@ -71,6 +71,9 @@ func newTask(r *rand.Rand, n int) task {
 		t.Does = fmt.Sprintf("serves, and ends with 7 after %d s", 10+seconds)
 		t.spec = jobs.Spec{Run: shell(fmt.Sprintf("echo start; sleep %d; echo end; exit 7", 10+seconds))}
 		t.spec.Run.Keep = jobs.Duration(20 * time.Minute)
+	}
+	if t.spec.Build != nil && t.spec.Name == "" { // a recipe that other jobs have, too
+		t.spec.Name = fmt.Sprint("image-", n%5)
 	}
 	t.spec.IdempotencyKey = t.Key
 	t.spec = t.spec.Normalize()

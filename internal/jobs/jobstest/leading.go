@@ -135,7 +135,7 @@ func (m *Memory) Snapshot() (restore func()) {
 		order[i].events, order[i].log, order[i].stale = slices.Clone(r.events), slices.Clone(r.log), slices.Clone(r.stale)
 	}
 	keys, seats, leader, leads := maps.Clone(m.keys), maps.Clone(m.seats), m.leader, m.leads
-	ended, cursors := slices.Clone(m.ended), maps.Clone(m.cursors)
+	ended, cursors, recipes := slices.Clone(m.ended), maps.Clone(m.cursors), maps.Clone(m.recipes)
 	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -145,7 +145,7 @@ func (m *Memory) Snapshot() (restore func()) {
 			m.records[order[i].job.ID] = &order[i]
 		}
 		m.keys, m.seats, m.leader, m.leads = keys, seats, leader, leads
-		m.ended, m.cursors = ended, cursors
+		m.ended, m.cursors, m.recipes = ended, cursors, recipes
 		m.touch()
 	}
 }

@@ -22,8 +22,8 @@ type Options struct {
 	TailBytes int
 }
 
-// Memory keeps jobs in memory. It implements jobs.Records, jobs.Claims, jobs.Hosts
-// and jobs.Seats, and is safe for concurrent use.
+// Memory keeps jobs in memory. It implements jobs.Records, jobs.Claims, jobs.Hosts,
+// jobs.Seats, jobs.Endings and jobs.Recipes, and is safe for concurrent use.
 type Memory struct {
 	opts  Options
 	clock *clock
@@ -40,7 +40,8 @@ type Memory struct {
 	leads   time.Time
 	ended   []ending         // in the order of the ends
 	cursors map[string]int64 // of the readers of ended
-	changed chan struct{}    // closed and replaced by every change
+	recipes map[string]jobs.Recipe
+	changed chan struct{} // closed and replaced by every change
 }
 
 var (
@@ -49,6 +50,7 @@ var (
 	_ jobs.Hosts   = (*Memory)(nil)
 	_ jobs.Seats   = (*Memory)(nil)
 	_ jobs.Endings = (*Memory)(nil)
+	_ jobs.Recipes = (*Memory)(nil)
 )
 
 // record is what the memory knows of a job.
@@ -78,6 +80,7 @@ func NewMemory(opts Options) *Memory {
 		seats:   map[string]jobs.Seat{},
 		hints:   map[chan string]struct{}{},
 		cursors: map[string]int64{},
+		recipes: map[string]jobs.Recipe{},
 		changed: make(chan struct{}),
 	}
 }

@@ -21,6 +21,8 @@ type DB struct {
 	Seats jobs.Seats
 	// Endings is what TestEndings is about.
 	Endings jobs.Endings
+	// Recipes is what TestRecipes is about.
+	Recipes jobs.Recipes
 	// Advance moves Redis time forward. It is nil when the clock cannot
 	// be moved, as with a real Redis: then the suites use leases and delays of
 	// some hundred milliseconds and wait for them to pass.

@@ -1,0 +1,91 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/reconcile"
+)
+
+// built is a job of a name that a worker has built.
+func (f *farm) built(t *testing.T, id, name string) {
+	t.Helper()
+	job := jobs.NewJob(id, jobs.Spec{Name: name, Context: &jobs.Context{Ref: "file:///a"}, Build: &jobs.Build{Tags: []string{name + ":1"}}}.Normalize())
+	if _, err := f.Create(t.Context(), []jobs.Job{job}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Claim(t.Context(), job.Ticket(), owner("n-"+id)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Finish(t.Context(), id, "n-"+id, jobs.Result{State: jobs.Succeeded, ImageID: "image of " + id, Attempt: 1}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// learned fails the test unless these jobs have left the recipes, by name.
+func (f *farm) learned(t *testing.T, want ...string) {
+	t.Helper()
+	list, err := f.AllRecipes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range list {
+		got = append(got, r.Name+" of "+r.Job)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the recipes are %q, want %q", got, want)
+	}
+}
+
+func TestRecipesAreLearned(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	f.built(t, "1", "app")
+	f.built(t, "2", "base")
+	f.submit(t, runSpec("run")) // builds nothing
+	f.pass(t)
+	f.learned(t, "app of 1", "base of 2")
+	f.move(time.Second)
+	f.built(t, "3", "app")
+	f.pass(t)
+	f.learned(t, "app of 3", "base of 2")
+	f.move(2 * time.Hour) // their records are forgotten
+	f.pass(t)
+	f.learned(t, "app of 3", "base of 2")
+}
+
+// brittle is a database that fails once after so many recipes, as when the process dies
+// there.
+type brittle struct {
+	reconcile.Records
+	left int
+}
+
+func (b *brittle) Learn(ctx context.Context, r jobs.Recipe) (bool, error) {
+	if b.left--; b.left < 0 {
+		return false, errors.New("the process died")
+	}
+	return b.Records.Learn(ctx, r)
+}
+
+// TestRecipesAfterACrash: the next leader learns what the one before did not.
+func TestRecipesAfterACrash(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	f.built(t, "1", "app")
+	f.built(t, "2", "base")
+	f.move(time.Minute) // the lead is free
+	dying := reconcile.New(nil, &brittle{f.DB, 1}, f.queue, "dying", reconcile.Options{})
+	if err := dying.Pass(t.Context()); err == nil {
+		t.Fatal("the pass did not fail")
+	}
+	f.learned(t, "app of 1")
+	f.move(time.Minute)
+	f.pass(t)
+	f.learned(t, "app of 1", "base of 2")
+}

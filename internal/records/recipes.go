@@ -1,0 +1,101 @@
+package records
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+var _ jobs.Recipes = (*DB)(nil)
+
+// Learn implements jobs.Recipes.
+func (db *DB) Learn(ctx context.Context, r jobs.Recipe) (bool, error) {
+	r.Settings, r.Damaged = jobs.RecipeSettings{}, "" // beside the recipe
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return false, fmt.Errorf("encode the recipe of %s: %w", r.Name, err)
+	}
+	kept, err := db.scripts.learn.Run(ctx, db.rdb, []string{recipesKey}, r.Name, raw, r.Made.UnixMicro(), r.Job).Bool()
+	return kept, wrapped("keep the recipe of "+r.Name, err)
+}
+
+// Recipe implements jobs.Recipes.
+func (db *DB) Recipe(ctx context.Context, name string) (jobs.Recipe, error) {
+	pipe := db.rdb.Pipeline()
+	recipe, settings := pipe.HGet(ctx, recipesKey, name), pipe.HGet(ctx, recipeSettingsKey, name)
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return jobs.Recipe{}, fmt.Errorf("read the recipe of %s: %w", name, err)
+	}
+	if errors.Is(recipe.Err(), redis.Nil) {
+		return jobs.Recipe{}, fmt.Errorf("%w: %s", jobs.ErrNoRecipe, name)
+	}
+	return decodeRecipe(name, recipe.Val(), settings.Val()), nil
+}
+
+// AllRecipes implements jobs.Recipes.
+func (db *DB) AllRecipes(ctx context.Context) ([]jobs.Recipe, error) {
+	pipe := db.rdb.Pipeline()
+	recipes, settings := pipe.HGetAll(ctx, recipesKey), pipe.HGetAll(ctx, recipeSettingsKey)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("list recipes: %w", err)
+	}
+	list := make([]jobs.Recipe, 0, len(recipes.Val()))
+	for name, field := range recipes.Val() {
+		list = append(list, decodeRecipe(name, field, settings.Val()[name]))
+	}
+	slices.SortFunc(list, func(a, b jobs.Recipe) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// decodeRecipe makes a Recipe of a field of each hash. What cannot be read is told in
+// the recipe: it must not hide the others.
+func decodeRecipe(name, field, settings string) (r jobs.Recipe) {
+	_, raw, _ := strings.Cut(field, " ")
+	if err := json.Unmarshal([]byte(raw), &r); err != nil {
+		r = jobs.Recipe{Damaged: fmt.Sprintf("the recipe cannot be read: %v", err)}
+	}
+	r.Name, r.Settings = name, jobs.RecipeSettings{}
+	if settings == "" {
+		return r
+	}
+	if err := json.Unmarshal([]byte(settings), &r.Settings); err != nil {
+		// Not the default: an operator may have said that it is never to be built.
+		r.Settings = jobs.RecipeSettings{Policy: jobs.RebuildNever}
+		r.Damaged = fmt.Sprintf("its settings cannot be read: %v", err)
+	}
+	return r
+}
+
+// SetRecipe implements jobs.Recipes.
+func (db *DB) SetRecipe(ctx context.Context, name string, s jobs.RecipeSettings) error {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode the settings of the recipe of %s: %w", name, err)
+	}
+	found, err := db.scripts.setRecipe.Run(ctx, db.rdb, []string{recipesKey, recipeSettingsKey}, name, raw).Bool()
+	if err == nil && !found {
+		return fmt.Errorf("%w: %s", jobs.ErrNoRecipe, name)
+	}
+	return wrapped("set the recipe of "+name, err)
+}
+
+// RemoveRecipe implements jobs.Recipes.
+func (db *DB) RemoveRecipe(ctx context.Context, name string) error {
+	pipe := db.rdb.TxPipeline() // both keys are in one slot
+	removed := pipe.HDel(ctx, recipesKey, name)
+	pipe.HDel(ctx, recipeSettingsKey, name)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("remove the recipe of %s: %w", name, err)
+	}
+	if removed.Val() == 0 {
+		return fmt.Errorf("%w: %s", jobs.ErrNoRecipe, name)
+	}
+	return nil
+}
