@@ -45,10 +45,11 @@ type app struct {
 	openStore   func() (artifacts.Store, error)
 
 	svc *jobs.Service
-	// pins, registry and hosts are what service has learned about the farm.
+	// pins, registry, hosts and recipes are what service has learned about the farm.
 	pins     artifacts.Pins
 	registry artifacts.Registry
 	hosts    jobs.Hosts
+	recipes  jobs.Recipes
 	blobs    *artifacts.Blobs
 	closers  []io.Closer
 }
@@ -147,7 +148,7 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 		return nil, nil, failure{code: jobs.ExitUsage, what: "--redis", err: err}
 	}
 	records := records.New(rdb, records.Options{})
-	a.pins, a.registry, a.hosts = records, records, records
+	a.pins, a.registry, a.hosts, a.recipes = records, records, records, records
 	r, q := faulty(records, queue.New(rdb))
 	return jobs.NewService(r, q, newID), rdb, nil
 }

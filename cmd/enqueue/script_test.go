@@ -25,6 +25,7 @@ import (
 //	farm down|denied|up      break Redis, and mend it
 //	farm marked FARM STORE   Redis remembers the farm's artifact store
 //	host FILE                a worker tells the farm of its host
+//	recipe FILE              a job leaves a recipe
 //	pass DURATION            the farm's clock goes on
 //	pause QUEUE PRIORITY     an operator pauses a part of a queue; ! resumes it
 func TestScripts(t *testing.T) {
@@ -47,7 +48,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"enqueue": scriptEnqueue, "code": scriptCode, "farm": scriptFarmDo,
-			"host": scriptHost, "pass": scriptPass, "pause": scriptPause,
+			"host": scriptHost, "recipe": scriptRecipe, "pass": scriptPass, "pause": scriptPause,
 		},
 	})
 }
@@ -105,6 +106,15 @@ func scriptHost(ts *testscript.TestScript, _ bool, args []string) {
 	var h jobs.Host
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &h))
 	ts.Check(f.mem.Beat(context.Background(), h))
+}
+
+func scriptRecipe(ts *testscript.TestScript, _ bool, args []string) {
+	f := ts.Value(farmKey{}).(*scriptFarm)
+	var r jobs.Recipe
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &r))
+	r.Made = time.Now().Add(-12*24*time.Hour - time.Minute)
+	_, err := f.mem.Learn(context.Background(), r)
+	ts.Check(err)
 }
 
 func scriptPass(ts *testscript.TestScript, _ bool, args []string) {

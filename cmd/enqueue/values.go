@@ -60,6 +60,27 @@ func durationVar(p *jobs.Duration) *value {
 	}}
 }
 
+// daysVar is a duration that may be a number of days, such as 30d, or 0 for none.
+func daysVar(p *jobs.Duration) *value {
+	v := durationVar(p)
+	parse := v.set
+	v.set = func(s string) error {
+		if s == "0" {
+			*p = 0
+			return nil
+		}
+		if days, ok := strings.CutSuffix(s, "d"); ok {
+			n, err := strconv.Atoi(days)
+			if err != nil || n <= 0 || n > 36500 {
+				return fmt.Errorf("%q is no number of days; write it as 30d", s)
+			}
+			s = strconv.Itoa(24*n) + "h"
+		}
+		return parse(s)
+	}
+	return v
+}
+
 // secondsVar is a duration, or a number of seconds as docker has it.
 func secondsVar(p *jobs.Duration) *value {
 	v := durationVar(p)

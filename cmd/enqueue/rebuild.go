@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/imagename"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
+)
+
+func (a *app) rebuildCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "rebuild", Short: "See what has to be built again when a base image has changed", Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return unknownVerb(cmd, args[0])
+		},
+	}
+	cmd.AddCommand(a.rebuildPlanCmd())
+	return cmd
+}
+
+func (a *app) rebuildPlanCmd() *cobra.Command {
+	var q rebuild.Question
+	var format string
+	cmd := &cobra.Command{
+		Use: "plan", Short: "Show which images are to be built again, in which order, and why", Args: noArgs,
+		Long: `Show which images are to be built again, in which order, and why: those that are asked
+for, and all that stand on them. Nothing is built.
+
+  rebuild plan --base registry.example/base:1   that image has changed
+  rebuild plan --name 'web-*'                   the images of these recipes
+  rebuild plan --stale                          what is older than its recipe's --max-age
+  rebuild plan --all                            everything`,
+	}
+	fs := cmd.Flags()
+	fs.StringArrayVar(&q.Bases, "base", nil, "an image that has changed (repeatable)")
+	fs.StringArrayVar(&q.Names, "name", nil, "recipes by name, * for any characters (repeatable)")
+	fs.BoolVar(&q.Stale, "stale", false, "images older than their recipes' max age")
+	fs.BoolVar(&q.All, "all", false, "every image")
+	fs.StringVarP(&format, "output", "o", "", "table, dot, json, jsonl, name or template=...")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p, err := newPrinter(a.stdout, format, "table", "dot")
+		if err != nil {
+			return err
+		}
+		if len(q.Bases) == 0 && len(q.Names) == 0 && !q.Stale && !q.All {
+			return usage("enqueue recipes ls shows what the images stand on", "nothing to plan: give --base, --name, --stale or --all")
+		}
+		g, err := a.graph(cmd.Context())
+		if err != nil {
+			return err
+		}
+		plan, err := g.Plan(q, time.Now())
+		if err != nil {
+			return unplannable(err)
+		}
+		switch {
+		case p.kind == "dot":
+			return planDot(a.stdout, plan)
+		case p.human():
+			return a.planTable(plan)
+		case p.kind == "json":
+			return p.one("", plan)
+		}
+		for _, img := range plan.Images {
+			if err := p.one(img.Name, img); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// graph reads the recipes of the farm.
+func (a *app) graph(ctx context.Context) (*rebuild.Graph, error) {
+	if _, err := a.service(ctx); err != nil {
+		return nil, err
+	}
+	list, err := a.recipes.AllRecipes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range list {
+		if r.Damaged != "" {
+			fmt.Fprintf(a.stderr, "warning: the recipe %s is left out: %s\n", oneLine(r.Name), oneLine(r.Damaged))
+		}
+	}
+	return rebuild.NewGraph(list), nil
+}
+
+// unplannable says for people why there is no plan.
+func unplannable(err error) error {
+	var unknown *rebuild.UnknownError
+	var cycle *rebuild.CycleError
+	switch {
+	case errors.As(err, &unknown):
+		hint := "enqueue recipes ls shows what the images stand on"
+		if unknown.Nearest != "" {
+			hint = fmt.Sprintf("did you mean %s?", unknown.Nearest)
+		}
+		return failure{code: jobs.ExitUsage, err: err, hint: hint}
+	case errors.As(err, &cycle):
+		return failure{code: jobs.ExitUsage, err: err, hint: "give one of them another tag, or remove its recipe with enqueue recipes rm"}
+	}
+	return err
+}
+
+func (a *app) planTable(plan rebuild.Plan) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+	if len(plan.Images) > 0 {
+		fmt.Fprintln(w, "WAVE\tNAME\tBECAUSE\tSOURCE\tLAST TIME\tTAGS")
+	}
+	for _, img := range plan.Images {
+		source := img.Source
+		if source == "" {
+			source = "same as " + age(time.Since(img.Made)) + " ago"
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", img.Wave, oneLine(img.Name), oneLine(because(img.Reasons)), oneLine(source),
+			short(img.Took.D()), oneLine(strings.Join(img.Tags, ", ")))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, l := range plan.LeftOut {
+		fmt.Fprintf(a.stdout, "Left out: %s, because %s\n", oneLine(l.Name), oneLine(l.Reason))
+	}
+	_, err := fmt.Fprintln(a.stdout, planSummary(plan))
+	return err
+}
+
+func planSummary(plan rebuild.Plan) string {
+	if len(plan.Images) == 0 {
+		return "Nothing to build."
+	}
+	return fmt.Sprintf("Images: %d, in waves: %d. Work: %s, of which one after the other: %s. Plan: %s",
+		len(plan.Images), plan.Waves, short(plan.Work.D()), short(plan.Longest.D()), plan.Hash)
+}
+
+// because lists the reasons of an image in one line.
+func because(reasons []rebuild.Reason) string {
+	var list []string
+	for _, r := range reasons {
+		switch r.Kind {
+		case rebuild.BecauseBase:
+			list = append(list, imagename.Familiar(r.Ref)+" changed")
+		case rebuild.BecauseParent:
+			list = append(list, "stands on "+r.Parent)
+		case rebuild.BecauseAge:
+			list = append(list, "max age")
+		case rebuild.BecauseName:
+			list = append(list, "asked for")
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// planDot writes the plan as a graph for dot.
+func planDot(w io.Writer, plan rebuild.Plan) error {
+	var b strings.Builder
+	b.WriteString("digraph plan {\n  rankdir=LR\n")
+	for _, img := range plan.Images {
+		fmt.Fprintf(&b, "  %q\n", img.Name)
+		for _, r := range img.Reasons {
+			switch r.Kind {
+			case rebuild.BecauseBase:
+				fmt.Fprintf(&b, "  %q -> %q\n", imagename.Familiar(r.Ref), img.Name)
+			case rebuild.BecauseParent:
+				fmt.Fprintf(&b, "  %q -> %q\n", r.Parent, img.Name)
+			}
+		}
+	}
+	b.WriteString("}\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (a *app) depsCmd() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use: "deps NAME", Short: "List what the image of a recipe stands on", Args: names(1, 1), ValidArgsFunction: a.completeRecipes,
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, err := newPrinter(a.stdout, format, "table")
+		if err != nil {
+			return err
+		}
+		g, err := a.graph(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if _, ok := g.Recipe(args[0]); !ok {
+			return noRecipe(args[0], jobs.ErrNoRecipe)
+		}
+		edges := g.StandsOn(args[0])
+		switch {
+		case p.human():
+			return a.depsTable(edges)
+		case p.kind == "json":
+			return p.one("", struct {
+				StandsOn []rebuild.Edge `json:"stands_on"`
+			}{append([]rebuild.Edge{}, edges...)})
+		}
+		for _, e := range edges {
+			if err := p.one(e.Ref, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) depsTable(edges []rebuild.Edge) error {
+	if len(edges) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "It stands on no other image.")
+		return err
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "ROLE\tIMAGE\tRECIPE\tDIGEST")
+	for _, e := range edges {
+		digest := e.Digest
+		switch {
+		case e.Pinned:
+			digest = "pinned"
+		case e.Local:
+			digest += " (only on its host)"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", e.Role, oneLine(imagename.Familiar(e.Ref)), oneLine(e.Recipe), digest)
+	}
+	return w.Flush()
+}
+
+func (a *app) rdepsCmd() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use: "rdeps IMAGE", Short: "List the recipes that stand on an image, the nearest first",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("", "%s takes the name of one image, found %d arguments", cmd.CommandPath(), len(args))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, err := newPrinter(a.stdout, format, "table")
+		if err != nil {
+			return err
+		}
+		g, err := a.graph(cmd.Context())
+		if err != nil {
+			return err
+		}
+		list, err := g.Dependants(args[0])
+		switch {
+		case err != nil:
+			return unplannable(err)
+		case p.human():
+			return a.rdepsTable(list)
+		case p.kind == "json":
+			return p.one("", struct {
+				Dependants []rebuild.Dependant `json:"dependants"`
+			}{list})
+		}
+		for _, d := range list {
+			if err := p.one(d.Name, d); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) rdepsTable(list []rebuild.Dependant) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "DEPTH\tNAME\tTHROUGH")
+	for _, d := range list {
+		through := d.Through
+		if d.Pinned {
+			through = "pinned by its digest"
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\n", d.Depth, oneLine(d.Name), oneLine(through))
+	}
+	return w.Flush()
+}

@@ -1,0 +1,344 @@
+package rebuild
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/imagename"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Question is which images are to be built again. With them go all that stand on them.
+type Question struct {
+	// Bases are images that have changed, by any of their names.
+	Bases []string
+	// Names are patterns of recipes, in which * stands for any characters.
+	Names []string
+	// Stale asks for the images that are older than their recipes' max age.
+	Stale bool
+	// All asks for every image.
+	All bool
+}
+
+// Plan is what is built again, and in which order. Its images are sorted by wave, then by
+// name.
+type Plan struct {
+	// Images are built in waves: all that an image stands on is in an earlier one.
+	Images []Image `json:"images"`
+	// LeftOut are images that the question is about and that are not built.
+	LeftOut []LeftOut `json:"left_out"`
+	Waves   int       `json:"waves"`
+	// Work is how long the builds take one after the other, by their last durations, and
+	// Longest the longest chain of them, which no number of workers makes shorter.
+	Work    jobs.Duration `json:"work"`
+	Longest jobs.Duration `json:"longest"`
+	// Hash is the same for as long as the same images would be built in the same order
+	// for the same reasons.
+	Hash string `json:"hash"`
+}
+
+// Image is an image that is built again.
+type Image struct {
+	Name string `json:"name"`
+	// Wave counts from 1.
+	Wave    int      `json:"wave"`
+	Reasons []Reason `json:"reasons"`
+	// After are the images of the plan that it stands on.
+	After []string `json:"after,omitempty"`
+	// Job is the one whose recipe is built again, Made when that ended.
+	Job  string    `json:"job"`
+	Made time.Time `json:"made"`
+	// Source is the reference that the context is fetched from anew, "" for the same
+	// context again.
+	Source string `json:"source,omitempty"`
+	// Context is the digest of the archive when it is the same again.
+	Context string        `json:"context,omitempty"`
+	Tags    []string      `json:"tags,omitempty"`
+	Took    jobs.Duration `json:"took,omitempty"`
+}
+
+// ReasonKind says why an image is built again.
+type ReasonKind string
+
+// The reasons.
+const (
+	BecauseBase   ReasonKind = "base"   // it stands on an image that has changed
+	BecauseParent ReasonKind = "parent" // it stands on an image that is built again
+	BecauseName   ReasonKind = "name"   // it was asked for
+	BecauseAge    ReasonKind = "age"    // it is older than its recipe's max age
+)
+
+// Reason is why an image is built again.
+type Reason struct {
+	Kind ReasonKind `json:"kind"`
+	// Ref is the changed base or the parent's tag, Digest what it was when the image was
+	// built.
+	Ref    string `json:"ref,omitempty"`
+	Digest string `json:"digest,omitempty"`
+	// Parent is the recipe that is built again.
+	Parent string `json:"parent,omitempty"`
+}
+
+// LeftOut is an image that is not built, and why.
+type LeftOut struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
+}
+
+// CycleError says that images stand on each other, so that there is no order to build
+// them in.
+type CycleError struct {
+	// Path begins and ends with the same recipe.
+	Path []string
+}
+
+func (e *CycleError) Error() string {
+	return "the recipes stand on each other: " + strings.Join(e.Path, " -> ")
+}
+
+// UnknownError says that a question is about something that no recipe knows.
+type UnknownError struct {
+	// What is "base" or "recipe".
+	What, Name string
+	// Nearest is the most similar name, "" when none is.
+	Nearest string
+}
+
+func (e *UnknownError) Error() string {
+	if e.What == "base" {
+		return "no recipe stands on " + e.Name
+	}
+	return "no recipe has the name " + e.Name
+}
+
+// Plan answers a question at a time. It fails with a [*CycleError] or an
+// [*UnknownError].
+func (g *Graph) Plan(q Question, now time.Time) (Plan, error) {
+	p := planner{graph: g, reasons: map[string][]Reason{}, out: map[string]string{}}
+	if err := p.seed(q, now); err != nil {
+		return Plan{}, err
+	}
+	p.spread()
+	order, err := p.order()
+	if err != nil {
+		return Plan{}, err
+	}
+	return p.plan(order), nil
+}
+
+// planner works out one plan.
+type planner struct {
+	graph *Graph
+	// reasons are why an image is built, by its name.
+	reasons map[string][]Reason
+	// out is why an image is left out.
+	out map[string]string
+}
+
+// because plans an image for a reason, unless its policy says that it is never built, and
+// reports whether it was not planned before.
+func (p *planner) because(n *node, r Reason) (first bool) {
+	if n.Settings.Policy == jobs.RebuildNever {
+		p.out[n.Name] = "its policy is never"
+		return false
+	}
+	first = len(p.reasons[n.Name]) == 0
+	p.reasons[n.Name] = append(p.reasons[n.Name], r)
+	return first
+}
+
+// seed plans what the question is about.
+func (p *planner) seed(q Question, now time.Time) error {
+	for _, base := range q.Bases {
+		if err := p.base(base); err != nil {
+			return err
+		}
+	}
+	for _, pattern := range q.Names {
+		found := false
+		for _, name := range p.graph.names {
+			if jobs.Wildcard(pattern, name) {
+				found = true
+				p.because(p.graph.recipes[name], Reason{Kind: BecauseName})
+			}
+		}
+		if !found {
+			return &UnknownError{What: "recipe", Name: pattern, Nearest: jobs.Nearest(pattern, p.graph.names)}
+		}
+	}
+	for _, name := range p.graph.names {
+		n := p.graph.recipes[name]
+		if q.All {
+			p.because(n, Reason{Kind: BecauseName})
+		}
+		if age := n.Settings.MaxAge.D(); q.Stale && age > 0 && now.Sub(n.Made) > age {
+			p.because(n, Reason{Kind: BecauseAge})
+		}
+	}
+	return nil
+}
+
+// base plans what stands on an image that has changed.
+func (p *planner) base(base string) error {
+	full, found := imagename.Full(base), false
+	for _, name := range p.graph.names {
+		n := p.graph.recipes[name]
+		for _, e := range n.stands {
+			switch {
+			case !e.of(full):
+				continue
+			case e.Pinned:
+				p.out[name] = "it names " + imagename.Familiar(full) + " by its digest"
+			default:
+				p.because(n, Reason{Kind: BecauseBase, Ref: e.Ref, Digest: e.Digest})
+			}
+			found = true
+		}
+	}
+	if !found {
+		return p.graph.unknownBase(full)
+	}
+	return nil
+}
+
+// spread plans what stands on images that are planned.
+func (p *planner) spread() {
+	queue := slices.Sorted(maps.Keys(p.reasons))
+	for len(queue) > 0 {
+		parent := queue[0]
+		queue = queue[1:]
+		for _, child := range p.graph.recipes[parent].children {
+			n := p.graph.recipes[child]
+			for _, e := range n.stands {
+				if e.Recipe == parent && p.because(n, Reason{Kind: BecauseParent, Ref: e.Ref, Digest: e.Digest, Parent: parent}) {
+					queue = append(queue, child)
+				}
+			}
+		}
+	}
+	for name := range p.reasons { // one reason is enough to be built
+		delete(p.out, name)
+	}
+}
+
+// parents are the planned images that one stands on.
+func (p *planner) parents(name string) []string {
+	var list []string
+	for _, e := range p.graph.recipes[name].stands {
+		if e.Recipe != "" && len(p.reasons[e.Recipe]) > 0 && !slices.Contains(list, e.Recipe) {
+			list = append(list, e.Recipe)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// order numbers the waves: each image comes one after the last of those that it stands
+// on.
+func (p *planner) order() (map[string]int, error) {
+	waits, ready := map[string]int{}, []string{}
+	for name := range p.reasons {
+		if waits[name] = len(p.parents(name)); waits[name] == 0 {
+			ready = append(ready, name)
+		}
+	}
+	wave := map[string]int{}
+	for n := 1; len(ready) > 0; n++ {
+		var next []string
+		for _, name := range ready {
+			wave[name] = n
+			delete(waits, name)
+		}
+		for _, name := range ready {
+			for _, child := range p.graph.recipes[name].children {
+				if _, waiting := waits[child]; !waiting {
+					continue
+				}
+				if waits[child]--; waits[child] == 0 {
+					next = append(next, child)
+				}
+			}
+		}
+		ready = next
+	}
+	if len(waits) > 0 {
+		return nil, p.cycle(waits)
+	}
+	return wave, nil
+}
+
+// cycle finds images that stand on each other among those that wait for ever: each of
+// them waits for another one.
+func (p *planner) cycle(waits map[string]int) *CycleError {
+	at := slices.Sorted(maps.Keys(waits))[0]
+	var path []string
+	for !slices.Contains(path, at) {
+		path = append(path, at)
+		for _, parent := range p.parents(at) {
+			if _, ok := waits[parent]; ok {
+				at = parent
+				break
+			}
+		}
+	}
+	return &CycleError{Path: append(path[slices.Index(path, at):], at)}
+}
+
+func (p *planner) plan(wave map[string]int) Plan {
+	plan := Plan{Images: []Image{}, LeftOut: []LeftOut{}}
+	for name, n := range wave {
+		r := p.graph.recipes[name]
+		img := Image{
+			Name: name, Wave: n, Reasons: p.reasons[name], After: p.parents(name), Job: r.Job, Made: r.Made,
+			Context: r.Context, Tags: r.Tags, Took: r.Took,
+		}
+		if s := r.Settings.Source; s != nil {
+			img.Source, img.Context = s.Ref, ""
+		}
+		plan.Images = append(plan.Images, img)
+		plan.Waves = max(plan.Waves, n)
+		plan.Work += r.Took
+	}
+	slices.SortFunc(plan.Images, func(a, b Image) int {
+		return cmp.Or(a.Wave-b.Wave, cmp.Compare(a.Name, b.Name))
+	})
+	done := map[string]jobs.Duration{}
+	for _, img := range plan.Images {
+		begins := jobs.Duration(0)
+		for _, parent := range img.After {
+			begins = max(begins, done[parent])
+		}
+		done[img.Name] = begins + img.Took
+		plan.Longest = max(plan.Longest, done[img.Name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.out)) {
+		plan.LeftOut = append(plan.LeftOut, LeftOut{name, p.out[name]})
+	}
+	plan.Hash = hashOf(plan)
+	return plan
+}
+
+// hashOf is of what is built, in which order, why and from what; how long that took the
+// last time makes no other plan.
+func hashOf(p Plan) string {
+	images := slices.Clone(p.Images)
+	for i := range images {
+		images[i].Took = 0
+	}
+	raw, err := json.Marshal(struct {
+		Images  []Image
+		LeftOut []LeftOut
+	}{images, p.LeftOut})
+	if err != nil { // it holds nothing that has no JSON
+		panic(fmt.Sprintf("encode a plan: %v", err))
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])[:16]
+}
