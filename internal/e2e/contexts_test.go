@@ -118,13 +118,17 @@ func (w *watchedFarm) untouched(t *testing.T, before traces, ids ...string) {
 	t.Helper()
 	// When the daemon is slow, the worker examines it: over a connection to BuildKit with a
 	// session, and with a container.
-	made, examined := w.spy.Makes(), 0
-	for _, what := range made {
-		if strings.Contains(what, engine.ProbeName) {
-			examined++
+	made := w.spy.Makes()
+	isProbe := func(what string) bool { return strings.Contains(what, engine.ProbeName) }
+	for i := slices.IndexFunc(made, isProbe); i >= 0; i = slices.IndexFunc(made, isProbe) {
+		made = slices.Delete(made, i, i+1)
+		for _, path := range []string{"/grpc", "/session"} {
+			if j := slices.IndexFunc(made, func(what string) bool { return strings.HasSuffix(what, path) }); j >= 0 {
+				made = slices.Delete(made, j, j+1)
+			}
 		}
 	}
-	if len(made) != 3*examined {
+	if len(made) > 0 {
 		t.Errorf("the daemon was asked for %q", made)
 	}
 	now := w.traces(t)

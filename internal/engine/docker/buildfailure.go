@@ -91,10 +91,12 @@ func (e *Engine) buildFailure(ctx context.Context, t *trace, err error, spec job
 // it the command's output. found is what commandPattern found.
 func (t *trace) untold(found []string, err error) *jobs.Failure {
 	command := strings.ReplaceAll(found[1]+found[2], `\"`, `"`)
-	what := fmt.Sprintf("command %q", command)
+	what, longest := fmt.Sprintf("command %q", command), 0
 	for _, st := range t.order {
-		if name := stepName(st.name); strings.HasPrefix(name, "RUN ") && strings.HasSuffix(command, strings.TrimPrefix(name, "RUN ")) {
-			what = fmt.Sprintf("step %q", name)
+		name := stepName(st.name)
+		text, isRun := strings.CutPrefix(name, "RUN ")
+		if isRun && strings.HasSuffix(command, text) && len(text) > longest {
+			what, longest = fmt.Sprintf("step %q", name), len(text)
 		}
 	}
 	return jobs.Fail(jobs.KindBuildFailed, err, "the engine did not send the step's output; submit the job again to see it", "%s ended with exit code %s", what, found[3])
