@@ -18,8 +18,8 @@ func (a *app) recipesCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "recipes", Short: "See and set how named images are built again",
 		Long: `A job with a name (submit --name) whose build succeeds leaves a recipe: its document,
-the archive it was built from, the images it stands on, its tags. The farm keeps the
-recipe, and the archive with it, when the job itself is forgotten.`,
+the digest of its archive, the images it stands on, its tags. The farm keeps the recipe
+when the job itself is forgotten, and with it an archive in the artifact store.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -96,22 +96,38 @@ func policyOf(r jobs.Recipe) jobs.RebuildPolicy {
 // standsOn is the image that the image of a recipe is built on, and how many others its
 // build used.
 func standsOn(r jobs.Recipe) string {
-	if len(r.Materials) == 0 {
-		return "scratch"
+	on, more := "scratch", len(r.Materials)
+	for _, m := range r.Materials {
+		if m.Role == jobs.RoleFrom {
+			on, more = m.Ref, more-1
+		}
 	}
-	first := r.Materials[0].Ref
-	if more := len(r.Materials) - 1; more > 0 {
-		return fmt.Sprintf("%s and %d more", first, more)
+	if more > 0 {
+		return fmt.Sprintf("%s and %d more", on, more)
 	}
-	return first
+	return on
 }
 
 // sourceOf says where the next build of a recipe gets its context from.
 func sourceOf(r jobs.Recipe) string {
-	if s := r.Settings.Source; s != nil {
-		return s.Ref
+	ref := ""
+	if r.Spec.Context != nil {
+		ref = r.Spec.Context.Ref
 	}
-	return "same as " + age(time.Since(r.Made)) + " ago"
+	return sourceText(r.Settings.Source, ref, r.Made)
+}
+
+// sourceText says where a context comes from: anew from a source, or the same archive,
+// which the store has, or which has to be at its reference still.
+func sourceText(anew *jobs.Context, ref string, made time.Time) string {
+	if anew != nil {
+		return strings.TrimSuffix(anew.Ref+" "+anew.Dir, " ")
+	}
+	same := "same as " + age(time.Since(made)) + " ago"
+	if ref != "" && !strings.HasPrefix(ref, "cas:") {
+		same += " at " + ref
+	}
+	return same
 }
 
 func (a *app) recipesShowCmd() *cobra.Command {
@@ -217,18 +233,16 @@ as it is.
 	fs.StringVar(&f.dir, "context-dir", "", "directory of that archive that is the context, * for its only top folder")
 	fs.StringVar(&f.credential, "credential", "", "name of the worker-side credential for an https:// source")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		r, err := a.recipe(cmd.Context(), args[0])
-		if err != nil {
+		if err := f.check(cmd.Flags().Changed); err != nil {
 			return err
 		}
-		s, err := f.change(r.Settings, cmd.Flags().Changed)
-		if err != nil {
+		if _, err := a.service(cmd.Context()); err != nil {
 			return err
 		}
-		if err := s.Validate(); err != nil {
-			return err
-		}
-		return noRecipe(args[0], a.recipes.SetRecipe(cmd.Context(), args[0], s))
+		return noRecipe(args[0], a.recipes.SetRecipe(cmd.Context(), args[0], func(s *jobs.RecipeSettings) error {
+			f.change(s, cmd.Flags().Changed)
+			return s.Validate()
+		}))
 	}
 	_ = cmd.RegisterFlagCompletionFunc("policy", words(policyWords()...)) // the flag is declared above
 	return cmd
@@ -242,14 +256,19 @@ func policyWords() []string {
 	return all
 }
 
-// change is what the given flags make of the settings.
-func (f recipeFlags) change(s jobs.RecipeSettings, given func(flag string) bool) (jobs.RecipeSettings, error) {
+// check refuses flags that make no change.
+func (f recipeFlags) check(given func(flag string) bool) error {
 	switch {
 	case (given("context-dir") || given("credential")) && (!given("source") || f.source == sourceFixed):
-		return s, usage("", "--context-dir and --credential go with the reference of --source")
+		return usage("", "--context-dir and --credential go with the reference of --source")
 	case !given("policy") && !given("max-age") && !given("source"):
-		return s, usage("enqueue recipes set --help lists the flags", "nothing to set: give --policy, --max-age or --source")
+		return usage("enqueue recipes set --help lists the flags", "nothing to set: give --policy, --max-age or --source")
 	}
+	return nil
+}
+
+// change makes the change that the given flags ask for.
+func (f recipeFlags) change(s *jobs.RecipeSettings, given func(flag string) bool) {
 	if given("policy") {
 		s.Policy = jobs.RebuildPolicy(f.policy)
 	}
@@ -262,7 +281,6 @@ func (f recipeFlags) change(s jobs.RecipeSettings, given func(flag string) bool)
 	case given("source"):
 		s.Source = &jobs.Context{Ref: f.source, Dir: f.dir, Credential: f.credential}
 	}
-	return s, nil
 }
 
 // sourceFixed is the source of a recipe that is built from the same archive each time.

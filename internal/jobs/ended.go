@@ -7,8 +7,8 @@ import "context"
 // own, by its name, and gets every entry at least once. The stream is bounded: what
 // falls off before a reader came is counted for it.
 type Endings interface {
-	// Unread returns those of these readers that have not acknowledged every entry. One
-	// question is about all of them, so that a reader with nothing to read costs nothing.
+	// Unread returns those of these readers that may have something to read. It is one
+	// question for all of them.
 	Unread(ctx context.Context, readers ...string) ([]string, error)
 	// Ended lists up to limit jobs that ended after those that the reader has
 	// acknowledged, the oldest end first. A new reader begins with the oldest.

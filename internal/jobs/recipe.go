@@ -12,13 +12,13 @@ import (
 // removed.
 var ErrNoRecipe = errors.New("no such recipe")
 
-// Recipe is how the image of a name is built: what the newest job of that name whose
-// build succeeded asked for, and what came of it. It outlives the record of the job, so
+// Recipe is how the image of a name is built: what the job of that name whose build
+// succeeded last asked for, and what came of it. It outlives the record of the job, so
 // that the image can be built again when what it stands on has changed.
 type Recipe struct {
 	Name string `json:"name"`
-	// Job is the job that the recipe was learned from, Made when that ended, on Redis
-	// time.
+	// Job is the job that the recipe was learned from, Made when it had built and pushed
+	// its image, on Redis time: a job may run for hours after that.
 	Job  string    `json:"job"`
 	Made time.Time `json:"made"`
 	// Spec is the document of the job.
@@ -53,7 +53,7 @@ func RecipeOf(j Job) (r Recipe, ok bool) {
 		return Recipe{}, false
 	}
 	r = Recipe{
-		Name: j.Spec.Name, Job: j.ID, Made: j.Finished, Spec: j.Spec, Context: res.Context,
+		Name: j.Spec.Name, Job: j.ID, Made: madeAt(j), Spec: j.Spec, Context: res.Context,
 		ImageID: res.ImageID, Tags: res.Tags, RepoDigests: res.RepoDigests, Host: res.Host, Engine: res.Engine,
 		Materials: res.Bases,
 	}
@@ -69,6 +69,21 @@ func RecipeOf(j Job) (r Recipe, ok bool) {
 		}
 	}
 	return r, true
+}
+
+// madeAt is when the last attempt had its image: its stages up to then began with the
+// claim.
+func madeAt(j Job) time.Time {
+	if j.Claimed.IsZero() {
+		return j.Finished
+	}
+	at := j.Claimed
+	for _, t := range j.Result.Times {
+		if t.Stage == StageFetch || t.Stage == StageBuild || t.Stage == StagePush {
+			at = at.Add(time.Duration(t.Millis) * time.Millisecond)
+		}
+	}
+	return at
 }
 
 // RebuildPolicy says what happens to an image when what it stands on has changed.
@@ -118,15 +133,16 @@ func (s RecipeSettings) Validate() error {
 
 // Recipes keeps how named images are built. All methods are safe for concurrent use.
 type Recipes interface {
-	// Learn keeps a recipe, but for its settings, unless it has that of a newer job, and
-	// reports whether it kept it. Learning a recipe again changes nothing.
+	// Learn keeps a recipe, but for its settings, unless it has one that was made later,
+	// and reports whether it kept it. Learning a recipe again changes nothing.
 	Learn(ctx context.Context, r Recipe) (bool, error)
 	// Recipe returns the recipe of a name, or ErrNoRecipe.
 	Recipe(ctx context.Context, name string) (Recipe, error)
 	// AllRecipes lists the recipes by name. One that cannot be read has Damaged.
 	AllRecipes(ctx context.Context) ([]Recipe, error)
-	// SetRecipe replaces the settings of a recipe, or returns ErrNoRecipe.
-	SetRecipe(ctx context.Context, name string, s RecipeSettings) error
+	// SetRecipe changes the settings of a recipe, or returns ErrNoRecipe, or the error of
+	// change. It calls change again when another caller was faster.
+	SetRecipe(ctx context.Context, name string, change func(*RecipeSettings) error) error
 	// RemoveRecipe forgets a recipe with its settings, or returns ErrNoRecipe. The next
 	// job of that name leaves a new one.
 	RemoveRecipe(ctx context.Context, name string) error

@@ -17,9 +17,9 @@ func TestRecipeOf(t *testing.T) {
 	failed := func(s jobs.Stage) *jobs.Failure { return &jobs.Failure{Stage: s, Kind: jobs.KindExitNonzero} }
 	job := func(change func(*jobs.Job)) jobs.Job {
 		j := jobs.Job{
-			ID: "job-1", Finished: time.Unix(1, 0),
+			ID: "job-1", Claimed: time.Unix(100, 0), Finished: time.Unix(9000, 0),
 			Spec:   jobs.Spec{Name: "app", Context: &jobs.Context{Ref: "cas:" + digest}, Build: &jobs.Build{}},
-			Result: &jobs.Result{State: jobs.Succeeded, ImageID: "sha256:1", Times: []jobs.StageTime{{Stage: jobs.StageFetch, Millis: 9}, {Stage: jobs.StageBuild, Millis: 1500}}},
+			Result: &jobs.Result{State: jobs.Succeeded, ImageID: "sha256:1", Times: []jobs.StageTime{{Stage: jobs.StageFetch, Millis: 9}, {Stage: jobs.StageBuild, Millis: 1500}, {Stage: jobs.StageRun, Millis: 7000}}},
 		}
 		change(&j)
 		return j
@@ -48,7 +48,7 @@ func TestRecipeOf(t *testing.T) {
 			if ok != tt.ok || r.Context != tt.context {
 				t.Errorf("RecipeOf = %+v, %v; want %v, of the context %q", r, ok, tt.ok, tt.context)
 			}
-			if ok && (r.Name != "app" || r.Job != "job-1" || r.ImageID != "sha256:1" || r.Took.D() != 1500*time.Millisecond) {
+			if ok && (r.Name != "app" || r.Job != "job-1" || r.ImageID != "sha256:1" || r.Took.D() != 1500*time.Millisecond || !r.Made.Equal(time.Unix(101, 509e6))) {
 				t.Errorf("RecipeOf = %+v", r)
 			}
 		})

@@ -18,7 +18,7 @@ func (r *Reconciler) learn(ctx context.Context) error {
 		if err != nil || len(p.Jobs) == 0 {
 			return err
 		}
-		if p.Missed > 0 {
+		if p.Missed > 0 && p.From > 0 { // a farm of before there were recipes begins with what is there
 			r.log.WarnContext(ctx, "jobs ended faster than their recipes were learned", "missed", p.Missed)
 		}
 		for _, e := range p.Jobs {
@@ -33,7 +33,7 @@ func (r *Reconciler) learn(ctx context.Context) error {
 }
 
 func (r *Reconciler) learnFrom(ctx context.Context, e jobs.EndedJob) error {
-	if e.Job == nil {
+	if e.Job == nil || e.Job.Newer || e.Job.Damaged != "" { // what is not understood cannot be kept whole
 		return nil
 	}
 	recipe, ok := jobs.RecipeOf(*e.Job)

@@ -54,8 +54,11 @@ func TestRecipesAreLearned(t *testing.T) {
 	f.built(t, "3", "app")
 	f.pass(t)
 	f.learned(t, "app of 3", "base of 2")
-	f.move(2 * time.Hour) // their records are forgotten
+	f.move(2 * time.Hour)
 	f.pass(t)
+	if _, err := f.Get(t.Context(), "3"); !errors.Is(err, jobs.ErrNotFound) {
+		t.Errorf("the record is not forgotten: %v", err)
+	}
 	f.learned(t, "app of 3", "base of 2")
 }
 

@@ -178,7 +178,7 @@ func (r *Reconciler) look(ctx context.Context) error {
 			}
 		}
 	}
-	if err := r.readEnded(ctx); err != nil { // while their records are there
+	if err := r.readEnded(ctx, now); err != nil { // while their records are there
 		return err
 	}
 	if err := r.sweep(ctx, now); err != nil {
@@ -188,14 +188,18 @@ func (r *Reconciler) look(ctx context.Context) error {
 }
 
 // readEnded lets the readers of the ended jobs read what is new to them, which is nothing
-// most of the time.
-func (r *Reconciler) readEnded(ctx context.Context) error {
+// most of the time. Before jobs are forgotten it asks no question: a worker of another
+// version may have told of an end in another way.
+func (r *Reconciler) readEnded(ctx context.Context, now time.Time) error {
 	if err := r.countPage(ctx); err != nil {
 		return err
 	}
-	unread, err := r.records.Unread(ctx, metricsReader, recipesReader)
-	if err != nil {
-		return err
+	unread := []string{metricsReader, recipesReader}
+	if now.Sub(r.swept) < sweepEvery {
+		var err error
+		if unread, err = r.records.Unread(ctx, unread...); err != nil {
+			return err
+		}
 	}
 	readers := map[string]func(context.Context) error{metricsReader: r.count, recipesReader: r.learn}
 	for _, reader := range unread {

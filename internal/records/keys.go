@@ -76,11 +76,12 @@ const (
 //
 //	<made>:<job> {"name": ..., "spec": ..., "materials": ...}
 //
-// recipeSettingsKey is a hash, what operators decided about them, as JSON. They share a
-// slot.
+// recipeSettingsKey is a hash, what operators decided about them, as JSON. They share the
+// slot of the ended jobs: where a failover takes a recipe back, it takes back with it that
+// the reader of the ended jobs is past its job.
 const (
-	recipesKey        = "slipway:{recipes}:made"
-	recipeSettingsKey = "slipway:{recipes}:settings"
+	recipesKey        = "slipway:{ended}:recipes"
+	recipeSettingsKey = "slipway:{ended}:recipesettings"
 )
 
 // movedKey is a string that expires, where a process last moved a reader to.

@@ -74,16 +74,35 @@ func decodeRecipe(name, field, settings string) (r jobs.Recipe) {
 }
 
 // SetRecipe implements jobs.Recipes.
-func (db *DB) SetRecipe(ctx context.Context, name string, s jobs.RecipeSettings) error {
-	raw, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("encode the settings of the recipe of %s: %w", name, err)
+func (db *DB) SetRecipe(ctx context.Context, name string, change func(*jobs.RecipeSettings) error) error {
+	for {
+		seen, err := db.rdb.HGet(ctx, recipeSettingsKey, name).Result()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return fmt.Errorf("read the settings of the recipe %s: %w", name, err)
+		}
+		var s jobs.RecipeSettings
+		if seen != "" {
+			if err := json.Unmarshal([]byte(seen), &s); err != nil {
+				return fmt.Errorf("read the settings of the recipe %s: %w", name, err)
+			}
+		}
+		if err := change(&s); err != nil {
+			return err
+		}
+		raw, err := json.Marshal(s)
+		if err != nil {
+			return fmt.Errorf("encode the settings of the recipe %s: %w", name, err)
+		}
+		reply, err := db.scripts.setRecipe.Run(ctx, db.rdb, []string{recipesKey, recipeSettingsKey}, name, seen, raw).Text()
+		switch {
+		case err != nil:
+			return fmt.Errorf("set the recipe %s: %w", name, err)
+		case reply == replyMissing:
+			return fmt.Errorf("%w: %s", jobs.ErrNoRecipe, name)
+		case reply == replyOK:
+			return nil
+		}
 	}
-	found, err := db.scripts.setRecipe.Run(ctx, db.rdb, []string{recipesKey, recipeSettingsKey}, name, raw).Bool()
-	if err == nil && !found {
-		return fmt.Errorf("%w: %s", jobs.ErrNoRecipe, name)
-	}
-	return wrapped("set the recipe of "+name, err)
 }
 
 // RemoveRecipe implements jobs.Recipes.

@@ -74,6 +74,29 @@ func TestRecipes(t *testing.T) {
 	jobstest.TestRecipes(t, embedded)
 }
 
+// Settings that cannot be read are not replaced by defaults: an operator may have said
+// that the image is never to be built.
+func TestRecipeThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	_, rdb := embeddedRedis(t)
+	db, ctx := records.New(rdb, records.Options{}), t.Context()
+	if _, err := db.Learn(ctx, jobs.Recipe{Name: "app", Job: "1", Made: epoch}); err != nil {
+		t.Fatal(err)
+	}
+	rdb.HSet(ctx, "slipway:{ended}:recipesettings", "app", "{")
+	rdb.HSet(ctx, "slipway:{ended}:recipes", "base", "nothing of ours")
+	list, err := db.AllRecipes(ctx)
+	if err != nil || len(list) != 2 || list[0].Damaged == "" || list[0].Settings.Policy != jobs.RebuildNever || list[1].Damaged == "" || list[1].Name != "base" {
+		t.Errorf("AllRecipes = %+v, %v; want both, damaged", list, err)
+	}
+	if err := db.SetRecipe(ctx, "app", func(*jobs.RecipeSettings) error { return nil }); err == nil {
+		t.Error("settings that cannot be read were changed")
+	}
+	if kept, err := db.Learn(ctx, jobs.Recipe{Name: "base", Job: "2", Made: epoch}); err != nil || !kept {
+		t.Errorf("Learn over a damaged recipe = %v, %v; want it kept", kept, err)
+	}
+}
+
 func TestHostsOdd(t *testing.T) {
 	t.Parallel()
 	_, rdb := embeddedRedis(t)

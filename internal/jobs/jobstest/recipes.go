@@ -52,7 +52,7 @@ func (m *Memory) AllRecipes(ctx context.Context) ([]jobs.Recipe, error) {
 }
 
 // SetRecipe implements jobs.Recipes.
-func (m *Memory) SetRecipe(ctx context.Context, name string, s jobs.RecipeSettings) error {
+func (m *Memory) SetRecipe(ctx context.Context, name string, change func(*jobs.RecipeSettings) error) error {
 	if err := m.begin(ctx); err != nil {
 		return err
 	}
@@ -60,6 +60,10 @@ func (m *Memory) SetRecipe(ctx context.Context, name string, s jobs.RecipeSettin
 	r, ok := m.recipes[name]
 	if !ok {
 		return fmt.Errorf("%w: %s", jobs.ErrNoRecipe, name)
+	}
+	s := copyJSON(r.Settings)
+	if err := change(&s); err != nil {
+		return err
 	}
 	r.Settings = copyJSON(s)
 	m.recipes[name] = r

@@ -134,7 +134,6 @@ func testUnread(f *farm) {
 			f.t.Errorf("Unread = %q, %v; want %q", got, err, want)
 		}
 	}
-	unread()
 	f.endThree()
 	unread("metrics", "recipes")
 	f.acknowledge("recipes", "n1", f.ended("recipes", 2))

@@ -3,6 +3,7 @@ package jobstest
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ func TestRecipes(t *testing.T, setup func(t *testing.T) DB) {
 		{"the newest job has the recipe", testNewestRecipe},
 		{"settings stay when a recipe is learned anew", testRecipeSettings},
 		{"a recipe that is removed is gone with its settings", testRemoveRecipe},
+		{"two changes of settings at once both count", testRecipeSettingsAtOnce},
 		{"a name without a recipe", testNoRecipe},
 	})
 }
@@ -79,7 +81,7 @@ func testRecipeSettings(f *farm) {
 		Policy: jobs.RebuildNever, MaxAge: jobs.Duration(30 * 24 * time.Hour),
 		Source: &jobs.Context{Ref: "https://forge.example/app/archive/main.tar.gz", Dir: "*", Credential: "forge"},
 	}
-	if err := f.Recipes.SetRecipe(f.ctx, "app", r.Settings); err != nil {
+	if err := f.Recipes.SetRecipe(f.ctx, "app", to(r.Settings)); err != nil {
 		f.t.Fatalf("SetRecipe: %v", err)
 	}
 	f.recipes(r)
@@ -88,16 +90,50 @@ func testRecipeSettings(f *farm) {
 	newer.Settings = r.Settings
 	f.recipes(newer)
 	newer.Settings = jobs.RecipeSettings{}
-	if err := f.Recipes.SetRecipe(f.ctx, "app", newer.Settings); err != nil {
+	if err := f.Recipes.SetRecipe(f.ctx, "app", to(newer.Settings)); err != nil {
 		f.t.Fatalf("SetRecipe: %v", err)
 	}
 	f.recipes(newer)
 }
 
+// to replaces settings.
+func to(s jobs.RecipeSettings) func(*jobs.RecipeSettings) error {
+	return func(have *jobs.RecipeSettings) error {
+		*have = s
+		return nil
+	}
+}
+
+func testRecipeSettingsAtOnce(f *farm) {
+	r := recipe("app", "job-1", 0)
+	f.learn(r, true)
+	r.Settings = jobs.RecipeSettings{Policy: jobs.RebuildNever, MaxAge: jobs.Duration(time.Hour)}
+	changes := []func(*jobs.RecipeSettings) error{
+		func(s *jobs.RecipeSettings) error { s.Policy = r.Settings.Policy; return nil },
+		func(s *jobs.RecipeSettings) error { s.MaxAge = r.Settings.MaxAge; return nil },
+	}
+	var both sync.WaitGroup
+	for _, change := range changes {
+		both.Go(func() {
+			if err := f.Recipes.SetRecipe(f.ctx, "app", change); err != nil {
+				f.t.Errorf("SetRecipe: %v", err)
+			}
+		})
+	}
+	both.Wait()
+	f.recipes(r)
+	if err := f.Recipes.SetRecipe(f.ctx, "app", func(*jobs.RecipeSettings) error { return errRefused }); !errors.Is(err, errRefused) {
+		f.t.Errorf("SetRecipe = %v, want the error of the change", err)
+	}
+	f.recipes(r)
+}
+
+var errRefused = errors.New("refused")
+
 func testRemoveRecipe(f *farm) {
 	r := recipe("app", "job-1", 0)
 	f.learn(r, true)
-	if err := f.Recipes.SetRecipe(f.ctx, "app", jobs.RecipeSettings{Policy: jobs.RebuildNever}); err != nil {
+	if err := f.Recipes.SetRecipe(f.ctx, "app", to(jobs.RecipeSettings{Policy: jobs.RebuildNever})); err != nil {
 		f.t.Fatalf("SetRecipe: %v", err)
 	}
 	if err := f.Recipes.RemoveRecipe(f.ctx, "app"); err != nil {
@@ -111,7 +147,7 @@ func testRemoveRecipe(f *farm) {
 func testNoRecipe(f *farm) {
 	for what, err := range map[string]error{
 		"Recipe":       func() error { _, err := f.Recipes.Recipe(f.ctx, "app"); return err }(),
-		"SetRecipe":    f.Recipes.SetRecipe(f.ctx, "app", jobs.RecipeSettings{Policy: jobs.RebuildNever}),
+		"SetRecipe":    f.Recipes.SetRecipe(f.ctx, "app", to(jobs.RecipeSettings{Policy: jobs.RebuildNever})),
 		"RemoveRecipe": f.Recipes.RemoveRecipe(f.ctx, "app"),
 	} {
 		if !errors.Is(err, jobs.ErrNoRecipe) || !strings.Contains(err.Error(), "app") {
