@@ -123,12 +123,8 @@ func (a *app) planTable(plan rebuild.Plan) error {
 		fmt.Fprintln(w, "WAVE\tNAME\tBECAUSE\tSOURCE\tLAST TIME\tTAGS")
 	}
 	for _, img := range plan.Images {
-		source := img.Source
-		if source == "" {
-			source = "same as " + age(time.Since(img.Made)) + " ago"
-		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", img.Wave, oneLine(img.Name), oneLine(because(img.Reasons)), oneLine(source),
-			short(img.Took.D()), oneLine(strings.Join(img.Tags, ", ")))
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", img.Wave, oneLine(img.Name), oneLine(because(img.Reasons)),
+			oneLine(sourceText(img.Source, img.Ref, img.Made)), short(img.Took.D()), oneLine(strings.Join(img.Tags, ", ")))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -273,7 +269,7 @@ func (a *app) rdepsCmd() *cobra.Command {
 		case p.kind == "json":
 			return p.one("", struct {
 				Dependants []rebuild.Dependant `json:"dependants"`
-			}{list})
+			}{append([]rebuild.Dependant{}, list...)})
 		}
 		for _, d := range list {
 			if err := p.one(d.Name, d); err != nil {
@@ -286,6 +282,10 @@ func (a *app) rdepsCmd() *cobra.Command {
 }
 
 func (a *app) rdepsTable(list []rebuild.Dependant) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "No other image stands on it.")
+		return err
+	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "DEPTH\tNAME\tTHROUGH")
 	for _, d := range list {

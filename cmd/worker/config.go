@@ -30,7 +30,7 @@ func defaults() config {
 func (c *config) bindFarm(f *pflag.FlagSet) {
 	f.StringVar(&c.Redis, "redis", c.Redis, "the farm's Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
 	f.StringVar(&c.Store, "store", c.Store, "artifact store, shared by all workers and producers: a directory, or s3://bucket/prefix with the AWS_ variables")
-	f.DurationVar(&c.GCAge, "gc-age", c.GCAge, "how old an artifact that no job names must be to be deleted")
+	f.DurationVar(&c.GCAge, "gc-age", c.GCAge, "how old an artifact that no job or recipe names must be to be deleted")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
 }
 
@@ -45,7 +45,7 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.StringVar(&c.ProbePush, "probe-push", c.ProbePush, "image name that the worker pushes to when it checks its host, such as registry.example.com/slipway/probe:1")
 	f.StringSliceVar(&c.Queues, "queues", c.Queues, "queues to serve")
 	f.StringVar(&c.Admin, "admin", c.Admin, "address of /livez, /readyz, /metrics and profiles; empty for none")
-	f.DurationVar(&c.GCEvery, "gc-every", c.GCEvery, "how often artifacts that no job names are deleted from the store (0: never)")
+	f.DurationVar(&c.GCEvery, "gc-every", c.GCEvery, "how often artifacts that no job or recipe names are deleted from the store (0: never)")
 	f.DurationVar(&c.ImageAge, "image-age", c.ImageAge, "how long images and build cache must be unused to be removed when the daemon's disk fills (0: never)")
 	f.StringVar(&c.ImageNotes, "image-notes", c.ImageNotes, "directory of the notes on the daemon's images; workers that share a daemon share it (default: below --state)")
 	f.StringSliceVar(&c.KeepImages, "keep-image", c.KeepImages, "images that are never removed, as a pattern such as tools/*:* (repeatable)")

@@ -20,8 +20,8 @@ func gcCommand(getenv func(string) string) *cobra.Command {
 	dryRun := false
 	cmd := &cobra.Command{
 		Use:   "gc",
-		Short: "Delete artifacts that no job names any more, now",
-		Long:  "Deletes contexts, logs and outputs that no job names any more from the artifact store, as workers do by\nthemselves (--gc-every). What is younger than --gc-age stays. It is safe while the farm is at work.",
+		Short: "Delete artifacts that no job or recipe names any more, now",
+		Long:  "Deletes contexts, logs and outputs that no job or recipe names any more from the artifact store, as workers do by\nthemselves (--gc-every). What is younger than --gc-age stays. It is safe while the farm is at work.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := prepare(cmd, &c, getenv); err != nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Garbage is what no job names any more. The collector looks at what is
+// Garbage is what no job or recipe names any more. The collector looks at what is
 // named first and deletes afterwards, while others write. Nothing that a job
 // counts on is lost because of three rules:
 //

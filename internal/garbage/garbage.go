@@ -1,4 +1,4 @@
-// Package garbage removes artifacts that no job names any more from the artifact
+// Package garbage removes artifacts that no job or recipe names any more from the artifact
 // store. Any worker may collect; the store's records let one at a time have its
 // turn, and two at once do no harm. [artifacts.Grace] explains why no artifact is lost
 // that a producer or a worker counts on.
@@ -150,7 +150,7 @@ func (c *Collector) Collect(ctx context.Context) (Report, error) {
 		err = t.delete(ctx, old)
 	}
 	if t.report.Deleted > 0 && !c.opts.DryRun {
-		c.log.InfoContext(ctx, "deleted artifacts that no job names", "count", t.report.Deleted, "bytes", t.report.Bytes, "kept", t.report.Kept)
+		c.log.InfoContext(ctx, "deleted artifacts that no job or recipe names", "count", t.report.Deleted, "bytes", t.report.Bytes, "kept", t.report.Kept)
 	}
 	return t.report, errors.Join(append(t.failed, err)...)
 }

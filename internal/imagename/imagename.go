@@ -23,3 +23,13 @@ func Familiar(ref string) string {
 	}
 	return reference.FamiliarString(reference.TagNameOnly(named))
 }
+
+// Repository is a name with registry, without tag and digest: busybox:1 is
+// docker.io/library/busybox. What is no name stays as it is.
+func Repository(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return named.Name()
+}

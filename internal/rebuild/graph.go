@@ -19,6 +19,8 @@ type Graph struct {
 	recipes map[string]*node // by name
 	names   []string         // in order
 	made    map[string]*node // by the full name of a tag
+	// pinned are the recipes that name the digest of an image, by its repository.
+	pinned map[string][]*node
 }
 
 // node is an image of the farm.
@@ -48,7 +50,7 @@ type Edge struct {
 // NewGraph makes the graph of recipes. Those that cannot be read are left out. Where two
 // recipes give one tag, the image of the newer one has it.
 func NewGraph(recipes []jobs.Recipe) *Graph {
-	g := &Graph{recipes: map[string]*node{}, made: map[string]*node{}}
+	g := &Graph{recipes: map[string]*node{}, made: map[string]*node{}, pinned: map[string][]*node{}}
 	for _, r := range recipes {
 		if r.Damaged != "" {
 			continue
@@ -77,7 +79,10 @@ func (g *Graph) link(n *node) {
 		if slices.ContainsFunc(n.stands, func(have Edge) bool { return have.Ref == e.Ref }) {
 			continue // it is used for something else, too
 		}
-		if from := g.made[e.Ref]; from != nil && !e.Pinned {
+		if e.Pinned {
+			repo := imagename.Repository(e.Ref)
+			g.pinned[repo] = append(g.pinned[repo], n)
+		} else if from := g.made[e.Ref]; from != nil {
 			e.Recipe = from.Name
 			if last := len(from.children) - 1; last < 0 || from.children[last] != n.Name { // under another tag
 				from.children = append(from.children, n.Name)
@@ -85,6 +90,17 @@ func (g *Graph) link(n *node) {
 		}
 		n.stands = append(n.stands, e)
 	}
+}
+
+// replaced returns the recipe that has all tags of an image now, "" when it has one
+// itself, or never had any.
+func (g *Graph) replaced(n *node) (newer string) {
+	for _, tag := range n.Tags {
+		if newer = g.made[imagename.Full(tag)].Name; newer == n.Name {
+			return ""
+		}
+	}
+	return newer
 }
 
 // Recipe returns the recipe of a name.
@@ -96,54 +112,12 @@ func (g *Graph) Recipe(name string) (jobs.Recipe, bool) {
 	return n.Recipe, true
 }
 
-// Names lists the recipes.
-func (g *Graph) Names() []string { return slices.Clone(g.names) }
-
 // StandsOn lists what the image of a recipe stands on.
 func (g *Graph) StandsOn(name string) []Edge {
 	if n := g.recipes[name]; n != nil {
 		return slices.Clone(n.stands)
 	}
 	return nil
-}
-
-// Base is an image that images of the farm stand on.
-type Base struct {
-	// Ref is the full name.
-	Ref string `json:"ref"`
-	// Recipe makes it, "" for an image from outside.
-	Recipe string `json:"recipe,omitempty"`
-	// Direct are the recipes that stand on it, Pinned those of them that name its digest.
-	Direct []string `json:"direct"`
-	Pinned []string `json:"pinned,omitempty"`
-}
-
-// Bases lists everything that images of the farm stand on, by name.
-func (g *Graph) Bases() []Base {
-	found := map[string]*Base{}
-	for _, name := range g.names {
-		for _, e := range g.recipes[name].stands {
-			ref, _, _ := strings.Cut(e.Ref, "@")
-			b := found[ref]
-			if b == nil {
-				b = &Base{Ref: ref}
-				if from := g.made[ref]; from != nil {
-					b.Recipe = from.Name
-				}
-				found[ref] = b
-			}
-			if e.Pinned {
-				b.Pinned = append(b.Pinned, name)
-			}
-			b.Direct = append(b.Direct, name)
-		}
-	}
-	list := make([]Base, 0, len(found))
-	for _, b := range found {
-		list = append(list, *b)
-	}
-	slices.SortFunc(list, func(a, b Base) int { return strings.Compare(a.Ref, b.Ref) })
-	return list
 }
 
 // Dependant is a recipe that stands on an image.
@@ -158,7 +132,8 @@ type Dependant struct {
 }
 
 // Dependants lists the recipes that stand on an image, given by any of its names, the
-// nearest first. It fails with an [*UnknownError] when there are none.
+// nearest first. It fails with an [*UnknownError] when no recipe makes the image or stands
+// on it.
 func (g *Graph) Dependants(image string) ([]Dependant, error) {
 	full := imagename.Full(image)
 	var list []Dependant
@@ -183,24 +158,39 @@ func (g *Graph) Dependants(image string) ([]Dependant, error) {
 			}
 		}
 	}
-	if len(list) == 0 {
+	if len(list) == 0 && g.made[full] == nil {
 		return nil, g.unknownBase(full)
 	}
 	return list, nil
 }
 
-// of reports whether an edge leads to an image, by its full name. A pinned one need not
-// say which tag the digest had.
+// of reports whether an edge leads to an image, by its full name. Where a pinned one does
+// not say which tag the digest had, it may have been any.
 func (e Edge) of(full string) bool {
 	ref, _, pinned := strings.Cut(e.Ref, "@")
-	return e.Ref == full || pinned && imagename.Full(ref) == full
+	switch {
+	case !pinned:
+		return e.Ref == full
+	case ref == imagename.Repository(ref): // without a tag
+		return ref == imagename.Repository(full)
+	default:
+		return ref == full
+	}
 }
 
+// unknownBase is for an image that no recipe makes or stands on.
 func (g *Graph) unknownBase(full string) *UnknownError {
 	var known []string
-	for _, b := range g.Bases() {
-		known = append(known, imagename.Familiar(b.Ref))
+	for tag := range g.made {
+		known = append(known, imagename.Familiar(tag))
 	}
+	for _, n := range g.recipes {
+		for _, e := range n.stands {
+			ref, _, _ := strings.Cut(e.Ref, "@")
+			known = append(known, imagename.Familiar(ref))
+		}
+	}
+	slices.Sort(known) // of two that are as near the first
 	name := imagename.Familiar(full)
 	return &UnknownError{What: "base", Name: name, Nearest: jobs.Nearest(name, known)}
 }

@@ -39,8 +39,9 @@ type Plan struct {
 	// Longest the longest chain of them, which no number of workers makes shorter.
 	Work    jobs.Duration `json:"work"`
 	Longest jobs.Duration `json:"longest"`
-	// Hash is the same for as long as the same images would be built in the same order
-	// for the same reasons.
+	// Hash is the same for as long as the same images would be built from the same
+	// sources, in the same order and for the same reasons. A newer job of an image makes
+	// another one.
 	Hash string `json:"hash"`
 }
 
@@ -55,11 +56,11 @@ type Image struct {
 	// Job is the one whose recipe is built again, Made when that ended.
 	Job  string    `json:"job"`
 	Made time.Time `json:"made"`
-	// Source is the reference that the context is fetched from anew, "" for the same
-	// context again.
-	Source string `json:"source,omitempty"`
-	// Context is the digest of the archive when it is the same again.
+	// Source is where the context is fetched from anew; nil is the same context again,
+	// which has the digest Context and comes from Ref.
+	Source  *jobs.Context `json:"source,omitempty"`
 	Context string        `json:"context,omitempty"`
+	Ref     string        `json:"ref,omitempty"`
 	Tags    []string      `json:"tags,omitempty"`
 	Took    jobs.Duration `json:"took,omitempty"`
 }
@@ -149,9 +150,15 @@ func (p *planner) because(n *node, r Reason) (first bool) {
 		p.out[n.Name] = "its policy is never"
 		return false
 	}
-	first = len(p.reasons[n.Name]) == 0
-	p.reasons[n.Name] = append(p.reasons[n.Name], r)
-	return first
+	if newer := p.graph.replaced(n); newer != "" {
+		p.out[n.Name] = "its tags are those of the newer recipe " + newer
+		return false
+	}
+	have := p.reasons[n.Name]
+	if !slices.Contains(have, r) {
+		p.reasons[n.Name] = append(have, r)
+	}
+	return len(have) == 0
 }
 
 // seed plans what the question is about.
@@ -195,14 +202,14 @@ func (p *planner) base(base string) error {
 			case !e.of(full):
 				continue
 			case e.Pinned:
-				p.out[name] = "it names " + imagename.Familiar(full) + " by its digest"
+				p.out[name] = namesDigest(full)
 			default:
 				p.because(n, Reason{Kind: BecauseBase, Ref: e.Ref, Digest: e.Digest})
 			}
 			found = true
 		}
 	}
-	if !found {
+	if !found && p.graph.made[full] == nil {
 		return p.graph.unknownBase(full)
 	}
 	return nil
@@ -214,6 +221,14 @@ func (p *planner) spread() {
 	for len(queue) > 0 {
 		parent := queue[0]
 		queue = queue[1:]
+		for _, tag := range p.graph.recipes[parent].Tags {
+			full := imagename.Full(tag)
+			for _, n := range p.graph.pinned[imagename.Repository(full)] {
+				if slices.ContainsFunc(n.stands, func(e Edge) bool { return e.Pinned && e.of(full) }) {
+					p.out[n.Name] = namesDigest(full)
+				}
+			}
+		}
 		for _, child := range p.graph.recipes[parent].children {
 			n := p.graph.recipes[child]
 			for _, e := range n.stands {
@@ -226,6 +241,10 @@ func (p *planner) spread() {
 	for name := range p.reasons { // one reason is enough to be built
 		delete(p.out, name)
 	}
+}
+
+func namesDigest(full string) string {
+	return "it names " + imagename.Familiar(full) + " by its digest"
 }
 
 // parents are the planned images that one stands on.
@@ -296,11 +315,14 @@ func (p *planner) plan(wave map[string]int) Plan {
 	for name, n := range wave {
 		r := p.graph.recipes[name]
 		img := Image{
-			Name: name, Wave: n, Reasons: p.reasons[name], After: p.parents(name), Job: r.Job, Made: r.Made,
-			Context: r.Context, Tags: r.Tags, Took: r.Took,
+			Name: name, Wave: n, Reasons: sorted(p.reasons[name]), After: p.parents(name), Job: r.Job, Made: r.Made,
+			Tags: r.Tags, Took: r.Took, Source: r.Settings.Source,
 		}
-		if s := r.Settings.Source; s != nil {
-			img.Source, img.Context = s.Ref, ""
+		if img.Source == nil {
+			img.Context = r.Context
+			if r.Spec.Context != nil {
+				img.Ref = r.Spec.Context.Ref
+			}
 		}
 		plan.Images = append(plan.Images, img)
 		plan.Waves = max(plan.Waves, n)
@@ -325,17 +347,22 @@ func (p *planner) plan(wave map[string]int) Plan {
 	return plan
 }
 
-// hashOf is of what is built, in which order, why and from what; how long that took the
-// last time makes no other plan.
+// sorted puts reasons into an order that does not depend on that of the question.
+func sorted(reasons []Reason) []Reason {
+	slices.SortFunc(reasons, func(a, b Reason) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Ref, b.Ref), cmp.Compare(a.Parent, b.Parent))
+	})
+	return reasons
+}
+
+// hashOf is of what is built, in which order, why and from what. When it was built last and
+// how long that took make no other plan.
 func hashOf(p Plan) string {
 	images := slices.Clone(p.Images)
 	for i := range images {
-		images[i].Took = 0
+		images[i].Took, images[i].Made = 0, time.Time{}
 	}
-	raw, err := json.Marshal(struct {
-		Images  []Image
-		LeftOut []LeftOut
-	}{images, p.LeftOut})
+	raw, err := json.Marshal(images)
 	if err != nil { // it holds nothing that has no JSON
 		panic(fmt.Sprintf("encode a plan: %v", err))
 	}

@@ -32,7 +32,7 @@ type Settings struct {
 	LogLevel     string
 	Retention    records.Retention
 	QueueTimeout time.Duration
-	// GCEvery is how often artifacts that no job names are deleted, 0 for never;
+	// GCEvery is how often artifacts that no job or recipe names are deleted, 0 for never;
 	// GCAge is how old they must be.
 	GCEvery, GCAge time.Duration
 	// ImageAge is how long images and build cache must be unused to be removed

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
-	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types/versions"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -158,7 +157,7 @@ func (e *Engine) origin(ctx context.Context, r resolved, asked bool, before sigh
 		return "", false, jobs.Fail(jobs.KindEngine, nil, hintRetry, "image %s was replaced on the build host while it was built on", familiar(r.ref))
 	}
 	for _, d := range have.RepoDigests {
-		if name, digest, ok := strings.Cut(d, "@"); ok && repository(name) == repository(r.ref) {
+		if name, digest, ok := strings.Cut(d, "@"); ok && imagename.Repository(name) == imagename.Repository(r.ref) {
 			return digest, false, nil
 		}
 	}
@@ -236,13 +235,4 @@ func (e *Engine) registryDigest(ctx context.Context, ref string) (string, error)
 		return "", err
 	}
 	return found.Descriptor.Digest.String(), nil
-}
-
-// repository is a reference with registry and without tag.
-func repository(ref string) string {
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return ref
-	}
-	return named.Name()
 }

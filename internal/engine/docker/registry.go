@@ -17,6 +17,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/slipway-farm/slipway/internal/imagename"
 )
 
 // askTime bounds a question to a registry that only explains, or saves time: the
@@ -102,7 +104,7 @@ func (e *Engine) askPush(ctx context.Context, ref string) refusal {
 // when digest is no index or the registry does not tell. The answer for a digest
 // is the same for ever.
 func (e *Engine) platformDigest(ctx context.Context, ref, digest, platform string) string {
-	repo := repository(ref)
+	repo := imagename.Repository(ref)
 	found, _ := e.known.get(repo+"@"+digest+" "+platform, func() (string, bool) {
 		ctx, cancel := context.WithTimeout(ctx, lookTime)
 		defer cancel()
@@ -133,7 +135,7 @@ func (e *Engine) platformDigest(ctx context.Context, ref, digest, platform strin
 // hasDigest asks the registry of ref, through the daemon, whether it has a digest
 // there.
 func (e *Engine) hasDigest(ctx context.Context, ref, digest string) bool {
-	at := repository(ref) + "@" + digest
+	at := imagename.Repository(ref) + "@" + digest
 	_, has := e.known.get(at, func() (string, bool) {
 		ctx, cancel := context.WithTimeout(ctx, lookTime)
 		defer cancel()
