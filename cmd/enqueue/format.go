@@ -83,6 +83,19 @@ func (p printer) one(id string, doc any) error {
 	}
 }
 
+// printAll prints documents: as one object {"NAME": [...]} in json, one by one else.
+func printAll[T any](p printer, name string, docs []T, id func(T) string) error {
+	if p.kind == "json" {
+		return p.one("", map[string][]T{name: append([]T{}, docs...)})
+	}
+	for _, d := range docs {
+		if err := p.one(id(d), d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // many prints jobs: as one object {"jobs": [...]} in json, one by one else. A
 // next page token goes into the object.
 func (p printer) many(list []jobs.Job, nextPage string) error {

@@ -73,12 +73,7 @@ for, and all that stand on them. Nothing is built.
 		case p.kind == "json":
 			return p.one("", plan)
 		}
-		for _, img := range plan.Images {
-			if err := p.one(img.Name, img); err != nil {
-				return err
-			}
-		}
-		return nil
+		return printAll(p, "", plan.Images, func(img rebuild.Image) string { return img.Name })
 	}
 	return cmd
 }
@@ -201,20 +196,10 @@ func (a *app) depsCmd() *cobra.Command {
 			return noRecipe(args[0], jobs.ErrNoRecipe)
 		}
 		edges := g.StandsOn(args[0])
-		switch {
-		case p.human():
+		if p.human() {
 			return a.depsTable(edges)
-		case p.kind == "json":
-			return p.one("", struct {
-				StandsOn []rebuild.Edge `json:"stands_on"`
-			}{append([]rebuild.Edge{}, edges...)})
 		}
-		for _, e := range edges {
-			if err := p.one(e.Ref, e); err != nil {
-				return err
-			}
-		}
-		return nil
+		return printAll(p, "stands_on", edges, func(e rebuild.Edge) string { return e.Ref })
 	}
 	return cmd
 }
@@ -260,35 +245,26 @@ func (a *app) rdepsCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		list, err := g.Dependants(args[0])
+		found, err := g.Dependants(args[0])
 		switch {
 		case err != nil:
 			return unplannable(err)
 		case p.human():
-			return a.rdepsTable(list)
-		case p.kind == "json":
-			return p.one("", struct {
-				Dependants []rebuild.Dependant `json:"dependants"`
-			}{append([]rebuild.Dependant{}, list...)})
+			return a.rdepsTable(found)
 		}
-		for _, d := range list {
-			if err := p.one(d.Name, d); err != nil {
-				return err
-			}
-		}
-		return nil
+		return printAll(p, "dependants", found, func(d rebuild.Dependant) string { return d.Name })
 	}
 	return cmd
 }
 
-func (a *app) rdepsTable(list []rebuild.Dependant) error {
-	if len(list) == 0 {
+func (a *app) rdepsTable(found []rebuild.Dependant) error {
+	if len(found) == 0 {
 		_, err := fmt.Fprintln(a.stdout, "No other image stands on it.")
 		return err
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "DEPTH\tNAME\tTHROUGH")
-	for _, d := range list {
+	for _, d := range found {
 		through := d.Through
 		if d.Pinned {
 			through = "pinned by its digest"

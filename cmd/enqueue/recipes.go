@@ -44,31 +44,16 @@ func (a *app) recipesListCmd() *cobra.Command {
 		if _, err := a.service(cmd.Context()); err != nil {
 			return err
 		}
-		list, err := a.recipes.AllRecipes(cmd.Context())
+		all, err := a.recipes.AllRecipes(cmd.Context())
 		if err != nil {
 			return err
 		}
 		if p.human() {
-			return a.recipeTable(list)
+			return a.recipeTable(all)
 		}
-		return p.recipes(list)
+		return printAll(p, "recipes", all, func(r jobs.Recipe) string { return r.Name })
 	}
 	return cmd
-}
-
-// recipes prints recipes as many prints jobs.
-func (p printer) recipes(list []jobs.Recipe) error {
-	if p.kind == "json" {
-		return p.one("", struct {
-			Recipes []jobs.Recipe `json:"recipes"`
-		}{append([]jobs.Recipe{}, list...)})
-	}
-	for _, r := range list {
-		if err := p.one(r.Name, r); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (a *app) recipeTable(list []jobs.Recipe) error {
