@@ -87,17 +87,18 @@ func (e *Engine) startFailure(ctx context.Context, id string, err error) error {
 		return failure(ctx, err, "start the container")
 	}
 	have, inspectErr := e.cli.ContainerInspect(ctx, id)
-	if errdefs.IsNotFound(inspectErr) {
-		return containerLost(id, err)
-	}
 	text := err.Error()
 	switch {
+	case errdefs.IsNotFound(inspectErr), inspectErr == nil && leaving(have.State):
+		return containerLost(id, err) // another client removes it, as docker system prune does
 	case says(text, syscall.EADDRINUSE), strings.Contains(text, "port is already allocated"):
 		return jobs.Fail(jobs.KindPortConflict, err, "choose another host port, or leave it out to get a free one", "%s", portMessage(text))
 	case says(text, syscall.EADDRNOTAVAIL):
 		return jobs.Fail(jobs.KindEngine, err, "ask the operator to correct the worker's --port-address", "the build host does not have the address that ports are published on")
 	case execPattern.MatchString(text):
 		return commandFailure(execPattern.FindStringSubmatch(text), err)
+	case strings.Contains(text, "is marked for removal"):
+		return containerLost(id, err)
 	case inspectErr != nil:
 		return failure(ctx, inspectErr, "look at the container")
 	default:
@@ -221,10 +222,11 @@ func (e *Engine) Inspect(ctx context.Context, id string) (engine.State, error) {
 	return s, nil
 }
 
-// byForce reports whether the container is on its way out because a client
-// removes it while it runs: the kill is no exit of its own.
+// byForce reports whether the container is on its way out because a client removes it
+// before its end: the kill is no exit of its own, and neither is that of a container that
+// never ran.
 func byForce(s *container.State) bool {
-	return leaving(s) && s.ExitCode == 137 && !s.OOMKilled
+	return leaving(s) && (s.ExitCode == 137 && !s.OOMKilled || parseTime(s.StartedAt).IsZero())
 }
 
 // leaving reports whether the container is being removed.
