@@ -2,7 +2,12 @@
 
 package main
 
-import "github.com/slipway-farm/slipway/internal/worker"
+import (
+	"github.com/slipway-farm/slipway/internal/images"
+	"github.com/slipway-farm/slipway/internal/worker"
+)
 
-// faulty changes nothing; see faults_on.go.
+// faulty and faultyImages change nothing; see faults_on.go.
 func faulty(d worker.Deps) worker.Deps { return d }
+
+func faultyImages(e images.Engine) images.Engine { return e }

@@ -3,9 +3,12 @@
 package main
 
 import (
+	"context"
 	"os"
 
+	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/faults"
+	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -23,4 +26,27 @@ func faulty(d worker.Deps) worker.Deps {
 	d.Admission = faults.Admission(d.Admission, at)
 	d.Blobs.Store = faults.Artifacts(d.Blobs.Store, at)
 	return d
+}
+
+// faultyImages does the same to what gives images their names and pushes them.
+func faultyImages(e interface {
+	engine.Engine
+	images.Engine
+},
+) images.Engine {
+	dir := os.Getenv("SLIPWAY_FAULTS")
+	if dir == "" {
+		return e
+	}
+	return heldImages{faults.Engine(e, faults.Points(dir)), e}
+}
+
+// heldImages is an engine that is held at its steps, but for what it only looks at.
+type heldImages struct {
+	engine.Engine
+	looks images.Engine
+}
+
+func (h heldImages) ImageFacts(ctx context.Context, ref string) (engine.ImageFacts, error) {
+	return h.looks.ImageFacts(ctx, ref)
 }

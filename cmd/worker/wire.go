@@ -123,7 +123,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	w := worker.New(lg, faulty(worker.Deps{
 		Seat: holder, Farm: membership{records, c.Worker.Farm},
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
-		Engine: eng, Images: images.New(lg, eng, notes, func() images.Rules { return imageNames(admits.Policy()) }),
+		Engine: eng, Images: images.New(lg, faultyImages(eng), notes, func() images.Rules { return imageNames(admits.Policy()) }),
 		Intake:    queue.NewIntake(intakeRedis, queue.IntakeOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
 		Admission: admits, Host: machine{Disks: room, uptime: bootclock.New(), store: owner, engine: eng, config: c},
 	}), c.Worker)
