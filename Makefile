@@ -33,8 +33,8 @@ test-short: ## Run the tests that need neither Docker nor Redis
 test: ## Run all tests with the race detector (as root; installs what they need)
 	@scripts/ensure-tools.sh test
 	@scripts/tool.sh versitygw --version >/dev/null
-	@# e2e takes the longest: it begins first, and the others run beside it
-	go test -race -tags integration -count=1 -p 2 -timeout 60m ./internal/e2e ./...
+	@# the longest begin first: e2e takes as long as all others together
+	go test -race -tags integration -count=1 -p 2 -timeout 60m ./internal/e2e ./internal/engine/docker ./internal/worker ./...
 
 .PHONY: simulation
 simulation: ## Run 100,000 jobs with everything that goes wrong, and break the farm on purpose
