@@ -31,7 +31,7 @@ func (db *DB) Unread(ctx context.Context, readers ...string) ([]string, error) {
 	}
 	var list []string
 	for i, reader := range readers {
-		if fields[i+1] != fields[0] || fields[0] == nil { // nothing has ended, or before there was lastEnding
+		if fields[i+1] != fields[0] {
 			list = append(list, reader)
 		}
 	}
