@@ -208,9 +208,10 @@ func (c *cell) judge(job jobs.Job) {
 	if c.job.builds && len(job.Result.RepoDigests) != 1 {
 		c.t.Errorf("pushed %q, want one", job.Result.RepoDigests)
 	}
-	// A worker that comes late has to be done with it, and all of it gone. What a build was
-	// cut off in, the worker looks at with its strays: twice, a minute apart.
-	farmtest.Eventually(c.t, 150*time.Second, "nothing is left on the workers", c.left)
+	// A worker that comes late has to be done with it, and all of it gone.
+	farmtest.Eventually(c.t, 20*time.Second, "only notes on builds are left on the workers", func() error { return c.left("builds") })
+	// What a build was cut off in, the worker looks at with its strays: twice, a minute apart.
+	farmtest.Eventually(c.t, 150*time.Second, "nothing is left on the workers", func() error { return c.left() })
 	c.clean()
 	events, err := oracle.Events(ctx, c.records, job.ID)
 	if n := oracle.Count(events, jobs.EventFinished); err != nil || n != 1 {

@@ -15,7 +15,7 @@ import (
 // are found by, who is there, and what asynq counts.
 var (
 	ofJob  = regexp.MustCompile(`^slipway:\{(.*)\}:(job|spec|result|past|log|stale|news)$`)
-	ofFarm = regexp.MustCompile(`^(slipway:(jobs:[a-z]+|name:.*|label:.*|idem:.*|\{artifacts\}:.*|farm|farm:name|seat:.*|store|hosts|collect|leader|\{ended\}:(stream|ids|cursors)|\{ended\}:recipes)|asynq:(queues|(servers|workers)(:.*)?|\{builds\}:(processed|failed).*))$`)
+	ofFarm = regexp.MustCompile(`^(slipway:(jobs:[a-z]+|name:.*|label:.*|idem:.*|\{artifacts\}:.*|farm|farm:name|seat:.*|store|hosts|collect|leader|\{ended\}:(stream|ids|cursors|recipes))|asynq:(queues|(servers|workers)(:.*)?|\{builds\}:(processed|failed).*))$`)
 )
 
 // ofTwin is a ticket that the monkey made a second one of.
