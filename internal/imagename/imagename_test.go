@@ -13,6 +13,9 @@ func TestNames(t *testing.T) {
 	for _, tt := range []struct{ ref, full, familiar, repository string }{
 		{"busybox", "docker.io/library/busybox:latest", "busybox:latest", "docker.io/library/busybox"},
 		{"index.docker.io/library/busybox:1", "docker.io/library/busybox:1", "busybox:1", "docker.io/library/busybox"},
+		{"docker.io/library/busybox", "docker.io/library/busybox:latest", "busybox:latest", "docker.io/library/busybox"},
+		{"docker.io/us/app:1", "docker.io/us/app:1", "us/app:1", "docker.io/us/app"},
+		{"registry.example.com/app", "registry.example.com/app:latest", "registry.example.com/app:latest", "registry.example.com/app"},
 		{"team/app", "docker.io/team/app:latest", "team/app:latest", "docker.io/team/app"},
 		{"localhost:5000/app:2", "localhost:5000/app:2", "localhost:5000/app:2", "localhost:5000/app"},
 		{"busybox" + digest, "docker.io/library/busybox" + digest, "busybox" + digest, "docker.io/library/busybox"},

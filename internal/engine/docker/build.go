@@ -15,10 +15,11 @@ import (
 // Build implements engine.Engine. b.Status is called on the goroutine that reads the
 // daemon's answer.
 //
-// What can be refused without the daemon is refused before the context travels. The images of the host are looked at before the build,
-// because afterwards a name may stand for another image than the build used. And when
-// the build has failed, the order of the cases is the order of causes: a cancelled or
-// broken upload makes the daemon complain, too, and its words would blame the wrong one.
+// What can be refused without the daemon is refused before the context travels. The images
+// of the host are looked at before the build, because afterwards a name may stand for
+// another image than the build used. And when the build has failed, the order of the cases
+// is the order of causes: a cancelled or broken upload makes the daemon complain, too, and
+// its words would blame the wrong one.
 func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error) {
 	attachables, err := e.attachables(b)
 	if err != nil {

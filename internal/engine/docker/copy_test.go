@@ -19,27 +19,38 @@ func TestCopyOutFromAContainerThatGoes(t *testing.T) {
 	} {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
-			daemon := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Api-Version", "1.41")
-				switch {
-				case strings.HasSuffix(r.URL.Path, "/_ping"):
-				case strings.HasSuffix(r.URL.Path, "/json") && state != "":
-					w.Header().Set("Content-Type", "application/json")
-					fmt.Fprintf(w, `{"Id": "c", "State": {"Status": %q, "ExitCode": 0}}`, state)
-				default:
-					http.Error(w, `{"message": "not found"}`, http.StatusNotFound)
-				}
-			}))
-			defer daemon.Close()
-			e, err := New(nil, Options{Host: "tcp://" + daemon.Listener.Addr().String()})
-			if err != nil {
-				t.Fatal(err)
+			shown := ""
+			if state != "" {
+				shown = fmt.Sprintf(`{"Id": "c", "State": {"Status": %q, "ExitCode": 0}}`, state)
 			}
-			defer e.Close()
-			_, err = e.CopyOut(t.Context(), "c", "/tmp/out")
+			_, err := daemonWith(t, shown).CopyOut(t.Context(), "c", "/tmp/out")
 			if f := jobs.AsFailure(err); err == nil || f.Kind != want {
 				t.Errorf("copy = %v, want %s", err, want)
 			}
 		})
 	}
+}
+
+// daemonWith is an engine whose daemon has one container, in the words of an inspection,
+// or with "" none, and nothing else.
+func daemonWith(t *testing.T, container string) *Engine {
+	t.Helper()
+	daemon := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Api-Version", "1.41")
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/_ping"):
+		case strings.HasSuffix(r.URL.Path, "/json") && container != "":
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, container)
+		default:
+			http.Error(w, `{"message": "not found"}`, http.StatusNotFound)
+		}
+	}))
+	t.Cleanup(daemon.Close)
+	e, err := New(nil, Options{Host: "tcp://" + daemon.Listener.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	return e
 }

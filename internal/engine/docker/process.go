@@ -71,14 +71,14 @@ func (p *process) Detach() {
 // maxTails is how often the rest of an ended container's output is asked for.
 const maxTails = 3
 
-// follow reads one link after another until the container has ended and its
-// output is whole. The loop ends well in two ways: the container has ended and a link
-// has delivered everything, or it has ended and maxTails links have not. A link that breaks
-// says nothing by itself, so each round asks the daemon first. What tells the end is the daemon's own word (wait and
-// inspect): an attach that ends without an error may as well be a daemon that
-// died. complete tells that l is sure to have all of the output: an attach from
-// before the start has, and so has a log that is read after the end. A log that
-// is followed meanwhile may end without the last of it on engine 20.10.
+// follow reads one link after another until the container has ended and its output is
+// whole. The loop ends well in two ways: the container has ended and a link has
+// delivered everything, or it has ended and maxTails links have not. A link that breaks
+// says nothing by itself, so each round asks the daemon first. What tells the end is the
+// daemon's own word (wait and inspect): an attach that ends without an error may as well
+// be a daemon that died. complete tells that l is sure to have all of the output: an
+// attach from before the start has, and so has a log that is read after the end. A log
+// that is followed meanwhile may end without the last of it on engine 20.10.
 func (p *process) follow(l link, complete bool) {
 	defer close(p.done)
 	defer p.cancel()

@@ -3,9 +3,6 @@ package docker
 import (
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -37,23 +34,11 @@ func TestRemovedBeforeItsStart(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			daemon := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Api-Version", "1.41")
-				switch {
-				case strings.HasSuffix(r.URL.Path, "/_ping"):
-				case strings.HasSuffix(r.URL.Path, "/json") && tt.state != "":
-					w.Header().Set("Content-Type", "application/json")
-					fmt.Fprintf(w, `{"Id": "c", "Name": "/c", "Config": {}, "HostConfig": {}, "State": {"Status": %q, "ExitCode": 0, "StartedAt": %q}}`, tt.state, tt.started)
-				default:
-					http.Error(w, `{"message": "not found"}`, http.StatusNotFound)
-				}
-			}))
-			defer daemon.Close()
-			e, err := New(nil, Options{Host: "tcp://" + daemon.Listener.Addr().String()})
-			if err != nil {
-				t.Fatal(err)
+			shown := ""
+			if tt.state != "" {
+				shown = fmt.Sprintf(`{"Id": "c", "Name": "/c", "Config": {}, "HostConfig": {}, "State": {"Status": %q, "ExitCode": 0, "StartedAt": %q}}`, tt.state, tt.started)
 			}
-			defer e.Close()
+			e := daemonWith(t, shown)
 			if f := jobs.AsFailure(e.startFailure(t.Context(), "c", tt.start)); f.Kind != tt.want {
 				t.Errorf("the start failed as %s (%v), want %s", f.Kind, f, tt.want)
 			}
