@@ -192,10 +192,10 @@ func (a *app) depsCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if _, ok := g.Recipe(args[0]); !ok {
+		edges, ok := g.StandsOn(args[0])
+		if !ok {
 			return noRecipe(args[0], jobs.ErrNoRecipe)
 		}
-		edges := g.StandsOn(args[0])
 		if p.human() {
 			return a.depsTable(edges)
 		}

@@ -103,21 +103,14 @@ func (g *Graph) replaced(n *node) (newer string) {
 	return newer
 }
 
-// Recipe returns the recipe of a name.
-func (g *Graph) Recipe(name string) (jobs.Recipe, bool) {
-	n, ok := g.recipes[name]
-	if !ok {
-		return jobs.Recipe{}, false
+// StandsOn lists what the image of a recipe stands on. ok is false when there is no such
+// recipe.
+func (g *Graph) StandsOn(name string) (edges []Edge, ok bool) {
+	n := g.recipes[name]
+	if n == nil {
+		return nil, false
 	}
-	return n.Recipe, true
-}
-
-// StandsOn lists what the image of a recipe stands on.
-func (g *Graph) StandsOn(name string) []Edge {
-	if n := g.recipes[name]; n != nil {
-		return slices.Clone(n.stands)
-	}
-	return nil
+	return slices.Clone(n.stands), true
 }
 
 // Dependant is a recipe that stands on an image.

@@ -53,7 +53,7 @@ type Image struct {
 	Reasons []Reason `json:"reasons"`
 	// After are the images of the plan that it stands on.
 	After []string `json:"after,omitempty"`
-	// Job is the one whose recipe is built again, Made when that ended.
+	// Job is the one whose recipe is built again, Made when it had its image.
 	Job  string    `json:"job"`
 	Made time.Time `json:"made"`
 	// Source is where the context is fetched from anew; nil is the same context again,

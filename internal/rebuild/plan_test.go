@@ -293,10 +293,10 @@ func TestGraph(t *testing.T) {
 	broken := recipe("broken", "base")
 	broken.Damaged = "it is not JSON"
 	g := rebuild.NewGraph(append(all, newer, broken))
-	if edges := g.StandsOn("left"); len(edges) != 1 || edges[0].Recipe != "another" {
+	if edges, _ := g.StandsOn("left"); len(edges) != 1 || edges[0].Recipe != "another" {
 		t.Errorf("left stands on %+v, want the newer image with that tag", edges)
 	}
-	if _, ok := g.Recipe("broken"); ok {
+	if _, ok := g.StandsOn("broken"); ok {
 		t.Error("a recipe that cannot be read is in the graph")
 	}
 }
