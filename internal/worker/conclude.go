@@ -105,21 +105,33 @@ func (a *attempt) finish(ctx context.Context) {
 // deliver reports the result for as long as it takes. A service goes on meanwhile,
 // but not without its lease: the reconciler may give its job to another worker.
 func (a *attempt) deliver(ctx context.Context) error {
-	if !a.res.KeepUntil.IsZero() {
-		leased, end := context.WithCancelCause(ctx)
-		defer end(nil)
-		defer context.AfterFunc(a.ctx, func() {
-			if cause := context.Cause(a.ctx); errors.Is(cause, errLeaseLost) {
-				end(cause)
-			}
-		})()
-		ctx = leased
+	finish := func(ctx context.Context) error {
+		return insist(ctx, func() error { return a.w.Claims.Finish(ctx, a.job.ID, a.nonce, a.res) })
 	}
-	err := insist(ctx, func() error { return a.w.Claims.Finish(ctx, a.job.ID, a.nonce, a.res) })
-	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errLeaseLost) {
-		return errors.Join(cause, err)
+	if a.res.KeepUntil.IsZero() {
+		return finish(ctx)
 	}
-	return err
+	leased, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(a.ctx, func() {
+		if cause := context.Cause(a.ctx); errors.Is(cause, errLeaseLost) {
+			end(cause)
+		}
+	})()
+	err, cause := finish(leased), context.Cause(leased)
+	if err == nil || !errors.Is(cause, errLeaseLost) {
+		return err
+	}
+	if !errors.Is(cause, errSelfStopped) {
+		// Redis refused to renew the lease. It does that, too, when it has accepted the
+		// result and its answer was lost: the lease is over then, and the service is not.
+		last, cancel := context.WithTimeout(ctx, a.w.opts.Renew)
+		defer cancel()
+		if err = finish(last); err == nil {
+			return nil
+		}
+	}
+	return errors.Join(cause, err)
 }
 
 // saveLog closes the log and puts it into the artifact store. The log of a service

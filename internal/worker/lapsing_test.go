@@ -82,6 +82,29 @@ func TestServiceEndsBeforeItsLease(t *testing.T) {
 	})
 }
 
+// Redis took the result of a service and went away before it said so. A renewal that it
+// refuses when it is back does not mean that the service is another worker's.
+func TestServiceWhoseResultWasTaken(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *farm) {
+		var gone, refused atomic.Bool
+		f.at = func(_ context.Context, c faults.Call) error {
+			switch {
+			case c.Name == "finish" && c.After && !gone.Swap(true):
+				f.memory.Break(errors.New("away"))
+				return errors.New("connection reset")
+			case c.Name == "renew" && gone.Load():
+				f.memory.Break(nil) // it is back, and a renewal is what it hears first
+				refused.Store(true)
+			}
+			return nil
+		}
+		f.start(renewals)
+		id := f.submit(served("echo up; sleep 3600", 10*time.Second))
+		f.eventually("a renewal is refused", refused.Load)
+		wantService(t, f.over(id), "expired", 143)
+	})
+}
+
 // An engine that fails to end it is asked again and again, until it does.
 func TestOrphanEndsAtTheFifthTry(t *testing.T) {
 	t.Parallel()
