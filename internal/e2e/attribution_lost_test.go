@@ -77,6 +77,12 @@ func TestAttributionOfLosses(t *testing.T) {
 	check("daemon stopped during a build", build, recovered(jobs.KindDaemonLost, `connection to the Docker daemon was lost`))
 	check("daemon stopped during a run", run, recovered(jobs.KindDaemonLost, `the Docker daemon was away when the container ended`))
 
+	// A program that ends well when it is told to has not done its work.
+	run = f.submit("--image", "busybox", "--", "sh", "-c", "trap 'exit 0' TERM; echo it begins; sleep 3 & wait; echo it is done")
+	f.said(run, "it begins\n")
+	docker(t, host, "stop", f.job(run).Container.ID)
+	check("stopped by an operator", run, recovered(jobs.KindContainerLost, `another client of the engine stopped the container`))
+
 	// From here on the store.
 	dir := contextDir(t, map[string]string{"Dockerfile": "FROM busybox\nCOPY a /a\n", "a": t.Name()})
 	first := f.job(f.submit(dir))

@@ -247,6 +247,10 @@ type State struct {
 	ExitCode int
 	// OOM is true when the kernel killed a process of the container for memory.
 	OOM bool
+	// Killed is true when a client of the engine, this one or another, sent the
+	// container a signal to end or removed it while it ran, as far as the engine
+	// remembers. Only Process.Wait sets it.
+	Killed bool
 	// Torn is true when the container ended while the engine was away, which may
 	// have taken the last of its output along.
 	Torn bool

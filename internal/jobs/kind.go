@@ -253,7 +253,7 @@ func Kinds() []KindInfo {
 		{KindRegistryUnavailable, Failed, InfraFault, yes, http.StatusBadGateway, ExitInfra, "the registry is unavailable"},
 		{KindPush, Failed, InfraFault, no, http.StatusBadGateway, ExitInfra, "the push failed on every try"},
 		{KindDaemonLost, Failed, InfraFault, yes, unavail, ExitInfra, "the connection to the Docker daemon was lost"},
-		{KindContainerLost, Failed, InfraFault, yes, unavail, ExitInfra, "the container disappeared while the job ran"},
+		{KindContainerLost, Failed, InfraFault, yes, unavail, ExitInfra, "the container was removed, or stopped by another client of the engine, while the job ran"},
 		{KindWorkerLost, Failed, InfraFault, yes, unavail, ExitInfra, "the worker was lost"},
 		{KindEngine, Failed, InfraFault, yes, unavail, ExitInfra, "the Docker daemon failed a request"},
 		{KindDiskFull, Failed, InfraFault, yes, http.StatusInsufficientStorage, ExitInfra, "the build host's disk is full"},

@@ -19,6 +19,9 @@ func (a *attempt) exited(ctx context.Context, state engine.State) error {
 	if err := a.wroteTooMuch(ctx, state.ExitCode != 0); err != nil {
 		return err
 	}
+	if killedByOther(state) {
+		return jobs.Fail(jobs.KindContainerLost, nil, "look for an operator or a clean-up that stops containers on the build host", "%s", stoppedByOther)
+	}
 	if state.ExitCode == engine.UnknownExit && state.Started.Before(time.Now().Add(-a.w.Host.Uptime())) {
 		return jobs.Fail(jobs.KindContainerLost, nil, "", "the host was started again while the container ran")
 	}
@@ -36,6 +39,13 @@ func (a *attempt) exited(ctx context.Context, state engine.State) error {
 	}
 	return exitFailure(state.ExitCode, state.OOM, memory, a.joblog.Lines())
 }
+
+// stoppedByOther is what became of a container that this worker left alone.
+const stoppedByOther = "another client of the engine stopped the container"
+
+// killedByOther reports whether a container, which this worker did not stop, was
+// stopped: its exit code is not the program's own word then, whichever it is.
+func killedByOther(s engine.State) bool { return s.Killed && !s.OOM }
 
 // neverRunPattern is what the OCI runtime writes into a container in whose place the
 // kernel does not execute the command. Releases before 1.1 wrote the second form.

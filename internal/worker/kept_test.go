@@ -139,6 +139,11 @@ func TestServiceEnd(t *testing.T) {
 			}
 		}, "cancelled by ann@desk", 143, 30 * time.Second, "up\n"},
 		{
+			"stopped by an operator", "trap 'exit 0' TERM; echo up; sleep 3600",
+			func(f *farm, _ string) { _ = f.engine.Stop(f.t.Context(), f.engine.Containers()[0].ID, time.Minute) },
+			"lost: another client of the engine stopped the container", 0, 30 * time.Second, "up\n",
+		},
+		{
 			"removed", "echo up; sleep 3600", func(f *farm, _ string) { f.engine.Lose(f.engine.Containers()[0].ID) },
 			"lost: its container was removed", -1, 30 * time.Second, "up\n",
 		},

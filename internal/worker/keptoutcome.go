@@ -32,6 +32,8 @@ func (s *keptService) outcome(state engine.State, lost error) jobs.ServiceStatus
 		status.State, status.Reason = jobs.ServiceLost, "its host was started again"
 	case isSignal(state) && s.w.attention.lacked(state.Finished):
 		status.State, status.Reason = jobs.ServiceLost, "it was stopped while its worker did not look after it"
+	case killedByOther(state):
+		status.State, status.Reason = jobs.ServiceLost, stoppedByOther
 	}
 	return status
 }

@@ -32,6 +32,9 @@ func TestAdopt(t *testing.T) {
 		{"exited meanwhile", "echo a; sleep 0.1; echo b; exit 3", func(f *farm, id string) {
 			f.eventually("the container ends", func() bool { return f.engine.Containers()[0].Status == "exited" })
 		}, jobs.Failed, 1, "a\nb\n"},
+		{"stopped by an operator", "trap 'exit 0' TERM; echo a; sleep 0.3; echo b", func(f *farm, id string) {
+			_ = f.engine.Stop(f.t.Context(), id, time.Minute)
+		}, jobs.Succeeded, 2, "a\nb\n"},
 		{"gone", "echo a; sleep 0.3; echo b", func(f *farm, id string) { f.engine.Lose(id) }, jobs.Succeeded, 2, "a\nb\n"},
 	}
 	for _, tt := range tests {

@@ -257,6 +257,9 @@ func (f *Fake) Stop(ctx context.Context, id string, grace time.Duration) error {
 	f.mu.Lock()
 	c := f.containers[id]
 	running := c != nil && c.state.Status == engine.StatusRunning
+	if running {
+		c.state.Killed = true
+	}
 	f.mu.Unlock()
 	if !running {
 		return nil

@@ -122,8 +122,8 @@ func testStop(t *testing.T, s *trial) {
 	if err := s.Engine.Stop(s.ctx, id, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if st := s.wait(p); st.ExitCode != 3 {
-		t.Errorf("exit code after SIGTERM = %d, want 3", st.ExitCode)
+	if st := s.wait(p); st.ExitCode != 3 || !st.Killed {
+		t.Errorf("exit code after SIGTERM = %d, killed %t; want 3, and killed", st.ExitCode, st.Killed)
 	}
 	for _, id := range []string{id, strings.Repeat("0", 64)} {
 		if err := s.Engine.Stop(s.ctx, id, 0); err != nil {
@@ -138,8 +138,8 @@ func testStop(t *testing.T, s *trial) {
 		if err := s.Engine.Stop(s.ctx, id, time.Second); err != nil {
 			t.Fatal(err)
 		}
-		if st := s.wait(p); st.ExitCode != 137 || st.OOM {
-			t.Errorf("state after SIGKILL = %+v, want 137 without OOM", st)
+		if st := s.wait(p); st.ExitCode != 137 || st.OOM || !st.Killed {
+			t.Errorf("state after SIGKILL = %+v, want 137 without OOM, and killed", st)
 		}
 	})
 }
@@ -185,8 +185,8 @@ func testReattachEnded(t *testing.T, s *trial) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st := s.wait(p); st.ExitCode != 4 || rec.stdout() != "two\n" {
-		t.Errorf("exit code %d, output %q; want 4 and two", st.ExitCode, rec.stdout())
+	if st := s.wait(p); st.ExitCode != 4 || rec.stdout() != "two\n" || st.Killed {
+		t.Errorf("exit code %d, output %q, killed %t; want 4 and two, and not killed", st.ExitCode, rec.stdout(), st.Killed)
 	}
 }
 
@@ -210,7 +210,7 @@ func testLost(t *testing.T, s *trial) {
 	rec.awaitStdout(t, "one\n")
 	s.Lose(t, id)
 	// An engine kills before it removes, and Wait may see the one or the other.
-	if st, err := p.Wait(s.ctx); err != nil || st.ExitCode != 137 {
+	if st, err := p.Wait(s.ctx); err != nil || st.ExitCode != 137 || !st.Killed {
 		_ = s.wantKind("wait", err, jobs.KindContainerLost)
 	}
 	_, err := s.Engine.Inspect(s.ctx, id)
