@@ -46,8 +46,10 @@ type Oracle struct {
 	ids      map[string]string
 	// epoch counts how often the database went back in time.
 	epoch int
-	// silent holds the hosts whose process died, or did not reach Redis.
+	// silent holds the hosts whose process died, or did not reach Redis, shared those
+	// that have their daemon in common with another.
 	silent     map[string]bool
+	shared     map[string]bool
 	owners     owners
 	blows      []*Blow
 	faults     map[string]int
@@ -74,7 +76,7 @@ type account struct {
 // New makes an Oracle that knows of nothing.
 func New() *Oracle {
 	return &Oracle{
-		accounts: map[string]*account{}, ids: map[string]string{}, silent: map[string]bool{},
+		accounts: map[string]*account{}, ids: map[string]string{}, silent: map[string]bool{}, shared: map[string]bool{},
 		owners: newOwners(), faults: map[string]int{},
 	}
 }
@@ -216,6 +218,14 @@ func (o *Oracle) Cancelled(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.account(id).cancelled = true
+}
+
+// Shares notes that a host has its daemon in common with another, whose worker may end
+// what this one's does not look after.
+func (o *Oracle) Shares(host string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.shared[host] = true
 }
 
 // Silenced notes that a host's process cannot tell that it is there.

@@ -40,7 +40,8 @@ func (h *hearing) service() {
 		}
 	case jobs.ServiceLost:
 		whole = false
-		if !h.removed && !h.blurred && !(h.o.silent[h.job.Result.Host] && endedByAnother(s.Reason)) {
+		host := h.job.Result.Host
+		if !h.removed && !h.blurred && !(h.o.silent[host] && endedByAnother(s.Reason, h.o.shared[host])) {
 			h.bad("I9", "its service is %s, and nothing was done to it", s)
 		}
 	}
@@ -49,8 +50,12 @@ func (h *hearing) service() {
 	}
 }
 
-// endedByAnother reports whether the reason is one of another worker of the daemon.
-func endedByAnother(reason string) bool {
+// endedByAnother reports whether the reason is one of another worker of the daemon. One
+// that died before it reported the end has left the container without the reason.
+func endedByAnother(reason string, shared bool) bool {
+	if shared && reason == "another client of the engine stopped the container" {
+		return true
+	}
 	return strings.HasSuffix(reason, " is silent") || strings.HasPrefix(reason, "it was stopped while ") ||
 		reason == "its host did not report its end"
 }

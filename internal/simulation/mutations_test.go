@@ -29,7 +29,7 @@ func mutations() []mutation {
 		},
 		{
 			"why a container is stopped is not kept", "internal/worker/journal.go",
-			"a.moved(true, func(c journal.Container) journal.Container { return c.Stopping(r) })", `_ = r`, "I7",
+			"a.moved(true, func(c journal.Container) journal.Container { return c.Stopping(r) })", `_ = r`, "I6",
 		},
 		{
 			"what was told to end is followed as if it had not been", "internal/worker/resumetable.go",

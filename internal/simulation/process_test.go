@@ -226,6 +226,9 @@ func (h *host) start() *process {
 	o := worker.Defaults()
 	dir, self := h.open()
 	p.identity, p.began = dir.Host(), time.Now()
+	if len(h.mates) > 1 {
+		f.oracle.Shares(p.identity)
+	}
 	o.Name, o.HostID, o.StateDir, o.Slots, o.Lease, o.Drain = h.name, p.identity, h.dir, slots, lease, 30*time.Second
 	h.downFor = time.Second
 	seats := faults.Seats(f.truth, p.at)

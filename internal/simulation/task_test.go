@@ -35,6 +35,10 @@ func newTask(r *rand.Rand, n int) task {
 	}
 	t := task{Task: oracle.Task{Key: fmt.Sprint("key-", n), State: jobs.Succeeded, Log: "start\nend\n"}}
 	switch k := r.IntN(21); {
+	case k < 4 && seconds > 60:
+		t.Does, t.spec = "runs out of its 20 s", jobs.Spec{Run: shell("trap 'exit 0' TERM; echo start; sleep 3600; echo end")}
+		t.spec.Timeouts.Run = jobs.Duration(20 * time.Second)
+		t.State, t.Kind, t.Log = jobs.Failed, jobs.KindTimeout, "start\n"
 	case k < 8:
 		t.Does, t.spec = fmt.Sprintf("runs for %d s", seconds), jobs.Spec{Run: shell(script)}
 	case k < 11:
@@ -64,7 +68,7 @@ func newTask(r *rand.Rand, n int) task {
 		t.spec.Timeouts.Queue = jobs.Duration(time.Minute)
 	case r.IntN(2) == 0:
 		t.Does, t.Log = "serves for 20 s", "start\n"
-		t.spec = jobs.Spec{Run: shell("echo start; sleep 3600; echo end")}
+		t.spec = jobs.Spec{Run: shell("trap 'exit 0' TERM; echo start; sleep 3600; echo end")}
 		t.spec.Run.Keep = jobs.Duration(20 * time.Second)
 	default:
 		t.Exit = 7
