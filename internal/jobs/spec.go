@@ -30,6 +30,8 @@ type Spec struct {
 	// Retries is how often a failure that is the job's own may be tried again.
 	// Losses of workers, daemons or Redis never count.
 	Retries int `json:"retries,omitempty"`
+	// Cause is set by the farm where it submits a job by itself.
+	Cause *Cause `json:"cause,omitempty"`
 }
 
 // Normalize fills in what an absent field means, so that two documents that

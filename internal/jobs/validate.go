@@ -62,6 +62,9 @@ func (s Spec) Validate() error {
 		p.requires(*s.Requires)
 	}
 	p.timeouts(s.Timeouts)
+	if s.Cause != nil {
+		p.cause(*s.Cause)
+	}
 	switch {
 	case s.Build == nil && s.Run == nil:
 		p.add("spec_empty", "", "nothing to do: give build, run or both")

@@ -84,6 +84,12 @@ const (
 	recipeSettingsKey = "slipway:{ended}:recipesettings"
 )
 
+// rebuildsKey is a hash, each rebuild by its ID as JSON; rebuildKey is one, the images of a
+// rebuild by their names. They are changed together.
+const rebuildsKey = "slipway:{ended}:rebuilds"
+
+func rebuildKey(id string) string { return "slipway:{ended}:rebuild:" + id }
+
 // movedKey is a string that expires, where a process last moved a reader to.
 func movedKey(reader, nonce string) string { return "slipway:{ended}:moved:" + reader + ":" + nonce }
 

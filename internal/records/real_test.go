@@ -17,7 +17,7 @@ import (
 func real(t *testing.T) jobstest.DB {
 	t.Helper()
 	s := onRedis(t)
-	return jobstest.DB{Records: s, Claims: s, Hosts: s, Seats: s, Endings: s, Recipes: s}
+	return jobstest.DB{Records: s, Claims: s, Hosts: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s}
 }
 
 func onRedis(t *testing.T) *records.DB {
@@ -51,5 +51,7 @@ func TestSeatsOnRedis(t *testing.T) { jobstest.TestSeats(t, real) }
 func TestEndingsOnRedis(t *testing.T) { jobstest.TestEndings(t, real) }
 
 func TestRecipesOnRedis(t *testing.T) { jobstest.TestRecipes(t, real) }
+
+func TestRebuildsOnRedis(t *testing.T) { jobstest.TestRebuilds(t, real) }
 
 func TestHostsOddOnRedis(t *testing.T) { testHostsOdd(t, realRedis(t)) }

@@ -13,7 +13,7 @@ import (
 
 func memory(*testing.T) jobstest.DB {
 	m := jobstest.NewMemory(jobstest.Options{})
-	return jobstest.DB{Records: m, Claims: m, Hosts: m, Seats: m, Endings: m, Recipes: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
+	return jobstest.DB{Records: m, Claims: m, Hosts: m, Seats: m, Endings: m, Recipes: m, Rebuilds: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
 		_, err := m.Reconcile(ctx)
 		return err
 	}}
@@ -37,6 +37,11 @@ func TestMemoryHosts(t *testing.T) {
 func TestMemoryRecipes(t *testing.T) {
 	t.Parallel()
 	jobstest.TestRecipes(t, memory)
+}
+
+func TestMemoryRebuilds(t *testing.T) {
+	t.Parallel()
+	jobstest.TestRebuilds(t, memory)
 }
 
 func TestMemorySeats(t *testing.T) {

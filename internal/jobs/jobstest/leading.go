@@ -136,6 +136,10 @@ func (m *Memory) Snapshot() (restore func()) {
 	}
 	keys, seats, leader, leads := maps.Clone(m.keys), maps.Clone(m.seats), m.leader, m.leads
 	ended, cursors, recipes := slices.Clone(m.ended), maps.Clone(m.cursors), maps.Clone(m.recipes)
+	rebuilds := slices.Clone(m.rebuilds)
+	for i, r := range rebuilds {
+		rebuilds[i] = &rebuild{r.head, maps.Clone(r.images)}
+	}
 	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -145,7 +149,7 @@ func (m *Memory) Snapshot() (restore func()) {
 			m.records[order[i].job.ID] = &order[i]
 		}
 		m.keys, m.seats, m.leader, m.leads = keys, seats, leader, leads
-		m.ended, m.cursors, m.recipes = ended, cursors, recipes
+		m.ended, m.cursors, m.recipes, m.rebuilds = ended, cursors, recipes, rebuilds
 		m.touch()
 	}
 }

@@ -23,7 +23,8 @@ type Options struct {
 }
 
 // Memory keeps jobs in memory. It implements jobs.Records, jobs.Claims, jobs.Hosts,
-// jobs.Seats, jobs.Endings and jobs.Recipes, and is safe for concurrent use.
+// jobs.Seats, jobs.Endings, jobs.Recipes and jobs.Rebuilds, and is safe for concurrent
+// use.
 type Memory struct {
 	opts  Options
 	clock *clock
@@ -41,16 +42,19 @@ type Memory struct {
 	ended   []ending         // in the order of the ends
 	cursors map[string]int64 // of the readers of ended
 	recipes map[string]jobs.Recipe
-	changed chan struct{} // closed and replaced by every change
+	// rebuilds are in the order in which they began.
+	rebuilds []*rebuild
+	changed  chan struct{} // closed and replaced by every change
 }
 
 var (
-	_ jobs.Records = (*Memory)(nil)
-	_ jobs.Claims  = (*Memory)(nil)
-	_ jobs.Hosts   = (*Memory)(nil)
-	_ jobs.Seats   = (*Memory)(nil)
-	_ jobs.Endings = (*Memory)(nil)
-	_ jobs.Recipes = (*Memory)(nil)
+	_ jobs.Records  = (*Memory)(nil)
+	_ jobs.Claims   = (*Memory)(nil)
+	_ jobs.Hosts    = (*Memory)(nil)
+	_ jobs.Seats    = (*Memory)(nil)
+	_ jobs.Endings  = (*Memory)(nil)
+	_ jobs.Recipes  = (*Memory)(nil)
+	_ jobs.Rebuilds = (*Memory)(nil)
 )
 
 // record is what the memory knows of a job.

@@ -23,6 +23,8 @@ type DB struct {
 	Endings jobs.Endings
 	// Recipes is what TestRecipes is about.
 	Recipes jobs.Recipes
+	// Rebuilds is what TestRebuilds is about.
+	Rebuilds jobs.Rebuilds
 	// Advance moves Redis time forward. It is nil when the clock cannot
 	// be moved, as with a real Redis: then the suites use leases and delays of
 	// some hundred milliseconds and wait for them to pass.

@@ -1,0 +1,106 @@
+package jobstest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// rebuild is what the memory knows of a rebuild.
+type rebuild struct {
+	head   jobs.Rebuild
+	images map[string]jobs.RebuildImage
+}
+
+// rebuild returns what is known of a rebuild, nil for nothing. The caller holds the lock.
+func (m *Memory) rebuild(id string) *rebuild {
+	for _, r := range m.rebuilds {
+		if r.head.ID == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// BeginRebuild implements jobs.Rebuilds.
+func (m *Memory) BeginRebuild(ctx context.Context, head jobs.Rebuild, images []jobs.RebuildImage) error {
+	if err := m.begin(ctx); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	if m.rebuild(head.ID) != nil {
+		return nil
+	}
+	r := &rebuild{head: copyJSON(head), images: map[string]jobs.RebuildImage{}}
+	for _, img := range images {
+		r.images[img.Name] = copyJSON(img)
+	}
+	m.rebuilds = append(m.rebuilds, r)
+	return nil
+}
+
+// Rebuild implements jobs.Rebuilds.
+func (m *Memory) Rebuild(ctx context.Context, id string) (jobs.Rebuild, []jobs.RebuildImage, error) {
+	if err := m.begin(ctx); err != nil {
+		return jobs.Rebuild{}, nil, err
+	}
+	defer m.mu.Unlock()
+	r := m.rebuild(id)
+	if r == nil {
+		return jobs.Rebuild{}, nil, fmt.Errorf("%w: %s", jobs.ErrNoRebuild, id)
+	}
+	images := slices.SortedFunc(maps.Values(r.images), func(a, b jobs.RebuildImage) int {
+		return cmp.Or(a.Wave-b.Wave, cmp.Compare(a.Name, b.Name))
+	})
+	return copyJSON(r.head), copyJSON(images), nil
+}
+
+// Rebuilds implements jobs.Rebuilds.
+func (m *Memory) Rebuilds(ctx context.Context) ([]jobs.Rebuild, error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	list := []jobs.Rebuild{}
+	for _, r := range slices.Backward(m.rebuilds) {
+		list = append(list, copyJSON(r.head))
+	}
+	return list, nil
+}
+
+// ChangeRebuild implements jobs.Rebuilds.
+func (m *Memory) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, changes ...jobs.RebuildChange) (bool, error) {
+	if err := m.begin(ctx); err != nil {
+		return false, err
+	}
+	defer m.mu.Unlock()
+	r := m.rebuild(seen.ID)
+	if r == nil || !reflect.DeepEqual(r.head, copyJSON(seen)) {
+		return false, nil
+	}
+	for _, c := range changes {
+		if !reflect.DeepEqual(r.images[c.Seen.Name], copyJSON(c.Seen)) {
+			return false, nil
+		}
+	}
+	r.head = copyJSON(next)
+	for _, c := range changes {
+		r.images[c.Next.Name] = copyJSON(c.Next)
+	}
+	return true, nil
+}
+
+// ForgetRebuild implements jobs.Rebuilds.
+func (m *Memory) ForgetRebuild(ctx context.Context, id string) error {
+	if err := m.begin(ctx); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	m.rebuilds = slices.DeleteFunc(m.rebuilds, func(r *rebuild) bool { return r.head.ID == id })
+	return nil
+}

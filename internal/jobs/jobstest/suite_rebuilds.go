@@ -1,0 +1,165 @@
+package jobstest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// TestRebuilds checks a database for what users of rebuilds are promised.
+func TestRebuilds(t *testing.T, setup func(t *testing.T) DB) {
+	runSuite(t, setup, []subtest{
+		{"a rebuild begins once", testBeginRebuild},
+		{"a change counts whole or not at all", testChangeRebuild},
+		{"of two changes of one image one counts", testChangesAtOnce},
+		{"what is forgotten is gone", testForgetRebuild},
+		{"a rebuild of thousands of images", testBigRebuild},
+	})
+}
+
+// aRebuild is a rebuild with two images, which began this long after the others.
+func aRebuild(id string, after time.Duration) (jobs.Rebuild, []jobs.RebuildImage) {
+	head := jobs.Rebuild{
+		ID: id, Plan: "0c9f1a52e77b3d46", Question: "--base debian:12", By: "ann@desk", Priority: jobs.PriorityLow, MaxParallel: 8,
+		State: jobs.RebuildRunning, Created: time.Date(2026, 1, 2, 3, 4, 5, 678000, time.UTC).Add(after),
+	}
+	spec := jobs.Spec{
+		Name: "app", Context: &jobs.Context{Ref: "https://forge.example/app.tar"}, Cause: &jobs.Cause{Rebuild: id},
+		Build: &jobs.Build{Args: map[string]string{"b": "2", "a": "1 > 0 & <x>"}},
+	}.Normalize()
+	return head, []jobs.RebuildImage{
+		{Name: "base", Wave: 1, Because: "debian:12 changed", State: jobs.ImageDone, Job: "job-1", Try: 1},
+		{Name: "app", Wave: 2, Because: "stands on base", After: []string{"base"}, State: jobs.ImageBuilding, Try: 1, Spec: &spec},
+	}
+}
+
+func (f *farm) rebuild(head jobs.Rebuild, images ...jobs.RebuildImage) {
+	f.t.Helper()
+	got, all, err := f.Rebuilds.Rebuild(f.ctx, head.ID)
+	if diff := cmp.Diff(head, got) + cmp.Diff(images, all); err != nil || diff != "" {
+		f.t.Errorf("Rebuild(%s), %v (-want +got):\n%s", head.ID, err, diff)
+	}
+}
+
+func (f *farm) begin(head jobs.Rebuild, images []jobs.RebuildImage) {
+	f.t.Helper()
+	if err := f.Rebuilds.BeginRebuild(f.ctx, head, images); err != nil {
+		f.t.Fatalf("BeginRebuild: %v", err)
+	}
+}
+
+func testBeginRebuild(f *farm) {
+	if _, _, err := f.Rebuilds.Rebuild(f.ctx, "r-1"); !errors.Is(err, jobs.ErrNoRebuild) {
+		f.t.Errorf("Rebuild = %v, want ErrNoRebuild", err)
+	}
+	head, images := aRebuild("r-1", 0)
+	f.begin(head, images)
+	f.rebuild(head, images...)
+	other := head
+	other.Question = "--all"
+	f.begin(other, images[:1])
+	f.rebuild(head, images...)
+	second, images := aRebuild("r-2", time.Minute)
+	f.begin(second, images)
+	list, err := f.Rebuilds.Rebuilds(f.ctx)
+	if diff := cmp.Diff([]jobs.Rebuild{second, head}, list); err != nil || diff != "" {
+		f.t.Errorf("Rebuilds, %v (-want +got):\n%s", err, diff)
+	}
+}
+
+func (f *farm) change(want bool, seen, next jobs.Rebuild, changes ...jobs.RebuildChange) {
+	f.t.Helper()
+	if changed, err := f.Rebuilds.ChangeRebuild(f.ctx, seen, next, changes...); err != nil || changed != want {
+		f.t.Errorf("ChangeRebuild = %t, %v; want %t", changed, err, want)
+	}
+}
+
+func testChangeRebuild(f *farm) {
+	head, images := aRebuild("r-1", 0)
+	f.change(false, head, head)
+	f.begin(head, images)
+	base, app := images[0], images[1]
+	submitted, again := app, base
+	submitted.Spec, submitted.Job = nil, "job-2"
+	again.Try = 2
+	f.change(true, head, head, jobs.RebuildChange{Seen: app, Next: submitted})
+	f.rebuild(head, base, submitted)
+	f.change(false, head, head, jobs.RebuildChange{Seen: base, Next: again}, jobs.RebuildChange{Seen: app, Next: submitted})
+	f.rebuild(head, base, submitted)
+	paused := head
+	paused.State = jobs.RebuildPaused
+	f.change(true, head, paused)
+	f.change(false, head, head, jobs.RebuildChange{Seen: base, Next: again}) // for a rebuild that is paused by now
+	f.rebuild(paused, base, submitted)
+}
+
+func testChangesAtOnce(f *farm) {
+	head, images := aRebuild("r-1", 0)
+	f.begin(head, images)
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	won := []string{}
+	for i := range 5 {
+		all.Go(func() {
+			next := images[1]
+			next.Job = fmt.Sprint("job-", i)
+			changed, err := f.Rebuilds.ChangeRebuild(f.ctx, head, head, jobs.RebuildChange{Seen: images[1], Next: next})
+			if err != nil {
+				f.t.Errorf("ChangeRebuild: %v", err)
+			}
+			if changed {
+				mu.Lock()
+				defer mu.Unlock()
+				won = append(won, next.Job)
+			}
+		})
+	}
+	all.Wait()
+	if len(won) != 1 {
+		f.t.Fatalf("%q were kept, want one", won)
+	}
+	images[1].Job = won[0]
+	f.rebuild(head, images...)
+}
+
+func testForgetRebuild(f *farm) {
+	head, images := aRebuild("r-1", 0)
+	f.begin(head, images)
+	for range 2 {
+		if err := f.Rebuilds.ForgetRebuild(f.ctx, "r-1"); err != nil {
+			f.t.Errorf("ForgetRebuild: %v", err)
+		}
+	}
+	if _, _, err := f.Rebuilds.Rebuild(f.ctx, "r-1"); !errors.Is(err, jobs.ErrNoRebuild) {
+		f.t.Errorf("Rebuild = %v, want ErrNoRebuild", err)
+	}
+	f.change(false, head, head)
+	if list, err := f.Rebuilds.Rebuilds(f.ctx); err != nil || len(list) != 0 {
+		f.t.Errorf("Rebuilds = %+v, %v; want none", list, err)
+	}
+}
+
+func testBigRebuild(f *farm) {
+	head, _ := aRebuild("r-1", 0)
+	var images []jobs.RebuildImage
+	var changes []jobs.RebuildChange
+	for i := range 5000 {
+		img := jobs.RebuildImage{Name: fmt.Sprintf("image-%04d", i), Wave: 1, Because: "asked for", State: jobs.ImageWaiting}
+		next := img
+		next.State = jobs.ImageSkipped
+		images, changes = append(images, img), append(changes, jobs.RebuildChange{Seen: img, Next: next})
+	}
+	f.begin(head, images)
+	f.rebuild(head, images...)
+	f.change(true, head, head, changes...)
+	for i := range images {
+		images[i].State = jobs.ImageSkipped
+	}
+	f.rebuild(head, images...)
+}

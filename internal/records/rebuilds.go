@@ -1,0 +1,111 @@
+package records
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+var _ jobs.Rebuilds = (*DB)(nil)
+
+// BeginRebuild implements jobs.Rebuilds.
+func (db *DB) BeginRebuild(ctx context.Context, r jobs.Rebuild, images []jobs.RebuildImage) error {
+	args, err := encoded([]any{r.ID}, r)
+	for _, img := range images {
+		if err == nil {
+			args, err = encoded(append(args, img.Name), img)
+		}
+	}
+	if err == nil {
+		err = db.scripts.beginRebuild.Run(ctx, db.rdb, []string{rebuildsKey, rebuildKey(r.ID)}, args...).Err()
+	}
+	return wrapped("keep the rebuild "+r.ID, err)
+}
+
+// encoded appends documents as JSON.
+func encoded(args []any, docs ...any) ([]any, error) {
+	for _, doc := range docs {
+		raw, err := json.Marshal(doc)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, raw)
+	}
+	return args, nil
+}
+
+// Rebuild implements jobs.Rebuilds.
+func (db *DB) Rebuild(ctx context.Context, id string) (r jobs.Rebuild, images []jobs.RebuildImage, err error) {
+	pipe := db.rdb.TxPipeline() // both keys are in one slot, and change together
+	head, fields := pipe.HGet(ctx, rebuildsKey, id), pipe.HGetAll(ctx, rebuildKey(id))
+	if _, err := pipe.Exec(ctx); errors.Is(err, redis.Nil) {
+		return r, nil, fmt.Errorf("%w: %s", jobs.ErrNoRebuild, id)
+	} else if err != nil {
+		return r, nil, fmt.Errorf("read the rebuild %s: %w", id, err)
+	}
+	err = json.Unmarshal([]byte(head.Val()), &r)
+	images = make([]jobs.RebuildImage, 0, len(fields.Val()))
+	for _, raw := range fields.Val() {
+		var img jobs.RebuildImage
+		err = errors.Join(err, json.Unmarshal([]byte(raw), &img))
+		images = append(images, img)
+	}
+	if err != nil {
+		return r, nil, fmt.Errorf("read the rebuild %s: %w", id, err)
+	}
+	slices.SortFunc(images, func(a, b jobs.RebuildImage) int {
+		return cmp.Or(a.Wave-b.Wave, cmp.Compare(a.Name, b.Name))
+	})
+	return r, images, nil
+}
+
+// Rebuilds implements jobs.Rebuilds. One that cannot be read is left out: it must not
+// hide the others.
+func (db *DB) Rebuilds(ctx context.Context) ([]jobs.Rebuild, error) {
+	fields, err := db.rdb.HGetAll(ctx, rebuildsKey).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list rebuilds: %w", err)
+	}
+	list := make([]jobs.Rebuild, 0, len(fields))
+	for _, raw := range fields {
+		var r jobs.Rebuild
+		if json.Unmarshal([]byte(raw), &r) == nil {
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b jobs.Rebuild) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
+	})
+	return list, nil
+}
+
+// ChangeRebuild implements jobs.Rebuilds.
+func (db *DB) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, changes ...jobs.RebuildChange) (bool, error) {
+	args, err := encoded([]any{seen.ID}, seen, next)
+	for _, c := range changes {
+		if err == nil {
+			args, err = encoded(append(args, c.Seen.Name), c.Seen, c.Next)
+		}
+	}
+	if err != nil {
+		return false, fmt.Errorf("encode the rebuild %s: %w", seen.ID, err)
+	}
+	changed, err := db.scripts.changeRebuild.Run(ctx, db.rdb, []string{rebuildsKey, rebuildKey(seen.ID)}, args...).Bool()
+	return changed, wrapped("change the rebuild "+seen.ID, err)
+}
+
+// ForgetRebuild implements jobs.Rebuilds.
+func (db *DB) ForgetRebuild(ctx context.Context, id string) error {
+	pipe := db.rdb.TxPipeline()
+	pipe.HDel(ctx, rebuildsKey, id)
+	pipe.Del(ctx, rebuildKey(id))
+	_, err := pipe.Exec(ctx)
+	return wrapped("forget the rebuild "+id, err)
+}
