@@ -1,9 +1,11 @@
 // Package rebuild works out from the recipes which images stand on which, and what has
-// to be built again, in which order, when one of them changes. It is pure: recipes go
-// in, a plan comes out.
+// to be built again, in which order, when one of them changes; and it has that done. Up to
+// the plan it is pure: recipes go in, a plan comes out.
 //
 //	graph.go   what stands on what
 //	plan.go    what is built again, and why; what is left out, and why
+//	begin.go   a plan becomes a rebuild
+//	runner.go  a rebuild is carried out, one step after the other
 package rebuild
 
 import (
@@ -170,6 +172,10 @@ func (e Edge) of(full string) bool {
 		return ref == full
 	}
 }
+
+func (Edge) any() bool { return true }
+
+func (e Edge) onHost() bool { return e.Local }
 
 // unknownBase is for an image that no recipe makes or stands on.
 func (g *Graph) unknownBase(full string) *UnknownError {

@@ -53,6 +53,9 @@ type Image struct {
 	Reasons []Reason `json:"reasons"`
 	// After are the images of the plan that it stands on.
 	After []string `json:"after,omitempty"`
+	// Unpushed are those of After that only a build host has: where another host builds
+	// this image, the daemon would take whatever it has under that name.
+	Unpushed []string `json:"unpushed,omitempty"`
 	// Job is the one whose recipe is built again, Made when it had its image.
 	Job  string    `json:"job"`
 	Made time.Time `json:"made"`
@@ -247,11 +250,11 @@ func namesDigest(full string) string {
 	return "it names " + imagename.Familiar(full) + " by its digest"
 }
 
-// parents are the planned images that one stands on.
-func (p *planner) parents(name string) []string {
+// parents are the planned images that one stands on through such edges.
+func (p *planner) parents(name string, such func(Edge) bool) []string {
 	var list []string
 	for _, e := range p.graph.recipes[name].stands {
-		if e.Recipe != "" && len(p.reasons[e.Recipe]) > 0 && !slices.Contains(list, e.Recipe) {
+		if e.Recipe != "" && such(e) && len(p.reasons[e.Recipe]) > 0 && !slices.Contains(list, e.Recipe) {
 			list = append(list, e.Recipe)
 		}
 	}
@@ -264,7 +267,7 @@ func (p *planner) parents(name string) []string {
 func (p *planner) order() (map[string]int, error) {
 	waits, ready := map[string]int{}, []string{}
 	for name := range p.reasons {
-		if waits[name] = len(p.parents(name)); waits[name] == 0 {
+		if waits[name] = len(p.parents(name, Edge.any)); waits[name] == 0 {
 			ready = append(ready, name)
 		}
 	}
@@ -300,7 +303,7 @@ func (p *planner) cycle(waits map[string]int) *CycleError {
 	var path []string
 	for !slices.Contains(path, at) {
 		path = append(path, at)
-		for _, parent := range p.parents(at) {
+		for _, parent := range p.parents(at, Edge.any) {
 			if _, ok := waits[parent]; ok {
 				at = parent
 				break
@@ -315,7 +318,8 @@ func (p *planner) plan(wave map[string]int) Plan {
 	for name, n := range wave {
 		r := p.graph.recipes[name]
 		img := Image{
-			Name: name, Wave: n, Reasons: sorted(p.reasons[name]), After: p.parents(name), Job: r.Job, Made: r.Made,
+			Name: name, Wave: n, Reasons: sorted(p.reasons[name]), Job: r.Job, Made: r.Made,
+			After: p.parents(name, Edge.any), Unpushed: p.parents(name, Edge.onHost),
 			Tags: r.Tags, Took: r.Took, Source: r.Settings.Source,
 		}
 		if img.Source == nil {
@@ -345,6 +349,24 @@ func (p *planner) plan(wave map[string]int) Plan {
 	}
 	plan.Hash = hashOf(plan)
 	return plan
+}
+
+// Because lists the reasons in words.
+func (img Image) Because() string {
+	var list []string
+	for _, r := range img.Reasons {
+		switch r.Kind {
+		case BecauseBase:
+			list = append(list, imagename.Familiar(r.Ref)+" changed")
+		case BecauseParent:
+			list = append(list, "stands on "+r.Parent)
+		case BecauseAge:
+			list = append(list, "max age")
+		case BecauseName:
+			list = append(list, "asked for")
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // sorted puts reasons into an order that does not depend on that of the question.

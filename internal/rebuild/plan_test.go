@@ -21,7 +21,7 @@ var now = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 // recipe is one whose image has its name as its tag and stands on these images: a name
 // that begins with = is pinned.
 func recipe(name string, on ...string) jobs.Recipe {
-	r := jobs.Recipe{Name: name, Job: "job of " + name, Made: now.Add(-time.Hour), Context: "sha256:c", Tags: []string{name}, Took: jobs.Duration(time.Second)}
+	r := jobs.Recipe{Name: name, Job: "job of " + name, Made: now.Add(-time.Hour), Context: "sha256:" + strings.Repeat("c", 64), Tags: []string{name}, Took: jobs.Duration(time.Second)}
 	for i, ref := range on {
 		role := jobs.RoleFrom
 		if i > 0 {

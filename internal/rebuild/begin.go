@@ -1,0 +1,59 @@
+package rebuild
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Order says how a plan is carried out.
+type Order struct {
+	// ID is the rebuild's, By who asked, and Question what for, in words.
+	ID, By, Question string
+	Priority         jobs.Priority
+	MaxParallel      int
+	FailFast         bool
+}
+
+// UnpushedError says that images stand on images that no registry has.
+type UnpushedError struct {
+	// Name is the first of them, On what it stands on, More how many others there are.
+	Name, On string
+	More     int
+}
+
+func (e *UnpushedError) Error() string {
+	text := fmt.Sprintf("%s stands on %s, which only its build host has: another host would build it on what it has under that name", e.Name, e.On)
+	if e.More > 0 {
+		text += fmt.Sprintf(" (%d more images like that)", e.More)
+	}
+	return text
+}
+
+// Begin makes a rebuild of a plan. It fails with an [*UnpushedError].
+func (p Plan) Begin(o Order, at time.Time) (jobs.Rebuild, []jobs.RebuildImage, error) {
+	var unpushed *UnpushedError
+	images := make([]jobs.RebuildImage, 0, len(p.Images))
+	for _, img := range p.Images {
+		switch {
+		case len(img.Unpushed) == 0:
+		case unpushed == nil:
+			unpushed = &UnpushedError{Name: img.Name, On: img.Unpushed[0]}
+		default:
+			unpushed.More++
+		}
+		images = append(images, jobs.RebuildImage{
+			Name: img.Name, Wave: img.Wave, Because: img.Because(), After: img.After, State: jobs.ImageWaiting,
+			NoCache: slices.ContainsFunc(img.Reasons, func(r Reason) bool { return r.Kind == BecauseAge }),
+		})
+	}
+	if unpushed != nil {
+		return jobs.Rebuild{}, nil, unpushed
+	}
+	return jobs.Rebuild{
+		ID: o.ID, Plan: p.Hash, Question: o.Question, By: o.By, Priority: o.Priority, MaxParallel: o.MaxParallel,
+		FailFast: o.FailFast, State: jobs.RebuildRunning, Created: at.UTC().Truncate(time.Microsecond),
+	}, images, nil
+}

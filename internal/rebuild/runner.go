@@ -1,0 +1,348 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Jobs is what a rebuild needs of the farm: *jobs.Service.
+type Jobs interface {
+	SubmitBatch(ctx context.Context, specs []jobs.Spec) ([]jobs.Submitted, error)
+	Get(ctx context.Context, id string) (jobs.Job, error)
+	Cancel(ctx context.Context, id, by string) (jobs.Job, error)
+}
+
+// Recipes is what a rebuild needs of the recipes.
+type Recipes interface {
+	Recipe(ctx context.Context, name string) (jobs.Recipe, error)
+}
+
+// Runner moves rebuilds on. It keeps nothing: what is to be done next follows from what is
+// kept of a rebuild and from the records of its jobs. So any number of runners may work on
+// one rebuild, and each may be cut off at any step; the next one goes on.
+type Runner struct {
+	log      *slog.Logger
+	rebuilds jobs.Rebuilds
+	recipes  Recipes
+	jobs     Jobs
+}
+
+// NewRunner makes a Runner.
+func NewRunner(lg *slog.Logger, rebuilds jobs.Rebuilds, recipes Recipes, js Jobs) *Runner {
+	if lg == nil {
+		lg = slog.New(slog.DiscardHandler)
+	}
+	return &Runner{lg, rebuilds, recipes, js}
+}
+
+// keepEnded is how many rebuilds that have ended the farm remembers.
+const keepEnded = 100
+
+// AdvanceAll moves every rebuild on that has not ended, and forgets old ones.
+func (r *Runner) AdvanceAll(ctx context.Context) error {
+	list, err := r.rebuilds.Rebuilds(ctx)
+	if err != nil {
+		return err
+	}
+	ended := 0
+	for _, b := range list { // the newest first
+		if !b.State.Terminal() {
+			if err := r.Advance(ctx, b.ID); err != nil {
+				return err
+			}
+			continue
+		}
+		if ended++; ended > keepEnded {
+			if err := r.rebuilds.ForgetRebuild(ctx, b.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// mostRounds bounds how often one call looks at a rebuild: others may move it, too.
+const mostRounds = 100
+
+// Advance does what can be done for a rebuild now: it submits the jobs of images whose turn
+// it is, and takes note of those that have ended. A rebuild that is not there needs
+// nothing.
+func (r *Runner) Advance(ctx context.Context, id string) error {
+	for range mostRounds {
+		head, images, err := r.rebuilds.Rebuild(ctx, id)
+		if errors.Is(err, jobs.ErrNoRebuild) || err == nil && head.State.Terminal() {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		s := newStep(head, images)
+		for _, do := range []func(context.Context, *step) error{r.learnJobs, r.readJobs, r.spread, r.begin, r.end} {
+			if err := do(ctx, s); err != nil {
+				return err
+			}
+			if len(s.changes) > 0 || s.next != s.head {
+				break // each part counts on what the one before has changed
+			}
+		}
+		if len(s.changes) == 0 && s.next == s.head {
+			return nil
+		}
+		// One that is not kept means that another runner was faster: look again.
+		kept, err := r.rebuilds.ChangeRebuild(ctx, s.head, s.next, s.list()...)
+		if err != nil {
+			return err
+		}
+		if kept {
+			r.tell(ctx, s)
+		}
+	}
+	return nil
+}
+
+// step is one change of a rebuild in the making.
+type step struct {
+	head, next jobs.Rebuild
+	images     []jobs.RebuildImage
+	at         map[string]int // in images
+	changes    map[string]jobs.RebuildChange
+}
+
+func newStep(head jobs.Rebuild, images []jobs.RebuildImage) *step {
+	s := &step{head: head, next: head, images: images, at: map[string]int{}, changes: map[string]jobs.RebuildChange{}}
+	for i, img := range images {
+		s.at[img.Name] = i
+	}
+	return s
+}
+
+// set changes an image.
+func (s *step) set(img jobs.RebuildImage, change func(*jobs.RebuildImage)) {
+	next := img
+	change(&next)
+	if next.State.Terminal() {
+		next.Spec = nil
+	}
+	s.changes[img.Name] = jobs.RebuildChange{Seen: img, Next: next}
+}
+
+// list are the changes in the order of the images.
+func (s *step) list() []jobs.RebuildChange {
+	var all []jobs.RebuildChange
+	for _, img := range s.images {
+		if c, ok := s.changes[img.Name]; ok {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// in are the images in a state.
+func (s *step) in(state jobs.ImageState) []jobs.RebuildImage {
+	return slices.DeleteFunc(slices.Clone(s.images), func(img jobs.RebuildImage) bool { return img.State != state })
+}
+
+// learnJobs submits the jobs that are not known to be. Their documents were noted before,
+// and each has a key of its own, so that one that was submitted already is found.
+func (r *Runner) learnJobs(ctx context.Context, s *step) error {
+	var open []jobs.RebuildImage
+	var specs []jobs.Spec
+	for _, img := range s.in(jobs.ImageBuilding) {
+		if img.Spec != nil {
+			open, specs = append(open, img), append(specs, *img.Spec)
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	subs, err := r.jobs.SubmitBatch(ctx, specs)
+	if err != nil {
+		return fmt.Errorf("submit the jobs of rebuild %s: %w", s.head.ID, err)
+	}
+	for i, img := range open {
+		s.set(img, func(next *jobs.RebuildImage) {
+			if err := subs[i].Err; err != nil {
+				next.State, next.Why = jobs.ImageFailed, fmt.Sprintf("its job was refused: %v", err)
+				return
+			}
+			next.Spec, next.Job = nil, subs[i].ID
+		})
+	}
+	return nil
+}
+
+const whyCancelled = "the rebuild was cancelled"
+
+// readJobs takes note of jobs that have ended, and ends those of a rebuild that is
+// cancelled.
+func (r *Runner) readJobs(ctx context.Context, s *step) error {
+	for _, img := range s.in(jobs.ImageBuilding) {
+		job, err := r.jobs.Get(ctx, img.Job)
+		if err == nil && !job.State.Terminal() && s.head.State == jobs.RebuildCancelling {
+			if job, err = r.jobs.Cancel(ctx, img.Job, s.head.CancelledBy); errors.Is(err, jobs.ErrFinished) {
+				job, err = r.jobs.Get(ctx, img.Job)
+			}
+		}
+		switch {
+		case errors.Is(err, jobs.ErrNotFound):
+			s.set(img, func(next *jobs.RebuildImage) {
+				next.State, next.Why = jobs.ImageFailed, "the farm forgot its job before it saw how it ended"
+			})
+		case err != nil:
+			return err
+		case job.State.Terminal():
+			s.set(img, func(next *jobs.RebuildImage) { settle(next, job, s.head) })
+		}
+	}
+	return nil
+}
+
+// settle notes how the job of an image ended.
+func settle(img *jobs.RebuildImage, job jobs.Job, head jobs.Rebuild) {
+	switch res := job.Result; {
+	case job.State == jobs.Succeeded:
+		img.State, img.Is = jobs.ImageDone, res.ImageID
+	case job.State == jobs.Cancelled && head.State == jobs.RebuildCancelling:
+		img.State, img.Why = jobs.ImageSkipped, whyCancelled
+	case job.State == jobs.Cancelled:
+		img.State, img.Why = jobs.ImageFailed, "its job was cancelled"
+		if job.CancelBy != "" {
+			img.Why += " by " + job.CancelBy
+		}
+	case res != nil && res.Failure != nil:
+		img.State, img.Why = jobs.ImageFailed, fmt.Sprintf("%s: %s", res.Failure.Kind, res.Failure.Message)
+	default:
+		img.State, img.Why = jobs.ImageFailed, "its job is "+string(job.State)
+	}
+}
+
+// spread settles what is not going to be begun: everything once the rebuild is cancelled,
+// or has failed with FailFast; else what stands on an image that is not done.
+func (r *Runner) spread(_ context.Context, s *step) error {
+	stop := ""
+	switch failed := s.in(jobs.ImageFailed); {
+	case s.head.State == jobs.RebuildCancelling:
+		stop = whyCancelled
+	case s.head.FailFast && len(failed) > 0:
+		stop = failed[0].Name + " failed"
+	}
+	for _, img := range s.in(jobs.ImageWaiting) {
+		if stop != "" {
+			s.set(img, func(next *jobs.RebuildImage) { next.State, next.Why = jobs.ImageSkipped, stop })
+			continue
+		}
+		for _, name := range img.After {
+			if on := s.images[s.at[name]]; on.State.Terminal() && on.State != jobs.ImageDone {
+				s.set(img, func(next *jobs.RebuildImage) {
+					next.State, next.Why = jobs.ImageBlocked, fmt.Sprintf("it stands on %s, which is %s", name, on.State)
+				})
+			}
+		}
+	}
+	return nil
+}
+
+// begin notes the documents of the images whose turn it is. They are submitted only then:
+// a runner that is cut off in between leaves the next one the same documents, whatever
+// has become of the recipes meanwhile.
+func (r *Runner) begin(ctx context.Context, s *step) error {
+	if s.head.State != jobs.RebuildRunning {
+		return nil
+	}
+	free := s.head.MaxParallel - len(s.in(jobs.ImageBuilding))
+	for _, img := range s.in(jobs.ImageWaiting) {
+		if free <= 0 {
+			return nil
+		}
+		if slices.ContainsFunc(img.After, func(name string) bool { return s.images[s.at[name]].State != jobs.ImageDone }) {
+			continue
+		}
+		recipe, err := r.recipes.Recipe(ctx, img.Name)
+		why := ""
+		switch {
+		case errors.Is(err, jobs.ErrNoRecipe):
+			why = "its recipe was removed"
+		case err != nil:
+			return err
+		case recipe.Damaged != "":
+			why = recipe.Damaged
+		case recipe.Settings.Policy == jobs.RebuildNever:
+			why = "its policy is never"
+		}
+		s.set(img, func(next *jobs.RebuildImage) {
+			if why != "" {
+				next.State, next.Why = jobs.ImageSkipped, why
+				return
+			}
+			next.State, next.Why, next.Job, next.Is = jobs.ImageBuilding, "", "", ""
+			next.Try++
+			next.Was = recipe.ImageID
+			spec := jobs.RebuildSpec(s.head, *next, recipe)
+			next.Spec = &spec
+			free--
+		})
+	}
+	return nil
+}
+
+// end ends the rebuild once all of its images have ended.
+func (r *Runner) end(_ context.Context, s *step) error {
+	if slices.ContainsFunc(s.images, func(img jobs.RebuildImage) bool { return !img.State.Terminal() }) {
+		return nil
+	}
+	done := len(s.in(jobs.ImageDone)) == len(s.images)
+	switch {
+	case done:
+		s.next.State = jobs.RebuildDone
+	case s.head.State == jobs.RebuildCancelling:
+		s.next.State = jobs.RebuildCancelled
+	default:
+		s.next.State = jobs.RebuildFailed
+	}
+	s.next.Ended = time.Now().UTC().Truncate(time.Microsecond)
+	return nil
+}
+
+// tell logs what has changed.
+func (r *Runner) tell(ctx context.Context, s *step) {
+	for _, c := range s.list() {
+		switch next := c.Next; {
+		case next.State == jobs.ImageBuilding && next.Job != "":
+			r.log.InfoContext(ctx, "submitted the job of an image that is rebuilt", "rebuild", s.head.ID, "recipe", next.Name, "job_id", next.Job)
+		case next.State.Terminal():
+			r.log.InfoContext(ctx, "image of a rebuild ended", "rebuild", s.head.ID, "recipe", next.Name, "job_id", next.Job, "state", next.State, "reason", next.Why)
+		}
+	}
+	if s.next.State.Terminal() {
+		r.log.InfoContext(ctx, "rebuild ended", "rebuild", s.head.ID, "state", s.next.State)
+	}
+}
+
+// Retry begins the images again that are not done, of a rebuild that has ended. false
+// means that there is nothing to do.
+func (r *Runner) Retry(ctx context.Context, id string) (bool, error) {
+	for {
+		head, images, err := r.rebuilds.Rebuild(ctx, id)
+		if err != nil || head.State == jobs.RebuildDone {
+			return false, err
+		}
+		s := newStep(head, images)
+		s.next.State, s.next.CancelledBy, s.next.Ended = jobs.RebuildRunning, "", time.Time{}
+		for _, img := range images {
+			if img.State.Terminal() && img.State != jobs.ImageDone {
+				s.set(img, func(next *jobs.RebuildImage) { next.State, next.Why, next.Job = jobs.ImageWaiting, "", "" })
+			}
+		}
+		if len(s.changes) == 0 {
+			return false, nil
+		}
+		if kept, err := r.rebuilds.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {
+			return kept, err
+		}
+	}
+}

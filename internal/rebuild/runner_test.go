@@ -1,0 +1,401 @@
+package rebuild_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/rebuild"
+)
+
+// works is a farm that carries a rebuild out: its jobs run when the test says so.
+type works struct {
+	t      *testing.T
+	memory *jobstest.Memory
+	svc    *jobs.Service
+	runner *rebuild.Runner
+	head   jobs.Rebuild
+}
+
+// newWorks has the rebuild of what a question is about begun.
+func newWorks(t *testing.T, recipes []jobs.Recipe, q rebuild.Question, change func(*rebuild.Order)) *works {
+	t.Helper()
+	m := jobstest.NewMemory(jobstest.Options{})
+	w := &works{t: t, memory: m, svc: jobs.NewService(m, jobstest.NewQueue(), jobstest.NewIDs())}
+	w.runner = rebuild.NewRunner(nil, m, m, w.svc)
+	for _, r := range recipes {
+		r.Spec = jobs.Spec{Name: r.Name, Context: &jobs.Context{Ref: "https://forge.example/" + r.Name}, Build: &jobs.Build{Tags: r.Tags}}.Normalize()
+		if _, err := m.Learn(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plan, err := rebuild.NewGraph(recipes).Plan(q, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := rebuild.Order{ID: "r-1", By: "ann@desk", Priority: jobs.PriorityLow, MaxParallel: 100}
+	if change != nil {
+		change(&o)
+	}
+	head, images, err := plan.Begin(o, now)
+	if err == nil {
+		err = m.BeginRebuild(t.Context(), head, images)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.head = head
+	w.advance()
+	return w
+}
+
+func (w *works) advance() {
+	w.t.Helper()
+	if err := w.runner.Advance(w.t.Context(), w.head.ID); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *works) read() (jobs.Rebuild, []jobs.RebuildImage) {
+	w.t.Helper()
+	head, images, err := w.memory.Rebuild(context.WithoutCancel(w.t.Context()), w.head.ID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return head, images
+}
+
+// want is what there should be: "state: name state ...".
+func (w *works) want(what string, want ...string) {
+	w.t.Helper()
+	head, images := w.read()
+	got := []string{string(head.State)}
+	for _, img := range images {
+		line := img.Name + " " + string(img.State)
+		if img.Why != "" {
+			line += ": " + img.Why
+		}
+		got = append(got, line)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		w.t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+// finish ends the job of an image, "" for well.
+func (w *works) finish(name, failure string) {
+	w.t.Helper()
+	_, images := w.read()
+	i := slices.IndexFunc(images, func(img jobs.RebuildImage) bool { return img.Name == name })
+	if i < 0 || images[i].State != jobs.ImageBuilding || images[i].Job == "" {
+		w.t.Fatalf("%s is not building", name)
+	}
+	endJob(w.t, w.memory, images[i].Job, failure)
+}
+
+// endJob has a worker take a job and end it.
+func endJob(t *testing.T, m *jobstest.Memory, id, failure string) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	job, err := m.Get(ctx, id)
+	if err == nil {
+		job, err = m.Claim(ctx, job.Ticket(), jobs.Owner{Worker: "one", Host: "one", Nonce: "n-" + id, Lease: time.Hour})
+	}
+	res := jobs.Result{State: jobs.Succeeded, Attempt: job.Attempt, Host: "one", ImageID: "sha256:" + id}
+	if failure != "" {
+		res.State, res.Failure = jobs.Failed, jobs.Fail(jobs.KindBuildFailed, nil, "", "%s", failure)
+	}
+	if err == nil {
+		err = m.Finish(ctx, id, "n-"+id, res)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// set changes the state of the rebuild, as the command line does.
+func (w *works) set(change func(*jobs.Rebuild)) {
+	w.t.Helper()
+	head, _ := w.read()
+	next := head
+	change(&next)
+	if ok, err := w.memory.ChangeRebuild(w.t.Context(), head, next); err != nil || !ok {
+		w.t.Fatalf("ChangeRebuild = %t, %v", ok, err)
+	}
+	w.advance()
+}
+
+var debian = rebuild.Question{Bases: []string{"debian:12"}}
+
+func TestRebuildInOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorks(t, farm(), debian, nil)
+	w.want("the first wave", "running", "base building", "left waiting", "right waiting", "app waiting")
+	_, images := w.read()
+	job, err := w.svc.Get(t.Context(), images[0].Job)
+	if s := job.Spec; err != nil || s.Cause == nil || s.Cause.Rebuild != "r-1" || s.Priority != jobs.PriorityLow || !s.Build.Pull || s.Context.Digest != "sha256:"+strings.Repeat("c", 64) {
+		t.Errorf("the job is %+v, %v; want one with its cause, that looks for newer bases", s, err)
+	}
+	w.advance()
+	w.finish("base", "")
+	w.advance()
+	w.want("the second wave", "running", "base done", "left building", "right building", "app waiting")
+	w.finish("right", "")
+	w.advance()
+	w.finish("left", "")
+	w.advance()
+	w.finish("app", "")
+	w.advance()
+	w.want("the end", "done", "base done", "left done", "right done", "app done")
+	head, images := w.read()
+	if head.Ended.IsZero() || images[0].Is == "" || images[0].Spec != nil {
+		t.Errorf("%+v, %+v; want when it ended, and the new image", head, images[0])
+	}
+}
+
+func TestRebuildThatFails(t *testing.T) {
+	t.Parallel()
+	w := newWorks(t, farm(), debian, nil)
+	w.finish("base", "")
+	w.advance()
+	w.finish("left", "make: *** [all] Error 2")
+	w.advance()
+	w.want("one failed", "running", "base done", "left failed: build_failed: make: *** [all] Error 2", "right building", "app blocked: it stands on left, which is failed")
+	w.finish("right", "")
+	w.advance()
+	w.want("the end", "failed", "base done", "left failed: build_failed: make: *** [all] Error 2", "right done", "app blocked: it stands on left, which is failed")
+
+	if ok, err := w.runner.Retry(t.Context(), "r-1"); err != nil || !ok {
+		t.Fatalf("Retry = %t, %v", ok, err)
+	}
+	w.advance()
+	w.want("once more", "running", "base done", "left building", "right done", "app waiting")
+	w.finish("left", "")
+	w.advance()
+	w.finish("app", "")
+	w.advance()
+	w.want("the end", "done", "base done", "left done", "right done", "app done")
+	if ok, err := w.runner.Retry(t.Context(), "r-1"); err != nil || ok {
+		t.Errorf("Retry of what is done = %t, %v; want nothing to do", ok, err)
+	}
+}
+
+func TestRebuildStops(t *testing.T) {
+	t.Parallel()
+	t.Run("at the first failure", func(t *testing.T) {
+		t.Parallel()
+		w := newWorks(t, farm(), rebuild.Question{All: true}, func(o *rebuild.Order) { o.FailFast, o.MaxParallel = true, 1 })
+		w.finish("base", "no")
+		w.advance()
+		head, images := w.read()
+		if head.State != jobs.RebuildFailed || slices.ContainsFunc(images, func(img jobs.RebuildImage) bool { return img.Try > 0 && img.Name != "base" }) {
+			t.Errorf("%+v, %+v; want nothing begun after the failure", head, images)
+		}
+	})
+	t.Run("paused", func(t *testing.T) {
+		t.Parallel()
+		w := newWorks(t, farm(), debian, nil)
+		w.set(func(r *jobs.Rebuild) { r.State = jobs.RebuildPaused })
+		w.finish("base", "")
+		w.advance()
+		w.want("paused", "paused", "base done", "left waiting", "right waiting", "app waiting")
+		w.set(func(r *jobs.Rebuild) { r.State = jobs.RebuildRunning })
+		w.want("resumed", "running", "base done", "left building", "right building", "app waiting")
+	})
+	t.Run("cancelled", func(t *testing.T) {
+		t.Parallel()
+		w := newWorks(t, farm(), debian, nil)
+		w.finish("base", "")
+		w.advance()
+		w.finish("left", "")
+		w.set(func(r *jobs.Rebuild) { r.State, r.CancelledBy = jobs.RebuildCancelling, "bob" })
+		const why = "skipped: the rebuild was cancelled"
+		w.want("cancelled", "cancelled", "base done", "left done", "right "+why, "app "+why)
+	})
+	t.Run("a job of it is cancelled", func(t *testing.T) {
+		t.Parallel()
+		w := newWorks(t, farm(), rebuild.Question{Names: []string{"scratch"}}, nil)
+		_, images := w.read()
+		if _, err := w.svc.Cancel(t.Context(), images[0].Job, "bob"); err != nil {
+			t.Fatal(err)
+		}
+		w.advance()
+		w.want("cancelled", "failed", "scratch failed: its job was cancelled by bob")
+	})
+}
+
+// What has become of a recipe since the plan counts when its turn comes.
+func TestRebuildOfTheNewestRecipe(t *testing.T) {
+	t.Parallel()
+	w := newWorks(t, farm(), debian, nil)
+	ctx := t.Context()
+	newer := recipe("left", "base")
+	newer.Job, newer.Made = "newer", now
+	newer.Spec = jobs.Spec{Name: "left", Context: &jobs.Context{Ref: "cas:sha256:" + strings.Repeat("b", 64)}, Build: &jobs.Build{}, Run: &jobs.Run{}}.Normalize()
+	if _, err := w.memory.Learn(ctx, newer); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.memory.RemoveRecipe(ctx, "right"); err != nil {
+		t.Fatal(err)
+	}
+	w.finish("base", "")
+	w.advance()
+	w.want("the second wave", "running", "base done", "left building", "right skipped: its recipe was removed", "app blocked: it stands on right, which is skipped")
+	_, images := w.read()
+	job, err := w.svc.Get(ctx, images[1].Job)
+	if err != nil || job.Spec.Context.Ref != newer.Spec.Context.Ref || job.Spec.Run != nil {
+		t.Errorf("the job is %+v, %v; want the newest context, and no run", job.Spec, err)
+	}
+}
+
+// shaky is a farm whose calls fail at random, before or after they took effect.
+type shaky struct {
+	*jobstest.Memory
+	svc *jobs.Service
+	r   *rand.Rand
+}
+
+var errShaky = errors.New("connection reset")
+
+func around[T any](s *shaky, call func() (T, error)) (T, error) {
+	var none T
+	switch s.r.IntN(12) {
+	case 0:
+		return none, errShaky
+	case 1:
+		if _, err := call(); err != nil {
+			return none, err
+		}
+		return none, errShaky
+	}
+	return call()
+}
+
+func (s *shaky) SubmitBatch(ctx context.Context, specs []jobs.Spec) ([]jobs.Submitted, error) {
+	if len(specs) > 1 && s.r.IntN(4) == 0 { // only some of them
+		_, _ = s.svc.SubmitBatch(ctx, specs[:1])
+		return nil, errShaky
+	}
+	return around(s, func() ([]jobs.Submitted, error) { return s.svc.SubmitBatch(ctx, specs) })
+}
+
+func (s *shaky) Get(ctx context.Context, id string) (jobs.Job, error) {
+	return around(s, func() (jobs.Job, error) { return s.svc.Get(ctx, id) })
+}
+
+func (s *shaky) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
+	return around(s, func() (jobs.Job, error) { return s.svc.Cancel(ctx, id, by) })
+}
+
+func (s *shaky) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, changes ...jobs.RebuildChange) (bool, error) {
+	return around(s, func() (bool, error) { return s.Memory.ChangeRebuild(ctx, seen, next, changes...) })
+}
+
+// Whatever fails in between, and however many runners there are: no image is begun before
+// those that it stands on, none is built twice, and the rebuild comes to its end.
+func TestRebuildOfRandomGraphs(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(40) {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(seed, 0))
+			var recipes []jobs.Recipe
+			for i := range 1 + r.IntN(60) {
+				on := []string{"debian:12"}
+				for range min(i, r.IntN(4)) {
+					on = append(on, fmt.Sprint("image-", r.IntN(i)))
+				}
+				recipes = append(recipes, recipe(fmt.Sprint("image-", i), on...))
+			}
+			w := newWorks(t, recipes, debian, func(o *rebuild.Order) { o.MaxParallel = 1 + r.IntN(20) })
+			failing := r.IntN(3) * 5 // per cent
+			carryOut(t, w, r, failing)
+			judgeRebuild(t, w)
+		})
+	}
+}
+
+// carryOut lets shaky runners and workers at the rebuild until it has ended.
+func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
+	t.Helper()
+	runners := []*rebuild.Runner{}
+	for i := range 3 {
+		s := &shaky{w.memory, w.svc, rand.New(rand.NewPCG(r.Uint64(), uint64(i)))}
+		runners = append(runners, rebuild.NewRunner(nil, s, w.memory, s))
+	}
+	for range 20_000 {
+		head, images := w.read()
+		if head.State.Terminal() {
+			return
+		}
+		done := map[string]bool{}
+		for _, img := range images {
+			done[img.Name] = img.State == jobs.ImageDone
+		}
+		for _, img := range images {
+			if img.Try == 0 {
+				continue
+			}
+			for _, name := range img.After {
+				if !done[name] {
+					t.Fatalf("%s was begun before %s was done", img.Name, name)
+				}
+			}
+		}
+		if err := runners[r.IntN(len(runners))].Advance(t.Context(), w.head.ID); err != nil && !errors.Is(err, errShaky) {
+			t.Fatal(err)
+		}
+		queued, _, err := w.memory.Scan(t.Context(), jobs.Queued, 0, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(queued) > w.head.MaxParallel {
+			t.Fatalf("there are %d jobs at once, want at most %d", len(queued), w.head.MaxParallel)
+		}
+		if len(queued) > 0 && r.IntN(2) == 0 {
+			failure := ""
+			if r.IntN(100) < failing {
+				failure = "no luck"
+			}
+			endJob(t, w.memory, queued[r.IntN(len(queued))].ID, failure)
+		}
+	}
+	t.Fatal("the rebuild does not come to its end")
+}
+
+// judgeRebuild holds a rebuild that has ended against the records of its jobs.
+func judgeRebuild(t *testing.T, w *works) {
+	t.Helper()
+	_, images := w.read()
+	page, err := w.svc.List(t.Context(), jobs.Query{Limit: 200})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := map[string]jobs.State{}
+	for _, job := range page.Jobs {
+		if state[job.Spec.Name] != "" {
+			t.Errorf("%s was built twice", job.Spec.Name)
+		}
+		state[job.Spec.Name] = job.State
+	}
+	at := map[string]jobs.ImageState{}
+	for _, img := range images {
+		at[img.Name] = img.State
+	}
+	for _, img := range images {
+		blocked := slices.ContainsFunc(img.After, func(name string) bool { return at[name] != jobs.ImageDone })
+		want := map[jobs.State]jobs.ImageState{jobs.Succeeded: jobs.ImageDone, jobs.Failed: jobs.ImageFailed, "": jobs.ImageBlocked}[state[img.Name]]
+		if img.State != want || blocked != (img.State == jobs.ImageBlocked) {
+			t.Errorf("%s is %s, its job %q, and blocked %t", img.Name, img.State, state[img.Name], blocked)
+		}
+	}
+}
