@@ -36,6 +36,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/netguard"
 	"github.com/slipway-farm/slipway/internal/policy"
 	"github.com/slipway-farm/slipway/internal/queue"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 	"github.com/slipway-farm/slipway/internal/reconcile"
 	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
@@ -137,7 +138,10 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	var background sync.WaitGroup
 	reconciling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	background.Go(func() {
-		reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics}).Run(reconciling)
+		reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{
+			Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics,
+			Rebuilds: rebuild.NewRunner(lg, records, records, jobs.NewService(records, tickets, func() string { return uuid.Must(uuid.NewV7()).String() })),
+		}).Run(reconciling)
 	})
 	if c.GCEvery > 0 {
 		background.Go(func() { collector.Run(reconciling) })

@@ -2,6 +2,10 @@ package reconcile
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -10,8 +14,9 @@ import (
 // recipes.
 const recipesReader = "recipes"
 
-// learn keeps the recipe of each named job that has ended since the last time. The cursor
-// moves after a page is learned, since learning twice does no harm.
+// learn keeps the recipe of each named job that has ended since the last time, and moves
+// rebuilds on whose jobs have. The cursor moves after that, since doing it twice does no
+// harm. A child is begun after the recipe of its parent was learned.
 func (r *Reconciler) learn(ctx context.Context) error {
 	for {
 		p, err := r.records.Ended(ctx, recipesReader, r.opts.Batch)
@@ -21,10 +26,8 @@ func (r *Reconciler) learn(ctx context.Context) error {
 		if p.Missed > 0 && p.From > 0 { // a farm of before there were recipes begins with what is there
 			r.log.WarnContext(ctx, "jobs ended faster than their recipes were learned", "missed", p.Missed)
 		}
-		for _, e := range p.Jobs {
-			if err := r.learnFrom(ctx, e); err != nil {
-				return err
-			}
+		if err := r.learnPage(ctx, p); err != nil {
+			return err
 		}
 		if mine, err := r.records.Acknowledge(ctx, recipesReader, r.nonce, p); err != nil || !mine {
 			return err // another worker leads, or Redis has lost what the page ends with
@@ -32,13 +35,47 @@ func (r *Reconciler) learn(ctx context.Context) error {
 	}
 }
 
-func (r *Reconciler) learnFrom(ctx context.Context, e jobs.EndedJob) error {
-	if e.Job == nil || e.Job.Newer || e.Job.Damaged != "" { // what is not understood cannot be kept whole
-		return nil
+func (r *Reconciler) learnPage(ctx context.Context, p jobs.EndedPage) error {
+	rebuilds := map[string]bool{}
+	for _, e := range p.Jobs {
+		if e.Job == nil || e.Job.Newer || e.Job.Damaged != "" { // what is not understood cannot be kept whole
+			continue
+		}
+		if err := r.learnFrom(ctx, *e.Job); err != nil {
+			return err
+		}
+		if c := e.Job.Spec.Cause; c != nil {
+			rebuilds[c.Rebuild] = true
+		}
 	}
-	recipe, ok := jobs.RecipeOf(*e.Job)
+	r.advance(ctx, slices.Sorted(maps.Keys(rebuilds)))
+	return nil
+}
+
+// advance moves rebuilds on. One that cannot be must not keep recipes and the others from
+// it; the next sweep tries again.
+func (r *Reconciler) advance(ctx context.Context, rebuilds []string) {
+	for _, id := range rebuilds {
+		r.rebuilt = time.Now()
+		if err := r.opts.Rebuilds.Advance(ctx, id); err != nil {
+			r.log.WarnContext(ctx, "moving a rebuild on failed; tried again", "rebuild", id, "err", err)
+		}
+	}
+}
+
+func (r *Reconciler) learnFrom(ctx context.Context, job jobs.Job) error {
+	recipe, ok := jobs.RecipeOf(job)
 	if !ok {
 		return nil
+	}
+	if job.Spec.Cause != nil { // its document is the recipe's, changed for the rebuild
+		have, err := r.records.Recipe(ctx, recipe.Name)
+		if errors.Is(err, jobs.ErrNoRecipe) {
+			return nil // it was removed meanwhile
+		} else if err != nil {
+			return err
+		}
+		recipe.Spec = have.Spec
 	}
 	kept, err := r.records.Learn(ctx, recipe)
 	if kept {

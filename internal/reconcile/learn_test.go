@@ -14,7 +14,13 @@ import (
 // built is a job of a name that a worker has built.
 func (f *farm) built(t *testing.T, id, name string) {
 	t.Helper()
-	job := jobs.NewJob(id, jobs.Spec{Name: name, Context: &jobs.Context{Ref: "file:///a"}, Build: &jobs.Build{Tags: []string{name + ":1"}}}.Normalize())
+	f.build(t, jobs.NewJob(id, jobs.Spec{Name: name, Context: &jobs.Context{Ref: "file:///a"}, Build: &jobs.Build{Tags: []string{name + ":1"}}}.Normalize()))
+}
+
+// build has a worker build a job.
+func (f *farm) build(t *testing.T, job jobs.Job) {
+	t.Helper()
+	id := job.ID
 	if _, err := f.Create(t.Context(), []jobs.Job{job}); err != nil {
 		t.Fatal(err)
 	}
@@ -91,4 +97,63 @@ func TestRecipesAfterACrash(t *testing.T) {
 	f.move(time.Minute)
 	f.pass(t)
 	f.learned(t, "app of 1", "base of 2")
+}
+
+// asked are the rebuilds that a reconciler is asked to move on.
+type asked struct {
+	ids []string
+	all int
+}
+
+func (a *asked) Advance(_ context.Context, id string) error {
+	a.ids = append(a.ids, id)
+	return errors.New("not now")
+}
+
+func (a *asked) AdvanceAll(context.Context) error {
+	a.all++
+	return errors.New("not now")
+}
+
+// The job of a rebuild leaves the image, and the document that the recipe had: its own is
+// without what a rebuild does not do. Then the rebuild is moved on, and one that cannot be
+// keeps nothing else from it.
+func TestJobOfARebuild(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	rebuilds := &asked{}
+	leader := reconcile.New(nil, f.DB, f.queue, "rebuilds", reconcile.Options{Rebuilds: rebuilds})
+	f.built(t, "1", "app")
+	f.pass(t)
+	before, err := f.Recipe(t.Context(), "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.move(time.Minute) // the other one leads no more
+	before.Spec.Run = &jobs.Run{}
+	job := jobs.NewJob("2", jobs.RebuildSpec(jobs.Rebuild{ID: "r-1", Priority: jobs.PriorityLow}, jobs.RebuildImage{Name: "app", Try: 1}, before))
+	f.build(t, job)
+	for range 2 {
+		if err := leader.Pass(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.learned(t, "app of 2")
+	after, err := f.Recipe(t.Context(), "app")
+	if s := after.Spec; err != nil || s.Cause != nil || s.IdempotencyKey != "" || s.Priority != jobs.PriorityNormal || s.Build.Pull || after.ImageID != "image of 2" {
+		t.Errorf("the recipe is %+v, %v; want the document of job 1, and the image of job 2", after, err)
+	}
+	if !slices.Equal(rebuilds.ids, []string{"r-1"}) || rebuilds.all == 0 {
+		t.Errorf("%q were moved on, all of them %d times; want r-1 once, and all with each sweep", rebuilds.ids, rebuilds.all)
+	}
+
+	if err := f.RemoveRecipe(t.Context(), "app"); err != nil {
+		t.Fatal(err)
+	}
+	job.ID = "3"
+	f.build(t, job)
+	if err := leader.Pass(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.learned(t) // it was removed while it was built
 }

@@ -7,6 +7,7 @@
 //	                  record unreadable -> give up
 //	running           lease passed -> another attempt, or poisoned
 //	ended             not counted -> metrics; of a name, and built -> recipe;
+//	                  of a rebuild -> its next jobs;
 //	                  beyond retention -> forget; its service overdue -> lost
 //	no record         a plain producer's task that no worker gets -> record, ticket
 package reconcile
@@ -27,6 +28,7 @@ type Records interface {
 	jobs.Records // for the jobs of plain producers
 	jobs.Endings
 	Learn(ctx context.Context, r jobs.Recipe) (bool, error)
+	Recipe(ctx context.Context, name string) (jobs.Recipe, error)
 	Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error)
 	Now(ctx context.Context) (time.Time, error)
 	Scan(ctx context.Context, s jobs.State, skip, limit int) (found []jobs.Job, more bool, err error)
@@ -62,6 +64,16 @@ type Options struct {
 	Batch int
 	// Observer may be nil.
 	Observer Observer
+	// Rebuilds may be nil: then rebuilds are another's business.
+	Rebuilds Rebuilds
+}
+
+// Rebuilds moves rebuilds on.
+type Rebuilds interface {
+	// Advance does what can be done for a rebuild now; one that is not there needs nothing.
+	Advance(ctx context.Context, id string) error
+	// AdvanceAll does that for all of them, and forgets old ones.
+	AdvanceAll(ctx context.Context) error
 }
 
 // Observer is told what the reconciler decided, for metrics. Its methods must be
@@ -72,6 +84,11 @@ type Observer interface {
 	// Lost is for an attempt that was taken from a host.
 	Lost(host, worker string)
 }
+
+type noRebuilds struct{}
+
+func (noRebuilds) Advance(context.Context, string) error { return nil }
+func (noRebuilds) AdvanceAll(context.Context) error      { return nil }
 
 type silent struct{}
 
@@ -90,6 +107,10 @@ type Reconciler struct {
 	// since is when this reconciler began to see Redis without interruption.
 	// Leases that passed while Redis was away are no sign of a dead worker.
 	since time.Time
+	// leads is true when the last pass found that this reconciler leads, and rebuilt is
+	// when a job of a rebuild ended last, on this process's clock.
+	leads   bool
+	rebuilt time.Time
 	// uncounted is a page of ended jobs whose acknowledgement was not answered.
 	uncounted     *jobs.EndedPage
 	swept, tidied time.Time // when the last sweep was, and the last tidying, on Redis time
@@ -112,6 +133,9 @@ func New(lg *slog.Logger, records Records, tickets Tickets, nonce string, opts O
 	if opts.Observer == nil {
 		opts.Observer = silent{}
 	}
+	if opts.Rebuilds == nil {
+		opts.Rebuilds = noRebuilds{}
+	}
 	return &Reconciler{
 		log: lg, records: records, tickets: tickets, service: jobs.NewService(records, tickets, nil),
 		nonce: nonce, opts: opts, skip: map[jobs.State]int{},
@@ -126,12 +150,50 @@ func (r *Reconciler) Run(ctx context.Context) {
 		if err := r.Pass(ctx); err != nil && ctx.Err() == nil {
 			r.log.WarnContext(ctx, "reconciling failed", "err", err)
 		}
-		select {
-		case <-ctx.Done():
+		if !r.wait(ctx, tick.C) {
 			return
-		case <-tick.C:
 		}
 	}
+}
+
+// A rebuild goes on as soon as one of its jobs has ended: while one is under way, its
+// jobs are looked for more often than all the rest.
+const (
+	rebuildEvery = time.Second
+	rebuildFor   = time.Minute
+)
+
+// wait waits for the next pass; false means that ctx ended first.
+func (r *Reconciler) wait(ctx context.Context, next <-chan time.Time) bool {
+	for {
+		var soon <-chan time.Time
+		if r.leads && time.Since(r.rebuilt) < rebuildFor {
+			soon = time.After(rebuildEvery)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-next:
+			return true
+		case <-soon:
+			if err := r.readSoon(ctx); err != nil && ctx.Err() == nil {
+				r.log.WarnContext(ctx, "reading ended jobs failed", "err", err)
+			}
+		}
+	}
+}
+
+// readSoon is the part of a pass that moves rebuilds on.
+func (r *Reconciler) readSoon(ctx context.Context) error {
+	lead, err := r.records.Lead(ctx, r.nonce, 3*r.opts.Interval)
+	if err != nil || !lead {
+		return err
+	}
+	unread, err := r.records.Unread(ctx, recipesReader)
+	if err != nil || len(unread) == 0 {
+		return err
+	}
+	return r.learn(ctx)
 }
 
 // Pass makes one pass if this reconciler leads.
@@ -147,6 +209,7 @@ func (r *Reconciler) Pass(ctx context.Context) error {
 // keep the others waiting.
 func (r *Reconciler) look(ctx context.Context) error {
 	lead, err := r.records.Lead(ctx, r.nonce, 3*r.opts.Interval)
+	r.leads = lead && err == nil
 	if err != nil {
 		return err
 	}
@@ -217,6 +280,10 @@ func (r *Reconciler) sweep(ctx context.Context, now time.Time) error {
 	}
 	if err := r.endServices(ctx, now); err != nil {
 		return err
+	}
+	// What the end of a job should have moved, too: its page was read and the worker died.
+	if err := r.opts.Rebuilds.AdvanceAll(ctx); err != nil {
+		r.log.WarnContext(ctx, "moving rebuilds on failed; tried again", "err", err)
 	}
 	swept, err := r.records.Sweep(ctx, r.opts.Batch)
 	if swept < r.opts.Batch { // else there may be more: go on with the next pass
