@@ -45,11 +45,12 @@ type app struct {
 	openStore   func() (artifacts.Store, error)
 
 	svc *jobs.Service
-	// pins, registry, hosts and recipes are what service has learned about the farm.
+	// pins, registry, hosts, recipes and rebuilds are what service has learned about the farm.
 	pins     artifacts.Pins
 	registry artifacts.Registry
 	hosts    jobs.Hosts
 	recipes  jobs.Recipes
+	rebuilds jobs.Rebuilds
 	blobs    *artifacts.Blobs
 	closers  []io.Closer
 }
@@ -148,7 +149,7 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 		return nil, nil, failure{code: jobs.ExitUsage, what: "--redis", err: err}
 	}
 	records := records.New(rdb, records.Options{})
-	a.pins, a.registry, a.hosts, a.recipes = records, records, records, records
+	a.pins, a.registry, a.hosts, a.recipes, a.rebuilds = records, records, records, records, records
 	r, q := faulty(records, queue.New(rdb))
 	return jobs.NewService(r, q, newID), rdb, nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -18,7 +19,7 @@ import (
 
 func (a *app) rebuildCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "rebuild", Short: "See what has to be built again when a base image has changed", Args: cobra.ArbitraryArgs,
+		Use: "rebuild", Short: "See and build what has to be built again when a base image has changed", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
@@ -26,7 +27,8 @@ func (a *app) rebuildCmd() *cobra.Command {
 			return unknownVerb(cmd, args[0])
 		},
 	}
-	cmd.AddCommand(a.rebuildPlanCmd())
+	cmd.AddCommand(a.rebuildPlanCmd(), a.rebuildApplyCmd(), a.rebuildListCmd(), a.rebuildStatusCmd(), a.rebuildWatchCmd(),
+		a.rebuildPauseCmd(), a.rebuildResumeCmd(), a.rebuildCancelCmd(), a.rebuildRetryCmd())
 	return cmd
 }
 
@@ -44,26 +46,16 @@ for, and all that stand on them. Nothing is built.
   rebuild plan --all                            everything`,
 	}
 	fs := cmd.Flags()
-	fs.StringArrayVar(&q.Bases, "base", nil, "an image that has changed (repeatable)")
-	fs.StringArrayVar(&q.Names, "name", nil, "recipes by name, * for any characters (repeatable)")
-	fs.BoolVar(&q.Stale, "stale", false, "images older than their recipes' max age")
-	fs.BoolVar(&q.All, "all", false, "every image")
+	questionFlags(fs, &q)
 	fs.StringVarP(&format, "output", "o", "", "table, dot, json, jsonl, name or template=...")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		p, err := newPrinter(a.stdout, format, "table", "dot")
 		if err != nil {
 			return err
 		}
-		if len(q.Bases) == 0 && len(q.Names) == 0 && !q.Stale && !q.All {
-			return usage("enqueue recipes ls shows what the images stand on", "nothing to plan: give --base, --name, --stale or --all")
-		}
-		g, err := a.graph(cmd.Context())
+		plan, err := a.plan(cmd.Context(), q)
 		if err != nil {
 			return err
-		}
-		plan, err := g.Plan(q, time.Now())
-		if err != nil {
-			return unplannable(err)
 		}
 		switch {
 		case p.kind == "dot":
@@ -76,6 +68,30 @@ for, and all that stand on them. Nothing is built.
 		return printAll(p, "", plan.Images, func(img rebuild.Image) string { return img.Name })
 	}
 	return cmd
+}
+
+// questionFlags declares the flags that say which images are meant.
+func questionFlags(fs *pflag.FlagSet, q *rebuild.Question) {
+	fs.StringArrayVar(&q.Bases, "base", nil, "an image that has changed (repeatable)")
+	fs.StringArrayVar(&q.Names, "name", nil, "recipes by name, * for any characters (repeatable)")
+	fs.BoolVar(&q.Stale, "stale", false, "images older than their recipes' max age")
+	fs.BoolVar(&q.All, "all", false, "every image")
+}
+
+// plan works a plan out from the recipes of the farm.
+func (a *app) plan(ctx context.Context, q rebuild.Question) (rebuild.Plan, error) {
+	if len(q.Bases) == 0 && len(q.Names) == 0 && !q.Stale && !q.All {
+		return rebuild.Plan{}, usage("enqueue recipes ls shows what the images stand on", "nothing to plan: give --base, --name, --stale or --all")
+	}
+	g, err := a.graph(ctx)
+	if err != nil {
+		return rebuild.Plan{}, err
+	}
+	plan, err := g.Plan(q, time.Now())
+	if err != nil {
+		return rebuild.Plan{}, unplannable(err)
+	}
+	return plan, nil
 }
 
 // graph reads the recipes of the farm.
@@ -118,7 +134,7 @@ func (a *app) planTable(plan rebuild.Plan) error {
 		fmt.Fprintln(w, "WAVE\tNAME\tBECAUSE\tSOURCE\tLAST TIME\tTAGS")
 	}
 	for _, img := range plan.Images {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", img.Wave, oneLine(img.Name), oneLine(because(img.Reasons)),
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", img.Wave, oneLine(img.Name), oneLine(img.Because()),
 			oneLine(sourceText(img.Source, img.Ref, img.Made)), short(img.Took.D()), oneLine(strings.Join(img.Tags, ", ")))
 	}
 	if err := w.Flush(); err != nil {
@@ -137,24 +153,6 @@ func planSummary(plan rebuild.Plan) string {
 	}
 	return fmt.Sprintf("Images: %d, in waves: %d. Work: %s, of which one after the other: %s. Plan: %s",
 		len(plan.Images), plan.Waves, short(plan.Work.D()), short(plan.Longest.D()), plan.Hash)
-}
-
-// because lists the reasons of an image in one line.
-func because(reasons []rebuild.Reason) string {
-	var list []string
-	for _, r := range reasons {
-		switch r.Kind {
-		case rebuild.BecauseBase:
-			list = append(list, imagename.Familiar(r.Ref)+" changed")
-		case rebuild.BecauseParent:
-			list = append(list, "stands on "+r.Parent)
-		case rebuild.BecauseAge:
-			list = append(list, "max age")
-		case rebuild.BecauseName:
-			list = append(list, "asked for")
-		}
-	}
-	return strings.Join(list, ", ")
 }
 
 // planDot writes the plan as a graph for dot.

@@ -15,17 +15,20 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 )
 
 // TestScripts runs the verbs in testdata/script, each script on a farm of its
 // own. Added commands:
 //
-//	enqueue ARG... [<FILE]   one run of the program; ! when it must not end with 0
+//	enqueue ARG... [<FILE]   one run of the program; ! when it must not end with 0;
+//	                         @FILE stands for the first line of a file
 //	code N                   the exit code of the last enqueue
 //	farm down|denied|up      break Redis, and mend it
 //	farm marked FARM STORE   Redis remembers the farm's artifact store
 //	host FILE                a worker tells the farm of its host
 //	recipe FILE              a job leaves a recipe
+//	built NAME               a worker builds the queued job of a recipe; ! it fails
 //	pass DURATION            the farm's clock goes on
 //	pause QUEUE PRIORITY     an operator pauses a part of a queue; ! resumes it
 func TestScripts(t *testing.T) {
@@ -48,7 +51,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"enqueue": scriptEnqueue, "code": scriptCode, "farm": scriptFarmDo,
-			"host": scriptHost, "recipe": scriptRecipe, "pass": scriptPass, "pause": scriptPause,
+			"host": scriptHost, "recipe": scriptRecipe, "built": scriptBuilt, "pass": scriptPass, "pause": scriptPause,
 		},
 	})
 }
@@ -67,6 +70,11 @@ func scriptEnqueue(ts *testscript.TestScript, neg bool, args []string) {
 	if n := len(args); n > 0 && strings.HasPrefix(args[n-1], "<") {
 		stdin = strings.NewReader(ts.ReadFile(args[n-1][1:]))
 		args = args[:n-1]
+	}
+	for i, arg := range args {
+		if file, ok := strings.CutPrefix(arg, "@"); ok {
+			args[i], _, _ = strings.Cut(ts.ReadFile(file), "\n")
+		}
 	}
 	f.code = f.app(process{
 		getenv: ts.Getenv, stdin: stdin, stdout: ts.Stdout(), stderr: ts.Stderr(),
@@ -115,6 +123,23 @@ func scriptRecipe(ts *testscript.TestScript, _ bool, args []string) {
 	r.Made = time.Now().Add(-12*24*time.Hour - time.Minute)
 	_, err := f.mem.Learn(context.Background(), r)
 	ts.Check(err)
+}
+
+func scriptBuilt(ts *testscript.TestScript, neg bool, args []string) {
+	f, ctx := ts.Value(farmKey{}).(*scriptFarm), context.Background()
+	queued, err := f.mem.List(ctx, jobs.Query{States: []jobs.State{jobs.Queued}, Name: args[0]})
+	ts.Check(err)
+	if len(queued.Jobs) != 1 {
+		ts.Fatalf("%d jobs of %s are queued", len(queued.Jobs), args[0])
+	}
+	job, err := f.mem.Claim(ctx, queued.Jobs[0].Ticket(), jobs.Owner{Worker: "one", Host: "one", Nonce: "n", Lease: time.Hour})
+	ts.Check(err)
+	res := jobs.Result{State: jobs.Succeeded, Attempt: 1, Host: "one", ImageID: "sha256:new"}
+	if neg {
+		res.State, res.Failure = jobs.Failed, jobs.Fail(jobs.KindBuildFailed, nil, "", "step %q ended with exit code 2", "RUN make")
+	}
+	ts.Check(f.mem.Finish(ctx, job.ID, "n", res))
+	ts.Check(rebuild.NewRunner(nil, f.mem, f.mem, jobs.NewService(f.mem, f.queue, newID)).AdvanceAll(ctx))
 }
 
 func scriptPass(ts *testscript.TestScript, _ bool, args []string) {

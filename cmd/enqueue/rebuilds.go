@@ -1,0 +1,469 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
+)
+
+// defaultParallel is how many jobs of a rebuild there are at once: enough for a farm of
+// some hosts, and few enough that others get their turn.
+const defaultParallel = 16
+
+// applyFlags are those of rebuild apply besides the question.
+type applyFlags struct {
+	plan, priority, format string
+	parallel               int
+	failFast, watch        bool
+}
+
+func (a *app) rebuildApplyCmd() *cobra.Command {
+	var q rebuild.Question
+	f := applyFlags{priority: string(jobs.PriorityLow)}
+	cmd := &cobra.Command{
+		Use: "apply", Short: "Build images again, in the order of the plan", Args: noArgs,
+		Long: `Build images again: those that are asked for, and all that stand on them, as rebuild plan
+shows them. Each image is a job of its own (enqueue status, logs), which begins when the
+images that it stands on are done. An image that fails holds up only those that stand on it.
+
+  rebuild apply --base debian:12 --plan 0c9f1a52e77b3d46   only if that is still the plan
+
+The farm goes on by itself; enqueue rebuild watch ID follows it.`,
+	}
+	fs := cmd.Flags()
+	questionFlags(fs, &q)
+	fs.StringVar(&f.plan, "plan", "", "the hash that rebuild plan has shown: refuse another plan")
+	fs.IntVar(&f.parallel, "max-parallel", defaultParallel, "how many of its jobs there may be at once")
+	fs.BoolVar(&f.failFast, "fail-fast", false, "begin nothing more once an image has failed")
+	fs.Var(choiceVar(&f.priority, "priority", priorityWords()...), "priority", "of its jobs: high, normal or low")
+	fs.BoolVar(&f.watch, "watch", false, "follow it to its end, as rebuild watch does")
+	fs.StringVarP(&f.format, "output", "o", "", "json, jsonl, name or template=...")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p, err := newPrinter(a.stdout, f.format)
+		if err != nil {
+			return err
+		}
+		if f.parallel < 1 {
+			return usage("", "--max-parallel: found %d; want 1 or more", f.parallel)
+		}
+		plan, err := a.plan(cmd.Context(), q)
+		if err != nil {
+			return err
+		}
+		return a.apply(cmd.Context(), p, plan, f, questionText(q))
+	}
+	_ = cmd.RegisterFlagCompletionFunc("priority", words(priorityWords()...)) // the flag is declared above
+	return cmd
+}
+
+// questionText is a question as its flags.
+func questionText(q rebuild.Question) string {
+	var list []string
+	for _, base := range q.Bases {
+		list = append(list, "--base "+base)
+	}
+	for _, name := range q.Names {
+		list = append(list, "--name "+name)
+	}
+	if q.Stale {
+		list = append(list, "--stale")
+	}
+	if q.All {
+		list = append(list, "--all")
+	}
+	return strings.Join(list, " ")
+}
+
+// apply has the farm carry a plan out.
+func (a *app) apply(ctx context.Context, p printer, plan rebuild.Plan, f applyFlags, question string) error {
+	if f.plan != "" && f.plan != plan.Hash {
+		return usage("look at it again: enqueue rebuild plan "+question, "the plan is another one by now: %s, not %s", plan.Hash, f.plan)
+	}
+	if len(plan.Images) == 0 {
+		fmt.Fprintln(a.stderr, "Nothing to build.")
+		return nil
+	}
+	if err := a.idle(ctx, plan); err != nil {
+		return err
+	}
+	head, images, err := plan.Begin(rebuild.Order{
+		ID: newID(), By: a.whoami(), Question: question, Priority: jobs.Priority(f.priority), MaxParallel: f.parallel, FailFast: f.failFast,
+	}, time.Now())
+	var unpushed *rebuild.UnpushedError
+	if errors.As(err, &unpushed) {
+		return failure{code: jobs.ExitUsage, err: err, hint: "have " + unpushed.On + " pushed to a registry (submit --push), and submit " + unpushed.Name + " once more"}
+	}
+	if err := a.rebuilds.BeginRebuild(ctx, head, images); err != nil {
+		return err
+	}
+	a.advance(ctx, head.ID)
+	switch {
+	case !p.human():
+		if err := p.one(head.ID, rebuildDoc{head, images}); err != nil {
+			return err
+		}
+	case f.watch:
+		fmt.Fprintf(a.stdout, "Rebuild %s: images: %d, in waves: %d.\n", head.ID, len(images), plan.Waves)
+	default:
+		fmt.Fprintf(a.stdout, "Rebuild %s: images: %d, in waves: %d. To follow it: enqueue rebuild watch %s\n", head.ID, len(images), plan.Waves, head.ID)
+	}
+	if f.watch {
+		return a.watchRebuild(ctx, head.ID)
+	}
+	return nil
+}
+
+// idle refuses a plan of which another rebuild is building an image.
+func (a *app) idle(ctx context.Context, plan rebuild.Plan) error {
+	list, err := a.rebuilds.Rebuilds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range list {
+		if r.State.Terminal() {
+			continue
+		}
+		_, images, err := a.rebuilds.Rebuild(ctx, r.ID)
+		if err != nil {
+			return err
+		}
+		for _, img := range images {
+			if !img.State.Terminal() && slices.ContainsFunc(plan.Images, func(p rebuild.Image) bool { return p.Name == img.Name }) {
+				return usage("wait for it (enqueue rebuild watch "+r.ID+"), or end it (enqueue rebuild cancel "+r.ID+")",
+					"rebuild %s is about to build %s already", r.ID, img.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// runner moves rebuilds on from here, so that nothing waits for the farm's next look.
+func (a *app) runner(svc *jobs.Service) *rebuild.Runner {
+	return rebuild.NewRunner(nil, a.rebuilds, a.recipes, svc)
+}
+
+// advance moves a rebuild on. Where that fails the farm does it, within a minute.
+func (a *app) advance(ctx context.Context, id string) {
+	svc, err := a.service(ctx)
+	if err == nil {
+		err = a.runner(svc).Advance(ctx, id)
+	}
+	if err != nil {
+		fmt.Fprintf(a.stderr, "warning: the rebuild is noted, and the farm goes on with it within a minute: %v\n", err)
+	}
+}
+
+// rebuildDoc is a rebuild as programs get it.
+type rebuildDoc struct {
+	jobs.Rebuild
+	Images []jobs.RebuildImage `json:"images"`
+}
+
+// rebuildOf reads a rebuild.
+func (a *app) rebuildOf(ctx context.Context, id string) (rebuildDoc, error) {
+	if _, err := a.service(ctx); err != nil {
+		return rebuildDoc{}, err
+	}
+	r, images, err := a.rebuilds.Rebuild(ctx, id)
+	return rebuildDoc{r, images}, noRebuild(id, err)
+}
+
+func noRebuild(id string, err error) error {
+	if errors.Is(err, jobs.ErrNoRebuild) {
+		return usage("enqueue rebuild ls shows the rebuilds of this farm", "no such rebuild: %s", id)
+	}
+	return err
+}
+
+func (a *app) rebuildListCmd() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List rebuilds, the newest first", Args: noArgs}
+	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p, err := newPrinter(a.stdout, format, "table")
+		if err != nil {
+			return err
+		}
+		if _, err := a.service(cmd.Context()); err != nil {
+			return err
+		}
+		list, err := a.rebuilds.Rebuilds(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if p.human() {
+			return a.rebuildTable(list)
+		}
+		return printAll(p, "rebuilds", list, func(r jobs.Rebuild) string { return r.ID })
+	}
+	return cmd
+}
+
+func (a *app) rebuildTable(list []jobs.Rebuild) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "No rebuild yet: enqueue rebuild plan shows what there is to build.")
+		return err
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "ID\tSTATE\tBEGAN\tTOOK\tBY\tASKED FOR")
+	for _, r := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.State, age(time.Since(r.Created)), short(tookOf(r)), oneLine(r.By), oneLine(r.Question))
+	}
+	return w.Flush()
+}
+
+// tookOf is how long a rebuild took, so far.
+func tookOf(r jobs.Rebuild) time.Duration {
+	if r.Ended.IsZero() {
+		return time.Since(r.Created)
+	}
+	return r.Ended.Sub(r.Created)
+}
+
+func (a *app) rebuildStatusCmd() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use: "status ID", Short: "Show how far a rebuild has come with each image", Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, err := newPrinter(a.stdout, format, "table")
+		if err != nil {
+			return err
+		}
+		r, err := a.rebuildOf(cmd.Context(), args[0])
+		switch {
+		case err != nil:
+			return err
+		case p.human():
+			return a.describeRebuild(r)
+		case p.kind == "json":
+			return p.one(r.ID, r)
+		}
+		return printAll(p, "", r.Images, func(img jobs.RebuildImage) string { return img.Name })
+	}
+	return cmd
+}
+
+func (a *app) describeRebuild(r rebuildDoc) error {
+	p := a.paint(a.stdout)
+	fmt.Fprintln(a.stdout, p.bold(r.ID))
+	field(a.stdout, p, "state", string(r.State))
+	field(a.stdout, p, "asked for", r.Question)
+	field(a.stdout, p, "began", fmt.Sprintf("%s ago by %s", age(time.Since(r.Created)), r.By))
+	field(a.stdout, p, "took", short(tookOf(r.Rebuild)))
+	field(a.stdout, p, "images", countImages(r.Images))
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "\nWAVE\tNAME\tSTATE\tJOB\tBECAUSE")
+	for _, img := range r.Images {
+		because := img.Because
+		if img.Why != "" {
+			because = img.Why
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", img.Wave, oneLine(img.Name), img.State, img.Job, oneLine(because))
+	}
+	return w.Flush()
+}
+
+// countImages says how many images are in which state.
+func countImages(images []jobs.RebuildImage) string {
+	n := map[jobs.ImageState]int{}
+	for _, img := range images {
+		n[img.State]++
+	}
+	var list []string
+	for _, s := range []jobs.ImageState{jobs.ImageDone, jobs.ImageBuilding, jobs.ImageWaiting, jobs.ImageFailed, jobs.ImageBlocked, jobs.ImageSkipped} {
+		if n[s] > 0 {
+			list = append(list, fmt.Sprintf("%s: %d", s, n[s]))
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+func (a *app) rebuildWatchCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "watch ID", Short: "Follow a rebuild to its end", Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
+		Long: `Follow a rebuild to its end, a line for each image that begins or ends. Ends with 0 when
+every image is built, with 1 when some are not, with 5 when it was cancelled. Ctrl-C leaves
+it alone: the farm goes on.`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.watchRebuild(cmd.Context(), args[0]) },
+	}
+}
+
+// rebuildPoll is how often a rebuild that is watched is looked at.
+const rebuildPoll = time.Second
+
+func (a *app) watchRebuild(ctx context.Context, id string) error {
+	ctx, stop := a.interruptible(ctx)
+	defer stop()
+	told := map[string]jobs.ImageState{}
+	var lost time.Time // since when Redis does not answer
+	for {
+		r, err := a.rebuildOf(ctx, id)
+		switch {
+		case err == nil:
+			lost = time.Time{}
+			a.tellImages(r.Images, told)
+			if r.State.Terminal() {
+				return a.endOf(r)
+			}
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case jobs.IsUsage(err) || lossOver(&lost):
+			return err
+		}
+		select {
+		case <-time.After(rebuildPoll):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// lossOver reports whether Redis was away for too long.
+func lossOver(since *time.Time) bool {
+	if since.IsZero() {
+		*since = time.Now()
+	}
+	return time.Since(*since) > lossPatience
+}
+
+// tellImages prints what has changed since the last time.
+func (a *app) tellImages(images []jobs.RebuildImage, told map[string]jobs.ImageState) {
+	for _, img := range images {
+		state := img.State
+		if told[img.Name] == state || state == jobs.ImageWaiting || state == jobs.ImageBuilding && img.Job == "" {
+			continue
+		}
+		told[img.Name] = state
+		line := fmt.Sprintf("%s %s", oneLine(img.Name), state)
+		switch {
+		case img.Why != "":
+			line += ": " + oneLine(img.Why)
+		case state == jobs.ImageBuilding:
+			line += ", job " + img.Job
+		}
+		fmt.Fprintln(a.stdout, line)
+	}
+}
+
+// endOf says how a rebuild ended.
+func (a *app) endOf(r rebuildDoc) error {
+	fmt.Fprintf(a.stdout, "Rebuild %s %s in %s. Images: %s\n", r.ID, r.State, short(tookOf(r.Rebuild)), countImages(r.Images))
+	switch r.State {
+	case jobs.RebuildFailed:
+		fmt.Fprintf(a.stderr, "hint: enqueue logs JOB says why an image failed; enqueue rebuild retry %s builds those again that are not done\n", r.ID)
+		return exit(jobs.ExitFailed)
+	case jobs.RebuildCancelled:
+		return exit(jobs.ExitCancelled)
+	}
+	return nil
+}
+
+// rebuildVerb is a verb that changes a rebuild from one of some states.
+func (a *app) rebuildVerb(use, short string, from []jobs.RebuildState, change func(*jobs.Rebuild)) *cobra.Command {
+	return &cobra.Command{
+		Use: use + " ID", Short: short, Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for {
+				r, err := a.rebuildOf(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if !slices.Contains(from, r.State) {
+					return usage("", "rebuild %s is %s: there is nothing to %s", r.ID, r.State, use)
+				}
+				next := r.Rebuild
+				change(&next)
+				changed, err := a.rebuilds.ChangeRebuild(cmd.Context(), r.Rebuild, next)
+				if err != nil {
+					return err
+				}
+				if changed {
+					a.advance(cmd.Context(), r.ID)
+					fmt.Fprintln(a.stdout, r.ID)
+					return nil
+				}
+			}
+		},
+	}
+}
+
+func (a *app) rebuildPauseCmd() *cobra.Command {
+	return a.rebuildVerb("pause", "Begin no more images of a rebuild; those that build go on", []jobs.RebuildState{jobs.RebuildRunning},
+		func(r *jobs.Rebuild) { r.State = jobs.RebuildPaused })
+}
+
+func (a *app) rebuildResumeCmd() *cobra.Command {
+	return a.rebuildVerb("resume", "Go on with a rebuild that was paused", []jobs.RebuildState{jobs.RebuildPaused},
+		func(r *jobs.Rebuild) { r.State = jobs.RebuildRunning })
+}
+
+func (a *app) rebuildCancelCmd() *cobra.Command {
+	return a.rebuildVerb("cancel", "End a rebuild with its jobs; images that are done stay", []jobs.RebuildState{jobs.RebuildRunning, jobs.RebuildPaused},
+		func(r *jobs.Rebuild) { r.State, r.CancelledBy = jobs.RebuildCancelling, a.whoami() })
+}
+
+func (a *app) rebuildRetryCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "retry ID", Short: "Build those images of a rebuild again that are not done", Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			svc, err := a.service(cmd.Context())
+			if err != nil {
+				return err
+			}
+			began, err := a.runner(svc).Retry(cmd.Context(), args[0])
+			switch {
+			case err != nil:
+				return noRebuild(args[0], err)
+			case !began:
+				return usage("", "no image of rebuild %s has failed, was blocked or skipped: there is nothing to retry", args[0])
+			}
+			a.advance(cmd.Context(), args[0])
+			fmt.Fprintln(a.stdout, args[0])
+			return nil
+		},
+	}
+}
+
+// rebuildID is the argument check of verbs that take one rebuild.
+func rebuildID(cmd *cobra.Command, args []string) error {
+	switch len(args) {
+	case 0:
+		return usage("enqueue rebuild ls shows the rebuilds of this farm", "%s: the ID of the rebuild is missing", cmd.CommandPath())
+	case 1:
+		return nil
+	}
+	return usage("", "%s takes one ID, found %d arguments: %s", cmd.CommandPath(), len(args), strings.Join(args, " "))
+}
+
+// completeRebuilds completes IDs of rebuilds, the newest first. A farm that does not
+// answer within a second completes nothing.
+func (a *app) completeRebuilds(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	const files = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
+	defer cancel()
+	if _, err := a.service(ctx); err != nil || len(args) > 0 {
+		return nil, files
+	}
+	list, err := a.rebuilds.Rebuilds(ctx)
+	if err != nil {
+		return nil, files
+	}
+	var found []string
+	for _, r := range list {
+		if strings.HasPrefix(r.ID, prefix) {
+			found = append(found, r.ID+"\t"+string(r.State)+" "+r.Question)
+		}
+	}
+	return found, files
+}
