@@ -221,7 +221,7 @@ func (o *Oracle) Cancelled(id string) {
 }
 
 // Shares notes that a host has its daemon in common with another, whose worker may end
-// what this one's does not look after.
+// what this one's does not look after: beside it, or in its place.
 func (o *Oracle) Shares(host string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -167,6 +167,7 @@ func (h *host) loseState(p *process, original *host, down time.Duration) bool {
 	if !h.crash(p, down) {
 		return false
 	}
+	h.farm.oracle.Shares(p.identity) // with the next worker of this machine
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.newDir()

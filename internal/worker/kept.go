@@ -210,7 +210,7 @@ func (s *keptService) toEnd(ctx context.Context) error {
 // inStep takes the reason to end a service of another host for why its container was
 // stopped: its own worker, which is there after all, has ended it meanwhile.
 func (s *keptService) inStep(state engine.State) {
-	if s.ending != nil || s.job.Result.Host == s.w.opts.HostID || !isSignal(state) {
+	if s.ending != nil || s.job.Result.Host == s.w.opts.HostID || !isSignal(state) && !killedByOther(state) {
 		return
 	}
 	select {

@@ -58,11 +58,11 @@ func (f *farm) keeps(job jobs.Job, c engine.State, until time.Duration) {
 }
 
 // serviceOfLost is a service of a host on this daemon that is about to be silent.
-func (f *farm) serviceOfLost(until time.Duration) (jobs.Job, engine.State) {
+func (f *farm) serviceOfLost(command string, until time.Duration) (jobs.Job, engine.State) {
 	f.t.Helper()
 	f.others = member{f.memory, nil}
 	f.sits("lost", 90*time.Second)
-	job, c := f.onHost("lost", "farm-1", shell("echo up; sleep 3600"), time.Minute)
+	job, c := f.onHost("lost", "farm-1", shell(command), time.Minute)
 	f.keeps(job, c, until)
 	return job, c
 }
@@ -133,7 +133,7 @@ func TestServiceOfAHostThatIsLost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFarm(t)
-		_, c := f.serviceOfLost(time.Hour)
+		_, c := f.serviceOfLost("echo up; sleep 3600", time.Hour)
 		f.start()
 		time.Sleep(time.Minute)
 		if !f.there(c) {
@@ -150,23 +150,28 @@ func TestServiceOfAHostThatIsLost(t *testing.T) {
 // the daemon is about to, has expired, whichever of the two reports it.
 func TestServiceThatTwoWorkersEnd(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFarm(t)
-		job, c := f.serviceOfLost(20 * time.Second)
-		var once atomic.Bool
-		f.engine.Hook(func(ctx context.Context, op, _ string) error {
-			if op != "inspect" || time.Since(job.Started) < 20*time.Second || once.Swap(true) {
-				return nil
-			}
-			return errors.Join(f.engine.Stop(ctx, c.ID, 0), errors.New("the engine is busy"))
+	for command, code := range map[string]int{"echo up; sleep 3600": 143, "trap 'exit 0' TERM; echo up; sleep 3600": 0} {
+		t.Run(fmt.Sprint("exit code ", code), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t)
+				job, c := f.serviceOfLost(command, 20*time.Second)
+				var once atomic.Bool
+				f.engine.Hook(func(ctx context.Context, op, _ string) error {
+					if op != "inspect" || time.Since(job.Started) < 20*time.Second || once.Swap(true) {
+						return nil
+					}
+					return errors.Join(f.engine.Stop(ctx, c.ID, time.Second), errors.New("the engine is busy"))
+				})
+				f.start()
+				time.Sleep(5 * time.Minute)
+				if !once.Load() {
+					t.Fatal("no worker was about to end it")
+				}
+				wantService(t, f.job(job.ID), "expired", code)
+			})
 		})
-		f.start()
-		time.Sleep(5 * time.Minute)
-		if !once.Load() {
-			t.Fatal("no worker was about to end it")
-		}
-		wantService(t, f.job(job.ID), "expired", 143)
-	})
+	}
 }
 
 // Workers that share a daemon leave each other alone, whatever the clock says, and so
