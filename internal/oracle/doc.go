@@ -15,4 +15,5 @@
 //	I9   the end of a kept service is recorded once, and truly
 //	I10  the end of a job is counted once
 //	I11  each name has the recipe of the newest job that built it
+//	I12  a rebuild ends, and builds each image once, after those that it stands on
 package oracle

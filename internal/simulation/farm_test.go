@@ -45,6 +45,7 @@ type farm struct {
 	rolling sync.Mutex   // one rollback at a time
 	calls   atomic.Int64 // of the producers
 	pushed  atomic.Int64 // plain tasks
+	rebuilt atomic.Int64 // jobs of rebuilds
 	// away is until when no process reaches Redis, as nanoseconds.
 	away atomic.Int64
 

@@ -186,7 +186,8 @@ func when(c faults.Call) string {
 func onRedis(name string) bool {
 	switch name {
 	case "claim", "adopt", "renew", "note", "finish", "release", "reissue", "appendlog", "now", "owned", "kept", "endservice",
-		"get", "push tickets", "lead", "scan", "ended", "acknowledge", "expire", "lost", "missing", "tidy", "create records", "reserve", "seat", "takeseat", "keepseat", "leaveseat", "callhost":
+		"get", "push tickets", "lead", "scan", "ended", "acknowledge", "expire", "lost", "missing", "tidy", "create records", "reserve", "seat", "takeseat", "keepseat", "leaveseat", "callhost",
+		"rebuild", "rebuilds", "changerebuild", "recipe":
 		return true
 	}
 	return false
@@ -246,7 +247,7 @@ func (h *host) start() *process {
 	}, o)
 	p.drain = w.Drain
 	leader := reconcile.New(f.log, recordsOf{f.truth, p, p.at}, ticketsOf{faults.Queue(f.queue, p.at), f.queue, p.at},
-		fmt.Sprint(h.name, time.Now().UnixNano()), reconcile.Options{Observer: f.oracle})
+		fmt.Sprint(h.name, time.Now().UnixNano()), reconcile.Options{Observer: f.oracle, Rebuilds: p.runner(records, faults.Queue(f.queue, p.at))})
 	reconciling, stopLeading := context.WithCancel(life)
 	go leader.Run(reconciling)
 	go func() {

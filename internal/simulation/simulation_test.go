@@ -131,6 +131,7 @@ func (f *farm) run(t *testing.T, n int) {
 	for i := range 2 {
 		monkeys.Go(func() { f.monkey(mischief, rand.New(rand.NewPCG(f.seed, uint64(i+1))), producer) })
 	}
+	monkeys.Go(func() { f.rebuilding(mischief, rand.New(rand.NewPCG(f.seed, 9))) })
 	for i := range n {
 		f.submit(producer, newTask(r, i))
 		time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond)
@@ -170,6 +171,7 @@ func (f *farm) settle(t *testing.T) {
 		}
 		up, _ := f.truth.List(t.Context(), jobs.Query{Up: true})
 		left += len(up.Jobs)
+		left += f.unfinished(t.Context())
 		for _, reader := range []string{"metrics", "recipes"} {
 			unread, _ := f.truth.Ended(t.Context(), reader, 1)
 			left += len(unread.Jobs)
@@ -219,6 +221,7 @@ func (f *farm) auditRecipes(t *testing.T) {
 func (f *farm) audit(t *testing.T) {
 	f.oracle.Audit(t.Context(), f.truth, artifacts.NewBlobs(f.blobs, ""), nil)
 	f.auditRecipes(t)
+	f.auditRebuilds(t)
 	for _, h := range f.hosts {
 		for _, c := range h.engine.Containers() {
 			f.oracle.Violation("I4 container %s is left on %s", c.Name, h.name)
