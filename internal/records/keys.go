@@ -90,6 +90,13 @@ const rebuildsKey = "slipway:{ended}:rebuilds"
 
 func rebuildKey(id string) string { return "slipway:{ended}:rebuild:" + id }
 
+// basesKey is a hash, what registries have under the name of each base, as JSON; watchKey
+// is a string whose expiry says when they are asked again.
+const (
+	basesKey = "slipway:{ended}:bases"
+	watchKey = "slipway:watch"
+)
+
 // movedKey is a string that expires, where a process last moved a reader to.
 func movedKey(reader, nonce string) string { return "slipway:{ended}:moved:" + reader + ":" + nonce }
 

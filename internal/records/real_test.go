@@ -17,7 +17,7 @@ import (
 func real(t *testing.T) jobstest.DB {
 	t.Helper()
 	s := onRedis(t)
-	return jobstest.DB{Records: s, Claims: s, Hosts: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s}
+	return jobstest.DB{Records: s, Claims: s, Hosts: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s}
 }
 
 func onRedis(t *testing.T) *records.DB {
@@ -53,5 +53,7 @@ func TestEndingsOnRedis(t *testing.T) { jobstest.TestEndings(t, real) }
 func TestRecipesOnRedis(t *testing.T) { jobstest.TestRecipes(t, real) }
 
 func TestRebuildsOnRedis(t *testing.T) { jobstest.TestRebuilds(t, real) }
+
+func TestBasesOnRedis(t *testing.T) { jobstest.TestBases(t, real) }
 
 func TestHostsOddOnRedis(t *testing.T) { testHostsOdd(t, realRedis(t)) }

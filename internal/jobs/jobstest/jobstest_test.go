@@ -13,7 +13,7 @@ import (
 
 func memory(*testing.T) jobstest.DB {
 	m := jobstest.NewMemory(jobstest.Options{})
-	return jobstest.DB{Records: m, Claims: m, Hosts: m, Seats: m, Endings: m, Recipes: m, Rebuilds: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
+	return jobstest.DB{Records: m, Claims: m, Hosts: m, Seats: m, Endings: m, Recipes: m, Rebuilds: m, Bases: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
 		_, err := m.Reconcile(ctx)
 		return err
 	}}
@@ -42,6 +42,11 @@ func TestMemoryRecipes(t *testing.T) {
 func TestMemoryRebuilds(t *testing.T) {
 	t.Parallel()
 	jobstest.TestRebuilds(t, memory)
+}
+
+func TestMemoryBases(t *testing.T) {
+	t.Parallel()
+	jobstest.TestBases(t, memory)
 }
 
 func TestMemorySeats(t *testing.T) {

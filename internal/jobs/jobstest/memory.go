@@ -23,8 +23,8 @@ type Options struct {
 }
 
 // Memory keeps jobs in memory. It implements jobs.Records, jobs.Claims, jobs.Hosts,
-// jobs.Seats, jobs.Endings, jobs.Recipes and jobs.Rebuilds, and is safe for concurrent
-// use.
+// jobs.Seats, jobs.Endings, jobs.Recipes, jobs.Rebuilds and jobs.Bases, and is safe for
+// concurrent use.
 type Memory struct {
 	opts  Options
 	clock *clock
@@ -44,7 +44,9 @@ type Memory struct {
 	recipes map[string]jobs.Recipe
 	// rebuilds are in the order in which they began.
 	rebuilds []*rebuild
-	changed  chan struct{} // closed and replaced by every change
+	bases    map[string]jobs.Base // by their names
+	watched  time.Time            // until when no turn at asking registries comes
+	changed  chan struct{}        // closed and replaced by every change
 }
 
 var (
@@ -55,6 +57,7 @@ var (
 	_ jobs.Endings  = (*Memory)(nil)
 	_ jobs.Recipes  = (*Memory)(nil)
 	_ jobs.Rebuilds = (*Memory)(nil)
+	_ jobs.Bases    = (*Memory)(nil)
 )
 
 // record is what the memory knows of a job.
@@ -85,6 +88,7 @@ func NewMemory(opts Options) *Memory {
 		hints:   map[chan string]struct{}{},
 		cursors: map[string]int64{},
 		recipes: map[string]jobs.Recipe{},
+		bases:   map[string]jobs.Base{},
 		changed: make(chan struct{}),
 	}
 }
