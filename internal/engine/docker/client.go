@@ -157,6 +157,10 @@ func (e *Engine) containerdStore(ctx context.Context) (bool, error) {
 // root.
 func daemonID(info system.Info) string { return info.ID + " " + info.DockerRootDir }
 
+// local reports whether the daemon is on this host, with its clock and its view of the
+// network.
+func (e *Engine) local() bool { return strings.HasPrefix(e.cli.DaemonHost(), "unix://") }
+
 // closing reports whether the daemon takes no new connections. One that shuts
 // down still answers on the old ones while it ends its containers; those are
 // given up, so that the next call meets the daemon that comes back.

@@ -109,7 +109,7 @@ func (p *process) follow(l link, complete bool) {
 			if whole || tails == maxTails {
 				p.state = s
 				p.state.Torn = torn
-				p.state.Killed = p.killed()
+				p.state.Killed = p.killed(s)
 				return
 			}
 			tails++
