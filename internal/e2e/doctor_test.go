@@ -109,7 +109,7 @@ func (p patient) everything() []string {
 	}
 	keys = slices.DeleteFunc(keys, func(key string) bool { // what goes by itself
 		ttl := rdb.TTL(p.t.Context(), key).Val()
-		return ttl != -1 && ttl < time.Hour
+		return ttl != -1 && ttl <= time.Hour
 	})
 	slices.Sort(keys)
 	return append(all, keys...)
