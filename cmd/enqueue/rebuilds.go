@@ -92,8 +92,16 @@ func (a *app) apply(ctx context.Context, p printer, plan rebuild.Plan, f applyFl
 		fmt.Fprintln(a.stderr, "Nothing to build.")
 		return nil
 	}
-	if err := a.idle(ctx, plan); err != nil {
+	svc, err := a.service(ctx)
+	if err != nil {
 		return err
+	}
+	var names []string
+	for _, img := range plan.Images {
+		names = append(names, img.Name)
+	}
+	if err := a.runner(svc).Free(ctx, names); err != nil {
+		return busy(err)
 	}
 	head, images, err := plan.Begin(rebuild.Order{
 		ID: newID(), By: a.whoami(), Question: question, Priority: jobs.Priority(f.priority), MaxParallel: f.parallel, FailFast: f.failFast,
@@ -105,45 +113,35 @@ func (a *app) apply(ctx context.Context, p printer, plan rebuild.Plan, f applyFl
 	if err := a.rebuilds.BeginRebuild(ctx, head, images); err != nil {
 		return err
 	}
-	a.advance(ctx, head.ID)
-	switch {
-	case !p.human():
-		if err := p.one(head.ID, rebuildDoc{head, images}); err != nil {
-			return err
-		}
-	case f.watch:
+	a.advance(ctx, svc, head.ID)
+	if p.human() {
 		fmt.Fprintf(a.stdout, "Rebuild %s: images: %d, in waves: %d.\n", head.ID, len(images), plan.Waves)
-	default:
-		fmt.Fprintf(a.stdout, "Rebuild %s: images: %d, in waves: %d. To follow it: enqueue rebuild watch %s\n", head.ID, len(images), plan.Waves, head.ID)
 	}
-	if f.watch {
-		return a.watchRebuild(ctx, head.ID)
+	switch {
+	case f.watch:
+		return a.watchRebuild(ctx, p, head.ID)
+	case p.human():
+		fmt.Fprintf(a.stdout, "To follow it: enqueue rebuild watch %s\n", head.ID)
+		return nil
 	}
-	return nil
-}
-
-// idle refuses a plan of which another rebuild is building an image.
-func (a *app) idle(ctx context.Context, plan rebuild.Plan) error {
-	list, err := a.rebuilds.Rebuilds(ctx)
+	r, err := a.rebuildOf(ctx, head.ID)
 	if err != nil {
 		return err
 	}
-	for _, r := range list {
-		if r.State.Terminal() {
-			continue
-		}
-		_, images, err := a.rebuilds.Rebuild(ctx, r.ID)
-		if err != nil {
-			return err
-		}
-		for _, img := range images {
-			if !img.State.Terminal() && slices.ContainsFunc(plan.Images, func(p rebuild.Image) bool { return p.Name == img.Name }) {
-				return usage("wait for it (enqueue rebuild watch "+r.ID+"), or end it (enqueue rebuild cancel "+r.ID+")",
-					"rebuild %s is about to build %s already", r.ID, img.Name)
-			}
-		}
+	return p.one(head.ID, r)
+}
+
+// busy says for people that another rebuild is about to build an image.
+func busy(err error) error {
+	var b *rebuild.BusyError
+	if !errors.As(err, &b) {
+		return err
 	}
-	return nil
+	hint := "wait for it (enqueue rebuild watch " + b.Rebuild.ID + "), or end it (enqueue rebuild cancel " + b.Rebuild.ID + ")"
+	if b.Rebuild.State == jobs.RebuildPaused {
+		hint = "it is paused: go on with it (enqueue rebuild resume " + b.Rebuild.ID + "), or end it (enqueue rebuild cancel " + b.Rebuild.ID + ")"
+	}
+	return failure{code: jobs.ExitUsage, err: err, hint: hint}
 }
 
 // runner moves rebuilds on from here, so that nothing waits for the farm's next look.
@@ -151,14 +149,10 @@ func (a *app) runner(svc *jobs.Service) *rebuild.Runner {
 	return rebuild.NewRunner(nil, a.rebuilds, a.recipes, svc)
 }
 
-// advance moves a rebuild on. Where that fails the farm does it, within a minute.
-func (a *app) advance(ctx context.Context, id string) {
-	svc, err := a.service(ctx)
-	if err == nil {
-		err = a.runner(svc).Advance(ctx, id)
-	}
-	if err != nil {
-		fmt.Fprintf(a.stderr, "warning: the rebuild is noted, and the farm goes on with it within a minute: %v\n", err)
+// advance moves a rebuild on. Where that fails the farm does it.
+func (a *app) advance(ctx context.Context, svc *jobs.Service, id string) {
+	if err := a.runner(svc).Advance(ctx, id); err != nil {
+		fmt.Fprintf(a.stderr, "warning: the change is noted, and the workers see it within a minute: %v\n", err)
 	}
 }
 
@@ -295,31 +289,39 @@ func (a *app) rebuildWatchCmd() *cobra.Command {
 		Long: `Follow a rebuild to its end, a line for each image that begins or ends. Ends with 0 when
 every image is built, with 1 when some are not, with 5 when it was cancelled. Ctrl-C leaves
 it alone: the farm goes on.`,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.watchRebuild(cmd.Context(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.watchRebuild(cmd.Context(), printer{w: a.stdout}, args[0])
+		},
 	}
 }
 
 // rebuildPoll is how often a rebuild that is watched is looked at.
 const rebuildPoll = time.Second
 
-func (a *app) watchRebuild(ctx context.Context, id string) error {
+// watchRebuild follows a rebuild to its end. For programs it prints how it ended alone.
+func (a *app) watchRebuild(ctx context.Context, p printer, id string) error {
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
+	if _, err := a.service(ctx); err != nil {
+		return err
+	}
 	told := map[string]jobs.ImageState{}
 	var lost time.Time // since when Redis does not answer
 	for {
-		r, err := a.rebuildOf(ctx, id)
+		head, images, err := a.rebuilds.Rebuild(ctx, id)
 		switch {
 		case err == nil:
 			lost = time.Time{}
-			a.tellImages(r.Images, told)
-			if r.State.Terminal() {
-				return a.endOf(r)
+			if p.human() {
+				a.tellImages(images, told)
+			}
+			if head.State.Terminal() {
+				return a.endOf(p, rebuildDoc{head, images})
 			}
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case jobs.IsUsage(err) || lossOver(&lost):
-			return err
+		case errors.Is(err, jobs.ErrNoRebuild) || lossOver(&lost):
+			return noRebuild(id, err)
 		}
 		select {
 		case <-time.After(rebuildPoll):
@@ -357,11 +359,17 @@ func (a *app) tellImages(images []jobs.RebuildImage, told map[string]jobs.ImageS
 }
 
 // endOf says how a rebuild ended.
-func (a *app) endOf(r rebuildDoc) error {
-	fmt.Fprintf(a.stdout, "Rebuild %s %s in %s. Images: %s\n", r.ID, r.State, short(tookOf(r.Rebuild)), countImages(r.Images))
+func (a *app) endOf(p printer, r rebuildDoc) error {
+	if !p.human() {
+		if err := p.one(r.ID, r); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(a.stdout, "Rebuild %s %s in %s. Images: %s\n", r.ID, r.State, short(tookOf(r.Rebuild)), countImages(r.Images))
+	}
 	switch r.State {
 	case jobs.RebuildFailed:
-		fmt.Fprintf(a.stderr, "hint: enqueue logs JOB says why an image failed; enqueue rebuild retry %s builds those again that are not done\n", r.ID)
+		fmt.Fprintf(a.stderr, "hint: enqueue rebuild status %s has the jobs, enqueue logs what they printed; enqueue rebuild retry %s builds those images again that are not done\n", r.ID, r.ID)
 		return exit(jobs.ExitFailed)
 	case jobs.RebuildCancelled:
 		return exit(jobs.ExitCancelled)
@@ -374,23 +382,27 @@ func (a *app) rebuildVerb(use, short string, from []jobs.RebuildState, change fu
 	return &cobra.Command{
 		Use: use + " ID", Short: short, Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			svc, err := a.service(cmd.Context())
+			if err != nil {
+				return err
+			}
 			for {
-				r, err := a.rebuildOf(cmd.Context(), args[0])
+				head, _, err := a.rebuilds.Rebuild(cmd.Context(), args[0])
 				if err != nil {
-					return err
+					return noRebuild(args[0], err)
 				}
-				if !slices.Contains(from, r.State) {
-					return usage("", "rebuild %s is %s: there is nothing to %s", r.ID, r.State, use)
+				if !slices.Contains(from, head.State) {
+					return usage("", "rebuild %s is %s: there is nothing to %s", head.ID, head.State, use)
 				}
-				next := r.Rebuild
+				next := head
 				change(&next)
-				changed, err := a.rebuilds.ChangeRebuild(cmd.Context(), r.Rebuild, next)
+				changed, err := a.rebuilds.ChangeRebuild(cmd.Context(), head, next)
 				if err != nil {
 					return err
 				}
 				if changed {
-					a.advance(cmd.Context(), r.ID)
-					fmt.Fprintln(a.stdout, r.ID)
+					a.advance(cmd.Context(), svc, head.ID)
+					fmt.Fprintln(a.stdout, head.ID)
 					return nil
 				}
 			}
@@ -424,11 +436,11 @@ func (a *app) rebuildRetryCmd() *cobra.Command {
 			began, err := a.runner(svc).Retry(cmd.Context(), args[0])
 			switch {
 			case err != nil:
-				return noRebuild(args[0], err)
+				return busy(noRebuild(args[0], err))
 			case !began:
-				return usage("", "no image of rebuild %s has failed, was blocked or skipped: there is nothing to retry", args[0])
+				return usage("", "rebuild %s has not ended, or all of its images are done: there is nothing to retry", args[0])
 			}
-			a.advance(cmd.Context(), args[0])
+			a.advance(cmd.Context(), svc, args[0])
 			fmt.Fprintln(a.stdout, args[0])
 			return nil
 		},

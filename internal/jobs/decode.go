@@ -25,7 +25,14 @@ const (
 // with an [*Invalid] that names the place. It does not call Validate.
 func DecodeSpec(data []byte) (Spec, error) {
 	var s Spec
-	return s, decodeStrict(data, &s)
+	if err := decodeStrict(data, &s); err != nil {
+		return s, err
+	}
+	var p problems
+	if s.Cause != nil {
+		p.add("cause_reserved", "/cause", "only the farm sets it; leave it out")
+	}
+	return s, p.err()
 }
 
 // DecodeEnvelope reads the payload of a task, {id, spec}; Spec is nil in a

@@ -38,6 +38,8 @@ type Rebuild struct {
 	Created     time.Time `json:"created"`
 	// Ended is when the last of its jobs had ended, zero before.
 	Ended time.Time `json:"ended,omitzero"`
+	// Rev counts the changes of the rebuild and of its images.
+	Rev int64 `json:"rev"`
 }
 
 // RebuildState is the state of a rebuild in one word.
@@ -99,22 +101,21 @@ const (
 // Terminal reports whether the state is final.
 func (s ImageState) Terminal() bool { return s != ImageWaiting && s != ImageBuilding }
 
-// RebuildChange replaces what is kept of an image, if it is what was seen.
-type RebuildChange struct{ Seen, Next RebuildImage }
-
 // Rebuilds keeps what the farm rebuilds. All methods are safe for concurrent use.
 type Rebuilds interface {
 	// BeginRebuild keeps a new rebuild. Beginning it again changes nothing.
 	BeginRebuild(ctx context.Context, r Rebuild, images []RebuildImage) error
-	// Rebuild returns a rebuild with its images by wave and name, or ErrNoRebuild.
+	// Rebuild returns a rebuild with its images by wave and name, or ErrNoRebuild. An image
+	// that cannot be read has failed.
 	Rebuild(ctx context.Context, id string) (Rebuild, []RebuildImage, error)
 	// Rebuilds lists all rebuilds, the newest first.
 	Rebuilds(ctx context.Context) ([]Rebuild, error)
-	// ChangeRebuild makes all of the changes if all that was seen is so still, and none
-	// otherwise. false means that another caller was faster, or that it is forgotten.
-	ChangeRebuild(ctx context.Context, seen, next Rebuild, changes ...RebuildChange) (bool, error)
-	// ForgetRebuild removes a rebuild, if it is there.
-	ForgetRebuild(ctx context.Context, id string) error
+	// ChangeRebuild replaces a rebuild and some of its images if nothing of it has changed
+	// since it was seen, and changes nothing otherwise. false means that another caller was
+	// faster, or that it is forgotten.
+	ChangeRebuild(ctx context.Context, seen, next Rebuild, images ...RebuildImage) (bool, error)
+	// ForgetRebuild removes a rebuild that has not changed since it was seen.
+	ForgetRebuild(ctx context.Context, seen Rebuild) error
 }
 
 func (p *problems) cause(c Cause) {

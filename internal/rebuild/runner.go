@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -51,20 +52,16 @@ func (r *Runner) AdvanceAll(ctx context.Context) error {
 		return err
 	}
 	ended := 0
-	for _, b := range list { // the newest first
+	for _, b := range list { // the newest first; one that cannot be moved holds up no other
 		if !b.State.Terminal() {
-			if err := r.Advance(ctx, b.ID); err != nil {
-				return err
-			}
+			err = errors.Join(err, r.Advance(ctx, b.ID))
 			continue
 		}
 		if ended++; ended > keepEnded {
-			if err := r.rebuilds.ForgetRebuild(ctx, b.ID); err != nil {
-				return err
-			}
+			err = errors.Join(err, r.rebuilds.ForgetRebuild(ctx, b))
 		}
 	}
-	return nil
+	return err
 }
 
 // mostRounds bounds how often one call looks at a rebuild: others may move it, too.
@@ -84,13 +81,13 @@ func (r *Runner) Advance(ctx context.Context, id string) error {
 		s := newStep(head, images)
 		for _, do := range []func(context.Context, *step) error{r.learnJobs, r.readJobs, r.spread, r.begin, r.end} {
 			if err := do(ctx, s); err != nil {
-				return err
+				return fmt.Errorf("rebuild %s: %w", id, err)
 			}
-			if len(s.changes) > 0 || s.next != s.head {
+			if s.changed() {
 				break // each part counts on what the one before has changed
 			}
 		}
-		if len(s.changes) == 0 && s.next == s.head {
+		if !s.changed() {
 			return nil
 		}
 		// One that is not kept means that another runner was faster: look again.
@@ -102,7 +99,7 @@ func (r *Runner) Advance(ctx context.Context, id string) error {
 			r.tell(ctx, s)
 		}
 	}
-	return nil
+	return fmt.Errorf("rebuild %s has changed %d times while it was moved on", id, mostRounds)
 }
 
 // step is one change of a rebuild in the making.
@@ -110,11 +107,11 @@ type step struct {
 	head, next jobs.Rebuild
 	images     []jobs.RebuildImage
 	at         map[string]int // in images
-	changes    map[string]jobs.RebuildChange
+	changes    map[string]jobs.RebuildImage
 }
 
 func newStep(head jobs.Rebuild, images []jobs.RebuildImage) *step {
-	s := &step{head: head, next: head, images: images, at: map[string]int{}, changes: map[string]jobs.RebuildChange{}}
+	s := &step{head: head, next: head, images: images, at: map[string]int{}, changes: map[string]jobs.RebuildImage{}}
 	for i, img := range images {
 		s.at[img.Name] = i
 	}
@@ -128,12 +125,14 @@ func (s *step) set(img jobs.RebuildImage, change func(*jobs.RebuildImage)) {
 	if next.State.Terminal() {
 		next.Spec = nil
 	}
-	s.changes[img.Name] = jobs.RebuildChange{Seen: img, Next: next}
+	s.changes[img.Name] = next
 }
 
+func (s *step) changed() bool { return len(s.changes) > 0 || s.next != s.head }
+
 // list are the changes in the order of the images.
-func (s *step) list() []jobs.RebuildChange {
-	var all []jobs.RebuildChange
+func (s *step) list() []jobs.RebuildImage {
+	var all []jobs.RebuildImage
 	for _, img := range s.images {
 		if c, ok := s.changes[img.Name]; ok {
 			all = append(all, c)
@@ -205,6 +204,8 @@ func (r *Runner) readJobs(ctx context.Context, s *step) error {
 // settle notes how the job of an image ended.
 func settle(img *jobs.RebuildImage, job jobs.Job, head jobs.Rebuild) {
 	switch res := job.Result; {
+	case job.Damaged != "" || res == nil:
+		img.State, img.Why = jobs.ImageFailed, "the record of its job cannot be read"
 	case job.State == jobs.Succeeded:
 		img.State, img.Is = jobs.ImageDone, res.ImageID
 	case job.State == jobs.Cancelled && head.State == jobs.RebuildCancelling:
@@ -214,7 +215,7 @@ func settle(img *jobs.RebuildImage, job jobs.Job, head jobs.Rebuild) {
 		if job.CancelBy != "" {
 			img.Why += " by " + job.CancelBy
 		}
-	case res != nil && res.Failure != nil:
+	case res.Failure != nil:
 		img.State, img.Why = jobs.ImageFailed, fmt.Sprintf("%s: %s", res.Failure.Kind, res.Failure.Message)
 	default:
 		img.State, img.Why = jobs.ImageFailed, "its job is "+string(job.State)
@@ -271,6 +272,8 @@ func (r *Runner) begin(ctx context.Context, s *step) error {
 			return err
 		case recipe.Damaged != "":
 			why = recipe.Damaged
+		case recipe.Spec.Build == nil:
+			why = "its recipe builds nothing"
 		case recipe.Settings.Policy == jobs.RebuildNever:
 			why = "its policy is never"
 		}
@@ -310,8 +313,8 @@ func (r *Runner) end(_ context.Context, s *step) error {
 
 // tell logs what has changed.
 func (r *Runner) tell(ctx context.Context, s *step) {
-	for _, c := range s.list() {
-		switch next := c.Next; {
+	for _, next := range s.list() {
+		switch {
 		case next.State == jobs.ImageBuilding && next.Job != "":
 			r.log.InfoContext(ctx, "submitted the job of an image that is rebuilt", "rebuild", s.head.ID, "recipe", next.Name, "job_id", next.Job)
 		case next.State.Terminal():
@@ -324,25 +327,60 @@ func (r *Runner) tell(ctx context.Context, s *step) {
 }
 
 // Retry begins the images again that are not done, of a rebuild that has ended. false
-// means that there is nothing to do.
+// means that there is nothing to do. It fails with a [*BusyError] when another rebuild is
+// about to build one of them.
 func (r *Runner) Retry(ctx context.Context, id string) (bool, error) {
 	for {
 		head, images, err := r.rebuilds.Rebuild(ctx, id)
-		if err != nil || head.State == jobs.RebuildDone {
+		if err != nil || head.State == jobs.RebuildDone || !head.State.Terminal() {
 			return false, err
 		}
 		s := newStep(head, images)
 		s.next.State, s.next.CancelledBy, s.next.Ended = jobs.RebuildRunning, "", time.Time{}
 		for _, img := range images {
-			if img.State.Terminal() && img.State != jobs.ImageDone {
+			if img.State != jobs.ImageDone {
 				s.set(img, func(next *jobs.RebuildImage) { next.State, next.Why, next.Job = jobs.ImageWaiting, "", "" })
 			}
 		}
-		if len(s.changes) == 0 {
-			return false, nil
+		if err := r.Free(ctx, slices.Collect(maps.Keys(s.changes))); err != nil {
+			return false, err
 		}
 		if kept, err := r.rebuilds.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {
 			return kept, err
 		}
 	}
+}
+
+// BusyError says that a rebuild is about to build an image already.
+type BusyError struct {
+	Rebuild jobs.Rebuild
+	Image   string
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("rebuild %s is about to build %s already", e.Rebuild.ID, e.Image)
+}
+
+// Free fails with a [*BusyError] when a rebuild is about to build one of the images.
+func (r *Runner) Free(ctx context.Context, names []string) error {
+	list, err := r.rebuilds.Rebuilds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range list {
+		if b.State.Terminal() {
+			continue
+		}
+		_, images, err := r.rebuilds.Rebuild(ctx, b.ID)
+		if err != nil {
+			r.log.WarnContext(ctx, "looking at a rebuild failed", "rebuild", b.ID, "err", err)
+			continue
+		}
+		for _, img := range images {
+			if !img.State.Terminal() && slices.Contains(names, img.Name) {
+				return &BusyError{b, img.Name}
+			}
+		}
+	}
+	return nil
 }

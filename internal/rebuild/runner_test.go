@@ -174,6 +174,21 @@ func TestRebuildThatFails(t *testing.T) {
 	w.advance()
 	w.want("the end", "failed", "base done", "left failed: build_failed: make: *** [all] Error 2", "right done", "app blocked: it stands on left, which is failed")
 
+	another, _, err := w.memory.Rebuild(t.Context(), "r-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	another.ID, another.State = "r-2", jobs.RebuildRunning
+	if err := w.memory.BeginRebuild(t.Context(), another, []jobs.RebuildImage{{Name: "app", State: jobs.ImageWaiting}}); err != nil {
+		t.Fatal(err)
+	}
+	var busy *rebuild.BusyError
+	if _, err := w.runner.Retry(t.Context(), "r-1"); !errors.As(err, &busy) || busy.Rebuild.ID != "r-2" || busy.Image != "app" {
+		t.Fatalf("Retry = %v, want that r-2 builds app", err)
+	}
+	if err := w.memory.ForgetRebuild(t.Context(), another); err != nil {
+		t.Fatal(err)
+	}
 	if ok, err := w.runner.Retry(t.Context(), "r-1"); err != nil || !ok {
 		t.Fatalf("Retry = %t, %v", ok, err)
 	}
@@ -221,6 +236,14 @@ func TestRebuildStops(t *testing.T) {
 		const why = "skipped: the rebuild was cancelled"
 		w.want("cancelled", "cancelled", "base done", "left done", "right "+why, "app "+why)
 	})
+	t.Run("a record that cannot be read", func(t *testing.T) {
+		t.Parallel()
+		w := newWorks(t, farm(), rebuild.Question{Names: []string{"scratch"}}, nil)
+		if err := rebuild.NewRunner(nil, w.memory, w.memory, unreadable{w.svc}).AdvanceAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.want("the end", "failed", "scratch failed: the record of its job cannot be read")
+	})
 	t.Run("a job of it is cancelled", func(t *testing.T) {
 		t.Parallel()
 		w := newWorks(t, farm(), rebuild.Question{Names: []string{"scratch"}}, nil)
@@ -231,6 +254,15 @@ func TestRebuildStops(t *testing.T) {
 		w.advance()
 		w.want("cancelled", "failed", "scratch failed: its job was cancelled by bob")
 	})
+}
+
+// unreadable is a farm whose results cannot be read.
+type unreadable struct{ *jobs.Service }
+
+func (u unreadable) Get(ctx context.Context, id string) (jobs.Job, error) {
+	job, err := u.Service.Get(ctx, id)
+	job.State, job.Damaged = jobs.Succeeded, "its result is no JSON"
+	return job, err
 }
 
 // What has become of a recipe since the plan counts when its turn comes.
@@ -262,6 +294,8 @@ type shaky struct {
 	*jobstest.Memory
 	svc *jobs.Service
 	r   *rand.Rand
+	// between is what others do between a look at the rebuild and a change of it.
+	between func()
 }
 
 var errShaky = errors.New("connection reset")
@@ -296,8 +330,12 @@ func (s *shaky) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
 	return around(s, func() (jobs.Job, error) { return s.svc.Cancel(ctx, id, by) })
 }
 
-func (s *shaky) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, changes ...jobs.RebuildChange) (bool, error) {
-	return around(s, func() (bool, error) { return s.Memory.ChangeRebuild(ctx, seen, next, changes...) })
+// ChangeRebuild lets others at the rebuild first, now and then.
+func (s *shaky) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, images ...jobs.RebuildImage) (bool, error) {
+	if s.r.IntN(3) == 0 && s.between != nil {
+		s.between()
+	}
+	return around(s, func() (bool, error) { return s.Memory.ChangeRebuild(ctx, seen, next, images...) })
 }
 
 // Whatever fails in between, and however many runners there are: no image is begun before
@@ -328,14 +366,19 @@ func TestRebuildOfRandomGraphs(t *testing.T) {
 func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
 	t.Helper()
 	runners := []*rebuild.Runner{}
+	others := &shaky{Memory: w.memory, svc: w.svc, r: rand.New(rand.NewPCG(r.Uint64(), 0))}
 	for i := range 3 {
-		s := &shaky{w.memory, w.svc, rand.New(rand.NewPCG(r.Uint64(), uint64(i)))}
+		s := &shaky{Memory: w.memory, svc: w.svc, r: rand.New(rand.NewPCG(r.Uint64(), uint64(i)))}
+		s.between = func() { w.meddle(r, rebuild.NewRunner(nil, others, w.memory, others)) }
 		runners = append(runners, rebuild.NewRunner(nil, s, w.memory, s))
 	}
 	for range 20_000 {
 		head, images := w.read()
 		if head.State.Terminal() {
 			return
+		}
+		if head.State == jobs.RebuildPaused && r.IntN(3) == 0 {
+			w.become(jobs.RebuildRunning)
 		}
 		done := map[string]bool{}
 		for _, img := range images {
@@ -370,6 +413,37 @@ func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
 		}
 	}
 	t.Fatal("the rebuild does not come to its end")
+}
+
+// meddle is what another runner, or an operator, may do at any moment.
+func (w *works) meddle(r *rand.Rand, other *rebuild.Runner) {
+	w.t.Helper()
+	var err error
+	switch r.IntN(4) {
+	case 0:
+		w.become(jobs.RebuildPaused)
+	case 1:
+		_, err = other.Retry(w.t.Context(), w.head.ID) // nothing to do: it has not ended
+	default:
+		err = other.Advance(w.t.Context(), w.head.ID)
+	}
+	if err != nil && !errors.Is(err, errShaky) {
+		w.t.Fatal(err)
+	}
+}
+
+// become is a pause, or the end of one, if the rebuild has not ended.
+func (w *works) become(state jobs.RebuildState) {
+	w.t.Helper()
+	head, _ := w.read()
+	next := head
+	next.State = state
+	if head.State.Terminal() {
+		return
+	}
+	if _, err := w.memory.ChangeRebuild(w.t.Context(), head, next); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // judgeRebuild holds a rebuild that has ended against the records of its jobs.

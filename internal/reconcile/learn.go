@@ -16,7 +16,7 @@ const recipesReader = "recipes"
 
 // learn keeps the recipe of each named job that has ended since the last time, and moves
 // rebuilds on whose jobs have. The cursor moves after that, since doing it twice does no
-// harm. A child is begun after the recipe of its parent was learned.
+// harm.
 func (r *Reconciler) learn(ctx context.Context) error {
 	for {
 		p, err := r.records.Ended(ctx, recipesReader, r.opts.Batch)
@@ -75,7 +75,11 @@ func (r *Reconciler) learnFrom(ctx context.Context, job jobs.Job) error {
 		} else if err != nil {
 			return err
 		}
+		if have.Spec.Build == nil { // it cannot be read
+			return nil
+		}
 		recipe.Spec = have.Spec
+		recipe.Spec.Context = job.Spec.Context // what Context is the digest of
 	}
 	kept, err := r.records.Learn(ctx, recipe)
 	if kept {

@@ -156,8 +156,8 @@ func (r *Reconciler) Run(ctx context.Context) {
 	}
 }
 
-// A rebuild goes on as soon as one of its jobs has ended: while one is under way, its
-// jobs are looked for more often than all the rest.
+// A rebuild goes on soon after one of its jobs has ended: for a while after such an end the
+// next one is looked for more often than all the rest.
 const (
 	rebuildEvery = time.Second
 	rebuildFor   = time.Minute
@@ -186,7 +186,7 @@ func (r *Reconciler) wait(ctx context.Context, next <-chan time.Time) bool {
 // readSoon is the part of a pass that moves rebuilds on.
 func (r *Reconciler) readSoon(ctx context.Context) error {
 	lead, err := r.records.Lead(ctx, r.nonce, 3*r.opts.Interval)
-	if err != nil || !lead {
+	if r.leads = lead && err == nil; !r.leads {
 		return err
 	}
 	unread, err := r.records.Unread(ctx, recipesReader)

@@ -84,15 +84,41 @@ func (db *DB) CollectTurn(ctx context.Context, every time.Duration) (bool, error
 // at the keys themselves: what was there before it began is not missed, however
 // the indexes change meanwhile.
 //
-// The recipes come last: a record is forgotten only after its recipe was learned.
+// A record is forgotten only after its recipe was learned, so the recipes come after the
+// jobs. A rebuild takes a document from a recipe and then submits it, so the rebuilds come
+// before and after.
 func (db *DB) Named(ctx context.Context, f func(digest string)) error {
-	if err := db.namedByJobs(ctx, f); err != nil {
-		return err
+	for _, look := range []func(context.Context, func(string)) error{db.namedByRebuilds, db.namedByJobs, db.namedByRecipes, db.namedByRebuilds} {
+		if err := look(ctx, f); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (db *DB) namedByRecipes(ctx context.Context, f func(digest string)) error {
+	return db.namedIn(ctx, recipesKey, f)
+}
+
+func (db *DB) namedByRebuilds(ctx context.Context, f func(digest string)) error {
+	ids, err := db.rdb.HKeys(ctx, rebuildsKey).Result()
+	if err != nil {
+		return fmt.Errorf("look for rebuilds: %w", err)
+	}
+	for _, id := range ids {
+		if err := db.namedIn(ctx, rebuildKey(id), f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// namedIn calls f with all that the fields of a hash name.
+func (db *DB) namedIn(ctx context.Context, key string, f func(digest string)) error {
 	for cursor := uint64(0); ; {
-		fields, next, err := db.rdb.HScan(ctx, recipesKey, cursor, "", scanCount).Result()
+		fields, next, err := db.rdb.HScan(ctx, key, cursor, "", scanCount).Result()
 		if err != nil {
-			return fmt.Errorf("look through the recipes: %w", err)
+			return fmt.Errorf("look through %s: %w", key, err)
 		}
 		for _, text := range fields {
 			for _, digest := range anyDigest.FindAllString(text, -1) {

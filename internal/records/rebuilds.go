@@ -50,15 +50,17 @@ func (db *DB) Rebuild(ctx context.Context, id string) (r jobs.Rebuild, images []
 	} else if err != nil {
 		return r, nil, fmt.Errorf("read the rebuild %s: %w", id, err)
 	}
-	err = json.Unmarshal([]byte(head.Val()), &r)
-	images = make([]jobs.RebuildImage, 0, len(fields.Val()))
-	for _, raw := range fields.Val() {
-		var img jobs.RebuildImage
-		err = errors.Join(err, json.Unmarshal([]byte(raw), &img))
-		images = append(images, img)
-	}
-	if err != nil {
+	if err := json.Unmarshal([]byte(head.Val()), &r); err != nil {
 		return r, nil, fmt.Errorf("read the rebuild %s: %w", id, err)
+	}
+	images = make([]jobs.RebuildImage, 0, len(fields.Val()))
+	for name, raw := range fields.Val() {
+		var img jobs.RebuildImage
+		if err := json.Unmarshal([]byte(raw), &img); err != nil { // the others go on
+			img = jobs.RebuildImage{State: jobs.ImageFailed, Why: fmt.Sprintf("what is kept of it cannot be read: %v", err)}
+		}
+		img.Name = name
+		images = append(images, img)
 	}
 	slices.SortFunc(images, func(a, b jobs.RebuildImage) int {
 		return cmp.Or(a.Wave-b.Wave, cmp.Compare(a.Name, b.Name))
@@ -87,11 +89,12 @@ func (db *DB) Rebuilds(ctx context.Context) ([]jobs.Rebuild, error) {
 }
 
 // ChangeRebuild implements jobs.Rebuilds.
-func (db *DB) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, changes ...jobs.RebuildChange) (bool, error) {
-	args, err := encoded([]any{seen.ID}, seen, next)
-	for _, c := range changes {
+func (db *DB) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, images ...jobs.RebuildImage) (bool, error) {
+	next.Rev = seen.Rev + 1
+	args, err := encoded([]any{seen.ID, seen.Rev}, next)
+	for _, img := range images {
 		if err == nil {
-			args, err = encoded(append(args, c.Seen.Name), c.Seen, c.Next)
+			args, err = encoded(append(args, img.Name), img)
 		}
 	}
 	if err != nil {
@@ -102,10 +105,7 @@ func (db *DB) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, change
 }
 
 // ForgetRebuild implements jobs.Rebuilds.
-func (db *DB) ForgetRebuild(ctx context.Context, id string) error {
-	pipe := db.rdb.TxPipeline()
-	pipe.HDel(ctx, rebuildsKey, id)
-	pipe.Del(ctx, rebuildKey(id))
-	_, err := pipe.Exec(ctx)
-	return wrapped("forget the rebuild "+id, err)
+func (db *DB) ForgetRebuild(ctx context.Context, seen jobs.Rebuild) error {
+	err := db.scripts.forgetRebuild.Run(ctx, db.rdb, []string{rebuildsKey, rebuildKey(seen.ID)}, seen.ID, seen.Rev).Err()
+	return wrapped("forget the rebuild "+seen.ID, err)
 }

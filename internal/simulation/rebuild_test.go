@@ -68,11 +68,11 @@ func (l rebuildsOf) Rebuilds(ctx context.Context) ([]jobs.Rebuild, error) {
 	return l.Memory.Rebuilds(ctx)
 }
 
-func (l rebuildsOf) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, changes ...jobs.RebuildChange) (bool, error) {
+func (l rebuildsOf) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, images ...jobs.RebuildImage) (bool, error) {
 	if err := l.at(ctx, faults.Call{Name: "changerebuild"}); err != nil {
 		return false, err
 	}
-	changed, err := l.Memory.ChangeRebuild(ctx, seen, next, changes...)
+	changed, err := l.Memory.ChangeRebuild(ctx, seen, next, images...)
 	if err != nil {
 		return false, err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -74,33 +73,29 @@ func (m *Memory) Rebuilds(ctx context.Context) ([]jobs.Rebuild, error) {
 }
 
 // ChangeRebuild implements jobs.Rebuilds.
-func (m *Memory) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, changes ...jobs.RebuildChange) (bool, error) {
+func (m *Memory) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, images ...jobs.RebuildImage) (bool, error) {
 	if err := m.begin(ctx); err != nil {
 		return false, err
 	}
 	defer m.mu.Unlock()
 	r := m.rebuild(seen.ID)
-	if r == nil || !reflect.DeepEqual(r.head, copyJSON(seen)) {
+	if r == nil || r.head.Rev != seen.Rev {
 		return false, nil
 	}
-	for _, c := range changes {
-		if !reflect.DeepEqual(r.images[c.Seen.Name], copyJSON(c.Seen)) {
-			return false, nil
-		}
-	}
+	next.Rev = seen.Rev + 1
 	r.head = copyJSON(next)
-	for _, c := range changes {
-		r.images[c.Next.Name] = copyJSON(c.Next)
+	for _, img := range images {
+		r.images[img.Name] = copyJSON(img)
 	}
 	return true, nil
 }
 
 // ForgetRebuild implements jobs.Rebuilds.
-func (m *Memory) ForgetRebuild(ctx context.Context, id string) error {
+func (m *Memory) ForgetRebuild(ctx context.Context, seen jobs.Rebuild) error {
 	if err := m.begin(ctx); err != nil {
 		return err
 	}
 	defer m.mu.Unlock()
-	m.rebuilds = slices.DeleteFunc(m.rebuilds, func(r *rebuild) bool { return r.head.ID == id })
+	m.rebuilds = slices.DeleteFunc(m.rebuilds, func(r *rebuild) bool { return r.head.ID == seen.ID && r.head.Rev == seen.Rev })
 	return nil
 }

@@ -16,8 +16,8 @@ import (
 func TestRebuilds(t *testing.T, setup func(t *testing.T) DB) {
 	runSuite(t, setup, []subtest{
 		{"a rebuild begins once", testBeginRebuild},
-		{"a change counts whole or not at all", testChangeRebuild},
-		{"of two changes of one image one counts", testChangesAtOnce},
+		{"a change of what has changed since counts for nothing", testChangeRebuild},
+		{"of two changes at once one counts", testChangesAtOnce},
 		{"what is forgotten is gone", testForgetRebuild},
 		{"a rebuild of thousands of images", testBigRebuild},
 	})
@@ -73,11 +73,14 @@ func testBeginRebuild(f *farm) {
 	}
 }
 
-func (f *farm) change(want bool, seen, next jobs.Rebuild, changes ...jobs.RebuildChange) {
+// change changes a rebuild, and returns it as it should be then.
+func (f *farm) change(want bool, seen, next jobs.Rebuild, images ...jobs.RebuildImage) jobs.Rebuild {
 	f.t.Helper()
-	if changed, err := f.Rebuilds.ChangeRebuild(f.ctx, seen, next, changes...); err != nil || changed != want {
+	if changed, err := f.Rebuilds.ChangeRebuild(f.ctx, seen, next, images...); err != nil || changed != want {
 		f.t.Errorf("ChangeRebuild = %t, %v; want %t", changed, err, want)
 	}
+	next.Rev = seen.Rev + 1
+	return next
 }
 
 func testChangeRebuild(f *farm) {
@@ -88,15 +91,15 @@ func testChangeRebuild(f *farm) {
 	submitted, again := app, base
 	submitted.Spec, submitted.Job = nil, "job-2"
 	again.Try = 2
-	f.change(true, head, head, jobs.RebuildChange{Seen: app, Next: submitted})
-	f.rebuild(head, base, submitted)
-	f.change(false, head, head, jobs.RebuildChange{Seen: base, Next: again}, jobs.RebuildChange{Seen: app, Next: submitted})
-	f.rebuild(head, base, submitted)
-	paused := head
+	second := f.change(true, head, head, submitted)
+	f.rebuild(second, base, submitted)
+	f.change(false, head, head, again) // it knows of nothing since
+	f.rebuild(second, base, submitted)
+	paused := second
 	paused.State = jobs.RebuildPaused
-	f.change(true, head, paused)
-	f.change(false, head, head, jobs.RebuildChange{Seen: base, Next: again}) // for a rebuild that is paused by now
-	f.rebuild(paused, base, submitted)
+	third := f.change(true, second, paused)
+	f.change(false, second, second, again, app)
+	f.rebuild(third, base, submitted)
 }
 
 func testChangesAtOnce(f *farm) {
@@ -107,9 +110,9 @@ func testChangesAtOnce(f *farm) {
 	won := []string{}
 	for i := range 5 {
 		all.Go(func() {
-			next := images[1]
-			next.Job = fmt.Sprint("job-", i)
-			changed, err := f.Rebuilds.ChangeRebuild(f.ctx, head, head, jobs.RebuildChange{Seen: images[1], Next: next})
+			next := images[i%2]
+			next.Job = fmt.Sprint("job of ", i)
+			changed, err := f.Rebuilds.ChangeRebuild(f.ctx, head, head, next)
 			if err != nil {
 				f.t.Errorf("ChangeRebuild: %v", err)
 			}
@@ -117,6 +120,7 @@ func testChangesAtOnce(f *farm) {
 				mu.Lock()
 				defer mu.Unlock()
 				won = append(won, next.Job)
+				images[i%2] = next
 			}
 		})
 	}
@@ -124,22 +128,28 @@ func testChangesAtOnce(f *farm) {
 	if len(won) != 1 {
 		f.t.Fatalf("%q were kept, want one", won)
 	}
-	images[1].Job = won[0]
+	head.Rev++
 	f.rebuild(head, images...)
 }
 
 func testForgetRebuild(f *farm) {
 	head, images := aRebuild("r-1", 0)
 	f.begin(head, images)
-	for range 2 {
-		if err := f.Rebuilds.ForgetRebuild(f.ctx, "r-1"); err != nil {
+	changed := f.change(true, head, head)
+	forget := func(seen jobs.Rebuild) {
+		f.t.Helper()
+		if err := f.Rebuilds.ForgetRebuild(f.ctx, seen); err != nil {
 			f.t.Errorf("ForgetRebuild: %v", err)
 		}
 	}
+	forget(head) // it has changed since
+	f.rebuild(changed, images...)
+	forget(changed)
+	forget(changed)
 	if _, _, err := f.Rebuilds.Rebuild(f.ctx, "r-1"); !errors.Is(err, jobs.ErrNoRebuild) {
 		f.t.Errorf("Rebuild = %v, want ErrNoRebuild", err)
 	}
-	f.change(false, head, head)
+	f.change(false, changed, changed)
 	if list, err := f.Rebuilds.Rebuilds(f.ctx); err != nil || len(list) != 0 {
 		f.t.Errorf("Rebuilds = %+v, %v; want none", list, err)
 	}
@@ -147,19 +157,14 @@ func testForgetRebuild(f *farm) {
 
 func testBigRebuild(f *farm) {
 	head, _ := aRebuild("r-1", 0)
-	var images []jobs.RebuildImage
-	var changes []jobs.RebuildChange
+	var images, changes []jobs.RebuildImage
 	for i := range 5000 {
 		img := jobs.RebuildImage{Name: fmt.Sprintf("image-%04d", i), Wave: 1, Because: "asked for", State: jobs.ImageWaiting}
 		next := img
 		next.State = jobs.ImageSkipped
-		images, changes = append(images, img), append(changes, jobs.RebuildChange{Seen: img, Next: next})
+		images, changes = append(images, img), append(changes, next)
 	}
 	f.begin(head, images)
 	f.rebuild(head, images...)
-	f.change(true, head, head, changes...)
-	for i := range images {
-		images[i].State = jobs.ImageSkipped
-	}
-	f.rebuild(head, images...)
+	f.rebuild(f.change(true, head, head, changes...), changes...)
 }
