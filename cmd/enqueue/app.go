@@ -45,12 +45,13 @@ type app struct {
 	openStore   func() (artifacts.Store, error)
 
 	svc *jobs.Service
-	// pins, registry, hosts, recipes and rebuilds are what service has learned about the farm.
+	// pins to bases are what service has learned about the farm.
 	pins     artifacts.Pins
 	registry artifacts.Registry
 	hosts    jobs.Hosts
 	recipes  jobs.Recipes
 	rebuilds jobs.Rebuilds
+	bases    jobs.Bases
 	blobs    *artifacts.Blobs
 	closers  []io.Closer
 }
@@ -149,7 +150,7 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 		return nil, nil, failure{code: jobs.ExitUsage, what: "--redis", err: err}
 	}
 	records := records.New(rdb, records.Options{})
-	a.pins, a.registry, a.hosts, a.recipes, a.rebuilds = records, records, records, records, records
+	a.pins, a.registry, a.hosts, a.recipes, a.rebuilds, a.bases = records, records, records, records, records, records
 	r, q := faulty(records, queue.New(rdb))
 	return jobs.NewService(r, q, newID), rdb, nil
 }

@@ -42,7 +42,7 @@ for, and all that stand on them. Nothing is built.
 
   rebuild plan --base registry.example/base:1   that image has changed
   rebuild plan --name 'web-*'                   the images of these recipes
-  rebuild plan --stale                          what is older than its recipe's --max-age
+  rebuild plan --stale                          what stands on an older base, or is too old
   rebuild plan --all                            everything`,
 	}
 	fs := cmd.Flags()
@@ -74,7 +74,7 @@ for, and all that stand on them. Nothing is built.
 func questionFlags(fs *pflag.FlagSet, q *rebuild.Question) {
 	fs.StringArrayVar(&q.Bases, "base", nil, "an image that has changed (repeatable)")
 	fs.StringArrayVar(&q.Names, "name", nil, "recipes by name, * for any characters (repeatable)")
-	fs.BoolVar(&q.Stale, "stale", false, "images older than their recipes' max age")
+	fs.BoolVar(&q.Stale, "stale", false, "images on an older base than workers have found, or older than their recipes' max age")
 	fs.BoolVar(&q.All, "all", false, "every image")
 }
 
@@ -108,7 +108,11 @@ func (a *app) graph(ctx context.Context) (*rebuild.Graph, error) {
 			fmt.Fprintf(a.stderr, "warning: the recipe %s is left out: %s\n", oneLine(r.Name), oneLine(r.Damaged))
 		}
 	}
-	return rebuild.NewGraph(list), nil
+	bases, err := a.bases.Bases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return rebuild.NewGraph(list, bases), nil
 }
 
 // unplannable says for people why there is no plan.
@@ -216,6 +220,8 @@ func (a *app) depsTable(edges []rebuild.Edge) error {
 			digest = "pinned"
 		case e.Local:
 			digest += " (only on its host)"
+		case e.Now != "":
+			digest += ", changed " + age(time.Since(e.Since)) + " ago"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", e.Role, oneLine(imagename.Familiar(e.Ref)), oneLine(e.Recipe), digest)
 	}

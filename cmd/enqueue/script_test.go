@@ -14,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/rebuild"
 )
@@ -29,6 +30,7 @@ import (
 //	host FILE                a worker tells the farm of its host
 //	recipe FILE              a job leaves a recipe
 //	built NAME               a worker builds the queued job of a recipe; ! it fails
+//	published IMAGE DIGEST   a worker finds what a registry has
 //	pass DURATION            the farm's clock goes on
 //	pause QUEUE PRIORITY     an operator pauses a part of a queue; ! resumes it
 func TestScripts(t *testing.T) {
@@ -51,7 +53,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"enqueue": scriptEnqueue, "code": scriptCode, "farm": scriptFarmDo,
-			"host": scriptHost, "recipe": scriptRecipe, "built": scriptBuilt, "pass": scriptPass, "pause": scriptPause,
+			"host": scriptHost, "recipe": scriptRecipe, "built": scriptBuilt, "published": scriptPublished, "pass": scriptPass, "pause": scriptPause,
 		},
 	})
 }
@@ -140,6 +142,19 @@ func scriptBuilt(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(f.mem.Finish(ctx, job.ID, "n", res))
 	ts.Check(rebuild.NewRunner(nil, f.mem, f.mem, jobs.NewService(f.mem, f.queue, newID)).AdvanceAll(ctx))
+}
+
+func scriptPublished(ts *testscript.TestScript, _ bool, args []string) {
+	f, ctx := ts.Value(farmKey{}).(*scriptFarm), context.Background()
+	b := jobs.Base{Ref: imagename.Full(args[0])}
+	list, err := f.mem.Bases(ctx)
+	ts.Check(err)
+	for _, known := range list {
+		if known.Ref == b.Ref {
+			b = known
+		}
+	}
+	ts.Check(f.mem.KeepBase(ctx, b.Found(args[1], nil, time.Now())))
 }
 
 func scriptPass(ts *testscript.TestScript, _ bool, args []string) {

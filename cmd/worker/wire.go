@@ -146,6 +146,9 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	if c.GCEvery > 0 {
 		background.Go(func() { collector.Run(reconciling) })
 	}
+	if c.WatchBases > 0 {
+		background.Go(func() { rebuild.NewWatcher(lg, records, records, eng, c.WatchBases).Run(reconciling) })
+	}
 	if c.ImageAge > 0 {
 		background.Go(func() {
 			select { // until the worker has its seat, the notes on images may be another host's

@@ -23,7 +23,7 @@ func TestRebuild(t *testing.T) {
 	hosttest.Busybox(t, hostB)
 	registry := hosttest.StartSharedRegistry(t, hosttest.RegistryOptions{}, hostA, hostB)
 	f := newFarm(t)
-	f.worker(hostA, "one")
+	f.worker(hostA, "one", "--watch-bases", "1h")
 	f.worker(hostB, "two")
 	publish := func(version string) (digest string) {
 		dir := contextDir(t, map[string]string{"Dockerfile": "FROM busybox\nRUN echo " + version + " >/version\n"})
@@ -59,9 +59,15 @@ func TestRebuild(t *testing.T) {
 	before := published()
 	publish("new")
 
-	base := []string{"--base", registry + "/debian:12"}
+	a := f.enqueue("bases", "check")
+	if a.code != 0 || !strings.Contains(a.stdout, "Bases: 1, changed: 0, not answered: 0. Images on an older base: 1\n") {
+		t.Fatalf("bases check: exit code %d\n%s%s", a.code, a.stdout, a.stderr)
+	}
+	if a = f.enqueue("stale", "-o", "name"); a.stdout != "base\nleft\nright\napp\n" {
+		t.Errorf("%q are stale\n%s", a.stdout, a.stderr)
+	}
 	var plan rebuild.Plan
-	a := f.enqueue(append([]string{"rebuild", "plan", "-o", "json"}, base...)...)
+	a = f.enqueue("rebuild", "plan", "--stale", "-o", "json")
 	if err := json.Unmarshal([]byte(a.stdout), &plan); err != nil {
 		t.Fatalf("%v\n%s%s", err, a.stdout, a.stderr)
 	}
@@ -69,10 +75,10 @@ func TestRebuild(t *testing.T) {
 	for _, img := range plan.Images {
 		waves = append(waves, fmt.Sprint(img.Wave, " ", img.Name))
 	}
-	if want := []string{"1 base", "2 left", "2 right", "3 app"}; !slices.Equal(waves, want) || len(plan.LeftOut) != 1 || plan.LeftOut[0].Name != "fixed" {
-		t.Fatalf("the plan is %q, without %v; want %q, without the pinned one", waves, plan.LeftOut, want)
+	if want := []string{"1 base", "2 left", "2 right", "3 app"}; !slices.Equal(waves, want) || plan.Images[0].Reasons[0].Digest != old {
+		t.Fatalf("the plan is %q, %+v; want %q, because of the digest %s", waves, plan.Images[0], want, old)
 	}
-	a = f.enqueue(append([]string{"rebuild", "apply", "--watch", "--plan", plan.Hash}, base...)...)
+	a = f.enqueue("rebuild", "apply", "--watch", "--plan", plan.Hash, "--stale")
 	if a.code != 0 || !strings.Contains(a.stdout, "Images: done: 4") {
 		t.Fatalf("exit code %d\n%s%s", a.code, a.stdout, a.stderr)
 	}
@@ -91,6 +97,7 @@ func TestRebuild(t *testing.T) {
 	if err := json.Unmarshal([]byte(a.stdout), &recipe); err != nil || recipe.Spec.Run == nil || recipe.Spec.Cause != nil {
 		t.Errorf("the recipe is %s, %v; want the document that the job came with", a.stdout, err)
 	}
+	f.eventually(time.Minute, "nothing is stale", func() bool { return f.enqueue("stale", "-o", "name").stdout == "" })
 	if a = f.enqueue("rebuild", "ls", "-o", "template={{.state}} {{.plan}}"); a.stdout != "done "+plan.Hash+"\n" {
 		t.Errorf("the rebuilds are %q", a.stdout)
 	}

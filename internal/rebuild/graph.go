@@ -9,8 +9,10 @@
 package rebuild
 
 import (
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -23,6 +25,7 @@ type Graph struct {
 	made    map[string]*node // by the full name of a tag
 	// pinned are the recipes that name the digest of an image, by its repository.
 	pinned map[string][]*node
+	bases  map[string]jobs.Base // by their full names
 }
 
 // node is an image of the farm.
@@ -40,6 +43,9 @@ type Edge struct {
 	Role jobs.Role `json:"role"`
 	// Digest is what Ref stood for when the build used it.
 	Digest string `json:"digest,omitempty"`
+	// Now is what it stands for since Since, when that is another image; "" else.
+	Now   string    `json:"now,omitempty"`
+	Since time.Time `json:"since,omitzero"`
 	// Pinned is true when the Dockerfile names the digest: then nothing that happens to
 	// the name changes what is built.
 	Pinned bool `json:"pinned,omitempty"`
@@ -49,10 +55,14 @@ type Edge struct {
 	Recipe string `json:"recipe,omitempty"`
 }
 
-// NewGraph makes the graph of recipes. Those that cannot be read are left out. Where two
-// recipes give one tag, the image of the newer one has it.
-func NewGraph(recipes []jobs.Recipe) *Graph {
-	g := &Graph{recipes: map[string]*node{}, made: map[string]*node{}, pinned: map[string][]*node{}}
+// NewGraph makes the graph of recipes, and of what registries have under the names of
+// bases. Recipes that cannot be read are left out. Where two recipes give one tag, the image
+// of the newer one has it.
+func NewGraph(recipes []jobs.Recipe, bases []jobs.Base) *Graph {
+	g := &Graph{recipes: map[string]*node{}, made: map[string]*node{}, pinned: map[string][]*node{}, bases: map[string]jobs.Base{}}
+	for _, b := range bases {
+		g.bases[b.Ref] = b
+	}
 	for _, r := range recipes {
 		if r.Damaged != "" {
 			continue
@@ -90,6 +100,9 @@ func (g *Graph) link(n *node) {
 				from.children = append(from.children, n.Name)
 			}
 		}
+		if b := g.bases[e.Ref]; e.Recipe == "" && b.Replaces(m) {
+			e.Now, e.Since = b.Digest, b.Since
+		}
 		n.stands = append(n.stands, e)
 	}
 }
@@ -113,6 +126,21 @@ func (g *Graph) StandsOn(name string) (edges []Edge, ok bool) {
 		return nil, false
 	}
 	return slices.Clone(n.stands), true
+}
+
+// Outside lists the full names of the images that recipes stand on and no recipe makes, but
+// for those that a change of the name does not reach: named by their digests, or only on a
+// build host.
+func (g *Graph) Outside() []string {
+	found := map[string]bool{}
+	for _, n := range g.recipes {
+		for _, e := range n.stands {
+			if e.Recipe == "" && !e.Pinned && !e.Local {
+				found[e.Ref] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
 }
 
 // Dependant is a recipe that stands on an image.

@@ -21,7 +21,8 @@ type Question struct {
 	Bases []string
 	// Names are patterns of recipes, in which * stands for any characters.
 	Names []string
-	// Stale asks for the images that are older than their recipes' max age.
+	// Stale asks for the images that stand on bases which have changed, as far as the farm
+	// has looked, and for those that are older than their recipes' max age.
 	Stale bool
 	// All asks for every image.
 	All bool
@@ -83,9 +84,11 @@ const (
 type Reason struct {
 	Kind ReasonKind `json:"kind"`
 	// Ref is the changed base or the parent's tag, Digest what it was when the image was
-	// built.
-	Ref    string `json:"ref,omitempty"`
-	Digest string `json:"digest,omitempty"`
+	// built, and Now what the base is since Since, as far as the farm has looked.
+	Ref    string    `json:"ref,omitempty"`
+	Digest string    `json:"digest,omitempty"`
+	Now    string    `json:"now,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
 	// Parent is the recipe that is built again.
 	Parent string `json:"parent,omitempty"`
 }
@@ -188,11 +191,28 @@ func (p *planner) seed(q Question, now time.Time) error {
 		if q.All {
 			p.because(n, Reason{Kind: BecauseName})
 		}
-		if age := n.Settings.MaxAge.D(); q.Stale && age > 0 && now.Sub(n.Made) > age {
-			p.because(n, Reason{Kind: BecauseAge})
+		if q.Stale {
+			p.stale(n, now)
 		}
 	}
 	return nil
+}
+
+// stale plans an image whose bases have changed, or that is too old.
+func (p *planner) stale(n *node, now time.Time) {
+	for _, e := range n.stands {
+		if e.Now != "" {
+			p.because(n, e.changed())
+		}
+	}
+	if age := n.Settings.MaxAge.D(); age > 0 && now.Sub(n.Made) > age {
+		p.because(n, Reason{Kind: BecauseAge})
+	}
+}
+
+// changed is the reason to build what stands on a base that has changed.
+func (e Edge) changed() Reason {
+	return Reason{Kind: BecauseBase, Ref: e.Ref, Digest: e.Digest, Now: e.Now, Since: e.Since}
 }
 
 // base plans what stands on an image that has changed.
@@ -207,7 +227,7 @@ func (p *planner) base(base string) error {
 			case e.Pinned:
 				p.out[name] = namesDigest(full)
 			default:
-				p.because(n, Reason{Kind: BecauseBase, Ref: e.Ref, Digest: e.Digest})
+				p.because(n, e.changed())
 			}
 			found = true
 		}
@@ -377,12 +397,16 @@ func sorted(reasons []Reason) []Reason {
 	return reasons
 }
 
-// hashOf is of what is built, in which order, why and from what. When it was built last and
-// how long that took make no other plan.
+// hashOf is of what is built, in which order, why and from what. When it was built last,
+// how long that took and when a base was found to have changed make no other plan.
 func hashOf(p Plan) string {
 	images := slices.Clone(p.Images)
 	for i := range images {
 		images[i].Took, images[i].Made = 0, time.Time{}
+		images[i].Reasons = slices.Clone(images[i].Reasons)
+		for j := range images[i].Reasons {
+			images[i].Reasons[j].Since = time.Time{}
+		}
 	}
 	raw, err := json.Marshal(images)
 	if err != nil { // it holds nothing that has no JSON

@@ -135,7 +135,7 @@ func TestPlan(t *testing.T) {
 			if tt.change != nil {
 				tt.change(all)
 			}
-			p, err := rebuild.NewGraph(all).Plan(tt.q, now)
+			p, err := rebuild.NewGraph(all, nil).Plan(tt.q, now)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -149,19 +149,19 @@ func TestPlan(t *testing.T) {
 func TestPlanRefuses(t *testing.T) {
 	t.Parallel()
 	ring := []jobs.Recipe{recipe("a", "c"), recipe("b", "a"), recipe("c", "b"), recipe("d", "c"), recipe("e", "debian")}
-	_, err := rebuild.NewGraph(ring).Plan(rebuild.Question{Names: []string{"d", "a"}}, now)
+	_, err := rebuild.NewGraph(ring, nil).Plan(rebuild.Question{Names: []string{"d", "a"}}, now)
 	var cycle *rebuild.CycleError
 	if !errors.As(err, &cycle) || !slices.Equal(cycle.Path, []string{"a", "c", "b", "a"}) {
 		t.Errorf("Plan of a ring = %v, want the ring", err)
 	}
-	if _, err := rebuild.NewGraph(ring).Plan(rebuild.Question{Names: []string{"e"}}, now); err != nil {
+	if _, err := rebuild.NewGraph(ring, nil).Plan(rebuild.Question{Names: []string{"e"}}, now); err != nil {
 		t.Errorf("Plan beside a ring = %v", err)
 	}
 	for _, tt := range []struct {
 		q       rebuild.Question
 		nearest string
 	}{{rebuild.Question{Bases: []string{"debain"}}, "debian:latest"}, {rebuild.Question{Names: []string{"xyz"}}, ""}} {
-		_, err := rebuild.NewGraph(ring).Plan(tt.q, now)
+		_, err := rebuild.NewGraph(ring, nil).Plan(tt.q, now)
 		var unknown *rebuild.UnknownError
 		if !errors.As(err, &unknown) || unknown.Nearest != tt.nearest {
 			t.Errorf("Plan(%+v) = %v, want an UnknownError near %q", tt.q, err, tt.nearest)
@@ -172,7 +172,7 @@ func TestPlanRefuses(t *testing.T) {
 func TestPlanTimes(t *testing.T) {
 	t.Parallel()
 	all := farm()
-	p, err := rebuild.NewGraph(all).Plan(rebuild.Question{Bases: []string{"debian:12"}}, now)
+	p, err := rebuild.NewGraph(all, nil).Plan(rebuild.Question{Bases: []string{"debian:12"}}, now)
 	if err != nil || p.Work.D() != 4*time.Second || p.Longest.D() != 3*time.Second || p.Waves != 3 {
 		t.Errorf("%d waves, %s of work, %s in order, %v; want 3, 4s, 3s", p.Waves, p.Work, p.Longest, err)
 	}
@@ -184,7 +184,7 @@ func TestPlanHash(t *testing.T) {
 	hash := func(change func([]jobs.Recipe)) string {
 		all := farm()
 		change(all)
-		p, err := rebuild.NewGraph(all).Plan(rebuild.Question{Bases: []string{"debian:12"}}, now)
+		p, err := rebuild.NewGraph(all, nil).Plan(rebuild.Question{Bases: []string{"debian:12"}}, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +239,7 @@ func TestRandomPlans(t *testing.T) {
 			affected[name] = slices.ContainsFunc(on, func(ref string) bool { return ref == "changed" || affected[ref] })
 		}
 		r.Shuffle(n, func(i, j int) { all[i], all[j] = all[j], all[i] })
-		p, err := rebuild.NewGraph(all).Plan(rebuild.Question{Bases: []string{"changed"}}, now)
+		p, err := rebuild.NewGraph(all, nil).Plan(rebuild.Question{Bases: []string{"changed"}}, now)
 		if err != nil {
 			if slices.Contains(slices.Collect(maps.Values(affected)), true) {
 				t.Fatalf("seed %d: %v", seed, err)
@@ -265,7 +265,7 @@ func TestRandomPlans(t *testing.T) {
 
 func TestDependants(t *testing.T) {
 	t.Parallel()
-	g := rebuild.NewGraph(farm())
+	g := rebuild.NewGraph(farm(), nil)
 	got, err := g.Dependants("debian:12")
 	want := []rebuild.Dependant{
 		{Name: "base", Depth: 1},
@@ -292,7 +292,7 @@ func TestGraph(t *testing.T) {
 	newer.Tags, newer.Made = []string{"base:latest"}, now
 	broken := recipe("broken", "base")
 	broken.Damaged = "it is not JSON"
-	g := rebuild.NewGraph(append(all, newer, broken))
+	g := rebuild.NewGraph(append(all, newer, broken), nil)
 	if edges, _ := g.StandsOn("left"); len(edges) != 1 || edges[0].Recipe != "another" {
 		t.Errorf("left stands on %+v, want the newer image with that tag", edges)
 	}

@@ -38,7 +38,7 @@ func newWorks(t *testing.T, recipes []jobs.Recipe, q rebuild.Question, change fu
 			t.Fatal(err)
 		}
 	}
-	plan, err := rebuild.NewGraph(recipes).Plan(q, now)
+	plan, err := rebuild.NewGraph(recipes, nil).Plan(q, now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
 
+// minWatch is what a registry can take, with some hundred bases.
+const minWatch = time.Minute
+
 // minLease leaves room for a pause of some seconds in a healthy worker.
 const minLease = 6 * time.Second
 
@@ -52,6 +55,8 @@ func (c *Settings) Complete() error {
 		return fmt.Errorf("--gc-every %s: want at least 1m, or 0 for never", c.GCEvery)
 	case c.ImageAge != 0 && c.ImageAge < time.Minute:
 		return fmt.Errorf("--image-age %s: want at least 1m, or 0 for never; a job needs its image for a moment before it runs", c.ImageAge)
+	case c.WatchBases != 0 && c.WatchBases < minWatch:
+		return fmt.Errorf("--watch-bases %s: want at least %s, or 0 for never; registries count questions", c.WatchBases, minWatch)
 	case !jobs.IsName(c.Worker.Farm):
 		return fmt.Errorf("--farm %q: want lower-case letters, digits and . _ -", c.Worker.Farm)
 	}

@@ -41,6 +41,9 @@ type Settings struct {
 	KeepImages []string
 	// ImageNotes is where the notes on images are, "" for below the state directory.
 	ImageNotes string
+	// WatchBases is how often the registries are asked for the bases of recipes, 0 for
+	// never.
+	WatchBases time.Duration
 	Worker     worker.Options
 }
 

@@ -73,6 +73,11 @@ func (e *Engine) pullFailure(ctx context.Context, kind jobs.Kind, what, ref stri
 	if ctx.Err() != nil {
 		return e.hung(ctx, ref)
 	}
+	return r.ofPull(kind, what, ref, err)
+}
+
+// ofPull is the failure of a pull that was refused.
+func (r refusal) ofPull(kind jobs.Kind, what, ref string, err error) error {
 	hidden := registryOf(ref) == dockerHub // it tells strangers of no name whether there is one
 	switch v := r.verdict(); {
 	case v == missing, (v == unclear || v == denied && hidden) && noneOrPrivate.MatchString(err.Error()):

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-farm/slipway/internal/imagename"
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // askTime bounds a question to a registry that only explains, or saves time: the
@@ -106,30 +107,70 @@ func (e *Engine) askPush(ctx context.Context, ref string) refusal {
 func (e *Engine) platformDigest(ctx context.Context, ref, digest, platform string) string {
 	repo := imagename.Repository(ref)
 	found, _ := e.known.get(repo+"@"+digest+" "+platform, func() (string, bool) {
-		ctx, cancel := context.WithTimeout(ctx, lookTime)
-		defer cancel()
-		c, _ := e.dial(ctx, repo+"@"+digest, transport.PullScope)
-		if c == nil {
-			return "", false
-		}
-		defer c.close()
-		raw, kind, err := c.manifest(ctx, digest)
-		if err != nil || !kind.IsIndex() {
-			return "", err == nil
-		}
+		manifests, told := e.index(ctx, repo, digest)
 		want, err := v1.ParsePlatform(platform)
-		var index v1.IndexManifest
-		if err != nil || json.Unmarshal(raw, &index) != nil {
-			return "", true
+		if err != nil {
+			return "", told
 		}
-		for _, m := range index.Manifests {
+		for _, m := range manifests {
 			if m.Platform != nil && m.Platform.Satisfies(*want) {
 				return m.Digest.String(), true
 			}
 		}
-		return "", true
+		return "", told
 	})
 	return found
+}
+
+// index asks the registry for the manifests in an index, none when digest is that of a
+// manifest. told is false when the registry did not say.
+func (e *Engine) index(ctx context.Context, repo, digest string) (manifests []v1.Descriptor, told bool) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	c, _ := e.dial(ctx, repo+"@"+digest, transport.PullScope)
+	if c == nil {
+		return nil, false
+	}
+	defer c.close()
+	raw, kind, err := c.manifest(ctx, digest)
+	if err != nil || !kind.IsIndex() {
+		return nil, err == nil
+	}
+	var index v1.IndexManifest
+	if json.Unmarshal(raw, &index) != nil {
+		return nil, true
+	}
+	return index.Manifests, true
+}
+
+// Published asks the registry, through the daemon, what it has under a name: the digest of
+// the manifest, or of an index, and then the digests of the manifests in it as far as the
+// registry tells this process. KindBaseMissing when the registry has no such image.
+func (e *Engine) Published(ctx context.Context, ref string) (digest string, manifests []string, err error) {
+	if digest, err = e.registryDigest(ctx, ref); err != nil {
+		return "", nil, e.unpublished(ctx, ref, err)
+	}
+	repo := imagename.Repository(ref)
+	found, _ := e.known.get(repo+"@"+digest+" manifests", func() (string, bool) {
+		in, told := e.index(ctx, repo, digest)
+		var list []string
+		for _, m := range in {
+			list = append(list, m.Digest.String())
+		}
+		return strings.Join(list, " "), told
+	})
+	return digest, strings.Fields(found), nil
+}
+
+// unpublished says why a registry did not tell what it has under a name, by what the daemon
+// says of it alone: a registry in trouble is asked nothing more.
+func (e *Engine) unpublished(ctx context.Context, ref string, err error) error {
+	var f *jobs.Failure
+	if ctx.Err() != nil || isLost(err) || errors.As(err, &f) {
+		return failure(ctx, err, "ask a registry")
+	}
+	r := e.refusalOf(ctx, ref, err, func(context.Context, string) refusal { return refusal{} })
+	return r.ofPull(jobs.KindBaseMissing, "image "+familiar(ref), ref, err)
 }
 
 // hasDigest asks the registry of ref, through the daemon, whether it has a digest
@@ -151,7 +192,7 @@ const lookTime = 3 * time.Second
 // dial logs in at the registry of ref. A nil client with a zero refusal is a
 // registry of which this process can say nothing.
 func (e *Engine) dial(ctx context.Context, ref, scope string) (*registryClient, refusal) {
-	if !strings.HasPrefix(e.cli.DaemonHost(), "unix://") {
+	if !e.local() {
 		return nil, refusal{} // it is on another host, with another view of the network
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
