@@ -21,7 +21,7 @@ func TestMutants(t *testing.T) {
 	for _, m := range mutations() {
 		t.Run(m.name, func(t *testing.T) {
 			run := mutated(t, m)
-			for round := range 5 { // what takes a fault at the right moment may take a while
+			for round := range 15 { // what takes a fault at the right moment may take a while
 				out, err := run(round)
 				found := firstLine(out, strings.Split(m.finds, " or "))
 				var exit *exec.ExitError
