@@ -85,7 +85,12 @@ func (a *attempt) quote(err error) error {
 }
 
 // note records progress. The work must not run ahead of its record, so it
-// waits for Redis to come back; a lost lease ends that.
+// waits for Redis to come back; a lost lease ends that, and so does the timeout of the
+// stage, which is not the job's fault then.
 func (a *attempt) note(ctx context.Context, p jobs.Progress) error {
-	return insist(ctx, func() error { return a.w.Claims.Note(ctx, a.job.ID, a.nonce, p) })
+	err := insist(ctx, func() error { return a.w.Claims.Note(ctx, a.job.ID, a.nonce, p) })
+	if err != nil && errors.As(context.Cause(ctx), new(ranOut)) {
+		return jobs.Fail(jobs.KindWorkerLost, err, "", "Redis did not take the job's progress until the time of the stage was over")
+	}
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -83,8 +84,8 @@ func (r ranOut) Timeout() bool { return true }
 func (r ranOut) failure(_ jobs.Stage, err error) *jobs.Failure {
 	var said *jobs.Failure
 	switch {
-	case errors.As(err, &said) && (said.Kind == jobs.KindPush || said.Kind == jobs.KindRegistryUnavailable):
-		// The registry had all of the time.
+	case errors.As(err, &said) && slices.Contains([]jobs.Kind{jobs.KindPush, jobs.KindRegistryUnavailable, jobs.KindWorkerLost}, said.Kind):
+		// The registry had all of the time, or Redis.
 	case r.idle:
 		said = jobs.Fail(jobs.KindIdleTimeout, err, "print progress now and then, or raise timeouts.idle",
 			"the %s printed nothing for %s", r.stage, r.after)

@@ -105,6 +105,33 @@ func TestServiceWhoseResultWasTaken(t *testing.T) {
 	})
 }
 
+// A job whose time is over before Redis has taken how far it had come is not the one to
+// blame: its container was never started.
+func TestTimeThatRedisTook(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *farm) {
+		var away atomic.Bool
+		f.at = func(_ context.Context, c faults.Call) error {
+			if c.Name == "note" && c.After && !away.Swap(true) {
+				f.memory.Break(errors.New("away"))
+				return errors.New("connection reset")
+			}
+			return nil
+		}
+		f.start(renewals)
+		spec := shell("echo up")
+		spec.Timeouts.Run = jobs.Duration(20 * time.Second)
+		id := f.submit(spec)
+		time.Sleep(30 * time.Second)
+		f.memory.Break(nil)
+		time.Sleep(time.Minute)
+		job := f.ended(id)
+		if job.State != jobs.Succeeded || len(job.Past) != 1 || job.Past[0].Failure.Kind != jobs.KindWorkerLost {
+			t.Errorf("job is %s (%v) after %+v; want a success after the loss of an attempt", job.State, job.Result.Failure, job.Past)
+		}
+		f.empty()
+	})
+}
+
 // An engine that fails to end it is asked again and again, until it does.
 func TestOrphanEndsAtTheFifthTry(t *testing.T) {
 	t.Parallel()
