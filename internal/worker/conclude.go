@@ -53,8 +53,13 @@ func (a *attempt) conclude(err error) {
 	a.finish(ctx)
 }
 
-// finish saves the log and delivers the result, however long Redis is away.
+// finish saves the log and delivers the result, however long Redis is away. A container
+// whose end was not seen, since the engine failed, is ended before: it may run, and the
+// result may wait for longer than the lease holds.
 func (a *attempt) finish(ctx context.Context) {
+	if a.res.KeepUntil.IsZero() && a.res.ExitCode == nil {
+		a.endContainer(ctx, a.res.Failure)
+	}
 	if f := a.saveLog(ctx); f != nil {
 		a.res.Log.Missing = a.res.Log.Digest == ""
 		f.Stage = jobs.StageCollect

@@ -24,7 +24,12 @@ func (a *attempt) halt(ctx context.Context, proc engine.Process, err error) erro
 	grace := a.graceAfter(cause)
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace+30*time.Second)
 	defer cancel()
-	if stopErr := a.w.Engine.Stop(bounded, a.container().ID, grace); stopErr != nil {
+	stop := func() error { return a.w.Engine.Stop(bounded, a.container().ID, grace) }
+	stopErr := repeat(bounded, stop, func(err error) bool {
+		a.log.WarnContext(ctx, "stop container failed; tried again", "container_id", a.container().ID, "err", err)
+		return false
+	})
+	if stopErr != nil { // finish or handBack goes on with it
 		return errors.Join(err, stopErr)
 	}
 	state, waitErr := proc.Wait(bounded)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/worker"
@@ -130,6 +131,49 @@ func TestTimeThatRedisTook(t *testing.T) {
 		}
 		f.empty()
 	})
+}
+
+// A job that ran out of its time, and whose container the engine does not stop at first,
+// has no container any more when its lease passes, though its result waits for Redis.
+func TestResultThatWaitsForRedis(t *testing.T) {
+	t.Parallel()
+	for name, fails := range map[string]time.Duration{"once": 0, "for most of a minute": 50 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *farm) {
+				var since atomic.Int64
+				f.engine.Hook(func(_ context.Context, op, _ string) error {
+					if op != "stop" {
+						return nil
+					}
+					first := since.CompareAndSwap(0, time.Now().UnixNano())
+					if first {
+						f.memory.Break(errors.New("away"))
+					}
+					if first || time.Since(time.Unix(0, since.Load())) < fails {
+						return errors.New("the engine is busy")
+					}
+					return nil
+				})
+				f.start(renewals)
+				spec := shell("echo up; sleep 3600")
+				spec.Timeouts.Run = jobs.Duration(time.Second)
+				spec.Run.StopGrace = jobs.Duration(time.Second)
+				id := f.submit(spec)
+				time.Sleep(worker.Defaults().Lease)
+				for _, c := range f.engine.Containers() {
+					if c.Status == engine.StatusRunning {
+						t.Error("the container runs though its lease has passed")
+					}
+				}
+				f.memory.Break(nil)
+				time.Sleep(time.Minute)
+				if job := f.ended(id); job.Result.Failure == nil || job.Result.Failure.Kind != jobs.KindTimeout {
+					t.Errorf("job is %s (%v), want its timeout", job.State, job.Result.Failure)
+				}
+				f.empty()
+			})
+		})
+	}
 }
 
 // An engine that fails to end it is asked again and again, until it does.
