@@ -247,6 +247,9 @@ func (a *attempt) leave() error {
 	if _, err := a.renew(a.w.drain.delivery); err != nil {
 		a.log.Warn("renew lease of a container left running failed", "err", err)
 	}
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	a.w.leftBehind[a.job.ID] = a.job.Attempt
 	return nil
 }
 

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"maps"
 	"time"
 )
 
@@ -117,8 +118,10 @@ func (w *Worker) drainNow(hurry context.Context) {
 	case DrainAdopt:
 		w.drain.leaveContainers()
 	}
-	done := make(chan struct{})
+	done, watched := make(chan struct{}), make(chan struct{})
 	go func() { w.wg.Wait(); close(done) }()
+	go func() { w.watchLeft(done); close(watched) }()
+	defer func() { <-watched }()
 	select {
 	case <-done:
 		return
@@ -138,6 +141,30 @@ func (w *Worker) drainNow(hurry context.Context) {
 	case <-time.After(deliveryGrace):
 		w.drain.lastCall()
 		<-done
+	}
+}
+
+// watchLeft ends containers that were left to the next worker of this host, and whose
+// leases are about to pass because this one still waits for something: no next one has
+// come yet.
+func (w *Worker) watchLeft(done <-chan struct{}) {
+	tick := time.NewTicker(w.opts.Renew / 5)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		w.mu.Lock()
+		left := maps.Clone(w.leftBehind)
+		w.mu.Unlock()
+		if len(left) == 0 {
+			continue
+		}
+		if err := w.reap(context.Background(), func(e leftover) bool { return left[e.Job] == e.Attempt }); err != nil {
+			w.log.Warn("look after containers that were left failed; tried again", "err", err)
+		}
 	}
 }
 

@@ -3,10 +3,12 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
@@ -156,6 +158,53 @@ func TestDrainForAdoptionWithoutAStore(t *testing.T) {
 			t.Errorf("job is %s at attempt %d with %d losses; want one attempt", job.State, job.Attempt, job.Losses)
 		}
 		time.Sleep(2 * time.Minute) // until it is not kept any more
+		f.empty()
+	})
+}
+
+// A worker that leaves a container to the next one, and still waits for a claim that Redis
+// does not answer, ends the container before its lease passes, since no next worker has
+// come, and not before that.
+func TestLeftContainerEndsBeforeItsLease(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *farm) {
+		var away atomic.Bool
+		var claims atomic.Int32
+		f.at = func(_ context.Context, c faults.Call) error {
+			if c.Name == "claim" && !c.After && claims.Add(1) == 2 {
+				away.Store(true)
+			}
+			if away.Load() {
+				return errors.New("connection refused")
+			}
+			return nil
+		}
+		w := f.start(renewals, func(o *worker.Options) { o.Drain = time.Second })
+		id := f.submit(shell("echo up; sleep 3600"))
+		f.containerRuns(id)
+		container := f.job(id).Container.ID
+		f.submit(shell("true"))
+		f.eventually("a claim is not answered", away.Load)
+		w.Drain(worker.DrainAdopt)
+		time.Sleep(65 * time.Second)
+		if !f.runs(container) {
+			t.Error("the container has ended before its lease is about to pass: a next worker could have had it")
+		}
+		time.Sleep(15 * time.Second)
+		select {
+		case <-w.done:
+			t.Fatal("the worker has ended, and has nothing to look after")
+		default:
+		}
+		if f.runs(container) {
+			t.Error("the container runs on though its lease is about to pass")
+		}
+		away.Store(false)
+		w.end(t)
+		if _, err := f.svc.Cancel(t.Context(), id, "ann"); err != nil { // it would begin anew
+			t.Fatal(err)
+		}
+		f.start(renewals)
+		f.ended(id)
 		f.empty()
 	})
 }

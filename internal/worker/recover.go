@@ -186,9 +186,15 @@ func (w *Worker) readJournal(odd func(name string, err error)) ([]leftover, erro
 // Reap ends what runs on this host and is about to lose its lease, for a host
 // whose worker cannot be brought back.
 func (w *Worker) Reap(ctx context.Context) error {
+	return w.reap(ctx, func(leftover) bool { return true })
+}
+
+func (w *Worker) reap(ctx context.Context, of func(leftover) bool) error {
 	left, err := w.readJournal(func(string, error) {})
 	for i := range left {
-		w.stopIfLapsing(ctx, &left[i])
+		if of(left[i]) {
+			w.stopIfLapsing(ctx, &left[i])
+		}
 	}
 	return err
 }

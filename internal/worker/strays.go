@@ -125,9 +125,10 @@ func (w *Worker) removeStrayImage(ctx context.Context, judge *strays.Judge, img 
 	return nil
 }
 
-// isRunning reports whether an attempt is at work in this process.
+// isRunning reports whether an attempt is at work in this process, or was left to the next
+// one, which is not there yet.
 func (w *Worker) isRunning(id string, attempt int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.running[id] != nil && w.running[id].job.Attempt == attempt
+	return w.running[id] != nil && w.running[id].job.Attempt == attempt || w.leftBehind[id] == attempt
 }

@@ -78,6 +78,9 @@ type Worker struct {
 	mu sync.Mutex // guards running, services and drain, and writing engine and Options.Platform
 	// running is every attempt in this process by job ID: single flight.
 	running map[string]*attempt
+	// leftBehind are the attempts, by job ID, whose containers are left to the next
+	// worker of this host.
+	leftBehind map[string]int
 	// services are the kept services of this host that are followed, by job ID.
 	services map[string]*keptService
 	writers  map[string]*writer // by container
@@ -153,7 +156,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		drain: newDrain(),
 		Deps:  deps, opts: opts, log: lg.With("worker", opts.Name), attempts: attemptsAt(opts.StateDir), serviceNotes: serviceNotesAt(opts.StateDir), builds: builds{buildsDir(opts.StateDir)},
 		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, writers: map[string]*writer{},
-		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, servicesNow: make(chan struct{}, 1), registerNow: make(chan struct{}, 1), straysNow: make(chan struct{}, 1),
+		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, leftBehind: map[string]int{}, servicesNow: make(chan struct{}, 1), registerNow: make(chan struct{}, 1), straysNow: make(chan struct{}, 1),
 		service:   jobs.NewService(deps.Records, deps.Queue, nil),
 		attention: attention{most: opts.Lease / 2},
 		fit:       fitness{examining: make(chan struct{}, 1), doubts: 1}, store: storeDoubt{raised: 1},
