@@ -45,6 +45,9 @@ func (w *Worker) tendServices(ctx context.Context) {
 		if err := w.removeStrays(ctx); err != nil && ctx.Err() == nil {
 			w.log.WarnContext(ctx, "look for stray containers failed; tried again", "err", err)
 		}
+		if err := w.removeFiles(ctx); err != nil && ctx.Err() == nil {
+			w.log.WarnContext(ctx, "look for files that attempts left failed; tried again", "err", err)
+		}
 	}
 }
 

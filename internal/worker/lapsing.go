@@ -47,3 +47,29 @@ func (w *Worker) stopBeforeLeaseEnds(ctx context.Context, e *leftover) {
 		w.log.WarnContext(ctx, "stop container before its lease ends failed", "job_id", e.Job, "err", err)
 	}
 }
+
+// readJournal returns what an earlier worker left; odd is told of what cannot be read.
+func (w *Worker) readJournal(odd func(name string, err error)) ([]leftover, error) {
+	entries, err := w.attempts.Read(odd)
+	left := make([]leftover, len(entries))
+	for i, e := range entries {
+		left[i].Entry = e
+	}
+	return left, err
+}
+
+// Reap ends what runs on this host and is about to lose its lease, for a host
+// whose worker cannot be brought back.
+func (w *Worker) Reap(ctx context.Context) error {
+	return w.reap(ctx, func(leftover) bool { return true })
+}
+
+func (w *Worker) reap(ctx context.Context, of func(leftover) bool) error {
+	left, err := w.readJournal(func(string, error) {})
+	for i := range left {
+		if of(left[i]) {
+			w.stopIfLapsing(ctx, &left[i])
+		}
+	}
+	return err
+}

@@ -120,11 +120,7 @@ func (w *Worker) tryRecover(ctx context.Context, left []leftover, patience time.
 	if err := w.removeStrays(ctx); err != nil {
 		return nil, err
 	}
-	kept, err := w.Claims.Kept(ctx, w.opts.HostID)
-	if err != nil {
-		return nil, err
-	}
-	return nil, w.removeFiles(kept)
+	return nil, w.removeFiles(ctx)
 }
 
 // report delivers a verdict of an earlier incarnation under its nonce, and
@@ -173,32 +169,6 @@ func (w *Worker) adopt(ctx context.Context, job jobs.Job, e journal.Entry) error
 	return nil
 }
 
-// readJournal returns what an earlier worker left; odd is told of what cannot be read.
-func (w *Worker) readJournal(odd func(name string, err error)) ([]leftover, error) {
-	entries, err := w.attempts.Read(odd)
-	left := make([]leftover, len(entries))
-	for i, e := range entries {
-		left[i].Entry = e
-	}
-	return left, err
-}
-
-// Reap ends what runs on this host and is about to lose its lease, for a host
-// whose worker cannot be brought back.
-func (w *Worker) Reap(ctx context.Context) error {
-	return w.reap(ctx, func(leftover) bool { return true })
-}
-
-func (w *Worker) reap(ctx context.Context, of func(leftover) bool) error {
-	left, err := w.readJournal(func(string, error) {})
-	for i := range left {
-		if of(left[i]) {
-			w.stopIfLapsing(ctx, &left[i])
-		}
-	}
-	return err
-}
-
 // entryOf is what the journal knows of a job's attempt, which may be nothing.
 func entryOf(left []leftover, job jobs.Job) journal.Entry {
 	for _, e := range left {
@@ -210,47 +180,69 @@ func entryOf(left []leftover, job jobs.Job) journal.Entry {
 }
 
 // removeFiles removes log files, and notes about services, of attempts that are over
-// and that no job keeps.
-func (w *Worker) removeFiles(kept []jobs.Job) error {
-	// An examination of the host may be writing right now.
-	used := map[string]bool{proofFile: true, proofFile + atomicfile.Unfinished: true}
-	add := func(id string, attempt int) {
-		spool := filepath.Base(w.spoolPath(id, attempt))
-		used[spool], used[spool+partSuffix] = true, true
-		used[filepath.Base(w.serviceNotes.File(id, attempt))] = true
+// and that no job keeps. Most of the time there is none, and Redis is asked nothing.
+func (w *Worker) removeFiles(ctx context.Context) error {
+	lost, err := w.unusedFiles()
+	if err != nil || len(lost) == 0 {
+		return err
+	}
+	kept, err := w.Claims.Kept(ctx, w.opts.HostID)
+	if err != nil {
+		return err
 	}
 	for _, job := range kept {
-		add(job.ID, job.Result.Attempt)
-	}
-	w.mu.Lock()
-	for id, a := range w.running {
-		add(id, a.job.Attempt)
-	}
-	for id, s := range w.services {
-		add(id, s.job.Result.Attempt)
-	}
-	w.mu.Unlock()
-	return errors.Join(removeBut(filepath.Join(w.opts.StateDir, "spool"), used), removeBut(w.serviceNotes.Path(), used))
-}
-
-// removeBut removes the files of a directory whose names are not used.
-func removeBut(dir string, used map[string]bool) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("list what is left in %s: %w", dir, err)
-	}
-	for _, e := range entries {
-		if used[e.Name()] {
-			continue
+		for _, path := range w.filesOf(job.ID, job.Result.Attempt) {
+			delete(lost, path)
 		}
+	}
+	for path := range lost {
 		// An adopted attempt that ends right now removes its own.
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove what is left of an attempt: %w", err)
 		}
 	}
 	return nil
+}
+
+// unusedFiles lists the log files and notes that nothing in this process uses. The
+// directories are read before: what is made afterwards is not in the list.
+func (w *Worker) unusedFiles() (map[string]bool, error) {
+	unused := map[string]bool{}
+	for _, dir := range []string{filepath.Join(w.opts.StateDir, "spool"), w.serviceNotes.Path()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("list what is left in %s: %w", dir, err)
+		}
+		for _, e := range entries {
+			unused[filepath.Join(dir, e.Name())] = true
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	used := func(paths ...string) {
+		for _, path := range paths {
+			delete(unused, path)
+		}
+	}
+	// An examination of the host may be writing right now.
+	proof := filepath.Join(w.opts.StateDir, "spool", proofFile)
+	used(proof, proof+atomicfile.Unfinished)
+	for id, a := range w.running {
+		used(w.filesOf(id, a.job.Attempt)...)
+	}
+	for id, attempt := range w.leftBehind {
+		used(w.filesOf(id, attempt)...)
+	}
+	for id, s := range w.services {
+		used(w.filesOf(id, s.job.Result.Attempt)...)
+	}
+	return unused, nil
+}
+
+// filesOf are the files that an attempt may have besides its journal entry.
+func (w *Worker) filesOf(id string, attempt int) []string {
+	spool, note := w.spoolPath(id, attempt), w.serviceNotes.File(id, attempt)
+	return []string{spool, spool + partSuffix, note, note + atomicfile.Unfinished}
 }
 
 func orWord(s jobs.Stage, word string) string {

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,5 +138,39 @@ func TestLeftoversOfAProbe(t *testing.T) {
 		if len(left) != 1 || left[0].Labels[engine.LabelHost] != "host-2" {
 			t.Errorf("%+v are left; want the other worker's alone", left)
 		}
+	})
+}
+
+// What another worker of the daemon has ended leaves its files here, also when this one
+// could not know of it when it began.
+func TestFilesOfWhatHasEnded(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *farm) {
+		f.start(renewals)
+		job := f.ended(f.submit(served("echo up; sleep 3600", time.Hour)))
+		running := f.submit(shell("echo up; sleep 3600"))
+		f.containerRuns(running)
+		spool := filepath.Join(f.state, "spool")
+		if err := os.WriteFile(filepath.Join(spool, "job-00000099-a1.log"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Minute)
+		files, err := os.ReadDir(spool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, file := range files {
+			names = append(names, file.Name())
+		}
+		if want := []string{job.ID + "-a1.log", running + "-a1.log"}; !slices.Equal(names, want) {
+			t.Errorf("the logs are %q, want %q", names, want)
+		}
+		for _, id := range []string{job.ID, running} {
+			if _, err := f.svc.Cancel(t.Context(), id, "ann"); err != nil {
+				t.Error(err)
+			}
+		}
+		f.ended(running)
+		f.empty()
 	})
 }
