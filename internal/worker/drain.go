@@ -120,7 +120,10 @@ func (w *Worker) drainNow(hurry context.Context) {
 	}
 	done, watched := make(chan struct{}), make(chan struct{})
 	go func() { w.wg.Wait(); close(done) }()
-	go func() { w.watchLeft(done); close(watched) }()
+	go func() {
+		defer close(watched)
+		w.watchLeft(done)
+	}()
 	defer func() { <-watched }()
 	select {
 	case <-done:
