@@ -101,22 +101,12 @@ func (f *farm) unfinished(ctx context.Context) (n int) {
 // those that it stands on.
 func (f *farm) auditRebuilds(t *testing.T) {
 	built := map[string][]jobs.Job{} // by rebuild and name
-	for q := (jobs.Query{Limit: 200}); ; {
-		page, err := f.truth.List(t.Context(), q)
-		if err != nil {
-			t.Error(err)
-			return
+	f.eachJob(t, func(job jobs.Job) {
+		if c := job.Spec.Cause; c != nil {
+			key := c.Rebuild + " " + job.Spec.Name
+			built[key] = append(built[key], job)
 		}
-		for _, job := range page.Jobs {
-			if c := job.Spec.Cause; c != nil {
-				key := c.Rebuild + " " + job.Spec.Name
-				built[key] = append(built[key], job)
-			}
-		}
-		if q.PageToken = page.NextPageToken; q.PageToken == "" {
-			break
-		}
-	}
+	})
 	list, err := f.truth.Rebuilds(t.Context())
 	if err != nil {
 		t.Error(err)

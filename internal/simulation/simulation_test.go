@@ -182,9 +182,8 @@ func (f *farm) settle(t *testing.T) {
 	}
 }
 
-// auditRecipes checks that each name has the recipe of the newest job that built it.
-func (f *farm) auditRecipes(t *testing.T) {
-	want := map[string]jobs.Recipe{}
+// eachJob calls do with every job of the farm.
+func (f *farm) eachJob(t *testing.T, do func(jobs.Job)) {
 	for q := (jobs.Query{Limit: 200}); ; {
 		page, err := f.truth.List(t.Context(), q)
 		if err != nil {
@@ -192,16 +191,24 @@ func (f *farm) auditRecipes(t *testing.T) {
 			return
 		}
 		for _, job := range page.Jobs {
-			r, ok := jobs.RecipeOf(job)
-			have, known := want[r.Name]
-			if ok && (!known || r.Made.After(have.Made) || r.Made.Equal(have.Made) && r.Job > have.Job) {
-				want[r.Name] = r
-			}
+			do(job)
 		}
 		if q.PageToken = page.NextPageToken; q.PageToken == "" {
-			break
+			return
 		}
 	}
+}
+
+// auditRecipes checks that each name has the recipe of the newest job that built it.
+func (f *farm) auditRecipes(t *testing.T) {
+	want := map[string]jobs.Recipe{}
+	f.eachJob(t, func(job jobs.Job) {
+		r, ok := jobs.RecipeOf(job)
+		have, known := want[r.Name]
+		if ok && (!known || r.Made.After(have.Made) || r.Made.Equal(have.Made) && r.Job > have.Job) {
+			want[r.Name] = r
+		}
+	})
 	got, err := f.truth.AllRecipes(t.Context())
 	if err != nil {
 		t.Error(err)
