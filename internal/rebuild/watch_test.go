@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,11 +18,20 @@ import (
 type shelf struct {
 	has   map[string]string
 	fails map[string]*jobs.Failure
+	mu    sync.Mutex // guards asked
 	asked []string
 }
 
+func (s *shelf) questions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.asked)
+}
+
 func (s *shelf) Published(_ context.Context, ref string) (string, []string, error) {
+	s.mu.Lock()
 	s.asked = append(s.asked, ref)
+	s.mu.Unlock()
 	if f := s.fails[ref]; f != nil {
 		return "", nil, f
 	}
@@ -166,14 +176,14 @@ func TestWatchTurns(t *testing.T) {
 			go w.Run(ctx)
 		}
 		time.Sleep(3*time.Hour + time.Minute)
-		if n := len(s.asked); n != 12 {
+		if n := s.questions(); n != 12 {
 			t.Errorf("%d questions in three hours, want four times three", n)
 		}
 		if err := m.AskForBases(ctx); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(rebuild.WatchPoll + time.Second)
-		if n := len(s.asked); n != 15 {
+		if n := s.questions(); n != 15 {
 			t.Errorf("%d questions, want three more", n)
 		}
 		for _, name := range []string{"tools", "right", "app"} { // nothing stands on alpine and tools any more

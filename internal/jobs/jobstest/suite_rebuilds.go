@@ -107,11 +107,11 @@ func testChangesAtOnce(f *farm) {
 	f.begin(head, images)
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	won := []string{}
+	won := []jobs.RebuildImage{}
 	for i := range 5 {
+		next := images[i%2]
+		next.Job = fmt.Sprint("job of ", i)
 		all.Go(func() {
-			next := images[i%2]
-			next.Job = fmt.Sprint("job of ", i)
 			changed, err := f.Rebuilds.ChangeRebuild(f.ctx, head, head, next)
 			if err != nil {
 				f.t.Errorf("ChangeRebuild: %v", err)
@@ -119,14 +119,18 @@ func testChangesAtOnce(f *farm) {
 			if changed {
 				mu.Lock()
 				defer mu.Unlock()
-				won = append(won, next.Job)
-				images[i%2] = next
+				won = append(won, next)
 			}
 		})
 	}
 	all.Wait()
 	if len(won) != 1 {
-		f.t.Fatalf("%q were kept, want one", won)
+		f.t.Fatalf("%+v were kept, want one", won)
+	}
+	for i := range images {
+		if images[i].Name == won[0].Name {
+			images[i] = won[0]
+		}
 	}
 	head.Rev++
 	f.rebuild(head, images...)
