@@ -130,5 +130,6 @@ func (w *Worker) removeStrayImage(ctx context.Context, judge *strays.Judge, img 
 func (w *Worker) isRunning(id string, attempt int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.running[id] != nil && w.running[id].job.Attempt == attempt || w.leftBehind[id] == attempt
+	left, ok := w.leftBehind[id]
+	return w.running[id] != nil && w.running[id].job.Attempt == attempt || ok && left == attempt
 }
