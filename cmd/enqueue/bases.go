@@ -16,15 +16,9 @@ import (
 
 func (a *app) basesCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "bases", Short: "See what registries have of the images that recipes stand on", Args: cobra.ArbitraryArgs,
+		Use: "bases", Short: "See what registries have of the images that recipes stand on", Args: cobra.ArbitraryArgs, RunE: helpOrUnknown,
 		Long: `Workers that run with --watch-bases ask the registries now and then what they have under
 the names of the images that recipes stand on, and no recipe makes.`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			return unknownVerb(cmd, args[0])
-		},
 	}
 	cmd.AddCommand(a.basesListCmd(), a.basesCheckCmd())
 	return cmd
@@ -86,18 +80,19 @@ when some could not be asked.`,
 	flag.text = patience.String()
 	cmd.Flags().Var(flag, "timeout", "how long to wait for the answers")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		before, err := a.graph(cmd.Context())
+		g, err := a.graph(cmd.Context())
 		if err != nil {
 			return err
 		}
+		before := g.Bases()
 		if err := a.bases.AskForBases(cmd.Context()); err != nil {
 			return err
 		}
-		after, err := a.checked(cmd.Context(), before.Bases(), patience.D())
+		after, err := a.checked(cmd.Context(), before, patience.D())
 		if err != nil {
 			return err
 		}
-		return a.tellBases(before.Bases(), after)
+		return a.tellBases(before, after)
 	}
 	return cmd
 }

@@ -19,13 +19,7 @@ import (
 
 func (a *app) rebuildCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "rebuild", Short: "See and build what has to be built again when a base image has changed", Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			return unknownVerb(cmd, args[0])
-		},
+		Use: "rebuild", Short: "See and build what has to be built again when a base image has changed", Args: cobra.ArbitraryArgs, RunE: helpOrUnknown,
 	}
 	cmd.AddCommand(a.rebuildPlanCmd(), a.rebuildApplyCmd(), a.rebuildListCmd(), a.rebuildStatusCmd(), a.rebuildWatchCmd(),
 		a.rebuildPauseCmd(), a.rebuildResumeCmd(), a.rebuildCancelCmd(), a.rebuildRetryCmd())

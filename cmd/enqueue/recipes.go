@@ -20,13 +20,7 @@ func (a *app) recipesCmd() *cobra.Command {
 		Long: `A job with a name (submit --name) whose build succeeds leaves a recipe: its document,
 the digest of its archive, the images it stands on, its tags. The farm keeps the recipe
 when the job itself is forgotten, and with it an archive in the artifact store.`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			return unknownVerb(cmd, args[0])
-		},
+		Args: cobra.ArbitraryArgs, RunE: helpOrUnknown,
 	}
 	cmd.AddCommand(a.recipesListCmd(), a.recipesShowCmd(), a.recipesSetCmd(), a.recipesRemoveCmd())
 	return cmd

@@ -27,12 +27,7 @@ func (a *app) rootCmd() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			return unknownVerb(cmd, args[0])
-		},
+		RunE:          helpOrUnknown,
 	}
 	fs := root.PersistentFlags()
 	fs.StringVar(&a.redisURL, "redis", a.defaultRedis(), "the farm's Redis (env SLIPWAY_REDIS)")
@@ -57,9 +52,17 @@ func unknownVerb(cmd *cobra.Command, verb string) error {
 	}
 	hint := "enqueue help lists the verbs"
 	if n := jobs.Nearest(verb, known); n != "" {
-		hint = fmt.Sprintf("did you mean enqueue %s?", n)
+		hint = fmt.Sprintf("did you mean %s %s?", cmd.CommandPath(), n)
 	}
 	return usage(hint, "unknown verb %q", verb)
+}
+
+// helpOrUnknown is what a verb that only has verbs below it does by itself.
+func helpOrUnknown(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	return unknownVerb(cmd, args[0])
 }
 
 // flagError turns what pflag says into a usage failure, and an unknown flag

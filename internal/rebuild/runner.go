@@ -161,7 +161,7 @@ func (r *Runner) learnJobs(ctx context.Context, s *step) error {
 	}
 	subs, err := r.jobs.SubmitBatch(ctx, specs)
 	if err != nil {
-		return fmt.Errorf("submit the jobs of rebuild %s: %w", s.head.ID, err)
+		return fmt.Errorf("submit its jobs: %w", err)
 	}
 	for i, img := range open {
 		s.set(img, func(next *jobs.RebuildImage) {
