@@ -36,6 +36,7 @@ type Directory struct {
 	lock *os.File
 	host string
 	last incarnation // zero when no process has taken the seat with this directory
+	made bool        // this process made the identity
 }
 
 // incarnation is what a directory remembers of the process that had the seat last.
@@ -205,7 +206,7 @@ func (d *Directory) renew() (aside string, err error) {
 	if err := atomicfile.WriteDurable(identityFile(d.path), []byte(host)); err != nil {
 		return "", err
 	}
-	d.host, d.last = host, incarnation{}
+	d.host, d.last, d.made = host, incarnation{}, true
 	return aside, nil
 }
 

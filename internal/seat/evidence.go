@@ -12,6 +12,7 @@ import (
 // identity.
 type evidence struct {
 	last    incarnation
+	made    bool // by this process, so no other can have the identity
 	seat    jobs.Seat
 	daemon  string // the ID of this host's engine, "" when it has not answered yet
 	machine Machine
@@ -41,13 +42,15 @@ func (e evidence) verdict() (v verdict, why string) {
 			e.seat.Worker, e.seat.Taken.Format(time.RFC3339))
 	case e.daemon != "" && home != "" && home != e.daemon:
 		return others, fmt.Sprintf("the containers of this identity are on another Docker daemon (%s, and this is %s)", home, e.daemon)
-	case e.last.Nonce == "": // the seat is free, and the directory never had one
+	case e.made:
 		return ours, ""
 	case e.near() && (e.last.Lock == e.lock && e.lock != "" || e.last.Namespace == e.machine.Self.Namespace):
 		return ours, "" // its process is dead: nothing else can have that lock, or the kernel says so
 	case !e.seat.Left.IsZero() && e.seat.Nonce == e.last.Nonce:
 		return ours, ""
 	}
+	// That includes a copy of a directory that had no seat yet, while Redis has lost that
+	// the original took one since.
 	return unsure, ""
 }
 

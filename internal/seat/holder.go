@@ -100,7 +100,7 @@ func (h *Holder) decide(ctx context.Context, daemon string) (jobs.Seat, error) {
 	if h.gone != nil {
 		return jobs.Seat{}, h.gone
 	}
-	e := evidence{last: h.dir.last, daemon: daemon, machine: h.opts.Machine, lock: h.dir.lockID()}
+	e := evidence{last: h.dir.last, made: h.dir.made, daemon: daemon, machine: h.opts.Machine, lock: h.dir.lockID()}
 	// This much is known without Redis, and what a worker does while it has none
 	// would be done to the original.
 	if e.besideOriginal() {

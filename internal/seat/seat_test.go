@@ -29,6 +29,7 @@ func TestVerdict(t *testing.T) {
 	alive := func(e *evidence) { e.machine.Lives = func(p Process) bool { return p == before } }
 	free := func(e *evidence) { e.seat = jobs.Seat{Host: "h"} }
 	never := func(e *evidence) { e.last = incarnation{} }
+	made := func(e *evidence) { e.made = true }
 	taken := func(nonce string, turn int) change {
 		return func(e *evidence) { e.seat.Nonce, e.seat.Turn = nonce, turn }
 	}
@@ -40,8 +41,8 @@ func TestVerdict(t *testing.T) {
 		want    verdict
 		why     string
 	}{
-		{"a new directory", []change{never, free}, ours, ""},
-		{"a directory of a version that knew no seats", []change{never, free, daemon("d2")}, ours, ""},
+		{"a new directory", []change{never, made, free}, ours, ""},
+		{"an identity without a memory, and Redis knows no holder", []change{never, free, daemon("d2")}, unsure, ""},
 		{"an identity without a memory, with a holder", []change{never}, others, "took this identity"},
 		{"a restart", nil, ours, ""},
 		{"a restart, with the daemon known", []change{daemon("d1")}, ours, ""},
@@ -183,7 +184,8 @@ func (w *world) displaced(l *life, daemon string, dir, boot string) *life {
 		w.t.Errorf("when it is asked for again: %v", again)
 	}
 	l.kill()
-	next := w.start(dir, boot).takes(daemon, 0)
+	// The new identity has had no seat yet, so it is called once.
+	next := w.start(dir, boot).takes(daemon, jobs.AnswerTime)
 	if next.Host() == was {
 		w.t.Errorf("it has the identity %s still", was)
 	}
@@ -338,6 +340,23 @@ func TestCopyBesideItsOriginal(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A copy that was made before the original had a seat is not the original, even when
+// Redis has lost that the original took one since.
+func TestCopyOfADirectoryWithoutASeat(t *testing.T) {
+	test(t, func(t *testing.T, w *world, dir string) {
+		w.start(dir, "boot-1").kill() // which makes the identity
+		clone := filepath.Join(filepath.Dir(dir), "clone")
+		copyDir(t, dir, clone)
+		restore := w.memory.Snapshot()
+		original := w.start(dir, "boot-1").takes("d1", jobs.AnswerTime)
+		restore()
+		w.displaced(w.start(clone, "boot-2"), "d2", clone, "boot-2")
+		if err := original.Keep(t.Context()); err != nil {
+			t.Errorf("the original: %v", err)
+		}
+	})
 }
 
 // A directory that two machines share, on a file system whose locks keep no process out,
