@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,8 @@ type farm struct {
 	mu sync.Mutex // guards what follows
 	// tasks are those that were submitted, by their keys.
 	tasks map[string]task
-	// identities are the hosts by the names that the farm knows or knew them by.
+	// identities are the hosts by the names that the farm knows or knew them by: who had
+	// the seat of a name first.
 	identities map[string]*host
 	// alive are the workers' processes, pids how many there were.
 	alive map[seat.Process]bool
@@ -119,6 +121,15 @@ func (f *farm) hostOf(identity string) *host {
 	return f.identities[identity]
 }
 
+// identified notes whose name that of a seat is.
+func (f *farm) identified(s jobs.Seat) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.identities[s.Host] == nil {
+		f.identities[s.Host] = f.hosts[slices.IndexFunc(f.hosts, func(h *host) bool { return h.name == s.Worker })]
+	}
+}
+
 // truth is Redis with the oracle at its side: what takes effect is noted,
 // whether or not the answer arrives.
 type truth struct {
@@ -177,6 +188,14 @@ func (t truth) Release(ctx context.Context, id, nonce string, r jobs.Release) (j
 		t.oracle.Owned(id, "", 0)
 	}
 	return ticket, err
+}
+
+func (t truth) TakeSeat(ctx context.Context, s jobs.Seat, from string) (jobs.Seat, error) {
+	now, err := t.Memory.TakeSeat(ctx, s, from)
+	if err == nil && now.Nonce == s.Nonce {
+		t.farm.identified(s)
+	}
+	return now, err
 }
 
 // acknowledge is Acknowledge of a process, which is to count the page then.

@@ -104,6 +104,7 @@ func (p *process) freeze() (thaw func()) {
 	if p.frozen != nil {
 		return func() {}
 	}
+	p.h.farm.oracle.Silenced(p.identity)
 	ch := make(chan struct{})
 	p.frozen = ch
 	return func() {
@@ -300,9 +301,6 @@ func (h *host) open() (*seat.Directory, seat.Process) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.identities[dir.Host()] == nil {
-		f.identities[dir.Host()] = h
-	}
 	f.pids++
 	self := seat.Process{Boot: fmt.Sprint(h.mates[0].name, " ", h.boot), Namespace: "one", Pid: f.pids, Start: "1"}
 	f.alive[self] = true
