@@ -90,18 +90,26 @@ func (w *Worker) recover(ctx, taking context.Context) error {
 // patience with Redis for so long.
 //
 // Verdicts are reported before jobs are adopted: a job with a verdict is still owned by
-// this host in Redis, and would be adopted and run once more. Entries of jobs that
+// this host in Redis, and would be adopted and run once more. A verdict that Redis
+// refuses may be of a worker whose adoption of the job Redis has lost: then the job is
+// adopted, and what the entry knows of its container still counts. Entries of jobs that
 // this host does not own any more go only after both, when Redis has answered for all.
 // Files go after the strays, which may still write into their spools.
 func (w *Worker) tryRecover(ctx context.Context, left []leftover, patience time.Duration) ([]leftover, error) {
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for i := slices.IndexFunc(left, leftover.Decided); i >= 0; i = slices.IndexFunc(left, leftover.Decided) {
-		if err := w.report(bounded, left[i].Entry); err != nil {
-			return left, err
+	open := left[:0]
+	for i, e := range left {
+		if e.Decided() {
+			if taken, err := w.report(bounded, e.Entry); err != nil {
+				return append(open, left[i:]...), err
+			} else if taken {
+				continue
+			}
 		}
-		left = slices.Delete(left, i, i+1)
+		open = append(open, e)
 	}
+	left = open
 	owned, err := w.Claims.Owned(bounded, w.opts.HostID)
 	if err != nil {
 		return left, err
@@ -123,9 +131,9 @@ func (w *Worker) tryRecover(ctx context.Context, left []leftover, patience time.
 	return nil, w.removeFiles(ctx)
 }
 
-// report delivers a verdict of an earlier incarnation under its nonce, and
-// forgets it. One that comes too late is set aside by Redis.
-func (w *Worker) report(ctx context.Context, e journal.Entry) (err error) {
+// report delivers a verdict of an earlier incarnation under its nonce, and forgets it
+// when it is taken. One that comes too late is set aside by Redis.
+func (w *Worker) report(ctx context.Context, e journal.Entry) (taken bool, err error) {
 	if e.Result != nil {
 		if err = w.Claims.Finish(ctx, e.Job, e.Nonce, *e.Result); err == nil {
 			w.Observer.Concluded("", *e.Result) // the journal does not know the queue
@@ -133,11 +141,15 @@ func (w *Worker) report(ctx context.Context, e journal.Entry) (err error) {
 	} else if err = w.endOf(ctx, e); err == nil { // before another one may begin
 		err = w.giveUpJob(ctx, e)
 	}
-	if err != nil && !errors.Is(err, errLeaseLost) && !errors.Is(err, jobs.ErrStale) && !errors.Is(err, jobs.ErrNotFound) {
-		return err
+	late := errors.Is(err, errLeaseLost) || errors.Is(err, jobs.ErrStale) || errors.Is(err, jobs.ErrNotFound)
+	if err != nil && !late {
+		return false, err
 	}
 	w.log.InfoContext(ctx, "reported the end of an earlier worker's attempt", "job_id", e.Job, "attempt", e.Attempt, "err", err)
-	return w.attempts.Remove(e.Job, e.Attempt)
+	if late {
+		return false, nil
+	}
+	return true, w.attempts.Remove(e.Job, e.Attempt)
 }
 
 // adopt takes a job of an earlier incarnation over, of which the journal knows e.

@@ -254,32 +254,41 @@ func TestEndBeforeTheStoreForgot(t *testing.T) {
 }
 
 // What ran before Redis lost its last second, and then was lost itself, is not
-// run once more behind its own output.
+// run once more behind its own output. The journal knows that it ran, also where its
+// verdict is of a worker whose adoption of the job Redis lost.
 func TestRunThatTheStoreForgot(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFarm(t)
-		var back func()
-		f.engine.Hook(func(_ context.Context, op, _ string) error {
-			if op == "create" && back == nil {
-				back = f.memory.Snapshot()
-			}
-			return nil
+	for name, verdict := range map[string]string{"no verdict": "", "a forgotten verdict": `,"nonce":"forgotten","container":{"phase":"started"},"release":{"Reason":"its lease was lost"}`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t)
+				var back func()
+				f.engine.Hook(func(_ context.Context, op, _ string) error {
+					if op == "create" && back == nil {
+						back = f.memory.Snapshot()
+					}
+					return nil
+				})
+				w := f.start()
+				id := f.submit(shell("echo once; sleep 2"))
+				f.containerRuns(id)
+				w.Drain(worker.DrainAdopt)
+				w.end(t)
+				back()
+				f.engine.Lose(f.engine.Containers()[0].ID)
+				if verdict != "" {
+					f.journaled(id, time.Minute, verdict)
+				}
+				f.start()
+				job := f.ended(id)
+				if job.State != jobs.Succeeded || job.Attempt != 2 || job.Losses != 1 || f.log(job)[jobs.Stdout] != "once\n" {
+					t.Errorf("job is %s at attempt %d with %d losses, log %q; want it begun anew", job.State, job.Attempt, job.Losses, f.log(job)[jobs.Stdout])
+				}
+				f.empty()
+			})
 		})
-		w := f.start()
-		id := f.submit(shell("echo once; sleep 2"))
-		f.containerRuns(id)
-		w.Drain(worker.DrainAdopt)
-		w.end(t)
-		back()
-		f.engine.Lose(f.engine.Containers()[0].ID)
-		f.start()
-		job := f.ended(id)
-		if job.State != jobs.Succeeded || job.Attempt != 2 || job.Losses != 1 || f.log(job)[jobs.Stdout] != "once\n" {
-			t.Errorf("job is %s at attempt %d with %d losses, log %q; want it begun anew", job.State, job.Attempt, job.Losses, f.log(job)[jobs.Stdout])
-		}
-		f.empty()
-	})
+	}
 }
 
 // Why a container was being stopped counts, also when nothing else is left of it.
