@@ -434,7 +434,9 @@ func (l recordsOf) Ended(ctx context.Context, reader string, limit int) (jobs.En
 
 func (l recordsOf) Acknowledge(ctx context.Context, reader, nonce string, p jobs.EndedPage) (bool, error) {
 	if err := l.at(ctx, faults.Call{Name: "acknowledge"}); err != nil {
-		return false, err
+		// Redis comes back without the lead, so another process may be quicker.
+		_, lost := l.Memory.Lead(ctx, nonce, 0)
+		return false, errors.Join(err, lost)
 	}
 	mine, err := l.truth.acknowledge(ctx, reader, nonce, p, l.p)
 	if err != nil {
