@@ -100,6 +100,8 @@ func rules() []rule {
 		// Sources and the S3 store share it; its pauses are not worth our own code.
 		{"internal/download", seams, []string{"github.com/cenkalti/backoff"}},
 		{"internal/netguard", seams, nil},
+		// Layers are what a registry or a daemon has of them, read by the library that asks.
+		{"internal/imagecontent", seams, []string{"github.com/google/go-containerregistry/pkg/v1"}},
 		// Names must mean what they mean to the daemon.
 		{"internal/imagename", language, []string{"github.com/distribution/reference"}},
 		{"internal/diskroom", seams, nil},
