@@ -1,11 +1,17 @@
-// Package imagecontent compares images by what they contain. It runs nothing, unpacks
-// nothing and writes nothing: layers are read as streams. It is for rebuilds: whether a new
-// image differs from the old one in more than times.
+// Package imagecontent compares images by what they contain, and reads from their layers
+// which packages they have. It runs nothing, unpacks nothing and writes nothing: layers
+// are read as streams. It is for rebuilds: whether a new image differs from the old one in
+// more than times, and in which packages.
 //
 //	same.go      whether two images have the same content
 //	config.go    what of a config counts
 //	contents.go  what of a layer counts
 //	layer.go     layers as streams of entries, checked against the config
+//	packages.go  which packages an image has
+//	cover.go     what upper layers hide of lower ones
+//	databases.go where package managers keep their books
+//	dpkg.go      reads dpkg's, apk.go apk's
+//	changes.go   how two lists of packages differ
 package imagecontent
 
 import (
