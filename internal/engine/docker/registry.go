@@ -192,18 +192,28 @@ const lookTime = 3 * time.Second
 // dial logs in at the registry of ref. A nil client with a zero refusal is a
 // registry of which this process can say nothing.
 func (e *Engine) dial(ctx context.Context, ref, scope string) (*registryClient, refusal) {
+	c, err := e.connect(ctx, ref, scope)
+	if err != nil && c != nil {
+		return nil, c.refusal(ctx, err)
+	}
+	return c, refusal{}
+}
+
+// connect logs in at the registry of ref. With an error and a client the registry refused
+// the login, or did not answer; without a client it was not asked.
+func (e *Engine) connect(ctx context.Context, ref, scope string) (*registryClient, error) {
 	if !e.local() {
-		return nil, refusal{} // it is on another host, with another view of the network
+		return nil, errors.New("the Docker daemon is on another host, with another view of the network")
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	target, err := name.ParseReference(ref)
 	if err != nil {
-		return nil, refusal{}
+		return nil, err
 	}
 	all, err := readLogins(e.authFile)
 	if err != nil {
-		return nil, refusal{}
+		return nil, err
 	}
 	login := all.lookup(registryOf(ref))
 	auth := authn.FromConfig(authn.AuthConfig{Username: login.Username, Password: login.Password, IdentityToken: login.IdentityToken})
@@ -212,7 +222,7 @@ func (e *Engine) dial(ctx context.Context, ref, scope string) (*registryClient, 
 	}
 	next, done, err := e.transportTo(ctx, ref)
 	if err != nil {
-		return nil, refusal{}
+		return nil, err
 	}
 	wait := &waitTransport{next: next}
 	c := &registryClient{repo: target.Context(), target: target.Identifier(), wait: wait, close: done}
@@ -222,10 +232,10 @@ func (e *Engine) dial(ctx context.Context, ref, scope string) (*registryClient, 
 	t, err := c.login(ctx, wait)
 	if err != nil {
 		done()
-		return nil, c.refusal(ctx, err)
+		return c, err
 	}
 	c.client = &http.Client{Transport: t, Timeout: askTime}
-	return c, refusal{}
+	return c, nil
 }
 
 // manifest fetches the manifest of a tag or digest, or an index of them.
@@ -241,18 +251,29 @@ func (c *registryClient) manifest(ctx context.Context, target string) (raw []byt
 // do makes one request below the repository. An answer of another status is an
 // error of type *transport.Error.
 func (c *registryClient) do(ctx context.Context, method, path string, read func(*http.Response) error, want ...int) error {
-	url := c.repo.Registry.Scheme() + "://" + c.repo.RegistryStr() + "/v2/" + c.repo.RepositoryStr() + "/" + path
-	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+	return c.send(ctx, func(ctx context.Context, url string) (*http.Request, error) {
+		req, err := http.NewRequestWithContext(ctx, method, url, nil)
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(path, "blobs/") && method == http.MethodGet {
+			req.Header.Set("Range", "bytes=0-0") // whether it comes is the question
+		}
+		if strings.HasPrefix(path, "manifests/") {
+			for _, kind := range []types.MediaType{types.OCIImageIndex, types.DockerManifestList, types.OCIManifestSchema1, types.DockerManifestSchema2} {
+				req.Header.Add("Accept", string(kind))
+			}
+		}
+		return req, nil
+	}, path, read, want...)
+}
+
+// send sends a request that is made for the URL of a path below the repository, and once
+// more with a login when the registry asks for one.
+func (c *registryClient) send(ctx context.Context, made func(ctx context.Context, url string) (*http.Request, error), path string, read func(*http.Response) error, want ...int) error {
+	req, err := made(ctx, c.repo.Registry.Scheme()+"://"+c.repo.RegistryStr()+"/v2/"+c.repo.RepositoryStr()+"/"+path)
 	if err != nil {
 		return err
-	}
-	if strings.HasPrefix(path, "blobs/") && method == http.MethodGet {
-		req.Header.Set("Range", "bytes=0-0") // whether it comes is the question
-	}
-	if strings.HasPrefix(path, "manifests/") {
-		for _, kind := range []types.MediaType{types.OCIImageIndex, types.DockerManifestList, types.OCIManifestSchema1, types.DockerManifestSchema2} {
-			req.Header.Add("Accept", string(kind))
-		}
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {
@@ -266,7 +287,7 @@ func (c *registryClient) do(ctx context.Context, method, path string, read func(
 			return err
 		}
 		c.client.Transport = through
-		return c.do(ctx, method, path, read, want...)
+		return c.send(ctx, made, path, read, want...)
 	}
 	if err := transport.CheckError(resp, want...); err != nil {
 		return err

@@ -24,12 +24,7 @@ func TestRegistryLogins(t *testing.T) {
 	t.Parallel()
 	login := hosttest.Login{User: "farm", Password: "s3:cret"}
 	addr := hosttest.StartRegistry(t, host, login)
-	file := filepath.Join(t.TempDir(), "config.json")
-	auth := base64.StdEncoding.EncodeToString([]byte(login.User + ":" + login.Password))
-	if err := os.WriteFile(file, fmt.Appendf(nil, `{"auths":{"https://%s/v2/":{"auth":%q}}}`, addr, auth), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	stranger, known := open(t, host, Options{}), open(t, host, Options{RegistryAuthFile: file})
+	stranger, known := open(t, host, Options{}), open(t, host, Options{RegistryAuthFile: loginFile(t, addr, login)})
 	tag := addr + "/private/app:1"
 	made, err := tryBuild(t, known, "FROM busybox:latest\nLABEL private=yes\n", jobs.Build{Tags: []string{"private-app:1"}})
 	if err != nil {
@@ -74,6 +69,17 @@ func TestRegistryLogins(t *testing.T) {
 	if f := jobs.AsFailure(err); f.Kind != jobs.KindImageMissing {
 		t.Errorf("pull of what is not there = %v, want image_missing", err)
 	}
+}
+
+// loginFile is a file with a login for a registry, as docker login writes it.
+func loginFile(t *testing.T, addr string, login hosttest.Login) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.json")
+	auth := base64.StdEncoding.EncodeToString([]byte(login.User + ":" + login.Password))
+	if err := os.WriteFile(file, fmt.Appendf(nil, `{"auths":{"https://%s/v2/":{"auth":%q}}}`, addr, auth), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func wantDenied(t *testing.T, what string, err error) {
