@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -22,7 +21,7 @@ const defaultParallel = 16
 // applyFlags are those of rebuild apply besides the question.
 type applyFlags struct {
 	plan, priority, format string
-	parallel               int
+	parallel, canaries     int
 	failFast, watch        bool
 }
 
@@ -34,6 +33,8 @@ func (a *app) rebuildApplyCmd() *cobra.Command {
 		Long: `Build images again: those that are asked for, and all that stand on them, as rebuild plan
 shows them. Each image is a job of its own (enqueue status, logs), which begins when the
 images that it stands on are done. An image that fails holds up only those that stand on it.
+What goes to a registry is pushed under a tag of its own; the tags of the recipe move to it
+when it is known to stand on the new images.
 
   rebuild apply --base debian:12 --plan 0c9f1a52e77b3d46   only if that is still the plan
 
@@ -43,6 +44,7 @@ The farm goes on by itself; enqueue rebuild watch ID follows it.`,
 	questionFlags(fs, &q)
 	fs.StringVar(&f.plan, "plan", "", "the hash that rebuild plan has shown: refuse another plan")
 	fs.IntVar(&f.parallel, "max-parallel", defaultParallel, "how many of its jobs there may be at once")
+	fs.IntVar(&f.canaries, "canary", 0, "build so many images first, with what they stand on, and pause then")
 	fs.BoolVar(&f.failFast, "fail-fast", false, "begin nothing more once an image has failed")
 	fs.Var(choiceVar(&f.priority, "priority", priorityWords()...), "priority", "of its jobs: high, normal or low")
 	fs.BoolVar(&f.watch, "watch", false, "follow it to its end, as rebuild watch does")
@@ -54,6 +56,9 @@ The farm goes on by itself; enqueue rebuild watch ID follows it.`,
 		}
 		if f.parallel < 1 {
 			return usage("", "--max-parallel: found %d; want 1 or more", f.parallel)
+		}
+		if f.canaries < 0 {
+			return usage("", "--canary: found %d; want 0 (none) or more", f.canaries)
 		}
 		plan, err := a.plan(cmd.Context(), q)
 		if err != nil {
@@ -104,7 +109,7 @@ func (a *app) apply(ctx context.Context, p printer, plan rebuild.Plan, f applyFl
 		return busy(err)
 	}
 	head, images, err := plan.Begin(rebuild.Order{
-		ID: newID(), By: a.whoami(), Question: question, Priority: jobs.Priority(f.priority), MaxParallel: f.parallel, FailFast: f.failFast,
+		ID: newID(), By: a.whoami(), Question: question, Priority: jobs.Priority(f.priority), MaxParallel: f.parallel, FailFast: f.failFast, Canaries: f.canaries,
 	}, time.Now())
 	var unpushed *rebuild.UnpushedError
 	if errors.As(err, &unpushed) {
@@ -144,9 +149,10 @@ func busy(err error) error {
 	return failure{code: jobs.ExitUsage, err: err, hint: hint}
 }
 
-// runner moves rebuilds on from here, so that nothing waits for the farm's next look.
+// runner moves rebuilds on from here, so that nothing waits for the farm's next look. Tags are
+// the workers' to move.
 func (a *app) runner(svc *jobs.Service) *rebuild.Runner {
-	return rebuild.NewRunner(nil, a.rebuilds, a.recipes, svc)
+	return rebuild.NewRunner(nil, a.rebuilds, a.recipes, svc, nil)
 }
 
 // advance moves a rebuild on. Where that fails the farm does it.
@@ -275,207 +281,10 @@ func countImages(images []jobs.RebuildImage) string {
 		n[img.State]++
 	}
 	var list []string
-	for _, s := range []jobs.ImageState{jobs.ImageDone, jobs.ImageBuilding, jobs.ImageWaiting, jobs.ImageFailed, jobs.ImageBlocked, jobs.ImageSkipped} {
+	for _, s := range jobs.ImageStates() {
 		if n[s] > 0 {
 			list = append(list, fmt.Sprintf("%s: %d", s, n[s]))
 		}
 	}
 	return strings.Join(list, ", ")
-}
-
-func (a *app) rebuildWatchCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "watch ID", Short: "Follow a rebuild to its end", Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
-		Long: `Follow a rebuild to its end, a line for each image that begins or ends. Ends with 0 when
-every image is built, with 1 when some are not, with 5 when it was cancelled. Ctrl-C leaves
-it alone: the farm goes on.`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.watchRebuild(cmd.Context(), printer{w: a.stdout}, args[0])
-		},
-	}
-}
-
-// rebuildPoll is how often a rebuild that is watched is looked at.
-const rebuildPoll = time.Second
-
-// watchRebuild follows a rebuild to its end. For programs it prints how it ended alone.
-func (a *app) watchRebuild(ctx context.Context, p printer, id string) error {
-	ctx, stop := a.interruptible(ctx)
-	defer stop()
-	if _, err := a.service(ctx); err != nil {
-		return err
-	}
-	told := map[string]jobs.ImageState{}
-	var lost time.Time // since when Redis does not answer
-	for {
-		head, images, err := a.rebuilds.Rebuild(ctx, id)
-		switch {
-		case err == nil:
-			lost = time.Time{}
-			if p.human() {
-				a.tellImages(images, told)
-			}
-			if head.State.Terminal() {
-				return a.endOf(p, rebuildDoc{head, images})
-			}
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.Is(err, jobs.ErrNoRebuild) || lossOver(&lost):
-			return noRebuild(id, err)
-		}
-		select {
-		case <-time.After(rebuildPoll):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// lossOver reports whether Redis was away for too long.
-func lossOver(since *time.Time) bool {
-	if since.IsZero() {
-		*since = time.Now()
-	}
-	return time.Since(*since) > lossPatience
-}
-
-// tellImages prints what has changed since the last time.
-func (a *app) tellImages(images []jobs.RebuildImage, told map[string]jobs.ImageState) {
-	for _, img := range images {
-		state := img.State
-		if told[img.Name] == state || state == jobs.ImageWaiting || state == jobs.ImageBuilding && img.Job == "" {
-			continue
-		}
-		told[img.Name] = state
-		line := fmt.Sprintf("%s %s", oneLine(img.Name), state)
-		switch {
-		case img.Why != "":
-			line += ": " + oneLine(img.Why)
-		case state == jobs.ImageBuilding:
-			line += ", job " + img.Job
-		}
-		fmt.Fprintln(a.stdout, line)
-	}
-}
-
-// endOf says how a rebuild ended.
-func (a *app) endOf(p printer, r rebuildDoc) error {
-	if !p.human() {
-		if err := p.one(r.ID, r); err != nil {
-			return err
-		}
-	} else {
-		fmt.Fprintf(a.stdout, "Rebuild %s %s in %s. Images: %s\n", r.ID, r.State, short(tookOf(r.Rebuild)), countImages(r.Images))
-	}
-	switch r.State {
-	case jobs.RebuildFailed:
-		fmt.Fprintf(a.stderr, "hint: enqueue rebuild status %s has the jobs, enqueue logs what they printed; enqueue rebuild retry %s builds those images again that are not done\n", r.ID, r.ID)
-		return exit(jobs.ExitFailed)
-	case jobs.RebuildCancelled:
-		return exit(jobs.ExitCancelled)
-	}
-	return nil
-}
-
-// rebuildVerb is a verb that changes a rebuild from one of some states.
-func (a *app) rebuildVerb(use, short string, from []jobs.RebuildState, change func(*jobs.Rebuild)) *cobra.Command {
-	return &cobra.Command{
-		Use: use + " ID", Short: short, Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			svc, err := a.service(cmd.Context())
-			if err != nil {
-				return err
-			}
-			for {
-				head, _, err := a.rebuilds.Rebuild(cmd.Context(), args[0])
-				if err != nil {
-					return noRebuild(args[0], err)
-				}
-				if !slices.Contains(from, head.State) {
-					return usage("", "rebuild %s is %s: there is nothing to %s", head.ID, head.State, use)
-				}
-				next := head
-				change(&next)
-				changed, err := a.rebuilds.ChangeRebuild(cmd.Context(), head, next)
-				if err != nil {
-					return err
-				}
-				if changed {
-					a.advance(cmd.Context(), svc, head.ID)
-					fmt.Fprintln(a.stdout, head.ID)
-					return nil
-				}
-			}
-		},
-	}
-}
-
-func (a *app) rebuildPauseCmd() *cobra.Command {
-	return a.rebuildVerb("pause", "Begin no more images of a rebuild; those that build go on", []jobs.RebuildState{jobs.RebuildRunning},
-		func(r *jobs.Rebuild) { r.State = jobs.RebuildPaused })
-}
-
-func (a *app) rebuildResumeCmd() *cobra.Command {
-	return a.rebuildVerb("resume", "Go on with a rebuild that was paused", []jobs.RebuildState{jobs.RebuildPaused},
-		func(r *jobs.Rebuild) { r.State = jobs.RebuildRunning })
-}
-
-func (a *app) rebuildCancelCmd() *cobra.Command {
-	return a.rebuildVerb("cancel", "End a rebuild with its jobs; images that are done stay", []jobs.RebuildState{jobs.RebuildRunning, jobs.RebuildPaused},
-		func(r *jobs.Rebuild) { r.State, r.CancelledBy = jobs.RebuildCancelling, a.whoami() })
-}
-
-func (a *app) rebuildRetryCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "retry ID", Short: "Build those images of a rebuild again that are not done", Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			svc, err := a.service(cmd.Context())
-			if err != nil {
-				return err
-			}
-			began, err := a.runner(svc).Retry(cmd.Context(), args[0])
-			switch {
-			case err != nil:
-				return busy(noRebuild(args[0], err))
-			case !began:
-				return usage("", "rebuild %s has not ended, or all of its images are done: there is nothing to retry", args[0])
-			}
-			a.advance(cmd.Context(), svc, args[0])
-			fmt.Fprintln(a.stdout, args[0])
-			return nil
-		},
-	}
-}
-
-// rebuildID is the argument check of verbs that take one rebuild.
-func rebuildID(cmd *cobra.Command, args []string) error {
-	switch len(args) {
-	case 0:
-		return usage("enqueue rebuild ls shows the rebuilds of this farm", "%s: the ID of the rebuild is missing", cmd.CommandPath())
-	case 1:
-		return nil
-	}
-	return usage("", "%s takes one ID, found %d arguments: %s", cmd.CommandPath(), len(args), strings.Join(args, " "))
-}
-
-// completeRebuilds completes IDs of rebuilds, the newest first. A farm that does not
-// answer within a second completes nothing.
-func (a *app) completeRebuilds(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	const files = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
-	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
-	defer cancel()
-	if _, err := a.service(ctx); err != nil || len(args) > 0 {
-		return nil, files
-	}
-	list, err := a.rebuilds.Rebuilds(ctx)
-	if err != nil {
-		return nil, files
-	}
-	var found []string
-	for _, r := range list {
-		if strings.HasPrefix(r.ID, prefix) {
-			found = append(found, r.ID+"\t"+string(r.State)+" "+r.Question)
-		}
-	}
-	return found, files
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/rebuild"
+	"github.com/slipway-farm/slipway/internal/rebuild/rebuildtest"
 )
 
 // TestScripts runs the verbs in testdata/script, each script on a farm of its
@@ -30,6 +31,7 @@ import (
 //	host FILE                a worker tells the farm of its host
 //	recipe FILE              a job leaves a recipe
 //	built NAME               a worker builds the queued job of a recipe; ! it fails
+//	reconciled               the farm moves rebuilds on, and their tags
 //	published IMAGE DIGEST   a worker finds what a registry has
 //	pass DURATION            the farm's clock goes on
 //	pause QUEUE PRIORITY     an operator pauses a part of a queue; ! resumes it
@@ -47,13 +49,13 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Defer(f.close)
-			env.Values[farmKey{}] = &scriptFarm{farm: f}
+			env.Values[farmKey{}] = &scriptFarm{farm: f, images: rebuildtest.NewRegistry(nil)}
 			env.Setenv("SLIPWAY_STORE", store)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"enqueue": scriptEnqueue, "code": scriptCode, "farm": scriptFarmDo,
-			"host": scriptHost, "recipe": scriptRecipe, "built": scriptBuilt, "published": scriptPublished, "pass": scriptPass, "pause": scriptPause,
+			"host": scriptHost, "recipe": scriptRecipe, "built": scriptBuilt, "reconciled": scriptReconciled, "published": scriptPublished, "pass": scriptPass, "pause": scriptPause,
 		},
 	})
 }
@@ -63,7 +65,8 @@ type farmKey struct{}
 // scriptFarm is the farm of one script and the last exit code.
 type scriptFarm struct {
 	*farm
-	code int
+	code   int
+	images *rebuildtest.Registry
 }
 
 func scriptEnqueue(ts *testscript.TestScript, neg bool, args []string) {
@@ -125,6 +128,9 @@ func scriptRecipe(ts *testscript.TestScript, _ bool, args []string) {
 	r.Made = time.Now().Add(-12*24*time.Hour - time.Minute)
 	_, err := f.mem.Learn(context.Background(), r)
 	ts.Check(err)
+	for _, tag := range r.Tags {
+		f.images.Push(tag, "sha256:old")
+	}
 }
 
 func scriptBuilt(ts *testscript.TestScript, neg bool, args []string) {
@@ -140,8 +146,24 @@ func scriptBuilt(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		res.State, res.Failure = jobs.Failed, jobs.Fail(jobs.KindBuildFailed, nil, "", "step %q ended with exit code 2", "RUN make")
 	}
+	recipe, err := f.mem.Recipe(ctx, args[0])
+	ts.Check(err)
+	f.images.Build(job, recipe, &res)
 	ts.Check(f.mem.Finish(ctx, job.ID, "n", res))
-	ts.Check(rebuild.NewRunner(nil, f.mem, f.mem, jobs.NewService(f.mem, f.queue, newID)).AdvanceAll(ctx))
+	scriptReconciled(ts, false, nil)
+}
+
+func scriptReconciled(ts *testscript.TestScript, _ bool, _ []string) {
+	f, ctx := ts.Value(farmKey{}).(*scriptFarm), context.Background()
+	svc := jobs.NewService(f.mem, f.queue, newID)
+	var woken []string
+	runner := rebuild.NewRunner(nil, f.mem, f.mem, svc, func(id string) { woken = append(woken, id) })
+	ts.Check(runner.AdvanceAll(ctx))
+	for _, id := range woken {
+		_, err := rebuild.NewPromoter(nil, f.mem, f.mem, svc, f.images, rebuild.PromoterOptions{Nonce: "one", Settle: 1}).Promote(ctx, id)
+		ts.Check(err)
+		ts.Check(runner.Advance(ctx, id))
+	}
 }
 
 func scriptPublished(ts *testscript.TestScript, _ bool, args []string) {

@@ -137,10 +137,13 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	defer func() { err = errors.Join(err, closeAdmin()) }()
 	var background sync.WaitGroup
 	reconciling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	producer := jobs.NewService(records, tickets, func() string { return uuid.Must(uuid.NewV7()).String() })
+	promoter := rebuild.NewPromoter(lg, records, records, producer, eng, rebuild.PromoterOptions{Nonce: uuid.NewString(), Gate: rebuild.NewGate(c.RebuildGate)})
+	rebuilds := rebuild.NewRunner(lg, records, records, producer, promoter.Wake)
+	background.Go(func() { promoter.Run(reconciling, rebuilds.Advance) })
 	background.Go(func() {
 		reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{
-			Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics,
-			Rebuilds: rebuild.NewRunner(lg, records, records, jobs.NewService(records, tickets, func() string { return uuid.Must(uuid.NewV7()).String() })),
+			Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics, Rebuilds: rebuilds,
 		}).Run(reconciling)
 	})
 	if c.GCEvery > 0 {

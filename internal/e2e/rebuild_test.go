@@ -101,4 +101,18 @@ func TestRebuild(t *testing.T) {
 	if a = f.enqueue("rebuild", "ls", "-o", "template={{.state}} {{.plan}}"); a.stdout != "done "+plan.Hash+"\n" {
 		t.Errorf("the rebuilds are %q", a.stdout)
 	}
+
+	id := strings.TrimSpace(f.enqueue("rebuild", "ls", "-o", "name").stdout)
+	if a = f.enqueue("rebuild", "rollback", id); a.code != 0 {
+		t.Fatalf("rollback: exit code %d\n%s", a.code, a.stderr)
+	}
+	if a = f.enqueue("rebuild", "watch", id); a.code != 0 || !strings.Contains(a.stdout, "Images: rolled_back: 4") {
+		t.Errorf("exit code %d\n%s%s", a.code, a.stdout, a.stderr)
+	}
+	if got := published(); !slices.Equal(got, before) {
+		t.Errorf("the registry has %q after the rollback, want %q", got, before)
+	}
+	if a = f.enqueue("stale", "-o", "name"); a.stdout != "base\nleft\nright\napp\n" {
+		t.Errorf("%q are stale after the rollback\n%s", a.stdout, a.stderr)
+	}
 }

@@ -3,8 +3,6 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 )
 
@@ -15,6 +13,9 @@ var ErrNoRebuild = errors.New("no such rebuild")
 type Cause struct {
 	// Rebuild is the ID of the rebuild that the job builds an image for.
 	Rebuild string `json:"rebuild"`
+	// Tags are those that the rebuild moves to the image once it is verified. The job
+	// pushes it under others.
+	Tags []string `json:"tags,omitempty"`
 }
 
 // Rebuild is a plan that the farm carries out: it submits a job for each image, as soon
@@ -33,6 +34,8 @@ type Rebuild struct {
 	// FailFast starts nothing more once an image has failed.
 	FailFast bool         `json:"fail_fast,omitempty"`
 	State    RebuildState `json:"state"`
+	// Tried is true once all canaries are done: the rebuild paused then.
+	Tried bool `json:"tried,omitempty"`
 	// CancelledBy is who cancelled it.
 	CancelledBy string    `json:"cancelled_by,omitempty"`
 	Created     time.Time `json:"created"`
@@ -45,19 +48,21 @@ type Rebuild struct {
 // RebuildState is the state of a rebuild in one word.
 type RebuildState string
 
-// The states of a rebuild. The last three are final, but for a retry.
+// The states of a rebuild. The last four are final, but for a retry or a rollback.
 const (
-	RebuildRunning    RebuildState = "running"
-	RebuildPaused     RebuildState = "paused"     // no job is submitted; those that are go on
-	RebuildCancelling RebuildState = "cancelling" // its jobs are being ended
-	RebuildDone       RebuildState = "done"       // every image is built
-	RebuildFailed     RebuildState = "failed"     // some are not
-	RebuildCancelled  RebuildState = "cancelled"
+	RebuildRunning     RebuildState = "running"
+	RebuildPaused      RebuildState = "paused"       // no job is submitted; those that are go on
+	RebuildCancelling  RebuildState = "cancelling"   // its jobs are being ended
+	RebuildRollingBack RebuildState = "rolling_back" // its tags are being moved back
+	RebuildDone        RebuildState = "done"         // every image is built
+	RebuildFailed      RebuildState = "failed"       // some are not
+	RebuildCancelled   RebuildState = "cancelled"
+	RebuildRolledBack  RebuildState = "rolled_back" // its tags are where they were
 )
 
 // Terminal reports whether the state is final.
 func (s RebuildState) Terminal() bool {
-	return s == RebuildDone || s == RebuildFailed || s == RebuildCancelled
+	return s == RebuildDone || s == RebuildFailed || s == RebuildCancelled || s == RebuildRolledBack
 }
 
 // RebuildImage is an image of a rebuild.
@@ -70,10 +75,17 @@ type RebuildImage struct {
 	// After are the images of the rebuild that it stands on.
 	After []string `json:"after,omitempty"`
 	// NoCache has every step run again: it is built for the packages that they install.
-	NoCache bool       `json:"no_cache,omitempty"`
-	State   ImageState `json:"state"`
+	NoCache bool `json:"no_cache,omitempty"`
+	// Canary is true for an image that is built before all that are not.
+	Canary bool `json:"canary,omitempty"`
+	// Inherited is true when nothing but After asks for it: where those turn out to be
+	// unchanged, so is this.
+	Inherited bool       `json:"inherited,omitempty"`
+	State     ImageState `json:"state"`
 	// Try counts how often it was begun.
 	Try int `json:"try,omitempty"`
+	// Of is the job whose recipe is built again.
+	Of string `json:"of,omitempty"`
 	// Spec is the document of its job while that is not known to be submitted, Job its
 	// ID afterwards.
 	Spec *Spec  `json:"spec,omitempty"`
@@ -83,23 +95,60 @@ type RebuildImage struct {
 	// Was and Is are the IDs of the image before and after.
 	Was string `json:"was,omitempty"`
 	Is  string `json:"is,omitempty"`
+	// Moves are the tags that registries have for the image.
+	Moves []TagMove `json:"moves,omitempty"`
+	// Then is what it becomes when its tags are back.
+	Then ImageState `json:"then,omitempty"`
+	// Trouble is since when a registry keeps its tags from being moved.
+	Trouble time.Time `json:"trouble,omitzero"`
+}
+
+// TagMove is a tag that a rebuild moves, at its registry, from one image to another.
+type TagMove struct {
+	Tag string `json:"tag"`
+	// From is the digest that the tag had before, "" for none. It is kept before the tag
+	// is moved; until then Known is false.
+	From  string `json:"from,omitempty"`
+	Known bool   `json:"known,omitempty"`
+	// To is the digest of the new image.
+	To string `json:"to"`
 }
 
 // ImageState is how far a rebuild has come with an image.
 type ImageState string
 
-// The states of an image. All but the first two are final, but for a retry.
+// The states of an image. Those from done on are final, but for a retry or a rollback.
 const (
-	ImageWaiting  ImageState = "waiting"  // for the images that it stands on, or for its turn
-	ImageBuilding ImageState = "building" // its job is submitted, or about to be
-	ImageDone     ImageState = "done"     // it is built, and pushed where its recipe says so
-	ImageFailed   ImageState = "failed"   // its job did not succeed
-	ImageBlocked  ImageState = "blocked"  // an image that it stands on is not done
-	ImageSkipped  ImageState = "skipped"  // it was not begun, and is not to be
+	ImageWaiting    ImageState = "waiting"     // for the images that it stands on, or for its turn
+	ImageBuilding   ImageState = "building"    // its job is submitted, or about to be
+	ImagePromoting  ImageState = "promoting"   // it is built and verified, and its tags are being moved
+	ImageReverting  ImageState = "reverting"   // its tags are being moved back
+	ImageDone       ImageState = "done"        // it is built, and its tags are moved
+	ImageUnchanged  ImageState = "unchanged"   // its content is what it was, so its tags stay
+	ImageFailed     ImageState = "failed"      // its job did not succeed, or it was refused
+	ImageBlocked    ImageState = "blocked"     // an image that it stands on is not done
+	ImageSkipped    ImageState = "skipped"     // it was not begun, and is not to be
+	ImageRolledBack ImageState = "rolled_back" // it was done, and its tags are where they were
 )
 
+// ImageStates lists every state, the good ends first.
+func ImageStates() []ImageState {
+	return []ImageState{
+		ImageDone, ImageUnchanged, ImageRolledBack, ImagePromoting, ImageReverting, ImageBuilding, ImageWaiting, ImageFailed, ImageBlocked, ImageSkipped,
+	}
+}
+
 // Terminal reports whether the state is final.
-func (s ImageState) Terminal() bool { return s != ImageWaiting && s != ImageBuilding }
+func (s ImageState) Terminal() bool {
+	switch s {
+	case ImageWaiting, ImageBuilding, ImagePromoting, ImageReverting:
+		return false
+	}
+	return true
+}
+
+// Good reports whether what stands on the image may be built.
+func (s ImageState) Good() bool { return s == ImageDone || s == ImageUnchanged }
 
 // Rebuilds keeps what the farm rebuilds. All methods are safe for concurrent use.
 type Rebuilds interface {
@@ -116,45 +165,13 @@ type Rebuilds interface {
 	ChangeRebuild(ctx context.Context, seen, next Rebuild, images ...RebuildImage) (bool, error)
 	// ForgetRebuild removes a rebuild that has not changed since it was seen.
 	ForgetRebuild(ctx context.Context, seen Rebuild) error
+	// PromoteTurn makes nonce the only one that moves tags, for ttl, or prolongs that.
+	// false means that another one does.
+	PromoteTurn(ctx context.Context, nonce string, ttl time.Duration) (bool, error)
 }
 
 func (p *problems) cause(c Cause) {
 	if !IsID(c.Rebuild) {
 		p.add("cause_invalid", "/cause/rebuild", "found %q; want the ID of a rebuild", Clip(c.Rebuild))
 	}
-}
-
-// RebuildSpec is the document of the job that builds an image of a rebuild again. Pull has
-// the daemon look at the registry for what has no digest yet: what it has may be as old as
-// the image. That fails for an image that only this host has, so it is left out then.
-func RebuildSpec(r Rebuild, img RebuildImage, recipe Recipe) Spec {
-	spec := copySpec(recipe.Spec)
-	spec.Cause, spec.Run, spec.Priority = &Cause{Rebuild: r.ID}, nil, r.Priority
-	spec.IdempotencyKey = fmt.Sprintf("rebuild/%s/%s/%d", r.ID, img.Name, img.Try)
-	switch source := recipe.Settings.Source; {
-	case source != nil:
-		c := *source
-		spec.Context = &c
-	case spec.Context != nil && !strings.HasPrefix(spec.Context.Ref, "cas:"):
-		spec.Context.Digest = recipe.Context // the same, or none
-	}
-	spec.Build.NoCache = spec.Build.NoCache || img.NoCache
-	spec.Build.Pull = true
-	for _, m := range recipe.Materials {
-		if m.Local {
-			spec.Build.Pull = recipe.Spec.Build.Pull
-		}
-	}
-	return spec.Normalize()
-}
-
-// copySpec copies what RebuildSpec changes.
-func copySpec(s Spec) Spec {
-	b := *s.Build
-	s.Build = &b
-	if s.Context != nil {
-		c := *s.Context
-		s.Context = &c
-	}
-	return s
 }

@@ -37,6 +37,9 @@ type Recipe struct {
 	Took Duration `json:"took,omitempty"`
 	// Settings are the operator's. They stay when the recipe is learned anew.
 	Settings RecipeSettings `json:"settings"`
+	// Previous is the recipe before a rebuild moved the tags to its image, nil when no
+	// rebuild did. It has no Previous of its own, and no Settings.
+	Previous *Recipe `json:"previous,omitempty"`
 	// Damaged says why the recipe cannot be read, "" when it can. Name is right all the
 	// same.
 	Damaged string `json:"damaged,omitempty"`
@@ -69,6 +72,16 @@ func RecipeOf(j Job) (r Recipe, ok bool) {
 		}
 	}
 	return r, true
+}
+
+// Rebuilt is the recipe after a job of a rebuild has built its image: the job's document is
+// that of r, changed for the rebuild, and says which context its digest is of. ok is false
+// when the job leaves no recipe.
+func (r Recipe) Rebuilt(j Job) (next Recipe, ok bool) {
+	next, ok = RecipeOf(j)
+	next.Spec = r.Spec
+	next.Spec.Context = j.Spec.Context
+	return next, ok
 }
 
 // madeAt is when the last attempt had its image: its stages up to then began with the
@@ -143,6 +156,9 @@ type Recipes interface {
 	// SetRecipe changes the settings of a recipe, or returns ErrNoRecipe, or the error of
 	// change. It calls change again when another caller was faster.
 	SetRecipe(ctx context.Context, name string, change func(*RecipeSettings) error) error
+	// ReplaceRecipe puts a recipe, but for its settings, in the place of that of its name if
+	// this is a job's still. Otherwise it changes nothing.
+	ReplaceRecipe(ctx context.Context, job string, r Recipe) error
 	// RemoveRecipe forgets a recipe with its settings, or returns ErrNoRecipe. The next
 	// job of that name leaves a new one.
 	RemoveRecipe(ctx context.Context, name string) error

@@ -1,7 +1,9 @@
 package rebuild
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,6 +17,8 @@ type Order struct {
 	Priority         jobs.Priority
 	MaxParallel      int
 	FailFast         bool
+	// Canaries is how many images are built before the others, with what they stand on.
+	Canaries int
 }
 
 // UnpushedError says that images stand on images that no registry has.
@@ -36,6 +40,7 @@ func (e *UnpushedError) Error() string {
 func (p Plan) Begin(o Order, at time.Time) (jobs.Rebuild, []jobs.RebuildImage, error) {
 	var unpushed *UnpushedError
 	images := make([]jobs.RebuildImage, 0, len(p.Images))
+	canaries := p.canaries(o.Canaries)
 	for _, img := range p.Images {
 		switch {
 		case len(img.Unpushed) == 0:
@@ -46,7 +51,9 @@ func (p Plan) Begin(o Order, at time.Time) (jobs.Rebuild, []jobs.RebuildImage, e
 		}
 		images = append(images, jobs.RebuildImage{
 			Name: img.Name, Wave: img.Wave, Because: img.Because(), After: img.After, State: jobs.ImageWaiting,
-			NoCache: slices.ContainsFunc(img.Reasons, func(r Reason) bool { return r.Kind == BecauseAge }),
+			NoCache:   slices.ContainsFunc(img.Reasons, func(r Reason) bool { return r.Kind == BecauseAge }),
+			Inherited: !slices.ContainsFunc(img.Reasons, func(r Reason) bool { return r.Kind != BecauseParent }),
+			Canary:    canaries[img.Name],
 		})
 	}
 	if unpushed != nil {
@@ -56,4 +63,27 @@ func (p Plan) Begin(o Order, at time.Time) (jobs.Rebuild, []jobs.RebuildImage, e
 		ID: o.ID, Plan: p.Hash, Question: o.Question, By: o.By, Priority: o.Priority, MaxParallel: o.MaxParallel,
 		FailFast: o.FailFast, State: jobs.RebuildRunning, Created: at.UTC().Truncate(time.Microsecond),
 	}, images, nil
+}
+
+// canaries chooses n images on which no other image of the plan stands, those that stand on
+// the fewest first, with all that they stand on: what they show is seen soonest.
+func (p Plan) canaries(n int) map[string]bool {
+	below := map[string]map[string]bool{} // what an image stands on, with itself
+	leaves := map[string]bool{}
+	for _, img := range p.Images { // parents come first
+		on := map[string]bool{img.Name: true}
+		for _, name := range img.After {
+			maps.Copy(on, below[name])
+			delete(leaves, name)
+		}
+		below[img.Name], leaves[img.Name] = on, true
+	}
+	chosen := map[string]bool{}
+	order := slices.SortedFunc(maps.Keys(leaves), func(a, b string) int {
+		return cmp.Or(len(below[a])-len(below[b]), cmp.Compare(a, b))
+	})
+	for _, leaf := range order[:min(n, len(order))] {
+		maps.Copy(chosen, below[leaf])
+	}
+	return chosen
 }

@@ -32,14 +32,19 @@ type Runner struct {
 	rebuilds jobs.Rebuilds
 	recipes  Recipes
 	jobs     Jobs
+	promote  func(id string)
 }
 
-// NewRunner makes a Runner.
-func NewRunner(lg *slog.Logger, rebuilds jobs.Rebuilds, recipes Recipes, js Jobs) *Runner {
+// NewRunner makes a Runner. It calls promote, which must be quick, for each rebuild that has
+// tags to move; nil leaves them to other runners.
+func NewRunner(lg *slog.Logger, rebuilds jobs.Rebuilds, recipes Recipes, js Jobs, promote func(id string)) *Runner {
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
-	return &Runner{lg, rebuilds, recipes, js}
+	if promote == nil {
+		promote = func(string) {}
+	}
+	return &Runner{lg, rebuilds, recipes, js, promote}
 }
 
 // keepEnded is how many rebuilds that have ended the farm remembers.
@@ -88,6 +93,9 @@ func (r *Runner) Advance(ctx context.Context, id string) error {
 			}
 		}
 		if !s.changed() {
+			if len(s.in(jobs.ImagePromoting))+len(s.in(jobs.ImageReverting)) > 0 {
+				r.promote(id)
+			}
 			return nil
 		}
 		// One that is not kept means that another runner was faster: look again.
@@ -195,20 +203,25 @@ func (r *Runner) readJobs(ctx context.Context, s *step) error {
 		case err != nil:
 			return err
 		case job.State.Terminal():
-			s.set(img, func(next *jobs.RebuildImage) { settle(next, job, s.head) })
+			s.set(img, func(next *jobs.RebuildImage) { s.settle(next, job) })
 		}
 	}
 	return nil
 }
 
 // settle notes how the job of an image ended.
-func settle(img *jobs.RebuildImage, job jobs.Job, head jobs.Rebuild) {
+func (s *step) settle(img *jobs.RebuildImage, job jobs.Job) {
 	switch res := job.Result; {
 	case job.Damaged != "" || res == nil:
 		img.State, img.Why = jobs.ImageFailed, "the record of its job cannot be read"
 	case job.State == jobs.Succeeded:
 		img.State, img.Is = jobs.ImageDone, res.ImageID
-	case job.State == jobs.Cancelled && head.State == jobs.RebuildCancelling:
+		if err := s.verify(img, job); err != nil {
+			img.State, img.Why, img.Moves = jobs.ImageFailed, err.Error(), nil
+		} else if len(img.Moves) > 0 {
+			img.State = jobs.ImagePromoting
+		}
+	case job.State == jobs.Cancelled && s.head.State == jobs.RebuildCancelling:
 		img.State, img.Why = jobs.ImageSkipped, whyCancelled
 	case job.State == jobs.Cancelled:
 		img.State, img.Why = jobs.ImageFailed, "its job was cancelled"
@@ -222,8 +235,9 @@ func settle(img *jobs.RebuildImage, job jobs.Job, head jobs.Rebuild) {
 	}
 }
 
-// spread settles what is not going to be begun: everything once the rebuild is cancelled,
-// or has failed with FailFast; else what stands on an image that is not done.
+// spread settles what is not going to be begun: everything once the rebuild is cancelled, a
+// canary has failed, or an image with FailFast; else what stands on an image that is not
+// done, and what nothing asks for any more.
 func (r *Runner) spread(_ context.Context, s *step) error {
 	stop := ""
 	switch failed := s.in(jobs.ImageFailed); {
@@ -231,18 +245,33 @@ func (r *Runner) spread(_ context.Context, s *step) error {
 		stop = whyCancelled
 	case s.head.FailFast && len(failed) > 0:
 		stop = failed[0].Name + " failed"
+	case !s.head.Tried:
+		for _, img := range s.images {
+			if img.Canary && img.State.Terminal() && !img.State.Good() {
+				stop = fmt.Sprintf("the canary %s is %s", img.Name, img.State)
+				break
+			}
+		}
 	}
 	for _, img := range s.in(jobs.ImageWaiting) {
 		if stop != "" {
 			s.set(img, func(next *jobs.RebuildImage) { next.State, next.Why = jobs.ImageSkipped, stop })
 			continue
 		}
+		unchanged := img.Inherited
 		for _, name := range img.After {
-			if on := s.images[s.at[name]]; on.State.Terminal() && on.State != jobs.ImageDone {
+			on := s.images[s.at[name]]
+			unchanged = unchanged && on.State == jobs.ImageUnchanged
+			if on.State.Terminal() && !on.State.Good() {
 				s.set(img, func(next *jobs.RebuildImage) {
 					next.State, next.Why = jobs.ImageBlocked, fmt.Sprintf("it stands on %s, which is %s", name, on.State)
 				})
 			}
+		}
+		if unchanged {
+			s.set(img, func(next *jobs.RebuildImage) {
+				next.State, next.Why = jobs.ImageUnchanged, "nothing that it stands on has changed"
+			})
 		}
 	}
 	return nil
@@ -255,12 +284,21 @@ func (r *Runner) begin(ctx context.Context, s *step) error {
 	if s.head.State != jobs.RebuildRunning {
 		return nil
 	}
+	trying := false
+	if !s.head.Tried {
+		trying = slices.ContainsFunc(s.images, func(img jobs.RebuildImage) bool { return img.Canary && !img.State.Good() })
+		canaries := slices.ContainsFunc(s.images, func(img jobs.RebuildImage) bool { return img.Canary })
+		if canaries && !trying && len(s.in(jobs.ImageWaiting)) > 0 {
+			s.next.State, s.next.Tried = jobs.RebuildPaused, true
+			return nil
+		}
+	}
 	free := s.head.MaxParallel - len(s.in(jobs.ImageBuilding))
 	for _, img := range s.in(jobs.ImageWaiting) {
 		if free <= 0 {
 			return nil
 		}
-		if slices.ContainsFunc(img.After, func(name string) bool { return s.images[s.at[name]].State != jobs.ImageDone }) {
+		if trying && !img.Canary || slices.ContainsFunc(img.After, func(name string) bool { return !s.images[s.at[name]].State.Good() }) {
 			continue
 		}
 		recipe, err := r.recipes.Recipe(ctx, img.Name)
@@ -284,8 +322,8 @@ func (r *Runner) begin(ctx context.Context, s *step) error {
 			}
 			next.State, next.Why, next.Job, next.Is = jobs.ImageBuilding, "", "", ""
 			next.Try++
-			next.Was = recipe.ImageID
-			spec := jobs.RebuildSpec(s.head, *next, recipe)
+			next.Of, next.Was = recipe.Job, recipe.ImageID
+			spec := Spec(s.head, *next, recipe)
 			next.Spec = &spec
 			free--
 		})
@@ -298,9 +336,11 @@ func (r *Runner) end(_ context.Context, s *step) error {
 	if slices.ContainsFunc(s.images, func(img jobs.RebuildImage) bool { return !img.State.Terminal() }) {
 		return nil
 	}
-	done := len(s.in(jobs.ImageDone)) == len(s.images)
+	good := !slices.ContainsFunc(s.images, func(img jobs.RebuildImage) bool { return !img.State.Good() })
 	switch {
-	case done:
+	case s.head.State == jobs.RebuildRollingBack:
+		s.next.State = jobs.RebuildRolledBack
+	case good:
 		s.next.State = jobs.RebuildDone
 	case s.head.State == jobs.RebuildCancelling:
 		s.next.State = jobs.RebuildCancelled
@@ -332,15 +372,45 @@ func (r *Runner) tell(ctx context.Context, s *step) {
 func (r *Runner) Retry(ctx context.Context, id string) (bool, error) {
 	for {
 		head, images, err := r.rebuilds.Rebuild(ctx, id)
-		if err != nil || head.State == jobs.RebuildDone || !head.State.Terminal() {
+		if err != nil || head.State != jobs.RebuildFailed && head.State != jobs.RebuildCancelled {
 			return false, err
 		}
 		s := newStep(head, images)
 		s.next.State, s.next.CancelledBy, s.next.Ended = jobs.RebuildRunning, "", time.Time{}
 		for _, img := range images {
-			if img.State != jobs.ImageDone {
-				s.set(img, func(next *jobs.RebuildImage) { next.State, next.Why, next.Job = jobs.ImageWaiting, "", "" })
+			if !img.State.Good() {
+				s.set(img, func(next *jobs.RebuildImage) {
+					next.State, next.Why, next.Job, next.Moves, next.Then, next.Trouble = jobs.ImageWaiting, "", "", nil, "", time.Time{}
+				})
 			}
+		}
+		if err := r.Free(ctx, slices.Collect(maps.Keys(s.changes))); err != nil {
+			return false, err
+		}
+		if kept, err := r.rebuilds.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {
+			return kept, err
+		}
+	}
+}
+
+// Rollback moves the tags of a rebuild that has ended back where they were. false means that
+// it has moved none. It fails with a [*BusyError] when a rebuild is about to build one of
+// the images.
+func (r *Runner) Rollback(ctx context.Context, id string) (bool, error) {
+	for {
+		head, images, err := r.rebuilds.Rebuild(ctx, id)
+		if err != nil || !head.State.Terminal() {
+			return false, err
+		}
+		s := newStep(head, images)
+		s.next.State, s.next.Ended = jobs.RebuildRollingBack, time.Time{}
+		for _, img := range images {
+			if img.State == jobs.ImageDone && len(img.Moves) > 0 {
+				s.set(img, func(next *jobs.RebuildImage) { next.State, next.Then = jobs.ImageReverting, jobs.ImageRolledBack })
+			}
+		}
+		if len(s.changes) == 0 {
+			return false, nil
 		}
 		if err := r.Free(ctx, slices.Collect(maps.Keys(s.changes))); err != nil {
 			return false, err

@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 	"github.com/slipway-farm/slipway/internal/rebuild"
+	"github.com/slipway-farm/slipway/internal/rebuild/rebuildtest"
 )
 
 // works is a farm that carries a rebuild out: its jobs run when the test says so.
@@ -24,16 +25,23 @@ type works struct {
 	svc    *jobs.Service
 	runner *rebuild.Runner
 	head   jobs.Rebuild
+	// registry is the one that images are pushed to, nil when they stay on their hosts.
+	registry *rebuildtest.Registry
 }
 
 // newWorks has the rebuild of what a question is about begun.
 func newWorks(t *testing.T, recipes []jobs.Recipe, q rebuild.Question, change func(*rebuild.Order)) *works {
 	t.Helper()
+	return newWorksWith(t, nil, recipes, q, change)
+}
+
+func newWorksWith(t *testing.T, registry *rebuildtest.Registry, recipes []jobs.Recipe, q rebuild.Question, change func(*rebuild.Order)) *works {
+	t.Helper()
 	m := jobstest.NewMemory(jobstest.Options{})
-	w := &works{t: t, memory: m, svc: jobs.NewService(m, jobstest.NewQueue(), jobstest.NewIDs())}
-	w.runner = rebuild.NewRunner(nil, m, m, w.svc)
+	w := &works{t: t, memory: m, svc: jobs.NewService(m, jobstest.NewQueue(), jobstest.NewIDs()), registry: registry}
+	w.runner = rebuild.NewRunner(nil, m, m, w.svc, nil)
 	for _, r := range recipes {
-		r.Spec = jobs.Spec{Name: r.Name, Context: &jobs.Context{Ref: "https://forge.example/" + r.Name}, Build: &jobs.Build{Tags: r.Tags}}.Normalize()
+		r.Spec = jobs.Spec{Name: r.Name, Context: &jobs.Context{Ref: "https://forge.example/" + r.Name}, Build: &jobs.Build{Tags: r.Tags, Push: registry != nil}}.Normalize()
 		if _, err := m.Learn(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
@@ -99,26 +107,29 @@ func (w *works) finish(name, failure string) {
 	if i < 0 || images[i].State != jobs.ImageBuilding || images[i].Job == "" {
 		w.t.Fatalf("%s is not building", name)
 	}
-	endJob(w.t, w.memory, images[i].Job, failure)
+	w.endJob(images[i].Job, failure)
 }
 
 // endJob has a worker take a job and end it.
-func endJob(t *testing.T, m *jobstest.Memory, id, failure string) {
-	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	job, err := m.Get(ctx, id)
+func (w *works) endJob(id, failure string) {
+	w.t.Helper()
+	ctx := context.WithoutCancel(w.t.Context())
+	job, err := w.memory.Get(ctx, id)
 	if err == nil {
-		job, err = m.Claim(ctx, job.Ticket(), jobs.Owner{Worker: "one", Host: "one", Nonce: "n-" + id, Lease: time.Hour})
+		job, err = w.memory.Claim(ctx, job.Ticket(), jobs.Owner{Worker: "one", Host: "one", Nonce: "n-" + id, Lease: time.Hour})
 	}
 	res := jobs.Result{State: jobs.Succeeded, Attempt: job.Attempt, Host: "one", ImageID: "sha256:" + id}
 	if failure != "" {
 		res.State, res.Failure = jobs.Failed, jobs.Fail(jobs.KindBuildFailed, nil, "", "%s", failure)
+	} else if w.registry != nil {
+		recipe, _ := w.memory.Recipe(ctx, job.Spec.Name) // it may be removed
+		w.registry.Build(job, recipe, &res)
 	}
 	if err == nil {
-		err = m.Finish(ctx, id, "n-"+id, res)
+		err = w.memory.Finish(ctx, id, "n-"+id, res)
 	}
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 }
 
@@ -239,7 +250,7 @@ func TestRebuildStops(t *testing.T) {
 	t.Run("a record that cannot be read", func(t *testing.T) {
 		t.Parallel()
 		w := newWorks(t, farm(), rebuild.Question{Names: []string{"scratch"}}, nil)
-		if err := rebuild.NewRunner(nil, w.memory, w.memory, unreadable{w.svc}).AdvanceAll(t.Context()); err != nil {
+		if err := rebuild.NewRunner(nil, w.memory, w.memory, unreadable{w.svc}, nil).AdvanceAll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		w.want("the end", "failed", "scratch failed: the record of its job cannot be read")
@@ -365,12 +376,16 @@ func TestRebuildOfRandomGraphs(t *testing.T) {
 // carryOut lets shaky runners and workers at the rebuild until it has ended.
 func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
 	t.Helper()
-	runners := []*rebuild.Runner{}
+	runners, promoters := []*rebuild.Runner{}, []*rebuild.Promoter{}
 	others := &shaky{Memory: w.memory, svc: w.svc, r: rand.New(rand.NewPCG(r.Uint64(), 0))}
 	for i := range 3 {
 		s := &shaky{Memory: w.memory, svc: w.svc, r: rand.New(rand.NewPCG(r.Uint64(), uint64(i)))}
-		s.between = func() { w.meddle(r, rebuild.NewRunner(nil, others, w.memory, others)) }
-		runners = append(runners, rebuild.NewRunner(nil, s, w.memory, s))
+		s.between = func() { w.meddle(r, rebuild.NewRunner(nil, others, w.memory, others, nil)) }
+		runner := rebuild.NewRunner(nil, s, w.memory, s, nil)
+		runners = append(runners, runner)
+		if w.registry != nil {
+			promoters = append(promoters, rebuild.NewPromoter(nil, s, w.memory, s, w.registry, rebuild.PromoterOptions{Nonce: "one", Settle: 1})) // the turn is not to be relied on
+		}
 	}
 	for range 20_000 {
 		head, images := w.read()
@@ -382,7 +397,7 @@ func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
 		}
 		done := map[string]bool{}
 		for _, img := range images {
-			done[img.Name] = img.State == jobs.ImageDone
+			done[img.Name] = img.State != jobs.ImageWaiting && img.State != jobs.ImageBuilding && img.State != jobs.ImagePromoting
 		}
 		for _, img := range images {
 			if img.Try == 0 {
@@ -397,6 +412,11 @@ func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
 		if err := runners[r.IntN(len(runners))].Advance(t.Context(), w.head.ID); err != nil && !errors.Is(err, errShaky) {
 			t.Fatal(err)
 		}
+		if len(promoters) > 0 {
+			if _, err := promoters[r.IntN(len(promoters))].Promote(t.Context(), w.head.ID); err != nil && !errors.Is(err, errShaky) {
+				t.Fatal(err)
+			}
+		}
 		queued, _, err := w.memory.Scan(t.Context(), jobs.Queued, 0, 1000)
 		if err != nil {
 			t.Fatal(err)
@@ -409,7 +429,7 @@ func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
 			if r.IntN(100) < failing {
 				failure = "no luck"
 			}
-			endJob(t, w.memory, queued[r.IntN(len(queued))].ID, failure)
+			w.endJob(queued[r.IntN(len(queued))].ID, failure)
 		}
 	}
 	t.Fatal("the rebuild does not come to its end")

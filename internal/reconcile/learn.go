@@ -68,7 +68,10 @@ func (r *Reconciler) learnFrom(ctx context.Context, job jobs.Job) error {
 	if !ok {
 		return nil
 	}
-	if job.Spec.Cause != nil { // its document is the recipe's, changed for the rebuild
+	if c := job.Spec.Cause; c != nil {
+		if len(c.Tags) > 0 {
+			return nil // it is learned when its tags are moved
+		}
 		have, err := r.records.Recipe(ctx, recipe.Name)
 		if errors.Is(err, jobs.ErrNoRecipe) {
 			return nil // it was removed meanwhile
@@ -78,8 +81,7 @@ func (r *Reconciler) learnFrom(ctx context.Context, job jobs.Job) error {
 		if have.Spec.Build == nil { // it cannot be read
 			return nil
 		}
-		recipe.Spec = have.Spec
-		recipe.Spec.Context = job.Spec.Context // what Context is the digest of
+		recipe, _ = have.Rebuilt(job)
 	}
 	kept, err := r.records.Learn(ctx, recipe)
 	if kept {

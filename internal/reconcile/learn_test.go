@@ -131,7 +131,10 @@ func TestJobOfARebuild(t *testing.T) {
 	}
 	f.move(time.Minute) // the other one leads no more
 	before.Spec.Run = &jobs.Run{}
-	job := jobs.NewJob("2", jobs.RebuildSpec(jobs.Rebuild{ID: "r-1", Priority: jobs.PriorityLow}, jobs.RebuildImage{Name: "app", Try: 1}, before))
+	spec := before.Spec
+	spec.Build = &jobs.Build{Tags: spec.Build.Tags, Pull: true}
+	spec.Run, spec.Priority, spec.IdempotencyKey, spec.Cause = nil, jobs.PriorityLow, "rebuild/r-1/app/1", &jobs.Cause{Rebuild: "r-1"}
+	job := jobs.NewJob("2", spec.Normalize())
 	f.build(t, job)
 	for range 2 {
 		if err := leader.Pass(t.Context()); err != nil {

@@ -176,6 +176,9 @@ const collectKey = "slipway:collect"
 // leaderKey is a string, the nonce of the worker that reconciles; it expires.
 const leaderKey = "slipway:leader"
 
+// promoterKey is a string, the nonce of the worker that moves tags for rebuilds; it expires.
+const promoterKey = "slipway:promoter"
+
 // cancelChannel carries IDs of jobs that a user wants ended, and names of hosts
 // whose holders are asked to keep their seats, as a hint.
 const cancelChannel = "slipway:cancel"

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -108,4 +109,10 @@ func (db *DB) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, images
 func (db *DB) ForgetRebuild(ctx context.Context, seen jobs.Rebuild) error {
 	err := db.scripts.forgetRebuild.Run(ctx, db.rdb, []string{rebuildsKey, rebuildKey(seen.ID)}, seen.ID, seen.Rev).Err()
 	return wrapped("forget the rebuild "+seen.ID, err)
+}
+
+// PromoteTurn implements jobs.Rebuilds.
+func (db *DB) PromoteTurn(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
+	mine, err := db.hold(ctx, promoterKey, nonce, ttl)
+	return mine, wrapped("take the turn to move tags", err)
 }

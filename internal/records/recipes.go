@@ -17,13 +17,22 @@ var _ jobs.Recipes = (*DB)(nil)
 
 // Learn implements jobs.Recipes.
 func (db *DB) Learn(ctx context.Context, r jobs.Recipe) (bool, error) {
-	r.Settings, r.Damaged = jobs.RecipeSettings{}, "" // beside the recipe
-	raw, err := json.Marshal(r)
+	raw, err := encodeRecipe(r)
 	if err != nil {
-		return false, fmt.Errorf("encode the recipe of %s: %w", r.Name, err)
+		return false, err
 	}
 	kept, err := db.scripts.learn.Run(ctx, db.rdb, []string{recipesKey}, r.Name, raw, r.Made.UnixMicro(), r.Job).Bool()
 	return kept, wrapped("keep the recipe of "+r.Name, err)
+}
+
+// encodeRecipe makes JSON of a recipe without its settings, which are kept beside it.
+func encodeRecipe(r jobs.Recipe) ([]byte, error) {
+	r.Settings, r.Damaged = jobs.RecipeSettings{}, ""
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode the recipe of %s: %w", r.Name, err)
+	}
+	return raw, nil
 }
 
 // Recipe implements jobs.Recipes.
@@ -103,6 +112,16 @@ func (db *DB) SetRecipe(ctx context.Context, name string, change func(*jobs.Reci
 			return nil
 		}
 	}
+}
+
+// ReplaceRecipe implements jobs.Recipes.
+func (db *DB) ReplaceRecipe(ctx context.Context, job string, r jobs.Recipe) error {
+	raw, err := encodeRecipe(r)
+	if err != nil {
+		return err
+	}
+	err = db.scripts.replaceRecipe.Run(ctx, db.rdb, []string{recipesKey}, r.Name, job, raw, r.Made.UnixMicro(), r.Job).Err()
+	return wrapped("replace the recipe of "+r.Name, err)
 }
 
 // RemoveRecipe implements jobs.Recipes.

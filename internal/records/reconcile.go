@@ -16,23 +16,21 @@ import (
 // Lead makes nonce the farm's reconciler for ttl, or prolongs that; false means
 // that another worker is.
 func (db *DB) Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
-	holder, err := db.rdb.Get(ctx, leaderKey).Result()
-	switch {
+	held, err := db.hold(ctx, leaderKey, nonce, ttl)
+	return held, wrapped("become or stay reconciler", err)
+}
+
+// hold makes nonce the value of a key for ttl, or prolongs that; false means that it has
+// another one. A holder that the key expires under in between has it no more, and the
+// next call tells.
+func (db *DB) hold(ctx context.Context, key, nonce string, ttl time.Duration) (bool, error) {
+	switch holder, err := db.rdb.Get(ctx, key).Result(); {
 	case errors.Is(err, redis.Nil):
-		ok, err := db.rdb.SetNX(ctx, leaderKey, nonce, ttl).Result()
-		if err != nil {
-			return false, fmt.Errorf("become reconciler: %w", err)
-		}
-		return ok, nil
-	case err != nil:
-		return false, fmt.Errorf("look for the reconciler: %w", err)
-	case holder != nonce:
-		return false, nil
+		return db.rdb.SetNX(ctx, key, nonce, ttl).Result()
+	case err != nil || holder != nonce:
+		return false, err
 	}
-	if err := db.rdb.Expire(ctx, leaderKey, ttl).Err(); err != nil {
-		return false, fmt.Errorf("stay reconciler: %w", err)
-	}
-	return true, nil
+	return true, db.rdb.Expire(ctx, key, ttl).Err()
 }
 
 // Scan returns up to limit jobs of a state's index from the oldest on, starting

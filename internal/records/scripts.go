@@ -16,7 +16,7 @@ var scriptFiles embed.FS
 // scripts are the Lua programs that change a record, each with common.lua
 // and close.lua in front.
 type scripts struct {
-	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat, takeSeat, keepSeat, announce, acknowledge, learn, setRecipe, beginRebuild, changeRebuild, forgetRebuild *redis.Script
+	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat, takeSeat, keepSeat, announce, acknowledge, learn, replaceRecipe, setRecipe, beginRebuild, changeRebuild, forgetRebuild *redis.Script
 }
 
 func loadScripts() *scripts {
@@ -37,7 +37,7 @@ func loadScripts() *scripts {
 		pin: script("pin"), condemn: script("condemn"), beat: script("beat"),
 		takeSeat: script("takeseat"), keepSeat: script("keepseat"),
 		announce: alone("announce"), acknowledge: alone("acknowledge"),
-		learn: alone("learn"), setRecipe: alone("setrecipe"),
+		learn: alone("learn"), replaceRecipe: alone("replacerecipe"), setRecipe: alone("setrecipe"),
 		beginRebuild: alone("beginrebuild"), changeRebuild: alone("changerebuild"), forgetRebuild: alone("forgetrebuild"),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,6 +56,8 @@ func (c *Settings) Complete() error {
 		return fmt.Errorf("--gc-every %s: want at least 1m, or 0 for never", c.GCEvery)
 	case c.ImageAge != 0 && c.ImageAge < time.Minute:
 		return fmt.Errorf("--image-age %s: want at least 1m, or 0 for never; a job needs its image for a moment before it runs", c.ImageAge)
+	case c.RebuildGate != "" && !strings.HasPrefix(c.RebuildGate, "http://") && !strings.HasPrefix(c.RebuildGate, "https://") && !filepath.IsAbs(c.RebuildGate):
+		return fmt.Errorf("--rebuild-gate %s: want an http or https URL, or the absolute path of a program", c.RebuildGate)
 	case c.WatchBases != 0 && c.WatchBases < minWatch:
 		return fmt.Errorf("--watch-bases %s: want at least %s, or 0 for never; registries count questions", c.WatchBases, minWatch)
 	case !jobs.IsName(c.Worker.Farm):

@@ -44,7 +44,10 @@ type Settings struct {
 	// WatchBases is how often the registries are asked for the bases of recipes, 0 for
 	// never.
 	WatchBases time.Duration
-	Worker     worker.Options
+	// RebuildGate is the URL or the program that judges rebuilt images before their tags
+	// are moved, "" for none.
+	RebuildGate string
+	Worker      worker.Options
 }
 
 // Defaults returns the settings of a worker whose operator has set nothing.

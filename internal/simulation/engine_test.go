@@ -2,7 +2,9 @@ package simulation
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -23,6 +25,20 @@ func during[T any](p *process, ctx context.Context, call func(ctx context.Contex
 	v, err := call(ctx)
 	p.gate()
 	return v, err
+}
+
+// Push shows the farm's registry what was pushed, each time under another digest: times are
+// in an image.
+func (e engineOf) Push(ctx context.Context, id, tag string, progress io.Writer) (string, error) {
+	pushed, err := e.Engine.Push(ctx, id, tag, progress)
+	if err != nil {
+		return "", err
+	}
+	f := e.p.h.farm
+	name, _, _ := strings.Cut(pushed, "@")
+	digest := fmt.Sprintf("sha256:%064x", f.pushes.Add(1))
+	f.images.Push(tag, digest)
+	return name + "@" + digest, nil
 }
 
 func (e engineOf) Build(ctx context.Context, b engine.Build) (engine.Built, error) {

@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 	"github.com/slipway-farm/slipway/internal/oracle"
+	"github.com/slipway-farm/slipway/internal/rebuild/rebuildtest"
 	"github.com/slipway-farm/slipway/internal/seat"
 )
 
@@ -40,6 +41,7 @@ type farm struct {
 	queue  *jobstest.Queue
 	truth  truth
 	blobs  *artifactstest.Store
+	images *rebuildtest.Registry
 	hosts  []*host
 	// healed ends all faults.
 	healed  atomic.Bool
@@ -47,6 +49,7 @@ type farm struct {
 	calls   atomic.Int64 // of the producers
 	pushed  atomic.Int64 // plain tasks
 	rebuilt atomic.Int64 // jobs of rebuilds
+	pushes  atomic.Int64 // of images
 	// away is until when no process reaches Redis, as nanoseconds.
 	away atomic.Int64
 
@@ -95,7 +98,7 @@ type host struct {
 }
 
 func newFarm(seed uint64, dir string, log *slog.Logger) *farm {
-	f := &farm{seed: seed, oracle: oracle.New(), log: log, began: time.Now(), queue: jobstest.NewQueue(), blobs: artifactstest.NewStore()}
+	f := &farm{seed: seed, oracle: oracle.New(), log: log, began: time.Now(), queue: jobstest.NewQueue(), blobs: artifactstest.NewStore(), images: rebuildtest.NewRegistry(nil)}
 	f.oracle.Counts = true
 	f.truth = truth{jobstest.NewMemory(jobstest.Options{}), f, f.oracle, new(sync.Mutex)}
 	f.tasks, f.identities, f.alive = map[string]task{}, map[string]*host{}, map[seat.Process]bool{}

@@ -188,7 +188,7 @@ func onRedis(name string) bool {
 	switch name {
 	case "claim", "adopt", "renew", "note", "finish", "release", "reissue", "appendlog", "now", "owned", "kept", "endservice",
 		"get", "push tickets", "lead", "scan", "ended", "acknowledge", "expire", "lost", "missing", "tidy", "create records", "reserve", "seat", "takeseat", "keepseat", "leaveseat", "callhost",
-		"rebuild", "rebuilds", "changerebuild", "recipe":
+		"rebuild", "rebuilds", "changerebuild", "recipe", "replacerecipe", "promoteturn", "tagged", "retag":
 		return true
 	}
 	return false
@@ -247,10 +247,12 @@ func (h *host) start() *process {
 		Host:      machine{worker.Trusted{}, h, eng},
 	}, o)
 	p.drain = w.Drain
+	runner, promoter := p.rebuilds(records, faults.Queue(f.queue, p.at))
 	leader := reconcile.New(f.log, recordsOf{f.truth, p, p.at}, ticketsOf{faults.Queue(f.queue, p.at), f.queue, p.at},
-		fmt.Sprint(h.name, time.Now().UnixNano()), reconcile.Options{Observer: f.oracle, Rebuilds: p.runner(records, faults.Queue(f.queue, p.at))})
+		fmt.Sprint(h.name, time.Now().UnixNano()), reconcile.Options{Observer: f.oracle, Rebuilds: runner})
 	reconciling, stopLeading := context.WithCancel(life)
 	go leader.Run(reconciling)
+	go promoter.Run(reconciling, runner.Advance)
 	go func() {
 		defer close(p.ended)
 		defer f.gone(dir, self)

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/rebuild"
+	"github.com/slipway-farm/slipway/internal/rebuild/rebuildtest"
 )
 
 // rebuilding begins a rebuild of what was built so far, now and then, until ctx ends. Its
@@ -21,6 +23,9 @@ func (f *farm) rebuilding(ctx context.Context, r *rand.Rand) {
 		case <-ctx.Done():
 			return
 		case <-time.After(time.Duration(60+r.IntN(120)) * time.Second):
+		}
+		if r.IntN(3) == 0 {
+			f.rollRebuildBack(ctx)
 		}
 		recipes, err := f.truth.AllRecipes(ctx)
 		if err != nil || len(recipes) == 0 {
@@ -41,11 +46,47 @@ func (f *farm) rebuilding(ctx context.Context, r *rand.Rand) {
 	}
 }
 
-// runner moves rebuilds on for a process.
-func (p *process) runner(records jobs.Records, queue jobs.Queue) *rebuild.Runner {
+// rollRebuildBack has the tags of the newest rebuild that is done moved back, if there is one.
+func (f *farm) rollRebuildBack(ctx context.Context) {
+	list, _ := f.truth.Rebuilds(ctx)
+	for _, head := range list {
+		if head.State == jobs.RebuildDone {
+			_, _ = rebuild.NewRunner(f.log, f.truth, f.truth, nil, nil).Rollback(ctx, head.ID) // it ends with ctx only, or another builds the images
+			return
+		}
+	}
+}
+
+// rebuilds are what moves rebuilds, and tags, on for a process.
+func (p *process) rebuilds(records jobs.Records, queue jobs.Queue) (*rebuild.Runner, *rebuild.Promoter) {
 	f := p.h.farm
 	svc := jobs.NewService(records, queue, func() string { return fmt.Sprintf("rebuilt-%08d", f.rebuilt.Add(1)) })
-	return rebuild.NewRunner(f.log, rebuildsOf{f.truth, p.at}, recordsOf{f.truth, p, p.at}, svc)
+	kept, recipes := rebuildsOf{f.truth, p.at}, recordsOf{f.truth, p, p.at}
+	promoter := rebuild.NewPromoter(f.log, kept, recipes, svc, tagsOf{f.images, p.at}, rebuild.PromoterOptions{Nonce: fmt.Sprint(p.h.name, " ", p.number)})
+	return rebuild.NewRunner(f.log, kept, recipes, svc, promoter.Wake), promoter
+}
+
+// tagsOf is the registry as a process sees it.
+type tagsOf struct {
+	*rebuildtest.Registry
+	at faults.At
+}
+
+func (l tagsOf) Tagged(ctx context.Context, tag string) (string, error) {
+	if err := l.at(ctx, faults.Call{Name: "tagged"}); err != nil {
+		return "", err
+	}
+	return l.Registry.Tagged(ctx, tag)
+}
+
+func (l tagsOf) Retag(ctx context.Context, tag, digest string) error {
+	if err := l.at(ctx, faults.Call{Name: "retag"}); err != nil {
+		return err
+	}
+	if err := l.Registry.Retag(ctx, tag, digest); err != nil {
+		return err
+	}
+	return l.at(ctx, faults.Call{Name: "retag", After: true})
 }
 
 // rebuildsOf is what the runner of a process works with.
@@ -84,6 +125,23 @@ func (l recordsOf) Recipe(ctx context.Context, name string) (jobs.Recipe, error)
 		return jobs.Recipe{}, err
 	}
 	return l.Memory.Recipe(ctx, name)
+}
+
+func (l recordsOf) ReplaceRecipe(ctx context.Context, job string, r jobs.Recipe) error {
+	if err := l.at(ctx, faults.Call{Name: "replacerecipe"}); err != nil {
+		return err
+	}
+	if err := l.Memory.ReplaceRecipe(ctx, job, r); err != nil {
+		return err
+	}
+	return l.at(ctx, faults.Call{Name: "replacerecipe", After: true})
+}
+
+func (l rebuildsOf) PromoteTurn(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
+	if err := l.at(ctx, faults.Call{Name: "promoteturn"}); err != nil {
+		return false, err
+	}
+	return l.Memory.PromoteTurn(ctx, nonce, ttl)
 }
 
 // unfinished is how many rebuilds have not ended.
@@ -139,14 +197,48 @@ func wrongImage(head jobs.Rebuild, img jobs.RebuildImage, images []jobs.RebuildI
 		return fmt.Sprintf("it has %d jobs, and was begun %d times", len(of), img.Try)
 	case img.Try == 0:
 		return ""
-	case (img.State == jobs.ImageDone) != (of[0].State == jobs.Succeeded):
+	case of[0].State != jobs.Succeeded && img.State != jobs.ImageFailed:
 		return fmt.Sprintf("its job is %s", of[0].State)
+	case of[0].State == jobs.Succeeded && img.State == jobs.ImageFailed && !taken(img.Why):
+		return fmt.Sprintf("its job is %s, and it failed (%s)", of[0].State, img.Why)
 	}
 	for _, name := range img.After {
 		i := slices.IndexFunc(images, func(other jobs.RebuildImage) bool { return other.Name == name })
-		if on := built[head.ID+" "+name]; images[i].State != jobs.ImageDone || of[0].Queued.Before(on[0].Finished) {
+		on := built[head.ID+" "+name]
+		if good := images[i].State.Good() || images[i].State == jobs.ImageRolledBack; !good || of[0].Queued.Before(on[0].Finished) {
 			return fmt.Sprintf("it was begun before %s was done", name)
 		}
 	}
 	return ""
+}
+
+// taken reports whether an image failed because another has built it, or moved its tags,
+// meanwhile.
+func taken(why string) bool {
+	return strings.Contains(why, "meanwhile") || strings.Contains(why, "another has moved it") || strings.Contains(why, "by another while")
+}
+
+// promoted are the jobs whose images have got the tags of a rebuild, and again the names
+// whose images have lost them again.
+func (f *farm) promoted(t *testing.T) (byJob map[string]bool, again map[string]bool) {
+	byJob, again = map[string]bool{}, map[string]bool{}
+	list, err := f.truth.Rebuilds(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	for _, head := range list {
+		_, images, err := f.truth.Rebuild(t.Context(), head.ID)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, img := range images {
+			switch {
+			case img.State == jobs.ImageDone:
+				byJob[img.Job] = true
+			case img.State == jobs.ImageRolledBack:
+				again[img.Name] = true
+			}
+		}
+	}
+	return byJob, again
 }

@@ -203,8 +203,12 @@ func (f *farm) eachJob(t *testing.T, do func(jobs.Job)) {
 // auditRecipes checks that each name has the recipe of the newest job that built it.
 func (f *farm) auditRecipes(t *testing.T) {
 	want := map[string]jobs.Recipe{}
+	promoted, again := f.promoted(t)
 	f.eachJob(t, func(job jobs.Job) {
 		r, ok := jobs.RecipeOf(job)
+		if c := job.Spec.Cause; c != nil && len(c.Tags) > 0 && !promoted[job.ID] {
+			return
+		}
 		have, known := want[r.Name]
 		if ok && (!known || r.Made.After(have.Made) || r.Made.Equal(have.Made) && r.Job > have.Job) {
 			want[r.Name] = r
@@ -215,7 +219,7 @@ func (f *farm) auditRecipes(t *testing.T) {
 		t.Error(err)
 	}
 	for _, r := range got {
-		if want[r.Name].Job != r.Job {
+		if want[r.Name].Job != r.Job && !again[r.Name] { // an older one may be back
 			f.oracle.Violation("I11 the recipe %s is of job %s, want %q", r.Name, r.Job, want[r.Name].Job)
 		}
 		delete(want, r.Name)

@@ -39,9 +39,12 @@ type Memory struct {
 	broken  error
 	leader  string // who reconciles, until leads
 	leads   time.Time
-	ended   []ending         // in the order of the ends
-	cursors map[string]int64 // of the readers of ended
-	recipes map[string]jobs.Recipe
+	// promoter is who moves tags for rebuilds, until promotes.
+	promoter string
+	promotes time.Time
+	ended    []ending         // in the order of the ends
+	cursors  map[string]int64 // of the readers of ended
+	recipes  map[string]jobs.Recipe
 	// rebuilds are in the order in which they began.
 	rebuilds []*rebuild
 	bases    map[string]jobs.Base // by their names

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -98,4 +99,18 @@ func (m *Memory) ForgetRebuild(ctx context.Context, seen jobs.Rebuild) error {
 	defer m.mu.Unlock()
 	m.rebuilds = slices.DeleteFunc(m.rebuilds, func(r *rebuild) bool { return r.head.ID == seen.ID && r.head.Rev == seen.Rev })
 	return nil
+}
+
+// PromoteTurn implements jobs.Rebuilds.
+func (m *Memory) PromoteTurn(ctx context.Context, nonce string, ttl time.Duration) (bool, error) {
+	if err := m.begin(ctx); err != nil {
+		return false, err
+	}
+	defer m.mu.Unlock()
+	now := m.clock.now()
+	if m.promoter != nonce && now.Before(m.promotes) {
+		return false, nil
+	}
+	m.promoter, m.promotes = nonce, now.Add(ttl)
+	return true, nil
 }

@@ -70,6 +70,20 @@ func (m *Memory) SetRecipe(ctx context.Context, name string, change func(*jobs.R
 	return nil
 }
 
+// ReplaceRecipe implements jobs.Recipes.
+func (m *Memory) ReplaceRecipe(ctx context.Context, job string, r jobs.Recipe) error {
+	if err := m.begin(ctx); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	if have, ok := m.recipes[r.Name]; ok && have.Job == job {
+		r = copyJSON(r)
+		r.Settings = have.Settings
+		m.recipes[r.Name] = r
+	}
+	return nil
+}
+
 // RemoveRecipe implements jobs.Recipes.
 func (m *Memory) RemoveRecipe(ctx context.Context, name string) error {
 	if err := m.begin(ctx); err != nil {

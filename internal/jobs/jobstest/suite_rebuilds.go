@@ -20,6 +20,7 @@ func TestRebuilds(t *testing.T, setup func(t *testing.T) DB) {
 		{"of two changes at once one counts", testChangesAtOnce},
 		{"what is forgotten is gone", testForgetRebuild},
 		{"a rebuild of thousands of images", testBigRebuild},
+		{"one moves tags at a time", testPromoteTurn},
 	})
 }
 
@@ -171,4 +172,22 @@ func testBigRebuild(f *farm) {
 	f.begin(head, images)
 	f.rebuild(head, images...)
 	f.rebuild(f.change(true, head, head, changes...), changes...)
+}
+
+func testPromoteTurn(f *farm) {
+	turn := func(nonce string, want bool) {
+		f.t.Helper()
+		if mine, err := f.Rebuilds.PromoteTurn(f.ctx, nonce, time.Minute); err != nil || mine != want {
+			f.t.Errorf("PromoteTurn(%s) = %t, %v; want %t", nonce, mine, err, want)
+		}
+	}
+	turn("one", true)
+	turn("two", false)
+	f.Advance(40 * time.Second)
+	turn("one", true)
+	f.Advance(40 * time.Second)
+	turn("two", false)
+	f.Advance(40 * time.Second)
+	turn("two", true)
+	turn("one", false)
 }

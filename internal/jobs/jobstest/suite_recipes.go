@@ -19,6 +19,7 @@ func TestRecipes(t *testing.T, setup func(t *testing.T) DB) {
 		{"settings stay when a recipe is learned anew", testRecipeSettings},
 		{"a recipe that is removed is gone with its settings", testRemoveRecipe},
 		{"two changes of settings at once both count", testRecipeSettingsAtOnce},
+		{"the recipe of a job is replaced", testReplaceRecipe},
 		{"a name without a recipe", testNoRecipe},
 	})
 }
@@ -157,4 +158,33 @@ func testNoRecipe(f *farm) {
 	r := recipe("app", "job-1", 0)
 	f.learn(r, true)
 	f.recipes(r) // what was set before it was learned is not there
+}
+
+func testReplaceRecipe(f *farm) {
+	replace := func(job string, by jobs.Recipe) {
+		f.t.Helper()
+		if err := f.Recipes.ReplaceRecipe(f.ctx, job, by); err != nil {
+			f.t.Errorf("ReplaceRecipe of %s: %v", job, err)
+		}
+	}
+	first, second := recipe("app", "job-1", 0), recipe("app", "job-2", time.Minute)
+	replace("job-1", second) // there is none
+	f.recipes()
+	second.Previous = &first
+	f.learn(second, true)
+	settings := jobs.RecipeSettings{Policy: jobs.RebuildNever}
+	if err := f.Recipes.SetRecipe(f.ctx, "app", func(s *jobs.RecipeSettings) error { *s = settings; return nil }); err != nil {
+		f.t.Fatal(err)
+	}
+	replace("job-1", first) // it is that of another job
+	second.Settings = settings
+	f.recipes(second)
+	replace("job-2", first)
+	first.Settings = settings
+	f.recipes(first)
+	first.Materials[0].Digest = "sha256:" + strings.Repeat("b", 64)
+	replace("job-1", first)
+	f.recipes(first)
+	second.Settings = jobs.RecipeSettings{}
+	f.learn(second, true) // it may come again
 }

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// rebuildVerb is a verb that changes a rebuild from one of some states.
+func (a *app) rebuildVerb(use, short string, from []jobs.RebuildState, change func(*jobs.Rebuild)) *cobra.Command {
+	return &cobra.Command{
+		Use: use + " ID", Short: short, Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			svc, err := a.service(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for {
+				head, _, err := a.rebuilds.Rebuild(cmd.Context(), args[0])
+				if err != nil {
+					return noRebuild(args[0], err)
+				}
+				if !slices.Contains(from, head.State) {
+					return usage("", "rebuild %s is %s: there is nothing to %s", head.ID, head.State, use)
+				}
+				next := head
+				change(&next)
+				changed, err := a.rebuilds.ChangeRebuild(cmd.Context(), head, next)
+				if err != nil {
+					return err
+				}
+				if changed {
+					a.advance(cmd.Context(), svc, head.ID)
+					fmt.Fprintln(a.stdout, head.ID)
+					return nil
+				}
+			}
+		},
+	}
+}
+
+func (a *app) rebuildPauseCmd() *cobra.Command {
+	return a.rebuildVerb("pause", "Begin no more images of a rebuild; those that build go on", []jobs.RebuildState{jobs.RebuildRunning},
+		func(r *jobs.Rebuild) { r.State = jobs.RebuildPaused })
+}
+
+func (a *app) rebuildResumeCmd() *cobra.Command {
+	return a.rebuildVerb("resume", "Go on with a rebuild that was paused", []jobs.RebuildState{jobs.RebuildPaused},
+		func(r *jobs.Rebuild) { r.State = jobs.RebuildRunning })
+}
+
+func (a *app) rebuildCancelCmd() *cobra.Command {
+	return a.rebuildVerb("cancel", "End a rebuild with its jobs; images that are done stay", []jobs.RebuildState{jobs.RebuildRunning, jobs.RebuildPaused},
+		func(r *jobs.Rebuild) { r.State, r.CancelledBy = jobs.RebuildCancelling, a.whoami() })
+}
+
+func (a *app) rebuildRetryCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "retry ID", Short: "Build those images of a rebuild again that are not done", Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			svc, err := a.service(cmd.Context())
+			if err != nil {
+				return err
+			}
+			began, err := a.runner(svc).Retry(cmd.Context(), args[0])
+			switch {
+			case err != nil:
+				return busy(noRebuild(args[0], err))
+			case !began:
+				return usage("", "rebuild %s has not ended, or all of its images are done: there is nothing to retry", args[0])
+			}
+			a.advance(cmd.Context(), svc, args[0])
+			fmt.Fprintln(a.stdout, args[0])
+			return nil
+		},
+	}
+}
+
+func (a *app) rebuildRollbackCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "rollback ID", Short: "Move the tags of a rebuild that has ended back where they were", Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
+		Long: `Move the tags of a rebuild that has ended back to the images that they had before. A tag that
+has yet another image by now stays, and so does one that had none. The recipes are those of
+before again, so that the images are stale as they were. The workers do it, within a minute;
+enqueue rebuild watch ID follows it.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			svc, err := a.service(cmd.Context())
+			if err != nil {
+				return err
+			}
+			began, err := a.runner(svc).Rollback(cmd.Context(), args[0])
+			switch {
+			case err != nil:
+				return busy(noRebuild(args[0], err))
+			case !began:
+				return usage("", "rebuild %s has not ended, or has moved no tags: there is nothing to roll back", args[0])
+			}
+			fmt.Fprintln(a.stdout, args[0])
+			return nil
+		},
+	}
+}
+
+// rebuildID is the argument check of verbs that take one rebuild.
+func rebuildID(cmd *cobra.Command, args []string) error {
+	switch len(args) {
+	case 0:
+		return usage("enqueue rebuild ls shows the rebuilds of this farm", "%s: the ID of the rebuild is missing", cmd.CommandPath())
+	case 1:
+		return nil
+	}
+	return usage("", "%s takes one ID, found %d arguments: %s", cmd.CommandPath(), len(args), strings.Join(args, " "))
+}
+
+// completeRebuilds completes IDs of rebuilds, the newest first. A farm that does not
+// answer within a second completes nothing.
+func (a *app) completeRebuilds(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	const files = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
+	defer cancel()
+	if _, err := a.service(ctx); err != nil || len(args) > 0 {
+		return nil, files
+	}
+	list, err := a.rebuilds.Rebuilds(ctx)
+	if err != nil {
+		return nil, files
+	}
+	var found []string
+	for _, r := range list {
+		if strings.HasPrefix(r.ID, prefix) {
+			found = append(found, r.ID+"\t"+string(r.State)+" "+r.Question)
+		}
+	}
+	return found, files
+}
