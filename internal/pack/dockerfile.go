@@ -44,6 +44,14 @@ func readDockerfile(root *os.Root, name string) (dockerfile.File, error) {
 	return dockerfile.File{}, jobs.Fail(jobs.KindDockerfileMissing, err, "name a readable file with -f", "the Dockerfile %q cannot be used: %s", jobs.Clip(name), reason(err))
 }
 
+// inline is a Dockerfile that no file has.
+func inline(content []byte) (dockerfile.File, error) {
+	if len(content) > contexts.MaxDockerfile {
+		return dockerfile.File{}, contexts.DockerfileTooLarge(contexts.DefaultDockerfile, int64(len(content)))
+	}
+	return dockerfile.File{Name: contexts.DefaultDockerfile, Content: content}, nil
+}
+
 // readFile reads a regular file, and no more of it than tells that it is too
 // large for a Dockerfile.
 func readFile(root *os.Root, name string) ([]byte, error) {

@@ -22,6 +22,9 @@ type Options struct {
 	// Dockerfile is a slash-separated path inside the directory; "" means
 	// Dockerfile.
 	Dockerfile string
+	// Inline, when not nil, is the content of a Dockerfile that no file has: it is packed
+	// as one that is ignored, and only .dockerignore counts.
+	Inline []byte
 	// Modes says which permission bits are recorded; "" means ModesAuto.
 	Modes Modes
 	// KeepGit sends .git, which is left out otherwise.
@@ -105,7 +108,14 @@ func Write(ctx context.Context, w io.Writer, dir string, opts Options) (Report, 
 		return Report{}, err
 	}
 	name := path.Clean(cmp.Or(opts.Dockerfile, contexts.DefaultDockerfile))
-	if p.report.Dockerfile, err = readDockerfile(root, name); err != nil {
+	ignoredBy := name
+	if opts.Inline == nil {
+		p.report.Dockerfile, err = readDockerfile(root, name)
+	} else {
+		p.report.Dockerfile, err = inline(opts.Inline)
+		ignoredBy = "" // what is left of <Dockerfile>.dockerignore
+	}
+	if err != nil {
 		return Report{}, err
 	}
 	if opts.Check != nil {
@@ -113,7 +123,7 @@ func Write(ctx context.Context, w io.Writer, dir string, opts Options) (Report, 
 			return Report{}, err
 		}
 	}
-	ig, err := newIgnores(root, name)
+	ig, err := newIgnores(root, ignoredBy)
 	if err != nil {
 		return Report{}, err
 	}

@@ -298,6 +298,35 @@ func TestPackLowerCaseDockerfile(t *testing.T) {
 	}
 }
 
+// A Dockerfile that no file has is packed as one that is ignored: COPY sees the file of
+// that name, if there is one, and only .dockerignore counts.
+func TestPackInline(t *testing.T) {
+	t.Parallel()
+	inline := pack.Options{Inline: []byte("FROM scratch\nCOPY . /\n")}
+	dir := tree(t, map[string]string{"Dockerfile": "FROM other\n", "Dockerfile.dockerignore": "*", ".dockerignore": "b", "a": "", "b": ""})
+	b, report, err := packed(t, dir, inline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{".slipway-Dockerfile", ".dockerignore", "Dockerfile", "Dockerfile.dockerignore", "a"}
+	if diff := cmp.Diff(want, contextstest.Names(t, b)); diff != "" {
+		t.Errorf("names differ (-want +got):\n%s", diff)
+	}
+	if got, _ := fetched(t, b, report.Dockerfile.Name); !report.Hidden || string(got.Dockerfile.Content) != string(inline.Inline) {
+		t.Errorf("report = %+v; the worker finds %+v", report, got.Dockerfile)
+	}
+	if _, _, err := packed(t, t.TempDir(), inline); err != nil {
+		t.Errorf("an empty directory: %v", err)
+	}
+	inline.Inline = make([]byte, contexts.MaxDockerfile+1)
+	if f, ok := errors.AsType[*jobs.Failure](second(packed(t, dir, inline))); !ok || f.Kind != jobs.KindDockerfileInvalid {
+		t.Errorf("too large: got %v", f)
+	}
+}
+
+// second leaves out all but the error.
+func second(_ []byte, _ pack.Report, err error) error { return err }
+
 // TestPackIsDeterministic makes the same tree in other orders, at other times
 // and under another umask.
 func TestPackIsDeterministic(t *testing.T) {

@@ -45,9 +45,11 @@ func newPacker(w io.Writer, opts Options) *packer {
 // dockerfile packs a Dockerfile that the walk leaves out, before anything else.
 func (p *packer) dockerfile(root *os.Root, ig *ignores) error {
 	d := &p.report.Dockerfile
-	visible, err := ig.visible(root, d.Name)
-	if err != nil || visible {
-		return err
+	if p.opts.Inline == nil {
+		visible, err := ig.visible(root, d.Name)
+		if err != nil || visible {
+			return err
+		}
 	}
 	p.report.Hidden, d.Name = true, contexts.HiddenPrefix+path.Base(d.Name)
 	if _, err := root.Lstat(d.Name); err == nil {
