@@ -98,9 +98,9 @@ type Report struct {
 // context is silently incomplete. What is wrong with the directory is reported
 // as a *jobs.Failure.
 func Write(ctx context.Context, w io.Writer, dir string, opts Options) (Report, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := openDir(dir)
 	if err != nil {
-		return Report{}, jobs.Fail(jobs.KindContextNotFound, err, "give the directory that holds the Dockerfile", "the directory %q cannot be opened: %s", jobs.Clip(dir), reason(err))
+		return Report{}, err
 	}
 	defer root.Close()
 	p := newPacker(w, opts)
@@ -137,6 +137,36 @@ func Write(ctx context.Context, w io.Writer, dir string, opts Options) (Report, 
 		return Report{}, err
 	}
 	return p.report, nil
+}
+
+func openDir(dir string) (*os.Root, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, jobs.Fail(jobs.KindContextNotFound, err, "give the directory that holds the Dockerfile", "the directory %q cannot be opened: %s", jobs.Clip(dir), reason(err))
+	}
+	return root, nil
+}
+
+// Look reads a Dockerfile of a directory and packs nothing. plain is true when the
+// directory is the same tar with any other Dockerfile for which it is: it is sent from
+// where it is, and has no ignore file of its own.
+func Look(dir, name string) (_ dockerfile.File, plain bool, err error) {
+	root, err := openDir(dir)
+	if err != nil {
+		return dockerfile.File{}, false, err
+	}
+	defer root.Close()
+	name = path.Clean(cmp.Or(name, contexts.DefaultDockerfile))
+	d, err := readDockerfile(root, name)
+	if err != nil {
+		return d, false, err
+	}
+	ig, err := newIgnores(root, name)
+	if err != nil {
+		return d, false, err
+	}
+	visible, err := ig.visible(root, d.Name)
+	return d, visible && ig.name == ignoreFile, err
 }
 
 const gitDir = ".git"

@@ -324,6 +324,41 @@ func TestPackInline(t *testing.T) {
 	}
 }
 
+// Directories that Look says are the same tar with another Dockerfile are.
+func TestLook(t *testing.T) {
+	t.Parallel()
+	const from = "FROM scratch\n"
+	dir := tree(t, map[string]string{
+		"Dockerfile": from, "a.Dockerfile": "FROM a\n", "b.Dockerfile": from, "b.Dockerfile.dockerignore": "x", "c/Dockerfile": from, "x": "",
+		".dockerignore": "c", "link": "->a.Dockerfile",
+	})
+	plain := map[string]string{}
+	for name, want := range map[string]bool{
+		"": true, "./Dockerfile": true, "a.Dockerfile": true, "link": true, "b.Dockerfile": false, "c/Dockerfile": false,
+	} {
+		d, got, err := pack.Look(dir, name)
+		if err != nil || got != want {
+			t.Errorf("%q: got %v, %v, want %v", name, got, err, want)
+		}
+		_, report, err := packed(t, dir, pack.Options{Dockerfile: name})
+		if err != nil || string(report.Dockerfile.Content) != string(d.Content) || want && report.Dockerfile.Name != d.Name {
+			t.Errorf("%q: Look has %+v, packed was %+v, %v", name, d, report.Dockerfile, err)
+		}
+		if want {
+			plain[report.Digest] = name
+		}
+	}
+	if len(plain) != 1 {
+		t.Errorf("the same directory has the digests %v", plain)
+	}
+	if _, _, err := pack.Look(dir, "none"); err == nil {
+		t.Error("a Dockerfile is found that is not there")
+	}
+	if _, _, err := pack.Look(filepath.Join(dir, "x"), ""); err == nil {
+		t.Error("a file is taken for a directory")
+	}
+}
+
 // second leaves out all but the error.
 func second(_ []byte, _ pack.Report, err error) error { return err }
 
