@@ -34,7 +34,7 @@ type document struct {
 // submitBatch submits one document per line. It reads ahead while the farm
 // takes a chunk.
 func (a *app) submitBatch(cmd *cobra.Command, o *options, flags table, p printer, path string, command []string) error {
-	switch other := alone(cmd.Flags(), flags); {
+	switch other := alone(cmd.Flags(), flags, func(f row) bool { return f.batch }); {
 	case other != "":
 		return usage("write it into the documents", "--%s cannot be combined with --batch", other)
 	case path != "" || len(command) > 0:
@@ -62,13 +62,13 @@ func (a *app) submitBatch(cmd *cobra.Command, o *options, flags table, p printer
 	return b.run(ctx, lines)
 }
 
-// alone is a flag that was given and does not go with --batch, "" for none: what is
-// about one job belongs into the documents.
-func alone(given *pflag.FlagSet, flags table) string {
+// alone is a flag that was given and is not among those that go with --batch, or with
+// --bake, "" for none: what is about one job belongs into the documents.
+func alone(given *pflag.FlagSet, flags table, goes func(row) bool) string {
 	name := ""
 	given.Visit(func(fl *pflag.Flag) {
 		if name == "" {
-			name = flags.first(func(f row) bool { return f.name == fl.Name && !f.batch })
+			name = flags.first(func(f row) bool { return f.name == fl.Name && !goes(f) })
 		}
 	})
 	return name

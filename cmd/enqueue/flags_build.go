@@ -13,16 +13,17 @@ func buildRows(o *options, getenv func(string) string) []row {
 		one(text, "/build/target", "target", "stage to build", func(s *jobs.Spec) *string { return &s.Build.Target }),
 		option(text, &o.platform, "platform", "os/arch[/variant] of the image, or of the worker when nothing is built").
 			sets("/build/platform", "/requires/platform").asking(neither),
-		more(parsed(secretsVar), "/build/secrets", "secret", "secret of the workers that RUN --mount=type=secret,id=.. may read; repeatable",
-			func(s *jobs.Spec) *[]jobs.Secret { return &s.Build.Secrets }),
-		more(parsed(secretsVar), "/build/ssh", "ssh", "key of the workers that RUN --mount=type=ssh,id=.. may sign with, such as id=default,name=deploy; repeatable",
-			func(s *jobs.Spec) *[]jobs.Secret { return &s.Build.SSH }),
-		one(toggle, "/build/push", "push", "push every tag to its registry after the build", func(s *jobs.Spec) *bool { return &s.Build.Push }),
-		one(toggle, "/build/no_cache", "no-cache", "build every step anew", func(s *jobs.Spec) *bool { return &s.Build.NoCache }),
-		one(toggle, "/build/pull", "pull", "ask the registry for newer base images", func(s *jobs.Spec) *bool { return &s.Build.Pull }),
+		held(parsed(secretsVar), &o.secrets, "/build/secrets", "secret", "secret of the workers that RUN --mount=type=secret,id=.. may read; repeatable",
+			func(s *jobs.Spec, v []jobs.Secret) { s.Build.Secrets = append(s.Build.Secrets, v...) }).withBake(),
+		held(parsed(secretsVar), &o.ssh, "/build/ssh", "ssh", "key of the workers that RUN --mount=type=ssh,id=.. may sign with, such as id=default,name=deploy; repeatable",
+			func(s *jobs.Spec, v []jobs.Secret) { s.Build.SSH = append(s.Build.SSH, v...) }).withBake(),
+		held(toggle, &o.push, "/build/push", "push", "push every tag to its registry after the build",
+			replace(func(s *jobs.Spec) *bool { return &s.Build.Push })).withBake(),
+		one(toggle, "/build/no_cache", "no-cache", "build every step anew", func(s *jobs.Spec) *bool { return &s.Build.NoCache }).withBake(),
+		one(toggle, "/build/pull", "pull", "ask the registry for newer base images", func(s *jobs.Spec) *bool { return &s.Build.Pull }).withBake(),
 		more(texts, "/build/cache_from", "cache-from", "`image` to take build cache from; repeatable", func(s *jobs.Spec) *[]string { return &s.Build.CacheFrom }),
 		one(text, "/build/network", "build-network", "network of RUN steps: default or none", func(s *jobs.Spec) *string { return &s.Build.Network }).
 			oneOf("default", "none"),
-		one(parsed(durationVar), "/timeouts/build", "build-timeout", "end the build after this long", func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Build }),
+		one(parsed(durationVar), "/timeouts/build", "build-timeout", "end the build after this long", func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Build }).withBake(),
 	}
 }

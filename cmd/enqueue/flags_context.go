@@ -14,8 +14,8 @@ func contextRows(o *options) []row {
 		one(text, "/context/dir", "context-dir", "`directory` of the archive behind a reference that is the context; '*' for its only top folder",
 			func(s *jobs.Spec) *string { return &part(&s.Context).Dir }).
 			onReference("give that directory instead of PATH; in a job document write it as context.dir"),
-		option(toggle, &o.keepGit, "keep-git", "send .git, which is left out otherwise"),
-		option(toggle, &o.noLimits, "no-limits", "send a context that is over the default limits; the workers' policy decides"),
-		option(choice("mode", "auto", "git", "keep"), &o.modes, "modes", "permission bits in the context of a directory: git (only 0644 and 0755), keep (as they are), or auto (git in a checkout, else keep)"),
+		option(toggle, &o.keepGit, "keep-git", "send .git, which is left out otherwise").withBake(),
+		option(toggle, &o.noLimits, "no-limits", "send a context that is over the default limits; the workers' policy decides").withBake(),
+		option(choice("mode", "auto", "git", "keep"), &o.modes, "modes", "permission bits in the context of a directory: git (only 0644 and 0755), keep (as they are), or auto (git in a checkout, else keep)").withBake(),
 	}
 }

@@ -6,12 +6,16 @@ import "github.com/slipway-farm/slipway/internal/jobs"
 // not about the document, and those whose place in it depends on the others.
 type options struct {
 	// what to do
-	document, batch string
-	dryRun          bool
+	document, batch, bake string
+	dryRun, skipRefused   bool
 
 	// the context
 	modes             string
 	keepGit, noLimits bool
+
+	// the build, of which bake files have to be told
+	push         bool
+	secrets, ssh []jobs.Secret
 
 	// the document, by way of [request.spec]
 	file, platform, image, network, readyHTTP string
@@ -26,7 +30,9 @@ func whatRows(o *options) []row {
 	return []row{
 		option(text, &o.document, "spec", "job document (JSON) to start from, - for stdin; other flags change it"),
 		option(text, &o.batch, "batch", "submit one job document per line of this file, - for stdin; prints the IDs").withBatch(),
-		option(toggle, &o.dryRun, "dry-run", "check the job and print its document; nothing is stored or submitted").withBatch(),
+		option(text, &o.bake, "bake", "submit a job for each target of this file, which docker buildx bake --print has printed, - for stdin; prints the IDs").withBake(),
+		option(toggle, &o.skipRefused, "skip-refused", "with --bake: submit the other targets when some cannot be taken over").withBake(),
+		option(toggle, &o.dryRun, "dry-run", "check the job and print its document; nothing is stored or submitted").withBatch().withBake(),
 	}
 }
 
@@ -35,17 +41,17 @@ func jobRows() []row {
 	return []row{
 		one(text, "/name", "name", "name of the recipe this job belongs to", func(s *jobs.Spec) *string { return &s.Name }),
 		change(pairs(nil), "/labels", "label", "label of the job (ls --label) and of the image that is built, which alone has those over 256 bytes; repeatable", addLabels).
-			sets("/labels", "/build/labels"),
-		one(text, "/queue", "queue", "queue (default "+jobs.DefaultQueue+")", func(s *jobs.Spec) *string { return &s.Queue }),
+			sets("/labels", "/build/labels").withBake(),
+		one(text, "/queue", "queue", "queue (default "+jobs.DefaultQueue+")", func(s *jobs.Spec) *string { return &s.Queue }).withBake(),
 		change(choice("priority", priorityWords()...), "/priority", "priority", "high, normal or low", func(s *jobs.Spec, v string) { s.Priority = jobs.Priority(v) }).
-			oneOf(priorityWords()...),
+			oneOf(priorityWords()...).withBake(),
 		change(pairs(nil), "/requires/labels", "requires", "label a worker must have, or platform=os/arch; repeatable", addRequires).
-			sets("/requires/labels", "/requires/platform"),
+			sets("/requires/labels", "/requires/platform").withBake(),
 		one(parsed(durationVar), "/timeouts/queue", "queue-timeout", "give the job up when no worker took it after this long",
-			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Queue }),
+			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Queue }).withBake(),
 		one(parsed(durationVar), "/timeouts/idle", "idle-timeout", "end a build or run that is silent for this long",
-			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Idle }),
-		change(whole, "/retries", "retries", "how often a failure of the job's own is tried again", func(s *jobs.Spec, v int) { s.Retries = v }),
+			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Idle }).withBake(),
+		change(whole, "/retries", "retries", "how often a failure of the job's own is tried again", func(s *jobs.Spec, v int) { s.Retries = v }).withBake(),
 		one(text, "/idempotency_key", "idempotency-key", "the same key with the same job is one job, so that submit can be repeated",
 			func(s *jobs.Spec) *string { return &s.IdempotencyKey }),
 	}
@@ -86,11 +92,11 @@ func priorityWords() []string {
 // the code of.
 func outputRows(o *options) []row {
 	return []row{
-		option(toggle, &o.detach, "detach", "submit and do not follow; prints the job ID").short("d").withBatch(),
-		option(toggle, &o.quiet, "quiet", "print the job ID, or what -o says, and nothing else but errors").short("q").withBatch(),
-		option(text, &o.format, "output", "print the finished job: json, jsonl, name or template=...").short("o").withBatch().
+		option(toggle, &o.detach, "detach", "submit and do not follow; prints the job ID").short("d").withBatch().withBake(),
+		option(toggle, &o.quiet, "quiet", "print the job ID, or what -o says, and nothing else but errors").short("q").withBatch().withBake(),
+		option(text, &o.format, "output", "print the finished job: json, jsonl, name or template=...").short("o").withBatch().withBake().
 			oneOf("json", "jsonl", "name", "template="),
-		option(text, &o.progress, "progress", "auto, tty, plain, rawjson or quiet").oneOf(progressWords()...).withBatch(),
+		option(text, &o.progress, "progress", "auto, tty, plain, rawjson or quiet").oneOf(progressWords()...).withBatch().withBake(),
 		option(toggle, &o.cancelOnInterrupt, "cancel-on-interrupt", "the first Ctrl-C cancels the job, for CI"),
 		option(choice("part of the job", "run"), &o.exitCodeFrom, "exit-code-from", "exit with the container's exit code").oneOf("run").asking(runHalf),
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/buildkit/util/progress/progressui"
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -23,6 +24,7 @@ const submitHelp = `Submit a job, follow it, and end with its exit code.
   submit --image IMAGE [-- COMMAND ARG...]   run an image, build nothing
   submit -f job.json              submit a job document
   submit --batch jobs.jsonl       submit many, one document per line
+  submit --bake FILE [TARGET...]  submit the targets of a bake file, a job each
 
 A build alone is what PATH asks for. Any flag of the run group, or -- COMMAND,
 also runs the image that was built; --run alone does so with its defaults. A run
@@ -33,6 +35,13 @@ directory), and the job document when there is none. --spec is always the
 document; flags then change it, and PATH becomes its context. --network is the
 container's, or that of the build's RUN steps when nothing is run.
 
+--bake takes what "docker buildx bake --print" prints, and the names of targets
+or groups (default). Directories are relative to the file, or to the working
+directory for -. A field that a job cannot have is named with the reason: one
+that changes the image refuses its target, and then nothing is submitted unless
+--skip-refused is given. --secret and --ssh say what the workers have of what
+targets ask for. Other flags that go with it are for all targets.
+
 Ctrl-C lets go of the job, which goes on; a second Ctrl-C within two seconds
 cancels it. The exit codes are listed by "enqueue help exit-codes".`
 
@@ -40,7 +49,7 @@ func (a *app) submitCmd() *cobra.Command {
 	o := &options{}
 	flags := newTable(o, a.getenv)
 	cmd := &cobra.Command{
-		Use: "submit [PATH | - | REFERENCE] [-- COMMAND...]", Short: "Submit a job and follow it", Long: submitHelp,
+		Use: "submit [PATH | - | REFERENCE | TARGET...] [-- COMMAND...]", Short: "Submit a job and follow it", Long: submitHelp,
 		DisableFlagsInUseLine: true,
 		Args:                  cobra.ArbitraryArgs,
 		RunE:                  func(cmd *cobra.Command, args []string) error { return a.submit(cmd, o, flags, args) },
@@ -66,6 +75,12 @@ func (a *app) submit(cmd *cobra.Command, o *options, flags table, args []string)
 	mode, err := a.progressMode(o.progress)
 	if err != nil {
 		return err
+	}
+	switch {
+	case o.bake != "":
+		return a.submitBake(cmd, o, flags, p, mode, args)
+	case o.skipRefused:
+		return usage("", "--skip-refused goes with --bake")
 	}
 	path, command, err := splitArgs(args, cmd.ArgsLenAtDash())
 	if err != nil {
@@ -116,6 +131,13 @@ type submission struct {
 	table   table
 	printer printer
 	mode    progressui.DisplayMode
+
+	// about begins what is said of one of many, "" when there is one.
+	about string
+	// inline is a Dockerfile that no file has, nil when one does.
+	inline []byte
+	// checked is the Dockerfile of a context that was packed here.
+	checked dockerfile.File
 
 	source  source
 	request request
@@ -285,6 +307,6 @@ func (s *submission) complain(job jobs.Job) {
 // say prints progress on stderr unless -q was given.
 func (s *submission) say(format string, args ...any) {
 	if !s.options.quiet && s.mode != progressui.RawJSONMode {
-		fmt.Fprintf(s.stderr, format+"\n", args...)
+		fmt.Fprintf(s.stderr, s.about+format+"\n", args...)
 	}
 }

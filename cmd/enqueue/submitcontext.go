@@ -36,7 +36,7 @@ func (s *submission) storeContext(ctx context.Context) error {
 	}
 	progress := s.contextProgress(!s.options.quiet && s.mode == progressui.TtyMode)
 	up, err := s.source.upload(ctx, store, s.stdin, progress.options(pack.UploadOptions{Limits: limits, Pack: pack.Options{
-		Dockerfile: s.spec.Build.Dockerfile, Modes: pack.Modes(s.options.modes), KeepGit: s.options.keepGit,
+		Dockerfile: s.spec.Build.Dockerfile, Inline: s.inline, Modes: pack.Modes(s.options.modes), KeepGit: s.options.keepGit,
 		Check: s.checkDockerfile,
 	}}))
 	progress.clear()
@@ -60,6 +60,7 @@ func (s *submission) storeContext(ctx context.Context) error {
 // checkDockerfile refuses what no engine could build, and warns of what workers
 // refuse unless their policy allows it.
 func (s *submission) checkDockerfile(d dockerfile.File) error {
+	s.checked = d
 	if err := dockerfile.Parse(d); err != nil {
 		return err
 	}

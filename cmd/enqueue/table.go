@@ -34,8 +34,8 @@ type row struct {
 	// reference is what to do instead when the flag is given and PATH is no
 	// reference; "" for a flag that does without.
 	reference string
-	// batch is true when the flag may be given with --batch.
-	batch bool
+	// batch and bake are true when the flag may be given with --batch, and with --bake.
+	batch, bake bool
 	// declare adds the flag to a set, for a value that the row holds.
 	declare func(fs *pflag.FlagSet, f row)
 	// apply changes the document. It is called when the flag was given, nil when
@@ -139,6 +139,8 @@ func (f row) oneOf(words ...string) row { f.words = words; return f }
 func (f row) onReference(instead string) row { f.reference = instead; return f }
 
 func (f row) withBatch() row { f.batch = true; return f }
+
+func (f row) withBake() row { f.bake = true; return f }
 
 // halfOf derives the half from a JSON pointer: /build/.. and /timeouts/build are
 // of the build.
