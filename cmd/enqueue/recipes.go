@@ -22,7 +22,7 @@ the digest of its archive, the images it stands on, its tags. The farm keeps the
 when the job itself is forgotten, and with it an archive in the artifact store.`,
 		Args: cobra.ArbitraryArgs, RunE: helpOrUnknown,
 	}
-	cmd.AddCommand(a.recipesListCmd(), a.recipesShowCmd(), a.recipesSetCmd(), a.recipesRemoveCmd())
+	cmd.AddCommand(a.recipesListCmd(), a.recipesShowCmd(), a.recipesImportCmd(), a.recipesSetCmd(), a.recipesRemoveCmd())
 	return cmd
 }
 
