@@ -22,7 +22,7 @@ func (a *app) rebuildCmd() *cobra.Command {
 		Use: "rebuild", Short: "See and build what has to be built again when a base image has changed", Args: cobra.ArbitraryArgs, RunE: helpOrUnknown,
 	}
 	cmd.AddCommand(a.rebuildPlanCmd(), a.rebuildApplyCmd(), a.rebuildListCmd(), a.rebuildStatusCmd(), a.rebuildWatchCmd(),
-		a.rebuildPauseCmd(), a.rebuildResumeCmd(), a.rebuildCancelCmd(), a.rebuildRetryCmd(), a.rebuildRollbackCmd())
+		a.rebuildPauseCmd(), a.rebuildResumeCmd(), a.rebuildCancelCmd(), a.rebuildRetryCmd(), a.rebuildRollbackCmd(), a.rebuildReportCmd())
 	return cmd
 }
 

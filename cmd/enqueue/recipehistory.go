@@ -124,6 +124,9 @@ func (a *app) readHistory(ctx context.Context, names []string) (map[string]*hist
 				if !ok || job.Newer || job.Damaged != "" { // what is not understood cannot be kept whole
 					continue
 				}
+				if c := job.Spec.Cause; c != nil && len(c.Tags) > 0 {
+					continue // whether its tags were moved is not in its record
+				}
 				if known[r.Name] == nil {
 					known[r.Name] = &history{}
 				}

@@ -101,7 +101,7 @@ func rules() []rule {
 		{"internal/download", seams, []string{"github.com/cenkalti/backoff"}},
 		{"internal/netguard", seams, nil},
 		// Layers are what a registry or a daemon has of them, read by the library that asks.
-		{"internal/imagecontent", seams, []string{"github.com/google/go-containerregistry/pkg/v1"}},
+		{"internal/imagecontent", seams, []string{"github.com/google/go-containerregistry/pkg/v1", "github.com/google/go-containerregistry/pkg/name"}},
 		{"internal/bake", seams, nil},
 		// Names must mean what they mean to the daemon.
 		{"internal/imagename", language, []string{"github.com/distribution/reference"}},

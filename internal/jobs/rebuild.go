@@ -97,6 +97,11 @@ type RebuildImage struct {
 	Is  string `json:"is,omitempty"`
 	// Moves are the tags that registries have for the image.
 	Moves []TagMove `json:"moves,omitempty"`
+	// Bases are the images that it stands on another version of now.
+	Bases []BaseMove `json:"bases,omitempty"`
+	// Gated is true when a gate let its tags move, and Promoted is when they were.
+	Gated    bool      `json:"gated,omitempty"`
+	Promoted time.Time `json:"promoted,omitzero"`
 	// Then is what it becomes when its tags are back.
 	Then ImageState `json:"then,omitempty"`
 	// Trouble is since when a registry keeps its tags from being moved.
@@ -112,6 +117,14 @@ type TagMove struct {
 	Known bool   `json:"known,omitempty"`
 	// To is the digest of the new image.
 	To string `json:"to"`
+}
+
+// BaseMove is an image that another one stands on, before and after.
+type BaseMove struct {
+	Ref string `json:"ref"`
+	// From and To are digests, "" when the build before, or that after, did not use it.
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
 }
 
 // ImageState is how far a rebuild has come with an image.

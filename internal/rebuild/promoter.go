@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +43,7 @@ type Promoter struct {
 	jobs     Jobs
 	tags     Tags
 	opts     PromoterOptions
+	gated    bool
 
 	mu      sync.Mutex
 	waiting []string
@@ -65,13 +67,14 @@ func NewPromoter(lg *slog.Logger, rebuilds jobs.Rebuilds, recipes LearnedRecipes
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
+	p := &Promoter{log: lg, rebuilds: rebuilds, recipes: recipes, jobs: js, tags: tags, opts: o, gated: o.Gate != nil, wake: make(chan struct{}, 1)}
 	if o.Gate == nil {
-		o.Gate = func(context.Context, Candidate) (string, error) { return "", nil }
+		p.opts.Gate = func(context.Context, Candidate) (string, error) { return "", nil }
 	}
 	if o.Settle == 0 {
-		o.Settle = 2 * time.Second
+		p.opts.Settle = 2 * time.Second
 	}
-	return &Promoter{log: lg, rebuilds: rebuilds, recipes: recipes, jobs: js, tags: tags, opts: o, wake: make(chan struct{}, 1)}
+	return p
 }
 
 // Wake has the promoter look at a rebuild soon.
@@ -308,7 +311,7 @@ func (p *Promoter) promote(ctx context.Context, head jobs.Rebuild, img jobs.Rebu
 			return img, err
 		}
 	}
-	img.State, img.Why = jobs.ImageDone, ""
+	img.State, img.Why, img.Promoted = jobs.ImageDone, "", time.Now().UTC().Truncate(time.Microsecond)
 	return img, nil
 }
 
@@ -333,6 +336,7 @@ func (p *Promoter) judge(ctx context.Context, head jobs.Rebuild, img jobs.Rebuil
 		}
 		img.Moves[i].From, img.Moves[i].Known = now, true
 	}
+	img.Bases = moved(have.Materials, recipe.Materials)
 	if p.same(ctx, img.Moves) {
 		// The image is that of before; the recipe says what it stands on by now, so that it
 		// is not stale any more.
@@ -353,8 +357,33 @@ func (p *Promoter) judge(ctx context.Context, head jobs.Rebuild, img jobs.Rebuil
 		img.State, img.Why, img.Moves = jobs.ImageFailed, "the gate refused it: "+refusal, nil
 		return img, nil
 	}
-	img.Why = ""
+	img.Why, img.Gated = "", p.gated
 	return img, nil
+}
+
+// moved are the images of which two builds have used different ones, by name.
+func moved(before, after []jobs.BaseImage) []jobs.BaseMove {
+	moves := map[string]*jobs.BaseMove{}
+	at := func(ref string) *jobs.BaseMove {
+		full := imagename.Full(ref)
+		if moves[full] == nil {
+			moves[full] = &jobs.BaseMove{Ref: full}
+		}
+		return moves[full]
+	}
+	for _, b := range before {
+		at(b.Ref).From = b.Digest
+	}
+	for _, b := range after {
+		at(b.Ref).To = b.Digest
+	}
+	var list []jobs.BaseMove
+	for _, ref := range slices.Sorted(maps.Keys(moves)) {
+		if m := *moves[ref]; m.From != m.To {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // same reports whether every tag has the content of the new image already. What cannot be

@@ -72,6 +72,9 @@ func TestPromote(t *testing.T) {
 	if tag != img.Moves[0].To || img.Moves[0].From != "old base" {
 		t.Errorf("the tag is at %s, %+v; want it moved", tag, img.Moves)
 	}
+	if img.Promoted.IsZero() || img.Gated || len(img.Bases) > 0 {
+		t.Errorf("%+v; want when it was promoted, and no new base", img)
+	}
 	r, err := w.memory.Recipe(t.Context(), "base")
 	if err != nil || r.Job != img.Job || r.Previous == nil || r.Previous.Job != "job of base" || !slices.Equal(r.Tags, []string{"base"}) || r.Spec.Cause != nil || !slices.Equal(r.Spec.Build.Tags, []string{"base"}) {
 		t.Errorf("the recipe is %+v, %v; want that of the new image, with the one before", r, err)
@@ -80,6 +83,9 @@ func TestPromote(t *testing.T) {
 		w.finish(name, "")
 	}
 	w.promote(nil)
+	if app, _ := w.of("app"); !slices.Equal(app.Bases, []jobs.BaseMove{{Ref: "docker.io/library/base:latest", From: "digest of base", To: tag}}) {
+		t.Errorf("app stands on %+v, want the new base", app.Bases)
+	}
 	w.finish("top", "")
 	w.promote(nil)
 	w.want("the end", "done", "base done", "app done", "side done", "top done")

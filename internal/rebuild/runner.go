@@ -380,7 +380,7 @@ func (r *Runner) Retry(ctx context.Context, id string) (bool, error) {
 		for _, img := range images {
 			if !img.State.Good() {
 				s.set(img, func(next *jobs.RebuildImage) {
-					next.State, next.Why, next.Job, next.Moves, next.Then, next.Trouble = jobs.ImageWaiting, "", "", nil, "", time.Time{}
+					next.State, next.Why, next.Job, next.Moves, next.Bases, next.Then, next.Trouble = jobs.ImageWaiting, "", "", nil, nil, "", time.Time{}
 				})
 			}
 		}

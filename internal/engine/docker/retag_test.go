@@ -34,7 +34,7 @@ func TestRetag(t *testing.T) {
 	}
 	one := push("one", "FROM busybox:latest\nRUN echo 1 > /made\n")
 	again := push("again", "FROM busybox:latest\nRUN echo 1 > /made\n")
-	two := push("two", "FROM busybox:latest\nRUN echo 2 > /made\nRUN mkdir -p /lib/apk/db && printf 'P:musl\\nV:1.2.5-r0\\nA:x86_64\\n\\n' > /lib/apk/db/installed\n")
+	two := push("two", "FROM busybox:latest\nRUN echo 2 > /made\n")
 	at := func(tag, want string) {
 		t.Helper()
 		if got, err := e.Tagged(t.Context(), repo+":"+tag); err != nil || got != want {
@@ -65,10 +65,6 @@ func TestRetag(t *testing.T) {
 	}
 	if one == again {
 		t.Log("the two builds have one digest") // then nothing was compared
-	}
-	found, err := e.Packages(t.Context(), repo, two)
-	if err != nil || len(found.Packages) != 1 || found.Packages[0].Name != "musl" || found.Packages[0].Version != "1.2.5-r0" {
-		t.Errorf("Packages = %+v, %v; want musl", found, err)
 	}
 
 	stranger := open(t, host, Options{})
