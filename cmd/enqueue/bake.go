@@ -43,7 +43,8 @@ func (t *baked) refuse(field, format string, args ...any) {
 	t.Refused = append(t.Refused, bake.Finding{Field: field, Reason: fmt.Sprintf(format, args...)})
 }
 
-// submitBake submits the targets of a bake file, all of them or none. It follows none.
+// submitBake submits the targets of a bake file, all of them or none. It follows none, but
+// for --in-order.
 func (a *app) submitBake(cmd *cobra.Command, o *options, flags table, p printer, mode progressui.DisplayMode, args []string) error {
 	switch other := alone(cmd.Flags(), flags, func(f row) bool { return f.bake }); {
 	case other != "":
@@ -71,9 +72,13 @@ func (a *app) submitBake(cmd *cobra.Command, o *options, flags table, p printer,
 		return b.refusal()
 	}
 	b.tellLeftOut()
+	waves, err := b.waves()
+	if err != nil {
+		return err
+	}
 	var handed error
 	if !o.dryRun {
-		handed = b.handOver(ctx)
+		handed = b.submitWaves(ctx, waves)
 	}
 	if err := b.print(); err != nil {
 		return err
@@ -220,13 +225,12 @@ func (b *baking) tellLeftOut() {
 	}
 }
 
-// handOver submits the jobs in one go.
-func (b *baking) handOver(ctx context.Context) error {
+// handOver submits the jobs of targets in one go.
+func (b *baking) handOver(ctx context.Context, taken []*baked) error {
 	svc, err := b.service(ctx)
 	if err != nil {
 		return (&submission{}).beforeSubmit(ctx, err)
 	}
-	taken := b.taken()
 	specs := make([]jobs.Spec, len(taken))
 	for i, t := range taken {
 		specs[i] = t.job.spec
@@ -314,8 +318,8 @@ func (b *baking) tellIgnored() {
 // tellRest says what a reader of the IDs has to know besides.
 func (b *baking) tellRest() {
 	for _, t := range b.taken() {
-		if len(t.standsOn) > 0 {
-			b.say("note: %s is built on tags of %s, and jobs do not wait for each other: what those tags stand for has to be there first, or submit %[1]s once more afterwards",
+		if len(t.standsOn) > 0 && !b.options.inOrder {
+			b.say("note: %s is built on tags of %s, and jobs do not wait for each other: what those tags stand for has to be there first; --in-order waits for it",
 				t.Name, strings.Join(t.standsOn, ", "))
 		}
 	}

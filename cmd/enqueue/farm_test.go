@@ -170,6 +170,10 @@ func (a *attempt) build(b jobs.Build) {
 		raw, _ := json.Marshal(s)
 		a.write(jobs.BuildStatus, string(raw))
 	}
+	if b.Target == "fails" {
+		a.fail(jobs.Fail(jobs.KindBuildFailed, nil, "read its output", "step %q ended with exit code 3", "RUN make"))
+		return
+	}
 	a.res.ImageID, a.res.Tags = "sha256:"+strings.Repeat("a", 64), b.Tags
 	if b.Push {
 		a.stage(jobs.StagePush)

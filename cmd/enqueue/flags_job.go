@@ -8,6 +8,7 @@ type options struct {
 	// what to do
 	document, batch, bake string
 	dryRun, skipRefused   bool
+	inOrder               bool
 
 	// the context
 	modes             string
@@ -32,6 +33,7 @@ func whatRows(o *options) []row {
 		option(text, &o.batch, "batch", "submit one job document per line of this file, - for stdin; prints the IDs").withBatch(),
 		option(text, &o.bake, "bake", "submit a job for each target of this file, which docker buildx bake --print has printed, - for stdin; prints the IDs").withBake(),
 		option(toggle, &o.skipRefused, "skip-refused", "with --bake: submit the other targets when some cannot be taken over").withBake(),
+		option(toggle, &o.inOrder, "in-order", "with --bake: submit a target when the targets that it is built on are done, and wait for all").withBake(),
 		option(toggle, &o.dryRun, "dry-run", "check the job and print its document; nothing is stored or submitted").withBatch().withBake(),
 	}
 }

@@ -40,7 +40,9 @@ or groups (default). Directories are relative to the file, or to the working
 directory for -. A field that a job cannot have is named with the reason: one
 that changes the image refuses its target, and then nothing is submitted unless
 --skip-refused is given. --secret and --ssh say what the workers have of what
-targets ask for. Other flags that go with it are for all targets.
+targets ask for. The jobs do not wait for each other, but for --in-order, which
+submits a target when those that it is built on are done, and waits for all.
+Other flags that go with it are for all targets.
 
 Ctrl-C lets go of the job, which goes on; a second Ctrl-C within two seconds
 cancels it. The exit codes are listed by "enqueue help exit-codes".`
@@ -81,6 +83,8 @@ func (a *app) submit(cmd *cobra.Command, o *options, flags table, args []string)
 		return a.submitBake(cmd, o, flags, p, mode, args)
 	case o.skipRefused:
 		return usage("", "--skip-refused goes with --bake")
+	case o.inOrder:
+		return usage("", "--in-order goes with --bake")
 	}
 	path, command, err := splitArgs(args, cmd.ArgsLenAtDash())
 	if err != nil {
