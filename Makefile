@@ -25,6 +25,10 @@ demo: ## Try it out: build and serve examples/hello-web on port $DEMO_PORT (8080
 demo-down: ## End the demo and remove everything it made
 	@scripts/demo-down.sh
 
+.PHONY: demo-rebuild
+demo-rebuild: ## See a day of rebuilds: two hosts, a registry, twelve images, a new base (as root; leaves nothing)
+	@scripts/demo-rebuild.sh
+
 .PHONY: test-short
 test-short: ## Run the tests that need neither Docker nor Redis
 	go test ./...

@@ -3,10 +3,20 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,104 +25,190 @@ import (
 	"github.com/slipway-farm/slipway/internal/rebuild"
 )
 
-// A base gets a new version: all that stands on it is built again on two hosts, in order
-// and on the new base, and nothing else is.
+// story is for make demo-rebuild: what is done, and what it prints.
+var story = flag.Bool("story", false, "print the steps of TestRebuild")
+
+// tell prints a part of the story.
+func tell(format string, args ...any) {
+	if *story {
+		fmt.Printf(format+"\n", args...)
+	}
+}
+
+// day is the farm of a day on which a base gets a new version.
+type day struct {
+	*farm
+	registry string
+	build    *hosttest.Host
+}
+
+// step runs a command, and fails the test unless it ends with code and prints what want
+// matches.
+func (d *day) step(code int, want string, args ...string) answer {
+	d.t.Helper()
+	a := d.enqueue(args...)
+	tell("$ enqueue %s\n%s%s", strings.Join(args, " "), a.stdout, a.stderr)
+	if a.code != code || !regexp.MustCompile("(?m)"+want).MatchString(a.stdout+a.stderr) {
+		d.t.Fatalf("enqueue %q: exit code %d, want %d and %q\n%s%s", args, a.code, code, want, a.stdout, a.stderr)
+	}
+	return a
+}
+
+// publish pushes a base from outside of the farm's recipes, and returns its digest.
+func (d *day) publish(tag, pkg, version string) string {
+	d.t.Helper()
+	dir := contextDir(d.t, map[string]string{
+		"Dockerfile": "FROM busybox\nCOPY installed /lib/apk/db/installed\n",
+		"installed":  fmt.Sprintf("P:%s\nV:%s\nA:x86_64\n\n", pkg, version),
+	})
+	if job, a := d.run("--push", "-t", d.registry+"/"+tag, dir); job.State != jobs.Succeeded {
+		d.t.Fatalf("%s: %s\n%s", tag, job.State, a.stderr)
+	}
+	return remoteDigest(d.t, d.build, d.registry+"/"+tag, hosttest.Login{})
+}
+
+// tags are what the registry has of the images of the farm.
+func (d *day) tags() map[string]string {
+	d.t.Helper()
+	all := map[string]string{}
+	for name := range strings.FieldsSeq(d.enqueue("recipes", "ls", "-o", "name").stdout) {
+		all[name] = remoteDigest(d.t, d.build, d.registry+"/"+name+":1", hosttest.Login{})
+	}
+	return all
+}
+
+// bridge lets a host reach what listens at an address of another one, under the same
+// address: the registry is at a loopback address for both, as daemons take it without TLS.
+func bridge(t *testing.T, from, to *hosttest.Host, addr string) {
+	t.Helper()
+	l, err := from.Listen(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	t.Cleanup(func() {
+		_ = l.Close()
+		all.Wait()
+	})
+	ctx := t.Context() // its end ends what is open
+	all.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := to.Dial(ctx, "tcp", addr)
+			if err != nil {
+				_ = near.Close()
+				continue
+			}
+			stop := context.AfterFunc(ctx, func() { _ = errors.Join(near.Close(), far.Close()) })
+			all.Go(func() {
+				_, _ = io.Copy(far, near)
+				_ = far.(*net.TCPConn).CloseWrite()
+			})
+			all.Go(func() {
+				defer stop()
+				_, _ = io.Copy(near, far)
+				_ = errors.Join(near.Close(), far.Close())
+			})
+		}
+	})
+}
+
+// TestRebuild: twelve images come from a bake file, on two hosts with a daemon each and
+// with a registry. Their base gets a new version: what stands on it is built again in order,
+// the tags move, the report names the package, a second rebuild has nothing to do, and a
+// rollback brings back every digest.
 func TestRebuild(t *testing.T) {
 	t.Parallel()
 	hostA, hostB := hosts.Take(t), hosttest.StartHost(t, "e2e-rebuild")
 	hosttest.Busybox(t, hostB)
-	registry := hosttest.StartSharedRegistry(t, hosttest.RegistryOptions{}, hostA, hostB)
-	f := newFarm(t)
-	f.worker(hostA, "one", "--watch-bases", "1h")
-	f.worker(hostB, "two")
-	publish := func(version string) (digest string) {
-		dir := contextDir(t, map[string]string{"Dockerfile": "FROM busybox\nRUN echo " + version + " >/version\n"})
-		f.run("--push", "-t", registry+"/debian:12", dir)
-		return remoteDigest(t, hostA, registry+"/debian:12", hosttest.Login{})
-	}
-	old := publish("old")
-	images := []struct{ name, dockerfile string }{
-		{"base", "FROM R/debian:12\nRUN cat /version >/of-base\n"},
-		{"tools", "FROM busybox\nRUN echo tools >/tools\n"},
-		{"left", "FROM R/base:1\nRUN cat /of-base >/of-left\n"},
-		{"right", "ARG ON=base\nFROM R/${ON}:1\nCOPY --from=R/tools:1 /tools /tools\nRUN cat /of-base >/of-right\n"},
-		{"app", "FROM R/left:1\nCOPY --from=R/right:1 /of-right /of-right\n"},
-		{"fixed", "FROM R/debian:12@" + old + "\nRUN cat /version >/of-fixed\n"},
-	}
-	tag := func(name string) string { return registry + "/" + name + ":1" }
-	for _, img := range images {
-		dir := contextDir(t, map[string]string{"Dockerfile": strings.ReplaceAll(img.dockerfile, "R/", registry+"/")})
-		// They come with a run, which is no business of a rebuild.
-		if job, a := f.run("--name", img.name, "--push", "-t", tag(img.name), dir, "--", "true"); job.State != jobs.Succeeded {
-			t.Fatalf("%s: %s\n%s", img.name, job.State, a.stderr)
-		}
-	}
-	published := func() (digests []string) {
-		for _, img := range images {
-			digests = append(digests, remoteDigest(t, hostA, tag(img.name), hosttest.Login{}))
-		}
-		return digests
-	}
-	f.eventually(time.Minute, "the farm has learned the recipes", func() bool {
-		return strings.Count(f.enqueue("recipes", "ls", "-o", "name").stdout, "\n") == len(images)
-	})
-	before := published()
-	publish("new")
+	d := &day{farm: newFarm(t), build: hostA}
+	d.registry = hosttest.StartRegistry(t, hostA, hosttest.Login{})
+	bridge(t, hostB, hostA, d.registry)
+	d.at = hostA // the report reads from the registry
+	d.worker(hostA, "one", "--watch-bases", "1h")
+	d.worker(hostB, "two")
 
-	a := f.enqueue("bases", "check")
-	if a.code != 0 || !strings.Contains(a.stdout, "Bases: 1, changed: 0, not answered: 0. Images on an older base: 1\n") {
-		t.Fatalf("bases check: exit code %d\n%s%s", a.code, a.stdout, a.stderr)
+	tell("== Two bases in the registry %s, and twelve images from a bake file", d.registry)
+	old := d.publish("alpine:3", "musl", "1.2.5-r0")
+	d.publish("tools:1", "make", "4.4.1-r2")
+	raw, err := os.ReadFile(filepath.FromSlash("../../examples/rebuild/bake.json"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if a = f.enqueue("stale", "-o", "name"); a.stdout != "base\nleft\nright\napp\n" {
-		t.Errorf("%q are stale\n%s", a.stdout, a.stderr)
+	file := strings.NewReplacer("registry.example", d.registry, "sha256:"+strings.Repeat("0", 64), old).Replace(string(raw))
+	d.cwd = contextDir(t, map[string]string{"bake.json": file})
+	d.step(0, "^12 jobs submitted$", "submit", "--bake", "bake.json", "--push", "--in-order")
+	d.eventually(time.Minute, "the farm has learned the recipes", func() bool {
+		return strings.Count(d.enqueue("recipes", "ls", "-o", "name").stdout, "\n") == 12
+	})
+	d.step(0, "^site .*web:1 and 1 more", "recipes", "ls")
+	before := d.tags()
+	d.step(0, "^0 recipes learned", "recipes", "import", "--history")
+	d.step(0, "Images on an older base: 0$", "bases", "check")
+
+	tell("== alpine:3 gets a new version: musl 1.2.5-r1")
+	d.publish("alpine:3", "musl", "1.2.5-r1")
+	d.step(0, "^Bases: 2, changed: 1, not answered: 0. Images on an older base: 2$", "bases", "check")
+	d.step(0, "^site +.*stands on api, stands on web", "stale")
+	plan := d.plan()
+	d.step(0, "^Paused: the canaries are done", "rebuild", "apply", "--stale", "--plan", plan.Hash, "--canary", "1", "--watch")
+	id := strings.TrimSpace(d.enqueue("rebuild", "ls", "-o", "name").stdout)
+	d.step(0, `images +done: 2, waiting: 7$`, "rebuild", "status", id)
+	d.step(0, id, "rebuild", "resume", id)
+	d.step(0, "Images: done: 9$", "rebuild", "watch", id)
+	rebuilt := []string{"os", "runtime", "web", "api", "worker", "cli", "site", "admin", "docs"}
+	for name, digest := range d.tags() {
+		if moved := digest != before[name]; moved != slices.Contains(rebuilt, name) {
+			t.Errorf("the registry has %s of %s, and had %s", digest, name, before[name])
+		}
 	}
+	ran, a := d.run("--image", d.registry+"/site@"+d.tags()["site"], "--", "cat", "/lib/apk/db/installed", "/os", "/web", "/api")
+	if got := string(d.stored(ran).stdout); !strings.Contains(got, "V:1.2.5-r1") || !strings.HasSuffix(got, "os\nweb\nbuilder\n") {
+		t.Errorf("the site has %q\n%s", got, a.stderr)
+	}
+
+	tell("== What has changed")
+	report := d.step(0, `^\| musl \| 1.2.5-r0 \| 1.2.5-r1 \|$`, "rebuild", "report", id)
+	if n := strings.Count(report.stdout, "| musl | 1.2.5-r0 | 1.2.5-r1 |"); n != len(rebuilt) || strings.Contains(report.stdout, "Not read") {
+		t.Errorf("the report names the package %d times", n)
+	}
+	d.step(0, "^Nothing to build.$", "rebuild", "apply", "--stale")
+
+	tell("== And back")
+	d.step(0, id, "rebuild", "rollback", id)
+	d.step(0, "Images: rolled_back: 9$", "rebuild", "watch", id)
+	if got := d.tags(); !maps.Equal(got, before) {
+		t.Errorf("the registry has %v after the rollback, want %v", got, before)
+	}
+	if n := strings.Count(d.enqueue("stale", "-o", "name").stdout, "\n"); n != len(rebuilt) {
+		t.Errorf("%d images are stale after the rollback", n)
+	}
+	tell("== Every tag has the digest of this morning")
+}
+
+// plan checks that the plan has the right images in the right waves.
+func (d *day) plan() rebuild.Plan {
+	d.t.Helper()
+	d.step(0, "^Left out: pinned, because it names .*alpine:3 by its digest$", "rebuild", "plan", "--stale", "--base", d.registry+"/alpine:3")
 	var plan rebuild.Plan
-	a = f.enqueue("rebuild", "plan", "--stale", "-o", "json")
+	a := d.enqueue("rebuild", "plan", "--stale", "-o", "json")
 	if err := json.Unmarshal([]byte(a.stdout), &plan); err != nil {
-		t.Fatalf("%v\n%s%s", err, a.stdout, a.stderr)
+		d.t.Fatalf("%v\n%s%s", err, a.stdout, a.stderr)
 	}
 	var waves []string
 	for _, img := range plan.Images {
-		waves = append(waves, fmt.Sprint(img.Wave, " ", img.Name))
+		waves = append(waves, fmt.Sprint(img.Wave, " ", img.Name, ": ", strings.ReplaceAll(img.Because(), d.registry+"/", "")))
 	}
-	if want := []string{"1 base", "2 left", "2 right", "3 app"}; !slices.Equal(waves, want) || plan.Images[0].Reasons[0].Digest != old {
-		t.Fatalf("the plan is %q, %+v; want %q, because of the digest %s", waves, plan.Images[0], want, old)
+	want := []string{
+		"1 os: alpine:3 changed", "1 runtime: alpine:3 changed",
+		"2 api: stands on runtime", "2 cli: stands on runtime", "2 web: stands on os", "2 worker: stands on runtime",
+		"3 admin: stands on api", "3 docs: stands on cli", "3 site: stands on api, stands on web",
 	}
-	a = f.enqueue("rebuild", "apply", "--watch", "--plan", plan.Hash, "--stale")
-	if a.code != 0 || !strings.Contains(a.stdout, "Images: done: 4") {
-		t.Fatalf("exit code %d\n%s%s", a.code, a.stdout, a.stderr)
+	if !slices.Equal(waves, want) {
+		d.t.Fatalf("the plan is %q, want %q", waves, want)
 	}
-	for i, digest := range published() {
-		if again := slices.Contains([]string{"base", "left", "right", "app"}, images[i].name); again == (digest == before[i]) {
-			t.Errorf("the registry has %s of %s, and had %s; built again: %t", digest, images[i].name, before[i], again)
-		}
-	}
-	app := registry + "/app@" + remoteDigest(t, hostA, tag("app"), hosttest.Login{})
-	ran, a := f.run("--image", app, "--", "cat", "/version", "/of-base", "/of-left", "/of-right")
-	if got := string(f.stored(ran).stdout); got != strings.Repeat("new\n", 4) {
-		t.Errorf("the app stands on %q, want the new version four times\n%s", got, a.stderr)
-	}
-	a = f.enqueue("recipes", "show", "app", "-o", "json")
-	var recipe jobs.Recipe
-	if err := json.Unmarshal([]byte(a.stdout), &recipe); err != nil || recipe.Spec.Run == nil || recipe.Spec.Cause != nil {
-		t.Errorf("the recipe is %s, %v; want the document that the job came with", a.stdout, err)
-	}
-	f.eventually(time.Minute, "nothing is stale", func() bool { return f.enqueue("stale", "-o", "name").stdout == "" })
-	if a = f.enqueue("rebuild", "ls", "-o", "template={{.state}} {{.plan}}"); a.stdout != "done "+plan.Hash+"\n" {
-		t.Errorf("the rebuilds are %q", a.stdout)
-	}
-
-	id := strings.TrimSpace(f.enqueue("rebuild", "ls", "-o", "name").stdout)
-	if a = f.enqueue("rebuild", "rollback", id); a.code != 0 {
-		t.Fatalf("rollback: exit code %d\n%s", a.code, a.stderr)
-	}
-	if a = f.enqueue("rebuild", "watch", id); a.code != 0 || !strings.Contains(a.stdout, "Images: rolled_back: 4") {
-		t.Errorf("exit code %d\n%s%s", a.code, a.stdout, a.stderr)
-	}
-	if got := published(); !slices.Equal(got, before) {
-		t.Errorf("the registry has %q after the rollback, want %q", got, before)
-	}
-	if a = f.enqueue("stale", "-o", "name"); a.stdout != "base\nleft\nright\napp\n" {
-		t.Errorf("%q are stale after the rollback\n%s", a.stdout, a.stderr)
-	}
+	return plan
 }
