@@ -16,4 +16,5 @@
 //	I10  the end of a job is counted once
 //	I11  each name has the recipe of the newest job that built it
 //	I12  a rebuild ends, and builds each image once, after those that it stands on
+//	I13  a registry has each image of a recipe under its tags, also after a rollback
 package oracle

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -242,6 +243,57 @@ func TestRegistryInTrouble(t *testing.T) {
 		w.want("the end", "failed", "two failed: "+why)
 		if diff := cmp.Diff(map[string]string{"docker.io/library/two:latest": "old two", "docker.io/other/two:1": "old two"}, w.registry.All()); diff != "" {
 			t.Errorf("the tags (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A Redis that crashes loses its last second, and the registry does not: what the tag had
+// before must not be in that second.
+func TestRedisForgetsAPromotion(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newChain(t, nil)
+		w.finish("base", "")
+		w.advance()
+		var mu sync.Mutex
+		var snapshots []func() // the newest last, one each 100 ms
+		tick := time.NewTicker(100 * time.Millisecond)
+		crashed := make(chan struct{})
+		go func() {
+			for {
+				select {
+				case <-tick.C:
+				case <-crashed:
+					return
+				}
+				mu.Lock()
+				snapshots = append(snapshots, w.memory.Snapshot())
+				mu.Unlock()
+			}
+		}()
+		time.Sleep(5 * time.Second)
+		crash := sync.OnceFunc(func() {
+			mu.Lock()
+			defer mu.Unlock()
+			close(crashed)
+			snapshots[len(snapshots)-11]() // of a second ago
+		})
+		defer crash()
+		w.registry.Says(func(call, _ string) error {
+			if call == "retagged" {
+				crash()
+			}
+			return nil
+		})
+		p := rebuild.NewPromoter(nil, w.memory, w.memory, w.svc, w.registry, rebuild.PromoterOptions{Nonce: "p-1"})
+		for range 2 {
+			if _, err := p.Promote(t.Context(), "r-1"); err != nil {
+				t.Fatal(err)
+			}
+			w.advance()
+		}
+		if img, tag := w.of("base"); img.State != jobs.ImageDone || img.Moves[0].From != "old base" || img.Moves[0].To != tag {
+			t.Errorf("%s: %+v, and the tag is at %s; want what it had before", img.State, img.Moves, tag)
 		}
 	})
 }

@@ -84,6 +84,10 @@ func mutations() []mutation {
 		}`, "I11",
 		},
 		{
+			"a rollback leaves the recipe as it is", "internal/rebuild/promoter.go",
+			`if err := p.restore(ctx, img); err != nil {`, `if err := error(nil); err != nil {`, "I13",
+		},
+		{
 			"a loss is a retry of the user's", "internal/jobs/retry.go",
 			`Spend: SpendLoss,`, `Spend: SpendRetry,`, "I6",
 		},

@@ -46,12 +46,11 @@ func (f *farm) rebuilding(ctx context.Context, r *rand.Rand) {
 	}
 }
 
-// rollRebuildBack has the tags of the newest rebuild that is done moved back, if there is one.
+// rollRebuildBack has the tags of a rebuild that has ended moved back, if there is one.
 func (f *farm) rollRebuildBack(ctx context.Context) {
 	list, _ := f.truth.Rebuilds(ctx)
 	for _, head := range list {
-		if head.State == jobs.RebuildDone {
-			_, _ = rebuild.NewRunner(f.log, f.truth, f.truth, nil, nil).Rollback(ctx, head.ID) // it ends with ctx only, or another builds the images
+		if began, _ := rebuild.NewRunner(f.log, f.truth, f.truth, nil, nil).Rollback(ctx, head.ID); began { // else it has moved none, or another builds its images
 			return
 		}
 	}
@@ -241,4 +240,24 @@ func (f *farm) promoted(t *testing.T) (byJob map[string]bool, again map[string]b
 		}
 	}
 	return byJob, again
+}
+
+// auditTags checks that the registry has each image of a recipe under its tags: what a
+// rebuild has promoted, or what was there before.
+func (f *farm) auditTags(t *testing.T) {
+	recipes, err := f.truth.AllRecipes(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	for _, r := range recipes {
+		if r.Spec.Build == nil || !r.Spec.Build.Push {
+			continue
+		}
+		for _, tag := range r.Tags {
+			_, want, _ := strings.Cut(r.RepoDigests[0], "@")
+			if got := f.images.At(tag); got != want {
+				f.oracle.Violation("I13 the registry has %s under %s, and the recipe %s of job %s has %s", got, tag, r.Name, r.Job, want)
+			}
+		}
+	}
 }

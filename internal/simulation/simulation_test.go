@@ -234,6 +234,7 @@ func (f *farm) audit(t *testing.T) {
 	f.oracle.Audit(t.Context(), f.truth, artifacts.NewBlobs(f.blobs, ""), nil)
 	f.auditRecipes(t)
 	f.auditRebuilds(t)
+	f.auditTags(t)
 	for _, h := range f.hosts {
 		for _, c := range h.engine.Containers() {
 			f.oracle.Violation("I4 container %s is left on %s", c.Name, h.name)

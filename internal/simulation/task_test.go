@@ -53,6 +53,7 @@ func newTask(r *rand.Rand, n int) task {
 		case 0:
 			t.Does = "builds and pushes"
 			t.spec.Build.Tags, t.spec.Build.Push = []string{fmt.Sprintf("registry.example.com/app:%d", n)}, true
+			t.spec.Name = fmt.Sprint("pushed-", n%20) // which few others build meanwhile
 		case 1:
 			t.Does = "builds what another job may have built, too"
 			t.spec.Build.Tags, t.spec.Name = []string{"app:latest"}, "app"

@@ -140,7 +140,7 @@ func (m *Memory) Snapshot() (restore func()) {
 	for i, r := range rebuilds {
 		rebuilds[i] = &rebuild{r.head, maps.Clone(r.images)}
 	}
-	bases, watched := maps.Clone(m.bases), m.watched
+	bases, watched, promoter, promotes := maps.Clone(m.bases), m.watched, m.promoter, m.promotes
 	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -151,7 +151,7 @@ func (m *Memory) Snapshot() (restore func()) {
 		}
 		m.keys, m.seats, m.leader, m.leads = keys, seats, leader, leads
 		m.ended, m.cursors, m.recipes, m.rebuilds = ended, cursors, recipes, rebuilds
-		m.bases, m.watched = bases, watched
+		m.bases, m.watched, m.promoter, m.promotes = bases, watched, promoter, promotes
 		m.touch()
 	}
 }
