@@ -373,12 +373,12 @@ func TestMovedByAnother(t *testing.T) {
 // before what stands on it is built, and a rollback brings every one back.
 func TestPromotionsOfRandomGraphs(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(24) {
+	for seed := range uint64(*graphs) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(seed, 1))
 			var recipes []jobs.Recipe
-			for i := range 1 + r.IntN(30) {
+			for i := range *graphImages/2 - r.IntN(*graphImages/2) {
 				on := []string{"debian:12"}
 				for range min(i, r.IntN(3)) {
 					on = append(on, fmt.Sprint("image-", r.IntN(i)))

@@ -3,6 +3,7 @@ package rebuild_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -349,16 +350,22 @@ func (s *shaky) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, imag
 	return around(s, func() (bool, error) { return s.Memory.ChangeRebuild(ctx, seen, next, images...) })
 }
 
+// By hand: go test ./internal/rebuild -run RandomGraphs -timeout 1h -graphs 2 -images 5000
+var (
+	graphs      = flag.Int("graphs", 24, "how many random graphs are rebuilt")
+	graphImages = flag.Int("images", 60, "how many images a random graph has at most")
+)
+
 // Whatever fails in between, and however many runners there are: no image is begun before
 // those that it stands on, none is built twice, and the rebuild comes to its end.
 func TestRebuildOfRandomGraphs(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(24) {
+	for seed := range uint64(*graphs) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(seed, 0))
 			var recipes []jobs.Recipe
-			for i := range 1 + r.IntN(60) {
+			for i := range *graphImages - r.IntN(*graphImages) {
 				on := []string{"debian:12"}
 				for range min(i, r.IntN(4)) {
 					on = append(on, fmt.Sprint("image-", r.IntN(i)))
@@ -387,7 +394,8 @@ func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
 			promoters = append(promoters, rebuild.NewPromoter(nil, s, w.memory, s, w.registry, rebuild.PromoterOptions{Nonce: "one", Settle: 1})) // the turn is not to be relied on
 		}
 	}
-	for range 20_000 {
+	_, all := w.read()
+	for range 20_000 + 100*len(all) {
 		head, images := w.read()
 		if head.State.Terminal() {
 			return
@@ -470,16 +478,21 @@ func (w *works) become(state jobs.RebuildState) {
 func judgeRebuild(t *testing.T, w *works) {
 	t.Helper()
 	_, images := w.read()
-	page, err := w.svc.List(t.Context(), jobs.Query{Limit: 200})
-	if err != nil {
-		t.Fatal(err)
-	}
 	state := map[string]jobs.State{}
-	for _, job := range page.Jobs {
-		if state[job.Spec.Name] != "" {
-			t.Errorf("%s was built twice", job.Spec.Name)
+	for q := (jobs.Query{Limit: 200}); ; {
+		page, err := w.svc.List(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
 		}
-		state[job.Spec.Name] = job.State
+		for _, job := range page.Jobs {
+			if state[job.Spec.Name] != "" {
+				t.Errorf("%s was built twice", job.Spec.Name)
+			}
+			state[job.Spec.Name] = job.State
+		}
+		if q.PageToken = page.NextPageToken; q.PageToken == "" {
+			break
+		}
 	}
 	at := map[string]jobs.ImageState{}
 	for _, img := range images {
