@@ -41,6 +41,7 @@ func BenchmarkFarm(b *testing.B) {
 		{"submissions", (*farm).submissions},
 		{"memory", (*farm).memory},
 		{"flood", (*farm).flood},
+		{"rebuilds", (*farm).rebuilds},
 		{"contexts", (*farm).contexts},
 	} {
 		b.Run(m.name, func(b *testing.B) {
