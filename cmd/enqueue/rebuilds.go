@@ -14,10 +14,6 @@ import (
 	"github.com/slipway-farm/slipway/internal/rebuild"
 )
 
-// defaultParallel is how many jobs of a rebuild there are at once: enough for a farm of
-// some hosts, and few enough that others get their turn.
-const defaultParallel = 16
-
 // applyFlags are those of rebuild apply besides the question.
 type applyFlags struct {
 	plan, priority, format string
@@ -43,7 +39,7 @@ The farm goes on by itself; enqueue rebuild watch ID follows it.`,
 	fs := cmd.Flags()
 	questionFlags(fs, &q)
 	fs.StringVar(&f.plan, "plan", "", "the hash that rebuild plan has shown: refuse another plan")
-	fs.IntVar(&f.parallel, "max-parallel", defaultParallel, "how many of its jobs there may be at once")
+	fs.IntVar(&f.parallel, "max-parallel", rebuild.DefaultParallel, "how many of its jobs there may be at once")
 	fs.IntVar(&f.canaries, "canary", 0, "build so many images first, with what they stand on, and pause then")
 	fs.BoolVar(&f.failFast, "fail-fast", false, "begin nothing more once an image has failed")
 	fs.Var(choiceVar(&f.priority, "priority", priorityWords()...), "priority", "of its jobs: high, normal or low")

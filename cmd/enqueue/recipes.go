@@ -201,12 +201,14 @@ func (a *app) recipesSetCmd() *cobra.Command {
 		Long: `Set what happens to an image when what it stands on has changed. What no flag names stays
 as it is.
 
-  --policy manual|never   planned like all others (the default), or left out of each plan
+  --policy manual         planned like all others (the default)
+  --policy auto           built by the farm itself when a base has changed
+  --policy never          left out of each plan
   --max-age 30d           stale after that time without a new base, too; 0 never
   --source fixed|REF      from the same archive (the default), or from what REF has by then`,
 	}
 	fs := cmd.Flags()
-	fs.Var(choiceVar(&f.policy, "policy", policyWords()...), "policy", "manual or never")
+	fs.Var(choiceVar(&f.policy, "policy", policyWords()...), "policy", "manual, auto or never")
 	fs.Var(daysVar(&f.maxAge), "max-age", "age at which the image is stale without a new base, such as 30d; 0 for none")
 	fs.StringVar(&f.source, "source", "", "fixed, or a reference such as https://forge.example/app/archive/main.tar.gz")
 	fs.StringVar(&f.dir, "context-dir", "", "directory of that archive that is the context, * for its only top folder")

@@ -137,7 +137,8 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	defer func() { err = errors.Join(err, closeAdmin()) }()
 	var background sync.WaitGroup
 	reconciling, stop := context.WithCancel(context.WithoutCancel(ctx))
-	producer := jobs.NewService(records, tickets, func() string { return uuid.Must(uuid.NewV7()).String() })
+	newJobID := func() string { return uuid.Must(uuid.NewV7()).String() }
+	producer := jobs.NewService(records, tickets, newJobID)
 	promoter := rebuild.NewPromoter(lg, records, records, producer, eng, rebuild.PromoterOptions{Nonce: uuid.NewString(), Gate: rebuild.NewGate(c.RebuildGate)})
 	rebuilds := rebuild.NewRunner(lg, records, records, producer, promoter.Wake)
 	background.Go(func() { promoter.Run(reconciling, rebuilds.Advance) })
@@ -150,7 +151,8 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 		background.Go(func() { collector.Run(reconciling) })
 	}
 	if c.WatchBases > 0 {
-		background.Go(func() { rebuild.NewWatcher(lg, records, records, eng, c.WatchBases).Run(reconciling) })
+		beginner := rebuild.NewBeginner(lg, records, records, records, rebuilds, newJobID, c.WatchSettle)
+		background.Go(func() { rebuild.NewWatcher(lg, records, records, eng, c.WatchBases, beginner.Begin).Run(reconciling) })
 	}
 	if c.ImageAge > 0 {
 		background.Go(func() {

@@ -105,12 +105,13 @@ type RebuildPolicy string
 // The policies.
 const (
 	RebuildManual RebuildPolicy = "manual" // a person decides; the default
+	RebuildAuto   RebuildPolicy = "auto"   // the farm builds it again
 	RebuildNever  RebuildPolicy = "never"  // no plan has it
 )
 
 // RebuildPolicies lists every policy.
 func RebuildPolicies() []RebuildPolicy {
-	return []RebuildPolicy{RebuildManual, RebuildNever}
+	return []RebuildPolicy{RebuildManual, RebuildAuto, RebuildNever}
 }
 
 // RecipeSettings are what an operator decides about a recipe. The zero value is the

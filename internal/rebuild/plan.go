@@ -26,6 +26,10 @@ type Question struct {
 	Stale bool
 	// All asks for every image.
 	All bool
+	// Auto asks for the stale images that the farm is to build by itself, on bases that have
+	// not changed since Settled. No others go with them.
+	Auto    bool
+	Settled time.Time
 }
 
 // Plan is what is built again, and in which order. Its images are sorted by wave, then by
@@ -128,7 +132,7 @@ func (e *UnknownError) Error() string {
 // Plan answers a question at a time. It fails with a [*CycleError] or an
 // [*UnknownError].
 func (g *Graph) Plan(q Question, now time.Time) (Plan, error) {
-	p := planner{graph: g, reasons: map[string][]Reason{}, out: map[string]string{}}
+	p := planner{graph: g, auto: q.Auto, reasons: map[string][]Reason{}, out: map[string]string{}}
 	if err := p.seed(q, now); err != nil {
 		return Plan{}, err
 	}
@@ -143,6 +147,7 @@ func (g *Graph) Plan(q Question, now time.Time) (Plan, error) {
 // planner works out one plan.
 type planner struct {
 	graph *Graph
+	auto  bool // only what the farm builds by itself
 	// reasons are why an image is built, by its name.
 	reasons map[string][]Reason
 	// out is why an image is left out.
@@ -154,6 +159,10 @@ type planner struct {
 func (p *planner) because(n *node, r Reason) (first bool) {
 	if n.Settings.Policy == jobs.RebuildNever {
 		p.out[n.Name] = "its policy is never"
+		return false
+	}
+	if p.auto && n.Settings.Policy != jobs.RebuildAuto {
+		p.out[n.Name] = "its policy is not auto"
 		return false
 	}
 	if newer := p.graph.replaced(n); newer != "" {
@@ -192,16 +201,19 @@ func (p *planner) seed(q Question, now time.Time) error {
 			p.because(n, Reason{Kind: BecauseName})
 		}
 		if q.Stale {
-			p.stale(n, now)
+			p.stale(n, now, now)
+		}
+		if q.Auto && n.Settings.Policy == jobs.RebuildAuto {
+			p.stale(n, now, q.Settled)
 		}
 	}
 	return nil
 }
 
-// stale plans an image whose bases have changed, or that is too old.
-func (p *planner) stale(n *node, now time.Time) {
+// stale plans an image whose bases have changed, and not since settled, or that is too old.
+func (p *planner) stale(n *node, now, settled time.Time) {
 	for _, e := range n.stands {
-		if e.Now != "" {
+		if e.Now != "" && !e.Since.After(settled) {
 			p.because(n, e.changed())
 		}
 	}

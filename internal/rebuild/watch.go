@@ -32,14 +32,19 @@ type Watcher struct {
 	recipes  AllRecipes
 	registry Registry
 	every    time.Duration
+	begin    func(ctx context.Context) error
 }
 
-// NewWatcher makes a Watcher that asks that often, all watchers of the farm together.
-func NewWatcher(lg *slog.Logger, bases jobs.Bases, recipes AllRecipes, registry Registry, every time.Duration) *Watcher {
+// NewWatcher makes a Watcher that asks that often, all watchers of the farm together. begin
+// is called when it has asked; nil begins nothing.
+func NewWatcher(lg *slog.Logger, bases jobs.Bases, recipes AllRecipes, registry Registry, every time.Duration, begin func(ctx context.Context) error) *Watcher {
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
-	return &Watcher{lg, bases, recipes, registry, every}
+	if begin == nil {
+		begin = func(context.Context) error { return nil }
+	}
+	return &Watcher{lg, bases, recipes, registry, every, begin}
 }
 
 // WatchPoll is how often a watcher sees whether it is its turn.
@@ -59,7 +64,10 @@ func (w *Watcher) Run(ctx context.Context) {
 	for {
 		turn, err := w.bases.WatchTurn(ctx, w.every)
 		if turn {
-			if err = w.checkFor(ctx, w.every); err != nil {
+			if err = w.checkFor(ctx, w.every); err == nil {
+				err = w.begin(ctx)
+			}
+			if err != nil {
 				err = errors.Join(err, w.bases.AskForBases(ctx)) // the turn was for nothing
 			}
 		}

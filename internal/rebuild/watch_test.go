@@ -68,7 +68,7 @@ func watching(t *testing.T) (*jobstest.Memory, *shelf, *rebuild.Watcher) {
 			t.Fatal(err)
 		}
 	}
-	return m, s, rebuild.NewWatcher(nil, m, m, s, time.Hour)
+	return m, s, rebuild.NewWatcher(nil, m, m, s, time.Hour, nil)
 }
 
 // stale are the images that are to be built again.

@@ -56,6 +56,8 @@ func (c *Settings) Complete() error {
 		return fmt.Errorf("--gc-every %s: want at least 1m, or 0 for never", c.GCEvery)
 	case c.ImageAge != 0 && c.ImageAge < time.Minute:
 		return fmt.Errorf("--image-age %s: want at least 1m, or 0 for never; a job needs its image for a moment before it runs", c.ImageAge)
+	case c.WatchSettle < 0:
+		return fmt.Errorf("--watch-settle %s: want 0 or more", c.WatchSettle)
 	case c.RebuildGate != "" && !strings.HasPrefix(c.RebuildGate, "http://") && !strings.HasPrefix(c.RebuildGate, "https://") && !filepath.IsAbs(c.RebuildGate):
 		return fmt.Errorf("--rebuild-gate %s: want an http or https URL, or the absolute path of a program", c.RebuildGate)
 	case c.WatchBases != 0 && c.WatchBases < minWatch:

@@ -44,6 +44,9 @@ type Settings struct {
 	// WatchBases is how often the registries are asked for the bases of recipes, 0 for
 	// never.
 	WatchBases time.Duration
+	// WatchSettle is how long a base must not have changed before images with the policy
+	// auto are built on it.
+	WatchSettle time.Duration
 	// RebuildGate is the URL or the program that judges rebuilt images before their tags
 	// are moved, "" for none.
 	RebuildGate string
@@ -60,7 +63,7 @@ func Defaults() Settings {
 		Redis: "redis://127.0.0.1:6379/0", Store: filepath.Join(base, "store"), Queues: []string{jobs.DefaultQueue},
 		Admin: "127.0.0.1:18080", LogLevel: "info",
 		Retention: records.Retention{Age: 7 * 24 * time.Hour, Count: 100_000},
-		GCEvery:   time.Hour, GCAge: artifacts.Grace, ImageAge: time.Hour,
+		GCEvery:   time.Hour, GCAge: artifacts.Grace, ImageAge: time.Hour, WatchSettle: 10 * time.Minute,
 		Worker: worker.Defaults(),
 	}
 	c.Worker.StateDir = filepath.Join(base, "state")
