@@ -13,7 +13,7 @@
 //	recover.go, resumetable.go, adopted.go  what a restarted worker does with what was left
 //	take.go, running.go             a ticket becomes a claim, a claim an attempt
 //	life.go                         one attempt from its beginning to its end
-//	build.go, run.go, collect.go    its steps
+//	build.go, push.go, run.go, collect.go  its steps
 //	service.go, kept.go             a run that is a service, and outlives its job
 //	conclude.go                     what an end means: a result, a release, or neither
 //	lease.go, lapsing.go            leases, and what stops before one passes
