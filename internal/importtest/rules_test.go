@@ -103,6 +103,9 @@ func rules() []rule {
 		// Layers are what a registry or a daemon has of them, read by the library that asks.
 		{"internal/imagecontent", seams, []string{"github.com/google/go-containerregistry/pkg/v1", "github.com/google/go-containerregistry/pkg/name"}},
 		{"internal/bake", seams, nil},
+		// Signatures are made and verified by the library of their format, and images are named
+		// as BuildKit's own provenance names them.
+		{"internal/provenance", seams, []string{"github.com/secure-systems-lab/go-securesystemslib/dsse", "github.com/moby/buildkit/util/purl"}},
 		// Names must mean what they mean to the daemon.
 		{"internal/imagename", language, []string{"github.com/distribution/reference"}},
 		{"internal/diskroom", seams, nil},
