@@ -217,6 +217,14 @@ type Naming struct {
 // Named is a name of an image.
 type Named struct{ Name, ID string }
 
+// Attachment is what a registry is to keep with an image.
+type Attachment struct {
+	// MediaType is that of Content, and the type of the artifact.
+	MediaType   string
+	Content     []byte
+	Annotations map[string]string
+}
+
 // Container is what to run.
 type Container struct {
 	Name  string

@@ -41,8 +41,10 @@ type Engine struct {
 	authFile string
 	open     RegistryPolicy // nil opens all
 	pushing  locks          // by name
-	known    answers        // of registries
-	store    imageStore
+	// attaching is by name@digest.
+	attaching locks
+	known     answers // of registries
+	store     imageStore
 }
 
 var _ engine.Engine = (*Engine)(nil)
