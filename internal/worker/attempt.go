@@ -26,8 +26,9 @@ type attempt struct {
 	stop context.CancelCauseFunc
 	// done is closed when the attempt is over and its slot is free.
 	done      chan struct{}
-	slot      bool // whether it holds one
-	detaching bool // waits to leave its container behind; guarded by Worker.mu
+	began     time.Time // when it was claimed, by this process's clock
+	slot      bool      // whether it holds one
+	detaching bool      // waits to leave its container behind; guarded by Worker.mu
 	renewNow  chan struct{}
 
 	mu      sync.Mutex // guards what follows, and the entry's file
@@ -38,7 +39,8 @@ type attempt struct {
 	refusal *jobs.Failure // decided before any work
 	joblog  *joblog.Log
 	res     jobs.Result
-	left    bool // its container could not be ended, and is a stray from the attempt's end on
+	built   time.Duration // from the claim to the end of the build
+	left    bool          // its container could not be ended, and is a stray from the attempt's end on
 	// proc is the service that is ready, nil until then. It and the log are a kept
 	// service's once they were handed over.
 	proc       engine.Process
@@ -57,7 +59,7 @@ var (
 func newAttempt(w *Worker, job jobs.Job, nonce string) *attempt {
 	a := &attempt{
 		w: w, job: job, nonce: nonce, log: w.log.With("job_id", job.ID, "attempt", job.Attempt),
-		done: make(chan struct{}), renewNow: make(chan struct{}, 1),
+		began: time.Now(), done: make(chan struct{}), renewNow: make(chan struct{}, 1),
 		res:   jobs.Result{Worker: w.opts.Name, Host: w.opts.HostID, Attempt: job.Attempt, Engine: w.engine.String()},
 		entry: journal.Entry{Job: job.ID, Attempt: job.Attempt, Nonce: nonce},
 	}

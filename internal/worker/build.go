@@ -39,7 +39,7 @@ func (a *attempt) build(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		a.res.ImageID, a.res.Bases = built.ImageID, built.Bases
+		a.res.ImageID, a.res.Bases, a.built = built.ImageID, built.Bases, time.Since(a.began)
 		if built.Unbounded {
 			fmt.Fprintf(a.joblog.Writer(jobs.Note), "%s has no limits for build steps: they ran without\n", a.w.engine)
 		}

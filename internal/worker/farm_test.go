@@ -50,6 +50,8 @@ type farm struct {
 	room     func() error
 	// checkStore looks at the artifact store, nil for not.
 	checkStore func(ctx context.Context, prove bool) error
+	// provenance is attached to what is pushed, nil for nothing.
+	provenance worker.Provenance
 	// hosts is the registry, nil for none.
 	hosts jobs.Hosts
 	// seat is the host's, nil for a host that nothing else can be; others is what it
@@ -193,7 +195,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		Host:      machine{worker.NewTrusted(), f.uptime, f.room, f.checkStore, f.probe},
 		Observer:  f.observer,
 		Images:    images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
-		Hosts:     f.hosts, Seat: f.seat, Farm: f.others,
+		Hosts:     f.hosts, Provenance: f.provenance, Seat: f.seat, Farm: f.others,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())

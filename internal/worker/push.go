@@ -24,7 +24,7 @@ func (a *attempt) push(ctx context.Context) error {
 			}
 			a.res.RepoDigests = append(a.res.RepoDigests, digest)
 		}
-		return nil
+		return a.attest(ctx)
 	})
 }
 

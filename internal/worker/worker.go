@@ -14,6 +14,7 @@
 //	take.go, running.go             a ticket becomes a claim, a claim an attempt
 //	life.go                         one attempt from its beginning to its end
 //	build.go, push.go, run.go, collect.go  its steps
+//	provenance.go                   what is attached to what was pushed
 //	service.go, kept.go             a run that is a service, and outlives its job
 //	conclude.go                     what an end means: a result, a release, or neither
 //	lease.go, lapsing.go            leases, and what stops before one passes
@@ -51,6 +52,8 @@ type Deps struct {
 	Blobs *artifacts.Blobs
 	// Images gives the host's images their names; nil gives any name to any job.
 	Images Images
+	// Provenance attaches to pushed images how they were built; nil does not.
+	Provenance Provenance
 	// Hosts is the registry that this host reports to; nil when there is none.
 	Hosts jobs.Hosts
 	// Seat keeps the host's identity for this process; nil when no other process can
