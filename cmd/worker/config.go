@@ -49,6 +49,8 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.DurationVar(&c.WatchBases, "watch-bases", c.WatchBases, "how often the registries are asked for new versions of the images that recipes stand on, such as 15m (0: never)")
 	f.DurationVar(&c.WatchSettle, "watch-settle", c.WatchSettle, "how long a base must not have changed before the images with the policy auto are built on it")
 	f.StringVar(&c.RebuildGate, "rebuild-gate", c.RebuildGate, "URL or absolute path of a program that judges each rebuilt image before its tags are moved")
+	f.BoolVar(&c.Provenance, "provenance", c.Provenance, "attach to each pushed image how it was built (SLSA provenance)")
+	f.StringVar(&c.ProvenanceKey, "provenance-key", c.ProvenanceKey, "file with the Ed25519 private key that signs provenance, PKCS#8 in PEM (default: it is not signed)")
 	f.DurationVar(&c.ImageAge, "image-age", c.ImageAge, "how long images and build cache must be unused to be removed when the daemon's disk fills (0: never)")
 	f.StringVar(&c.ImageNotes, "image-notes", c.ImageNotes, "directory of the notes on the daemon's images; workers that share a daemon share it (default: below --state)")
 	f.StringSliceVar(&c.KeepImages, "keep-image", c.KeepImages, "images that are never removed, as a pattern such as tools/*:* (repeatable)")

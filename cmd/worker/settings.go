@@ -26,6 +26,9 @@ func checkFiles(ctx context.Context, lg *slog.Logger, c config) error {
 	if _, err := checkPolicy(c.Policy); err != nil {
 		return err
 	}
+	if err := checkProvenance(c); err != nil {
+		return err
+	}
 	if c.RegistryAuth == "" {
 		return nil
 	}

@@ -110,6 +110,10 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
+	attests, err := newProvenance(c, eng)
+	if err != nil {
+		return commandline.BadUsage(err)
+	}
 	records := records.New(rdb, records.Options{QueueTimeout: c.QueueTimeout, Retention: c.Retention, Log: lg})
 	blobs.Pins = artifacts.PatientPins{Pins: records, Log: lg}
 	owner := artifacts.NewOwner(records, blobs.Store, c.Store)
@@ -124,7 +128,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	w := worker.New(lg, faulty(worker.Deps{
 		Seat: holder, Farm: membership{records, c.Worker.Farm},
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
-		Engine: eng, Images: images.New(lg, faultyImages(eng), notes, func() images.Rules { return imageNames(admits.Policy()) }),
+		Engine: eng, Provenance: attests, Images: images.New(lg, faultyImages(eng), notes, func() images.Rules { return imageNames(admits.Policy()) }),
 		Intake:    queue.NewIntake(intakeRedis, queue.IntakeOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
 		Admission: admits, Host: machine{Disks: room, uptime: bootclock.New(), store: owner, engine: eng, config: c},
 	}), c.Worker)

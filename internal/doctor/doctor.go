@@ -71,6 +71,8 @@ type Options struct {
 	StorePath string
 	// PolicyFile, SecretsDir and RegistryAuth are "" when there is none.
 	PolicyFile, SecretsDir, RegistryAuth string
+	// ProvenanceKey is the file of the key that signs provenance, "" for none.
+	ProvenanceKey string
 	// Limits are those of a container that does not say.
 	Limits jobs.Limits
 	// ProbePush is a name that the host tries to push to, "" for none.
@@ -178,6 +180,7 @@ func checks() []check {
 		{"policy", nil, policyFile},
 		{"secrets", nil, secretsDirectory},
 		{"registry-auth", nil, registryAuth},
+		{"provenance-key", nil, provenanceKey},
 		{"disk.docker", docker, diskDocker},
 		{"disk.state", nil, diskState},
 		{"disk.store", nil, diskStore},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/fsop"
+	"github.com/slipway-farm/slipway/internal/provenance"
 )
 
 // What a worker makes, with the modes it gives them.
@@ -208,6 +209,16 @@ func registryAuth(_ context.Context, e *exam) Finding {
 		return broken(err, "correct the file of --registry-auth: builds and pushes fail with it")
 	}
 	return private(e.RegistryAuth, "logins for "+orNone(hosts))
+}
+
+func provenanceKey(_ context.Context, e *exam) Finding {
+	if e.ProvenanceKey == "" {
+		return Finding{}
+	}
+	if _, err := provenance.ReadKey(e.ProvenanceKey); err != nil {
+		return broken(err, "give --provenance-key a key that signs: no image is pushed without its provenance")
+	}
+	return private(e.ProvenanceKey, "the key that signs provenance")
 }
 
 // private checks that only the owner of a path with credentials may read it.

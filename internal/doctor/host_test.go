@@ -2,6 +2,9 @@ package doctor
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"os"
@@ -107,6 +110,10 @@ func TestFiles(t *testing.T) {
 		{"none", "registry-auth", nil, OK, "anonymously"},
 		{"bad", "registry-auth", func(e *exam) { e.RegistryAuth, e.Registries = "/x", func() ([]string, error) { return nil, bad } }, Fail, "no good"},
 		{"private", "registry-auth", func(e *exam) { e.RegistryAuth = file(e) }, OK, "docker.io"},
+		{"none", "provenance-key", nil, "", ""},
+		{"missing", "provenance-key", func(e *exam) { e.ProvenanceKey = "/no-such-key" }, Fail, "no such file"},
+		{"no key", "provenance-key", func(e *exam) { e.ProvenanceKey = file(e) }, Fail, "is not a PEM file"},
+		{"private", "provenance-key", func(e *exam) { e.ProvenanceKey = signing(t, e) }, OK, "the key that signs provenance"},
 		{"there", "disk.state", nil, OK, "free"},
 		{"to be made", "disk.state", func(e *exam) { e.StateDir += "/a/b" }, OK, "free"},
 		{"bucket", "disk.store", func(e *exam) { e.StorePath = "s3://builds" }, "", ""},
@@ -409,4 +416,18 @@ func TestLeftoversOfADoctor(t *testing.T) {
 	if f := look(t, e, "leftovers.doctor"); f.Status != OK || !slices.Equal(d.removed, []string{"c1", "slipway-doctor:doctor-x"}) {
 		t.Errorf("%s; removed %q", f, d.removed)
 	}
+}
+
+// signing makes a key beside the state directory.
+func signing(t *testing.T, e *exam) (file string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(filepath.Dir(e.StateDir), "key.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }

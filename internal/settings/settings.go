@@ -50,7 +50,11 @@ type Settings struct {
 	// RebuildGate is the URL or the program that judges rebuilt images before their tags
 	// are moved, "" for none.
 	RebuildGate string
-	Worker      worker.Options
+	// Provenance has workers attach to pushed images how they were built; ProvenanceKey is
+	// the file of the key that signs it, "" for none.
+	Provenance    bool
+	ProvenanceKey string
+	Worker        worker.Options
 }
 
 // Defaults returns the settings of a worker whose operator has set nothing.
