@@ -46,6 +46,7 @@ want() {
 	test)
 		want demo
 		need redis-server redis-server
+		need docker-registry docker-registry
 		# A file system that can be stopped, for /dev/fuse.
 		need bindfs bindfs
 		# The race detector links with the C compiler.

@@ -125,11 +125,11 @@ func TestRebuild(t *testing.T) {
 	hostA, hostB := hosts.Take(t), hosttest.StartHost(t, "e2e-rebuild")
 	hosttest.Busybox(t, hostB)
 	d := &day{farm: newFarm(t), build: hostA}
-	d.registry = hosttest.StartRegistry(t, hostA, hosttest.Login{})
+	d.registry = hosttest.StartDistribution(t, hostA)
 	bridge(t, hostB, hostA, d.registry)
 	d.at = hostA // the report reads from the registry
-	d.worker(hostA, "one", "--watch-bases", "1h")
-	d.worker(hostB, "two")
+	d.worker(hostA, "one", "--watch-bases", "1h", "--provenance")
+	d.worker(hostB, "two", "--provenance")
 
 	tell("== Two bases in the registry %s, and twelve images from a bake file", d.registry)
 	old := d.publish("alpine:3", "musl", "1.2.5-r0")
@@ -175,6 +175,7 @@ func TestRebuild(t *testing.T) {
 	if n := strings.Count(report.stdout, "| musl | 1.2.5-r0 | 1.2.5-r1 |"); n != len(rebuilt) || strings.Contains(report.stdout, "Not read") {
 		t.Errorf("the report names the package %d times", n)
 	}
+	d.step(0, "^context +cas:sha256:", "provenance", d.registry+"/site:1")
 	d.step(0, "^Nothing to build.$", "rebuild", "apply", "--stale")
 
 	tell("== And back")
