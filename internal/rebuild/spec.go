@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -19,7 +20,7 @@ import (
 // when the image is verified.
 func Spec(r jobs.Rebuild, img jobs.RebuildImage, recipe jobs.Recipe) jobs.Spec {
 	spec := copySpec(recipe.Spec)
-	spec.Cause, spec.Run, spec.Priority = &jobs.Cause{Rebuild: r.ID}, nil, r.Priority
+	spec.Cause, spec.Run, spec.Priority = &jobs.Cause{Rebuild: r.ID}, trial(recipe.Spec.Run), r.Priority
 	spec.IdempotencyKey = fmt.Sprintf("rebuild/%s/%s/%d", r.ID, img.Name, img.Try)
 	switch source := recipe.Settings.Source; {
 	case source != nil:
@@ -39,6 +40,22 @@ func Spec(r jobs.Rebuild, img jobs.RebuildImage, recipe jobs.Recipe) jobs.Spec {
 		spec.Cause.Tags, spec.Build.Tags = spec.Build.Tags, staging(img.Name, spec.Build.Tags)
 	}
 	return spec.Normalize()
+}
+
+// trial is a service that says when it is ready, for a moment and on ports that are free: the
+// job fails, and the image with it, when it does not get ready. Other runs are no trial: what
+// they do is not known.
+func trial(run *jobs.Run) *jobs.Run {
+	if run == nil || run.Ready == nil {
+		return nil
+	}
+	r := *run
+	r.Keep = jobs.Duration(time.Second)
+	r.Ports = slices.Clone(r.Ports)
+	for i := range r.Ports {
+		r.Ports[i].Host = 0
+	}
+	return &r
 }
 
 // staging are the tags that an image is pushed under before it is verified: one in each

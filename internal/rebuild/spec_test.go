@@ -1,0 +1,61 @@
+package rebuild_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
+)
+
+// A service that says when it is ready is tried; any other run is left out.
+func TestSpecOfRuns(t *testing.T) {
+	t.Parallel()
+	service := jobs.Run{
+		Command: []string{"serve"}, Keep: jobs.Duration(24 * time.Hour),
+		Ports: []jobs.Port{{Container: 8080, Host: 80}}, Ready: &jobs.Ready{HTTP: "/", Port: 8080},
+	}
+	silent := service
+	silent.Ready = nil
+	for _, tt := range []struct {
+		name string
+		run  *jobs.Run
+		want bool
+	}{{"none", nil, false}, {"a program", &jobs.Run{Command: []string{"true"}}, false}, {"a service", &silent, false}, {"a service that gets ready", &service, true}} {
+		r := recipe("app")
+		r.Spec = jobs.Spec{Name: "app", Context: &jobs.Context{Ref: "cas:sha256:" + strings.Repeat("a", 64)}, Build: &jobs.Build{}, Run: tt.run}.Normalize()
+		spec := rebuild.Spec(jobs.Rebuild{ID: "019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1b", Priority: jobs.PriorityLow}, jobs.RebuildImage{Name: "app", Try: 1}, r)
+		if err := spec.Validate(); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		switch {
+		case (spec.Run != nil) != tt.want:
+			t.Errorf("%s: the run is %+v", tt.name, spec.Run)
+		case tt.want && (spec.Run.Keep.D() > time.Minute || spec.Run.Ports[0].Host != 0 || !slices.Equal(spec.Run.Command, service.Command)):
+			t.Errorf("%s: the run is %+v; want it for a moment, on a port that is free", tt.name, spec.Run)
+		case tt.want && (r.Spec.Run.Ports[0].Host != 80 || r.Spec.Run.Keep.D() != 24*time.Hour):
+			t.Errorf("%s: the recipe was changed to %+v", tt.name, r.Spec.Run)
+		}
+	}
+}
+
+// What goes to registries is pushed under one tag of the recipe's own in each repository.
+func TestSpecOfTags(t *testing.T) {
+	t.Parallel()
+	r := recipe("app")
+	r.Spec = jobs.Spec{
+		Name: "app", Context: &jobs.Context{Ref: "cas:sha256:" + strings.Repeat("a", 64)},
+		Build: &jobs.Build{Push: true, Tags: []string{"team/app:1", "registry.example:5000/app:1", "docker.io/team/app:latest"}},
+	}.Normalize()
+	spec := rebuild.Spec(jobs.Rebuild{ID: "r-1"}, jobs.RebuildImage{Name: "app"}, r)
+	own := "slipway-" + strings.TrimPrefix(spec.Build.Tags[0], "docker.io/team/app:slipway-")
+	if want := []string{"docker.io/team/app:" + own, "registry.example:5000/app:" + own}; !slices.Equal(spec.Build.Tags, want) || !slices.Equal(spec.Cause.Tags, r.Spec.Build.Tags) || len(own) != 24 {
+		t.Errorf("pushed under %q, moved to %q; want %q", spec.Build.Tags, spec.Cause.Tags, want)
+	}
+	r.Spec.Build.Push = false
+	if spec := rebuild.Spec(jobs.Rebuild{ID: "r-1"}, jobs.RebuildImage{Name: "app"}, r); !slices.Equal(spec.Build.Tags, r.Spec.Build.Tags) || len(spec.Cause.Tags) > 0 {
+		t.Errorf("an image that is not pushed gets %q", spec.Build.Tags)
+	}
+}
