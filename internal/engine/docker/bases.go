@@ -62,29 +62,49 @@ func (t *trace) matches(pattern *regexp.Regexp) (refs references) {
 // references are normalized, with a digest where the vertex has one.
 type references []string
 
-// add puts references that were asked for together with those they led to: the
-// digest behind the latter is what the former stood for, unless it was asked for.
+// add puts references that were asked for together with those they led to: the digest
+// behind the latter is what the former stood for, or is asked for itself. Engine 20.10
+// leaves out the tag where the Dockerfile does.
 func (asked references) add(led references, images []engine.Image) []resolved {
 	var all []resolved
+	find := func(ref, digest string, pinned bool) *resolved {
+		i := slices.IndexFunc(all, func(r resolved) bool { return r.ref == ref })
+		if i < 0 {
+			i = len(all)
+			all = append(all, resolved{ref: ref, digest: digest, pinned: pinned})
+		}
+		return &all[i]
+	}
 	for _, ref := range asked {
 		_, digest, pinned := strings.Cut(ref, "@")
-		all = append(all, resolved{ref: ref, digest: digest, pinned: pinned})
+		find(ref, digest, pinned)
 	}
+	pins := map[string][]string{} // digests that were asked for, by the name before them
 	for _, ref := range led {
 		name, digest, _ := strings.Cut(ref, "@")
-		i := slices.IndexFunc(all, func(r resolved) bool { return r.ref == name })
+		name = imagename.Full(name)
 		switch {
-		case slices.Contains(asked, ref) && (i < 0 || all[i].digest != ""):
-		case i >= 0 && digest != "":
-			all[i].digest = digest
-		case i >= 0 || slices.Contains(asked, ref):
-		case slices.ContainsFunc(images, func(img engine.Image) bool { return imagename.Full(img.Ref) == ref }):
-			all = append(all, resolved{ref: ref, digest: digest, pinned: digest != ""})
+		case digest == "":
+			find(name, "", false)
+		case slices.Contains(asked, ref) || named(images, ref):
+			find(ref, digest, true)
+			pins[name] = append(pins[name], digest)
 		default:
-			all = append(all, resolved{ref: name, digest: digest})
+			find(name, "", false).digest = digest
+		}
+	}
+	for i, r := range all {
+		// A tag that led to nothing of its own stood for the digest beside which it is.
+		if !r.pinned && r.digest == "" && !slices.Contains(led, r.ref) && len(pins[r.ref]) == 1 {
+			all[i].digest = pins[r.ref][0]
 		}
 	}
 	return all
+}
+
+// named reports whether a Dockerfile names an image in these words.
+func named(images []engine.Image, ref string) bool {
+	return slices.ContainsFunc(images, func(img engine.Image) bool { return imagename.Full(img.Ref) == ref })
 }
 
 // bases lists the images that a build used, by their roles.
