@@ -164,9 +164,5 @@ func (s *submission) bases() []string {
 	found, _ := dockerfile.Check(s.checked, build, dockerfile.Rules{ // its errors were told
 		Frontends: []string{"*"}, AddHosts: []string{"*"}, AnyRegistry: true, BuildArgs: slices.Collect(maps.Keys(build.Args)),
 	})
-	var refs []string
-	for _, img := range found.Images {
-		refs = append(refs, img.Ref)
-	}
-	return refs
+	return found.Images
 }

@@ -42,7 +42,7 @@ func Check(d File, b jobs.Build, r Rules) (Sources, error) {
 	for _, ref := range frontends {
 		c.found.ask(ref)
 	}
-	c.meta(p.args, p.stages[len(p.stages)-1].Name)
+	c.meta(p.args, p.stages[len(p.stages)-1].Name, c.placeholders())
 	for _, s := range p.stages {
 		if err := c.stage(s); err != nil {
 			return Sources{}, err
@@ -51,14 +51,10 @@ func Check(d File, b jobs.Build, r Rules) (Sources, error) {
 	if err := c.heredocs(p.ast.AST.Children); err != nil {
 		return Sources{}, err
 	}
-	target := len(p.stages) - 1
-	if b.Target != "" {
-		target = c.found.find(b.Target)
-	}
-	if target < 0 && frontend == "" { // a frontend of its own may mean something by it
+	if b.Target != "" && find(c.found.stages, b.Target) < 0 && frontend == "" { // a frontend of its own may mean something by it
 		return Sources{}, invalid(d.Name, 0, fmt.Sprintf("it has no stage %q, which build.target names", jobs.Clip(b.Target)), nil)
 	}
-	return c.found.done(max(target, 0)), c.tags()
+	return c.found.Sources, c.tags()
 }
 
 // checker walks through one Dockerfile.
@@ -92,19 +88,15 @@ func (c *checker) stage(s instructions.Stage) error {
 		return c.doubtful(base, line)
 	}
 	from, ok := c.named[strings.ToLower(base.text)]
-	this := stage{name: s.Name, on: -1}
 	if !ok || base.guess {
 		if err := c.image(base, line); err != nil {
 			return err
 		}
 	}
-	switch {
-	case ok:
-		this.on = c.found.find(base.text)
-	case base.text != "scratch":
-		this.base = base.text
+	if !ok && base.text != "scratch" && base.text != "" {
+		c.found.use(base.text)
 	}
-	c.found.stages = append(c.found.stages, this)
+	c.found.stages = append(c.found.stages, s.Name)
 	v := newVars(from)
 	for _, cmd := range s.Commands {
 		if err := c.command(cmd, v); err != nil {
@@ -138,7 +130,7 @@ func (c *checker) command(cmd instructions.Command, v *vars) error {
 			}
 		}
 	case *instructions.CopyCommand:
-		return c.from(c.expand(cmd.From, v), jobs.RoleCopy, line)
+		return c.from(c.expand(cmd.From, v), line)
 	case *instructions.RunCommand:
 		return c.run(cmd, v, line)
 	case *instructions.OnbuildCommand:
@@ -178,14 +170,14 @@ func (c *checker) remote(src string, line int) error {
 
 // from is the image behind COPY --from or RUN --mount=from, if it is not a
 // stage.
-func (c *checker) from(name word, role jobs.Role, line int) error {
+func (c *checker) from(name word, line int) error {
 	_, named := c.named[strings.ToLower(name.text)]
 	_, numbered := c.numbered[name.text]
 	if named || numbered {
 		return nil
 	}
 	if name.text != "scratch" && name.text != "" {
-		c.found.use(name.text, role)
+		c.found.use(name.text)
 	}
 	return c.image(name, line)
 }
@@ -234,7 +226,7 @@ func (c *checker) run(cmd *instructions.RunCommand, v *vars, line int) error {
 	c.found.locks(instructions.GetMounts(cmd))
 	for _, m := range instructions.GetMounts(cmd) {
 		// What else is in the flags may be what is unsure; the check does not need that.
-		if err := c.from(word{raw: m.From, text: m.From, unsure: unsure && m.From != ""}, jobs.RoleMount, line); err != nil {
+		if err := c.from(word{raw: m.From, text: m.From, unsure: unsure && m.From != ""}, line); err != nil {
 			return err
 		}
 	}

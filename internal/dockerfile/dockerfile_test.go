@@ -211,3 +211,44 @@ func TestAsked(t *testing.T) {
 		})
 	}
 }
+
+// TestUsed: of all images that a text names, those count that the target needs.
+func TestUsed(t *testing.T) {
+	t.Parallel()
+	const twoStages = "FROM a AS x\nFROM b AS y\nCOPY --from=x / /\nCOPY --from=d / /\n"
+	for _, tt := range []struct {
+		name, text string
+		build      jobs.Build
+		want       []string
+	}{
+		{"stages", twoStages, jobs.Build{}, []string{"from b", "stage a", "copy d"}},
+		{"target", twoStages, jobs.Build{Target: "X"}, []string{"from a"}},
+		{"target by number", twoStages, jobs.Build{Target: "0"}, []string{"from a"}},
+		{"target of a frontend", "# syntax=f\n" + twoStages, jobs.Build{Target: "all"}, []string{"from b", "stage a", "copy d"}},
+		{"what is not needed", "FROM a AS x\nCOPY --from=a / /\nFROM a\n", jobs.Build{}, []string{"from a"}},
+		{"stage on a stage", "FROM a AS x\nFROM X AS y\nFROM y\nCOPY --from=1 / /\n", jobs.Build{}, []string{"from a"}},
+		{"stage that comes later", "FROM a\nCOPY --from=x / /\nFROM b AS x\nCOPY --from=0 / /\n", jobs.Build{Target: "0"}, []string{"from a", "stage b"}},
+		{"of two stages the later", "FROM a AS x\nFROM b AS x\nFROM scratch\nCOPY --from=x / /\n", jobs.Build{}, []string{"stage b"}},
+		{"mount", "FROM a AS x\nFROM b\nRUN --mount=from=x --mount=type=cache,from=d,target=/d true\n", jobs.Build{}, []string{"from b", "stage a", "mount d"}},
+		{"mount without an image", "FROM a\nRUN --mount=type=cache,target=/x true\n", jobs.Build{}, []string{"from a"}},
+		{"trigger", "FROM a AS x\nONBUILD COPY --from=b / /\nONBUILD RUN --mount=from=d true\nFROM x AS y\nFROM y\n", jobs.Build{}, []string{"from a", "copy b", "mount d"}},
+		{"trigger for others", "FROM a AS x\nFROM b\nONBUILD COPY --from=x / /\n", jobs.Build{}, []string{"from b"}},
+		{"argument", "ARG V=1\nFROM a:$V\n", jobs.Build{Args: map[string]string{"V": "2"}}, []string{"from a:2"}},
+		{"platforms", "FROM --platform=$BUILDPLATFORM a-$BUILDARCH AS x\nFROM a-$TARGETARCH$TARGETVARIANT\nCOPY --from=x / /\n", jobs.Build{Platform: "linux/arm/v7"}, []string{"from a-armv7", "stage a-amd64 linux/amd64"}},
+		{"platform of the daemon", "FROM a AS on-amd64\nFROM b AS on-arm64\nFROM on-$TARGETARCH\n", jobs.Build{}, []string{"from a"}},
+		{"platform in an argument", "ARG P=linux/arm64\nFROM --platform=$P a\n", jobs.Build{}, []string{"from a linux/arm64"}},
+		{"script", "FROM a\nRUN <<E\nCOPY --from=b / /\nE\n", jobs.Build{}, []string{"from a"}},
+		{"no Dockerfile", "FRO a\n", jobs.Build{}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			for _, img := range dockerfile.Used(named(tt.text), tt.build, "linux/amd64") {
+				got = append(got, strings.TrimSpace(string(img.Role)+" "+img.Ref+" "+img.Platform))
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("Used = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}

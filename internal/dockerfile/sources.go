@@ -18,7 +18,8 @@ type Sources struct {
 	Parsed bool
 	// Frontend is the image of the # syntax line, "" without one.
 	Frontend string
-	Images   []Image
+	// Images are all that the text names, whether or not the build comes to use them.
+	Images []string
 	// Asked has an image of each registry that the text names anywhere: also in
 	// triggers, which are for the builds of others, and in text that only old engines
 	// take for instructions.
@@ -27,25 +28,10 @@ type Sources struct {
 	Locks []string
 }
 
-// Image is an image that a build uses, and what for.
-type Image struct {
-	Ref  string
-	Role jobs.Role
-}
-
-// stage is what is known of a stage.
-type stage struct {
-	name string
-	// base is the image that it is built on, "" for scratch and when it stands on
-	// the stage with the index on.
-	base string
-	on   int
-}
-
 // sources gathers what a checker comes across.
 type sources struct {
 	Sources
-	stages []stage
+	stages []string // their names
 	// quiet is set while text is looked at that may be no instructions.
 	quiet bool
 	// asked are the registries of Asked.
@@ -65,9 +51,9 @@ func (s *sources) ask(ref string) {
 	s.Asked = append(s.Asked, ref)
 }
 
-func (s *sources) use(ref string, role jobs.Role) {
-	if img := (Image{ref, role}); !s.quiet && !slices.Contains(s.Images, img) {
-		s.Images = append(s.Images, img)
+func (s *sources) use(ref string) {
+	if !s.quiet && !slices.Contains(s.Images, ref) {
+		s.Images = append(s.Images, ref)
 	}
 }
 
@@ -86,34 +72,14 @@ func (s *sources) locks(mounts []*instructions.Mount) {
 
 // find returns the index of a stage by its name or number, -1 when there is none.
 // Of two with one name the later counts.
-func (s *sources) find(name string) int {
-	for i, st := range slices.Backward(s.stages) {
-		if st.name != "" && strings.EqualFold(st.name, name) {
+func find(stages []string, name string) int {
+	for i, st := range slices.Backward(stages) {
+		if st != "" && strings.EqualFold(st, name) {
 			return i
 		}
 	}
-	if i, err := strconv.Atoi(name); err == nil && 0 <= i && i < len(s.stages) {
+	if i, err := strconv.Atoi(name); err == nil && 0 <= i && i < len(stages) {
 		return i
 	}
 	return -1
-}
-
-// done tells the image that the result stands on from those of other stages.
-func (s *sources) done(target int) Sources {
-	root := target
-	for s.stages[root].on >= 0 {
-		root = s.stages[root].on
-	}
-	var bases []Image
-	for i, st := range s.stages {
-		img := Image{st.base, jobs.RoleStage}
-		if i == root {
-			img.Role = jobs.RoleFrom
-		}
-		if st.base != "" && !slices.Contains(bases, img) {
-			bases = append(bases, img)
-		}
-	}
-	s.Images = append(bases, s.Images...)
-	return s.Sources
 }

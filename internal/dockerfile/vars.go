@@ -163,9 +163,25 @@ const platformWord = "linux"
 // shortWord is what cannot be the host of a registry, nor a part of one's port.
 var shortWord = regexp.MustCompile(`^[a-z0-9_/-]*$`)
 
-// meta takes the arguments before the first FROM, and those that the builder sets.
-// last is the name of the last stage.
-func (c *checker) meta(args []instructions.ArgCommand, last string) {
+// placeholders stand for what only the build knows of platforms.
+func (c *checker) placeholders() map[string]string {
+	all := map[string]string{}
+	for _, name := range platformArgs() {
+		text := platformWord
+		if strings.HasSuffix(name, "PLATFORM") {
+			text += "/" + platformWord
+		}
+		if strings.HasPrefix(name, "TARGET") && strings.Contains(c.build.Platform, ".") { // in its variant
+			text = c.build.Platform
+		}
+		all[name] = text
+	}
+	return all
+}
+
+// meta takes the arguments before the first FROM, and those that the builder sets:
+// platforms are its values of platformArgs, last is the name of the last stage.
+func (c *checker) meta(args []instructions.ArgCommand, last string, platforms map[string]string) {
 	c.global = newVars(nil)
 	set := func(name, text string) {
 		n := value{text: text, platform: true, arg: true}
@@ -176,14 +192,7 @@ func (c *checker) meta(args []instructions.ArgCommand, last string) {
 		n.unsure = n.guess
 		c.global.own[name] = n
 	}
-	for _, name := range platformArgs() {
-		text := platformWord
-		if strings.HasSuffix(name, "PLATFORM") {
-			text += "/" + platformWord
-		}
-		if strings.HasPrefix(name, "TARGET") && strings.Contains(c.build.Platform, ".") { // in its variant
-			text = c.build.Platform
-		}
+	for name, text := range platforms {
 		set(name, text)
 	}
 	set("TARGETSTAGE", cmp.Or(c.build.Target, last, "default"))

@@ -172,7 +172,7 @@ type Build struct {
 	// Dockerfile is what to build from when it is no part of the context; nil
 	// means that it is, at Spec.Dockerfile.
 	Dockerfile []byte
-	// Images are those that the Dockerfile names, and what for. It is only how
+	// Images are those that the build is going to use, and what for. It is only how
 	// [Built] gets the roles of the images that the build really used.
 	Images []Image
 	// CacheSpace keeps the cache mounts of builds apart that have another.
@@ -189,10 +189,12 @@ type Build struct {
 	Status func(statusJSON []byte)
 }
 
-// Image is an image that a Dockerfile names.
+// Image is an image that a build is going to use, as far as its Dockerfile says it.
 type Image struct {
 	Ref  string
 	Role jobs.Role
+	// Platform is the one of which the image is taken, "" for the build's.
+	Platform string
 }
 
 // Built is what a build made.

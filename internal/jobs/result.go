@@ -130,8 +130,8 @@ type BaseImage struct {
 	// index of them, as a registry knows it. With Local it is that of the image on
 	// the build host. "" when it could not be found out.
 	Digest string `json:"digest"`
-	// PlatformDigest is that of the manifest of the build's platform, when Digest is
-	// an index of which the registry tells.
+	// PlatformDigest is that of the manifest which was used, when Digest is an index of
+	// which the registry tells: of the build's platform, or the one of FROM --platform.
 	PlatformDigest string `json:"platform_digest,omitempty"`
 	// Pinned is true when the Dockerfile itself names the digest.
 	Pinned bool `json:"pinned,omitempty"`

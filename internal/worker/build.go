@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,10 +58,13 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admi
 	defer a.w.cacheLocks.drop(a)
 	defer done()
 	progress := a.joblog.Writer(jobs.Note)
-	refs := make([]string, len(sources.Images))
-	named := make([]engine.Image, len(sources.Images))
-	for i, img := range sources.Images {
-		refs[i], named[i] = img.Ref, engine.Image(img)
+	refs := slices.Clone(sources.Images)
+	var named []engine.Image
+	for _, img := range dockerfile.Used(fetched.Dockerfile, spec, a.w.engine.Platform) {
+		named = append(named, engine.Image(img))
+		if !slices.Contains(refs, img.Ref) {
+			refs = append(refs, img.Ref)
+		}
 	}
 	if err := a.w.Images.Refresh(ctx, refs, sources.Frontend, progress); err != nil {
 		return engine.Built{}, explain(ctx, jobs.StageBuild, err)

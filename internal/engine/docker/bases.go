@@ -39,7 +39,7 @@ type resolved struct {
 }
 
 // resolved lists what BuildKit resolved, in the order of its vertices. images are
-// those that the Dockerfile names.
+// those that the Dockerfile uses.
 func (t *trace) resolved(images []engine.Image) []resolved {
 	bases := t.matches(metadataVertex).add(t.matches(fromVertex), images)
 	frontends := t.matches(frontendMetadataVertex).add(t.matches(frontendVertex), nil)
@@ -119,35 +119,38 @@ func (e *Engine) bases(ctx context.Context, t *trace, b engine.Build, before sig
 		if base.Digest, base.Local, err = e.origin(ctx, r, b.Spec.Pull, before); err != nil {
 			return nil, err
 		}
-		if base.Digest != "" && !base.Local {
-			base.PlatformDigest = e.platformDigest(ctx, r.ref, base.Digest, platform)
-		}
-		for _, base.Role = range rolesOf(r, b.Images) {
-			all = append(all, base)
+		for _, use := range usesOf(r, b.Images) {
+			base.Role, base.PlatformDigest = use.Role, ""
+			if base.Digest != "" && !base.Local {
+				base.PlatformDigest = e.platformDigest(ctx, r.ref, base.Digest, cmp.Or(use.Platform, platform))
+			}
+			if !slices.Contains(all, base) {
+				all = append(all, base)
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b jobs.BaseImage) int {
-		return cmp.Or(slices.Index(jobs.Roles(), a.Role)-slices.Index(jobs.Roles(), b.Role), cmp.Compare(a.Ref, b.Ref))
+		return cmp.Or(slices.Index(jobs.Roles(), a.Role)-slices.Index(jobs.Roles(), b.Role), cmp.Compare(a.Ref, b.Ref), cmp.Compare(a.PlatformDigest, b.PlatformDigest))
 	})
 	return all, nil
 }
 
-// rolesOf finds out what a build used an image for. One that the Dockerfile does
-// not name came with the triggers of a base image, which can only copy or mount.
-func rolesOf(r resolved, images []engine.Image) []jobs.Role {
+// usesOf finds out what a build used an image for. One that the Dockerfile does not name
+// came with the triggers of a base image, which can only copy or mount.
+func usesOf(r resolved, images []engine.Image) []engine.Image {
 	if r.frontend {
-		return []jobs.Role{jobs.RoleSyntax}
+		return []engine.Image{{Role: jobs.RoleSyntax}}
 	}
-	var roles []jobs.Role
+	var uses []engine.Image
 	for _, img := range images {
-		if imagename.Full(img.Ref) == r.ref && !slices.Contains(roles, img.Role) {
-			roles = append(roles, img.Role)
+		if imagename.Full(img.Ref) == r.ref {
+			uses = append(uses, img)
 		}
 	}
-	if len(roles) == 0 {
-		return []jobs.Role{jobs.RoleCopy}
+	if len(uses) == 0 {
+		return []engine.Image{{Role: jobs.RoleCopy}}
 	}
-	return roles
+	return uses
 }
 
 // origin finds out what an image is and where it came from: the registry's digest,
@@ -205,7 +208,7 @@ type sighted struct {
 	digests map[string]string // in their registries
 }
 
-// sight looks for the images that a Dockerfile names.
+// sight looks for the images that a Dockerfile uses.
 func (e *Engine) sight(ctx context.Context, images []engine.Image) (sighted, error) {
 	s := sighted{ids: map[string]string{}, digests: map[string]string{}}
 	for _, img := range images {

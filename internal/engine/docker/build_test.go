@@ -20,6 +20,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
+// platform is the one of the daemons that tests start.
+const platform = "linux/amd64"
+
 // tryBuild builds one Dockerfile beside a file hello.txt.
 func tryBuild(t *testing.T, e *Engine, dockerfile string, spec jobs.Build) (engine.Built, error) {
 	t.Helper()
@@ -41,9 +44,7 @@ func tryBuildOf(t *testing.T, e *Engine, dockerfile []byte, spec jobs.Build, fil
 		}
 	}
 	var images []engine.Image
-	// One that cannot be parsed names none.
-	sources, _ := parsed.Check(parsed.File{Name: "Dockerfile", Content: text}, spec, parsed.Defaults())
-	for _, img := range sources.Images {
+	for _, img := range parsed.Used(parsed.File{Name: "Dockerfile", Content: text}, spec, platform) {
 		images = append(images, engine.Image(img))
 	}
 	return e.Build(t.Context(), engine.Build{

@@ -1,0 +1,163 @@
+package dockerfile
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Image is an image that a build uses, and what for.
+type Image struct {
+	Ref  string
+	Role jobs.Role
+	// Platform is the one of which the image is taken, "" for the one that is built for.
+	Platform string
+}
+
+// Used lists the images that the target of a build needs, as Docker's frontends read the
+// Dockerfile on a daemon of this platform. It does not judge: what only one engine
+// understands is read as the newest does, and what cannot be parsed needs nothing.
+func Used(d File, b jobs.Build, daemon string) []Image {
+	p, err := parse(d)
+	if err != nil || len(p.stages) > maxStages {
+		return nil
+	}
+	c := checker{build: b, lex: shell.NewLex(p.ast.EscapeToken), left: maxWords}
+	c.meta(p.args, p.stages[len(p.stages)-1].Name, platformValues(b.Platform, daemon))
+	var g graph
+	for _, s := range p.stages {
+		g.add(s.Name, c.expand(s.BaseName, c.global).text, c.expand(s.Platform, c.global).text, s.Commands)
+	}
+	target := len(g.stages) - 1
+	if b.Target != "" {
+		target = find(g.names, b.Target)
+	}
+	if target < 0 { // it means something to a frontend of its own
+		target = len(g.stages) - 1
+	}
+	return g.used(target)
+}
+
+// platformValues are the values of platformArgs.
+func platformValues(target, daemon string) map[string]string {
+	if target == "" {
+		target = daemon
+	}
+	all := map[string]string{}
+	for of, platform := range map[string]string{"TARGET": target, "BUILD": daemon} {
+		parts := append(strings.SplitN(platform, "/", 3), "", "")
+		all[of+"PLATFORM"], all[of+"OS"], all[of+"ARCH"], all[of+"VARIANT"] = platform, parts[0], parts[1], parts[2]
+	}
+	return all
+}
+
+// graph is what the stages of a Dockerfile need of each other and of images.
+type graph struct {
+	names  []string
+	stages []stage
+}
+
+type stage struct {
+	// base is the image that it is built on, without a Ref for scratch and when it
+	// stands on the stage with the index on.
+	base Image
+	on   int
+	// commands are its own, behind the triggers of the stage that it is built on.
+	commands []instructions.Command
+}
+
+func (g *graph) add(name, base, platform string, commands []instructions.Command) {
+	st := stage{on: -1, commands: commands}
+	for i, earlier := range g.names { // not by number, and only of those before
+		if earlier != "" && strings.EqualFold(earlier, base) {
+			st.on = i
+		}
+	}
+	switch {
+	case st.on >= 0:
+		st.commands = append(triggers(g.stages[st.on].commands), commands...)
+	case base != "scratch":
+		st.base = Image{Ref: base, Platform: platform}
+	}
+	g.names, g.stages = append(g.names, name), append(g.stages, st)
+}
+
+// triggers are the commands that a stage leaves to those which are built on it.
+func triggers(commands []instructions.Command) (all []instructions.Command) {
+	for _, cmd := range commands {
+		trigger, ok := cmd.(*instructions.OnbuildCommand)
+		if !ok {
+			continue
+		}
+		parsed, err := parser.Parse(strings.NewReader(trigger.Expression))
+		if err != nil || len(parsed.AST.Children) == 0 {
+			continue
+		}
+		instruction, err := instructions.ParseInstructionWithLinter(parsed.AST.Children[0], lint())
+		if cmd, ok := instruction.(instructions.Command); ok && err == nil {
+			all = append(all, cmd)
+		}
+	}
+	return all
+}
+
+// used lists the images of the stages that the target needs.
+func (g *graph) used(target int) (all []Image) {
+	root := target
+	for g.stages[root].on >= 0 {
+		root = g.stages[root].on
+	}
+	use := func(img Image) {
+		if img.Ref != "" && img.Ref != "scratch" && !slices.Contains(all, img) {
+			all = append(all, img)
+		}
+	}
+	reached := map[int]bool{}
+	var reach func(i int)
+	reach = func(i int) {
+		if i < 0 || reached[i] {
+			return
+		}
+		reached[i] = true
+		img := g.stages[i].base
+		if img.Role = jobs.RoleStage; i == root {
+			img.Role = jobs.RoleFrom
+		}
+		use(img)
+		reach(g.stages[i].on)
+		for _, img := range g.needs(i) {
+			at := find(g.names, img.Ref)
+			if at < 0 {
+				use(img)
+			}
+			reach(at)
+		}
+	}
+	reach(target)
+	return all
+}
+
+// needs are the sources of the commands of a stage: images, or names and numbers of
+// stages, also of such as come later.
+func (g *graph) needs(i int) (all []Image) {
+	for _, cmd := range g.stages[i].commands {
+		switch cmd := cmd.(type) {
+		case *instructions.CopyCommand:
+			all = append(all, Image{Ref: cmd.From, Role: jobs.RoleCopy})
+		case *instructions.RunCommand:
+			// No frontend replaces variables in the name of an image here.
+			if cmd.Expand(func(word string) (string, error) { return word, nil }) != nil {
+				continue
+			}
+			for _, m := range instructions.GetMounts(cmd) {
+				all = append(all, Image{Ref: m.From, Role: jobs.RoleMount})
+			}
+		}
+	}
+	return all
+}
