@@ -76,6 +76,8 @@ type RebuildImage struct {
 	After []string `json:"after,omitempty"`
 	// NoCache has every step run again: it is built for the packages that they install.
 	NoCache bool `json:"no_cache,omitempty"`
+	// Changed are the bases that have another image by now, as far as the farm has looked.
+	Changed []BaseMove `json:"changed,omitempty"`
 	// Canary is true for an image that is built before all that are not.
 	Canary bool `json:"canary,omitempty"`
 	// Inherited is true when nothing but After asks for it: where those turn out to be

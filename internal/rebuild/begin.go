@@ -53,6 +53,7 @@ func (p Plan) Begin(o Order, at time.Time) (jobs.Rebuild, []jobs.RebuildImage, e
 			Name: img.Name, Wave: img.Wave, Because: img.Because(), After: img.After, State: jobs.ImageWaiting,
 			NoCache:   slices.ContainsFunc(img.Reasons, func(r Reason) bool { return r.Kind == BecauseAge }),
 			Inherited: !slices.ContainsFunc(img.Reasons, func(r Reason) bool { return r.Kind != BecauseParent }),
+			Changed:   img.changed(),
 			Canary:    canaries[img.Name],
 		})
 	}
@@ -63,6 +64,17 @@ func (p Plan) Begin(o Order, at time.Time) (jobs.Rebuild, []jobs.RebuildImage, e
 		ID: o.ID, Plan: p.Hash, Question: o.Question, By: o.By, Priority: o.Priority, MaxParallel: o.MaxParallel,
 		FailFast: o.FailFast, State: jobs.RebuildRunning, Created: at.UTC().Truncate(time.Microsecond),
 	}, images, nil
+}
+
+// changed are the bases because of which an image is built, where the farm knows what they
+// are now.
+func (img Image) changed() (moves []jobs.BaseMove) {
+	for _, r := range img.Reasons {
+		if r.Kind == BecauseBase && r.Now != "" {
+			moves = append(moves, jobs.BaseMove{Ref: r.Ref, From: r.Digest, To: r.Now})
+		}
+	}
+	return moves
 }
 
 // canaries chooses n images on which no other image of the plan stands, those that stand on

@@ -135,6 +135,45 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// What was built on a base of before is refused, too, where the farm knows that it has
+// changed. A base that another build has used in between is no business of this one.
+func TestVerifyBase(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, digest, want string
+	}{
+		{"the new one", "sha256:new", "promoting"},
+		{"a newer one", "sha256:newer", "promoting"},
+		{"the one before", "digest of debian:12", "failed: it was built on debian:12 as digest of debian:12, which is sha256:new by now"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			base := recipe("base", "debian:12")
+			plan, err := rebuild.NewGraph([]jobs.Recipe{base}, []jobs.Base{{Ref: debianRef, Digest: "sha256:new"}}).Plan(rebuild.Question{Stale: true}, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := newWorksWith(t, rebuildtest.NewRegistry([]jobs.Recipe{base}), []jobs.Recipe{base}, debian, nil)
+			head, images, err := plan.Begin(rebuild.Order{ID: "r-2", MaxParallel: 1}, now)
+			if err == nil {
+				err = w.memory.ForgetRebuild(t.Context(), w.head)
+			}
+			if err == nil {
+				err = w.memory.BeginRebuild(t.Context(), head, images)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.head = head
+			w.registry.Push("debian:12", tt.digest)
+			w.advance()
+			w.finish("base", "")
+			w.advance()
+			w.want("built", map[bool]string{true: "failed", false: "running"}[strings.HasPrefix(tt.want, "failed")], "base "+tt.want)
+		})
+	}
+}
+
 // An image whose content is what it was stays, and so does what stands on it alone.
 func TestUnchanged(t *testing.T) {
 	t.Parallel()

@@ -19,6 +19,13 @@ func (s *step) verify(img *jobs.RebuildImage, job jobs.Job) error {
 			}
 		}
 	}
+	for _, base := range img.Changed {
+		for _, b := range job.Result.Bases {
+			if !b.Pinned && b.Digest != "" && b.Digest == base.From && imagename.Full(b.Ref) == base.Ref {
+				return fmt.Errorf("it was built on %s as %s, which is %s by now", imagename.Familiar(base.Ref), b.Digest, base.To)
+			}
+		}
+	}
 	if job.Spec.Cause == nil {
 		return errors.New("its job is not that of a rebuild")
 	}
@@ -51,6 +58,9 @@ func standsOn(used []jobs.BaseImage, move jobs.TagMove) error {
 	for _, b := range used {
 		if b.Pinned || imagename.Full(b.Ref) != full || b.Digest == move.To || b.PlatformDigest == move.To {
 			continue
+		}
+		if b.Digest == "" {
+			return fmt.Errorf("which %s it was built on could not be found out; want the new image, %s", imagename.Familiar(full), move.To)
 		}
 		return fmt.Errorf("it was built on %s as %s, and not on the new image, %s", imagename.Familiar(full), b.Digest, move.To)
 	}
