@@ -7,7 +7,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/docker/docker/api/types/image"
@@ -160,6 +162,35 @@ FROM scratch
 			}
 		})
 	}
+}
+
+// TestHiddenDockerfilesOfOneSize: BuildKit keeps what the build before has sent. A Dockerfile
+// that has the same name and size is another one all the same.
+func TestHiddenDockerfilesOfOneSize(t *testing.T) {
+	t.Parallel()
+	e := open(t, host, Options{})
+	var all sync.WaitGroup
+	for builder := range 3 {
+		all.Go(func() {
+			for i := range 6 {
+				want := fmt.Sprintf("N=%d%d", builder, i%3)
+				built, err := tryBuildOf(t, e, []byte("FROM busybox:latest\nENV "+want+"\n"), jobs.Build{}, "hello.txt", "hello\n")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				have, err := e.cli.ImageInspect(t.Context(), built.ImageID)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !slices.Contains(have.Config.Env, want) {
+					t.Errorf("the image has %q, want %s: it was built from another Dockerfile", have.Config.Env, want)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // TestHiddenDockerfile: COPY sees what is in the context and nothing else.
