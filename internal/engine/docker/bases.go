@@ -168,9 +168,13 @@ func (e *Engine) origin(ctx context.Context, r resolved, asked bool, before sigh
 	case r.digest != "":
 		return r.digest, false, nil
 	}
+	if was, looked := before.digests[r.ref]; looked {
+		digest, err := e.sameAsBefore(ctx, r.ref, was)
+		return digest, false, err
+	}
 	have, err := e.cli.ImageInspect(ctx, r.ref)
 	if errdefs.IsNotFound(err) {
-		digest, err := e.sameAsBefore(ctx, r.ref, before.digests[r.ref])
+		digest, err := e.sameAsBefore(ctx, r.ref, "")
 		return digest, false, err
 	}
 	if err != nil {
@@ -205,21 +209,24 @@ func (e *Engine) sameAsBefore(ctx context.Context, ref, was string) (string, err
 // what they do afterwards, because what they did meanwhile is not told.
 type sighted struct {
 	ids     map[string]string // of images on the host
-	digests map[string]string // in their registries
+	digests map[string]string // in their registries, "" where these did not tell
 }
 
-// sight looks for the images that a Dockerfile uses.
-func (e *Engine) sight(ctx context.Context, images []engine.Image) (sighted, error) {
+// sight looks for the images that a Dockerfile uses. With pull the registry's count, also
+// where the host has one of that name.
+func (e *Engine) sight(ctx context.Context, images []engine.Image, pull bool) (sighted, error) {
 	s := sighted{ids: map[string]string{}, digests: map[string]string{}}
 	for _, img := range images {
 		have, err := e.cli.ImageInspect(ctx, img.Ref)
 		switch {
+		case (errdefs.IsNotFound(err) || err == nil && pull) && e.resolvesInSilence(img.Role):
+			digest, err := e.registryDigest(ctx, img.Ref)
+			if err != nil {
+				digest = "" // the build says more, or it will not be known
+			}
+			s.digests[imagename.Full(img.Ref)] = digest
 		case err == nil:
 			s.ids[imagename.Full(img.Ref)] = have.ID
-		case errdefs.IsNotFound(err) && e.resolvesInSilence(img.Role):
-			if digest, err := e.registryDigest(ctx, img.Ref); err == nil { // else the build says more
-				s.digests[imagename.Full(img.Ref)] = digest
-			}
 		case errdefs.IsNotFound(err), errdefs.IsInvalidArgument(err): // the build says more
 		default:
 			return sighted{}, failure(ctx, err, "look for the image "+img.Ref)

@@ -27,7 +27,7 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	}
 	body := newGate(b.Context)
 	defer body.close(ctx)
-	before, err := e.sight(ctx, b.Images)
+	before, err := e.sight(ctx, b.Images, b.Spec.Pull)
 	if err != nil {
 		return engine.Built{}, err
 	}

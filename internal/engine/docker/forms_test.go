@@ -123,7 +123,7 @@ func forms() []form {
 		{name: "base on the host only", again: true, dockerfile: "FROM only-here:1\nCOPY --from=R/b:1 /id /b\n", want: []string{"from only-here:1 local", "copy R/b:1"}},
 		{name: "base that was pulled", dockerfile: "FROM R/a:1\n", have: []string{"R/a:1"}, want: []string{"from R/a:1"}},
 		{name: "base that was pulled, in all roles", again: true, dockerfile: "FROM R/a:1 AS x\nFROM R/b:1\nCOPY --from=x /id /x\nCOPY --from=R/c:1 /id /c\n", have: []string{"R/a:1", "R/b:1", "R/c:1"}, want: []string{"from R/b:1", "stage R/a:1", "copy R/c:1"}},
-		{name: "pull", again: true, dockerfile: "FROM R/a:1\nCOPY --from=R/b:1 /id /b\n", spec: jobs.Build{Pull: true}, have: []string{"R/a:1"}, want: []string{"from R/a:1", "copy R/b:1"}},
+		{name: "pull", again: true, dockerfile: "FROM R/a:1\nCOPY --from=R/b:1 /id /b\n", spec: jobs.Build{Pull: true}, have: []string{"R/a:1", "R/b:1"}, want: []string{"from R/a:1", "copy R/b:1"}},
 		{name: "registry that is away", again: true, dockerfile: "FROM R/a:1\n", have: []string{"R/a:1"}, away: true, want: []string{"from R/a:1 away"}},
 		// It is taken for a name in Docker Hub, which may be out of reach.
 		{name: "image by its ID", dockerfile: "FROM <only-here:1>\n", fails: map[string][]jobs.Kind{"": {jobs.KindRegistryUnavailable, jobs.KindBaseMissing}}},
