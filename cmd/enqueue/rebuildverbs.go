@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 )
 
 // rebuildVerb is a verb that changes a rebuild from one of some states.
@@ -60,20 +61,22 @@ func (a *app) rebuildCancelCmd() *cobra.Command {
 		func(r *jobs.Rebuild) { r.State, r.CancelledBy = jobs.RebuildCancelling, a.whoami() })
 }
 
-func (a *app) rebuildRetryCmd() *cobra.Command {
+// rebuildAfter is a verb that goes on with a rebuild that has ended, if begin finds anything
+// to do; nothing is what there is to say when it does not.
+func (a *app) rebuildAfter(use, short, long, nothing string, begin func(r *rebuild.Runner, ctx context.Context, id string) (bool, error)) *cobra.Command {
 	return &cobra.Command{
-		Use: "retry ID", Short: "Build those images of a rebuild again that are not done", Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
+		Use: use + " ID", Short: short, Long: long, Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			svc, err := a.service(cmd.Context())
 			if err != nil {
 				return err
 			}
-			began, err := a.runner(svc).Retry(cmd.Context(), args[0])
+			began, err := begin(a.runner(svc), cmd.Context(), args[0])
 			switch {
 			case err != nil:
 				return busy(noRebuild(args[0], err))
 			case !began:
-				return usage("", "rebuild %s has not ended, or all of its images are done: there is nothing to retry", args[0])
+				return usage("", "rebuild %s has not ended, or %s", args[0], nothing)
 			}
 			a.advance(cmd.Context(), svc, args[0])
 			fmt.Fprintln(a.stdout, args[0])
@@ -82,29 +85,18 @@ func (a *app) rebuildRetryCmd() *cobra.Command {
 	}
 }
 
+func (a *app) rebuildRetryCmd() *cobra.Command {
+	return a.rebuildAfter("retry", "Build those images of a rebuild again that are not done", "",
+		"all of its images are done: there is nothing to retry", (*rebuild.Runner).Retry)
+}
+
 func (a *app) rebuildRollbackCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "rollback ID", Short: "Move the tags of a rebuild that has ended back where they were", Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
-		Long: `Move the tags of a rebuild that has ended back to the images that they had before. A tag that
+	return a.rebuildAfter("rollback", "Move the tags of a rebuild that has ended back where they were",
+		`Move the tags of a rebuild that has ended back to the images that they had before. A tag that
 has yet another image by now stays, and so does one that had none. The recipes are those of
 before again, so that the images are stale as they were. The workers do it, within a minute;
 enqueue rebuild watch ID follows it.`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			svc, err := a.service(cmd.Context())
-			if err != nil {
-				return err
-			}
-			began, err := a.runner(svc).Rollback(cmd.Context(), args[0])
-			switch {
-			case err != nil:
-				return busy(noRebuild(args[0], err))
-			case !began:
-				return usage("", "rebuild %s has not ended, or has moved no tags: there is nothing to roll back", args[0])
-			}
-			fmt.Fprintln(a.stdout, args[0])
-			return nil
-		},
-	}
+		"has moved no tags: there is nothing to roll back", (*rebuild.Runner).Rollback)
 }
 
 // rebuildID is the argument check of verbs that take one rebuild.

@@ -43,7 +43,6 @@ type Promoter struct {
 	jobs     Jobs
 	tags     Tags
 	opts     PromoterOptions
-	gated    bool
 
 	mu      sync.Mutex
 	waiting []string
@@ -67,14 +66,10 @@ func NewPromoter(lg *slog.Logger, rebuilds jobs.Rebuilds, recipes LearnedRecipes
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
-	p := &Promoter{log: lg, rebuilds: rebuilds, recipes: recipes, jobs: js, tags: tags, opts: o, gated: o.Gate != nil, wake: make(chan struct{}, 1)}
-	if o.Gate == nil {
-		p.opts.Gate = func(context.Context, Candidate) (string, error) { return "", nil }
-	}
 	if o.Settle == 0 {
-		p.opts.Settle = 2 * time.Second
+		o.Settle = 2 * time.Second
 	}
-	return p
+	return &Promoter{log: lg, rebuilds: rebuilds, recipes: recipes, jobs: js, tags: tags, opts: o, wake: make(chan struct{}, 1)}
 }
 
 // Wake has the promoter look at a rebuild soon.
@@ -347,6 +342,10 @@ func (p *Promoter) judge(ctx context.Context, head jobs.Rebuild, img jobs.Rebuil
 		img.State, img.Why, img.Is, img.Moves = jobs.ImageUnchanged, "its content is what it was", img.Was, nil
 		return img, nil
 	}
+	img.Why = ""
+	if p.opts.Gate == nil {
+		return img, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, gateTime)
 	defer cancel()
 	refusal, err := p.opts.Gate(ctx, Candidate{head.ID, img.Name, img.Because, img.Job, img.Moves, recipe.Materials})
@@ -357,7 +356,7 @@ func (p *Promoter) judge(ctx context.Context, head jobs.Rebuild, img jobs.Rebuil
 		img.State, img.Why, img.Moves = jobs.ImageFailed, "the gate refused it: "+refusal, nil
 		return img, nil
 	}
-	img.Why, img.Gated = "", p.gated
+	img.Gated = true
 	return img, nil
 }
 
