@@ -234,7 +234,7 @@ func TestUsed(t *testing.T) {
 		{"trigger", "FROM a AS x\nONBUILD COPY --from=b / /\nONBUILD RUN --mount=from=d true\nFROM x AS y\nFROM y\n", jobs.Build{}, []string{"from a", "copy b", "mount d"}},
 		{"trigger for others", "FROM a AS x\nFROM b\nONBUILD COPY --from=x / /\n", jobs.Build{}, []string{"from b"}},
 		{"argument", "ARG V=1\nFROM a:$V\n", jobs.Build{Args: map[string]string{"V": "2"}}, []string{"from a:2"}},
-		{"platforms", "FROM --platform=$BUILDPLATFORM a-$BUILDARCH AS x\nFROM a-$TARGETARCH$TARGETVARIANT\nCOPY --from=x / /\n", jobs.Build{Platform: "linux/arm/v7"}, []string{"from a-armv7", "stage a-amd64 linux/amd64"}},
+		{"platforms", "FROM --platform=$BUILDPLATFORM a-$BUILDARCH AS x\nFROM a-$TARGETARCH$TARGETVARIANT\nCOPY --from=x / /\n", jobs.Build{Platform: "linux/arm/v7"}, []string{"from a-armv7 linux/arm/v7", "stage a-amd64 linux/amd64"}},
 		{"platform of the daemon", "FROM a AS on-amd64\nFROM b AS on-arm64\nFROM on-$TARGETARCH\n", jobs.Build{}, []string{"from a"}},
 		{"platform in an argument", "ARG P=linux/arm64\nFROM --platform=$P a\n", jobs.Build{}, []string{"from a linux/arm64"}},
 		{"script", "FROM a\nRUN <<E\nCOPY --from=b / /\nE\n", jobs.Build{}, []string{"from a"}},

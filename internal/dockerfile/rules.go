@@ -55,21 +55,27 @@ func (r Rules) frontends(d File) ([]string, error) {
 	if ref, _, _, ok := parser.DetectSyntax(d.Content); ok {
 		found = append(found, ref)
 	}
-	for line := range strings.Lines(strings.TrimPrefix(string(d.Content), "\ufeff")) {
-		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasPrefix(line, "#") {
-			break
-		}
-		if m := syntaxPattern.FindStringSubmatch(line); m != nil {
-			found = append(found, m[1])
-		}
-	}
+	found = append(found, syntaxLines(d)...)
 	for _, ref := range found {
 		if !Matches(r.Frontends, ref) {
 			return nil, jobs.Fail(jobs.KindFrontendNotAllowed, nil, "leave the # syntax line out, or use "+list(r.Frontends), "%s wants the frontend %q, which the operator does not allow", d.Name, jobs.Clip(ref))
 		}
 	}
 	return found, nil
+}
+
+// syntaxLines are the images of all lines that a frontend may take for the # syntax line.
+func syntaxLines(d File) (refs []string) {
+	for line := range strings.Lines(strings.TrimPrefix(string(d.Content), "\ufeff")) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "#") {
+			break
+		}
+		if m := syntaxPattern.FindStringSubmatch(line); m != nil {
+			refs = append(refs, m[1])
+		}
+	}
+	return refs
 }
 
 // Pushes refuses a build that pushes to a name which is none of Rules.Push. It needs

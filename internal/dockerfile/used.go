@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -15,7 +16,7 @@ import (
 type Image struct {
 	Ref  string
 	Role jobs.Role
-	// Platform is the one of which the image is taken, "" for the one that is built for.
+	// Platform is the one of which the image is taken, "" for the daemon's own.
 	Platform string
 }
 
@@ -23,24 +24,32 @@ type Image struct {
 // Dockerfile on a daemon of this platform. It does not judge: what only one engine
 // understands is read as the newest does, and what cannot be parsed needs nothing.
 func Used(d File, b jobs.Build, daemon string) []Image {
+	g, ok := graphOf(d, b, daemon)
+	if !ok {
+		return nil
+	}
+	return g.used()
+}
+
+// graphOf reads a Dockerfile; ok is false when it cannot be parsed.
+func graphOf(d File, b jobs.Build, daemon string) (g graph, ok bool) {
 	p, err := parse(d)
 	if err != nil || len(p.stages) > maxStages {
-		return nil
+		return graph{}, false
 	}
 	c := checker{build: b, lex: shell.NewLex(p.ast.EscapeToken), left: maxWords}
 	c.meta(p.args, p.stages[len(p.stages)-1].Name, platformValues(b.Platform, daemon))
-	var g graph
+	g.platform = b.Platform
 	for _, s := range p.stages {
-		g.add(s.Name, c.expand(s.BaseName, c.global).text, c.expand(s.Platform, c.global).text, s.Commands)
+		base := c.expand(s.BaseName, c.global)
+		g.add(s, base.text, cmp.Or(c.expand(s.Platform, c.global).text, b.Platform))
+		g.guess = g.guess || base.guess
 	}
-	target := len(g.stages) - 1
-	if b.Target != "" {
-		target = find(g.names, b.Target)
+	g.target = len(g.stages) - 1
+	if at := find(g.names, b.Target); b.Target != "" && at >= 0 { // else it means something to a frontend of its own
+		g.target = at
 	}
-	if target < 0 { // it means something to a frontend of its own
-		target = len(g.stages) - 1
-	}
-	return g.used(target)
+	return g, true
 }
 
 // platformValues are the values of platformArgs.
@@ -58,11 +67,16 @@ func platformValues(target, daemon string) map[string]string {
 
 // graph is what the stages of a Dockerfile need of each other and of images.
 type graph struct {
-	names  []string
-	stages []stage
+	names    []string
+	stages   []stage
+	target   int // the index of a stage
+	platform string
+	// guess is set when a frontend may know of other bases.
+	guess bool
 }
 
 type stage struct {
+	instructions.Stage
 	// base is the image that it is built on, without a Ref for scratch and when it
 	// stands on the stage with the index on.
 	base Image
@@ -71,8 +85,8 @@ type stage struct {
 	commands []instructions.Command
 }
 
-func (g *graph) add(name, base, platform string, commands []instructions.Command) {
-	st := stage{on: -1, commands: commands}
+func (g *graph) add(s instructions.Stage, base, platform string) {
+	st := stage{Stage: s, on: -1, commands: s.Commands}
 	for i, earlier := range g.names { // not by number, and only of those before
 		if earlier != "" && strings.EqualFold(earlier, base) {
 			st.on = i
@@ -80,11 +94,11 @@ func (g *graph) add(name, base, platform string, commands []instructions.Command
 	}
 	switch {
 	case st.on >= 0:
-		st.commands = append(triggers(g.stages[st.on].commands), commands...)
+		st.commands = append(triggers(g.stages[st.on].commands), s.Commands...)
 	case base != "scratch":
 		st.base = Image{Ref: base, Platform: platform}
 	}
-	g.names, g.stages = append(g.names, name), append(g.stages, st)
+	g.names, g.stages = append(g.names, s.Name), append(g.stages, st)
 }
 
 // triggers are the commands that a stage leaves to those which are built on it.
@@ -107,8 +121,8 @@ func triggers(commands []instructions.Command) (all []instructions.Command) {
 }
 
 // used lists the images of the stages that the target needs.
-func (g *graph) used(target int) (all []Image) {
-	root := target
+func (g *graph) used() (all []Image) {
+	root := g.target
 	for g.stages[root].on >= 0 {
 		root = g.stages[root].on
 	}
@@ -138,7 +152,7 @@ func (g *graph) used(target int) (all []Image) {
 			reach(at)
 		}
 	}
-	reach(target)
+	reach(g.target)
 	return all
 }
 
@@ -146,17 +160,23 @@ func (g *graph) used(target int) (all []Image) {
 // stages, also of such as come later.
 func (g *graph) needs(i int) (all []Image) {
 	for _, cmd := range g.stages[i].commands {
-		switch cmd := cmd.(type) {
-		case *instructions.CopyCommand:
-			all = append(all, Image{Ref: cmd.From, Role: jobs.RoleCopy})
-		case *instructions.RunCommand:
-			// No frontend replaces variables in the name of an image here.
-			if cmd.Expand(func(word string) (string, error) { return word, nil }) != nil {
-				continue
-			}
-			for _, m := range instructions.GetMounts(cmd) {
-				all = append(all, Image{Ref: m.From, Role: jobs.RoleMount})
-			}
+		all = append(all, g.sourcesOf(cmd)...)
+	}
+	return all
+}
+
+// sourcesOf are the images, or stages, that a command takes something from.
+func (g *graph) sourcesOf(cmd instructions.Command) (all []Image) {
+	switch cmd := cmd.(type) {
+	case *instructions.CopyCommand:
+		return []Image{{Ref: cmd.From, Role: jobs.RoleCopy, Platform: g.platform}}
+	case *instructions.RunCommand:
+		// No frontend replaces variables in the name of an image here.
+		if cmd.Expand(func(word string) (string, error) { return word, nil }) != nil {
+			return nil
+		}
+		for _, m := range instructions.GetMounts(cmd) {
+			all = append(all, Image{Ref: m.From, Role: jobs.RoleMount, Platform: g.platform})
 		}
 	}
 	return all
