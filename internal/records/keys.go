@@ -97,6 +97,10 @@ const (
 	watchKey = "slipway:watch"
 )
 
+// digestKey is a string, what the registry of a full name had under it less than a minute
+// ago.
+func digestKey(ref string) string { return "slipway:digest:" + ref }
+
 // movedKey is a string that expires, where a process last moved a reader to.
 func movedKey(reader, nonce string) string { return "slipway:{ended}:moved:" + reader + ":" + nonce }
 

@@ -48,8 +48,9 @@ type Memory struct {
 	// rebuilds are in the order in which they began.
 	rebuilds []*rebuild
 	bases    map[string]jobs.Base // by their names
-	watched  time.Time            // until when no turn at asking registries comes
-	changed  chan struct{}        // closed and replaced by every change
+	digests  map[string]keptDigest
+	watched  time.Time     // until when no turn at asking registries comes
+	changed  chan struct{} // closed and replaced by every change
 }
 
 var (
@@ -61,6 +62,7 @@ var (
 	_ jobs.Recipes  = (*Memory)(nil)
 	_ jobs.Rebuilds = (*Memory)(nil)
 	_ jobs.Bases    = (*Memory)(nil)
+	_ jobs.Digests  = (*Memory)(nil)
 )
 
 // record is what the memory knows of a job.
@@ -92,6 +94,7 @@ func NewMemory(opts Options) *Memory {
 		cursors: map[string]int64{},
 		recipes: map[string]jobs.Recipe{},
 		bases:   map[string]jobs.Base{},
+		digests: map[string]keptDigest{},
 		changed: make(chan struct{}),
 	}
 }

@@ -25,8 +25,9 @@ type DB struct {
 	Recipes jobs.Recipes
 	// Rebuilds is what TestRebuilds is about.
 	Rebuilds jobs.Rebuilds
-	// Bases is what TestBases is about.
-	Bases jobs.Bases
+	// Bases and Digests are what TestBases is about.
+	Bases   jobs.Bases
+	Digests jobs.Digests
 	// Advance moves Redis time forward. It is nil when the clock cannot
 	// be moved, as with a real Redis: then the suites use leases and delays of
 	// some hundred milliseconds and wait for them to pass.

@@ -14,6 +14,7 @@ func TestBases(t *testing.T, setup func(t *testing.T) DB) {
 	runSuite(t, setup, []subtest{
 		{"what is known of a base is kept", testKeepBase},
 		{"a turn comes to one caller each time", testWatchTurn},
+		{"a digest is kept for a minute", testDigests},
 	})
 }
 
@@ -67,5 +68,34 @@ func testWatchTurn(f *farm) {
 	if f.Advance != nil {
 		f.Advance(time.Hour)
 		turn(true)
+	}
+}
+
+func testDigests(f *farm) {
+	const ref = "docker.io/library/debian:12"
+	is := func(want string) {
+		f.t.Helper()
+		if got, err := f.Digests.Digest(f.ctx, ref); err != nil || got != want {
+			f.t.Errorf("Digest = %q, %v; want %q", got, err, want)
+		}
+	}
+	keep := func(digest string, replace bool) {
+		f.t.Helper()
+		if err := f.Digests.KeepDigest(f.ctx, ref, digest, replace); err != nil {
+			f.t.Errorf("KeepDigest: %v", err)
+		}
+	}
+	is("")
+	keep("sha256:1", false)
+	keep("sha256:0", false) // what was asked for earlier, and told later
+	is("sha256:1")
+	keep("sha256:2", true)
+	keep("sha256:1", false)
+	is("sha256:2")
+	if f.Advance != nil {
+		f.Advance(jobs.DigestAge)
+		is("")
+		keep("sha256:3", false)
+		is("sha256:3")
 	}
 }
