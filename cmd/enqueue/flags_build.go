@@ -20,7 +20,7 @@ func buildRows(o *options, getenv func(string) string) []row {
 		held(toggle, &o.push, "/build/push", "push", "push every tag to its registry after the build",
 			replace(func(s *jobs.Spec) *bool { return &s.Build.Push })).withBake(),
 		one(toggle, "/build/no_cache", "no-cache", "build every step anew", func(s *jobs.Spec) *bool { return &s.Build.NoCache }).withBake(),
-		one(toggle, "/build/pull", "pull", "ask the registry for newer base images", func(s *jobs.Spec) *bool { return &s.Build.Pull }).withBake(),
+		one(toggle, "/build/pull", "pull", "have registries say what base images are, whatever the host has", func(s *jobs.Spec) *bool { return &s.Build.Pull }).withBake(),
 		more(texts, "/build/cache_from", "cache-from", "`image` to take build cache from; repeatable", func(s *jobs.Spec) *[]string { return &s.Build.CacheFrom }),
 		one(text, "/build/network", "build-network", "network of RUN steps: default or none", func(s *jobs.Spec) *string { return &s.Build.Network }).
 			oneOf("default", "none"),

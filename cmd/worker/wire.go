@@ -34,6 +34,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/netguard"
+	"github.com/slipway-farm/slipway/internal/pins"
 	"github.com/slipway-farm/slipway/internal/policy"
 	"github.com/slipway-farm/slipway/internal/queue"
 	"github.com/slipway-farm/slipway/internal/rebuild"
@@ -125,10 +126,12 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	metrics := telemetry.NewMetrics(buildVersion(), c.Queues)
 	notes, room := imageNotes(c), newDisks(lg, eng, c)
 	holder := seat.New(lg, dir, records, seat.Options{Worker: c.Worker.Name, Lease: c.Worker.Lease})
+	pinned := pins.New(lg, eng, records)
 	w := worker.New(lg, faulty(worker.Deps{
 		Seat: holder, Farm: membership{records, c.Worker.Farm},
 		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
 		Engine: eng, Provenance: attests, Images: images.New(lg, faultyImages(eng), notes, func() images.Rules { return imageNames(admits.Policy()) }),
+		Pins:      pinned,
 		Intake:    queue.NewIntake(intakeRedis, queue.IntakeOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
 		Admission: admits, Host: machine{Disks: room, uptime: bootclock.New(), store: owner, engine: eng, config: c},
 	}), c.Worker)
@@ -143,7 +146,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	reconciling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	newJobID := func() string { return uuid.Must(uuid.NewV7()).String() }
 	producer := jobs.NewService(records, tickets, newJobID)
-	promoter := rebuild.NewPromoter(lg, records, records, producer, eng, rebuild.PromoterOptions{Nonce: uuid.NewString(), Gate: rebuild.NewGate(c.RebuildGate)})
+	promoter := rebuild.NewPromoter(lg, records, records, producer, tags{eng, pinned}, rebuild.PromoterOptions{Nonce: uuid.NewString(), Gate: rebuild.NewGate(c.RebuildGate)})
 	rebuilds := rebuild.NewRunner(lg, records, records, producer, promoter.Wake)
 	background.Go(func() { promoter.Run(reconciling, rebuilds.Advance) })
 	background.Go(func() {

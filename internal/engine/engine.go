@@ -9,6 +9,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -172,8 +173,9 @@ type Build struct {
 	// Dockerfile is what to build from when it is no part of the context; nil
 	// means that it is, at Spec.Dockerfile.
 	Dockerfile []byte
-	// Images are those that the build is going to use, and what for. It is only how
-	// [Built] gets the roles of the images that the build really used.
+	// Images are those that the build is going to use, and what for. From them [Built] has
+	// the roles of the images that the build really used, and their names where the
+	// Dockerfile has pins.
 	Images []Image
 	// CacheSpace keeps the cache mounts of builds apart that have another.
 	CacheSpace string
@@ -193,9 +195,17 @@ type Build struct {
 type Image struct {
 	Ref  string
 	Role jobs.Role
-	// Platform is the one of which the image is taken, "" for the build's.
+	// Platform is the one of which the image is taken, "" for the engine's own.
 	Platform string
+	// Pin is what the Dockerfile that is built has in the place of Ref: the name with a
+	// digest. "" when it has Ref.
+	Pin string
+	// Digest is what the registry has under Ref, when there is a Pin.
+	Digest string
 }
+
+// Written is what the Dockerfile that is built has for the image.
+func (i Image) Written() string { return cmp.Or(i.Pin, i.Ref) }
 
 // Built is what a build made.
 type Built struct {

@@ -63,6 +63,7 @@ func rules() []rule {
 		{"internal/reconcile", flow, nil},
 		{"internal/garbage", flow, nil},
 		{"internal/images", flow, nil},
+		{"internal/pins", flow, nil},
 		{"internal/faults", flow, nil},
 		{"internal/doctor", flow, nil},
 		{"internal/seat", flow, nil},

@@ -22,7 +22,8 @@ type Build struct {
 	Labels         map[string]string `json:"labels,omitempty"`
 	Platform       string            `json:"platform,omitempty"`
 	Tags           []string          `json:"tags,omitempty"`
-	// Pull asks the registry for newer bases even when a local one is there.
+	// Pull asks registries for every image that the build uses: what is on the host, or
+	// was told to another worker a moment ago, does not count.
 	Pull      bool     `json:"pull,omitempty"`
 	NoCache   bool     `json:"no_cache,omitempty"`
 	CacheFrom []string `json:"cache_from,omitempty"`

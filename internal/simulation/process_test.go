@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/pins"
 	"github.com/slipway-farm/slipway/internal/reconcile"
 	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/worker"
@@ -239,6 +240,7 @@ func (h *host) start() *process {
 	w := worker.New(f.log, worker.Deps{
 		Claims: reporting{faults.Claims(f.truth, p.at), p}, Records: records, Queue: faults.Queue(f.queue, p.at),
 		Engine: eng, Images: images.New(f.log, imageHost{eng, h.engine}, images.NewNotes(h.mates[0].notes, enginetest.NormalName), func() images.Rules { return images.Rules{} }),
+		Pins:      pins.New(f.log, h.engine, f.truth),
 		Intake:    faults.Intake(in, p.at),
 		Admission: faults.Admission(worker.Fetch(contexts.NewFetcher(contexts.Options{TempDir: h.dir}, source{}).Fetch), p.at),
 		Blobs:     artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -57,16 +56,8 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admi
 	ctx, done := a.watchIdle(ctx, jobs.StageBuild, a.w.cacheLocks.take(a, admitted.CacheSpace, sources.Locks))
 	defer a.w.cacheLocks.drop(a)
 	defer done()
-	progress := a.joblog.Writer(jobs.Note)
-	refs := slices.Clone(sources.Images)
-	var named []engine.Image
-	for _, img := range dockerfile.Used(fetched.Dockerfile, spec, a.w.engine.Platform) {
-		named = append(named, engine.Image(img))
-		if !slices.Contains(refs, img.Ref) {
-			refs = append(refs, img.Ref)
-		}
-	}
-	if err := a.w.Images.Refresh(ctx, refs, sources.Frontend, progress); err != nil {
+	images, pinned, err := a.pin(ctx, fetched.Dockerfile, spec, sources)
+	if err != nil {
 		return engine.Built{}, explain(ctx, jobs.StageBuild, err)
 	}
 	ended, err := a.w.builds.begin(ctx, a.w.Engine, a.job.ID, a.job.Attempt)
@@ -78,9 +69,9 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admi
 		return engine.Built{}, explain(ctx, jobs.StageFetch, err)
 	}
 	defer tarball.Close()
-	dockerfile := hidden(&spec, fetched.Dockerfile)
+	dockerfile := beside(&spec, fetched.Dockerfile, pinned)
 	built, err := a.w.Engine.Build(ctx, engine.Build{
-		Spec: spec, Name: a.imageName(), Context: tarball, Dockerfile: dockerfile, Images: named,
+		Spec: spec, Name: a.imageName(), Context: tarball, Dockerfile: dockerfile, Images: images,
 		CacheSpace: admitted.CacheSpace, Limits: a.w.buildLimits(spec), Secret: a.w.secret, SSHKey: a.w.sshKey,
 		Status: func(status []byte) { a.joblog.Write(jobs.BuildStatus, status) },
 	})
@@ -174,12 +165,16 @@ func shown(spec jobs.Build) string {
 	return spec.Dockerfile
 }
 
-// hidden is the Dockerfile for a build whose context does not have it.
-func hidden(spec *jobs.Build, d dockerfile.File) []byte {
-	if !spec.HideDockerfile {
+// beside is the Dockerfile for a build that is not to use the one in its context: it has
+// pins, or the context has none.
+func beside(spec *jobs.Build, d dockerfile.File, pinned []byte) []byte {
+	if !spec.HideDockerfile && pinned == nil {
 		return nil
 	}
 	spec.Dockerfile = shown(*spec)
+	if pinned != nil {
+		return pinned
+	}
 	return d.Content
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
+	"github.com/slipway-farm/slipway/internal/pins"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -195,6 +196,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		Host:      machine{worker.NewTrusted(), f.uptime, f.room, f.checkStore, f.probe},
 		Observer:  f.observer,
 		Images:    images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
+		Pins:      pins.New(nil, f.engine, f.memory),
 		Hosts:     f.hosts, Provenance: f.provenance, Seat: f.seat, Farm: f.others,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -31,5 +32,8 @@ func (a *attempt) pushOne(ctx context.Context, tag string) (digest string, err e
 		digest, err = a.w.Images.Push(ctx, a.naming(tag), a.joblog.Writer(jobs.Note))
 		return err
 	})
+	if _, pushed, ok := strings.Cut(digest, "@"); ok && err == nil {
+		a.w.Pins.Pushed(ctx, tag, pushed)
+	}
 	return digest, err
 }

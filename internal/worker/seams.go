@@ -108,3 +108,12 @@ type Images interface {
 	// Push publishes an image under a name, as engine.Engine does.
 	Push(ctx context.Context, n engine.Naming, progress io.Writer) (repoDigest string, err error)
 }
+
+// Pins finds out what names of images stand for.
+type Pins interface {
+	// Pin returns the images of a build with a pin for each that a registry has, and the
+	// Dockerfile with the pins; nil when it has none.
+	Pin(ctx context.Context, d dockerfile.File, b jobs.Build, images []engine.Image, native string, notes io.Writer) ([]engine.Image, []byte, error)
+	// Pushed notes what a tag stands for from now on.
+	Pushed(ctx context.Context, tag, digest string)
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"io"
 
+	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // anyName is an Images without rules.
@@ -27,3 +29,12 @@ func (anyName) Tidy(context.Context) error { return nil }
 func (i anyName) Push(ctx context.Context, n engine.Naming, progress io.Writer) (string, error) {
 	return i.Engine.Push(ctx, n.Image, n.Name, progress)
 }
+
+// asWritten is a Pins that leaves each name as it is.
+type asWritten struct{}
+
+func (asWritten) Pin(_ context.Context, _ dockerfile.File, _ jobs.Build, images []engine.Image, _ string, _ io.Writer) ([]engine.Image, []byte, error) {
+	return images, nil, nil
+}
+
+func (asWritten) Pushed(context.Context, string, string) {}

@@ -52,6 +52,9 @@ type Deps struct {
 	Blobs *artifacts.Blobs
 	// Images gives the host's images their names; nil gives any name to any job.
 	Images Images
+	// Pins finds out what the names in Dockerfiles stand for; nil leaves that to the
+	// engine.
+	Pins Pins
 	// Provenance attaches to pushed images how they were built; nil does not.
 	Provenance Provenance
 	// Hosts is the registry that this host reports to; nil when there is none.
@@ -142,6 +145,9 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	}
 	if deps.Observer == nil {
 		deps.Observer = silent{}
+	}
+	if deps.Pins == nil {
+		deps.Pins = asWritten{}
 	}
 	if deps.Images == nil {
 		deps.Images = anyName{deps.Engine}

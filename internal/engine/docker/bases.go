@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/versions"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -104,7 +105,7 @@ func (asked references) add(led references, images []engine.Image) []resolved {
 
 // named reports whether a Dockerfile names an image in these words.
 func named(images []engine.Image, ref string) bool {
-	return slices.ContainsFunc(images, func(img engine.Image) bool { return imagename.Full(img.Ref) == ref })
+	return slices.ContainsFunc(images, func(img engine.Image) bool { return imagename.Full(img.Written()) == ref })
 }
 
 // bases lists the images that a build used, by their roles.
@@ -115,14 +116,17 @@ func (e *Engine) bases(ctx context.Context, t *trace, b engine.Build, before sig
 	}
 	var all []jobs.BaseImage
 	for _, r := range t.resolved(b.Images) {
-		base := jobs.BaseImage{Ref: familiar(r.ref), Pinned: r.pinned}
-		if base.Digest, base.Local, err = e.origin(ctx, r, b.Spec.Pull, before); err != nil {
+		digest, local, err := e.origin(ctx, r, b.Spec.Pull, before)
+		if err != nil {
 			return nil, err
 		}
 		for _, use := range usesOf(r, b.Images) {
-			base.Role, base.PlatformDigest = use.Role, ""
+			base := jobs.BaseImage{Ref: familiar(r.ref), Role: use.Role, Digest: digest, Local: local, Pinned: r.pinned}
+			if use.Pin != "" { // by the farm, and not by the Dockerfile
+				base.Ref, base.Digest, base.Pinned = imagename.Familiar(use.Ref), use.Digest, false
+			}
 			if base.Digest != "" && !base.Local {
-				base.PlatformDigest = e.platformDigest(ctx, r.ref, base.Digest, cmp.Or(use.Platform, platform))
+				base.PlatformDigest = e.PlatformDigest(ctx, r.ref, base.Digest, cmp.Or(use.Platform, platform))
 			}
 			if !slices.Contains(all, base) {
 				all = append(all, base)
@@ -138,19 +142,20 @@ func (e *Engine) bases(ctx context.Context, t *trace, b engine.Build, before sig
 // usesOf finds out what a build used an image for. One that the Dockerfile does not name
 // came with the triggers of a base image, which can only copy or mount.
 func usesOf(r resolved, images []engine.Image) []engine.Image {
-	if r.frontend {
-		return []engine.Image{{Role: jobs.RoleSyntax}}
-	}
 	var uses []engine.Image
 	for _, img := range images {
-		if imagename.Full(img.Ref) == r.ref {
+		if imagename.Full(img.Written()) == r.ref && (img.Role == jobs.RoleSyntax) == r.frontend {
 			uses = append(uses, img)
 		}
 	}
-	if len(uses) == 0 {
+	switch {
+	case len(uses) > 0:
+		return uses
+	case r.frontend:
+		return []engine.Image{{Role: jobs.RoleSyntax}}
+	default:
 		return []engine.Image{{Role: jobs.RoleCopy}}
 	}
-	return uses
 }
 
 // origin finds out what an image is and where it came from: the registry's digest,
@@ -183,12 +188,21 @@ func (e *Engine) origin(ctx context.Context, r resolved, asked bool, before sigh
 	if was, ok := before.ids[r.ref]; ok && was != have.ID {
 		return "", false, jobs.Fail(jobs.KindEngine, nil, hintRetry, "image %s was replaced on the build host while it was built on", familiar(r.ref))
 	}
-	for _, d := range have.RepoDigests {
-		if name, digest, ok := strings.Cut(d, "@"); ok && imagename.Repository(name) == imagename.Repository(r.ref) {
-			return digest, false, nil
-		}
+	if digest := registered(have, r.ref); digest != "" {
+		return digest, false, nil
 	}
 	return have.ID, true, nil
+}
+
+// registered is the digest by which the registry of a name has an image, as far as the
+// host knows.
+func registered(have image.InspectResponse, ref string) string {
+	for _, d := range have.RepoDigests {
+		if name, digest, ok := strings.Cut(d, "@"); ok && imagename.Repository(name) == imagename.Repository(ref) {
+			return digest
+		}
+	}
+	return ""
 }
 
 // sameAsBefore is the digest of an image of which the build did not tell what it was:
@@ -212,11 +226,14 @@ type sighted struct {
 	digests map[string]string // in their registries, "" where these did not tell
 }
 
-// sight looks for the images that a Dockerfile uses. With pull the registry's count, also
-// where the host has one of that name.
+// sight looks for the images that a Dockerfile uses by names. With pull the registry's
+// count, also where the host has one of that name.
 func (e *Engine) sight(ctx context.Context, images []engine.Image, pull bool) (sighted, error) {
 	s := sighted{ids: map[string]string{}, digests: map[string]string{}}
 	for _, img := range images {
+		if img.Pin != "" {
+			continue
+		}
 		have, err := e.cli.ImageInspect(ctx, img.Ref)
 		switch {
 		case (errdefs.IsNotFound(err) || err == nil && pull) && e.resolvesInSilence(img.Role):

@@ -47,7 +47,7 @@ func tryBuildOf(t *testing.T, e *Engine, dockerfile []byte, spec jobs.Build, fil
 	}
 	var images []engine.Image
 	for _, img := range parsed.Used(parsed.File{Name: "Dockerfile", Content: text}, spec, platform) {
-		images = append(images, engine.Image(img))
+		images = append(images, engine.Image{Ref: img.Ref, Role: img.Role, Platform: img.Platform})
 	}
 	return e.Build(t.Context(), engine.Build{
 		Images:     images,

@@ -5,8 +5,10 @@ package docker
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -24,6 +26,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/pins"
 )
 
 // TestMaterials builds every form and compares what is recorded with witnesses that the
@@ -49,34 +52,48 @@ func TestMaterials(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := forms()
-	var recorded, refused atomic.Int32
-	t.Run("form", func(t *testing.T) {
-		for i, f := range all {
-			t.Run(f.name, func(t *testing.T) {
-				t.Parallel()
-				dir := fmt.Sprint("form-", i)
-				trial := trialForm{e: e, depot: s, dir: dir, form: inDepot(t, s, dir, f)}
-				if trial.run(t); t.Failed() {
-					return
-				}
-				if trial.refused() != nil {
-					refused.Add(1)
-				} else {
-					recorded.Add(1)
-				}
-			})
-		}
-	})
-	t.Logf("%d of %d forms: the materials of %d are exact, %d are not built by this engine", recorded.Load()+refused.Load(), len(all), recorded.Load(), refused.Load())
+	for _, how := range []struct {
+		name string
+		pins *pins.Pins
+	}{{"pinned", pins.New(nil, e, forgetful{})}, {"by name", nil}} {
+		var recorded, refused atomic.Int32
+		t.Run(how.name, func(t *testing.T) {
+			for i, f := range all {
+				t.Run(f.name, func(t *testing.T) {
+					t.Parallel()
+					dir := fmt.Sprintf("%s-%d", strings.ReplaceAll(how.name, " ", "-"), i)
+					trial := trialForm{e: e, pins: how.pins, depot: s, dir: dir, form: inDepot(t, s, dir, f), hosts: map[string]string{}}
+					if trial.run(t); t.Failed() {
+						return
+					}
+					if trial.refused() != nil {
+						refused.Add(1)
+					} else {
+						recorded.Add(1)
+					}
+				})
+			}
+		})
+		t.Logf("%s, %d of %d forms: the materials of %d are exact, %d are not built by this engine", how.name, recorded.Load()+refused.Load(), len(all), recorded.Load(), refused.Load())
+	}
 }
+
+// forgetful remembers no digest: a form moves its tags within the minute.
+type forgetful struct{}
+
+func (forgetful) Digest(context.Context, string) (string, error) { return "", nil }
+
+func (forgetful) KeepDigest(context.Context, string, string, bool) error { return nil }
 
 // trialForm is a form that is tried out.
 type trialForm struct {
 	form
 	e     *Engine
+	pins  *pins.Pins // nil when the engine gets the names as they are
 	depot *depot
-	dir   string   // of the form in the registry
-	seen  []string // digests of which the host has the content
+	dir   string            // of the form in the registry
+	seen  []string          // digests of which the host has the content
+	hosts map[string]string // digests of what the host has pulled, by reference
 }
 
 var (
@@ -115,7 +132,8 @@ func (f *trialForm) run(t *testing.T) {
 		if _, err := f.e.Pull(t.Context(), ref, nil); err != nil {
 			t.Fatal(err)
 		}
-		f.seen = append(f.seen, f.depot.now()[ref])
+		f.hosts[ref] = f.depot.now()[ref]
+		f.seen = append(f.seen, f.hosts[ref])
 	}
 	f.depot.close(f.dir, f.away)
 	if kinds := f.refused(); kinds != nil {
@@ -135,7 +153,7 @@ func (f *trialForm) run(t *testing.T) {
 	f.depot.move(t, f.dir)
 	moved := f.depot.now()
 	for _, ref := range f.have {
-		if !f.spec.Pull {
+		if f.pins == nil && !f.spec.Pull {
 			moved[ref] = tags[ref] // it stays what the host has
 		}
 	}
@@ -195,11 +213,14 @@ func (f *trialForm) provenance(t *testing.T, tags map[string]string) (images []s
 	for _, line := range f.want {
 		m := f.depot.material(line, tags)
 		name, _, _ := strings.Cut(m.Ref, "@")
-		if m.Role == jobs.RoleSyntax || m.Pinned && slices.Contains(names, name) {
+		if m.Role == jobs.RoleSyntax || f.pins == nil && m.Pinned && slices.Contains(names, name) {
 			continue
 		}
+		if f.pins != nil && archOf(line) != "amd64" {
+			m.Digest = cmp.Or(m.PlatformDigest, m.Digest) // that is what was pinned
+		}
 		names = append(names, name)
-		pulled := slices.Contains(f.have, m.Ref) && !f.spec.Pull
+		pulled := f.hosts[m.Ref] == m.Digest && !f.spec.Pull
 		if (m.Local || pulled) && !f.depot.containerd {
 			m.Digest = chainOf(f.layers(t, m))
 		}
@@ -255,13 +276,25 @@ func (f *trialForm) build(t *testing.T, label string) (engine.Built, error) {
 	b := engine.Build{Spec: f.spec, Name: "engine-test:" + strings.ToLower(rand.Text())}
 	b.Spec.Labels = map[string]string{formLabel: label}
 	for _, img := range parsed.Used(d, f.spec, platform) {
-		b.Images = append(b.Images, engine.Image(img))
+		b.Images = append(b.Images, engine.Image{Ref: img.Ref, Role: img.Role, Platform: img.Platform})
 	}
 	files := []string{"hello.txt", "hello\n"}
 	if f.hidden {
 		b.Dockerfile = []byte(f.dockerfile)
 	} else {
 		files = append(files, name, f.dockerfile)
+	}
+	if f.pins != nil {
+		if found, err := parsed.Check(d, f.spec, parsed.Rules{}); err == nil && found.Frontend != "" {
+			b.Images = append(b.Images, engine.Image{Ref: found.Frontend, Role: jobs.RoleSyntax})
+		}
+		images, pinned, err := f.pins.Pin(t.Context(), d, f.spec, b.Images, platform, io.Discard)
+		if err != nil {
+			return engine.Built{}, err
+		}
+		if b.Images = images; pinned != nil {
+			b.Dockerfile = pinned
+		}
 	}
 	b.Context = bytes.NewReader(enginetest.Archive(t, files...))
 	return f.e.Build(t.Context(), b)

@@ -101,10 +101,10 @@ func (e *Engine) askPush(ctx context.Context, ref string) refusal {
 	return r
 }
 
-// platformDigest is that of the manifest which an index has for a platform, ""
-// when digest is no index or the registry does not tell. The answer for a digest
-// is the same for ever.
-func (e *Engine) platformDigest(ctx context.Context, ref, digest, platform string) string {
+// PlatformDigest is that of the manifest which the index with this digest has for a platform
+// in the registry of ref, "" when digest is no index or the registry does not tell. The
+// answer for a digest is the same for ever.
+func (e *Engine) PlatformDigest(ctx context.Context, ref, digest, platform string) string {
 	repo := imagename.Repository(ref)
 	found, _ := e.known.get(repo+"@"+digest+" "+platform, func() (string, bool) {
 		manifests, told := e.index(ctx, repo, digest)

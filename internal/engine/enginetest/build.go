@@ -124,12 +124,16 @@ func (w *walk) base(ref string) error {
 	f := w.fake
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	i := slices.IndexFunc(w.b.Images, func(img engine.Image) bool { return img.Pin == ref })
+	if i >= 0 {
+		ref = w.b.Images[i].Ref
+	}
 	img := f.lookup(ref)
-	if img == nil && !f.remote[normal(ref)] {
+	if img == nil && !f.remote[normal(ref)] || i >= 0 && w.b.Images[i].Digest != fakeDigest("manifest", normal(ref)) {
 		return jobs.Fail(jobs.KindBaseMissing, nil, "check the name and the tag", "base image %s was not found", ref)
 	}
-	if img == nil {
-		w.bases = append(w.bases, jobs.BaseImage{Ref: ref, Role: jobs.RoleFrom, Digest: fakeDigest("manifest", ref)})
+	if img == nil || i >= 0 {
+		w.bases = append(w.bases, jobs.BaseImage{Ref: ref, Role: jobs.RoleFrom, Digest: fakeDigest("manifest", normal(ref))})
 		w.img.command = []string{"sh"}
 		return nil
 	}

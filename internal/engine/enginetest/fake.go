@@ -20,6 +20,7 @@ import (
 	"sync"
 
 	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -65,8 +66,8 @@ func New() *Fake {
 }
 
 // Hook is called before every operation with its name in lower case (info,
-// build, tag, push, image, pull, removeimage, create, start, reattach, inspect, stop,
-// remove, copyout, list) and its main argument: an image, a container's name or
+// build, tag, push, onhost, head, image, pull, removeimage, create, start, reattach,
+// inspect, stop, remove, copyout, list) and its main argument: an image, a container's name or
 // ID. It may block, and an error it returns is the operation's.
 func (f *Fake) Hook(hook func(ctx context.Context, op, arg string) error) {
 	f.mu.Lock()
@@ -229,6 +230,42 @@ func (f *Fake) Pushed(tag string) string {
 	return f.pushed[tag]
 }
 
+// OnHost implements pins.Engine.
+func (f *Fake) OnHost(ctx context.Context, ref string) (id, digest string, err error) {
+	ref = imagename.Familiar(ref)
+	if err := f.enter(ctx, "onhost", ref); err != nil {
+		return "", "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	img := f.lookup(ref)
+	switch {
+	case img == nil:
+		return "", "", nil
+	case img.id == fakeDigest("remote", normal(ref)):
+		return img.id, fakeDigest("manifest", normal(ref)), nil
+	default:
+		return img.id, "", nil
+	}
+}
+
+// Head implements pins.Engine.
+func (f *Fake) Head(ctx context.Context, ref string) (string, error) {
+	ref = imagename.Familiar(ref)
+	if err := f.enter(ctx, "head", ref); err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.remote[normal(ref)] {
+		return "", jobs.Fail(jobs.KindBaseMissing, nil, "check the name and the tag", "image %s was not found", ref)
+	}
+	return fakeDigest("manifest", normal(ref)), nil
+}
+
+// PlatformDigest implements pins.Engine: the registry has no index.
+func (f *Fake) PlatformDigest(context.Context, string, string, string) string { return "" }
+
 // Image implements engine.Engine.
 func (f *Fake) Image(ctx context.Context, ref string, progress io.Writer) (string, error) {
 	if err := f.enter(ctx, "image", ref); err != nil {
@@ -260,7 +297,7 @@ func (f *Fake) pull(ref string, progress io.Writer) (string, error) {
 	if !f.remote[normal(ref)] {
 		return "", jobs.Fail(jobs.KindImageMissing, nil, "check the name and the tag", "image %s was not found", ref)
 	}
-	img := &image{id: fakeDigest("remote", ref), command: []string{"sh"}, tagged: true}
+	img := &image{id: fakeDigest("remote", normal(ref)), command: []string{"sh"}, tagged: true}
 	f.images[img.id], f.tags[normal(ref)] = img, img.id
 	fmt.Fprintf(progressOr(progress), "pulled %s\n", ref)
 	return img.id, nil
