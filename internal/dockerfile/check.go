@@ -148,6 +148,7 @@ func (c *checker) add(src word, line int) error {
 		return c.refuse(jobs.KindSourceNotAllowed, line, "write the beginning of the source as it is, or set its variables with ARG or ENV before",
 			"ADD from %q, where it takes a build to tell what the variables are", jobs.Clip(src.raw))
 	}
+	c.found.Remote = c.found.Remote || src.unsure && !src.isFile()
 	return c.remote(src.text, line)
 }
 
@@ -155,6 +156,7 @@ func (c *checker) remote(src string, line int) error {
 	if !remotePattern.MatchString(src) {
 		return nil
 	}
+	c.found.Remote = true
 	host := ""
 	if u, err := url.Parse(src); err == nil && u.Host != "" {
 		host = u.Hostname()

@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,29 +14,36 @@ import (
 
 // Pin writes digests into a Dockerfile: pin tells what is to be in the place of the name of
 // an image that the build uses, "" for the name itself. It is asked for the image of the
-// # syntax line, too. Lines keep their numbers.
+// # syntax line, too, and not for what stays as it is. Lines keep their numbers.
 //
 // What is built from the new text is what would be built if each name stood for its digest;
 // else, or where that is not certain, ok is false. Triggers stay as they are: they are part
 // of an image.
 func Pin(d File, b jobs.Build, daemon string, pin func(Image) string) (pinned File, ok bool) {
 	t := text(strings.SplitAfter(string(d.Content), "\n"))
-	edited := t.syntax(d, pin)
+	syntax, edited := t.syntax(d, pin)
 	g, parsed := graphOf(d, b, daemon)
 	var want []Image
 	if parsed && !g.guess {
 		triggered := g.triggered()
-		for _, img := range g.used() {
-			if to := pin(img); to != "" && !slices.ContainsFunc(triggered, func(t Image) bool { return t.Ref == img.Ref }) {
-				img.Ref = to
+		to := func(img Image) string {
+			if slices.ContainsFunc(triggered, func(t Image) bool { return t.Ref == img.Ref }) {
+				return ""
 			}
+			return pin(img)
+		}
+		for _, img := range g.used() {
+			img.Ref = cmp.Or(to(img), img.Ref)
 			if !slices.Contains(want, img) {
 				want = append(want, img)
 			}
 		}
-		edited = t.images(&g, pin, triggered) || edited
+		edited = t.images(&g, to) || edited
 	}
 	pinned = File{Name: d.Name, Content: []byte(strings.Join(t, ""))}
+	if now, _, _, _ := parser.DetectSyntax(pinned.Content); now != syntax {
+		return pinned, false
+	}
 	return pinned, edited && (!parsed || g.guess || slices.Equal(Used(pinned, b, daemon), want))
 }
 
@@ -54,9 +62,9 @@ type text []string
 
 // images pins what the stages are built on, and what their commands name. It reports
 // whether it has changed anything.
-func (t text) images(g *graph, pin func(Image) string, but []Image) (edited bool) {
+func (t text) images(g *graph, pin func(Image) string) (edited bool) {
 	put := func(at []parser.Range, before, name, after string, img Image) {
-		if to := pin(img); to != "" && !slices.ContainsFunc(but, func(b Image) bool { return b.Ref == img.Ref }) {
+		if to := pin(img); to != "" {
 			edited = t.replace(at, before, name, after, to) || edited
 		}
 	}
@@ -100,17 +108,16 @@ func (t text) replace(at []parser.Range, before, name, after, to string) bool {
 	return false
 }
 
-// syntax pins the image of the # syntax line, when all frontends take the same one for it.
-func (t text) syntax(d File, pin func(Image) string) bool {
+// syntax pins the image of the # syntax line, when all frontends take the same one for it,
+// and returns what the line should have then.
+func (t text) syntax(d File, pin func(Image) string) (want string, edited bool) {
 	ref, _, at, ok := parser.DetectSyntax(d.Content)
-	if !ok {
-		return false
-	}
-	for _, other := range syntaxLines(d) {
-		if other != ref {
-			return false
-		}
+	if !ok || slices.ContainsFunc(syntaxLines(d), func(other string) bool { return other != ref }) {
+		return ref, false
 	}
 	to := pin(Image{Ref: ref, Role: jobs.RoleSyntax})
-	return to != "" && t.replace(at, `(?i:syntax)[\s"]*[=:][\s"]*`, ref, `(?:["\s]|$)`, to)
+	if to == "" {
+		return ref, false
+	}
+	return to, t.replace(at, `(?i:syntax)[\s"]*[=:][\s"]*`, ref, `(?:["\s]|$)`, to)
 }

@@ -16,6 +16,8 @@ import (
 type Sources struct {
 	// Parsed is true when the newest frontend understands the Dockerfile.
 	Parsed bool
+	// Remote is true when a step fetches what is no image, as ADD from a URL does.
+	Remote bool
 	// Frontend is the image of the # syntax line, "" without one.
 	Frontend string
 	// Images are all that the text names, whether or not the build comes to use them.

@@ -79,9 +79,11 @@ func (p *Pins) Pin(ctx context.Context, d dockerfile.File, b jobs.Build, images 
 	if err := errors.Join(errs...); err != nil {
 		return nil, nil, err
 	}
+	written := map[string]bool{} // the pins that are in the text
 	text, ok := dockerfile.Pin(d, b, native, func(img dockerfile.Image) string {
 		for _, have := range pinned {
 			if have.Ref == img.Ref && have.Platform == img.Platform && (have.Role == jobs.RoleSyntax) == (img.Role == jobs.RoleSyntax) {
+				written[have.Pin] = true
 				return have.Pin
 			}
 		}
@@ -89,6 +91,11 @@ func (p *Pins) Pin(ctx context.Context, d dockerfile.File, b jobs.Build, images 
 	})
 	if !ok {
 		return images, nil, nil
+	}
+	for i := range pinned {
+		if !written[pinned[i].Pin] {
+			pinned[i] = images[i]
+		}
 	}
 	return pinned, text.Content, nil
 }

@@ -143,6 +143,19 @@ func TestPin(t *testing.T) {
 	}
 }
 
+// What a trigger uses is part of an image, and stays a name.
+func TestPinOfTriggers(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	text, images := f.pin("FROM a:1 AS x\nONBUILD COPY --from=b / /\nFROM x\n", jobs.Build{})
+	if want := "FROM a:1@sha256:a AS x\nONBUILD COPY --from=b / /\nFROM x\n"; text != want {
+		t.Errorf("built is %q, want %q", text, want)
+	}
+	if i := slices.IndexFunc(images, func(img engine.Image) bool { return img.Ref == "b" }); i < 0 || images[i].Pin != "" {
+		t.Errorf("images are %v", images)
+	}
+}
+
 // A name that the host has from its registry may stand for something else there by now.
 func TestPinOfWhatTheHostHas(t *testing.T) {
 	t.Parallel()
