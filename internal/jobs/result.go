@@ -189,7 +189,9 @@ type Result struct {
 	// RepoDigests are name@sha256:... of every pushed tag.
 	RepoDigests []string    `json:"repo_digests,omitempty"`
 	Bases       []BaseImage `json:"bases,omitempty"`
-	ContainerID string      `json:"container_id,omitempty"`
+	// BuiltBy is the attempt of another job that built the image: it had built the same.
+	BuiltBy     *BuiltBy `json:"built_by,omitempty"`
+	ContainerID string   `json:"container_id,omitempty"`
 	// Addresses are host:port of every published port, in the job's order.
 	Addresses []string `json:"addresses,omitempty"`
 	// ExitCode of the container, nil when none ended.

@@ -101,6 +101,10 @@ const (
 // ago.
 func digestKey(ref string) string { return "slipway:digest:" + ref }
 
+// buildKey is a hash, the build with a key: job and attempt that have it, doc with what is
+// known as JSON, and done once there is an image.
+func buildKey(key string) string { return "slipway:build:" + key }
+
 // movedKey is a string that expires, where a process last moved a reader to.
 func movedKey(reader, nonce string) string { return "slipway:{ended}:moved:" + reader + ":" + nonce }
 

@@ -17,7 +17,7 @@ import (
 func real(t *testing.T) jobstest.DB {
 	t.Helper()
 	s := onRedis(t)
-	return jobstest.DB{Records: s, Claims: s, Hosts: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s, Digests: s}
+	return jobstest.DB{Records: s, Claims: s, Hosts: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s, Digests: s, Builds: s}
 }
 
 func onRedis(t *testing.T) *records.DB {
@@ -55,5 +55,7 @@ func TestRecipesOnRedis(t *testing.T) { jobstest.TestRecipes(t, real) }
 func TestRebuildsOnRedis(t *testing.T) { jobstest.TestRebuilds(t, real) }
 
 func TestBasesOnRedis(t *testing.T) { jobstest.TestBases(t, real) }
+
+func TestBuildsOnRedis(t *testing.T) { jobstest.TestBuilds(t, real) }
 
 func TestHostsOddOnRedis(t *testing.T) { testHostsOdd(t, realRedis(t)) }

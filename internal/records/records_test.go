@@ -35,7 +35,7 @@ func embedded(t *testing.T) jobstest.DB {
 	now := epoch
 	s := records.New(rdb, records.Options{LogTail: 4 << 10})
 	return jobstest.DB{
-		Records: s, Claims: s, Hosts: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s, Digests: s,
+		Records: s, Claims: s, Hosts: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s, Digests: s, Builds: s,
 		Advance: func(d time.Duration) {
 			now = now.Add(d)
 			server.SetTime(now)
@@ -82,6 +82,11 @@ func TestRebuilds(t *testing.T) {
 func TestBases(t *testing.T) {
 	t.Parallel()
 	jobstest.TestBases(t, embedded)
+}
+
+func TestBuilds(t *testing.T) {
+	t.Parallel()
+	jobstest.TestBuilds(t, embedded)
 }
 
 // Settings that cannot be read are not replaced by defaults: an operator may have said

@@ -16,7 +16,7 @@ var scriptFiles embed.FS
 // scripts are the Lua programs that change a record, each with common.lua
 // and close.lua in front.
 type scripts struct {
-	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat, takeSeat, keepSeat, announce, acknowledge, learn, replaceRecipe, setRecipe, beginRebuild, changeRebuild, forgetRebuild *redis.Script
+	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat, takeSeat, keepSeat, announce, acknowledge, learn, replaceRecipe, setRecipe, beginRebuild, changeRebuild, forgetRebuild, beginBuild, holdBuild, endBuild *redis.Script
 }
 
 func loadScripts() *scripts {
@@ -39,6 +39,7 @@ func loadScripts() *scripts {
 		announce: alone("announce"), acknowledge: alone("acknowledge"),
 		learn: alone("learn"), replaceRecipe: alone("replacerecipe"), setRecipe: alone("setrecipe"),
 		beginRebuild: alone("beginrebuild"), changeRebuild: alone("changerebuild"), forgetRebuild: alone("forgetrebuild"),
+		beginBuild: alone("beginbuild"), holdBuild: alone("holdbuild"), endBuild: alone("endbuild"),
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 func memory(*testing.T) jobstest.DB {
 	m := jobstest.NewMemory(jobstest.Options{})
-	return jobstest.DB{Records: m, Claims: m, Hosts: m, Seats: m, Endings: m, Recipes: m, Rebuilds: m, Bases: m, Digests: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
+	return jobstest.DB{Records: m, Claims: m, Hosts: m, Seats: m, Endings: m, Recipes: m, Rebuilds: m, Bases: m, Digests: m, Builds: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
 		_, err := m.Reconcile(ctx)
 		return err
 	}}
@@ -47,6 +47,11 @@ func TestMemoryRebuilds(t *testing.T) {
 func TestMemoryBases(t *testing.T) {
 	t.Parallel()
 	jobstest.TestBases(t, memory)
+}
+
+func TestMemoryBuilds(t *testing.T) {
+	t.Parallel()
+	jobstest.TestBuilds(t, memory)
 }
 
 func TestMemorySeats(t *testing.T) {

@@ -49,6 +49,7 @@ type Memory struct {
 	rebuilds []*rebuild
 	bases    map[string]jobs.Base // by their names
 	digests  map[string]keptDigest
+	builds   map[string]keyedBuild
 	watched  time.Time     // until when no turn at asking registries comes
 	changed  chan struct{} // closed and replaced by every change
 }
@@ -63,6 +64,7 @@ var (
 	_ jobs.Rebuilds = (*Memory)(nil)
 	_ jobs.Bases    = (*Memory)(nil)
 	_ jobs.Digests  = (*Memory)(nil)
+	_ jobs.Builds   = (*Memory)(nil)
 )
 
 // record is what the memory knows of a job.
@@ -95,6 +97,7 @@ func NewMemory(opts Options) *Memory {
 		recipes: map[string]jobs.Recipe{},
 		bases:   map[string]jobs.Base{},
 		digests: map[string]keptDigest{},
+		builds:  map[string]keyedBuild{},
 		changed: make(chan struct{}),
 	}
 }

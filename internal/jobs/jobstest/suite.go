@@ -28,6 +28,8 @@ type DB struct {
 	// Bases and Digests are what TestBases is about.
 	Bases   jobs.Bases
 	Digests jobs.Digests
+	// Builds is what TestBuilds is about.
+	Builds jobs.Builds
 	// Advance moves Redis time forward. It is nil when the clock cannot
 	// be moved, as with a real Redis: then the suites use leases and delays of
 	// some hundred milliseconds and wait for them to pass.
