@@ -184,6 +184,9 @@ func (a *app) describeResult(j jobs.Job) {
 		}
 		field(a.stdout, p, "base", b.Ref+" "+b.Digest+where)
 	}
+	if by := r.BuiltBy; by != nil {
+		field(a.stdout, p, "built by", "job "+by.Job+", which had built the same")
+	}
 	field(a.stdout, p, "worker", r.Worker)
 	field(a.stdout, p, "engine", r.Engine)
 	if r.Attempt > 1 {

@@ -64,6 +64,7 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.StringToStringVar(&w.Labels, "label", w.Labels, "label that jobs may require, as key=value (repeatable)")
 	f.StringVar(&w.StateDir, "state", w.StateDir, "directory of this worker's identity and log spools; not shared")
 	f.StringVar(&w.SecretsDir, "secrets", w.SecretsDir, "directory with one file per build secret")
+	f.StringVar(&w.BuildSalt, "build-salt", w.BuildSalt, "any word; workers with different ones do not take over each other's builds")
 	f.StringVar(&w.PortAddress, "port-address", w.PortAddress, "host address that published ports are bound to")
 	f.StringVar(&w.AdvertiseAddress, "advertise-address", w.AdvertiseAddress,
 		"name or address of this host in the addresses of published ports (default the host name when they are bound to all addresses, else where they are bound; loopback stays)")

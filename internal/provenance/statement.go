@@ -108,8 +108,13 @@ type Build struct {
 	Began, Ended time.Time
 }
 
-// New makes the statement of a build. The same build has the same statement.
+// New makes the statement of a build. The same build has the same statement. It names who
+// built the image: not the job that took it over.
 func New(b Build) Statement {
+	by := jobs.BuiltBy{Job: b.Job.ID, Attempt: b.Result.Attempt, Host: b.Result.Host, Engine: b.Result.Engine, Began: b.Began, Ended: b.Ended}
+	if b.Result.BuiltBy != nil {
+		by = *b.Result.BuiltBy
+	}
 	build, ctx := b.Job.Spec.Build, b.Job.Spec.Context
 	if ctx != nil {
 		clean := *ctx
@@ -122,14 +127,14 @@ func New(b Build) Statement {
 			BuildDefinition: BuildDefinition{
 				BuildType:            BuildType,
 				ExternalParameters:   ExternalParameters{Context: ctx, Build: build},
-				InternalParameters:   InternalParameters{Engine: b.Result.Engine},
+				InternalParameters:   InternalParameters{Engine: by.Engine},
 				ResolvedDependencies: dependencies(ctx, b.Result),
 			},
 			RunDetails: RunDetails{
-				Builder: Builder{ID: BuilderID(b.Farm, b.Result.Host), Version: map[string]string{"slipway": cmp.Or(b.Version, "unknown")}},
+				Builder: Builder{ID: BuilderID(b.Farm, by.Host), Version: map[string]string{"slipway": cmp.Or(b.Version, "unknown")}},
 				Metadata: Metadata{
-					InvocationID: fmt.Sprintf("%s-a%d", b.Job.ID, b.Result.Attempt),
-					StartedOn:    seconds(b.Began), FinishedOn: seconds(b.Ended),
+					InvocationID: fmt.Sprintf("%s-a%d", by.Job, by.Attempt),
+					StartedOn:    seconds(by.Began), FinishedOn: seconds(by.Ended),
 				},
 			},
 		},

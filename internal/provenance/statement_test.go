@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	slsa "github.com/in-toto/attestation/go/predicates/provenance/v1"
 	intoto "github.com/in-toto/attestation/go/v1"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -103,6 +104,20 @@ func TestStatement(t *testing.T) {
 	}
 	if err := built.Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+// An image that a job took over is said to be built by who built it.
+func TestStatementOnTheBuildOfAnother(t *testing.T) {
+	t.Parallel()
+	b := example()
+	want := provenance.New(b).Predicate
+	b.Job.ID, b.Result.Attempt, b.Result.Host, b.Result.Engine = "another", 1, "host-2", "docker 20.10.24"
+	b.Began, b.Ended = b.Began.Add(time.Hour), b.Ended.Add(time.Hour)
+	of := example()
+	b.Result.BuiltBy = &jobs.BuiltBy{Job: of.Job.ID, Attempt: of.Result.Attempt, Host: of.Result.Host, Engine: of.Result.Engine, Began: of.Began, Ended: of.Ended}
+	if diff := cmp.Diff(want, provenance.New(b).Predicate); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -35,10 +35,17 @@ func (a *attempt) build(ctx context.Context) error {
 		if err := a.note(ctx, jobs.Progress{Stage: jobs.StageBuild}); err != nil {
 			return err
 		}
-		built, err := a.buildFrom(ctx, fetched, admitted)
+		images, pinned, err := a.pin(ctx, fetched.Dockerfile, admitted.Build, admitted.Sources)
 		if err != nil {
 			return err
 		}
+		built, err := a.once(ctx, a.keyOf(admitted.Build, fetched, pinned, images, admitted), func() (engine.Built, error) {
+			return a.buildFrom(ctx, fetched, admitted, images, pinned)
+		})
+		if err != nil {
+			return err
+		}
+		a.listed = listed(built.Bases, images)
 		a.res.ImageID, a.res.Bases, a.built = built.ImageID, built.Bases, time.Since(a.began)
 		if built.Unbounded {
 			fmt.Fprintf(a.joblog.Writer(jobs.Note), "%s has no limits for build steps: they ran without\n", a.w.engine)
@@ -51,15 +58,11 @@ func (a *attempt) build(ctx context.Context) error {
 }
 
 // buildFrom makes the image, under the private name of this attempt.
-func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admitted dockerfile.Admitted) (engine.Built, error) {
+func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admitted dockerfile.Admitted, images []engine.Image, pinned []byte) (engine.Built, error) {
 	spec, sources := admitted.Build, admitted.Sources
 	ctx, done := a.watchIdle(ctx, jobs.StageBuild, a.w.cacheLocks.take(a, admitted.CacheSpace, sources.Locks))
 	defer a.w.cacheLocks.drop(a)
 	defer done()
-	images, pinned, err := a.pin(ctx, fetched.Dockerfile, spec, sources)
-	if err != nil {
-		return engine.Built{}, explain(ctx, jobs.StageBuild, err)
-	}
 	ended, err := a.w.builds.begin(ctx, a.w.Engine, a.job.ID, a.job.Attempt)
 	if err != nil {
 		return engine.Built{}, explain(ctx, jobs.StageBuild, err)

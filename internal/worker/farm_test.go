@@ -53,6 +53,8 @@ type farm struct {
 	checkStore func(ctx context.Context, prove bool) error
 	// provenance is attached to what is pushed, nil for nothing.
 	provenance worker.Provenance
+	// builds knows builds by their keys; memory does when it is nil.
+	builds jobs.Builds
 	// hosts is the registry, nil for none.
 	hosts jobs.Hosts
 	// seat is the host's, nil for a host that nothing else can be; others is what it
@@ -183,6 +185,10 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		tasks = jobstest.NewIntake(f.queue, jobstest.IntakeOptions{Queue: jobs.DefaultQueue, Again: 10 * time.Millisecond})
 	}
 	f.t.Cleanup(tasks.StopTaking)
+	known := f.builds
+	if known == nil {
+		known = f.memory
+	}
 	w := worker.New(nil, worker.Deps{
 		Claims: claims, Records: f.memory, Queue: f.queue, Engine: f.engine,
 		Blobs: artifacts.NewBlobs(faults.Artifacts(f.store, func(_ context.Context, c faults.Call) error {
@@ -197,6 +203,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		Observer:  f.observer,
 		Images:    images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
 		Pins:      pins.New(nil, f.engine, f.memory),
+		Builds:    known,
 		Hosts:     f.hosts, Provenance: f.provenance, Seat: f.seat, Farm: f.others,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())

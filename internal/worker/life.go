@@ -86,20 +86,24 @@ func (a *attempt) fresh(ctx context.Context) error {
 	}
 	image := ""
 	if a.job.Spec.Build != nil {
-		if err := a.build(ctx); err != nil {
+		if err := a.image(ctx); err != nil {
 			return err
 		}
 		image = a.res.ImageID
-		if a.job.Spec.Build.Push {
-			if err := a.push(ctx); err != nil {
-				return err
-			}
-		}
 	}
 	if a.job.Spec.Run == nil {
 		return nil
 	}
 	return a.collect(ctx, a.run(ctx, image))
+}
+
+// image builds, and publishes what is built.
+func (a *attempt) image(ctx context.Context) (err error) {
+	defer func() { a.endKey(ctx, err == nil) }()
+	if err := a.build(ctx); err != nil || !a.job.Spec.Build.Push {
+		return err
+	}
+	return a.push(ctx)
 }
 
 // admit holds the job's document to the operator's policy. A user should not learn

@@ -30,6 +30,9 @@ type Options struct {
 	// BuildLimits bound the memory and the CPUs of each step of a build that sets
 	// none, on engines that can.
 	BuildLimits jobs.Limits
+	// BuildSalt goes into the keys of builds: workers with another do not take over each
+	// other's images.
+	BuildSalt string
 	// PortAddress is the host address that ports are bound to. AdvertiseAddress is
 	// the host part of the addresses in results, "" for the same; a loopback address
 	// stays as it is.

@@ -55,6 +55,8 @@ type Deps struct {
 	// Pins finds out what the names in Dockerfiles stand for; nil leaves that to the
 	// engine.
 	Pins Pins
+	// Builds knows builds by their keys; nil builds all that is asked for.
+	Builds jobs.Builds
 	// Provenance attaches to pushed images how they were built; nil does not.
 	Provenance Provenance
 	// Hosts is the registry that this host reports to; nil when there is none.
