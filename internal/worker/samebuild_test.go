@@ -112,8 +112,8 @@ func TestSameBuild(t *testing.T) {
 func TestBuildWithoutAKey(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"base on the host":    "FROM busybox\n",
-		"fetched by an ADD":   "FROM base:1\nADD https://example.com/a.tar /\n",
+		"base on the host":  "FROM busybox\n",
+		"fetched by an ADD": "FROM base:1\nADD https://example.com/a.tar /\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
