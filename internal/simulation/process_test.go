@@ -189,7 +189,8 @@ func onRedis(name string) bool {
 	switch name {
 	case "claim", "adopt", "renew", "note", "finish", "release", "reissue", "appendlog", "now", "owned", "kept", "endservice",
 		"get", "push tickets", "lead", "scan", "ended", "acknowledge", "expire", "lost", "missing", "tidy", "create records", "reserve", "seat", "takeseat", "keepseat", "leaveseat", "callhost",
-		"rebuild", "rebuilds", "changerebuild", "recipe", "replacerecipe", "promoteturn", "tagged", "retag":
+		"rebuild", "rebuilds", "changerebuild", "recipe", "replacerecipe", "promoteturn", "tagged", "retag",
+		"beginbuild", "holdbuild", "endbuild":
 		return true
 	}
 	return false
@@ -241,8 +242,9 @@ func (h *host) start() *process {
 		Claims: reporting{faults.Claims(f.truth, p.at), p}, Records: records, Queue: faults.Queue(f.queue, p.at),
 		Engine: eng, Images: images.New(f.log, imageHost{eng, h.engine}, images.NewNotes(h.mates[0].notes, enginetest.NormalName), func() images.Rules { return images.Rules{} }),
 		Pins:      pins.New(f.log, h.engine, f.truth),
+		Builds:    buildsOf{f.truth, p.at},
 		Intake:    faults.Intake(in, p.at),
-		Admission: faults.Admission(worker.Fetch(contexts.NewFetcher(contexts.Options{TempDir: h.dir}, source{}).Fetch), p.at),
+		Admission: faults.Admission(admission{worker.Fetch(contexts.NewFetcher(contexts.Options{TempDir: h.dir}, source{}).Fetch)}, p.at),
 		Blobs:     artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),
 		Farm:      member{seats},
 		Seat:      seat.New(f.log, dir, seats, seat.Options{Worker: h.name, Lease: lease, Machine: seat.Machine{Self: self, Lives: f.lives}}),

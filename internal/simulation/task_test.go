@@ -21,7 +21,7 @@ func (t task) plain() bool { return t.id != "" }
 // dockerfiles are the Dockerfiles of the contexts that builds name.
 func dockerfiles() map[string]string {
 	return map[string]string{
-		"file:///good.tar": "FROM busybox\nRUN echo step; sleep 2\nCMD [\"sh\", \"-c\", \"echo start; sleep 3; echo end > /out; echo end\"]\n",
+		"file:///good.tar": "FROM scratch\nRUN echo step; sleep 2\nCMD [\"sh\", \"-c\", \"echo start; sleep 3; echo end > /out; echo end\"]\n",
 		"file:///bad.tar":  "FROM busybox\nRUN sleep 1; false\n",
 	}
 }
