@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/build"
+	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
@@ -61,7 +62,7 @@ func (f *farm) contexts(r *report) {
 			}
 			f.prune()
 			start := time.Now()
-			job := f.submit(jobs.Spec{Context: &jobs.Context{Ref: form.ref}, Build: &jobs.Build{}}, jobs.Succeeded)
+			job := f.submit(jobs.Spec{Context: &jobs.Context{Ref: form.ref}, Build: anew()}, jobs.Succeeded)
 			took := time.Since(start)
 			ours[i] = append(ours[i], contextBytes/1e6/took.Seconds())
 			r.note("%s: %s, of which %v", form.name, took.Round(time.Millisecond), job.Result.Times)
@@ -190,6 +191,9 @@ func dockerCLI() string {
 	}
 	return "docker"
 }
+
+// anew is a build that no other was the same as.
+func anew() *jobs.Build { return &jobs.Build{Args: map[string]string{"ANEW": uuid.NewString()}} }
 
 // prune empties the build cache, so that no build is helped by one before.
 func (f *farm) prune() {

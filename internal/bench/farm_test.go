@@ -42,6 +42,7 @@ func BenchmarkFarm(b *testing.B) {
 		{"memory", (*farm).memory},
 		{"flood", (*farm).flood},
 		{"rebuilds", (*farm).rebuilds},
+		{"month", (*farm).month},
 		{"contexts", (*farm).contexts},
 	} {
 		b.Run(m.name, func(b *testing.B) {

@@ -35,7 +35,7 @@ func (f *farm) rebuilds(r *report) {
 	for i := range specs {
 		specs[i] = jobs.Spec{
 			Name: fmt.Sprintf("noop-%03d", i), Context: &context,
-			Build: &jobs.Build{Tags: []string{fmt.Sprintf("%s/noop-%03d:1", registry, i)}, Push: true, Pull: true},
+			Build: &jobs.Build{Tags: []string{fmt.Sprintf("%s/noop-%03d:1", registry, i)}, Push: true, Pull: true, Args: map[string]string{"N": fmt.Sprint(i)}},
 		}
 	}
 	f.batch(specs) // the first time it is all new

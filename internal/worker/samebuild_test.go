@@ -155,7 +155,7 @@ func TestSameBuildAtOnce(t *testing.T) {
 	want(t, builds, 1)
 }
 
-// A build that fails, or whose host dies, has nobody wait for it in vain.
+// A build that fails, or whose host dies, keeps no other waiting.
 func TestSameBuildThatFails(t *testing.T) {
 	t.Parallel()
 	began, goOn := make(chan struct{}), make(chan struct{})
