@@ -171,7 +171,7 @@ func (o Owner) Meets(r *Requires) bool {
 		return false
 	}
 	for k, v := range r.Labels {
-		if o.Labels[k] != v {
+		if o.Labels[k] != v && (k != HostLabel || o.Host != v) {
 			return false
 		}
 	}

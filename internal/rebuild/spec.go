@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +15,8 @@ import (
 
 // Spec is the document of the job that builds an image of a rebuild again. Pull has the
 // daemon look at the registry for what has no digest yet: what it has may be as old as the
-// image. That fails for an image that only this host has, so it is left out then.
+// image. That fails for an image that only a host has, so it is left out then, and the job is
+// for that host.
 //
 // What goes to registries is pushed under tags of its own: the tags of the recipe are moved
 // when the image is verified.
@@ -34,12 +36,28 @@ func Spec(r jobs.Rebuild, img jobs.RebuildImage, recipe jobs.Recipe) jobs.Spec {
 	for _, m := range recipe.Materials {
 		if m.Local {
 			spec.Build.Pull = recipe.Spec.Build.Pull
+			spec.Requires = onHost(spec.Requires, recipe.Host)
 		}
 	}
 	if spec.Build.Push && len(spec.Build.Tags) > 0 {
 		spec.Cause.Tags, spec.Build.Tags = spec.Build.Tags, staging(img.Name, spec.Build.Tags)
 	}
 	return spec.Normalize()
+}
+
+// onHost adds to what a job requires that it is built on a host: no other has the image that
+// it stands on, or what has the name there is another image.
+func onHost(r *jobs.Requires, host string) *jobs.Requires {
+	var bound jobs.Requires
+	if r != nil {
+		bound = *r
+	}
+	bound.Labels = maps.Clone(bound.Labels)
+	if bound.Labels == nil {
+		bound.Labels = map[string]string{}
+	}
+	bound.Labels[jobs.HostLabel] = host
+	return &bound
 }
 
 // trial is a service that says when it is ready, for a moment and on ports that are free: the

@@ -1,6 +1,7 @@
 package rebuild_test
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +39,22 @@ func TestSpecOfRuns(t *testing.T) {
 		case tt.want && (r.Spec.Run.Ports[0].Host != 80 || r.Spec.Run.Keep.D() != 24*time.Hour):
 			t.Errorf("%s: the recipe was changed to %+v", tt.name, r.Spec.Run)
 		}
+	}
+}
+
+// What stands on an image that only a host has is built there.
+func TestSpecOfLocalBases(t *testing.T) {
+	t.Parallel()
+	r := recipe("app", "loaded:1")
+	r.Host = "host-1"
+	r.Spec = jobs.Spec{Name: "app", Build: &jobs.Build{}, Requires: &jobs.Requires{Labels: map[string]string{"disk": "ssd"}}}
+	if spec := rebuild.Spec(jobs.Rebuild{ID: "r-1"}, jobs.RebuildImage{Name: "app"}, r); !spec.Build.Pull || len(spec.Requires.Labels) != 1 {
+		t.Errorf("pull is %t, required %v", spec.Build.Pull, spec.Requires)
+	}
+	r.Materials[0].Local = true
+	spec := rebuild.Spec(jobs.Rebuild{ID: "r-1"}, jobs.RebuildImage{Name: "app"}, r)
+	if want := map[string]string{"disk": "ssd", jobs.HostLabel: "host-1"}; spec.Build.Pull || !maps.Equal(spec.Requires.Labels, want) || len(r.Spec.Requires.Labels) != 1 {
+		t.Errorf("pull is %t, required %v; the recipe requires %v", spec.Build.Pull, spec.Requires, r.Spec.Requires)
 	}
 }
 

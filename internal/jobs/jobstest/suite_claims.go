@@ -145,6 +145,8 @@ func testClaimRequires(f *farm) {
 	}{
 		{"platform", jobs.Requires{Platform: "linux/amd64"}, true},
 		{"label", jobs.Requires{Labels: map[string]string{"disk": "ssd"}}, true},
+		{"host", jobs.Requires{Labels: map[string]string{jobs.HostLabel: host}}, true},
+		{"other host", jobs.Requires{Labels: map[string]string{jobs.HostLabel: "host-other"}}, false},
 		{"other platform", jobs.Requires{Platform: "linux/arm64"}, false},
 		{"other value", jobs.Requires{Labels: map[string]string{"disk": "hdd"}}, false},
 		{"unknown label", jobs.Requires{Platform: "linux/amd64", Labels: map[string]string{"gpu": "yes"}}, false},
