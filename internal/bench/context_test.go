@@ -23,6 +23,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
+	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -40,7 +41,7 @@ const (
 func (f *farm) contexts(r *report) {
 	dir := f.contextDir
 	plain := filepath.Join(dir, "context.tar")
-	f.must(writeContext(plain))
+	f.must(writeContext(plain, "FROM "+f.base()+"\nCOPY Dockerfile /\n"))
 	forms := []struct {
 		name, ref string
 		rounds    int
@@ -76,8 +77,18 @@ func (f *farm) contexts(r *report) {
 	f.packing(r)
 }
 
+// base publishes an image to build on and returns its name: a build that stands on nothing
+// takes another way into the daemon.
+func (f *farm) base() string {
+	f.Helper()
+	tag := hosttest.StartSharedRegistry(f.B, hosttest.RegistryOptions{}, f.host) + "/base:1"
+	context := f.dockerfile("base.tar", "FROM "+hosttest.BusyboxTag+"\nRUN true\n")
+	f.submit(jobs.Spec{Context: &context, Build: &jobs.Build{Tags: []string{tag}, Push: true}}, jobs.Succeeded)
+	return tag
+}
+
 // writeContext writes a tar of 1 GiB that compresses to about half.
-func writeContext(name string) error {
+func writeContext(name, dockerfile string) error {
 	file, err := os.Create(name)
 	if err != nil {
 		return err
@@ -85,7 +96,6 @@ func writeContext(name string) error {
 	defer file.Close()
 	b := bufio.NewWriterSize(file, 1<<20)
 	w := tar.NewWriter(b)
-	const dockerfile = "FROM scratch\nCOPY Dockerfile /\n"
 	noise := rand.NewChaCha8([32]byte{1})
 	chunk := make([]byte, 64<<10)
 	for _, entry := range []struct {

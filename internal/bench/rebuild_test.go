@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,10 +28,9 @@ const (
 // rebuilds compares a rebuild of images that have not changed with their jobs in one batch,
 // and plans for a farm with thousands of images.
 func (f *farm) rebuilds(r *report) {
-	registry := hosttest.StartSharedRegistry(f.B, hosttest.RegistryOptions{}, f.host)
-	context := f.dockerfile("rebuild.tar", "FROM "+registry+"/base:1\nRUN true\n")
-	base := f.dockerfile("base.tar", "FROM "+hosttest.BusyboxTag+"\nRUN true\n")
-	f.submit(jobs.Spec{Context: &base, Build: &jobs.Build{Tags: []string{registry + "/base:1"}, Push: true}}, jobs.Succeeded)
+	base := f.base()
+	registry, _, _ := strings.Cut(base, "/")
+	context := f.dockerfile("rebuild.tar", "FROM "+base+"\nRUN true\n")
 	specs := make([]jobs.Spec, rebuiltImages)
 	for i := range specs {
 		specs[i] = jobs.Spec{

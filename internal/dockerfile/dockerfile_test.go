@@ -252,3 +252,21 @@ func TestUsed(t *testing.T) {
 		})
 	}
 }
+
+// What a step fetches is known only when it is built.
+func TestRemote(t *testing.T) {
+	t.Parallel()
+	rules := dockerfile.Rules{AddHosts: []string{"*"}}
+	for text, want := range map[string]bool{
+		"FROM a\nADD file dir/$X/x /\nCOPY --from=b / /\n":        false,
+		"FROM a\nADD https://example.com/a.tar /\n":             true,
+		"FROM a\nADD git@example.com:team/repo.git /\n":         true,
+		"FROM a\nARG HOST=example.com\nADD https://$HOST/a /\n": true,
+		"FROM a\nADD $WHAT /\n":                                 true,
+		"FROM a\nRUN echo ADD https://example.com/a.tar /\n":    false,
+	} {
+		if got, err := dockerfile.Check(named(text), jobs.Build{}, rules); err != nil || got.Remote != want {
+			t.Errorf("%q: remote is %t, %v; want %t", text, got.Remote, err, want)
+		}
+	}
+}

@@ -27,6 +27,15 @@ type KeyedBuild struct {
 	ImageID     string      `json:"image_id,omitempty"`
 	RepoDigests []string    `json:"repo_digests,omitempty"`
 	Bases       []BaseImage `json:"bases,omitempty"`
+	// Failed is how the build with this key failed before, nil when it has not.
+	Failed *FailedBuild `json:"failed,omitempty"`
+}
+
+// FailedBuild is how a build failed, by the fault of what went into it.
+type FailedBuild struct {
+	Job     string `json:"job"`
+	Kind    Kind   `json:"kind"`
+	Message string `json:"message"`
 }
 
 // Done reports whether there is an image.
@@ -43,11 +52,12 @@ const (
 // again. All methods are safe for concurrent use.
 type Builds interface {
 	// BeginBuild gives a key to an attempt, unless another builds it or has built it, and
-	// returns whose it is. A later attempt of the same job takes it from the one before.
+	// returns whose it is. A later attempt of the same job takes it from the one before. One
+	// that gets the key is told how the build failed before.
 	BeginBuild(ctx context.Context, key string, b KeyedBuild) (KeyedBuild, error)
 	// HoldBuild reports whether the key is still the attempt's.
 	HoldBuild(ctx context.Context, key string, b KeyedBuild) (bool, error)
-	// EndBuild keeps what came of a build, or gives the key up when that is no image.
-	// Nothing changes while another attempt builds it.
+	// EndBuild keeps what came of a build, an image or a failure, and gives the key up when
+	// that is no image. Nothing changes while another attempt builds it.
 	EndBuild(ctx context.Context, key string, b KeyedBuild) error
 }

@@ -16,6 +16,9 @@ type Cause struct {
 	// Tags are those that the rebuild moves to the image once it is verified. The job
 	// pushes it under others.
 	Tags []string `json:"tags,omitempty"`
+	// Auto is true when no person asked for the job: then a build that has failed is not
+	// tried again while nothing that goes into it has changed.
+	Auto bool `json:"auto,omitempty"`
 }
 
 // Rebuild is a plan that the farm carries out: it submits a job for each image, as soon
@@ -27,6 +30,8 @@ type Rebuild struct {
 	Plan     string `json:"plan"`
 	Question string `json:"question"`
 	By       string `json:"by,omitempty"`
+	// Auto is true when the farm began it by itself.
+	Auto bool `json:"auto,omitempty"`
 	// Priority is that of the jobs.
 	Priority Priority `json:"priority"`
 	// MaxParallel bounds how many of its jobs there are at once.

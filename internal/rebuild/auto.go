@@ -69,6 +69,7 @@ func (b *Beginner) Begin(ctx context.Context) error {
 		return err
 	}
 	head, images, err := plan.Begin(Order{ID: b.newID(), By: "the farm", Question: "auto", Priority: jobs.PriorityLow, MaxParallel: DefaultParallel}, time.Now())
+	head.Auto = true
 	if err != nil {
 		b.log.WarnContext(ctx, "no rebuild was begun by itself", "err", err)
 		return nil

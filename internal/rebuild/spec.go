@@ -22,7 +22,7 @@ import (
 // when the image is verified.
 func Spec(r jobs.Rebuild, img jobs.RebuildImage, recipe jobs.Recipe) jobs.Spec {
 	spec := copySpec(recipe.Spec)
-	spec.Cause, spec.Run, spec.Priority = &jobs.Cause{Rebuild: r.ID}, trial(recipe.Spec.Run), r.Priority
+	spec.Cause, spec.Run, spec.Priority = &jobs.Cause{Rebuild: r.ID, Auto: r.Auto && img.Try <= 1}, trial(recipe.Spec.Run), r.Priority
 	spec.IdempotencyKey = fmt.Sprintf("rebuild/%s/%s/%d", r.ID, img.Name, img.Try)
 	switch source := recipe.Settings.Source; {
 	case source != nil:

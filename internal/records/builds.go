@@ -13,12 +13,15 @@ var _ jobs.Builds = (*DB)(nil)
 // BeginBuild implements jobs.Builds.
 func (db *DB) BeginBuild(ctx context.Context, key string, b jobs.KeyedBuild) (has jobs.KeyedBuild, err error) {
 	raw, err := json.Marshal(b)
-	var reply string
+	var reply []string
 	if err == nil {
-		reply, err = db.scripts.beginBuild.Run(ctx, db.rdb, []string{buildKey(key)}, b.By.Job, b.By.Attempt, raw, jobs.BuildHold.Milliseconds()).Text()
+		reply, err = db.scripts.beginBuild.Run(ctx, db.rdb, []string{buildKey(key)}, b.By.Job, b.By.Attempt, raw, jobs.BuildHold.Milliseconds()).StringSlice()
 	}
 	if err == nil {
-		err = json.Unmarshal([]byte(reply), &has)
+		err = json.Unmarshal([]byte(reply[0]), &has)
+	}
+	if err == nil && reply[1] != "" {
+		err = json.Unmarshal([]byte(reply[1]), &has.Failed)
 	}
 	if err != nil {
 		return jobs.KeyedBuild{}, fmt.Errorf("take the key of a build: %w", err)
@@ -34,13 +37,16 @@ func (db *DB) HoldBuild(ctx context.Context, key string, b jobs.KeyedBuild) (boo
 
 // EndBuild implements jobs.Builds.
 func (db *DB) EndBuild(ctx context.Context, key string, b jobs.KeyedBuild) error {
-	raw := []byte{}
-	if b.Done() {
-		var err error
-		if raw, err = json.Marshal(b); err != nil {
-			return fmt.Errorf("keep what came of a build: %w", err)
-		}
+	var doc, failed []byte
+	var err error
+	switch {
+	case b.Done():
+		doc, err = json.Marshal(b)
+	case b.Failed != nil:
+		failed, err = json.Marshal(b.Failed)
 	}
-	err := db.scripts.endBuild.Run(ctx, db.rdb, []string{buildKey(key)}, b.By.Job, b.By.Attempt, raw, jobs.BuildKept.Milliseconds()).Err()
+	if err == nil {
+		err = db.scripts.endBuild.Run(ctx, db.rdb, []string{buildKey(key)}, b.By.Job, b.By.Attempt, doc, failed, jobs.BuildKept.Milliseconds()).Err()
+	}
 	return wrapped("keep what came of a build", err)
 }

@@ -102,7 +102,7 @@ const (
 func digestKey(ref string) string { return "slipway:digest:" + ref }
 
 // buildKey is a hash, the build with a key: job and attempt that have it, doc with what is
-// known as JSON, and done once there is an image.
+// known as JSON, and done once there is an image; failed is how it failed before, as JSON.
 func buildKey(key string) string { return "slipway:build:" + key }
 
 // movedKey is a string that expires, where a process last moved a reader to.

@@ -99,7 +99,7 @@ func (a *attempt) fresh(ctx context.Context) error {
 
 // image builds, and publishes what is built.
 func (a *attempt) image(ctx context.Context) (err error) {
-	defer func() { a.endKey(ctx, err == nil) }()
+	defer func() { a.endKey(ctx, err) }()
 	if err := a.build(ctx); err != nil || !a.job.Spec.Build.Push {
 		return err
 	}

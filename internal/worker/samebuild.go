@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -86,6 +87,11 @@ func (a *attempt) once(ctx context.Context, key string, build func() (engine.Bui
 			return build()
 		case has.By.Job == mine.By.Job && has.By.Attempt == mine.By.Attempt:
 			a.hold(key, mine)
+			if f := has.Failed; f != nil && a.job.Spec.Cause != nil && a.job.Spec.Cause.Auto {
+				a.dropKey(ctx)
+				return engine.Built{}, jobs.Fail(f.Kind, nil, "correct what goes into the build, or have it built by enqueue rebuild retry",
+					"the same build has failed before, in job %s: %s", f.Job, f.Message)
+			}
 			return build()
 		case !a.reaches(has, mine) || time.Now().After(until):
 			return build()
@@ -153,24 +159,32 @@ func (a *attempt) takeOver(ctx context.Context, has, mine jobs.KeyedBuild) (engi
 	return engine.Built{ImageID: id, Bases: has.Bases}, true
 }
 
-// endTime bounds what is said of a build that is over.
-const endTime = 5 * time.Second
-
-// endKey gives the key up. Others may take the image once it is built and wherever it was to
-// be pushed.
-func (a *attempt) endKey(ctx context.Context, done bool) {
+// endKey tells what came of the build; err is why there is no image. Others may take the image
+// once it is built, and wherever it was to be pushed.
+func (a *attempt) endKey(ctx context.Context, err error) {
 	if a.keyed == nil {
 		return
 	}
-	a.keyed.release()
-	b := a.keyed.build
-	if done && a.listed {
+	var f *jobs.Failure
+	switch b := &a.keyed.build; {
+	case err == nil && a.listed:
 		b.By.Ended = a.job.Claimed.Add(a.built)
 		b.ImageID, b.RepoDigests, b.Bases = a.res.ImageID, a.res.RepoDigests, a.res.Bases
+	case errors.As(err, &f) && f.Kind == jobs.KindBuildFailed:
+		b.Failed = &jobs.FailedBuild{Job: b.By.Job, Kind: f.Kind, Message: f.Message}
 	}
+	a.dropKey(ctx)
+}
+
+// endTime bounds what is said of a build that is over.
+const endTime = 5 * time.Second
+
+// dropKey gives the key up, with what is known of the build.
+func (a *attempt) dropKey(ctx context.Context) {
+	a.keyed.release()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
-	if err := a.w.Builds.EndBuild(ctx, a.keyed.key, b); err != nil {
+	if err := a.w.Builds.EndBuild(ctx, a.keyed.key, a.keyed.build); err != nil {
 		a.log.WarnContext(ctx, "keeping what came of the build failed", "err", err)
 	}
 	a.keyed = nil

@@ -7,15 +7,20 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
+// keyedBuild is what is known of a key: an attempt that builds or has built, how the build
+// failed before, or both.
 type keyedBuild struct {
 	jobs.KeyedBuild
-	until time.Time
+	failed *jobs.FailedBuild
+	until  time.Time
 }
 
 // build returns what is known of a key; m.mu is held.
-func (m *Memory) build(key string) (b keyedBuild, ok bool) {
-	b, ok = m.builds[key]
-	return b, ok && m.clock.now().Before(b.until)
+func (m *Memory) build(key string) keyedBuild {
+	if b := m.builds[key]; m.clock.now().Before(b.until) {
+		return b
+	}
+	return keyedBuild{}
 }
 
 func sameAttempt(a, b jobs.BuiltBy) bool { return a.Job == b.Job && a.Attempt == b.Attempt }
@@ -26,11 +31,13 @@ func (m *Memory) BeginBuild(ctx context.Context, key string, b jobs.KeyedBuild) 
 		return jobs.KeyedBuild{}, err
 	}
 	defer m.mu.Unlock()
-	if has, ok := m.build(key); ok && (has.Done() || has.By.Job != b.By.Job || has.By.Attempt > b.By.Attempt) {
+	has := m.build(key)
+	if has.By.Job != "" && (has.Done() || has.By.Job != b.By.Job || has.By.Attempt > b.By.Attempt) {
 		return copyJSON(has.KeyedBuild), nil
 	}
-	m.builds[key] = keyedBuild{copyJSON(b), m.clock.now().Add(jobs.BuildHold)}
-	return b, nil
+	m.builds[key] = keyedBuild{copyJSON(b), has.failed, m.clock.now().Add(jobs.BuildHold)}
+	b.Failed = has.failed
+	return copyJSON(b), nil
 }
 
 // HoldBuild implements jobs.Builds.
@@ -39,8 +46,8 @@ func (m *Memory) HoldBuild(ctx context.Context, key string, b jobs.KeyedBuild) (
 		return false, err
 	}
 	defer m.mu.Unlock()
-	has, ok := m.build(key)
-	if !ok || has.Done() || !sameAttempt(has.By, b.By) {
+	has := m.build(key)
+	if has.Done() || !sameAttempt(has.By, b.By) {
 		return false, nil
 	}
 	has.until = m.clock.now().Add(jobs.BuildHold)
@@ -54,14 +61,17 @@ func (m *Memory) EndBuild(ctx context.Context, key string, b jobs.KeyedBuild) er
 		return err
 	}
 	defer m.mu.Unlock()
-	has, ok := m.build(key)
-	mine := ok && sameAttempt(has.By, b.By)
-	switch {
-	case ok && !has.Done() && !mine:
-	case b.Done():
-		m.builds[key] = keyedBuild{copyJSON(b), m.clock.now().Add(jobs.BuildKept)}
-	case mine && !has.Done():
-		delete(m.builds, key)
+	has := m.build(key)
+	if has.By.Job != "" && !has.Done() && !sameAttempt(has.By, b.By) || has.Done() && !b.Done() {
+		return nil
 	}
+	next := keyedBuild{failed: has.failed, until: m.clock.now().Add(jobs.BuildKept)}
+	switch {
+	case b.Done():
+		next.KeyedBuild, next.failed = copyJSON(b), nil
+	case b.Failed != nil:
+		next.failed = copyJSON(b.Failed)
+	}
+	m.builds[key] = next
 	return nil
 }

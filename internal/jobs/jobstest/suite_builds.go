@@ -14,6 +14,7 @@ func TestBuilds(t *testing.T, setup func(t *testing.T) DB) {
 	runSuite(t, setup, []subtest{
 		{"one attempt builds what has a key", testKey},
 		{"what came of a build is known", testBuilt},
+		{"how a build failed is told to the next", testFailedBuild},
 		{"a key of a dead attempt is free in a while", testKeyExpires},
 	})
 }
@@ -89,6 +90,34 @@ func testBuilt(f *farm) {
 	if f.Advance != nil {
 		f.Advance(jobs.BuildKept)
 		f.begins("k", b, b)
+	}
+}
+
+func testFailedBuild(f *farm) {
+	a, b := buildOf("a", 1), buildOf("b", 1)
+	told := func(b jobs.KeyedBuild, how *jobs.FailedBuild) jobs.KeyedBuild {
+		b.Failed = how
+		return b
+	}
+	how := &jobs.FailedBuild{Job: "a", Kind: jobs.KindBuildFailed, Message: "a step failed"}
+	f.begins("k", a, a)
+	f.endsBuild("k", told(b, how)) // is not its to end
+	f.begins("k", b, a)
+	f.endsBuild("k", told(a, how))
+	f.begins("k", b, told(b, how))
+	f.endsBuild("k", b) // by no fault of what goes into it
+	f.begins("k", b, told(b, how))
+	done := b
+	done.ImageID = "sha256:1"
+	f.endsBuild("k", done)
+	f.begins("k", a, done)
+	f.endsBuild("k", told(a, how)) // of an attempt that took no notice of the key
+	f.begins("k", a, done)
+	if f.Advance != nil {
+		f.begins("other", a, a)
+		f.endsBuild("other", told(a, how))
+		f.Advance(jobs.BuildKept)
+		f.begins("other", b, b)
 	}
 }
 
