@@ -50,6 +50,7 @@ func TestEveryFieldHasAFlag(t *testing.T) {
 		"/build/limits/memory":   "docker buildx build has no such flag; documents have it",
 		"/cause/rebuild":         "only the farm sets it",
 		"/cause/tags":            "only the farm sets it",
+		"/cause/auto":            "only the farm sets it",
 		"/run/command":           "it is what stands behind --",
 		"/timeouts/fetch":        "rare enough to be written in a document",
 		"/timeouts/push":         "rare enough to be written in a document",
