@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -15,6 +16,17 @@ import (
 type engineOf struct {
 	engine.Engine
 	p *process
+	// had is what had the tag of a push before, by the tag.
+	had *sync.Map
+}
+
+// pushFailed gives the tag of a push that failed after all to what had it before, as an
+// engine does.
+func (e engineOf) pushFailed(tag string) {
+	fake := e.p.h.engine
+	if id, _ := e.had.Load(tag); id == nil || id == "" || fake.Tag(context.Background(), id.(string), tag) != nil {
+		fake.Untag(tag)
+	}
 }
 
 // during makes a call that may take long on a connection of the process.
@@ -30,6 +42,9 @@ func during[T any](p *process, ctx context.Context, call func(ctx context.Contex
 // Push shows the farm's registry what was pushed, each time under another digest: times are
 // in an image.
 func (e engineOf) Push(ctx context.Context, id, tag string, progress io.Writer) (string, error) {
+	if before, err := e.p.h.engine.ImageFacts(ctx, tag); err == nil {
+		e.had.Store(tag, before.ID)
+	}
 	pushed, err := e.Engine.Push(ctx, id, tag, progress)
 	if err != nil {
 		return "", err

@@ -31,6 +31,7 @@ type process struct {
 	number int // of the host's processes
 	// identity is the host's as the farm knows it.
 	identity string
+	engine   engineOf
 	began    time.Time
 	// life ends when the process is killed.
 	life context.Context // it is the process's own
@@ -207,6 +208,9 @@ func (p *process) spoil(c faults.Call) error {
 		p.h.excuse(c.Job, "the engine failed to "+c.Name)
 		return jobs.Fail(jobs.KindEngine, nil, "", "the engine failed")
 	case "push":
+		if c.After {
+			p.engine.pushFailed(c.Job)
+		}
 		p.h.excuseAll("the registry failed")
 		return jobs.Fail(jobs.KindPush, nil, "", "the registry failed")
 	case "fetch":
@@ -227,6 +231,7 @@ func (h *host) start() *process {
 	hurry, hurryUp := context.WithCancel(context.Background())
 	h.lives++
 	p := &process{h: h, number: h.lives, life: life, die: die, stop: stop, hurry: hurryUp, calls: map[faults.Call]int{}, ended: make(chan struct{})}
+	p.engine = engineOf{h.engine, p, &sync.Map{}}
 	o := worker.Defaults()
 	dir, self := h.open()
 	p.identity, p.began = dir.Host(), time.Now()
@@ -236,7 +241,7 @@ func (h *host) start() *process {
 	o.Name, o.HostID, o.StateDir, o.Slots, o.Lease, o.Drain = h.name, p.identity, h.dir, slots, lease, 30*time.Second
 	h.downFor = time.Second
 	seats := faults.Seats(f.truth, p.at)
-	records, eng := faults.Records(f.truth, p.at), faults.Engine(engineOf{h.engine, p}, p.at)
+	records, eng := faults.Records(f.truth, p.at), faults.Engine(p.engine, p.at)
 	in := p.intake()
 	w := worker.New(f.log, worker.Deps{
 		Claims: reporting{faults.Claims(f.truth, p.at), p}, Records: records, Queue: faults.Queue(f.queue, p.at),
