@@ -26,6 +26,11 @@ func (r records) Get(ctx context.Context, id string) (jobs.Job, error) {
 	return around(ctx, r.at, Call{Name: "get", Job: id}, func() (jobs.Job, error) { return r.Records.Get(ctx, id) })
 }
 
+func (r records) GetAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
+	name := first(ids, func(id string) string { return id })
+	return around(ctx, r.at, Call{Name: "get", Job: name}, func() ([]jobs.Job, error) { return r.Records.GetAll(ctx, ids) })
+}
+
 func (r records) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
 	return around(ctx, r.at, Call{Name: "cancel", Job: id}, func() (jobs.Job, error) { return r.Records.Cancel(ctx, id, by) })
 }

@@ -46,6 +46,9 @@ type Records interface {
 	Create(ctx context.Context, jobs []Job) ([]bool, error)
 	// Get returns the job with its result, or ErrNotFound.
 	Get(ctx context.Context, id string) (Job, error)
+	// GetAll returns those of many jobs that are there, in the order of the IDs, in few
+	// round trips.
+	GetAll(ctx context.Context, ids []string) ([]Job, error)
 	// List returns jobs newest first.
 	List(ctx context.Context, q Query) (Page, error)
 	// Cancel ends a queued or waiting job at once and asks the worker of a

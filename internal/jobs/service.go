@@ -123,6 +123,11 @@ func SpecDigest(spec Spec) string {
 // Get returns a job, or ErrNotFound.
 func (s *Service) Get(ctx context.Context, id string) (Job, error) { return s.records.Get(ctx, id) }
 
+// GetAll returns those of many jobs that are there; see [Records].
+func (s *Service) GetAll(ctx context.Context, ids []string) ([]Job, error) {
+	return s.records.GetAll(ctx, ids)
+}
+
 // List returns jobs newest first.
 func (s *Service) List(ctx context.Context, q Query) (Page, error) { return s.records.List(ctx, q) }
 

@@ -279,7 +279,7 @@ func (db *DB) Owned(ctx context.Context, host string) ([]jobs.Job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list jobs of host %s: %w", host, err)
 	}
-	all, err := db.getAll(ctx, ids)
+	all, err := db.GetAll(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -319,7 +319,7 @@ func (db *DB) Kept(ctx context.Context, host string, known ...string) ([]jobs.Jo
 		return nil, fmt.Errorf("list kept services of host %s: %w", host, err)
 	}
 	unlisted := slices.DeleteFunc(slices.Clone(known), func(id string) bool { return slices.Contains(ids, id) })
-	all, err := db.getAll(ctx, append(ids, unlisted...))
+	all, err := db.GetAll(ctx, append(ids, unlisted...))
 	if err != nil {
 		return nil, err
 	}
@@ -359,7 +359,7 @@ func (db *DB) OverdueServices(ctx context.Context, before time.Time) ([]jobs.Job
 	}
 	var found []jobs.Job
 	for part := range slices.Chunk(ids, 500) {
-		all, err := db.getAll(ctx, part)
+		all, err := db.GetAll(ctx, part)
 		if err != nil {
 			return nil, err
 		}

@@ -54,7 +54,7 @@ func (db *DB) Ended(ctx context.Context, reader string, limit int) (jobs.EndedPa
 	for i, e := range entries {
 		ids[i], _ = e.Values["id"].(string)
 	}
-	found, err := db.getAll(ctx, ids)
+	found, err := db.GetAll(ctx, ids)
 	if err != nil {
 		return p, err
 	}

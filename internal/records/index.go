@@ -101,7 +101,7 @@ func (db *DB) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
 		for i, e := range entries {
 			ids[i] = e.id
 		}
-		found, err := db.getAll(ctx, ids)
+		found, err := db.GetAll(ctx, ids)
 		if err != nil {
 			return jobs.Page{}, err
 		}

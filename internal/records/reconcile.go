@@ -49,7 +49,7 @@ func (db *DB) Scan(ctx context.Context, state jobs.State, skip, limit int) (foun
 	for i, z := range entries {
 		ids[i], _ = z.Member.(string)
 	}
-	all, err := db.getAll(ctx, ids)
+	all, err := db.GetAll(ctx, ids)
 	if err != nil {
 		return nil, false, err
 	}

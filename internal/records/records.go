@@ -217,7 +217,7 @@ func (db *DB) expiresIn(spec jobs.Spec) int64 {
 
 // Get implements jobs.Records.
 func (db *DB) Get(ctx context.Context, id string) (jobs.Job, error) {
-	found, err := db.getAll(ctx, []string{id})
+	found, err := db.GetAll(ctx, []string{id})
 	if err != nil {
 		return jobs.Job{}, err
 	}
@@ -227,9 +227,8 @@ func (db *DB) Get(ctx context.Context, id string) (jobs.Job, error) {
 	return found[0], nil
 }
 
-// getAll reads many records in one round trip, in the order of ids; those that
-// are not there are left out.
-func (db *DB) getAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
+// GetAll implements jobs.Records.
+func (db *DB) GetAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}

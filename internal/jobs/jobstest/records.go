@@ -67,6 +67,21 @@ func (m *Memory) Get(ctx context.Context, id string) (jobs.Job, error) {
 	return r.view(), nil
 }
 
+// GetAll implements jobs.Records.
+func (m *Memory) GetAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	var found []jobs.Job
+	for _, id := range ids {
+		if r := m.records[id]; r != nil {
+			found = append(found, r.view())
+		}
+	}
+	return found, nil
+}
+
 func (m *Memory) find(id string) (*record, error) {
 	if r := m.records[id]; r != nil {
 		return r, nil

@@ -21,6 +21,7 @@ func TestRecords(t *testing.T, setup func(t *testing.T) DB) {
 		{"create one whose deadline has passed", testCreateLate},
 		{"create one with a deadline", testCreateStartBy},
 		{"not found", testNotFound},
+		{"many at once", testGetAll},
 		{"list newest first", testListOrder},
 		{"list 50 unless asked", testListDefault},
 		{"list by filter", testListFilters},
@@ -230,6 +231,21 @@ func testNotFound(f *farm) {
 	f.refused("Claim", err, jobs.ErrNotFound)
 	_, err = f.Claims.Adopt(f.ctx, "job-none", f.owner(host))
 	f.refused("Adopt", err, jobs.ErrNotFound)
+}
+
+func testGetAll(f *farm) {
+	job := f.running()
+	f.finish(job, jobs.Result{State: jobs.Succeeded, Attempt: 1})
+	other := f.create(spec("other"))[0]
+	found, err := f.Records.GetAll(f.ctx, []string{other, "job-none", job.ID})
+	if err != nil || len(found) != 2 {
+		f.t.Fatalf("GetAll = %+v, %v; want the two that are there", found, err)
+	}
+	f.same("the first", found[0], f.get(other))
+	f.same("the last", found[1], f.get(job.ID))
+	if none, err := f.Records.GetAll(f.ctx, nil); err != nil || len(none) > 0 {
+		f.t.Errorf("GetAll(nothing) = %+v, %v", none, err)
+	}
 }
 
 // list walks all pages.
