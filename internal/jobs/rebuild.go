@@ -181,7 +181,7 @@ type Rebuilds interface {
 	Rebuilds(ctx context.Context) ([]Rebuild, error)
 	// ChangeRebuild replaces a rebuild and some of its images if nothing of it has changed
 	// since it was seen, and changes nothing otherwise. false means that another caller was
-	// faster, or that it is forgotten.
+	// faster, or that it is forgotten. What was changed has the Rev of seen plus one.
 	ChangeRebuild(ctx context.Context, seen, next Rebuild, images ...RebuildImage) (bool, error)
 	// ForgetRebuild removes a rebuild that has not changed since it was seen.
 	ForgetRebuild(ctx context.Context, seen Rebuild) error

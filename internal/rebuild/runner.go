@@ -16,6 +16,7 @@ import (
 type Jobs interface {
 	SubmitBatch(ctx context.Context, specs []jobs.Spec) ([]jobs.Submitted, error)
 	Get(ctx context.Context, id string) (jobs.Job, error)
+	GetAll(ctx context.Context, ids []string) ([]jobs.Job, error)
 	Cancel(ctx context.Context, id, by string) (jobs.Job, error)
 }
 
@@ -76,35 +77,42 @@ const mostRounds = 100
 // it is, and takes note of those that have ended. A rebuild that is not there needs
 // nothing.
 func (r *Runner) Advance(ctx context.Context, id string) error {
+	var s *step // nil when it has to be read: a rebuild may be large
 	for range mostRounds {
-		head, images, err := r.rebuilds.Rebuild(ctx, id)
-		if errors.Is(err, jobs.ErrNoRebuild) || err == nil && head.State.Terminal() {
-			return nil
-		} else if err != nil {
-			return err
+		if s == nil {
+			head, images, err := r.rebuilds.Rebuild(ctx, id)
+			if errors.Is(err, jobs.ErrNoRebuild) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			s = newStep(head, images)
 		}
-		s := newStep(head, images)
+		if s.head.State.Terminal() {
+			return nil
+		}
 		for _, do := range []func(context.Context, *step) error{r.learnJobs, r.readJobs, r.spread, r.begin, r.end} {
 			if err := do(ctx, s); err != nil {
 				return fmt.Errorf("rebuild %s: %w", id, err)
 			}
-			if s.changed() {
-				break // each part counts on what the one before has changed
-			}
 		}
 		if !s.changed() {
-			if len(s.in(jobs.ImagePromoting))+len(s.in(jobs.ImageReverting)) > 0 {
+			if s.any(func(img *jobs.RebuildImage) bool {
+				return img.State == jobs.ImagePromoting || img.State == jobs.ImageReverting
+			}) {
 				r.promote(id)
 			}
 			return nil
 		}
-		// One that is not kept means that another runner was faster: look again.
 		kept, err := r.rebuilds.ChangeRebuild(ctx, s.head, s.next, s.list()...)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if kept {
+		case !kept: // another runner was faster: look again
+			s = nil
+		default:
 			r.tell(ctx, s)
+			s.keep()
 		}
 	}
 	return fmt.Errorf("rebuild %s has changed %d times while it was moved on", id, mostRounds)
@@ -113,45 +121,77 @@ func (r *Runner) Advance(ctx context.Context, id string) error {
 // step is one change of a rebuild in the making.
 type step struct {
 	head, next jobs.Rebuild
-	images     []jobs.RebuildImage
-	at         map[string]int // in images
-	changes    map[string]jobs.RebuildImage
+	images     []jobs.RebuildImage // as they are to be
+	at         map[string]int      // in images
+	changes    map[int]bool        // in images
+	read       map[string]bool     // jobs that were looked at
 }
 
 func newStep(head jobs.Rebuild, images []jobs.RebuildImage) *step {
-	s := &step{head: head, next: head, images: images, at: map[string]int{}, changes: map[string]jobs.RebuildImage{}}
+	s := &step{head: head, next: head, images: images, at: map[string]int{}, changes: map[int]bool{}, read: map[string]bool{}}
 	for i, img := range images {
 		s.at[img.Name] = i
 	}
 	return s
 }
 
-// set changes an image.
+// set changes an image. What follows counts on that.
 func (s *step) set(img jobs.RebuildImage, change func(*jobs.RebuildImage)) {
-	next := img
-	change(&next)
-	if next.State.Terminal() {
-		next.Spec = nil
+	change(&img)
+	if img.State.Terminal() {
+		img.Spec = nil
 	}
-	s.changes[img.Name] = next
+	at := s.at[img.Name]
+	s.images[at], s.changes[at] = img, true
 }
 
 func (s *step) changed() bool { return len(s.changes) > 0 || s.next != s.head }
 
-// list are the changes in the order of the images.
+// keep begins the next step where this one was kept: what was written over what was seen
+// is what there is, until another writes.
+func (s *step) keep() {
+	s.next.Rev = s.head.Rev + 1
+	s.head = s.next
+	clear(s.changes)
+}
+
+// list are the changed images, in their order.
 func (s *step) list() []jobs.RebuildImage {
 	var all []jobs.RebuildImage
-	for _, img := range s.images {
-		if c, ok := s.changes[img.Name]; ok {
-			all = append(all, c)
-		}
+	for _, i := range slices.Sorted(maps.Keys(s.changes)) {
+		all = append(all, s.images[i])
+	}
+	return all
+}
+
+// names are those of the changed images.
+func (s *step) names() []string {
+	var all []string
+	for _, img := range s.list() {
+		all = append(all, img.Name)
 	}
 	return all
 }
 
 // in are the images in a state.
 func (s *step) in(state jobs.ImageState) []jobs.RebuildImage {
-	return slices.DeleteFunc(slices.Clone(s.images), func(img jobs.RebuildImage) bool { return img.State != state })
+	var all []jobs.RebuildImage
+	for i := range s.images {
+		if s.images[i].State == state {
+			all = append(all, s.images[i])
+		}
+	}
+	return all
+}
+
+// any reports whether there is an image like that.
+func (s *step) any(like func(*jobs.RebuildImage) bool) bool {
+	for i := range s.images {
+		if like(&s.images[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // learnJobs submits the jobs that are not known to be. Their documents were noted before,
@@ -188,20 +228,35 @@ const whyCancelled = "the rebuild was cancelled"
 // readJobs takes note of jobs that have ended, and ends those of a rebuild that is
 // cancelled.
 func (r *Runner) readJobs(ctx context.Context, s *step) error {
-	for _, img := range s.in(jobs.ImageBuilding) {
-		job, err := r.jobs.Get(ctx, img.Job)
-		if err == nil && !job.State.Terminal() && s.head.State == jobs.RebuildCancelling {
+	var ids []string
+	building := slices.DeleteFunc(s.in(jobs.ImageBuilding), func(img jobs.RebuildImage) bool { return s.read[img.Job] })
+	for _, img := range building {
+		ids = append(ids, img.Job)
+	}
+	found, err := r.jobs.GetAll(ctx, ids)
+	if err != nil {
+		return err
+	}
+	byID := map[string]jobs.Job{}
+	for _, job := range found {
+		byID[job.ID] = job
+	}
+	for _, img := range building {
+		s.read[img.Job] = true
+		job, there := byID[img.Job]
+		if there && !job.State.Terminal() && s.head.State == jobs.RebuildCancelling {
 			if job, err = r.jobs.Cancel(ctx, img.Job, s.head.CancelledBy); errors.Is(err, jobs.ErrFinished) {
 				job, err = r.jobs.Get(ctx, img.Job)
 			}
+			if there = !errors.Is(err, jobs.ErrNotFound); there && err != nil {
+				return err
+			}
 		}
 		switch {
-		case errors.Is(err, jobs.ErrNotFound):
+		case !there:
 			s.set(img, func(next *jobs.RebuildImage) {
 				next.State, next.Why = jobs.ImageFailed, "the farm forgot its job before it saw how it ended"
 			})
-		case err != nil:
-			return err
 		case job.State.Terminal():
 			s.set(img, func(next *jobs.RebuildImage) { s.settle(next, job) })
 		}
@@ -246,12 +301,13 @@ func (r *Runner) spread(_ context.Context, s *step) error {
 	case s.head.FailFast && len(failed) > 0:
 		stop = failed[0].Name + " failed"
 	case !s.head.Tried:
-		for _, img := range s.images {
-			if img.Canary && img.State.Terminal() && !img.State.Good() {
+		s.any(func(img *jobs.RebuildImage) bool {
+			bad := img.Canary && img.State.Terminal() && !img.State.Good()
+			if bad {
 				stop = fmt.Sprintf("the canary %s is %s", img.Name, img.State)
-				break
 			}
-		}
+			return bad
+		})
 	}
 	for _, img := range s.in(jobs.ImageWaiting) {
 		if stop != "" {
@@ -260,7 +316,7 @@ func (r *Runner) spread(_ context.Context, s *step) error {
 		}
 		unchanged := img.Inherited
 		for _, name := range img.After {
-			on := s.images[s.at[name]]
+			on := &s.images[s.at[name]]
 			unchanged = unchanged && on.State == jobs.ImageUnchanged
 			if on.State.Terminal() && !on.State.Good() {
 				s.set(img, func(next *jobs.RebuildImage) {
@@ -284,17 +340,17 @@ func (r *Runner) begin(ctx context.Context, s *step) error {
 	if s.head.State != jobs.RebuildRunning {
 		return nil
 	}
-	trying := false
+	waiting, trying := s.in(jobs.ImageWaiting), false
 	if !s.head.Tried {
-		trying = slices.ContainsFunc(s.images, func(img jobs.RebuildImage) bool { return img.Canary && !img.State.Good() })
-		canaries := slices.ContainsFunc(s.images, func(img jobs.RebuildImage) bool { return img.Canary })
-		if canaries && !trying && len(s.in(jobs.ImageWaiting)) > 0 {
+		trying = s.any(func(img *jobs.RebuildImage) bool { return img.Canary && !img.State.Good() })
+		canaries := s.any(func(img *jobs.RebuildImage) bool { return img.Canary })
+		if canaries && !trying && len(waiting) > 0 {
 			s.next.State, s.next.Tried = jobs.RebuildPaused, true
 			return nil
 		}
 	}
 	free := s.head.MaxParallel - len(s.in(jobs.ImageBuilding))
-	for _, img := range s.in(jobs.ImageWaiting) {
+	for _, img := range waiting {
 		if free <= 0 {
 			return nil
 		}
@@ -333,10 +389,10 @@ func (r *Runner) begin(ctx context.Context, s *step) error {
 
 // end ends the rebuild once all of its images have ended.
 func (r *Runner) end(_ context.Context, s *step) error {
-	if slices.ContainsFunc(s.images, func(img jobs.RebuildImage) bool { return !img.State.Terminal() }) {
+	if s.any(func(img *jobs.RebuildImage) bool { return !img.State.Terminal() }) {
 		return nil
 	}
-	good := !slices.ContainsFunc(s.images, func(img jobs.RebuildImage) bool { return !img.State.Good() })
+	good := !s.any(func(img *jobs.RebuildImage) bool { return !img.State.Good() })
 	switch {
 	case s.head.State == jobs.RebuildRollingBack:
 		s.next.State = jobs.RebuildRolledBack
@@ -384,7 +440,7 @@ func (r *Runner) Retry(ctx context.Context, id string) (bool, error) {
 				})
 			}
 		}
-		if err := r.Free(ctx, slices.Collect(maps.Keys(s.changes))); err != nil {
+		if err := r.Free(ctx, s.names()); err != nil {
 			return false, err
 		}
 		if kept, err := r.rebuilds.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {
@@ -412,7 +468,7 @@ func (r *Runner) Rollback(ctx context.Context, id string) (bool, error) {
 		if len(s.changes) == 0 {
 			return false, nil
 		}
-		if err := r.Free(ctx, slices.Collect(maps.Keys(s.changes))); err != nil {
+		if err := r.Free(ctx, s.names()); err != nil {
 			return false, err
 		}
 		if kept, err := r.rebuilds.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {

@@ -271,10 +271,12 @@ func TestRebuildStops(t *testing.T) {
 // unreadable is a farm whose results cannot be read.
 type unreadable struct{ *jobs.Service }
 
-func (u unreadable) Get(ctx context.Context, id string) (jobs.Job, error) {
-	job, err := u.Service.Get(ctx, id)
-	job.State, job.Damaged = jobs.Succeeded, "its result is no JSON"
-	return job, err
+func (u unreadable) GetAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
+	all, err := u.Service.GetAll(ctx, ids)
+	for i := range all {
+		all[i].State, all[i].Damaged = jobs.Succeeded, "its result is no JSON"
+	}
+	return all, err
 }
 
 // What has become of a recipe since the plan counts when its turn comes.
@@ -336,6 +338,10 @@ func (s *shaky) SubmitBatch(ctx context.Context, specs []jobs.Spec) ([]jobs.Subm
 
 func (s *shaky) Get(ctx context.Context, id string) (jobs.Job, error) {
 	return around(s, func() (jobs.Job, error) { return s.svc.Get(ctx, id) })
+}
+
+func (s *shaky) GetAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
+	return around(s, func() ([]jobs.Job, error) { return s.svc.GetAll(ctx, ids) })
 }
 
 func (s *shaky) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {

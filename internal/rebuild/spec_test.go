@@ -1,6 +1,7 @@
 package rebuild_test
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -30,6 +31,10 @@ func TestSpecOfRuns(t *testing.T) {
 		spec := rebuild.Spec(jobs.Rebuild{ID: "019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1b", Priority: jobs.PriorityLow}, jobs.RebuildImage{Name: "app", Try: 1}, r)
 		if err := spec.Validate(); err != nil {
 			t.Errorf("%s: %v", tt.name, err)
+		}
+		var read jobs.Spec // a runner that is cut off leaves it to one that reads it
+		if raw, err := json.Marshal(spec); err != nil || json.Unmarshal(raw, &read) != nil || jobs.SpecDigest(read.Normalize()) != jobs.SpecDigest(spec) {
+			t.Errorf("%s: kept and read, it is another document: %+v, %v", tt.name, read, err)
 		}
 		switch {
 		case (spec.Run != nil) != tt.want:
