@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,39 @@ type works struct {
 	head   jobs.Rebuild
 	// registry is the one that images are pushed to, nil when they stay on their hosts.
 	registry *rebuildtest.Registry
+	audit    *audit
+}
+
+// audit sees each change of a rebuild, and notes images that are begun before those that they
+// stand on are done.
+type audit struct {
+	*jobstest.Memory
+	mu    sync.Mutex
+	state map[string]jobs.ImageState
+	begun int
+	early []string
+}
+
+func (a *audit) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, images ...jobs.RebuildImage) (bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	kept, err := a.Memory.ChangeRebuild(ctx, seen, next, images...)
+	if !kept {
+		return kept, err
+	}
+	for _, img := range images {
+		a.state[img.Name] = img.State
+		if img.State != jobs.ImageBuilding || img.Spec == nil {
+			continue
+		}
+		a.begun++
+		for _, name := range img.After {
+			if !a.state[name].Good() {
+				a.early = append(a.early, img.Name+" before "+name)
+			}
+		}
+	}
+	return kept, err
 }
 
 // newWorks has the rebuild of what a question is about begun.
@@ -40,7 +74,8 @@ func newWorksWith(t *testing.T, registry *rebuildtest.Registry, recipes []jobs.R
 	t.Helper()
 	m := jobstest.NewMemory(jobstest.Options{})
 	w := &works{t: t, memory: m, svc: jobs.NewService(m, jobstest.NewQueue(), jobstest.NewIDs()), registry: registry}
-	w.runner = rebuild.NewRunner(nil, m, m, w.svc, nil)
+	w.audit = &audit{Memory: m, state: map[string]jobs.ImageState{}}
+	w.runner = rebuild.NewRunner(nil, w.audit, m, w.svc, nil)
 	for _, r := range recipes {
 		r.Spec = jobs.Spec{Name: r.Name, Context: &jobs.Context{Ref: "https://forge.example/" + r.Name}, Build: &jobs.Build{Tags: r.Tags, Push: registry != nil}}.Normalize()
 		if _, err := m.Learn(t.Context(), r); err != nil {
@@ -81,6 +116,17 @@ func (w *works) read() (jobs.Rebuild, []jobs.RebuildImage) {
 		w.t.Fatal(err)
 	}
 	return head, images
+}
+
+// now is the rebuild without its images.
+func (w *works) now() jobs.Rebuild {
+	w.t.Helper()
+	list, err := w.memory.Rebuilds(context.WithoutCancel(w.t.Context()))
+	i := slices.IndexFunc(list, func(r jobs.Rebuild) bool { return r.ID == w.head.ID })
+	if err != nil || i < 0 {
+		w.t.Fatalf("Rebuilds = %+v, %v; want %s among them", list, err, w.head.ID)
+	}
+	return list[i]
 }
 
 // want is what there should be: "state: name state ...".
@@ -305,7 +351,7 @@ func TestRebuildOfTheNewestRecipe(t *testing.T) {
 
 // shaky is a farm whose calls fail at random, before or after they took effect.
 type shaky struct {
-	*jobstest.Memory
+	*audit
 	svc *jobs.Service
 	r   *rand.Rand
 	// between is what others do between a look at the rebuild and a change of it.
@@ -353,14 +399,22 @@ func (s *shaky) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, imag
 	if s.r.IntN(3) == 0 && s.between != nil {
 		s.between()
 	}
-	return around(s, func() (bool, error) { return s.Memory.ChangeRebuild(ctx, seen, next, images...) })
+	return around(s, func() (bool, error) { return s.audit.ChangeRebuild(ctx, seen, next, images...) })
 }
 
-// By hand: go test ./internal/rebuild -run RandomGraphs -timeout 1h -graphs 2 -images 5000
+// By hand: go test ./internal/rebuild -run OfRandomGraphs -v -timeout 1h -graphs 1 -images 5000
 var (
 	graphs      = flag.Int("graphs", 24, "how many random graphs are rebuilt")
-	graphImages = flag.Int("images", 60, "how many images a random graph has at most")
+	graphImages = flag.Int("images", 0, "how many images a random graph has; 0: up to 60, at random")
 )
+
+// graphSize is how many images a random graph has.
+func graphSize(r *rand.Rand, most int) int {
+	if *graphImages > 0 {
+		return *graphImages
+	}
+	return most - r.IntN(most)
+}
 
 // Whatever fails in between, and however many runners there are: no image is begun before
 // those that it stands on, none is built twice, and the rebuild comes to its end.
@@ -371,7 +425,7 @@ func TestRebuildOfRandomGraphs(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(seed, 0))
 			var recipes []jobs.Recipe
-			for i := range *graphImages - r.IntN(*graphImages) {
+			for i := range graphSize(r, 60) {
 				on := []string{"debian:12"}
 				for range min(i, r.IntN(4)) {
 					on = append(on, fmt.Sprint("image-", r.IntN(i)))
@@ -390,9 +444,9 @@ func TestRebuildOfRandomGraphs(t *testing.T) {
 func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
 	t.Helper()
 	runners, promoters := []*rebuild.Runner{}, []*rebuild.Promoter{}
-	others := &shaky{Memory: w.memory, svc: w.svc, r: rand.New(rand.NewPCG(r.Uint64(), 0))}
+	others := &shaky{audit: w.audit, svc: w.svc, r: rand.New(rand.NewPCG(r.Uint64(), 0))}
 	for i := range 3 {
-		s := &shaky{Memory: w.memory, svc: w.svc, r: rand.New(rand.NewPCG(r.Uint64(), uint64(i)))}
+		s := &shaky{audit: w.audit, svc: w.svc, r: rand.New(rand.NewPCG(r.Uint64(), uint64(i)))}
 		s.between = func() { w.meddle(r, rebuild.NewRunner(nil, others, w.memory, others, nil)) }
 		runner := rebuild.NewRunner(nil, s, w.memory, s, nil)
 		runners = append(runners, runner)
@@ -402,26 +456,12 @@ func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
 	}
 	_, all := w.read()
 	for range 20_000 + 100*len(all) {
-		head, images := w.read()
+		head := w.now()
 		if head.State.Terminal() {
 			return
 		}
 		if head.State == jobs.RebuildPaused && r.IntN(3) == 0 {
 			w.become(jobs.RebuildRunning)
-		}
-		done := map[string]bool{}
-		for _, img := range images {
-			done[img.Name] = img.State != jobs.ImageWaiting && img.State != jobs.ImageBuilding && img.State != jobs.ImagePromoting
-		}
-		for _, img := range images {
-			if img.Try == 0 {
-				continue
-			}
-			for _, name := range img.After {
-				if !done[name] {
-					t.Fatalf("%s was begun before %s was done", img.Name, name)
-				}
-			}
 		}
 		if err := runners[r.IntN(len(runners))].Advance(t.Context(), w.head.ID); err != nil && !errors.Is(err, errShaky) {
 			t.Fatal(err)
@@ -438,12 +478,13 @@ func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
 		if len(queued) > w.head.MaxParallel {
 			t.Fatalf("there are %d jobs at once, want at most %d", len(queued), w.head.MaxParallel)
 		}
-		if len(queued) > 0 && r.IntN(2) == 0 {
+		r.Shuffle(len(queued), func(i, j int) { queued[i], queued[j] = queued[j], queued[i] })
+		for _, job := range queued[:r.IntN(len(queued)+1)] {
 			failure := ""
 			if r.IntN(100) < failing {
 				failure = "no luck"
 			}
-			w.endJob(queued[r.IntN(len(queued))].ID, failure)
+			w.endJob(job.ID, failure)
 		}
 	}
 	t.Fatal("the rebuild does not come to its end")
@@ -469,7 +510,7 @@ func (w *works) meddle(r *rand.Rand, other *rebuild.Runner) {
 // become is a pause, or the end of one, if the rebuild has not ended.
 func (w *works) become(state jobs.RebuildState) {
 	w.t.Helper()
-	head, _ := w.read()
+	head := w.now()
 	next := head
 	next.State = state
 	if head.State.Terminal() {
@@ -484,7 +525,7 @@ func (w *works) become(state jobs.RebuildState) {
 func judgeRebuild(t *testing.T, w *works) {
 	t.Helper()
 	_, images := w.read()
-	state := map[string]jobs.State{}
+	state, twice := map[string]jobs.State{}, 0
 	for q := (jobs.Query{Limit: 200}); ; {
 		page, err := w.svc.List(t.Context(), q)
 		if err != nil {
@@ -492,6 +533,7 @@ func judgeRebuild(t *testing.T, w *works) {
 		}
 		for _, job := range page.Jobs {
 			if state[job.Spec.Name] != "" {
+				twice++
 				t.Errorf("%s was built twice", job.Spec.Name)
 			}
 			state[job.Spec.Name] = job.State
@@ -500,15 +542,26 @@ func judgeRebuild(t *testing.T, w *works) {
 			break
 		}
 	}
-	at := map[string]jobs.ImageState{}
-	for _, img := range images {
-		at[img.Name] = img.State
+	if len(w.audit.early) > 0 {
+		t.Errorf("begun too early: %q", w.audit.early)
 	}
+	at, canaryFailed, edges := map[string]jobs.ImageState{}, false, 0
 	for _, img := range images {
-		blocked := slices.ContainsFunc(img.After, func(name string) bool { return at[name] != jobs.ImageDone })
-		want := map[jobs.State]jobs.ImageState{jobs.Succeeded: jobs.ImageDone, jobs.Failed: jobs.ImageFailed, "": jobs.ImageBlocked}[state[img.Name]]
-		if img.State != want || blocked != (img.State == jobs.ImageBlocked) {
-			t.Errorf("%s is %s, its job %q, and blocked %t", img.Name, img.State, state[img.Name], blocked)
+		at[img.Name], edges = img.State, edges+len(img.After)
+		canaryFailed = canaryFailed || img.Canary && !img.State.Good()
+	}
+	skipped, count := 0, map[jobs.ImageState]int{}
+	for _, img := range images {
+		count[img.State]++
+		blocked := slices.ContainsFunc(img.After, func(name string) bool { return !at[name].Good() })
+		switch job := state[img.Name]; {
+		case job == jobs.Succeeded && img.State == jobs.ImageDone, job == jobs.Failed && img.State == jobs.ImageFailed:
+		case job == "" && blocked && img.State == jobs.ImageBlocked, job == "" && canaryFailed && img.State == jobs.ImageSkipped:
+		default:
+			skipped++
+			t.Errorf("%s is %s, its job %q, what it stands on is done: %t", img.Name, img.State, job, !blocked)
 		}
 	}
+	t.Logf("images: %d on %d others, %d at once; jobs: %d, states: %v; early starts: %d, built twice: %d, skipped that should have run: %d",
+		len(images), edges, w.head.MaxParallel, len(state), count, len(w.audit.early), twice, skipped)
 }
