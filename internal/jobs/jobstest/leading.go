@@ -138,7 +138,7 @@ func (m *Memory) Snapshot() (restore func()) {
 	ended, cursors, recipes := slices.Clone(m.ended), maps.Clone(m.cursors), maps.Clone(m.recipes)
 	rebuilds := slices.Clone(m.rebuilds)
 	for i, r := range rebuilds {
-		rebuilds[i] = &rebuild{r.head, maps.Clone(r.images)}
+		rebuilds[i] = r.snapshot()
 	}
 	bases, watched, promoter, promotes := maps.Clone(m.bases), m.watched, m.promoter, m.promotes
 	return func() {

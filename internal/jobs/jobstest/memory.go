@@ -203,13 +203,21 @@ func (r *record) owned() jobs.Job {
 // copyJSON is a deep copy by way of JSON, which is also how a real store keeps
 // documents.
 func copyJSON[T any](v T) T {
+	var out T
+	decode(encode(v), &out)
+	return out
+}
+
+func encode(v any) []byte {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("marshal %T: %v", v, err))
 	}
-	var out T
-	if err := json.Unmarshal(raw, &out); err != nil {
+	return raw
+}
+
+func decode(raw []byte, v any) {
+	if err := json.Unmarshal(raw, v); err != nil {
 		panic(fmt.Sprintf("unmarshal %T: %v", v, err))
 	}
-	return out
 }

@@ -4,18 +4,40 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// rebuild is what the memory knows of a rebuild.
+// rebuild is what the memory knows of a rebuild. Its images are encoded, as Redis has them,
+// by wave and name; one that has changed is another one.
 type rebuild struct {
 	head   jobs.Rebuild
-	images map[string]jobs.RebuildImage
+	images []*rebuildImage
+	at     map[string]int // in images
 }
+
+type rebuildImage struct {
+	wave int
+	name string
+	raw  []byte
+}
+
+func newRebuild(head jobs.Rebuild, images []jobs.RebuildImage) *rebuild {
+	r := &rebuild{head: copyJSON(head), at: map[string]int{}}
+	for _, img := range images {
+		r.images = append(r.images, &rebuildImage{img.Wave, img.Name, encode(img)})
+	}
+	slices.SortFunc(r.images, func(a, b *rebuildImage) int { return cmp.Or(a.wave-b.wave, cmp.Compare(a.name, b.name)) })
+	for i, img := range r.images {
+		r.at[img.name] = i
+	}
+	return r
+}
+
+// snapshot is the rebuild as it is now.
+func (r *rebuild) snapshot() *rebuild { return &rebuild{r.head, slices.Clone(r.images), r.at} }
 
 // rebuild returns what is known of a rebuild, nil for nothing. The caller holds the lock.
 func (m *Memory) rebuild(id string) *rebuild {
@@ -36,11 +58,7 @@ func (m *Memory) BeginRebuild(ctx context.Context, head jobs.Rebuild, images []j
 	if m.rebuild(head.ID) != nil {
 		return nil
 	}
-	r := &rebuild{head: copyJSON(head), images: map[string]jobs.RebuildImage{}}
-	for _, img := range images {
-		r.images[img.Name] = copyJSON(img)
-	}
-	m.rebuilds = append(m.rebuilds, r)
+	m.rebuilds = append(m.rebuilds, newRebuild(head, images))
 	return nil
 }
 
@@ -54,10 +72,11 @@ func (m *Memory) Rebuild(ctx context.Context, id string) (jobs.Rebuild, []jobs.R
 	if r == nil {
 		return jobs.Rebuild{}, nil, fmt.Errorf("%w: %s", jobs.ErrNoRebuild, id)
 	}
-	images := slices.SortedFunc(maps.Values(r.images), func(a, b jobs.RebuildImage) int {
-		return cmp.Or(a.Wave-b.Wave, cmp.Compare(a.Name, b.Name))
-	})
-	return copyJSON(r.head), copyJSON(images), nil
+	images := make([]jobs.RebuildImage, len(r.images))
+	for i, img := range r.images {
+		decode(img.raw, &images[i])
+	}
+	return copyJSON(r.head), images, nil
 }
 
 // Rebuilds implements jobs.Rebuilds.
@@ -86,7 +105,7 @@ func (m *Memory) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, ima
 	next.Rev = seen.Rev + 1
 	r.head = copyJSON(next)
 	for _, img := range images {
-		r.images[img.Name] = copyJSON(img)
+		r.images[r.at[img.Name]] = &rebuildImage{img.Wave, img.Name, encode(img)}
 	}
 	return true, nil
 }
