@@ -174,9 +174,9 @@ func (s ImageState) Good() bool { return s == ImageDone || s == ImageUnchanged }
 type Rebuilds interface {
 	// BeginRebuild keeps a new rebuild. Beginning it again changes nothing.
 	BeginRebuild(ctx context.Context, r Rebuild, images []RebuildImage) error
-	// Rebuild returns a rebuild with its images by wave and name, or ErrNoRebuild. An image
-	// that cannot be read has failed.
-	Rebuild(ctx context.Context, id string) (Rebuild, []RebuildImage, error)
+	// Rebuild returns a rebuild with its images by wave and name, or ErrNoRebuild; with
+	// names only those of its images. An image that cannot be read has failed.
+	Rebuild(ctx context.Context, id string, names ...string) (Rebuild, []RebuildImage, error)
 	// Rebuilds lists all rebuilds, the newest first.
 	Rebuilds(ctx context.Context) ([]Rebuild, error)
 	// ChangeRebuild replaces a rebuild and some of its images if nothing of it has changed

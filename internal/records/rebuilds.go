@@ -43,9 +43,10 @@ func encoded(args []any, docs ...any) ([]any, error) {
 }
 
 // Rebuild implements jobs.Rebuilds.
-func (db *DB) Rebuild(ctx context.Context, id string) (r jobs.Rebuild, images []jobs.RebuildImage, err error) {
+func (db *DB) Rebuild(ctx context.Context, id string, names ...string) (r jobs.Rebuild, images []jobs.RebuildImage, err error) {
 	pipe := db.rdb.TxPipeline() // both keys are in one slot, and change together
-	head, fields := pipe.HGet(ctx, rebuildsKey, id), pipe.HGetAll(ctx, rebuildKey(id))
+	head := pipe.HGet(ctx, rebuildsKey, id)
+	fields := fieldsOf(ctx, pipe, rebuildKey(id), names)
 	if _, err := pipe.Exec(ctx); errors.Is(err, redis.Nil) {
 		return r, nil, fmt.Errorf("%w: %s", jobs.ErrNoRebuild, id)
 	} else if err != nil {
@@ -54,8 +55,9 @@ func (db *DB) Rebuild(ctx context.Context, id string) (r jobs.Rebuild, images []
 	if err := json.Unmarshal([]byte(head.Val()), &r); err != nil {
 		return r, nil, fmt.Errorf("read the rebuild %s: %w", id, err)
 	}
-	images = make([]jobs.RebuildImage, 0, len(fields.Val()))
-	for name, raw := range fields.Val() {
+	found := fields()
+	images = make([]jobs.RebuildImage, 0, len(found))
+	for name, raw := range found {
 		var img jobs.RebuildImage
 		if err := json.Unmarshal([]byte(raw), &img); err != nil { // the others go on
 			img = jobs.RebuildImage{State: jobs.ImageFailed, Why: fmt.Sprintf("what is kept of it cannot be read: %v", err)}
@@ -67,6 +69,24 @@ func (db *DB) Rebuild(ctx context.Context, id string) (r jobs.Rebuild, images []
 		return cmp.Or(a.Wave-b.Wave, cmp.Compare(a.Name, b.Name))
 	})
 	return r, images, nil
+}
+
+// fieldsOf reads the named fields of a hash, all of them without names. The fields are those
+// that are there, once the pipeline was executed.
+func fieldsOf(ctx context.Context, pipe redis.Pipeliner, key string, names []string) func() map[string]string {
+	if len(names) == 0 {
+		return pipe.HGetAll(ctx, key).Val
+	}
+	values := pipe.HMGet(ctx, key, names...)
+	return func() map[string]string {
+		found := map[string]string{}
+		for i, value := range values.Val() {
+			if text, ok := value.(string); ok {
+				found[names[i]] = text
+			}
+		}
+		return found
+	}
 }
 
 // Rebuilds implements jobs.Rebuilds. One that cannot be read is left out: it must not

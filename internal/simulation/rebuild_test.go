@@ -94,11 +94,11 @@ type rebuildsOf struct {
 	at faults.At
 }
 
-func (l rebuildsOf) Rebuild(ctx context.Context, id string) (jobs.Rebuild, []jobs.RebuildImage, error) {
+func (l rebuildsOf) Rebuild(ctx context.Context, id string, names ...string) (jobs.Rebuild, []jobs.RebuildImage, error) {
 	if err := l.at(ctx, faults.Call{Name: "rebuild"}); err != nil {
 		return jobs.Rebuild{}, nil, err
 	}
-	return l.Memory.Rebuild(ctx, id)
+	return l.Memory.Rebuild(ctx, id, names...)
 }
 
 func (l rebuildsOf) Rebuilds(ctx context.Context) ([]jobs.Rebuild, error) {

@@ -63,7 +63,7 @@ func (m *Memory) BeginRebuild(ctx context.Context, head jobs.Rebuild, images []j
 }
 
 // Rebuild implements jobs.Rebuilds.
-func (m *Memory) Rebuild(ctx context.Context, id string) (jobs.Rebuild, []jobs.RebuildImage, error) {
+func (m *Memory) Rebuild(ctx context.Context, id string, names ...string) (jobs.Rebuild, []jobs.RebuildImage, error) {
 	if err := m.begin(ctx); err != nil {
 		return jobs.Rebuild{}, nil, err
 	}
@@ -72,8 +72,22 @@ func (m *Memory) Rebuild(ctx context.Context, id string) (jobs.Rebuild, []jobs.R
 	if r == nil {
 		return jobs.Rebuild{}, nil, fmt.Errorf("%w: %s", jobs.ErrNoRebuild, id)
 	}
-	images := make([]jobs.RebuildImage, len(r.images))
-	for i, img := range r.images {
+	found := r.images
+	if len(names) > 0 {
+		var places []int
+		for _, name := range names {
+			if i, ok := r.at[name]; ok {
+				places = append(places, i)
+			}
+		}
+		slices.Sort(places)
+		found = nil
+		for _, i := range slices.Compact(places) {
+			found = append(found, r.images[i])
+		}
+	}
+	images := make([]jobs.RebuildImage, len(found))
+	for i, img := range found {
 		decode(img.raw, &images[i])
 	}
 	return copyJSON(r.head), images, nil

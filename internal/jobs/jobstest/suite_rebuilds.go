@@ -66,6 +66,17 @@ func testBeginRebuild(f *farm) {
 	other.Question = "--all"
 	f.begin(other, images[:1])
 	f.rebuild(head, images...)
+	_, some, err := f.Rebuilds.Rebuild(f.ctx, "r-1", "app", "none")
+	if diff := cmp.Diff(images[1:], some); err != nil || diff != "" {
+		f.t.Errorf("Rebuild(r-1, app, one that it has not), %v (-want +got):\n%s", err, diff)
+	}
+	_, some, err = f.Rebuilds.Rebuild(f.ctx, "r-1", "app", "base")
+	if diff := cmp.Diff(images, some); err != nil || diff != "" {
+		f.t.Errorf("Rebuild(r-1, app, base), %v (-want +got):\n%s", err, diff)
+	}
+	if _, _, err := f.Rebuilds.Rebuild(f.ctx, "r-none", "app"); !errors.Is(err, jobs.ErrNoRebuild) {
+		f.t.Errorf("Rebuild(r-none, app) = %v, want ErrNoRebuild", err)
+	}
 	second, images := aRebuild("r-2", time.Minute)
 	f.begin(second, images)
 	list, err := f.Rebuilds.Rebuilds(f.ctx)
