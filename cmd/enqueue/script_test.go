@@ -157,7 +157,7 @@ func scriptReconciled(ts *testscript.TestScript, _ bool, _ []string) {
 	f, ctx := ts.Value(farmKey{}).(*scriptFarm), context.Background()
 	svc := jobs.NewService(f.mem, f.queue, newID)
 	var woken []string
-	runner := rebuild.NewRunner(nil, f.mem, f.mem, svc, func(id string) { woken = append(woken, id) })
+	runner := rebuild.NewRunner(nil, f.mem, f.mem, svc, func(id string, _ []string) { woken = append(woken, id) })
 	ts.Check(runner.AdvanceAll(ctx))
 	for _, id := range woken {
 		_, err := rebuild.NewPromoter(nil, f.mem, f.mem, svc, f.images, rebuild.PromoterOptions{Nonce: "one", Settle: 1}).Promote(ctx, id)

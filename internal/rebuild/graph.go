@@ -2,10 +2,13 @@
 // to be built again, in which order, when one of them changes; and it has that done. Up to
 // the plan it is pure: recipes go in, a plan comes out.
 //
-//	graph.go   what stands on what
-//	plan.go    what is built again, and why; what is left out, and why
-//	begin.go   a plan becomes a rebuild
-//	runner.go  a rebuild is carried out, one step after the other
+//	graph.go     what stands on what
+//	plan.go      what is built again, and why; what is left out, and why
+//	begin.go     a plan becomes a rebuild
+//	runner.go    a rebuild is carried out, one step after the other
+//	promoter.go  which images have tags to move, and when
+//	promote.go   the tags of an image are moved, or moved back
+//	verbs.go     a rebuild that has ended goes on, or back
 package rebuild
 
 import (

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -220,6 +219,85 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// running has a promoter and a runner at work until the test ends.
+func (w *works) running(gate rebuild.Gate) {
+	ctx, end := context.WithCancel(w.t.Context())
+	p := rebuild.NewPromoter(nil, w.memory, w.memory, w.svc, w.registry, rebuild.PromoterOptions{Nonce: "p-1", Gate: gate})
+	w.runner = rebuild.NewRunner(nil, w.memory, w.memory, w.svc, p.Wake)
+	var all sync.WaitGroup
+	all.Go(func() { p.Run(ctx, w.runner.Advance) })
+	w.t.Cleanup(func() {
+		end()
+		all.Wait()
+	})
+}
+
+// A gate that does not answer for one image holds up no other.
+func TestGateThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newChain(t, nil)
+		w.running(func(ctx context.Context, c rebuild.Candidate) (string, error) {
+			if c.Name == "app" {
+				<-ctx.Done()
+				return "", ctx.Err()
+			}
+			return "", nil
+		})
+		w.finish("base", "")
+		w.advance()
+		time.Sleep(3 * time.Second)
+		w.finish("app", "")
+		w.finish("side", "")
+		w.advance()
+		time.Sleep(3 * time.Second)
+		w.want("the gate has app", "running", "base done", "app promoting", "side done", "top waiting")
+		time.Sleep(5 * time.Minute)
+		w.want("it did not answer", "running", "base done", "app promoting: context deadline exceeded", "side done", "top waiting")
+	})
+}
+
+// What a gate has said counts, whatever has become of other images meanwhile; but not for a
+// rebuild that was cancelled.
+func TestSlowGate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		state jobs.RebuildState
+		want  []string
+	}{
+		{"others change", jobs.RebuildRunning, []string{"done", "one done"}},
+		{"cancelled", jobs.RebuildCancelling, []string{"cancelled", "one skipped: the rebuild was cancelled"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				one := recipe("one")
+				w := newWorksWith(t, rebuildtest.NewRegistry([]jobs.Recipe{one}), []jobs.Recipe{one}, rebuild.Question{All: true}, nil)
+				asked := 0
+				w.running(func(context.Context, rebuild.Candidate) (string, error) {
+					asked++
+					time.Sleep(time.Minute)
+					return "", nil
+				})
+				w.finish("one", "")
+				w.advance()
+				time.Sleep(10 * time.Second)
+				for range 20 {
+					w.become(tt.state)
+					time.Sleep(time.Second)
+				}
+				time.Sleep(time.Minute)
+				w.advance()
+				w.want("the end", tt.want...)
+				if asked != 1 {
+					t.Errorf("the gate was asked %d times", asked)
+				}
+			})
+		})
+	}
+}
+
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	one := func(o *rebuild.Order) { o.Canaries = 1 }
@@ -415,7 +493,7 @@ func TestPromotionsOfRandomGraphs(t *testing.T) {
 	for seed := range uint64(*graphs) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			t.Parallel()
-			r := rand.New(rand.NewPCG(seed, 1))
+			r := newDice(seed, 1)
 			var recipes []jobs.Recipe
 			for i := range graphSize(r, 30) {
 				on := []string{"debian:12"}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
@@ -33,17 +32,17 @@ type Runner struct {
 	rebuilds jobs.Rebuilds
 	recipes  Recipes
 	jobs     Jobs
-	promote  func(id string)
+	promote  func(id string, names []string)
 }
 
 // NewRunner makes a Runner. It calls promote, which must be quick, for each rebuild that has
-// tags to move; nil leaves them to other runners.
-func NewRunner(lg *slog.Logger, rebuilds jobs.Rebuilds, recipes Recipes, js Jobs, promote func(id string)) *Runner {
+// tags to move, with the names of those images; nil leaves them to other runners.
+func NewRunner(lg *slog.Logger, rebuilds jobs.Rebuilds, recipes Recipes, js Jobs, promote func(id string, names []string)) *Runner {
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
 	if promote == nil {
-		promote = func(string) {}
+		promote = func(string, []string) {}
 	}
 	return &Runner{lg, rebuilds, recipes, js, promote}
 }
@@ -97,10 +96,8 @@ func (r *Runner) Advance(ctx context.Context, id string) error {
 			}
 		}
 		if !s.changed() {
-			if s.any(func(img *jobs.RebuildImage) bool {
-				return img.State == jobs.ImagePromoting || img.State == jobs.ImageReverting
-			}) {
-				r.promote(id)
+			if names := s.underWay(); len(names) > 0 {
+				r.promote(id, names)
 			}
 			return nil
 		}
@@ -116,82 +113,6 @@ func (r *Runner) Advance(ctx context.Context, id string) error {
 		}
 	}
 	return fmt.Errorf("rebuild %s has changed %d times while it was moved on", id, mostRounds)
-}
-
-// step is one change of a rebuild in the making.
-type step struct {
-	head, next jobs.Rebuild
-	images     []jobs.RebuildImage // as they are to be
-	at         map[string]int      // in images
-	changes    map[int]bool        // in images
-	read       map[string]bool     // jobs that were looked at
-}
-
-func newStep(head jobs.Rebuild, images []jobs.RebuildImage) *step {
-	s := &step{head: head, next: head, images: images, at: map[string]int{}, changes: map[int]bool{}, read: map[string]bool{}}
-	for i, img := range images {
-		s.at[img.Name] = i
-	}
-	return s
-}
-
-// set changes an image. What follows counts on that.
-func (s *step) set(img jobs.RebuildImage, change func(*jobs.RebuildImage)) {
-	change(&img)
-	if img.State.Terminal() {
-		img.Spec = nil
-	}
-	at := s.at[img.Name]
-	s.images[at], s.changes[at] = img, true
-}
-
-func (s *step) changed() bool { return len(s.changes) > 0 || s.next != s.head }
-
-// keep begins the next step where this one was kept: what was written over what was seen
-// is what there is, until another writes.
-func (s *step) keep() {
-	s.next.Rev = s.head.Rev + 1
-	s.head = s.next
-	clear(s.changes)
-}
-
-// list are the changed images, in their order.
-func (s *step) list() []jobs.RebuildImage {
-	var all []jobs.RebuildImage
-	for _, i := range slices.Sorted(maps.Keys(s.changes)) {
-		all = append(all, s.images[i])
-	}
-	return all
-}
-
-// names are those of the changed images.
-func (s *step) names() []string {
-	var all []string
-	for _, img := range s.list() {
-		all = append(all, img.Name)
-	}
-	return all
-}
-
-// in are the images in a state.
-func (s *step) in(state jobs.ImageState) []jobs.RebuildImage {
-	var all []jobs.RebuildImage
-	for i := range s.images {
-		if s.images[i].State == state {
-			all = append(all, s.images[i])
-		}
-	}
-	return all
-}
-
-// any reports whether there is an image like that.
-func (s *step) any(like func(*jobs.RebuildImage) bool) bool {
-	for i := range s.images {
-		if like(&s.images[i]) {
-			return true
-		}
-	}
-	return false
 }
 
 // learnJobs submits the jobs that are not known to be. Their documents were noted before,
@@ -262,32 +183,6 @@ func (r *Runner) readJobs(ctx context.Context, s *step) error {
 		}
 	}
 	return nil
-}
-
-// settle notes how the job of an image ended.
-func (s *step) settle(img *jobs.RebuildImage, job jobs.Job) {
-	switch res := job.Result; {
-	case job.Damaged != "" || res == nil:
-		img.State, img.Why = jobs.ImageFailed, "the record of its job cannot be read"
-	case job.State == jobs.Succeeded:
-		img.State, img.Is = jobs.ImageDone, res.ImageID
-		if err := s.verify(img, job); err != nil {
-			img.State, img.Why, img.Moves = jobs.ImageFailed, err.Error(), nil
-		} else if len(img.Moves) > 0 {
-			img.State = jobs.ImagePromoting
-		}
-	case job.State == jobs.Cancelled && s.head.State == jobs.RebuildCancelling:
-		img.State, img.Why = jobs.ImageSkipped, whyCancelled
-	case job.State == jobs.Cancelled:
-		img.State, img.Why = jobs.ImageFailed, "its job was cancelled"
-		if job.CancelBy != "" {
-			img.Why += " by " + job.CancelBy
-		}
-	case res.Failure != nil:
-		img.State, img.Why = jobs.ImageFailed, fmt.Sprintf("%s: %s", res.Failure.Kind, res.Failure.Message)
-	default:
-		img.State, img.Why = jobs.ImageFailed, "its job is "+string(job.State)
-	}
 }
 
 // spread settles what is not going to be begun: everything once the rebuild is cancelled, a
@@ -420,93 +315,4 @@ func (r *Runner) tell(ctx context.Context, s *step) {
 	if s.next.State.Terminal() {
 		r.log.InfoContext(ctx, "rebuild ended", "rebuild", s.head.ID, "state", s.next.State)
 	}
-}
-
-// Retry begins the images again that are not done, of a rebuild that has ended. false
-// means that there is nothing to do. It fails with a [*BusyError] when another rebuild is
-// about to build one of them.
-func (r *Runner) Retry(ctx context.Context, id string) (bool, error) {
-	for {
-		head, images, err := r.rebuilds.Rebuild(ctx, id)
-		if err != nil || head.State != jobs.RebuildFailed && head.State != jobs.RebuildCancelled {
-			return false, err
-		}
-		s := newStep(head, images)
-		s.next.State, s.next.CancelledBy, s.next.Ended = jobs.RebuildRunning, "", time.Time{}
-		for _, img := range images {
-			if !img.State.Good() {
-				s.set(img, func(next *jobs.RebuildImage) {
-					next.State, next.Why, next.Job, next.Moves, next.Bases, next.Then, next.Trouble = jobs.ImageWaiting, "", "", nil, nil, "", time.Time{}
-				})
-			}
-		}
-		if err := r.Free(ctx, s.names()); err != nil {
-			return false, err
-		}
-		if kept, err := r.rebuilds.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {
-			return kept, err
-		}
-	}
-}
-
-// Rollback moves the tags of a rebuild that has ended back where they were. false means that
-// it has moved none. It fails with a [*BusyError] when a rebuild is about to build one of
-// the images.
-func (r *Runner) Rollback(ctx context.Context, id string) (bool, error) {
-	for {
-		head, images, err := r.rebuilds.Rebuild(ctx, id)
-		if err != nil || !head.State.Terminal() {
-			return false, err
-		}
-		s := newStep(head, images)
-		s.next.State, s.next.Ended = jobs.RebuildRollingBack, time.Time{}
-		for _, img := range images {
-			if img.State == jobs.ImageDone && len(img.Moves) > 0 {
-				s.set(img, func(next *jobs.RebuildImage) { next.State, next.Then = jobs.ImageReverting, jobs.ImageRolledBack })
-			}
-		}
-		if len(s.changes) == 0 {
-			return false, nil
-		}
-		if err := r.Free(ctx, s.names()); err != nil {
-			return false, err
-		}
-		if kept, err := r.rebuilds.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {
-			return kept, err
-		}
-	}
-}
-
-// BusyError says that a rebuild is about to build an image already.
-type BusyError struct {
-	Rebuild jobs.Rebuild
-	Image   string
-}
-
-func (e *BusyError) Error() string {
-	return fmt.Sprintf("rebuild %s is about to build %s already", e.Rebuild.ID, e.Image)
-}
-
-// Free fails with a [*BusyError] when a rebuild is about to build one of the images.
-func (r *Runner) Free(ctx context.Context, names []string) error {
-	list, err := r.rebuilds.Rebuilds(ctx)
-	if err != nil {
-		return err
-	}
-	for _, b := range list {
-		if b.State.Terminal() {
-			continue
-		}
-		_, images, err := r.rebuilds.Rebuild(ctx, b.ID)
-		if err != nil {
-			r.log.WarnContext(ctx, "looking at a rebuild failed", "rebuild", b.ID, "err", err)
-			continue
-		}
-		for _, img := range images {
-			if !img.State.Terminal() && slices.Contains(names, img.Name) {
-				return &BusyError{b, img.Name}
-			}
-		}
-	}
-	return nil
 }

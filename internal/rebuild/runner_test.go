@@ -349,11 +349,31 @@ func TestRebuildOfTheNewestRecipe(t *testing.T) {
 	}
 }
 
+// dice are random numbers for several goroutines.
+type dice struct {
+	mu sync.Mutex
+	r  *rand.Rand
+}
+
+func newDice(seed, stream uint64) *dice { return &dice{r: rand.New(rand.NewPCG(seed, stream))} }
+
+func (d *dice) IntN(n int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.r.IntN(n)
+}
+
+func (d *dice) Uint64() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.r.Uint64()
+}
+
 // shaky is a farm whose calls fail at random, before or after they took effect.
 type shaky struct {
 	*audit
 	svc *jobs.Service
-	r   *rand.Rand
+	r   *dice
 	// between is what others do between a look at the rebuild and a change of it.
 	between func()
 }
@@ -409,7 +429,7 @@ var (
 )
 
 // graphSize is how many images a random graph has.
-func graphSize(r *rand.Rand, most int) int {
+func graphSize(r *dice, most int) int {
 	if *graphImages > 0 {
 		return *graphImages
 	}
@@ -423,7 +443,7 @@ func TestRebuildOfRandomGraphs(t *testing.T) {
 	for seed := range uint64(*graphs) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			t.Parallel()
-			r := rand.New(rand.NewPCG(seed, 0))
+			r := newDice(seed, 0)
 			var recipes []jobs.Recipe
 			for i := range graphSize(r, 60) {
 				on := []string{"debian:12"}
@@ -441,17 +461,17 @@ func TestRebuildOfRandomGraphs(t *testing.T) {
 }
 
 // carryOut lets shaky runners and workers at the rebuild until it has ended.
-func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
+func carryOut(t *testing.T, w *works, r *dice, failing int) {
 	t.Helper()
-	runners, promoters := []*rebuild.Runner{}, []*rebuild.Promoter{}
-	others := &shaky{audit: w.audit, svc: w.svc, r: rand.New(rand.NewPCG(r.Uint64(), 0))}
+	runners, promoters, atOnce := []*rebuild.Runner{}, []*rebuild.Promoter{}, 1+3*r.IntN(2)
+	others := &shaky{audit: w.audit, svc: w.svc, r: newDice(r.Uint64(), 0)}
 	for i := range 3 {
-		s := &shaky{audit: w.audit, svc: w.svc, r: rand.New(rand.NewPCG(r.Uint64(), uint64(i)))}
+		s := &shaky{audit: w.audit, svc: w.svc, r: newDice(r.Uint64(), uint64(i))}
 		s.between = func() { w.meddle(r, rebuild.NewRunner(nil, others, w.memory, others, nil)) }
 		runner := rebuild.NewRunner(nil, s, w.memory, s, nil)
 		runners = append(runners, runner)
 		if w.registry != nil {
-			promoters = append(promoters, rebuild.NewPromoter(nil, s, w.memory, s, w.registry, rebuild.PromoterOptions{Nonce: "one", Settle: 1})) // the turn is not to be relied on
+			promoters = append(promoters, rebuild.NewPromoter(nil, s, w.memory, s, w.registry, rebuild.PromoterOptions{Nonce: "one", Settle: 1, AtOnce: atOnce})) // the turn is not to be relied on
 		}
 	}
 	_, all := w.read()
@@ -478,8 +498,10 @@ func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
 		if len(queued) > w.head.MaxParallel {
 			t.Fatalf("there are %d jobs at once, want at most %d", len(queued), w.head.MaxParallel)
 		}
-		r.Shuffle(len(queued), func(i, j int) { queued[i], queued[j] = queued[j], queued[i] })
-		for _, job := range queued[:r.IntN(len(queued)+1)] {
+		for n := r.IntN(len(queued) + 1); n > 0; n-- {
+			i := r.IntN(len(queued))
+			job := queued[i]
+			queued = slices.Delete(queued, i, i+1)
 			failure := ""
 			if r.IntN(100) < failing {
 				failure = "no luck"
@@ -491,7 +513,7 @@ func carryOut(t *testing.T, w *works, r *rand.Rand, failing int) {
 }
 
 // meddle is what another runner, or an operator, may do at any moment.
-func (w *works) meddle(r *rand.Rand, other *rebuild.Runner) {
+func (w *works) meddle(r *dice, other *rebuild.Runner) {
 	w.t.Helper()
 	var err error
 	switch r.IntN(4) {
@@ -503,7 +525,7 @@ func (w *works) meddle(r *rand.Rand, other *rebuild.Runner) {
 		err = other.Advance(w.t.Context(), w.head.ID)
 	}
 	if err != nil && !errors.Is(err, errShaky) {
-		w.t.Fatal(err)
+		w.t.Error(err)
 	}
 }
 
@@ -517,7 +539,7 @@ func (w *works) become(state jobs.RebuildState) {
 		return
 	}
 	if _, err := w.memory.ChangeRebuild(w.t.Context(), head, next); err != nil {
-		w.t.Fatal(err)
+		w.t.Error(err)
 	}
 }
 

@@ -84,7 +84,7 @@ func mutations() []mutation {
 		}`, "I11",
 		},
 		{
-			"a rollback leaves the recipe as it is", "internal/rebuild/promoter.go",
+			"a rollback leaves the recipe as it is", "internal/rebuild/promote.go",
 			`if err := p.restore(ctx, img); err != nil {`, `if err := error(nil); err != nil {`, "I13",
 		},
 		{

@@ -1,0 +1,99 @@
+package rebuild
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Retry begins the images again that are not done, of a rebuild that has ended. false
+// means that there is nothing to do. It fails with a [*BusyError] when another rebuild is
+// about to build one of them.
+func (r *Runner) Retry(ctx context.Context, id string) (bool, error) {
+	for {
+		head, images, err := r.rebuilds.Rebuild(ctx, id)
+		if err != nil || head.State != jobs.RebuildFailed && head.State != jobs.RebuildCancelled {
+			return false, err
+		}
+		s := newStep(head, images)
+		s.next.State, s.next.CancelledBy, s.next.Ended = jobs.RebuildRunning, "", time.Time{}
+		for _, img := range images {
+			if !img.State.Good() {
+				s.set(img, func(next *jobs.RebuildImage) {
+					next.State, next.Why, next.Job, next.Moves, next.Bases, next.Then, next.Trouble = jobs.ImageWaiting, "", "", nil, nil, "", time.Time{}
+				})
+			}
+		}
+		if err := r.Free(ctx, s.names()); err != nil {
+			return false, err
+		}
+		if kept, err := r.rebuilds.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {
+			return kept, err
+		}
+	}
+}
+
+// Rollback moves the tags of a rebuild that has ended back where they were. false means that
+// it has moved none. It fails with a [*BusyError] when a rebuild is about to build one of
+// the images.
+func (r *Runner) Rollback(ctx context.Context, id string) (bool, error) {
+	for {
+		head, images, err := r.rebuilds.Rebuild(ctx, id)
+		if err != nil || !head.State.Terminal() {
+			return false, err
+		}
+		s := newStep(head, images)
+		s.next.State, s.next.Ended = jobs.RebuildRollingBack, time.Time{}
+		for _, img := range images {
+			if img.State == jobs.ImageDone && len(img.Moves) > 0 {
+				s.set(img, func(next *jobs.RebuildImage) { next.State, next.Then = jobs.ImageReverting, jobs.ImageRolledBack })
+			}
+		}
+		if len(s.changes) == 0 {
+			return false, nil
+		}
+		if err := r.Free(ctx, s.names()); err != nil {
+			return false, err
+		}
+		if kept, err := r.rebuilds.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {
+			return kept, err
+		}
+	}
+}
+
+// BusyError says that a rebuild is about to build an image already.
+type BusyError struct {
+	Rebuild jobs.Rebuild
+	Image   string
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("rebuild %s is about to build %s already", e.Rebuild.ID, e.Image)
+}
+
+// Free fails with a [*BusyError] when a rebuild is about to build one of the images.
+func (r *Runner) Free(ctx context.Context, names []string) error {
+	list, err := r.rebuilds.Rebuilds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range list {
+		if b.State.Terminal() {
+			continue
+		}
+		_, images, err := r.rebuilds.Rebuild(ctx, b.ID)
+		if err != nil {
+			r.log.WarnContext(ctx, "looking at a rebuild failed", "rebuild", b.ID, "err", err)
+			continue
+		}
+		for _, img := range images {
+			if !img.State.Terminal() && slices.Contains(names, img.Name) {
+				return &BusyError{b, img.Name}
+			}
+		}
+	}
+	return nil
+}
