@@ -147,10 +147,10 @@ func (p *Promoter) warn(ctx context.Context, id string, err error) {
 // that takes longer moves no tag, and counts for nothing when another promoter was faster.
 const turnTime = 2 * time.Minute
 
-// Promote does what can be done now for the tags of a rebuild. changed is true when an
-// image has come further.
-func (p *Promoter) Promote(ctx context.Context, id string) (changed bool, err error) {
-	_, images, err := p.rebuilds.Rebuild(ctx, id)
+// Promote does what can be done now for the tags of a rebuild, with names only for those of
+// its images. changed is true when an image has come further.
+func (p *Promoter) Promote(ctx context.Context, id string, names ...string) (changed bool, err error) {
+	_, images, err := p.rebuilds.Rebuild(ctx, id, names...)
 	if errors.Is(err, jobs.ErrNoRebuild) {
 		return false, nil
 	} else if err != nil {

@@ -506,7 +506,7 @@ func TestPromotionsOfRandomGraphs(t *testing.T) {
 				}
 				recipes = append(recipes, one)
 			}
-			w := newWorksWith(t, rebuildtest.NewRegistry(recipes), recipes, debian, func(o *rebuild.Order) { o.MaxParallel, o.Canaries = 1+r.IntN(20), r.IntN(3) })
+			w := newWorksWith(t, rebuildtest.NewRegistry(recipes), recipes, debian, func(o *rebuild.Order) { o.MaxParallel, o.Canaries = parallel(r, len(recipes)), r.IntN(3) })
 			before := w.registry.All()
 			w.registry.Says(func(string, string) error {
 				if r.IntN(15) == 0 {

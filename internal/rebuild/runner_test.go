@@ -374,8 +374,10 @@ type shaky struct {
 	*audit
 	svc *jobs.Service
 	r   *dice
-	// between is what others do between a look at the rebuild and a change of it.
+	// between is what others do between a look at the rebuild and a change of it, before
+	// one in so many changes.
 	between func()
+	calm    int
 }
 
 var errShaky = errors.New("connection reset")
@@ -416,7 +418,7 @@ func (s *shaky) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
 
 // ChangeRebuild lets others at the rebuild first, now and then.
 func (s *shaky) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, images ...jobs.RebuildImage) (bool, error) {
-	if s.r.IntN(3) == 0 && s.between != nil {
+	if s.between != nil && s.r.IntN(s.calm) == 0 {
 		s.between()
 	}
 	return around(s, func() (bool, error) { return s.audit.ChangeRebuild(ctx, seen, next, images...) })
@@ -436,6 +438,9 @@ func graphSize(r *dice, most int) int {
 	return most - r.IntN(most)
 }
 
+// parallel is how many jobs a rebuild of a random graph has at once at most.
+func parallel(r *dice, images int) int { return 1 + r.IntN(max(20, images/50)) }
+
 // Whatever fails in between, and however many runners there are: no image is begun before
 // those that it stands on, none is built twice, and the rebuild comes to its end.
 func TestRebuildOfRandomGraphs(t *testing.T) {
@@ -452,7 +457,7 @@ func TestRebuildOfRandomGraphs(t *testing.T) {
 				}
 				recipes = append(recipes, recipe(fmt.Sprint("image-", i), on...))
 			}
-			w := newWorks(t, recipes, debian, func(o *rebuild.Order) { o.MaxParallel = 1 + r.IntN(20) })
+			w := newWorks(t, recipes, debian, func(o *rebuild.Order) { o.MaxParallel = parallel(r, len(recipes)) })
 			failing := r.IntN(3) * 5 // per cent
 			carryOut(t, w, r, failing)
 			judgeRebuild(t, w)
@@ -464,17 +469,19 @@ func TestRebuildOfRandomGraphs(t *testing.T) {
 func carryOut(t *testing.T, w *works, r *dice, failing int) {
 	t.Helper()
 	runners, promoters, atOnce := []*rebuild.Runner{}, []*rebuild.Promoter{}, 1+3*r.IntN(2)
+	var woken []string // images that have tags to move
 	others := &shaky{audit: w.audit, svc: w.svc, r: newDice(r.Uint64(), 0)}
+	_, all := w.read()
 	for i := range 3 {
-		s := &shaky{audit: w.audit, svc: w.svc, r: newDice(r.Uint64(), uint64(i))}
+		s := &shaky{audit: w.audit, svc: w.svc, r: newDice(r.Uint64(), uint64(i)), calm: max(3, len(all)/100)}
 		s.between = func() { w.meddle(r, rebuild.NewRunner(nil, others, w.memory, others, nil)) }
-		runner := rebuild.NewRunner(nil, s, w.memory, s, nil)
+		runner := rebuild.NewRunner(nil, s, w.memory, s, func(_ string, names []string) { woken = names })
 		runners = append(runners, runner)
 		if w.registry != nil {
 			promoters = append(promoters, rebuild.NewPromoter(nil, s, w.memory, s, w.registry, rebuild.PromoterOptions{Nonce: "one", Settle: 1, AtOnce: atOnce})) // the turn is not to be relied on
 		}
 	}
-	_, all := w.read()
+	news := true // since a runner has looked
 	for range 20_000 + 100*len(all) {
 		head := w.now()
 		if head.State.Terminal() {
@@ -482,14 +489,21 @@ func carryOut(t *testing.T, w *works, r *dice, failing int) {
 		}
 		if head.State == jobs.RebuildPaused && r.IntN(3) == 0 {
 			w.become(jobs.RebuildRunning)
+			news = true
 		}
-		if err := runners[r.IntN(len(runners))].Advance(t.Context(), w.head.ID); err != nil && !errors.Is(err, errShaky) {
-			t.Fatal(err)
-		}
-		if len(promoters) > 0 {
-			if _, err := promoters[r.IntN(len(promoters))].Promote(t.Context(), w.head.ID); err != nil && !errors.Is(err, errShaky) {
+		if news || r.IntN(8) == 0 {
+			err := runners[r.IntN(len(runners))].Advance(t.Context(), w.head.ID)
+			if err != nil && !errors.Is(err, errShaky) {
 				t.Fatal(err)
 			}
+			news = err != nil
+		}
+		if len(promoters) > 0 && len(woken) > 0 {
+			changed, err := promoters[r.IntN(len(promoters))].Promote(t.Context(), w.head.ID, woken...)
+			if err != nil && !errors.Is(err, errShaky) {
+				t.Fatal(err)
+			}
+			news, woken = news || changed || err != nil, nil
 		}
 		queued, _, err := w.memory.Scan(t.Context(), jobs.Queued, 0, 1000)
 		if err != nil {
@@ -501,7 +515,7 @@ func carryOut(t *testing.T, w *works, r *dice, failing int) {
 		for n := r.IntN(len(queued) + 1); n > 0; n-- {
 			i := r.IntN(len(queued))
 			job := queued[i]
-			queued = slices.Delete(queued, i, i+1)
+			queued, news = slices.Delete(queued, i, i+1), true
 			failure := ""
 			if r.IntN(100) < failing {
 				failure = "no luck"
