@@ -74,4 +74,8 @@ type Bases interface {
 	// to one worker each time. AskForBases makes the next turn come now.
 	WatchTurn(ctx context.Context, every time.Duration) (bool, error)
 	AskForBases(ctx context.Context) error
+	// LeaveAlone keeps for a while that a registry wants to be asked nothing; LeftAlone is
+	// for how long yet, 0 when it may be asked.
+	LeaveAlone(ctx context.Context, registry string, d time.Duration) error
+	LeftAlone(ctx context.Context, registry string) (time.Duration, error)
 }

@@ -195,10 +195,24 @@ func TestScriptedRegistry(t *testing.T) {
 		m.script(func(s *shelf) { clear(s.fails) })
 		m.after(2*time.Hour, "it answers again", 2)
 
+		m.script(func(s *shelf) {
+			s.fails[debianRef] = jobs.Fail(jobs.KindRegistryUnavailable, nil, "", "429 Too Many Requests")
+			s.fails[debianRef].After = 3 * time.Hour
+			s.has[debianRef] = "i5a m5a arm5a"
+		})
+		m.after(20*time.Minute, "the registry says when it may be asked again", 2)
+		m.script(func(s *shelf) { clear(s.fails) })
+		asked := m.outside.questions()
+		m.after(2*time.Hour, "it is left alone", 2)
+		if n := m.outside.questions(); n != asked {
+			t.Errorf("it was asked %d times while it wanted to be left alone", n-asked)
+		}
+		m.after(2*time.Hour, "it is asked again", 3)
+
 		m.script(has("i6 m6 arm6"))
 		time.Sleep(35 * time.Minute) // it has settled, and the builds have begun
 		m.script(has("i7 m7 arm7"))
-		m.after(3*time.Hour, "the base moves in mid-batch", 4)
+		m.after(3*time.Hour, "the base moves in mid-batch", 5)
 
 		had := m.registry.At("base")
 		m.registry.Says(func(string, string) error { return errors.New("connection refused") })
@@ -208,7 +222,7 @@ func TestScriptedRegistry(t *testing.T) {
 			t.Errorf("the registry was away, and base has %s", now)
 		}
 		m.registry.Says(func(string, string) error { return nil })
-		m.after(2*time.Hour, "the registry was away at the promotion", 5)
-		m.after(24*time.Hour, "another quiet day", 5)
+		m.after(2*time.Hour, "the registry was away at the promotion", 6)
+		m.after(24*time.Hour, "another quiet day", 6)
 	})
 }

@@ -3,6 +3,7 @@ package rebuild
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -96,7 +97,8 @@ func (w *Watcher) checkFor(ctx context.Context, turn time.Duration) error {
 }
 
 // Check asks for every base once, first for that which was not asked for the longest. A
-// registry in trouble is asked nothing more this time.
+// registry in trouble is asked nothing more this time, and one that wants to be left alone
+// nothing before that is over, by any worker.
 func (w *Watcher) Check(ctx context.Context) error {
 	recipes, err := w.recipes.AllRecipes(ctx)
 	if err != nil {
@@ -124,7 +126,10 @@ func (w *Watcher) Check(ctx context.Context) error {
 	for _, ref := range outside {
 		was := known[ref]
 		was.Ref = ref
-		b := w.ask(ctx, was, trouble)
+		b, err := w.ask(ctx, was, trouble)
+		if err != nil {
+			return err
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -135,12 +140,24 @@ func (w *Watcher) Check(ctx context.Context) error {
 	return nil
 }
 
-// ask finds out what a registry has under a name now.
-func (w *Watcher) ask(ctx context.Context, was jobs.Base, trouble map[string]string) jobs.Base {
+// ask finds out what a registry has under a name now. trouble is why registries are not
+// asked any more, "" for one that may be. An error is one of Redis.
+func (w *Watcher) ask(ctx context.Context, was jobs.Base, trouble map[string]string) (jobs.Base, error) {
 	registry := jobs.RegistryOf(was.Ref)
-	if why := trouble[registry]; why != "" {
+	why, known := trouble[registry]
+	if !known {
+		left, err := w.bases.LeftAlone(ctx, registry)
+		if err != nil {
+			return was, err
+		}
+		if left > 0 {
+			why = fmt.Sprintf("registry %s wants to be left alone until %s", registry, now().Add(left).Truncate(time.Second).Format(time.RFC3339))
+		}
+		trouble[registry] = why
+	}
+	if why != "" {
 		was.Checked, was.Error = now(), why
-		return was
+		return was, nil
 	}
 	asking, cancel := context.WithTimeout(ctx, questionTime)
 	defer cancel()
@@ -157,7 +174,11 @@ func (w *Watcher) ask(ctx context.Context, was jobs.Base, trouble map[string]str
 			trouble[registry] = f.Message
 		}
 		was.Checked, was.Error = now(), f.Message
-		return was
+		if f.After > 0 {
+			w.log.WarnContext(ctx, "a registry wants to be left alone", "registry", registry, "reason", "Retry-After: "+f.After.String())
+			return was, w.bases.LeaveAlone(ctx, registry, f.After)
+		}
+		return was, nil
 	}
 	b := was.Found(digest, manifests, now())
 	if was.Digest != "" && digest != was.Digest {
@@ -167,7 +188,7 @@ func (w *Watcher) ask(ctx context.Context, was jobs.Base, trouble map[string]str
 	case <-time.After(questionPause):
 	case <-ctx.Done():
 	}
-	return b
+	return b, nil
 }
 
 // now is the time as it is kept.

@@ -166,6 +166,45 @@ func TestWatchOfARegistryInTrouble(t *testing.T) {
 	})
 }
 
+// A registry that says for how long it wants to be left alone is, by the watchers of all
+// workers; the others are asked meanwhile.
+func TestWatchLeavesARegistryAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, s, _ := watching(t)
+		r := recipe("elsewhere", "registry.example/base:1")
+		if _, err := m.Learn(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		s.has["registry.example/base:1"] = "b1"
+		tooMany := jobs.Fail(jobs.KindRegistryUnavailable, nil, "", "registry docker.io answered 429 Too Many Requests")
+		tooMany.After = 40 * time.Minute
+		s.fails[alpineRef] = tooMany
+		look := func(what string, want ...string) {
+			t.Helper()
+			s.asked = nil
+			if err := rebuild.NewWatcher(nil, m, m, s, time.Hour, nil).Check(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(s.asked, want) {
+				t.Errorf("%s: %q were asked for, want %q", what, s.asked, want)
+			}
+		}
+		look("it is asked", alpineRef, "registry.example/base:1")
+		clear(s.fails)
+		for range 2 {
+			time.Sleep(15 * time.Minute)
+			look("it has said when", "registry.example/base:1")
+			bases, err := m.Bases(t.Context())
+			if err != nil || bases[0].Ref != alpineRef || !strings.Contains(bases[0].Error, "wants to be left alone until 2000-01-01T00:40:") {
+				t.Errorf("the bases are %+v, %v; want why alpine was not asked for", bases, err)
+			}
+		}
+		time.Sleep(15 * time.Minute)
+		look("the time is over", alpineRef, debianRef, toolsRef, "registry.example/base:1")
+	})
+}
+
 // The watchers of a farm ask once together, and at once when an operator wants to know.
 func TestWatchTurns(t *testing.T) {
 	t.Parallel()

@@ -57,3 +57,14 @@ func (db *DB) WatchTurn(ctx context.Context, every time.Duration) (bool, error) 
 func (db *DB) AskForBases(ctx context.Context) error {
 	return wrapped("ask for a look at the registries", db.rdb.Del(ctx, watchKey).Err())
 }
+
+// LeaveAlone implements jobs.Bases.
+func (db *DB) LeaveAlone(ctx context.Context, registry string, d time.Duration) error {
+	return wrapped("leave the registry "+registry+" alone", db.rdb.Set(ctx, quietKey(registry), "", d).Err())
+}
+
+// LeftAlone implements jobs.Bases.
+func (db *DB) LeftAlone(ctx context.Context, registry string) (time.Duration, error) {
+	left, err := db.rdb.PTTL(ctx, quietKey(registry)).Result()
+	return max(0, left), wrapped("see whether the registry "+registry+" may be asked", err)
+}

@@ -105,6 +105,9 @@ func digestKey(ref string) string { return "slipway:digest:" + ref }
 // known as JSON, and done once there is an image; failed is how it failed before, as JSON.
 func buildKey(key string) string { return "slipway:build:" + key }
 
+// quietKey is a string that expires when the registry may be asked for its bases again.
+func quietKey(registry string) string { return "slipway:quiet:" + registry }
+
 // movedKey is a string that expires, where a process last moved a reader to.
 func movedKey(reader, nonce string) string { return "slipway:{ended}:moved:" + reader + ":" + nonce }
 

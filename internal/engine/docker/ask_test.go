@@ -2,11 +2,15 @@ package docker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,6 +70,79 @@ func TestAskPull(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A registry that has enough of questions is asked for how long, by those who look for new
+// images: the daemon does not hand that on. A job takes it at its word for less.
+func TestPublishedOfABusyRegistry(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name         string
+		daemon       int // its status
+		said         string
+		retry        string
+		want, ofAJob time.Duration
+		questions    int32
+		kind         jobs.Kind
+	}{
+		{"429 with Retry-After", 429, "toomanyrequests: slow down", "1800", 30 * time.Minute, 10 * time.Minute, 1, jobs.KindRegistryUnavailable},
+		{"429 without", 429, "toomanyrequests: slow down", "", 0, 0, 1, jobs.KindRegistryUnavailable},
+		{"503 for ever", 500, "received unexpected HTTP status: 503 Service Unavailable", "99999999", 6 * time.Hour, 10 * time.Minute, 1, jobs.KindRegistryUnavailable},
+		{"nothing answers", 500, "dial tcp 192.0.2.1:443: connect: connection refused", "60", 0, 0, 0, jobs.KindRegistryUnavailable},
+		{"there is no such image", 404, "manifest unknown", "60", 0, 0, 0, jobs.KindBaseMissing},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var questions atomic.Int32
+			busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/v2/" {
+					return
+				}
+				questions.Add(1)
+				if tt.retry != "" {
+					w.Header().Set("Retry-After", tt.retry)
+				}
+				w.WriteHeader(http.StatusTooManyRequests)
+			}))
+			defer busy.Close()
+			e, err := New(nil, Options{Host: daemonThat(t, func(w http.ResponseWriter) {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(tt.daemon)
+				_ = json.NewEncoder(w).Encode(map[string]string{"message": tt.said})
+			})})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ref := strings.TrimPrefix(busy.URL, "http://") + "/app:1"
+			_, _, err = e.Published(t.Context(), ref)
+			if f := jobs.AsFailure(err); f.Kind != tt.kind || f.After != tt.want || questions.Load() != tt.questions {
+				t.Errorf("Published: %+v, after %d questions; want %s after %s, and %d questions", f, questions.Load(), tt.kind, tt.want, tt.questions)
+			}
+			if f := e.askPull(t.Context(), ref).unavailable(ref, nil); tt.questions > 0 && f.After != tt.ofAJob {
+				t.Errorf("a job waits for %s, want %s", f.After, tt.ofAJob)
+			}
+		})
+	}
+}
+
+// daemonThat is the address of a daemon that answers each question about a registry so.
+func daemonThat(t *testing.T, answer func(w http.ResponseWriter)) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.URL.Path, "/distribution/") { // which API it speaks
+			w.Header().Set("Api-Version", "1.43")
+			return
+		}
+		answer(w)
+	})}}
+	server.Start()
+	t.Cleanup(server.Close)
+	return "unix://" + socket
 }
 
 // What a registry answers when it is asked again decides, but for trouble that passed

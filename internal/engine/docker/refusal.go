@@ -208,7 +208,7 @@ func (r refusal) unavailable(ref string, err error) *jobs.Failure {
 		what = fmt.Sprintf("registry %s did not do what it was asked for with %s, and the engine does not tell why", registryOf(ref), ref)
 	}
 	f := jobs.Fail(jobs.KindRegistryUnavailable, err, hintRetry, "%s", what)
-	f.After = r.after
+	f.After = min(r.after, maxAfter)
 	return f.Said(public(r.words))
 }
 

@@ -163,14 +163,32 @@ func (e *Engine) Published(ctx context.Context, ref string) (digest string, mani
 }
 
 // unpublished says why a registry did not tell what it has under a name, by what the daemon
-// says of it alone: a registry in trouble is asked nothing more.
+// says of it: a registry in trouble is asked nothing more. One that has enough of questions
+// is asked once, for how long: the daemon does not hand that on.
 func (e *Engine) unpublished(ctx context.Context, ref string, err error) error {
 	var f *jobs.Failure
 	if ctx.Err() != nil || isLost(err) || errors.As(err, &f) {
 		return failure(ctx, err, "ask a registry")
 	}
 	r := e.refusalOf(ctx, ref, err, func(context.Context, string) refusal { return refusal{} })
-	return r.ofPull(jobs.KindBaseMissing, "image "+familiar(ref), ref, err)
+	failed := r.ofPull(jobs.KindBaseMissing, "image "+familiar(ref), ref, err)
+	if errors.As(failed, &f) && f.Kind == jobs.KindRegistryUnavailable && !r.broken {
+		f.After = e.askQuiet(ctx, ref)
+	}
+	return failed
+}
+
+// askQuiet asks a registry for how long it wants to be left alone.
+func (e *Engine) askQuiet(ctx context.Context, ref string) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	c, r := e.dial(ctx, ref, transport.PullScope)
+	if c != nil {
+		defer c.close()
+		_, _, err := c.manifest(ctx, c.target)
+		r = c.refusal(ctx, err)
+	}
+	return r.after
 }
 
 // hasDigest asks the registry of ref, through the daemon, whether it has a digest
@@ -367,12 +385,16 @@ func (w *waitTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	} else if at, err := http.ParseTime(text); err == nil {
 		w.after = time.Until(at)
 	}
-	w.after = min(max(w.after, 0), maxAfter)
+	w.after = min(max(w.after, 0), maxQuiet)
 	return resp, nil
 }
 
-// maxAfter is the longest that a registry is taken at its word.
-const maxAfter = 10 * time.Minute
+// The longest that a registry is taken at its word: by a job, and by those who only look for
+// new images. Docker Hub counts the questions of six hours.
+const (
+	maxAfter = 10 * time.Minute
+	maxQuiet = 6 * time.Hour
+)
 
 // newRegistryTransport is for questions to registries: quick to give up.
 func newRegistryTransport() *http.Transport {

@@ -56,6 +56,25 @@ func (m *Memory) WatchTurn(ctx context.Context, every time.Duration) (bool, erro
 	return true, nil
 }
 
+// LeaveAlone implements jobs.Bases.
+func (m *Memory) LeaveAlone(ctx context.Context, registry string, d time.Duration) error {
+	if err := m.begin(ctx); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	m.quiet[registry] = m.clock.now().Add(d)
+	return nil
+}
+
+// LeftAlone implements jobs.Bases.
+func (m *Memory) LeftAlone(ctx context.Context, registry string) (time.Duration, error) {
+	if err := m.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer m.mu.Unlock()
+	return max(0, m.quiet[registry].Sub(m.clock.now())), nil
+}
+
 // AskForBases implements jobs.Bases.
 func (m *Memory) AskForBases(ctx context.Context) error {
 	if err := m.begin(ctx); err != nil {

@@ -141,6 +141,7 @@ func (m *Memory) Snapshot() (restore func()) {
 		rebuilds[i] = r.snapshot()
 	}
 	bases, watched, promoter, promotes := maps.Clone(m.bases), m.watched, m.promoter, m.promotes
+	quiet := maps.Clone(m.quiet)
 	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -152,6 +153,7 @@ func (m *Memory) Snapshot() (restore func()) {
 		m.keys, m.seats, m.leader, m.leads = keys, seats, leader, leads
 		m.ended, m.cursors, m.recipes, m.rebuilds = ended, cursors, recipes, rebuilds
 		m.bases, m.watched, m.promoter, m.promotes = bases, watched, promoter, promotes
+		m.quiet = quiet
 		m.touch()
 	}
 }

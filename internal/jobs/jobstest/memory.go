@@ -50,8 +50,9 @@ type Memory struct {
 	bases    map[string]jobs.Base // by their names
 	digests  map[string]keptDigest
 	builds   map[string]keyedBuild
-	watched  time.Time     // until when no turn at asking registries comes
-	changed  chan struct{} // closed and replaced by every change
+	watched  time.Time            // until when no turn at asking registries comes
+	quiet    map[string]time.Time // until when registries are left alone
+	changed  chan struct{}        // closed and replaced by every change
 }
 
 var (
@@ -98,6 +99,7 @@ func NewMemory(opts Options) *Memory {
 		bases:   map[string]jobs.Base{},
 		digests: map[string]keptDigest{},
 		builds:  map[string]keyedBuild{},
+		quiet:   map[string]time.Time{},
 		changed: make(chan struct{}),
 	}
 }

@@ -15,6 +15,7 @@ func TestBases(t *testing.T, setup func(t *testing.T) DB) {
 		{"what is known of a base is kept", testKeepBase},
 		{"a turn comes to one caller each time", testWatchTurn},
 		{"a digest is kept for a minute", testDigests},
+		{"a registry is left alone for a while", testLeaveAlone},
 	})
 }
 
@@ -98,4 +99,32 @@ func testDigests(f *farm) {
 		keep("sha256:3", false)
 		is("sha256:3")
 	}
+}
+
+func testLeaveAlone(f *farm) {
+	left := func(registry string) time.Duration {
+		f.t.Helper()
+		d, err := f.Bases.LeftAlone(f.ctx, registry)
+		if err != nil {
+			f.t.Errorf("LeftAlone(%s): %v", registry, err)
+		}
+		return d
+	}
+	const one, other = "registry.example:5000", "docker.io"
+	if d := left(one); d != 0 {
+		f.t.Errorf("LeftAlone = %s before anything was said", d)
+	}
+	for _, d := range []time.Duration{time.Hour, f.lease()} { // the last word counts
+		if err := f.Bases.LeaveAlone(f.ctx, one, d); err != nil {
+			f.t.Fatalf("LeaveAlone: %v", err)
+		}
+		if got := left(one); got > d || got <= 0 && d == time.Hour { // a lease may be over by now
+			f.t.Errorf("LeftAlone = %s, want at most %s", got, d)
+		}
+	}
+	if d := left(other); d != 0 {
+		f.t.Errorf("LeftAlone of another registry = %s", d)
+	}
+	f.outwait(f.lease())
+	f.eventually("the registry may be asked again", func() bool { return left(one) == 0 })
 }
