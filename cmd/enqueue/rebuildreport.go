@@ -142,6 +142,9 @@ func (d *reportDoc) markdown() string {
 		fmt.Fprintf(&b, " since %s", d.Ended.Format(time.RFC3339))
 	}
 	fmt.Fprintf(&b, ". Images: %s.\n", countImages(images))
+	if d.Why != "" {
+		fmt.Fprintf(&b, "\nIts tags go back where they were, all or nothing: %s.\n", oneLine(d.Why))
+	}
 	for _, img := range d.Images {
 		img.markdown(&b)
 	}

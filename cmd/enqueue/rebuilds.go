@@ -19,6 +19,7 @@ type applyFlags struct {
 	plan, priority, format string
 	parallel, canaries     int
 	failFast, watch        bool
+	allOrNothing           bool
 }
 
 func (a *app) rebuildApplyCmd() *cobra.Command {
@@ -42,6 +43,7 @@ The farm goes on by itself; enqueue rebuild watch ID follows it.`,
 	fs.IntVar(&f.parallel, "max-parallel", rebuild.DefaultParallel, "how many of its jobs there may be at once")
 	fs.IntVar(&f.canaries, "canary", 0, "build so many images first, with what they stand on, and pause then")
 	fs.BoolVar(&f.failFast, "fail-fast", false, "begin nothing more once an image has failed")
+	fs.BoolVar(&f.allOrNothing, "all-or-nothing", false, "move all tags back once an image is not to be done; until then they move as they get ready")
 	fs.Var(choiceVar(&f.priority, "priority", priorityWords()...), "priority", "of its jobs: high, normal or low")
 	fs.BoolVar(&f.watch, "watch", false, "follow it to its end, as rebuild watch does")
 	fs.StringVarP(&f.format, "output", "o", "", "json, jsonl, name or template=...")
@@ -105,7 +107,7 @@ func (a *app) apply(ctx context.Context, p printer, plan rebuild.Plan, f applyFl
 		return busy(err)
 	}
 	head, images, err := plan.Begin(rebuild.Order{
-		ID: newID(), By: a.whoami(), Question: question, Priority: jobs.Priority(f.priority), MaxParallel: f.parallel, FailFast: f.failFast, Canaries: f.canaries,
+		ID: newID(), By: a.whoami(), Question: question, Priority: jobs.Priority(f.priority), MaxParallel: f.parallel, FailFast: f.failFast, AllOrNothing: f.allOrNothing, Canaries: f.canaries,
 	}, time.Now())
 	var unpushed *rebuild.UnpushedError
 	if errors.As(err, &unpushed) {
@@ -254,6 +256,9 @@ func (a *app) describeRebuild(r rebuildDoc) error {
 	p := a.paint(a.stdout)
 	fmt.Fprintln(a.stdout, p.bold(r.ID))
 	field(a.stdout, p, "state", string(r.State))
+	if r.Why != "" {
+		field(a.stdout, p, "undone", r.Why+": all or nothing")
+	}
 	field(a.stdout, p, "asked for", r.Question)
 	field(a.stdout, p, "began", fmt.Sprintf("%s ago by %s", age(time.Since(r.Created)), r.By))
 	field(a.stdout, p, "took", short(tookOf(r.Rebuild)))

@@ -37,8 +37,13 @@ type Rebuild struct {
 	// MaxParallel bounds how many of its jobs there are at once.
 	MaxParallel int `json:"max_parallel"`
 	// FailFast starts nothing more once an image has failed.
-	FailFast bool         `json:"fail_fast,omitempty"`
-	State    RebuildState `json:"state"`
+	FailFast bool `json:"fail_fast,omitempty"`
+	// AllOrNothing moves all tags back once an image is not to be done.
+	AllOrNothing bool         `json:"all_or_nothing,omitempty"`
+	State        RebuildState `json:"state"`
+	// Why says why the tags of one that is all or nothing are moved back, "" when they are
+	// not.
+	Why string `json:"why,omitempty"`
 	// Tried is true once all canaries are done: the rebuild paused then.
 	Tried bool `json:"tried,omitempty"`
 	// CancelledBy is who cancelled it.

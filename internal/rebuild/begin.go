@@ -17,6 +17,7 @@ type Order struct {
 	Priority         jobs.Priority
 	MaxParallel      int
 	FailFast         bool
+	AllOrNothing     bool
 	// Canaries is how many images are built before the others, with what they stand on.
 	Canaries int
 }
@@ -62,7 +63,7 @@ func (p Plan) Begin(o Order, at time.Time) (jobs.Rebuild, []jobs.RebuildImage, e
 	}
 	return jobs.Rebuild{
 		ID: o.ID, Plan: p.Hash, Question: o.Question, By: o.By, Priority: o.Priority, MaxParallel: o.MaxParallel,
-		FailFast: o.FailFast, State: jobs.RebuildRunning, Created: at.UTC().Truncate(time.Microsecond),
+		FailFast: o.FailFast, AllOrNothing: o.AllOrNothing, State: jobs.RebuildRunning, Created: at.UTC().Truncate(time.Microsecond),
 	}, images, nil
 }
 

@@ -45,8 +45,8 @@ func (p *Promoter) step(ctx context.Context, head jobs.Rebuild, img jobs.Rebuild
 	switch {
 	case img.State == jobs.ImageReverting:
 		next, err = p.revert(ctx, img)
-	case head.State == jobs.RebuildCancelling:
-		next = back(img, jobs.ImageSkipped, whyCancelled)
+	case givenUp(head) != "":
+		next = back(img, jobs.ImageSkipped, givenUp(head))
 	default:
 		next, err = p.promote(ctx, head, img)
 	}

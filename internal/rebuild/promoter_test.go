@@ -506,7 +506,9 @@ func TestPromotionsOfRandomGraphs(t *testing.T) {
 				}
 				recipes = append(recipes, one)
 			}
-			w := newWorksWith(t, rebuildtest.NewRegistry(recipes), recipes, debian, func(o *rebuild.Order) { o.MaxParallel, o.Canaries = parallel(r, len(recipes)), r.IntN(3) })
+			w := newWorksWith(t, rebuildtest.NewRegistry(recipes), recipes, debian, func(o *rebuild.Order) {
+				o.MaxParallel, o.Canaries, o.AllOrNothing = parallel(r, len(recipes)), r.IntN(3), r.IntN(3) == 0
+			})
 			before := w.registry.All()
 			w.registry.Says(func(string, string) error {
 				if r.IntN(15) == 0 {
@@ -517,6 +519,11 @@ func TestPromotionsOfRandomGraphs(t *testing.T) {
 			carryOut(t, w, r, r.IntN(2)*5)
 			judgeRebuild(t, w)
 			judgeTags(t, w, before)
+			if head := w.now(); head.AllOrNothing && head.State != jobs.RebuildDone {
+				if diff := cmp.Diff(before, w.registry.All()); head.State != jobs.RebuildFailed || head.Why == "" || diff != "" {
+					t.Errorf("all or nothing, and it is %s, because %q; the tags (-want +got):\n%s", head.State, head.Why, diff)
+				}
+			}
 			if ok, err := w.runner.Rollback(t.Context(), w.head.ID); err != nil {
 				t.Fatal(err)
 			} else if ok {
@@ -534,6 +541,113 @@ func TestPromotionsOfRandomGraphs(t *testing.T) {
 	}
 }
 
+// Where all is wanted or nothing, what was done goes back once an image is not to be done, what
+// builds is ended, and the rebuild has failed; it can be tried again.
+func TestAllOrNothing(t *testing.T) {
+	t.Parallel()
+	old := map[string]string{"docker.io/library/base:latest": "old base", "docker.io/library/app:latest": "old app", "docker.io/library/top:latest": "old top", "docker.io/library/side:latest": "old side"}
+	begin := func(t *testing.T) *works {
+		t.Helper()
+		w := newChain(t, func(o *rebuild.Order) { o.AllOrNothing = true })
+		w.finish("base", "")
+		w.promote(nil)
+		w.want("begun", "running", "base done", "app building", "side building", "top waiting")
+		return w
+	}
+	undone := func(t *testing.T, w *works) {
+		t.Helper()
+		if diff := cmp.Diff(old, w.registry.All()); diff != "" {
+			t.Errorf("the tags (-want +got):\n%s", diff)
+		}
+		if r, err := w.memory.Recipe(t.Context(), "base"); err != nil || r.Job != "job of base" {
+			t.Errorf("the recipe of base is of %s, %v; want that of before", r.Job, err)
+		}
+		if ok, err := w.runner.Rollback(t.Context(), "r-1"); err != nil || ok {
+			t.Errorf("Rollback = %t, %v; want nothing to do", ok, err)
+		}
+	}
+	t.Run("a job fails", func(t *testing.T) {
+		t.Parallel()
+		w := begin(t)
+		w.finish("app", "no")
+		w.advance()
+		const why = ": app is failed: all or nothing"
+		w.want("it failed", "rolling_back", "base reverting"+why, "app failed: build_failed: no", "side skipped"+why, "top skipped"+why)
+		w.promote(nil)
+		w.want("the end", "failed", "base rolled_back"+why, "app failed: build_failed: no", "side skipped"+why, "top skipped"+why)
+		if head, _ := w.read(); head.Why != "app is failed" || head.Ended.IsZero() {
+			t.Errorf("the rebuild is %+v, want why it was undone", head)
+		}
+		undone(t, w)
+		if ok, err := w.runner.Retry(t.Context(), "r-1"); err != nil || !ok {
+			t.Fatalf("Retry = %t, %v", ok, err)
+		}
+		w.advance()
+		for _, name := range []string{"base", "app", "side", "top"} {
+			w.finish(name, "")
+			w.promote(nil)
+		}
+		w.want("once more", "done", "base done", "app done", "side done", "top done")
+		if head, _ := w.read(); head.Why != "" {
+			t.Errorf("the rebuild is %+v", head)
+		}
+	})
+	t.Run("a gate refuses, and another image has its turn", func(t *testing.T) {
+		t.Parallel()
+		w := begin(t)
+		w.finish("app", "")
+		w.finish("side", "")
+		w.promote(func(_ context.Context, c rebuild.Candidate) (string, error) {
+			if c.Name == "app" {
+				return "no", nil
+			}
+			return "", errors.New("ask the gate: connection refused")
+		})
+		w.promote(nil)
+		const why = ": app is failed: all or nothing"
+		w.want("the end", "failed", "base rolled_back"+why, "app failed: the gate refused it: no", "side skipped"+why, "top skipped"+why)
+		undone(t, w)
+	})
+	t.Run("it is cancelled", func(t *testing.T) {
+		t.Parallel()
+		w := begin(t)
+		w.finish("app", "")
+		w.set(func(r *jobs.Rebuild) { r.State, r.CancelledBy = jobs.RebuildCancelling, "bob" })
+		w.promote(nil)
+		const why = ": the rebuild was cancelled: all or nothing"
+		w.want("the end", "cancelled", "base rolled_back"+why, "app skipped"+why, "side skipped: the rebuild was cancelled", "top skipped"+why)
+		undone(t, w)
+	})
+	t.Run("a recipe is gone", func(t *testing.T) {
+		t.Parallel()
+		w := begin(t)
+		if err := w.memory.RemoveRecipe(t.Context(), "top"); err != nil {
+			t.Fatal(err)
+		}
+		w.finish("app", "")
+		w.finish("side", "")
+		w.promote(nil)
+		w.promote(nil)
+		const why = ": top is skipped: all or nothing"
+		w.want("the end", "failed", "base rolled_back"+why, "app rolled_back"+why, "side rolled_back"+why, "top skipped: its recipe was removed")
+		undone(t, w)
+	})
+	t.Run("an operator moves all back", func(t *testing.T) {
+		t.Parallel()
+		w := begin(t)
+		for _, name := range []string{"app", "side", "top"} {
+			w.finish(name, "")
+			w.promote(nil)
+		}
+		w.want("all", "done", "base done", "app done", "side done", "top done")
+		if ok, err := w.runner.Rollback(t.Context(), "r-1"); err != nil || !ok {
+			t.Fatalf("Rollback = %t, %v", ok, err)
+		}
+		w.promote(nil)
+		w.want("the end", "rolled_back", "base rolled_back", "app rolled_back", "side rolled_back", "top rolled_back")
+	})
+}
+
 // judgeTags holds the tags of a registry against a rebuild that has ended.
 func judgeTags(t *testing.T, w *works, before map[string]string) {
 	t.Helper()
@@ -544,6 +658,9 @@ func judgeTags(t *testing.T, w *works, before map[string]string) {
 	}
 	for _, img := range images {
 		for _, m := range img.Moves {
+			if !m.Known { // it was never moved
+				m.From = before[imagename.Full(m.Tag)]
+			}
 			full := imagename.Full(m.Tag)
 			want := m.From
 			if img.State == jobs.ImageDone {

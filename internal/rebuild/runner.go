@@ -1,6 +1,7 @@
 package rebuild
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func (r *Runner) Advance(ctx context.Context, id string) error {
 		if s.head.State.Terminal() {
 			return nil
 		}
-		for _, do := range []func(context.Context, *step) error{r.learnJobs, r.readJobs, r.spread, r.begin, r.end} {
+		for _, do := range []func(context.Context, *step) error{r.learnJobs, r.readJobs, r.undo, r.spread, r.begin, r.end} {
 			if err := do(ctx, s); err != nil {
 				return fmt.Errorf("rebuild %s: %w", id, err)
 			}
@@ -146,8 +147,18 @@ func (r *Runner) learnJobs(ctx context.Context, s *step) error {
 
 const whyCancelled = "the rebuild was cancelled"
 
-// readJobs takes note of jobs that have ended, and ends those of a rebuild that is
-// cancelled.
+// givenUp says why no image of a rebuild comes further any more, "" when they do.
+func givenUp(head jobs.Rebuild) string {
+	switch {
+	case head.State == jobs.RebuildCancelling:
+		return whyCancelled
+	case head.State == jobs.RebuildRollingBack && head.Why != "":
+		return head.Why + ": all or nothing"
+	}
+	return ""
+}
+
+// readJobs takes note of jobs that have ended, and ends those of a rebuild that is given up.
 func (r *Runner) readJobs(ctx context.Context, s *step) error {
 	var ids []string
 	building := slices.DeleteFunc(s.in(jobs.ImageBuilding), func(img jobs.RebuildImage) bool { return s.read[img.Job] })
@@ -165,8 +176,8 @@ func (r *Runner) readJobs(ctx context.Context, s *step) error {
 	for _, img := range building {
 		s.read[img.Job] = true
 		job, there := byID[img.Job]
-		if there && !job.State.Terminal() && s.head.State == jobs.RebuildCancelling {
-			if job, err = r.jobs.Cancel(ctx, img.Job, s.head.CancelledBy); errors.Is(err, jobs.ErrFinished) {
+		if there && !job.State.Terminal() && givenUp(s.next) != "" {
+			if job, err = r.jobs.Cancel(ctx, img.Job, cmp.Or(s.next.CancelledBy, "the farm")); errors.Is(err, jobs.ErrFinished) {
 				job, err = r.jobs.Get(ctx, img.Job)
 			}
 			if there = !errors.Is(err, jobs.ErrNotFound); there && err != nil {
@@ -185,14 +196,37 @@ func (r *Runner) readJobs(ctx context.Context, s *step) error {
 	return nil
 }
 
-// spread settles what is not going to be begun: everything once the rebuild is cancelled, a
+// undo has the tags of a rebuild that is all or nothing moved back once an image of it is not
+// to be done, as a rollback does; but it ends as failed, or cancelled.
+func (r *Runner) undo(_ context.Context, s *step) error {
+	if s.next.AllOrNothing && s.next.State != jobs.RebuildRollingBack {
+		why := ""
+		bad := s.any(func(img *jobs.RebuildImage) bool {
+			why = fmt.Sprintf("%s is %s", img.Name, img.State)
+			return img.State.Terminal() && !img.State.Good()
+		})
+		open := s.any(func(img *jobs.RebuildImage) bool { return !img.State.Good() })
+		if s.next.State == jobs.RebuildCancelling && open {
+			bad, why = true, whyCancelled
+		}
+		if bad {
+			s.next.State, s.next.Why = jobs.RebuildRollingBack, why
+			clear(s.read) // its jobs are to be ended
+		}
+	}
+	if s.next.State == jobs.RebuildRollingBack && s.next.Why != "" {
+		s.revertAll(givenUp(s.next))
+	}
+	return nil
+}
+
+// spread settles what is not going to be begun: everything once the rebuild is given up, a
 // canary has failed, or an image with FailFast; else what stands on an image that is not
 // done, and what nothing asks for any more.
 func (r *Runner) spread(_ context.Context, s *step) error {
-	stop := ""
+	stop := givenUp(s.next)
 	switch failed := s.in(jobs.ImageFailed); {
-	case s.head.State == jobs.RebuildCancelling:
-		stop = whyCancelled
+	case stop != "":
 	case s.head.FailFast && len(failed) > 0:
 		stop = failed[0].Name + " failed"
 	case !s.head.Tried:
@@ -232,7 +266,7 @@ func (r *Runner) spread(_ context.Context, s *step) error {
 // a runner that is cut off in between leaves the next one the same documents, whatever
 // has become of the recipes meanwhile.
 func (r *Runner) begin(ctx context.Context, s *step) error {
-	if s.head.State != jobs.RebuildRunning {
+	if s.next.State != jobs.RebuildRunning {
 		return nil
 	}
 	waiting, trying := s.in(jobs.ImageWaiting), false
@@ -288,12 +322,14 @@ func (r *Runner) end(_ context.Context, s *step) error {
 		return nil
 	}
 	good := !s.any(func(img *jobs.RebuildImage) bool { return !img.State.Good() })
-	switch {
-	case s.head.State == jobs.RebuildRollingBack:
+	switch back := s.next.State == jobs.RebuildRollingBack; {
+	case back && s.next.Why == "":
 		s.next.State = jobs.RebuildRolledBack
 	case good:
-		s.next.State = jobs.RebuildDone
-	case s.head.State == jobs.RebuildCancelling:
+		s.next.State, s.next.Why = jobs.RebuildDone, ""
+	case s.next.AllOrNothing && !back:
+		return nil // what was done is undone first
+	case s.next.State == jobs.RebuildCancelling, s.next.Why == whyCancelled:
 		s.next.State = jobs.RebuildCancelled
 	default:
 		s.next.State = jobs.RebuildFailed

@@ -543,13 +543,13 @@ func (w *works) meddle(r *dice, other *rebuild.Runner) {
 	}
 }
 
-// become is a pause, or the end of one, if the rebuild has not ended.
+// become is a pause, the end of one, or a cancel, as the command line does it.
 func (w *works) become(state jobs.RebuildState) {
 	w.t.Helper()
 	head := w.now()
 	next := head
 	next.State = state
-	if head.State.Terminal() {
+	if head.State != jobs.RebuildRunning && head.State != jobs.RebuildPaused {
 		return
 	}
 	if _, err := w.memory.ChangeRebuild(w.t.Context(), head, next); err != nil {
@@ -560,7 +560,7 @@ func (w *works) become(state jobs.RebuildState) {
 // judgeRebuild holds a rebuild that has ended against the records of its jobs.
 func judgeRebuild(t *testing.T, w *works) {
 	t.Helper()
-	_, images := w.read()
+	head, images := w.read()
 	state, twice := map[string]jobs.State{}, 0
 	for q := (jobs.Query{Limit: 200}); ; {
 		page, err := w.svc.List(t.Context(), q)
@@ -592,6 +592,7 @@ func judgeRebuild(t *testing.T, w *works) {
 		blocked := slices.ContainsFunc(img.After, func(name string) bool { return !at[name].Good() })
 		switch job := state[img.Name]; {
 		case job == jobs.Succeeded && img.State == jobs.ImageDone, job == jobs.Failed && img.State == jobs.ImageFailed:
+		case head.Why != "" && job != jobs.Failed && (img.State == jobs.ImageRolledBack || img.State == jobs.ImageSkipped): // all or nothing
 		case job == "" && blocked && img.State == jobs.ImageBlocked, job == "" && canaryFailed && img.State == jobs.ImageSkipped:
 		default:
 			skipped++

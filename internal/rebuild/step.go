@@ -95,6 +95,17 @@ func (s *step) any(like func(*jobs.RebuildImage) bool) bool {
 	return false
 }
 
+// revertAll has all tags that were moved go back.
+func (s *step) revertAll(why string) {
+	for _, img := range s.in(jobs.ImageDone) {
+		if len(img.Moves) > 0 {
+			s.set(img, func(next *jobs.RebuildImage) {
+				next.State, next.Then, next.Why = jobs.ImageReverting, jobs.ImageRolledBack, why
+			})
+		}
+	}
+}
+
 // settle notes how the job of an image ended.
 func (s *step) settle(img *jobs.RebuildImage, job jobs.Job) {
 	switch res := job.Result; {
@@ -107,8 +118,8 @@ func (s *step) settle(img *jobs.RebuildImage, job jobs.Job) {
 		} else if len(img.Moves) > 0 {
 			img.State = jobs.ImagePromoting
 		}
-	case job.State == jobs.Cancelled && s.head.State == jobs.RebuildCancelling:
-		img.State, img.Why = jobs.ImageSkipped, whyCancelled
+	case job.State == jobs.Cancelled && givenUp(s.next) != "":
+		img.State, img.Why = jobs.ImageSkipped, givenUp(s.next)
 	case job.State == jobs.Cancelled:
 		img.State, img.Why = jobs.ImageFailed, "its job was cancelled"
 		if job.CancelBy != "" {

@@ -19,7 +19,7 @@ func (r *Runner) Retry(ctx context.Context, id string) (bool, error) {
 			return false, err
 		}
 		s := newStep(head, images)
-		s.next.State, s.next.CancelledBy, s.next.Ended = jobs.RebuildRunning, "", time.Time{}
+		s.next.State, s.next.Why, s.next.CancelledBy, s.next.Ended = jobs.RebuildRunning, "", "", time.Time{}
 		for _, img := range images {
 			if !img.State.Good() {
 				s.set(img, func(next *jobs.RebuildImage) {
@@ -46,12 +46,8 @@ func (r *Runner) Rollback(ctx context.Context, id string) (bool, error) {
 			return false, err
 		}
 		s := newStep(head, images)
-		s.next.State, s.next.Ended = jobs.RebuildRollingBack, time.Time{}
-		for _, img := range images {
-			if img.State == jobs.ImageDone && len(img.Moves) > 0 {
-				s.set(img, func(next *jobs.RebuildImage) { next.State, next.Then = jobs.ImageReverting, jobs.ImageRolledBack })
-			}
-		}
+		s.next.State, s.next.Why, s.next.Ended = jobs.RebuildRollingBack, "", time.Time{}
+		s.revertAll("")
 		if len(s.changes) == 0 {
 			return false, nil
 		}

@@ -88,6 +88,10 @@ func mutations() []mutation {
 			`if err := p.restore(ctx, img); err != nil {`, `if err := error(nil); err != nil {`, "I13",
 		},
 		{
+			"what was done stays where all is wanted or nothing", "internal/rebuild/runner.go",
+			`s.revertAll(givenUp(s.next))`, `_ = s`, "I12",
+		},
+		{
 			"a loss is a retry of the user's", "internal/jobs/retry.go",
 			`Spend: SpendLoss,`, `Spend: SpendRetry,`, "I6",
 		},

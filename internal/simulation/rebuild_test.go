@@ -32,7 +32,7 @@ func (f *farm) rebuilding(ctx context.Context, r *rand.Rand) {
 			continue
 		}
 		head := jobs.Rebuild{
-			ID: fmt.Sprint("rebuild-", n), Priority: jobs.PriorityNormal, MaxParallel: 1 + r.IntN(3), State: jobs.RebuildRunning, Created: time.Now().UTC(),
+			ID: fmt.Sprint("rebuild-", n), Priority: jobs.PriorityNormal, MaxParallel: 1 + r.IntN(3), AllOrNothing: r.IntN(3) == 0, State: jobs.RebuildRunning, Created: time.Now().UTC(),
 		}
 		var images []jobs.RebuildImage
 		for i, recipe := range recipes {
@@ -178,12 +178,31 @@ func (f *farm) auditRebuilds(t *testing.T) {
 			f.oracle.Violation("I12 rebuild %s never ended, it is %s: %+v", head.ID, head.State, images)
 			continue
 		}
+		if why := halfDone(head, images); why != "" {
+			f.oracle.Violation("I12 rebuild %s, which is %s: %s", head.ID, head.State, why)
+		}
 		for _, img := range images {
 			if why := wrongImage(head, img, images, built); why != "" {
 				f.oracle.Violation("I12 rebuild %s, %s, which is %s: %s", head.ID, img.Name, img.State, why)
 			}
 		}
 	}
+}
+
+// halfDone says what is wrong with a rebuild that is all or nothing, "" for nothing.
+func halfDone(head jobs.Rebuild, images []jobs.RebuildImage) string {
+	if !head.AllOrNothing || head.State == jobs.RebuildDone || head.State == jobs.RebuildRolledBack {
+		return ""
+	}
+	if head.Why == "" {
+		return "it does not say why it was undone"
+	}
+	for _, img := range images {
+		if img.State == jobs.ImageDone && len(img.Moves) > 0 {
+			return fmt.Sprintf("the tags of %s stayed, and %s", img.Name, head.Why)
+		}
+	}
+	return ""
 }
 
 // wrongImage says what is wrong with an image of a rebuild that has ended, "" for nothing.
@@ -196,6 +215,7 @@ func wrongImage(head jobs.Rebuild, img jobs.RebuildImage, images []jobs.RebuildI
 		return fmt.Sprintf("it has %d jobs, and was begun %d times", len(of), img.Try)
 	case img.Try == 0:
 		return ""
+	case head.Why != "" && img.State == jobs.ImageSkipped: // when it was undone
 	case of[0].State != jobs.Succeeded && img.State != jobs.ImageFailed:
 		return fmt.Sprintf("its job is %s", of[0].State)
 	case of[0].State == jobs.Succeeded && img.State == jobs.ImageFailed && !taken(img.Why):
