@@ -160,7 +160,10 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	}
 	if c.WatchBases > 0 {
 		beginner := rebuild.NewBeginner(lg, records, records, records, rebuilds, newJobID, c.WatchSettle)
-		background.Go(func() { rebuild.NewWatcher(lg, records, records, eng, c.WatchBases, beginner.Begin).Run(reconciling) })
+		watcher := rebuild.NewWatcher(lg, records, records, eng, rebuild.WatcherOptions{
+			Every: c.WatchBases, Begin: beginner.Begin, Stale: func(images int) { metrics.Stale(images, 2*c.WatchBases) },
+		})
+		background.Go(func() { watcher.Run(reconciling) })
 	}
 	if c.ImageAge > 0 {
 		background.Go(func() {

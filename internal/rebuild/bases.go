@@ -37,6 +37,17 @@ func (g *Graph) Bases() []Base {
 	return list
 }
 
+// Stale is how many images stand on an older base than was found. Those that stand on such
+// images are not among them.
+func (g *Graph) Stale() (images int) {
+	for _, n := range g.recipes {
+		if slices.ContainsFunc(n.stands, func(e Edge) bool { return e.Now != "" }) {
+			images++
+		}
+	}
+	return images
+}
+
 // Why lists an image of the plan and those of the plan that it stands on, nearest first;
 // none when the image is not in it.
 func (p Plan) Why(name string) []Image {

@@ -81,7 +81,9 @@ func newMonth(t *testing.T) *month {
 		end()
 		all.Wait()
 	})
-	all.Go(func() { rebuild.NewWatcher(nil, m.memory, m.memory, m, 15*time.Minute, beginner.Begin).Run(ctx) })
+	all.Go(func() {
+		rebuild.NewWatcher(nil, m.memory, m.memory, m, rebuild.WatcherOptions{Every: 15 * time.Minute, Begin: beginner.Begin}).Run(ctx)
+	})
 	all.Go(func() { promoter.Run(ctx, m.runner.Advance) })
 	all.Go(func() { m.each(ctx, time.Minute, func() error { return m.runner.AdvanceAll(ctx) }) })
 	all.Go(func() { m.each(ctx, 20*time.Second, func() error { return m.work(ctx) }) })

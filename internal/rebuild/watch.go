@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,20 +33,31 @@ type Watcher struct {
 	bases    jobs.Bases
 	recipes  AllRecipes
 	registry Registry
-	every    time.Duration
-	begin    func(ctx context.Context) error
+	opts     WatcherOptions
 }
 
-// NewWatcher makes a Watcher that asks that often, all watchers of the farm together. begin
-// is called when it has asked; nil begins nothing.
-func NewWatcher(lg *slog.Logger, bases jobs.Bases, recipes AllRecipes, registry Registry, every time.Duration, begin func(ctx context.Context) error) *Watcher {
+// WatcherOptions tune a Watcher.
+type WatcherOptions struct {
+	// Every is how often registries are asked, by all watchers of the farm together.
+	Every time.Duration
+	// Begin is called when the watcher has asked; it may be nil.
+	Begin func(ctx context.Context) error
+	// Stale is told then how many images stand on an older base; it may be nil.
+	Stale func(images int)
+}
+
+// NewWatcher makes a Watcher.
+func NewWatcher(lg *slog.Logger, bases jobs.Bases, recipes AllRecipes, registry Registry, o WatcherOptions) *Watcher {
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
-	if begin == nil {
-		begin = func(context.Context) error { return nil }
+	if o.Begin == nil {
+		o.Begin = func(context.Context) error { return nil }
 	}
-	return &Watcher{lg, bases, recipes, registry, every, begin}
+	if o.Stale == nil {
+		o.Stale = func(int) {}
+	}
+	return &Watcher{lg, bases, recipes, registry, o}
 }
 
 // WatchPoll is how often a watcher sees whether it is its turn.
@@ -60,13 +72,13 @@ const questionTime = 30 * time.Second
 
 // Run asks until ctx ends.
 func (w *Watcher) Run(ctx context.Context) {
-	tick := time.NewTicker(min(WatchPoll, w.every))
+	tick := time.NewTicker(min(WatchPoll, w.opts.Every))
 	defer tick.Stop()
 	for {
-		turn, err := w.bases.WatchTurn(ctx, w.every)
+		turn, err := w.bases.WatchTurn(ctx, w.opts.Every)
 		if turn {
-			if err = w.checkFor(ctx, w.every); err == nil {
-				err = w.begin(ctx)
+			if err = w.checkFor(ctx, w.opts.Every); err == nil {
+				err = w.opts.Begin(ctx)
 			}
 			if err != nil {
 				err = errors.Join(err, w.bases.AskForBases(ctx)) // the turn was for nothing
@@ -122,6 +134,7 @@ func (w *Watcher) Check(ctx context.Context) error {
 		if err := w.bases.ForgetBase(ctx, ref); err != nil {
 			return err
 		}
+		delete(known, ref)
 	}
 	for _, ref := range outside {
 		was := known[ref]
@@ -136,7 +149,9 @@ func (w *Watcher) Check(ctx context.Context) error {
 		if err := w.bases.KeepBase(ctx, b); err != nil {
 			return err
 		}
+		known[ref] = b
 	}
+	w.opts.Stale(NewGraph(recipes, slices.Collect(maps.Values(known))).Stale())
 	return nil
 }
 

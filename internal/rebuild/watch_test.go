@@ -20,6 +20,7 @@ type shelf struct {
 	fails map[string]*jobs.Failure
 	mu    sync.Mutex // guards asked
 	asked []string
+	stale int // images, at the last look
 }
 
 func (s *shelf) questions() int {
@@ -68,7 +69,7 @@ func watching(t *testing.T) (*jobstest.Memory, *shelf, *rebuild.Watcher) {
 			t.Fatal(err)
 		}
 	}
-	return m, s, rebuild.NewWatcher(nil, m, m, s, time.Hour, nil)
+	return m, s, rebuild.NewWatcher(nil, m, m, s, rebuild.WatcherOptions{Every: time.Hour, Stale: func(n int) { s.stale = n }})
 }
 
 // stale are the images that are to be built again.
@@ -132,6 +133,9 @@ func TestWatch(t *testing.T) {
 				if names := stale(t, m); !slices.Equal(names, tt.want) {
 					t.Errorf("%q are stale, want %q", names, tt.want)
 				}
+				if direct := min(1, len(tt.want)); s.stale != direct { // base, or tools
+					t.Errorf("%d images stand on an older base, want %d", s.stale, direct)
+				}
 				bases, err := m.Bases(t.Context())
 				if err != nil || len(bases) != 3 || bases[1].Ref != debianRef || bases[1].Error != tt.error {
 					t.Errorf("the bases are %+v, %v; want three, debian with error %q", bases, err, tt.error)
@@ -183,7 +187,7 @@ func TestWatchLeavesARegistryAlone(t *testing.T) {
 		look := func(what string, want ...string) {
 			t.Helper()
 			s.asked = nil
-			if err := rebuild.NewWatcher(nil, m, m, s, time.Hour, nil).Check(t.Context()); err != nil {
+			if err := rebuild.NewWatcher(nil, m, m, s, rebuild.WatcherOptions{Every: time.Hour}).Check(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if !slices.Equal(s.asked, want) {

@@ -28,6 +28,7 @@ type Metrics struct {
 	waited   *prometheus.HistogramVec
 	slots    *prometheus.GaugeVec
 	dropped  prometheus.Counter
+	stale    *passing
 }
 
 // otherQueue stands for queues that the worker does not serve.
@@ -67,11 +68,13 @@ func NewMetrics(version string, queues []string) *Metrics {
 			Name: "slipway_log_dropped_bytes_total", Help: "Bytes of job output over the log limit.",
 		}),
 	}
+	m.stale = &passing{desc: prometheus.NewDesc("slipway_stale_images",
+		"Images of the farm that stand on an older base than this worker has found at the last look; absent when others look.", nil, nil)}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "slipway_build_info", Help: "1, with the version of the worker.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.jobs, m.givenUp, m.lost, m.duration, m.waited, m.slots, m.dropped, build,
+	m.registry.MustRegister(m.jobs, m.givenUp, m.lost, m.duration, m.waited, m.slots, m.dropped, m.stale, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -123,6 +126,9 @@ func (m *Metrics) Slots(busy, total int) {
 	m.slots.WithLabelValues("busy").Set(float64(busy))
 	m.slots.WithLabelValues("idle").Set(float64(total - busy))
 }
+
+// Stale tells how many images stand on an older base, as far as is known for a while.
+func (m *Metrics) Stale(images int, keep time.Duration) { m.stale.set(float64(images), keep) }
 
 func (m *Metrics) queue(name string) string {
 	if slices.Contains(m.queues, name) {

@@ -112,6 +112,36 @@ func TestAdmin(t *testing.T) {
 	}
 }
 
+// What a worker found out at its last look stands for a while, and not for ever.
+func TestStaleImages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		metrics := telemetry.NewMetrics("v1", nil)
+		scrape := func(want string) {
+			t.Helper()
+			answer := httptest.NewRecorder()
+			metrics.Handler().ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+			line := ""
+			for l := range strings.Lines(answer.Body.String()) {
+				if strings.HasPrefix(l, "slipway_stale_images ") {
+					line = strings.TrimSpace(l)
+				}
+			}
+			if line != want {
+				t.Errorf("scraped %q, want %q", line, want)
+			}
+		}
+		scrape("")
+		metrics.Stale(3, time.Hour)
+		scrape("slipway_stale_images 3")
+		time.Sleep(time.Minute)
+		metrics.Stale(0, time.Hour)
+		scrape("slipway_stale_images 0")
+		time.Sleep(time.Hour)
+		scrape("")
+	})
+}
+
 // A check that hangs takes no other's answer for its own, and /readyz answers.
 func TestOneCheckHangs(t *testing.T) {
 	t.Parallel()
