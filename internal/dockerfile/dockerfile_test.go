@@ -258,7 +258,7 @@ func TestRemote(t *testing.T) {
 	t.Parallel()
 	rules := dockerfile.Rules{AddHosts: []string{"*"}}
 	for text, want := range map[string]bool{
-		"FROM a\nADD file dir/$X/x /\nCOPY --from=b / /\n":        false,
+		"FROM a\nADD file dir/$X/x /\nCOPY --from=b / /\n":      false,
 		"FROM a\nADD https://example.com/a.tar /\n":             true,
 		"FROM a\nADD git@example.com:team/repo.git /\n":         true,
 		"FROM a\nARG HOST=example.com\nADD https://$HOST/a /\n": true,
