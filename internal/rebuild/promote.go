@@ -117,6 +117,9 @@ func (p *Promoter) promote(ctx context.Context, head jobs.Rebuild, img jobs.Rebu
 		case now != move.From:
 			return back(img, jobs.ImageFailed, fmt.Sprintf("%s was moved to %s by another while the image was built", imagename.Familiar(move.Tag), orNothing(now))), nil
 		}
+		if err := p.inTurn(ctx); err != nil {
+			return img, err
+		}
 		if err := p.tags.Retag(ctx, move.Tag, move.To); err != nil {
 			return img, &heldError{err}
 		}
@@ -251,6 +254,9 @@ func (p *Promoter) revert(ctx context.Context, img jobs.RebuildImage) (jobs.Rebu
 		case now != move.To || move.From == "":
 			kept = append(kept, imagename.Familiar(move.Tag))
 			continue
+		}
+		if err := p.inTurn(ctx); err != nil {
+			return img, err
 		}
 		if err := p.tags.Retag(ctx, move.Tag, move.From); err != nil {
 			return img, &heldError{err}

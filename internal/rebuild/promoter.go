@@ -103,6 +103,7 @@ func (p *Promoter) Run(ctx context.Context, moved func(ctx context.Context, id s
 		for _, id := range rebuilds {
 			if err := moved(ctx, id); err != nil {
 				p.warn(ctx, id, err)
+				time.AfterFunc(lookAgain, func() { p.further(id) })
 			}
 		}
 		select {
@@ -122,17 +123,41 @@ func (p *Promoter) news() (woken []imageOf, moved []string) {
 	return woken, moved
 }
 
+// lookAgain is how soon a promoter looks again at what another one had the turn for, or of
+// which Redis said nothing.
+const lookAgain = 5 * time.Second
+
 // work takes an image as far as it comes, and tells Run.
 func (p *Promoter) work(ctx context.Context, img imageOf) {
-	further, err := p.carry(ctx, img.rebuild, img.name)
-	if err != nil {
-		p.warn(ctx, img.rebuild, err)
+	for {
+		further, mine, err := p.carry(ctx, img.rebuild, img.name)
+		if err != nil {
+			p.warn(ctx, img.rebuild, err)
+		}
+		if further {
+			p.further(img.rebuild)
+		}
+		if err == nil && mine {
+			break
+		}
+		select {
+		case <-time.After(lookAgain):
+			continue
+		case <-ctx.Done():
+		}
+		break
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.under, img)
-	if further && !slices.Contains(p.moved, img.rebuild) {
-		p.moved = append(p.moved, img.rebuild)
+}
+
+// further has Run tell that an image of a rebuild has come further.
+func (p *Promoter) further(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Contains(p.moved, id) {
+		p.moved = append(p.moved, id)
 	}
 	p.signal()
 }
@@ -142,10 +167,6 @@ func (p *Promoter) warn(ctx context.Context, id string, err error) {
 		p.log.WarnContext(ctx, "moving the tags of a rebuild failed; tried again", "rebuild", id, "err", err)
 	}
 }
-
-// turnTime is how long one promoter has the turn; it is prolonged with each step. A step
-// that takes longer moves no tag, and counts for nothing when another promoter was faster.
-const turnTime = 2 * time.Minute
 
 // Promote does what can be done now for the tags of a rebuild, with names only for those of
 // its images. changed is true when an image has come further.
@@ -166,7 +187,7 @@ func (p *Promoter) Promote(ctx context.Context, id string, names ...string) (cha
 		slots <- struct{}{} // the first ones come first
 		all.Go(func() {
 			defer func() { <-slots }()
-			further, failed := p.carry(ctx, id, img.Name)
+			further, _, failed := p.carry(ctx, id, img.Name)
 			mu.Lock()
 			defer mu.Unlock()
 			changed, err = changed || further, errors.Join(err, failed)
@@ -181,28 +202,30 @@ func underWay(img *jobs.RebuildImage) bool {
 	return img.State == jobs.ImagePromoting || img.State == jobs.ImageReverting
 }
 
-// carry takes an image as far as it comes now. further is true when its state is another one.
-func (p *Promoter) carry(ctx context.Context, id, name string) (further bool, err error) {
+// carry takes an image as far as it comes now. further is true when its state is another one,
+// mine when this promoter had the turn to the end.
+func (p *Promoter) carry(ctx context.Context, id, name string) (further, mine bool, err error) {
 	var ready time.Time // when what is kept of it is safe
 	for {
 		one, err := p.once(ctx, id, name, &ready)
 		further = further || one.further
-		if err != nil || one.over {
-			return further, err
+		if err != nil || one.over || one.others {
+			return further, !one.others, err
 		}
 		select {
 		case <-time.After(one.wait): // what is kept by then counts
 		case <-ctx.Done():
-			return further, ctx.Err()
+			return further, true, ctx.Err()
 		}
 	}
 }
 
 // progress is what one look at an image has led to: whether its state is another one,
-// whether it comes no further now, and else how long it has to wait.
+// whether it comes no further now, or not by this promoter since another has the turn, and
+// else how long it has to wait.
 type progress struct {
-	further, over bool
-	wait          time.Duration
+	further, over, others bool
+	wait                  time.Duration
 }
 
 // once takes an image one step further.
@@ -214,8 +237,8 @@ func (p *Promoter) once(ctx context.Context, id, name string, ready *time.Time) 
 	case <-ctx.Done():
 		return over, ctx.Err()
 	}
-	if mine, err := p.rebuilds.PromoteTurn(ctx, p.opts.Nonce, turnTime); err != nil || !mine {
-		return over, err
+	if mine, err := p.turn(ctx); err != nil || !mine {
+		return progress{others: err == nil}, err
 	}
 	head, images, err := p.rebuilds.Rebuild(ctx, id, name)
 	switch {
@@ -230,13 +253,17 @@ func (p *Promoter) once(ctx context.Context, id, name string, ready *time.Time) 
 	if left := p.unsafe(img, ready); left > 0 {
 		return progress{wait: left}, nil
 	}
+	stop := p.keepTurn(ctx)
 	next, err := p.step(ctx, head, img)
+	stop()
 	var held *heldError
 	switch {
 	case errors.As(err, &held):
 		if next.Why == img.Why && !img.Trouble.IsZero() {
 			return over, nil
 		}
+	case errors.Is(err, errTurn):
+		return progress{others: true}, nil
 	case err != nil:
 		return over, fmt.Errorf("rebuild %s, image %s: %w", id, name, err)
 	}
