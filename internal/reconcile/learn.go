@@ -53,13 +53,21 @@ func (r *Reconciler) learnPage(ctx context.Context, p jobs.EndedPage) error {
 }
 
 // advance moves rebuilds on. One that cannot be must not keep recipes and the others from
-// it; the next sweep tries again.
+// it; the next pass tries again.
 func (r *Reconciler) advance(ctx context.Context, rebuilds []string) {
 	for _, id := range rebuilds {
 		r.rebuilt = time.Now()
 		if err := r.opts.Rebuilds.Advance(ctx, id); err != nil {
+			r.behind = true
 			r.log.WarnContext(ctx, "moving a rebuild on failed; tried again", "rebuild", id, "err", err)
 		}
+	}
+}
+
+func (r *Reconciler) advanceAll(ctx context.Context) {
+	err := r.opts.Rebuilds.AdvanceAll(ctx)
+	if r.behind = err != nil; r.behind {
+		r.log.WarnContext(ctx, "moving rebuilds on failed; tried again", "err", err)
 	}
 }
 

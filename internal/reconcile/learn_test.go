@@ -111,7 +111,9 @@ func (a *asked) Advance(_ context.Context, id string) error {
 }
 
 func (a *asked) AdvanceAll(context.Context) error {
-	a.all++
+	if a.all++; a.all > 3 {
+		return nil
+	}
 	return errors.New("not now")
 }
 
@@ -146,8 +148,13 @@ func TestJobOfARebuild(t *testing.T) {
 	if s := after.Spec; err != nil || s.Cause != nil || s.IdempotencyKey != "" || s.Priority != jobs.PriorityNormal || s.Build.Pull || after.ImageID != "image of 2" {
 		t.Errorf("the recipe is %+v, %v; want the document of job 1, and the image of job 2", after, err)
 	}
-	if !slices.Equal(rebuilds.ids, []string{"r-1"}) || rebuilds.all == 0 {
-		t.Errorf("%q were moved on, all of them %d times; want r-1 once, and all with each sweep", rebuilds.ids, rebuilds.all)
+	for range 3 {
+		if err := leader.Pass(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(rebuilds.ids, []string{"r-1"}) || rebuilds.all != 4 {
+		t.Errorf("%q were moved on, all of them %d times; want r-1 once, and all with each pass until that worked", rebuilds.ids, rebuilds.all)
 	}
 
 	if err := f.RemoveRecipe(t.Context(), "app"); err != nil {

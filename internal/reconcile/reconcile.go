@@ -111,6 +111,8 @@ type Reconciler struct {
 	// when a job of a rebuild ended last, on this process's clock.
 	leads   bool
 	rebuilt time.Time
+	// behind is true while a rebuild could not be moved on: the next pass tries again.
+	behind bool
 	// uncounted is a page of ended jobs whose acknowledgement was not answered.
 	uncounted     *jobs.EndedPage
 	swept, tidied time.Time // when the last sweep was, and the last tidying, on Redis time
@@ -275,15 +277,16 @@ func (r *Reconciler) readEnded(ctx context.Context, now time.Time) error {
 
 // sweep forgets ended jobs, now and then.
 func (r *Reconciler) sweep(ctx context.Context, now time.Time) error {
-	if now.Sub(r.swept) < sweepEvery {
+	due := now.Sub(r.swept) >= sweepEvery
+	if due || r.behind {
+		// What the end of a job should have moved, too: its page was read and the worker died.
+		r.advanceAll(ctx)
+	}
+	if !due {
 		return nil
 	}
 	if err := r.endServices(ctx, now); err != nil {
 		return err
-	}
-	// What the end of a job should have moved, too: its page was read and the worker died.
-	if err := r.opts.Rebuilds.AdvanceAll(ctx); err != nil {
-		r.log.WarnContext(ctx, "moving rebuilds on failed; tried again", "err", err)
 	}
 	swept, err := r.records.Sweep(ctx, r.opts.Batch)
 	if swept < r.opts.Batch { // else there may be more: go on with the next pass
