@@ -39,7 +39,19 @@ func tell(format string, args ...any) {
 type day struct {
 	*farm
 	registry string
-	build    *hosttest.Host
+	build    *hosttest.Host // the registry is there, too
+	other    *hosttest.Host
+}
+
+// newDay makes a farm with two build hosts and a registry; workers are the test's to start.
+func newDay(t *testing.T, name string) *day {
+	t.Helper()
+	d := &day{farm: newFarm(t), build: hosts.Take(t), other: hosttest.StartHost(t, name)}
+	hosttest.Busybox(t, d.other)
+	d.registry = hosttest.StartDistribution(t, d.build)
+	bridge(t, d.other, d.build, d.registry)
+	d.at = d.build // the report reads from the registry
+	return d
 }
 
 // step runs a command, and fails the test unless it ends with code and prints what want
@@ -65,6 +77,15 @@ func (d *day) publish(tag, pkg, version string) string {
 		d.t.Fatalf("%s: %s\n%s", tag, job.State, a.stderr)
 	}
 	return remoteDigest(d.t, d.build, d.registry+"/"+tag, hosttest.Login{})
+}
+
+// bake has the twelve images of bake.json built, and waits for their recipes.
+func (d *day) bake() {
+	d.t.Helper()
+	d.step(0, "^12 jobs submitted$", "submit", "--bake", "bake.json", "--push", "--in-order")
+	d.eventually(time.Minute, "the farm has learned the recipes", func() bool {
+		return strings.Count(d.enqueue("recipes", "ls", "-o", "name").stdout, "\n") == 12
+	})
 }
 
 // tags are what the registry has of the images of the farm.
@@ -122,14 +143,9 @@ func bridge(t *testing.T, from, to *hosttest.Host, addr string) {
 // rollback brings back every digest.
 func TestRebuild(t *testing.T) {
 	t.Parallel()
-	hostA, hostB := hosts.Take(t), hosttest.StartHost(t, "e2e-rebuild")
-	hosttest.Busybox(t, hostB)
-	d := &day{farm: newFarm(t), build: hostA}
-	d.registry = hosttest.StartDistribution(t, hostA)
-	bridge(t, hostB, hostA, d.registry)
-	d.at = hostA // the report reads from the registry
-	d.worker(hostA, "one", "--watch-bases", "1h", "--provenance")
-	d.worker(hostB, "two", "--provenance")
+	d := newDay(t, "e2e-rebuild")
+	d.worker(d.build, "one", "--watch-bases", "1h", "--provenance")
+	d.worker(d.other, "two", "--provenance")
 
 	tell("== Two bases in the registry %s, and twelve images from a bake file", d.registry)
 	old := d.publish("alpine:3", "musl", "1.2.5-r0")
@@ -140,10 +156,7 @@ func TestRebuild(t *testing.T) {
 	}
 	file := strings.NewReplacer("registry.example", d.registry, "sha256:"+strings.Repeat("0", 64), old).Replace(string(raw))
 	d.cwd = contextDir(t, map[string]string{"bake.json": file})
-	d.step(0, "^12 jobs submitted$", "submit", "--bake", "bake.json", "--push", "--in-order")
-	d.eventually(time.Minute, "the farm has learned the recipes", func() bool {
-		return strings.Count(d.enqueue("recipes", "ls", "-o", "name").stdout, "\n") == 12
-	})
+	d.bake()
 	d.step(0, "^site .*web:1 and 1 more", "recipes", "ls")
 	before := d.tags()
 	d.step(0, "^0 recipes learned", "recipes", "import", "--history")
