@@ -60,8 +60,8 @@ const (
 	outage     = 1500 * time.Millisecond
 )
 
-// TestChaos gives farms of two hosts and three workers a mix of jobs, and a
-// monkey. With -short there are two seeds.
+// TestChaos gives farms of two hosts and three workers a mix of jobs, images whose base
+// has changed, and a monkey. With -short there are two seeds.
 func TestChaos(t *testing.T) {
 	all := *seeds
 	if len(all) == 0 && *freshSeeds == 0 {
@@ -144,17 +144,34 @@ func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *oracle.Ora
 		tasks[i] = must(draw(r, i, jobCount, f.dir))(t)
 		m.tasks[tasks[i].Key] = tasks[i]
 	}
-	var both errgroup.Group
-	both.Go(func() error { return m.submitAll(t.Context(), tasks, faultCount) })
-	both.Go(func() error { m.run(t.Context(), faultCount); return nil })
-	if err := both.Wait(); err != nil {
+	o := newOperator(m, m.stock(t, startRegistry(t, m.hosts...)))
+	stocked := time.Since(began)
+	var lifted time.Duration
+	var all errgroup.Group
+	all.Go(func() error { return m.submitAll(t.Context(), tasks, faultCount) })
+	all.Go(func() error {
+		defer close(o.spared)
+		m.run(t.Context(), faultCount)
+		lifted = time.Since(began)
+		return nil
+	})
+	all.Go(func() error {
+		time.Sleep(time.Duration(rand.New(rand.NewPCG(seed, 3)).Int64N(int64(10 * time.Second))))
+		o.work(t.Context(), patience(jobCount))
+		return nil
+	})
+	if err := all.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	lifted := time.Since(began)
+	rebuilt := time.Since(began)
 	m.settle(t.Context(), patience(jobCount))
 	quiet := time.Since(began)
-	t.Logf("seed %d: the last fault after %s, the last job after %s", seed, lifted.Round(time.Second), quiet.Round(time.Second))
+	t.Logf("seed %d: the images after %s, the last fault after %s, the rebuild after %s, the last job after %s", seed,
+		stocked.Round(time.Second), lifted.Round(time.Second), rebuilt.Round(time.Second), quiet.Round(time.Second))
+	built := o.acknowledge(t.Context())
 	l.Audit(t.Context(), f.records, must(f.blobs())(t), w.of)
+	o.audit(t.Context(), built)
+	o.report(t, seed, built)
 	stopTending()
 	rests()
 	m.tidy(t.Context(), &tenders, before)

@@ -9,7 +9,7 @@
 //
 // TestMatrix cuts a worker or a producer off at each named step of a job's life
 // (see internal/faults): killed and restarted, or stopped past its lease.
-// TestChaos gives a farm a mix of jobs and a monkey that draws faults from a
-// seed. TestRecovery measures how long jobs stand still when a host, its daemon
-// or Redis is away.
+// TestChaos gives a farm a mix of jobs, a rebuild of six images whose base has
+// changed, and a monkey that draws faults from a seed. TestRecovery measures how
+// long jobs stand still when a host, its daemon or Redis is away.
 package chaos

@@ -97,13 +97,18 @@ func (f *farm) enqueue(ctx context.Context, faults string, args ...string) *exec
 
 // submit submits a job and returns its ID, if the farm acknowledged it.
 func (f *farm) submit(ctx context.Context, args ...string) (string, error) {
+	return f.command(ctx, append([]string{"submit", "-d", "-q"}, args...)...)
+}
+
+// command runs the command line and returns what it printed.
+func (f *farm) command(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	cmd := f.enqueue(ctx, "", append([]string{"submit", "-d", "-q"}, args...)...)
+	cmd := f.enqueue(ctx, "", args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("enqueue submit %q: %w: %s", args, err, stderr.String())
+		return "", fmt.Errorf("enqueue %q: %w: %s", args, err, stderr.String())
 	}
 	return strings.TrimSpace(stdout.String()), nil
 }

@@ -15,11 +15,11 @@ import (
 // are found by, who is there, and what asynq counts.
 var (
 	ofJob  = regexp.MustCompile(`^slipway:\{(.*)\}:(job|spec|result|past|log|stale|news)$`)
-	ofFarm = regexp.MustCompile(`^(slipway:(jobs:[a-z]+|name:.*|label:.*|idem:.*|\{artifacts\}:.*|farm|farm:name|seat:.*|store|hosts|collect|leader|\{ended\}:(stream|ids|cursors|recipes))|asynq:(queues|(servers|workers)(:.*)?|\{builds\}:(processed|failed).*))$`)
+	ofFarm = regexp.MustCompile(`^(slipway:(jobs:[a-z]+|name:.*|label:.*|idem:.*|\{artifacts\}:.*|farm|farm:name|seat:.*|store|hosts|collect|leader|\{ended\}:(stream|ids|cursors|recipes|rebuilds|rebuild:.*))|asynq:(queues|(servers|workers)(:.*)?|\{builds(:high)?\}:(processed|failed).*))$`)
 )
 
 // ofTwin is a ticket that the monkey made a second one of.
-var ofTwin = regexp.MustCompile(`^asynq:\{builds\}:t:.*:1\d\d\d$`)
+var ofTwin = regexp.MustCompile(`^asynq:\{builds(:high)?\}:t:.*:1\d\d\d$`)
 
 // strayKeys are keys that no process needs any more, or that belong to no job that
 // was acknowledged.

@@ -67,7 +67,7 @@ func TestMatrix(t *testing.T) {
 		m.witness.watch(t, h)
 		m.hosts = append(m.hosts, h)
 	}
-	m.registry = startRegistry(t, m.hosts...)
+	m.registry = startRegistry(t, m.hosts...).addr
 	var before [][]string
 	for _, h := range m.hosts {
 		before = append(before, must(things(t.Context(), h, ""))(t))

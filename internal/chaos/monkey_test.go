@@ -356,7 +356,11 @@ func (m *monkey) ticketDeleted(kind string) bool {
 		return false
 	}
 	defer m.Deal(oracle.Blow{Kind: kind, Job: job.ID})()
-	m.check(kind, m.rdb.Del(context.Background(), fmt.Sprintf("asynq:{builds}:t:%s:%d:%d", job.ID, job.Attempt, job.Seq)).Err())
+	queue := "builds"
+	if job.Spec.Priority == jobs.PriorityHigh {
+		queue += ":high"
+	}
+	m.check(kind, m.rdb.Del(context.Background(), fmt.Sprintf("asynq:{%s}:t:%s:%d:%d", queue, job.ID, job.Attempt, job.Seq)).Err())
 	return true
 }
 

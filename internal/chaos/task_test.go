@@ -50,14 +50,14 @@ func draw(r *rand.Rand, n, of int, dir string) (task, error) {
 		t.args = run(body+"; echo out >/tmp/out", "--output-path", "/tmp/out")
 	case k < 17:
 		t.Does, t.Log = "builds from scratch", ""
-		t.args, err = directory(dir, n, "FROM scratch\nCOPY Dockerfile /\n")
+		t.args, err = directory(dir, strconv.Itoa(n), "FROM scratch\nCOPY Dockerfile /\n")
 	case k < 19:
 		t.Does = fmt.Sprintf("builds and runs for %d s", seconds)
-		t.args, err = directory(dir, n, fmt.Sprintf("FROM busybox\nRUN sleep 1; echo %d >/made\nCMD [\"sh\", \"-c\", \"%s\"]\n", n, body), "--run", "--init")
+		t.args, err = directory(dir, strconv.Itoa(n), fmt.Sprintf("FROM busybox\nRUN sleep 1; echo %d >/made\nCMD [\"sh\", \"-c\", \"%s\"]\n", n, body), "--run", "--init")
 	default:
 		t.Does, t.Log = "fails to build", ""
 		t.State, t.Kind = jobs.Failed, jobs.KindBuildFailed
-		t.args, err = directory(dir, n, fmt.Sprintf("FROM busybox\nRUN sleep 1; echo %d; exit 3\n", n))
+		t.args, err = directory(dir, strconv.Itoa(n), fmt.Sprintf("FROM busybox\nRUN sleep 1; echo %d; exit 3\n", n))
 	}
 	t.Does += fmt.Sprintf(", with %d retries", retries)
 	t.args = append([]string{"--retries", strconv.Itoa(retries), "--idempotency-key", t.Key}, t.args...)
@@ -65,8 +65,8 @@ func draw(r *rand.Rand, n, of int, dir string) (task, error) {
 }
 
 // directory makes a context and returns the arguments that submit it.
-func directory(dir string, n int, dockerfile string, flags ...string) ([]string, error) {
-	path := filepath.Join(dir, fmt.Sprint("context-", n))
+func directory(dir, name, dockerfile string, flags ...string) ([]string, error) {
+	path := filepath.Join(dir, "context-"+name)
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, err
 	}
