@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/images"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -39,6 +40,15 @@ func faultyImages(e interface {
 		return e
 	}
 	return heldImages{faults.Engine(e, faults.Points(dir)), e}
+}
+
+// faultyTags does the same to what moves tags.
+func faultyTags(t rebuild.Tags) rebuild.Tags {
+	dir := os.Getenv("SLIPWAY_FAULTS")
+	if dir == "" {
+		return t
+	}
+	return faults.Tags(t, faults.Points(dir))
 }
 
 // heldImages is an engine that is held at its steps, but for what it only looks at.

@@ -147,7 +147,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	reconciling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	newJobID := func() string { return uuid.Must(uuid.NewV7()).String() }
 	producer := jobs.NewService(records, tickets, newJobID)
-	promoter := rebuild.NewPromoter(lg, records, records, producer, tags{eng, pinned}, rebuild.PromoterOptions{Nonce: uuid.NewString(), Gate: rebuild.NewGate(c.RebuildGate)})
+	promoter := rebuild.NewPromoter(lg, records, records, producer, tags{faultyTags(eng), pinned}, rebuild.PromoterOptions{Nonce: uuid.NewString(), Gate: rebuild.NewGate(c.RebuildGate)})
 	rebuilds := rebuild.NewRunner(lg, records, records, producer, promoter.Wake)
 	background.Go(func() { promoter.Run(reconciling, rebuilds.Advance) })
 	background.Go(func() {

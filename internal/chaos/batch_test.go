@@ -30,6 +30,9 @@ import (
 // gets a new version.
 type batch struct {
 	*shelf
+	// at is where in the registry the images are.
+	at     string
+	waves  [][]baked
 	images map[string]baked
 	// changed is when the base got its new version, base is that.
 	changed time.Time
@@ -45,7 +48,8 @@ type baked struct {
 	tags             []string
 }
 
-// waves are the images of a batch. @ is the registry; the farm does not build @/base:1.
+// waves are images that stand on each other, and on @/base:1, which the farm does not build.
+// @ is the batch's place in the registry.
 var waves = [][]baked{
 	{
 		{"os", "FROM @/base:1\nRUN sleep 1; echo os >/os\n", nil, []string{"@/os:1"}},
@@ -61,33 +65,28 @@ var waves = [][]baked{
 	},
 }
 
-// stock has the farm build a batch by ordinary jobs, waits until it has learned the recipes,
-// and changes the base.
-func (m *monkey) stock(t *testing.T, s *shelf) *batch {
+// stock has a farm build images by ordinary jobs, which place submits, waits until it has
+// learned the recipes, and changes the base.
+func stock(t *testing.T, f *farm, s *shelf, at string, waves [][]baked, place func(task) (id string)) *batch {
 	t.Helper()
-	b := &batch{shelf: s, images: map[string]baked{}, before: map[string]string{}}
+	b := &batch{shelf: s, at: s.addr + at, waves: waves, images: map[string]baked{}, before: map[string]string{}}
 	b.publish(t, "old")
 	for _, wave := range waves {
 		var ids []string
 		for _, img := range wave {
-			img.dockerfile = strings.ReplaceAll(img.dockerfile, "@", s.addr)
-			img.tags = strings.Split(strings.ReplaceAll(strings.Join(img.tags, " "), "@", s.addr), " ")
+			img.dockerfile = strings.ReplaceAll(img.dockerfile, "@", b.at)
+			img.tags = strings.Split(strings.ReplaceAll(strings.Join(img.tags, " "), "@", b.at), " ")
 			b.images[img.name] = img
-			task := must(img.task(m.dir))(t)
-			m.tasks[task.Key] = task
-			if err := m.place(t.Context(), task); err != nil {
-				t.Fatal(err)
-			}
-			ids = append(ids, m.Jobs()[task.Key])
+			ids = append(ids, place(must(img.task(f.dir))(t)))
 		}
 		for _, id := range ids {
-			if job := m.ended(id, 2*time.Minute); job.State != jobs.Succeeded {
+			if job := f.ended(id, 2*time.Minute); job.State != jobs.Succeeded {
 				t.Fatalf("an image that others stand on: %s, %+v", job.State, job.Result)
 			}
 		}
 	}
 	farmtest.Eventually(t, time.Minute, "the farm has learned the recipes", func() error {
-		recipes, err := m.records.AllRecipes(t.Context())
+		recipes, err := f.records.AllRecipes(t.Context())
 		if err == nil && len(recipes) < len(b.images) {
 			err = fmt.Errorf("it has %d of %d", len(recipes), len(b.images))
 		}
@@ -131,7 +130,7 @@ func (b *batch) publish(t *testing.T, version string) v1.Image {
 	return img
 }
 
-func (b *batch) baseTag() string { return b.addr + "/base:1" }
+func (b *batch) baseTag() string { return b.at + "/base:1" }
 
 func oneFile(name, content string) ([]byte, error) {
 	var buf bytes.Buffer

@@ -144,7 +144,7 @@ func campaign(t *testing.T, seed uint64, jobCount, faultCount int, l *oracle.Ora
 		tasks[i] = must(draw(r, i, jobCount, f.dir))(t)
 		m.tasks[tasks[i].Key] = tasks[i]
 	}
-	o := newOperator(m, m.stock(t, startRegistry(t, m.hosts...)))
+	o := m.stock(t)
 	stocked := time.Since(began)
 	var lifted time.Duration
 	var all errgroup.Group

@@ -9,6 +9,7 @@
 //
 // TestMatrix cuts a worker or a producer off at each named step of a job's life
 // (see internal/faults): killed and restarted, or stopped past its lease.
+// TestMatrixOfRebuilds does it to the worker that moves a tag, or to its Redis.
 // TestChaos gives a farm a mix of jobs, a rebuild of six images whose base has
 // changed, and a monkey that draws faults from a seed. TestRecovery measures how
 // long jobs stand still when a host, its daemon or Redis is away.

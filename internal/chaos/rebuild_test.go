@@ -31,7 +31,16 @@ type operator struct {
 	did            []string
 }
 
-func newOperator(m *monkey, b *batch) *operator {
+// stock gives the monkey's farm a batch, and an operator.
+func (m *monkey) stock(t *testing.T) *operator {
+	t.Helper()
+	b := stock(t, m.farm, startRegistry(t, m.hosts...), "", waves, func(task task) string {
+		m.tasks[task.Key] = task
+		if err := m.place(t.Context(), task); err != nil {
+			t.Fatal(err)
+		}
+		return m.Jobs()[task.Key]
+	})
 	return &operator{monkey: m, batch: b, spared: make(chan struct{})}
 }
 
@@ -117,7 +126,7 @@ func (o *operator) report(t *testing.T, seed uint64, built map[string][]jobs.Job
 	}
 	slices.Sort(kinds)
 	fmt.Fprintf(&text, "\n\tmeanwhile: %s", strings.Join(kinds, ", "))
-	for _, wave := range waves {
+	for _, wave := range o.batch.waves {
 		for _, img := range wave {
 			for _, job := range built[img.name] {
 				fmt.Fprintf(&text, "\n\t%s: submitted %s, %s %s in %d attempts", img.name, job.Created.Format(clock), job.State, job.Finished.Format(clock), job.Attempt)

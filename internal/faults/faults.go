@@ -16,7 +16,7 @@ type Call struct {
 	// Name of the method in lower case, such as claim, finish, create or wait.
 	Name string
 	// Job is the job that it is about, "" when that is not known. For the engine
-	// it is a container's name or ID, or an image.
+	// it is a container's name or ID, or an image; for a registry a tag.
 	Job string
 	// After is true when the call took effect, so that an error now stands for
 	// an answer that got lost.
@@ -27,7 +27,8 @@ type Call struct {
 // may block, and it may end the goroutine or the process.
 type At func(ctx context.Context, c Call) error
 
-// Step is a named place in a job's life at which a process can be cut off.
+// Step is a named place in the life of a job, or of a rebuild, at which a process can be
+// cut off.
 type Step string
 
 // Steps are the places, in the order in which a job passes them. The first three
@@ -38,6 +39,9 @@ func Steps() []Step {
 		"push", "create", "start", "running", "exit", "log-flush", "outputs", "finish",
 	}
 }
+
+// RebuildSteps are the places in the life of a rebuild.
+func RebuildSteps() []Step { return []Step{"tag", "tagged"} }
 
 // step names the places among the calls; "" is none.
 func step(c Call) Step {
@@ -64,6 +68,8 @@ func step(c Call) Step {
 		{"put", true}:             "log-flush", // stored, not reported
 		{"copyout", true}:         "outputs",
 		{"finish", true}:          "finish", // acknowledged, nothing cleaned up
+		{"retag", false}:          "tag",    // noted what the tag has, not moved
+		{"retag", true}:           "tagged", // moved, not recorded
 	}[place{c.Name, c.After}]
 }
 

@@ -57,13 +57,13 @@ func TestSteps(t *testing.T) {
 	found := map[Step]int{}
 	for _, name := range []string{
 		"create records", "push tickets", "handle", "claim", "fetch", "admit", "build", "push", "create", "start",
-		"wait", "put", "copyout", "finish",
+		"wait", "put", "copyout", "finish", "retag",
 	} {
 		for _, after := range []bool{false, true} {
 			found[step(Call{Name: name, After: after})]++
 		}
 	}
-	for _, s := range Steps() {
+	for _, s := range append(Steps(), RebuildSteps()...) {
 		if found[s] != 1 {
 			t.Errorf("step %s is at %d places", s, found[s])
 		}

@@ -12,7 +12,6 @@ import (
 	"github.com/slipway-farm/slipway/internal/faults"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/rebuild"
-	"github.com/slipway-farm/slipway/internal/rebuild/rebuildtest"
 )
 
 // rebuilding begins a rebuild of what was built so far, now and then, until ctx ends. Its
@@ -61,31 +60,8 @@ func (p *process) rebuilds(records jobs.Records, queue jobs.Queue) (*rebuild.Run
 	f := p.h.farm
 	svc := jobs.NewService(records, queue, func() string { return fmt.Sprintf("rebuilt-%08d", f.rebuilt.Add(1)) })
 	kept, recipes := rebuildsOf{f.truth, p.at}, recordsOf{f.truth, p, p.at}
-	promoter := rebuild.NewPromoter(f.log, kept, recipes, svc, tagsOf{f.images, p.at}, rebuild.PromoterOptions{Nonce: fmt.Sprint(p.h.name, " ", p.number)})
+	promoter := rebuild.NewPromoter(f.log, kept, recipes, svc, faults.Tags(f.images, p.at), rebuild.PromoterOptions{Nonce: fmt.Sprint(p.h.name, " ", p.number)})
 	return rebuild.NewRunner(f.log, kept, recipes, svc, promoter.Wake), promoter
-}
-
-// tagsOf is the registry as a process sees it.
-type tagsOf struct {
-	*rebuildtest.Registry
-	at faults.At
-}
-
-func (l tagsOf) Tagged(ctx context.Context, tag string) (string, error) {
-	if err := l.at(ctx, faults.Call{Name: "tagged"}); err != nil {
-		return "", err
-	}
-	return l.Registry.Tagged(ctx, tag)
-}
-
-func (l tagsOf) Retag(ctx context.Context, tag, digest string) error {
-	if err := l.at(ctx, faults.Call{Name: "retag"}); err != nil {
-		return err
-	}
-	if err := l.Registry.Retag(ctx, tag, digest); err != nil {
-		return err
-	}
-	return l.at(ctx, faults.Call{Name: "retag", After: true})
 }
 
 // rebuildsOf is what the runner of a process works with.
