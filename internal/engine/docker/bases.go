@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
@@ -207,8 +208,10 @@ func registered(have image.InspectResponse, ref string) string {
 
 // sameAsBefore is the digest of an image of which the build did not tell what it was:
 // the registry's, if that was the same before the build.
-func (e *Engine) sameAsBefore(ctx context.Context, ref, was string) (string, error) {
-	now, err := e.registryDigest(ctx, ref)
+func (e *Engine) sameAsBefore(ctx context.Context, ref, was string) (now string, err error) {
+	if was != "" {
+		now, err = e.registryDigestSoon(ctx, ref, time.Now().Add(soonTime))
+	}
 	switch {
 	case was == "" || err != nil:
 		e.lg.WarnContext(ctx, "the digest of an image that a build used is not known", "image", ref, "err", err)
@@ -230,6 +233,7 @@ type sighted struct {
 // count, also where the host has one of that name.
 func (e *Engine) sight(ctx context.Context, images []engine.Image, pull bool) (sighted, error) {
 	s := sighted{ids: map[string]string{}, digests: map[string]string{}}
+	until := time.Now().Add(soonTime)
 	for _, img := range images {
 		if img.Pin != "" {
 			continue
@@ -237,7 +241,7 @@ func (e *Engine) sight(ctx context.Context, images []engine.Image, pull bool) (s
 		have, err := e.cli.ImageInspect(ctx, img.Ref)
 		switch {
 		case (errdefs.IsNotFound(err) || err == nil && pull) && e.resolvesInSilence(img.Role):
-			digest, err := e.registryDigest(ctx, img.Ref)
+			digest, err := e.registryDigestSoon(ctx, img.Ref, until)
 			if err != nil {
 				digest = "" // the build says more, or it will not be known
 			}
