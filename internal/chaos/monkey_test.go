@@ -27,6 +27,8 @@ type monkey struct {
 	tasks map[string]task
 	r     *rand.Rand
 	hosts []*hosttest.Host
+	// registry is where images are pushed to.
+	registry *shelf
 	*pair
 	sockets map[*worker]*socket
 	rest    map[*worker]chan time.Duration // for how long a worker stays away
@@ -63,6 +65,7 @@ func (m *monkey) deeds() []deed {
 		{"worker's disk full", m.diskFull},
 		{"docker socket cut", m.cut},
 		{"dockerd killed", m.dockerdKilled},
+		{"registry away", m.registryAway},
 		{"container removed", m.removed},
 		{"docker system prune", m.pruned},
 		{"ticket deleted", m.ticketDeleted},
@@ -300,6 +303,14 @@ func (m *monkey) dockerdKilled(kind string) bool {
 	err := h.Kill()
 	time.Sleep(m.between(0, 2*time.Second))
 	m.check(kind, errors.Join(err, h.Start()))
+	return true
+}
+
+func (m *monkey) registryAway(kind string) bool {
+	defer m.Deal(oracle.Blow{Kind: kind, Costs: true})()
+	m.registry.away.Store(true)
+	time.Sleep(m.between(time.Second, 5*time.Second))
+	m.registry.away.Store(false)
 	return true
 }
 

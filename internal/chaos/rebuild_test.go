@@ -34,7 +34,8 @@ type operator struct {
 // stock gives the monkey's farm a batch, and an operator.
 func (m *monkey) stock(t *testing.T) *operator {
 	t.Helper()
-	b := stock(t, m.farm, startRegistry(t, m.hosts...), "", waves, func(task task) string {
+	m.registry = startRegistry(t, m.hosts...)
+	b := stock(t, m.farm, m.registry, "", waves, func(task task) string {
 		m.tasks[task.Key] = task
 		if err := m.place(t.Context(), task); err != nil {
 			t.Fatal(err)

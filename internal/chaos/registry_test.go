@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,8 @@ type shelf struct {
 	// addr is the same for all daemons, each in its own network namespace, and for the
 	// workers, which are in none.
 	addr string
+
+	away atomic.Bool // it answers nothing but that it cannot
 
 	mu   sync.Mutex
 	puts []put
@@ -64,6 +67,10 @@ func startRegistry(t *testing.T, hosts ...*hosttest.Host) *shelf {
 // noting hands requests on, and notes which manifests were taken under a tag.
 func (s *shelf) noting(content http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.away.Load() {
+			http.Error(w, `{"errors":[{"code":"UNAVAILABLE","message":"the shelf is being painted"}]}`, http.StatusServiceUnavailable)
+			return
+		}
 		repository, tag, found := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/manifests/")
 		if r.Method != http.MethodPut || !found {
 			content.ServeHTTP(w, r)
