@@ -29,6 +29,9 @@ var (
 	// missingFilePattern is what COPY and ADD say of a file that the context has not.
 	missingFilePattern = regexp.MustCompile(`(?i)"?/\S*"? ?(?:not found|no such file or directory)|no source files were specified|lstat \S+: no such file`)
 	noKeyPattern       = regexp.MustCompile(`(?i)unset ssh forward key (\S+)|no SSH key "([^"]*)" forwarded`)
+	// lostContextPattern is what version 20.10 says when a prune of the host has taken away the
+	// context of a build between its download and its use: there is no second download.
+	lostContextPattern = regexp.MustCompile(`failed to read downloaded context: Get "http://build-context-\w+": context not found$`)
 	noSecretPattern    = regexp.MustCompile(`(?i)secret ([^ :]+)(?: not found)?: not found`)
 	// rootPattern is where the build host has the files of a container, hostPathPattern
 	// where it has its own, idPattern a name that only the engine knows.
@@ -69,6 +72,8 @@ func (e *Engine) buildFailure(ctx context.Context, t *trace, err error, spec job
 		return e.fetchFailure(ctx, got, spec.Platform, err)
 	case st != nil && !strings.HasPrefix(st.name, "[internal]"):
 		return st.failure(err)
+	case lostContextPattern.MatchString(text):
+		return jobs.Fail(jobs.KindEngine, err, hintRetry, "the build host lost the context before the build had read it")
 	case strings.Contains(text, "no build stage in current context"):
 		return jobs.Fail(jobs.KindDockerfileInvalid, err, "correct the Dockerfile", "%s: the first instruction must be FROM", name)
 	case invalidPattern.MatchString(text):

@@ -108,6 +108,16 @@ func TestBuildWords(t *testing.T) {
 		{"user, by 20.10", "failed to solve", step{name: "[2/2] RUN true", err: "executor failed running [/bin/sh -c true]: unable to find user nosuch: no matching entries in passwd file"}, jobs.KindBuildFailed, `step "RUN true" failed: unable to find user nosuch: no matching entries in passwd file`},
 		{"host path", "failed to solve: lstat /var/lib/docker/tmp/buildkit-mount123/a: no such file or directory", step{}, jobs.KindBuildFailed, "the build failed: lstat ...: no such file or directory"},
 		{"a step that is told of the build's end only", `failed to solve: failed to compute cache key: failed to calculate checksum of ref a1::b2: "/nofile": not found`, step{name: "[2/2] COPY nofile /x", err: calledOff}, jobs.KindBuildFailed, `step "COPY nofile /x" failed: "/nofile": not found`},
+		{
+			"a context that a prune took away", `failed to solve with frontend dockerfile.v0: failed to read downloaded context: Get "http://build-context-vr0pl2f87ydeiny6bqgg0e5t5": context not found`,
+			step{name: "[internal] load remote build context", err: "context not found"},
+			jobs.KindEngine, "the build host lost the context before the build had read it",
+		},
+		{
+			"a step that says so", `executor failed running [/bin/sh -c echo 'failed to read downloaded context: Get "http://build-context-a": context not found']: exit code: 1`,
+			step{name: "[2/2] RUN echo ...", err: "exit code: 1"},
+			jobs.KindBuildFailed, `step "RUN echo ..." ended with exit code 1`,
+		},
 		{"base", "failed to solve: busybox:9: failed to resolve source metadata for docker.io/library/busybox:9: docker.io/library/busybox:9: not found", step{name: "[internal] load metadata for docker.io/library/busybox:9", err: "not found"}, jobs.KindBaseMissing, "base image busybox:9 was not found"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
