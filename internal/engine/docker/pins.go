@@ -2,11 +2,13 @@ package docker
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // OnHost returns the ID of what has a name on the host, "" for nothing, and the digest by
@@ -36,7 +38,7 @@ func (e *Engine) Head(ctx context.Context, ref string) (digest string, err error
 	if err := e.admit(ctx, ref); err != nil {
 		return "", err
 	}
-	if digest, err = e.head(ctx, ref); err == nil && digest != "" {
+	if digest, err = e.head(ctx, ref); err == nil {
 		return digest, nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, lookTime)
@@ -57,8 +59,9 @@ func (e *Engine) head(ctx context.Context, ref string) (digest string, err error
 	}
 	defer c.close()
 	err = c.do(ctx, http.MethodHead, "manifests/"+c.target, func(resp *http.Response) error {
-		if digest = resp.Header.Get("Docker-Content-Digest"); digest == "" {
-			return errors.New("the registry named no digest")
+		// It is written into a Dockerfile.
+		if digest = resp.Header.Get("Docker-Content-Digest"); !jobs.IsDigest(digest) {
+			return fmt.Errorf("the registry named no digest, but %q", jobs.Clip(digest))
 		}
 		return nil
 	}, http.StatusOK)
