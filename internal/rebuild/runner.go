@@ -119,7 +119,7 @@ func (r *Runner) Advance(ctx context.Context, id string) error {
 // learnJobs submits the jobs that are not known to be. Their documents were noted before,
 // and each has a key of its own, so that one that was submitted already is found.
 func (r *Runner) learnJobs(ctx context.Context, s *step) error {
-	var open []jobs.RebuildImage
+	var open []*jobs.RebuildImage
 	var specs []jobs.Spec
 	for _, img := range s.in(jobs.ImageBuilding) {
 		if img.Spec != nil {
@@ -161,7 +161,7 @@ func givenUp(head jobs.Rebuild) string {
 // readJobs takes note of jobs that have ended, and ends those of a rebuild that is given up.
 func (r *Runner) readJobs(ctx context.Context, s *step) error {
 	var ids []string
-	building := slices.DeleteFunc(s.in(jobs.ImageBuilding), func(img jobs.RebuildImage) bool { return s.read[img.Job] })
+	building := slices.DeleteFunc(s.in(jobs.ImageBuilding), func(img *jobs.RebuildImage) bool { return s.read[img.Job] })
 	for _, img := range building {
 		ids = append(ids, img.Job)
 	}

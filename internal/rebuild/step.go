@@ -25,14 +25,13 @@ func newStep(head jobs.Rebuild, images []jobs.RebuildImage) *step {
 	return s
 }
 
-// set changes an image. What follows counts on that.
-func (s *step) set(img jobs.RebuildImage, change func(*jobs.RebuildImage)) {
-	change(&img)
+// set changes one of the images. What follows counts on that.
+func (s *step) set(img *jobs.RebuildImage, change func(*jobs.RebuildImage)) {
+	change(img)
 	if img.State.Terminal() {
 		img.Spec = nil
 	}
-	at := s.at[img.Name]
-	s.images[at], s.changes[at] = img, true
+	s.changes[s.at[img.Name]] = true
 }
 
 func (s *step) changed() bool { return len(s.changes) > 0 || s.next != s.head }
@@ -75,11 +74,11 @@ func (s *step) underWay() []string {
 }
 
 // in are the images in a state.
-func (s *step) in(state jobs.ImageState) []jobs.RebuildImage {
-	var all []jobs.RebuildImage
+func (s *step) in(state jobs.ImageState) []*jobs.RebuildImage {
+	var all []*jobs.RebuildImage
 	for i := range s.images {
 		if s.images[i].State == state {
-			all = append(all, s.images[i])
+			all = append(all, &s.images[i])
 		}
 	}
 	return all

@@ -20,8 +20,8 @@ func (r *Runner) Retry(ctx context.Context, id string) (bool, error) {
 		}
 		s := newStep(head, images)
 		s.next.State, s.next.Why, s.next.CancelledBy, s.next.Ended = jobs.RebuildRunning, "", "", time.Time{}
-		for _, img := range images {
-			if !img.State.Good() {
+		for i := range images {
+			if img := &images[i]; !img.State.Good() {
 				s.set(img, func(next *jobs.RebuildImage) {
 					next.State, next.Why, next.Job, next.Moves, next.Bases, next.Then, next.Trouble = jobs.ImageWaiting, "", "", nil, nil, "", time.Time{}
 				})
