@@ -126,11 +126,6 @@ func (a *attempt) naming(tag string) engine.Naming {
 	return engine.Naming{Image: a.res.ImageID, Name: tag, Job: a.job.ID, Recipe: a.job.Spec.Name}
 }
 
-// imageName is the private name of the attempt's image.
-func (a *attempt) imageName() string {
-	return jobs.ImageName(a.w.opts.Farm, a.job.ID, a.job.Attempt)
-}
-
 // fetch reads the context to its last byte before the engine sees the first, and
 // holds the build to the operator's policy.
 func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted dockerfile.Admitted, fetched *contexts.Fetched, err error) {

@@ -13,3 +13,8 @@ func (w *Worker) removeName(ctx context.Context, job jobs.Job, attempt int) erro
 	}
 	return w.Images.Release(ctx, jobs.ImageName(w.opts.Farm, job.ID, attempt))
 }
+
+// imageName is the private name of the attempt's image.
+func (a *attempt) imageName() string {
+	return jobs.ImageName(a.w.opts.Farm, a.job.ID, a.job.Attempt)
+}
