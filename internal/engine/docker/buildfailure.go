@@ -32,7 +32,12 @@ var (
 	// lostContextPattern is what version 20.10 says when a prune of the host has taken away the
 	// context of a build between its download and its use: there is no second download.
 	lostContextPattern = regexp.MustCompile(`failed to read downloaded context: Get "http://build-context-\w+": context not found$`)
-	noSecretPattern    = regexp.MustCompile(`(?i)secret ([^ :]+)(?: not found)?: not found`)
+	// lostSessionPattern is what is said of a worker that the daemon does not reach any more
+	// over the session of a build: it was stopped for a while. It ends the text, which what a
+	// command prints does not.
+	lostSessionPattern = regexp.MustCompile(`(?:rpc error: code = (?:Unavailable|Canceled) desc = (?:transport is closing|grpc: the client connection is closing|(?:connection error|error reading from server): .*)|` +
+		`no active session for \S+(?:: context deadline exceeded)?|session healthcheck failed(?: fatally)?)$`)
+	noSecretPattern = regexp.MustCompile(`(?i)secret ([^ :]+)(?: not found)?: not found`)
 	// rootPattern is where the build host has the files of a container, hostPathPattern
 	// where it has its own, idPattern a name that only the engine knows.
 	rootPattern     = regexp.MustCompile(`/[^\s:"']*/(?:overlay2/[0-9a-f]+/merged|rootfs/overlayfs/[0-9a-f]+|containers/[0-9a-f]+/[a-z]+)(/|\b)`)
@@ -70,6 +75,8 @@ func (e *Engine) buildFailure(ctx context.Context, t *trace, err error, spec job
 		return jobs.Fail(jobs.KindDockerfileInvalid, errors.Join(engine.ErrSyntax, err), "correct the Dockerfile", "%s line %s: %s", name, found[1], public(found[2]))
 	case got.ref != "":
 		return e.fetchFailure(ctx, got, spec.Platform, err)
+	case lostSessionPattern.MatchString(text), st != nil && lostSessionPattern.MatchString(st.err):
+		return jobs.Fail(jobs.KindEngine, err, hintRetry, "the build host lost its connection to the worker")
 	case st != nil && !strings.HasPrefix(st.name, "[internal]"):
 		return st.failure(err)
 	case lostContextPattern.MatchString(text):

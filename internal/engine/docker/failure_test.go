@@ -114,6 +114,22 @@ func TestBuildWords(t *testing.T) {
 			jobs.KindEngine, "the build host lost the context before the build had read it",
 		},
 		{
+			"a worker that was stopped", `failed to solve: failed to read downloaded context: failed to load cache key: rpc error: code = Unavailable desc = transport is closing`,
+			step{name: "[internal] load remote build context", err: "rpc error: code = Unavailable desc = transport is closing"},
+			jobs.KindEngine, "the build host lost its connection to the worker",
+		},
+		{
+			"the same in a step", `failed to solve: rpc error: code = Unknown desc = failed to compute cache key: no active session for 0a1b2c: context deadline exceeded`,
+			step{name: "[2/2] RUN --mount=type=secret,id=a true", err: "no active session for 0a1b2c: context deadline exceeded"},
+			jobs.KindEngine, "the build host lost its connection to the worker",
+		},
+		{"the same to a newer engine", `failed to solve: failed to read dockerfile: rpc error: code = Unavailable desc = error reading from server: EOF`, step{}, jobs.KindEngine, "the build host lost its connection to the worker"},
+		{
+			"a step that says the same", `executor failed running [/bin/sh -c echo 'rpc error: code = Unavailable desc = transport is closing'; false]: exit code: 1`,
+			step{name: "[2/2] RUN echo ...", err: "executor failed running [/bin/sh -c echo 'rpc error: code = Unavailable desc = transport is closing'; false]: exit code: 1"},
+			jobs.KindBuildFailed, `step "RUN echo ..." ended with exit code 1`,
+		},
+		{
 			"a step that says so", `executor failed running [/bin/sh -c echo 'failed to read downloaded context: Get "http://build-context-a": context not found']: exit code: 1`,
 			step{name: "[2/2] RUN echo ...", err: "exit code: 1"},
 			jobs.KindBuildFailed, `step "RUN echo ..." ended with exit code 1`,
