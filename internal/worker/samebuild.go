@@ -35,8 +35,9 @@ func (a *attempt) keyOf(b jobs.Build, fetched *contexts.Fetched, text []byte, im
 	if text == nil {
 		text = fetched.Dockerfile.Content
 	}
-	// What changes nothing in the image does not count.
-	b.Dockerfile, b.HideDockerfile, b.Tags, b.Push, b.Pull, b.Limits = "", false, nil, false, false, jobs.BuildLimits{}
+	// What changes nothing in the image does not count. A Dockerfile that is hidden is not in
+	// the image.
+	b.Tags, b.Push, b.Pull, b.Limits = nil, false, false, jobs.BuildLimits{}
 	raw, err := json.Marshal(struct {
 		Version                           int
 		Salt, Context, Dir, Space, Engine string

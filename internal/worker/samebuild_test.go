@@ -30,7 +30,7 @@ func toRegistry(s *jobs.Spec) { s.Build.Tags, s.Build.Push = []string{sameTag}, 
 // newSameFarm counts builds; before is called before each, nil for nothing.
 func newSameFarm(t *testing.T, before func(ctx context.Context, n int32) error) (*farm, *atomic.Int32) {
 	f := newFarm(t)
-	f.files["Dockerfile"] = "FROM base:1\nRUN echo building\n"
+	f.files["Dockerfile"] = "FROM base:1 AS base\nRUN echo building\n"
 	f.engine.AddRemote("base:1")
 	var builds atomic.Int32
 	f.count(&builds, before)
@@ -95,6 +95,8 @@ func TestSameBuild(t *testing.T) {
 		func(s *jobs.Spec) { s.Build.Args = map[string]string{"A": "1"} },
 		func(s *jobs.Spec) { s.Build.Labels = map[string]string{"a": "1"} },
 		func(s *jobs.Spec) { s.Build.Network = "none" },
+		func(s *jobs.Spec) { s.Build.HideDockerfile = true },
+		func(s *jobs.Spec) { s.Build.Target = "base" },
 		func(s *jobs.Spec) { s.Build.Platform = "linux/arm64" },
 		func(s *jobs.Spec) { s.Build.NoCache = true },
 		func(s *jobs.Spec) { s.Build.NoCache = true },
@@ -104,7 +106,7 @@ func TestSameBuild(t *testing.T) {
 	}
 	f.files["Dockerfile"] += "LABEL other=yes\n"
 	f.succeeded(f.ended(f.submit(sameBuild())), "")
-	want(t, builds, 8)
+	want(t, builds, 10)
 }
 
 // What goes into a build must be known before it. Of an image that only the host has it is not.
