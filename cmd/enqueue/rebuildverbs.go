@@ -86,8 +86,10 @@ func (a *app) rebuildAfter(use, short, long, nothing string, begin func(r *rebui
 }
 
 func (a *app) rebuildRetryCmd() *cobra.Command {
-	return a.rebuildAfter("retry", "Build those images of a rebuild again that are not done", "",
+	cmd := a.rebuildAfter("retry", "Build those images of a rebuild again that are not done", "",
 		"all of its images are done: there is nothing to retry", (*rebuild.Runner).Retry)
+	cmd.Flags().Bool("failed", true, "leave alone what is done, as retry always does")
+	return cmd
 }
 
 func (a *app) rebuildRollbackCmd() *cobra.Command {
