@@ -305,7 +305,9 @@ func remoteDigest(t *testing.T, h *hosttest.Host, ref string, login hosttest.Log
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Accept", "application/vnd.docker.distribution.manifest.v2+json")
+	for _, kind := range []string{"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"} {
+		req.Header.Add("Accept", kind)
+	}
 	req.SetBasicAuth(login.User, login.Password)
 	client := &http.Client{Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true}}
 	resp, err := client.Do(req)
