@@ -129,23 +129,21 @@ const lookAgain = 5 * time.Second
 
 // work takes an image as far as it comes, and tells Run.
 func (p *Promoter) work(ctx context.Context, img imageOf) {
-	for {
-		further, mine, err := p.carry(ctx, img.rebuild, img.name)
-		if err != nil {
-			p.warn(ctx, img.rebuild, err)
-		}
+	for ctx.Err() == nil {
+		further, err := p.carry(ctx, img.rebuild, img.name)
 		if further {
 			p.further(img.rebuild)
 		}
-		if err == nil && mine {
+		if err == nil {
 			break
+		}
+		if !errors.Is(err, errTurn) {
+			p.warn(ctx, img.rebuild, err)
 		}
 		select {
 		case <-time.After(lookAgain):
-			continue
 		case <-ctx.Done():
 		}
-		break
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -187,7 +185,10 @@ func (p *Promoter) Promote(ctx context.Context, id string, names ...string) (cha
 		slots <- struct{}{} // the first ones come first
 		all.Go(func() {
 			defer func() { <-slots }()
-			further, _, failed := p.carry(ctx, id, img.Name)
+			further, failed := p.carry(ctx, id, img.Name)
+			if errors.Is(failed, errTurn) {
+				failed = nil
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			changed, err = changed || further, errors.Join(err, failed)
@@ -202,30 +203,29 @@ func underWay(img *jobs.RebuildImage) bool {
 	return img.State == jobs.ImagePromoting || img.State == jobs.ImageReverting
 }
 
-// carry takes an image as far as it comes now. further is true when its state is another one,
-// mine when this promoter had the turn to the end.
-func (p *Promoter) carry(ctx context.Context, id, name string) (further, mine bool, err error) {
+// carry takes an image as far as it comes now. further is true when its state is another one.
+// It fails with errTurn when another promoter has the turn.
+func (p *Promoter) carry(ctx context.Context, id, name string) (further bool, err error) {
 	var ready time.Time // when what is kept of it is safe
 	for {
 		one, err := p.once(ctx, id, name, &ready)
 		further = further || one.further
-		if err != nil || one.over || one.others {
-			return further, !one.others, err
+		if err != nil || one.over {
+			return further, err
 		}
 		select {
 		case <-time.After(one.wait): // what is kept by then counts
 		case <-ctx.Done():
-			return further, true, ctx.Err()
+			return further, ctx.Err()
 		}
 	}
 }
 
 // progress is what one look at an image has led to: whether its state is another one,
-// whether it comes no further now, or not by this promoter since another has the turn, and
-// else how long it has to wait.
+// whether it comes no further now, and else how long it has to wait.
 type progress struct {
-	further, over, others bool
-	wait                  time.Duration
+	further, over bool
+	wait          time.Duration
 }
 
 // once takes an image one step further.
@@ -237,8 +237,8 @@ func (p *Promoter) once(ctx context.Context, id, name string, ready *time.Time) 
 	case <-ctx.Done():
 		return over, ctx.Err()
 	}
-	if mine, err := p.turn(ctx); err != nil || !mine {
-		return progress{others: err == nil}, err
+	if err := p.inTurn(ctx); err != nil {
+		return over, err
 	}
 	head, images, err := p.rebuilds.Rebuild(ctx, id, name)
 	switch {
@@ -262,8 +262,6 @@ func (p *Promoter) once(ctx context.Context, id, name string, ready *time.Time) 
 		if next.Why == img.Why && !img.Trouble.IsZero() {
 			return over, nil
 		}
-	case errors.Is(err, errTurn):
-		return progress{others: true}, nil
 	case err != nil:
 		return over, fmt.Errorf("rebuild %s, image %s: %w", id, name, err)
 	}

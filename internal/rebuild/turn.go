@@ -10,18 +10,13 @@ import (
 // another one may soon go on where a process died, and not before.
 const turnTime = 15 * time.Second
 
-// turn takes the turn, or prolongs it. false means that another promoter has it.
-func (p *Promoter) turn(ctx context.Context) (mine bool, err error) {
-	return p.rebuilds.PromoteTurn(ctx, p.opts.Nonce, turnTime)
-}
-
-// errTurn says that another promoter has got the turn during a step.
+// errTurn says that another promoter has the turn.
 var errTurn = errors.New("another promoter has the turn")
 
-// inTurn fails with errTurn when this promoter has not got the turn any more: it was
-// stopped for longer than that lasts. What it knows may be old then.
+// inTurn takes the turn, or prolongs it, and fails with errTurn when another promoter has it.
+// A promoter that was stopped for longer than the turn lasts knows what may be old then.
 func (p *Promoter) inTurn(ctx context.Context) error {
-	mine, err := p.turn(ctx)
+	mine, err := p.rebuilds.PromoteTurn(ctx, p.opts.Nonce, turnTime)
 	if err == nil && !mine {
 		err = errTurn
 	}
@@ -37,7 +32,7 @@ func (p *Promoter) keepTurn(ctx context.Context) (stop func()) {
 		for {
 			select {
 			case <-time.After(turnTime / 3):
-				_, _ = p.turn(ctx) // who moves a tag asks again
+				_ = p.inTurn(ctx) // the promoter asks again before it moves a tag
 			case <-ctx.Done():
 				return
 			}
