@@ -17,11 +17,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/quiet"
 )
 
 // Engine is what Images needs of the engine. Package engine/docker documents the
@@ -43,10 +43,9 @@ type Images struct {
 	notes  *Notes
 	rules  func() Rules
 
-	mu sync.Mutex // guards alone
-	// alone says until when a registry is not asked again for a name that it did
-	// not have, or that it did not answer for.
-	alone map[string]time.Time
+	// alone are names that a registry is not asked again for: it did not have them, or did
+	// not answer.
+	alone quiet.Names
 }
 
 // New makes an Images. rules are those of the moment. A nil logger is silent.
@@ -54,7 +53,7 @@ func New(lg *slog.Logger, eng Engine, notes *Notes, rules func() Rules) *Images 
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
-	return &Images{log: lg, engine: eng, notes: notes, rules: rules, alone: map[string]time.Time{}}
+	return &Images{log: lg, engine: eng, notes: notes, rules: rules}
 }
 
 // Use makes sure that ref is on the host and returns its ID. What a job left under
@@ -111,7 +110,7 @@ func (i *Images) refresh(ctx context.Context, ref string, progress io.Writer) er
 	if left, err := i.leftByJob(ctx, ref); err != nil || !left {
 		return err
 	}
-	if i.isAlone(ref) {
+	if i.alone.Has(ref) {
 		return nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, askTime)
@@ -127,7 +126,7 @@ func (i *Images) refresh(ctx context.Context, ref string, progress io.Writer) er
 	case errors.As(err, &f) && f.Kind.Info().Fault == jobs.InfraFault && f.Kind != jobs.KindRegistryUnavailable:
 		return err // of the host
 	}
-	i.leaveAlone(ref)
+	i.alone.Add(ref, askAgain)
 	return nil
 }
 
@@ -138,23 +137,6 @@ const (
 	// askAgain is how long it is not asked again after it did not.
 	askAgain = time.Minute
 )
-
-func (i *Images) isAlone(ref string) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return time.Now().Before(i.alone[ref])
-}
-
-func (i *Images) leaveAlone(ref string) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for name, until := range i.alone { // what is over is of no use
-		if time.Now().After(until) {
-			delete(i.alone, name)
-		}
-	}
-	i.alone[ref] = time.Now().Add(askAgain)
-}
 
 // pull gets an image from its registry, in the place of what a job left.
 func (i *Images) pull(ctx context.Context, ref string, progress io.Writer) (id string, err error) {

@@ -13,12 +13,12 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/quiet"
 )
 
 // Engine is what Pins needs of the engine. Package engine/docker documents the promises.
@@ -34,11 +34,10 @@ type Pins struct {
 	engine  Engine
 	digests jobs.Digests
 
-	mu sync.Mutex // guards alone
-	// alone says until when a registry is not asked again for a name that it did not tell of.
-	// Not for the others: a job must not keep other jobs from newer images by naming what a
-	// registry refuses.
-	alone map[string]time.Time
+	// alone are names that their registries are not asked again for, because they did not
+	// tell. Not the registries: a job must not keep other jobs from newer images by naming
+	// what a registry refuses.
+	alone quiet.Names
 }
 
 // New makes a Pins. A nil logger is silent.
@@ -46,7 +45,7 @@ func New(lg *slog.Logger, eng Engine, digests jobs.Digests) *Pins {
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
-	return &Pins{log: lg, engine: eng, digests: digests, alone: map[string]time.Time{}}
+	return &Pins{log: lg, engine: eng, digests: digests}
 }
 
 // Pin returns the images of a build with a pin for each that a registry has, and the
@@ -125,9 +124,9 @@ func (p *Pins) pin(ctx context.Context, img engine.Image, native string, fresh b
 // resolve returns the digest behind a full name, "" when there is none to pin.
 func (p *Pins) resolve(ctx context.Context, ref string, fresh bool, say func(string, ...any)) (string, error) {
 	if fresh {
-		digest, err := p.engine.Head(ctx, ref)
+		digest, _ := p.engine.Head(ctx, ref)
 		p.keep(ctx, ref, digest)
-		return digest, overOnly(ctx, err)
+		return digest, ctx.Err() // the engine finds out more about whatever else is the matter
 	}
 	id, hosts, err := p.engine.OnHost(ctx, ref)
 	if err != nil || id != "" && hosts == "" {
@@ -138,7 +137,7 @@ func (p *Pins) resolve(ctx context.Context, ref string, fresh bool, say func(str
 	if digest != "" {
 		return digest, nil
 	}
-	if p.isAlone(ref) {
+	if p.alone.Has(ref) {
 		return hosts, nil
 	}
 	digest, err = p.engine.Head(ctx, ref)
@@ -149,20 +148,11 @@ func (p *Pins) resolve(ctx context.Context, ref string, fresh bool, say func(str
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
-	p.leaveAlone(ref)
+	p.alone.Add(ref, jobs.DigestAge)
 	if hosts != "" {
 		say("the registry of %s did not tell what it has: the build uses what is on the host, %s", imagename.Familiar(ref), hosts)
 	}
 	return hosts, nil
-}
-
-// overOnly is that the caller's time is over, if it is: the engine finds out more about
-// whatever else is the matter.
-func overOnly(ctx context.Context, err error) error {
-	if err != nil {
-		return ctx.Err()
-	}
-	return nil
 }
 
 // Pushed notes what a tag stands for now, so that the next build does not take what another
@@ -175,23 +165,6 @@ func (p *Pins) keep(ctx context.Context, ref, digest string) {
 	if digest != "" {
 		p.warn(ctx, p.digests.KeepDigest(ctx, ref, digest, false))
 	}
-}
-
-func (p *Pins) isAlone(ref string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return time.Now().Before(p.alone[ref])
-}
-
-func (p *Pins) leaveAlone(ref string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for name, until := range p.alone { // what is over is of no use
-		if time.Now().After(until) {
-			delete(p.alone, name)
-		}
-	}
-	p.alone[ref] = time.Now().Add(jobs.DigestAge)
 }
 
 func (p *Pins) warn(ctx context.Context, err error) {
