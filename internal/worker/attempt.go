@@ -41,7 +41,6 @@ type attempt struct {
 	res     jobs.Result
 	built   time.Duration // from the claim to the end of the build
 	keyed   *keyed        // the build, while it has a key
-	listed  bool          // it used the images that the key stands for
 	left    bool          // its container could not be ended, and is a stray from the attempt's end on
 	// proc is the service that is ready, nil until then. It and the log are a kept
 	// service's once they were handed over.

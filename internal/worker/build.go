@@ -45,7 +45,9 @@ func (a *attempt) build(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		a.listed = listed(built.Bases, images)
+		if a.keyed != nil && !listed(built.Bases, images) {
+			a.dropKey(ctx)
+		}
 		a.res.ImageID, a.res.Bases, a.built = built.ImageID, built.Bases, time.Since(a.began)
 		if built.Unbounded {
 			fmt.Fprintf(a.joblog.Writer(jobs.Note), "%s has no limits for build steps: they ran without\n", a.w.engine)

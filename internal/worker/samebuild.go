@@ -168,7 +168,7 @@ func (a *attempt) endKey(ctx context.Context, err error) {
 	}
 	var f *jobs.Failure
 	switch b := &a.keyed.build; {
-	case err == nil && a.listed:
+	case err == nil:
 		b.By.Ended = a.job.Claimed.Add(a.built)
 		b.ImageID, b.RepoDigests, b.Bases = a.res.ImageID, a.res.RepoDigests, a.res.Bases
 	case errors.As(err, &f) && f.Kind == jobs.KindBuildFailed:
