@@ -88,7 +88,13 @@ func (a *app) rebuildAfter(use, short, long, nothing string, begin func(r *rebui
 func (a *app) rebuildRetryCmd() *cobra.Command {
 	cmd := a.rebuildAfter("retry", "Build those images of a rebuild again that are not done", "",
 		"all of its images are done: there is nothing to retry", (*rebuild.Runner).Retry)
-	cmd.Flags().Bool("failed", true, "leave alone what is done, as retry always does")
+	failed := cmd.Flags().Bool("failed", true, "leave alone what is done, as retry always does")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if !*failed {
+			return usage("enqueue rebuild apply builds what is done, too", "--failed=false: retry builds nothing again that is done")
+		}
+		return nil
+	}
 	return cmd
 }
 

@@ -171,7 +171,7 @@ func halfDone(head jobs.Rebuild, images []jobs.RebuildImage) string {
 		return ""
 	}
 	if head.Why == "" {
-		return "it does not say why it was undone"
+		return "it was undone for no reason"
 	}
 	for _, img := range images {
 		if img.State == jobs.ImageDone && len(img.Moves) > 0 {
