@@ -42,6 +42,8 @@ func whatRows(o *options) []row {
 func jobRows() []row {
 	return []row{
 		one(text, "/name", "name", "name of the recipe this job belongs to", func(s *jobs.Spec) *string { return &s.Name }),
+		one(text, "/tenant", "tenant", "who the job is for; tenants take turns, and without one the jobs of each name do",
+			func(s *jobs.Spec) *string { return &s.Tenant }).withBake(),
 		change(pairs(nil), "/labels", "label", "label of the job (ls --label) and of the image that is built, which alone has those over 256 bytes; repeatable", addLabels).
 			sets("/labels", "/build/labels").withBake(),
 		one(text, "/queue", "queue", "queue (default "+jobs.DefaultQueue+")", func(s *jobs.Spec) *string { return &s.Queue }).withBake(),

@@ -31,8 +31,6 @@ func containerCauses() []cause {
 		{"tmpfs below a file", nil, with("--tmpfs", "/etc/passwd/x:size=1m"), refused(`run\.tmpfs /etc/passwd/x: .*not a directory`)},
 		{"ulimit beyond the kernel's", nil, with("--ulimit", "nofile=2147483647:2147483647"), refused(`run\.limits\.ulimits nofile: .*operation not permitted`)},
 		{"less memory than the engine's least", nil, with("-m", "4m"), unacceptable(`found 4MiB; the minimum is 6MiB`)},
-		{"more CPUs than the host has", nil, with("--cpus", "512"), refusal(jobs.KindLimitAboveHost, `512 CPUs are more than`)},
-		{"more memory than the host has", nil, with("-m", "8t"), refusal(jobs.KindLimitAboveHost, `8TiB of memory are more than`)},
 		{"entrypoint is a directory", nil, with("--entrypoint", "/etc"), notRun(`command "/etc" cannot be executed`)},
 		{"command not executable", nil, run(nil, "/etc/passwd"), notRun(`command "/etc/passwd" cannot be executed`)},
 		{"command not found", nil, run(nil, "no-such-program"), mistake(jobs.KindCommandNotFound, `command "no-such-program" was not found`)},

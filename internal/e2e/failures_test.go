@@ -169,15 +169,10 @@ func failings() []failing {
 		state: jobs.Failed, stage: jobs.StageRun, kind: jobs.KindNotReady, code: 137, exit: jobs.ExitFailed,
 		message: `the service was not ready within 2s: nothing accepts connections behind 127.0.0.1:\d+`, hint: "run.ready", tail: "thinking",
 	}, {
-		name:  "more CPUs than the host has",
-		args:  with([]string{"--cpus", "512"}, "true"),
-		state: jobs.Refused, stage: jobs.StageRun, kind: jobs.KindLimitAboveHost, code: -1, exit: jobs.ExitUsage,
-		message: `512 CPUs are more than the \d+ that the build host has`, hint: "fewer CPUs",
-	}, {
-		name:  "more memory than the host has",
-		args:  with([]string{"--memory", "8t"}, "true"),
-		state: jobs.Refused, stage: jobs.StageRun, kind: jobs.KindLimitAboveHost, code: -1, exit: jobs.ExitUsage,
-		message: `8TiB of memory are more than the build host has`, hint: "less memory",
+		name:  "larger than any host",
+		args:  with([]string{"--cpus", "512", "--memory", "8t", "--queue-timeout", "1s"}, "true"),
+		state: jobs.Expired, stage: jobs.StageQueue, kind: jobs.KindQueueTimeout, code: -1, exit: jobs.ExitTimeout,
+		message: `no worker took the job within its queue timeout`, hint: "timeouts.queue",
 	}, {
 		name: "image to run missing", args: []string{"--image", "REGISTRY/no-such-image:1", "--", "true"},
 		state: jobs.Failed, stage: jobs.StageRun, kind: jobs.KindImageMissing, code: -1, exit: jobs.ExitFailed,

@@ -158,6 +158,8 @@ type Info struct {
 	Platform string
 	CPUs     int
 	Memory   int64 // bytes
+	// Storage is the name of the driver that keeps images and containers.
+	Storage string
 }
 
 // String is the engine version as a Result records it.

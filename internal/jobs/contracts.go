@@ -24,8 +24,8 @@ var (
 	// ErrNewer: the record is of a version that this build does not know, and is
 	// left for those that do.
 	ErrNewer = errors.New("the record of the job is of a newer version")
-	// ErrNotEligible: the job requires something that this worker is not.
-	ErrNotEligible = errors.New("the worker does not meet what the job requires")
+	// ErrNotEligible: the job needs something that this host does not have.
+	ErrNotEligible = errors.New("the host does not have what the job needs")
 	// ErrStale: the caller does not own the job (any more).
 	ErrStale = errors.New("not the owner of the job")
 	// ErrFinished: the job has ended, so there is nothing to cancel.
@@ -160,25 +160,8 @@ type Owner struct {
 	// Nonce is 128 random bits in hex, new for every claim.
 	Nonce string
 	Lease time.Duration
-	// Platform and Labels are what jobs may require.
-	Platform string
-	Labels   map[string]string
-}
-
-// Meets reports whether the owner is what a job requires; nil requires nothing.
-func (o Owner) Meets(r *Requires) bool {
-	if r == nil {
-		return true
-	}
-	if r.Platform != "" && r.Platform != o.Platform {
-		return false
-	}
-	for k, v := range r.Labels {
-		if o.Labels[k] != v && (k != HostLabel || o.Host != v) {
-			return false
-		}
-	}
-	return true
+	// Offer is what the host has that jobs may need.
+	Offer Offer
 }
 
 // Signal is the answer to a renewed lease.
@@ -242,13 +225,13 @@ type Handler func(ctx context.Context, d Delivery) error
 
 // Intake is where a worker's tickets come from.
 type Intake interface {
-	// Start begins to take tickets and returns.
-	Start(h Handler) error
+	// Start begins to take tickets and returns. It takes those whose needs takes allows;
+	// takes must be quick, and is asked again for each ticket.
+	Start(h Handler, takes func(Needs) bool) error
 	// Pause takes no tickets while it is on; those in hand go on.
 	Pause(on bool)
-	// GiveWay lets the other workers have the next tickets first, for a few seconds:
-	// this one has just passed one on that is not for it.
-	GiveWay()
+	// Recheck tells that takes may have another answer now.
+	Recheck()
 	// StopTaking takes no more tickets; those in hand go on. It may be called
 	// again.
 	StopTaking()

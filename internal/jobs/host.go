@@ -33,6 +33,8 @@ type Host struct {
 	Running int               `json:"running"`
 	Queues  []string          `json:"queues,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
+	// OnlyLabels are those that a job has to ask for.
+	OnlyLabels map[string]string `json:"only_labels,omitempty"`
 
 	State  HostState `json:"state,omitempty"`
 	Reason string    `json:"reason,omitempty"`
@@ -48,6 +50,11 @@ type Host struct {
 	// Damaged says why the document cannot be read, "" when it can. Name is right
 	// all the same.
 	Damaged string `json:"damaged,omitempty"`
+}
+
+// Offer is what the host has that jobs may need.
+func (h Host) Offer() Offer {
+	return Offer{Host: h.Name, Platform: h.Platform, Labels: h.Labels, Only: h.OnlyLabels, CPUs: h.CPUs, Memory: h.Memory}
 }
 
 // missedBeats is how often a host may fail to speak before it counts as gone: one

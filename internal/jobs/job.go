@@ -107,6 +107,10 @@ type Ticket struct {
 	Seq      int
 	Queue    string
 	Priority Priority
+	// Route is what the job needs of its host, Turn the name under which it takes turns
+	// with the tickets of others.
+	Route Route
+	Turn  string
 	// Delay before the ticket may be delivered.
 	Delay time.Duration
 }
@@ -114,8 +118,8 @@ type Ticket struct {
 // Delivery is a task as it arrives from the queue: a ticket, or what a plain asynq
 // producer pushed.
 type Delivery struct {
-	// Ticket has the queue and priority that the task was in, which need not be
-	// those that the document names.
+	// Ticket has the place that the task was in, which need not be the one that the
+	// document names.
 	Ticket Ticket
 	// Task is the queue's own ID of the task, for logs.
 	Task string
@@ -139,7 +143,15 @@ func (d Delivery) Plain() bool { return d.Spec != nil || d.Failure != nil }
 
 // Ticket returns the current ticket of the job.
 func (j Job) Ticket() Ticket {
-	return Ticket{ID: j.ID, Attempt: j.Attempt, Seq: j.Seq, Queue: j.Spec.Queue, Priority: j.Spec.Priority}
+	return Ticket{
+		ID: j.ID, Attempt: j.Attempt, Seq: j.Seq, Queue: j.Spec.Queue, Priority: j.Spec.Priority,
+		Route: j.Spec.Needs().Route(), Turn: j.Spec.Turn(),
+	}
+}
+
+// Beside reports whether two tickets wait in the same place.
+func (t Ticket) Beside(o Ticket) bool {
+	return t.Queue == o.Queue && t.Priority == o.Priority && t.Route == o.Route && t.Turn == o.Turn
 }
 
 // Keeps reports whether the service that an attempt started on a host is to stay.

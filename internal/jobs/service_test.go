@@ -54,7 +54,7 @@ func TestSubmit(t *testing.T) {
 	if err != nil || j.State != jobs.Queued || j.Spec.Queue != jobs.DefaultQueue || j.Spec.Version != 1 {
 		t.Errorf("Get = %+v, %v; want it queued and normalized", j, err)
 	}
-	want := jobs.Ticket{ID: sub.ID, Attempt: 1, Seq: 1, Queue: jobs.DefaultQueue, Priority: jobs.PriorityNormal}
+	want := jobs.Ticket{ID: sub.ID, Attempt: 1, Seq: 1, Queue: jobs.DefaultQueue, Priority: jobs.PriorityNormal, Turn: "app"}
 	if got, ok := f.queue.TryReceive(""); !ok || got != want {
 		t.Errorf("got ticket %+v, %t; want %+v", got, ok, want)
 	}

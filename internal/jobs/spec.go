@@ -14,6 +14,9 @@ type Spec struct {
 	Version int `json:"spec_version,omitempty"`
 	// Name is the recipe this job belongs to, [a-z0-9._-], at most 64 bytes.
 	Name string `json:"name,omitempty"`
+	// Tenant is who the job is for, written like a name. Tenants take turns: many jobs of
+	// one do not stand before the next one of another.
+	Tenant string `json:"tenant,omitempty"`
 	// Labels are free key/value pairs a job can be listed by.
 	Labels   map[string]string `json:"labels,omitempty"`
 	Queue    string            `json:"queue,omitempty"`

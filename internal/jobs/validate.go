@@ -49,6 +49,7 @@ func (s Spec) Validate() error {
 		p.add("spec_version_unsupported", "/spec_version", "found %d; this build understands up to %d", s.Version, SpecVersion)
 	}
 	p.match(namePattern, "name_invalid", "/name", s.Name, "lower-case letters, digits and . _ -, at most 64")
+	p.match(namePattern, "tenant_invalid", "/tenant", s.Tenant, "lower-case letters, digits and . _ -, at most 64")
 	p.match(queuePattern, "queue_invalid", "/queue", s.Queue, "lower-case letters, digits and -, at most 32")
 	p.priority(s.Priority)
 	p.labels("/labels", s.Labels)

@@ -21,8 +21,8 @@ type IntakeOptions struct {
 	Queues []string
 	// Slots is how many tickets may be in hand at once.
 	Slots int
-	// Fallback is how often the queues are looked at for delayed tickets and
-	// for those that came without a bell, 4 s when 0.
+	// Fallback is how often the queues are looked at for delayed tickets, and
+	// for those whose bell was not heard, 4 s when 0.
 	Fallback time.Duration
 	Log      *slog.Logger
 }
@@ -33,7 +33,9 @@ type Intake struct {
 	srv  *asynq.Server
 	look *asynq.Inspector
 	log  *slog.Logger
-	bell *doorbell
+	// tickets pushes those that are handed back.
+	tickets *Queue
+	disp    *dispatcher
 	// handle is set by Start, before asynq's goroutines read it.
 	handle jobs.Handler
 }
@@ -48,13 +50,19 @@ func NewIntake(rdb redis.UniversalClient, o IntakeOptions) *Intake {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	bell := newDoorbell(rdb, o.Log, o.Queues)
-	rdb.AddHook(bell)
-	in := &Intake{rdb: rdb, look: asynq.NewInspectorFromRedisClient(rdb), log: o.Log, bell: bell}
+	disp := newDispatcher(rdb, o.Log, o.Queues, o.Fallback)
+	rdb.AddHook(disp)
+	in := &Intake{rdb: rdb, look: asynq.NewInspectorFromRedisClient(rdb), log: o.Log, tickets: New(rdb), disp: disp}
+	inboxes := map[string]int{}
+	for _, queue := range o.Queues {
+		for p, weight := range weights() {
+			inboxes[inbox(queue, p).String()] = weight
+		}
+	}
 	in.srv = asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: o.Slots,
-		Queues:      weights(o.Queues),
-		// The doorbell does the waiting.
+		Queues:      inboxes,
+		// The dispatcher does the waiting.
 		TaskCheckInterval: 50 * time.Microsecond,
 		// Returned tickets come back soon and spread out; they are cheap.
 		RetryDelayFunc: func(n int, _ error, _ *asynq.Task) time.Duration {
@@ -73,15 +81,18 @@ func NewIntake(rdb redis.UniversalClient, o IntakeOptions) *Intake {
 }
 
 // Start implements jobs.Intake.
-func (in *Intake) Start(h jobs.Handler) error {
+func (in *Intake) Start(h jobs.Handler, takes func(jobs.Needs) bool) error {
 	in.handle = h
-	in.bell.listen()
+	in.disp.start(context.Background(), takes)
 	err := in.srv.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		d, err := in.delivery(ctx, task)
 		if err != nil {
 			return err
 		}
-		return h(ctx, d)
+		if err := h(ctx, d); err != nil {
+			return in.handBack(ctx, d, err)
+		}
+		return nil
 	}))
 	if err != nil {
 		return fmt.Errorf("serve the queue: %w", err)
@@ -89,11 +100,31 @@ func (in *Intake) Start(h jobs.Handler) error {
 	return nil
 }
 
+// handBack deals with a ticket on which the handler failed. asynq would put it aside in
+// its lane, where no server looks for tasks that are due; so it goes to the inbox for a
+// while. What came from there is asynq's to put aside.
+func (in *Intake) handBack(ctx context.Context, d jobs.Delivery, cause error) error {
+	from, _ := asynq.GetQueueName(ctx)
+	if l := parseLane(from); l == l.inbox() || d.Plain() {
+		return cause
+	}
+	t := d.Ticket
+	t.Delay = handBackFor + rand.N(handBackFor)
+	if err := in.tickets.Push(context.WithoutCancel(ctx), t); err != nil {
+		return errors.Join(cause, err)
+	}
+	return nil
+}
+
+// handBackFor is how long a ticket rests at least that a worker handed back.
+const handBackFor = time.Second
+
 // delivery reads a task that asynq hands out.
 func (in *Intake) delivery(ctx context.Context, task *asynq.Task) (jobs.Delivery, error) {
 	name, _ := asynq.GetTaskID(ctx)
 	from, _ := asynq.GetQueueName(ctx)
 	d := read(from, name, task.Payload())
+	d.Ticket.Route, _ = in.disp.routes.text(d.Ticket.Queue, parseLane(from).route)
 	if !d.Plain() {
 		return d, nil
 	}
@@ -131,14 +162,14 @@ func (in *Intake) givenUp(ctx context.Context, task *asynq.Task, _ error) {
 }
 
 // Pause implements jobs.Intake.
-func (in *Intake) Pause(on bool) { in.bell.hold(on) }
+func (in *Intake) Pause(on bool) { in.disp.hold(on) }
 
-// GiveWay implements jobs.Intake.
-func (in *Intake) GiveWay() { in.bell.giveWay() }
+// Recheck implements jobs.Intake.
+func (in *Intake) Recheck() { in.disp.bell.recheck(context.Background()) }
 
 // StopTaking implements jobs.Intake.
 func (in *Intake) StopTaking() {
-	in.bell.close()
+	in.disp.bell.close()
 	in.srv.Stop()
 }
 
@@ -148,7 +179,7 @@ func (in *Intake) Close() error {
 	in.StopTaking()
 	in.srv.Shutdown()
 	err := in.rdb.Close() // ends the listeners' reads, too
-	in.bell.wg.Wait()
+	in.disp.bell.wg.Wait()
 	if err != nil {
 		return fmt.Errorf("close the queue's connection: %w", err)
 	}

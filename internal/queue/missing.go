@@ -13,30 +13,52 @@ import (
 
 // Missing reports whether the queue no longer holds the ticket in a form in
 // which it can be delivered, and removes what cannot be read. It may be wrong about
-// one that moves this moment; another ticket does no harm.
+// one that moves this moment; another ticket does no harm. A ticket that waits in its
+// lane is put on the board again.
 func (q *Queue) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
-	name, id := asynqName(t.Queue, t.Priority), taskID(t)
+	own := laneOf(t)
+	missing, err := q.missingFrom(ctx, own, taskID(t))
+	if err == nil && !missing {
+		err = q.listed(ctx, own, t.Route)
+	}
+	if err == nil && missing && own != own.inbox() { // its time may just have come
+		missing, err = q.missingFrom(ctx, own.inbox(), taskID(t))
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for ticket %s: %w", taskID(t), err)
+	}
+	return missing, nil
+}
+
+// missingFrom is Missing for one lane.
+func (q *Queue) missingFrom(ctx context.Context, l lane, id string) (bool, error) {
+	name := l.String()
 	info, err := taskInfo(ctx, q.rdb, q.look, name, id)
 	if errors.Is(err, asynq.ErrTaskNotFound) {
 		return true, nil
+	} else if err != nil {
+		return q.unreadable(ctx, name, id, err)
 	}
-	missing := false
-	if err != nil {
-		missing, err = q.unreadable(ctx, name, id, err)
-	} else {
-		switch info.State {
-		case asynq.TaskStateArchived, asynq.TaskStateCompleted:
-			missing = true
-		case asynq.TaskStatePending:
-			missing, err = q.unlisted(ctx, name, id)
-		case asynq.TaskStateActive:
-			missing, err = q.unattended(name, id)
-		}
+	switch info.State {
+	case asynq.TaskStateArchived, asynq.TaskStateCompleted:
+		return true, nil
+	case asynq.TaskStateScheduled, asynq.TaskStateRetry:
+		return l != l.inbox(), nil // no server looks for such tasks in other lanes
+	case asynq.TaskStatePending:
+		return q.unlisted(ctx, name, id)
+	case asynq.TaskStateActive:
+		return q.unattended(name, id)
 	}
-	if err != nil {
-		return false, fmt.Errorf("look for ticket %s: %w", id, err)
+	return false, nil
+}
+
+// listed puts a lane on the board with all of its tickets.
+func (q *Queue) listed(ctx context.Context, l lane, r jobs.Route) error {
+	n, err := q.rdb.LLen(ctx, prefix(l.String())+"pending").Result()
+	if err != nil || n == 0 {
+		return err
 	}
-	return missing, nil
+	return q.board.note(ctx, opening{lane: l, route: r, n: int(n), inAll: true})
 }
 
 // allQueues is asynq's set of queues. Its tools look at no other, and its clients add

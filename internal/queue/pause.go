@@ -23,7 +23,7 @@ func (q *Queue) Paused(ctx context.Context, queues ...string) ([]jobs.Pause, err
 	pipe := q.rdb.Pipeline()
 	for _, queue := range queues {
 		for _, priority := range jobs.Priorities() {
-			name := asynqName(queue, priority)
+			name := inbox(queue, priority).String()
 			list = append(list, jobs.Pause{Queue: queue, Priority: priority, Name: name})
 			since = append(since, pipe.Get(ctx, pausedKey(name)))
 		}

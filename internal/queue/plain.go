@@ -19,7 +19,8 @@ func read(queue, task string, payload []byte) jobs.Delivery {
 	env, err := jobs.DecodeEnvelope(payload)
 	d := jobs.Delivery{Ticket: jobs.Ticket{ID: env.ID}, Task: task, Spec: env.Spec}
 	d.Ticket.Attempt, d.Ticket.Seq = parseTaskID(env.ID, task)
-	d.Ticket.Queue, d.Ticket.Priority = parseAsynqName(queue)
+	in := parseLane(queue)
+	d.Ticket.Queue, d.Ticket.Priority, d.Ticket.Turn = in.queue, in.priority, in.turn
 	switch {
 	case !jobs.IsID(env.ID):
 		d.Ticket.ID = standIn(env.ID, task)

@@ -19,6 +19,7 @@ type Queue struct {
 	rdb    redis.UniversalClient
 	client *asynq.Client
 	look   *asynq.Inspector
+	board  board
 	serves []string
 }
 
@@ -27,7 +28,7 @@ var _ jobs.Queue = (*Queue)(nil)
 // New makes a Queue on an open client, which stays the caller's. queues
 // are those that a worker in this process serves, if there is one.
 func New(rdb redis.UniversalClient, queues ...string) *Queue {
-	return &Queue{rdb: rdb, client: asynq.NewClientFromRedisClient(rdb), look: asynq.NewInspectorFromRedisClient(rdb), serves: queues}
+	return &Queue{rdb: rdb, client: asynq.NewClientFromRedisClient(rdb), look: asynq.NewInspectorFromRedisClient(rdb), board: newBoard(rdb), serves: queues}
 }
 
 // parallelPush is how many tickets of a batch are under way at once; asynq has
@@ -53,6 +54,15 @@ func (q *Queue) Push(ctx context.Context, tickets ...jobs.Ticket) error {
 	return q.announce(ctx, tickets)
 }
 
+// placeOf is the lane that a ticket is pushed to: one whose time has not come goes to the
+// inbox, where asynq's servers look for such tasks.
+func placeOf(t jobs.Ticket) lane {
+	if t.Delay > 0 {
+		return laneOf(t).inbox()
+	}
+	return laneOf(t)
+}
+
 // ticketLife is how long a ticket may be in the queue: far longer than any waits
 // for a worker, or is at work. asynq has no end for one that is in none of its lists
 // any more. A job that waits longer gets another.
@@ -64,7 +74,7 @@ func (q *Queue) push(ctx context.Context, t jobs.Ticket) error {
 		return fmt.Errorf("encode ticket of job %s: %w", t.ID, err)
 	}
 	opts := []asynq.Option{
-		asynq.Queue(asynqName(t.Queue, t.Priority)),
+		asynq.Queue(placeOf(t).String()),
 		asynq.TaskID(taskID(t)),
 		asynq.MaxRetry(25),
 		// The handler bounds the job; asynq's own 30 minutes must not.
@@ -82,31 +92,26 @@ func (q *Queue) push(ctx context.Context, t jobs.Ticket) error {
 	return nil
 }
 
-// announce wakes as many idle workers of each queue as there are new tickets. The
-// tickets are in the queue already, so a failure costs only a little time.
+// announce puts the tickets on the board, which wakes as many idle workers. asynq has the
+// tickets already.
 func (q *Queue) announce(ctx context.Context, tickets []jobs.Ticket) error {
 	pipe := q.rdb.Pipeline()
-	due := map[string]int{}
+	var lanes []opening
+	at := map[lane]int{} // where a lane is in lanes
 	for _, t := range tickets {
-		pipe.Expire(ctx, taskKey(asynqName(t.Queue, t.Priority), taskID(t)), ticketLife)
-		if t.Delay == 0 {
-			due[t.Queue]++
+		place := placeOf(t)
+		pipe.Expire(ctx, taskKey(place.String(), taskID(t)), ticketLife)
+		if t.Delay > 0 {
+			continue
 		}
-	}
-	for queue, n := range due {
-		ringBell(ctx, pipe, queue, n)
+		if _, ok := at[place]; !ok {
+			at[place] = len(lanes)
+			lanes = append(lanes, opening{lane: place, route: t.Route})
+		}
+		lanes[at[place]].n++
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("ring the bell: %w", err)
+		return fmt.Errorf("give the tickets an end: %w", err)
 	}
-	return nil
-}
-
-func ringBell(ctx context.Context, pipe redis.Pipeliner, queue string, n int) {
-	tokens := make([]any, min(n, maxBells))
-	for i := range tokens {
-		tokens[i] = 1
-	}
-	pipe.LPush(ctx, bellKey(queue), tokens...)
-	pipe.LTrim(ctx, bellKey(queue), 0, maxBells-1)
+	return q.board.note(ctx, lanes...)
 }

@@ -1,11 +1,15 @@
-// Package queue delivers tickets through asynq: a Queue enqueues them and
-// rings a bell, an Intake serves them on a worker and sleeps on that bell
-// instead of polling. A ticket says only "look at job X"; the record in package
-// records is the truth, so a ticket may come twice or late without harm.
+// Package queue delivers tickets through asynq: a Queue enqueues them and puts them on
+// the board, an Intake serves them on a worker. A ticket says only "look at job X"; the
+// record in package records is the truth, so a ticket may come twice or late without
+// harm.
 //
-// Each queue of the farm is three asynq queues, one per priority: the normal
-// one has the queue's own name, so that a plain asynq producer and an
-// autoscaler that watches asynq:{builds}:pending need to know nothing else.
+// Tickets wait in lanes. A lane is an asynq queue for each priority, each route (what a
+// job needs of its host) and each name that takes turns. The board in Redis tells which
+// lanes have tickets; a worker asks it for the next one among the routes that it takes,
+// so tickets that no worker takes are never looked at. An idle worker sleeps on bells.
+//
+// What plain asynq producers push lies in the inbox, which has the name of the queue, or
+// builds:high and builds:low for the other priorities; a worker moves it to its lane.
 package queue
 
 import (
@@ -19,35 +23,6 @@ import (
 // TaskType is the asynq type of every task of the farm. Its payload is a
 // jobs.Envelope.
 const TaskType = "slipway:job"
-
-// asynqName is the asynq queue for a priority.
-func asynqName(queue string, p jobs.Priority) string {
-	if p == jobs.PriorityNormal || p == "" {
-		return queue
-	}
-	return queue + ":" + string(p)
-}
-
-// parseAsynqName undoes asynqName.
-func parseAsynqName(name string) (string, jobs.Priority) {
-	queue, priority, ok := strings.Cut(name, ":")
-	if !ok {
-		return queue, jobs.PriorityNormal
-	}
-	return queue, jobs.Priority(priority)
-}
-
-// weights is how asynq shares a worker among the priorities: high is asked
-// first six times in ten.
-func weights(queues []string) map[string]int {
-	w := make(map[string]int, 3*len(queues))
-	for _, q := range queues {
-		w[asynqName(q, jobs.PriorityHigh)] = 6
-		w[asynqName(q, jobs.PriorityNormal)] = 3
-		w[asynqName(q, jobs.PriorityLow)] = 1
-	}
-	return w
-}
 
 // taskID makes the same ticket the same task, so that asynq drops a duplicate.
 func taskID(t jobs.Ticket) string {
@@ -72,11 +47,3 @@ func parseTaskID(id, task string) (attempt, seq int) {
 	}
 	return attempt, seq
 }
-
-// bellKey is a list that idle workers of a queue block on. Each element wakes
-// one worker; what it finds is in asynq's own lists.
-func bellKey(queue string) string { return "slipway:{" + queue + "}:bell" }
-
-// maxBells bounds the bell list: more idle workers than this are woken by
-// their fallback pass.
-const maxBells = 16

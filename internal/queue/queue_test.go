@@ -47,6 +47,9 @@ func delivery(t *testing.T, dial func() redis.UniversalClient) jobstest.Delivery
 	}
 }
 
+// anything is what a host takes that has all.
+func anything(jobs.Needs) bool { return true }
+
 // part is asynq's name of a priority of a queue.
 func part(queue string, p jobs.Priority) string {
 	if p == jobs.PriorityNormal {
@@ -69,7 +72,7 @@ func consume(t *testing.T, rdb redis.UniversalClient, o queue.IntakeOptions) <-c
 		case <-done:
 			return context.Canceled
 		}
-	})
+	}, anything)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,60 +90,38 @@ func TestDoorbellWakesForDelayedTickets(t *testing.T) {
 	}
 }
 
-// A ticket that only one of several idle workers may take reaches it soon, whichever of
-// them looks for delayed tickets first.
-func TestTicketForAnotherWorker(t *testing.T) {
-	for _, others := range []int{1, 4} {
-		for _, offset := range []time.Duration{0, 500, 1000, 1500, 2000, 2500} {
-			offset *= time.Millisecond
-			t.Run(fmt.Sprintf("%d others, %s", others, offset), func(t *testing.T) {
-				t.Parallel()
-				ticketForAnotherWorker(t, others, offset)
-			})
-		}
-	}
-}
-
-func ticketForAnotherWorker(t *testing.T, others int, offset time.Duration) {
+// A ticket wakes the idle worker that may take it, and no other, also when its route is
+// new to the farm.
+func TestDoorbellOfARoute(t *testing.T) {
 	dial, rdb := onRedis(t)
 	producer := queue.New(rdb)
-	options := queue.IntakeOptions{Queues: []string{"builds"}, Slots: 2, Fallback: 3 * time.Second}
-	var passed atomic.Int32
-	met := make(chan struct{}, 1) // one of the others has passed it on
-	for range others {
-		other := queue.NewIntake(dial(), options)
-		err := other.Start(func(ctx context.Context, d jobs.Delivery) error {
-			if passed.Add(1) == 1 {
-				met <- struct{}{}
-			}
-			other.GiveWay()
-			again := d.Ticket
-			again.Seq++
-			again.Delay = 2 * time.Second // as a worker has it
-			return producer.Push(ctx, again)
-		})
+	const hosts = 5
+	took := make([]chan string, hosts)
+	for i := range hosts {
+		took[i] = make(chan string, 1)
+		in := queue.NewIntake(dial(), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 2, Fallback: time.Hour})
+		err := in.Start(func(_ context.Context, d jobs.Delivery) error { took[i] <- d.Ticket.ID; return nil },
+			func(n jobs.Needs) bool { return n.Labels["host"] == fmt.Sprint(i) })
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = other.Close() })
+		t.Cleanup(func() { _ = in.Close() })
 	}
-	if err := producer.Push(t.Context(), jobs.Ticket{ID: "job-1", Attempt: 1, Seq: 1, Queue: "builds"}); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-met:
-	case <-time.After(20 * time.Second):
-		t.Fatal("none of the others met the ticket")
-	}
-	<-time.After(offset) // how far apart their looks are is what the test is about
-	got := consume(t, dial(), options)
-	// Each of the others may meet it once before it gives way.
-	most := time.Duration(others)*3*time.Second + 12*time.Second
-	select {
-	case <-got:
-		t.Logf("it was passed on %d times", passed.Load())
-	case <-time.After(most):
-		t.Errorf("the ticket was passed on %d times within %s and did not reach the worker it is for", passed.Load(), most)
+	<-time.After(200 * time.Millisecond) // they are idle by then
+	for i := range 4 * hosts {
+		tk := jobs.Ticket{ID: fmt.Sprint("job-", i), Attempt: 1, Seq: 1, Queue: "builds"}
+		tk.Route = jobs.Needs{Labels: map[string]string{"host": fmt.Sprint(i % hosts)}}.Route()
+		if err := producer.Push(t.Context(), tk); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case got := <-took[i%hosts]:
+			if got != tk.ID {
+				t.Errorf("got %s; want %s", got, tk.ID)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("the bell did not wake the worker that may take %s", tk.ID)
+		}
 	}
 }
 
@@ -317,7 +294,7 @@ func TestMissingWithItsWorker(t *testing.T) {
 	}
 	c := queue.NewIntake(dial(), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 1})
 	held, let := make(chan struct{}), make(chan struct{})
-	err := c.Start(func(context.Context, jobs.Delivery) error { close(held); <-let; return nil })
+	err := c.Start(func(context.Context, jobs.Delivery) error { close(held); <-let; return nil }, anything)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,8 @@ const (
 	// maxLooks is how many tasks are read, perSet how many of one set.
 	maxLooks = 200
 	perSet   = 50
+	// maxLanes is how many lanes are looked at, inboxes not counted.
+	maxLanes = 200
 	// maxScan is how many IDs of waiting tasks are looked over at each end of a list.
 	maxScan = 1000
 	// overdue is how long asynq may leave a task where its servers have to move it
@@ -43,7 +45,8 @@ const (
 //	pending             all workers are busy or unfit, or none serves the queue
 //
 // It also removes archived tickets, whose jobs get new ones, and tickets without
-// content, which asynq never delivers. It reads a bounded number of tasks, drawn at
+// content, which asynq never delivers; tickets that were put aside in other lanes than an
+// inbox, where no server looks for them; and lanes and routes that have been empty. It reads a bounded number of tasks, drawn at
 // random where there are more; more is true when there may be many left. In an idle
 // farm it costs one command for each queue.
 func (q *Queue) Tidy(ctx context.Context, accept jobs.Handler) (more bool, err error) {
@@ -53,12 +56,18 @@ func (q *Queue) Tidy(ctx context.Context, accept jobs.Handler) (more bool, err e
 	}
 	rand.Shuffle(len(queues), func(i, j int) { queues[i], queues[j] = queues[j], queues[i] })
 	t := tidying{Queue: q, accept: accept, looks: maxLooks}
+	lanes := 0
 	for _, queue := range queues {
+		if l := parseLane(queue); l != l.inbox() {
+			if lanes++; lanes > maxLanes {
+				continue
+			}
+		}
 		if err := t.queue(ctx, queue); err != nil {
 			return false, fmt.Errorf("tidy queue %s: %w", queue, err)
 		}
 	}
-	return t.removed >= perSet, nil
+	return t.removed >= perSet, t.forgetRoutes(ctx)
 }
 
 // queues lists asynq's queues. Those that this process serves are put back when an
@@ -68,7 +77,13 @@ func (q *Queue) queues(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list queues: %w", err)
 	}
-	for name := range weights(q.serves) {
+	var inboxes []string
+	for _, queue := range q.serves {
+		for _, p := range jobs.Priorities() {
+			inboxes = append(inboxes, inbox(queue, p).String())
+		}
+	}
+	for _, name := range inboxes {
 		if slices.Contains(queues, name) {
 			continue
 		}
@@ -86,24 +101,60 @@ type tidying struct {
 	accept jobs.Handler
 	// looks is how many tasks may still be read, removed how many went.
 	looks, removed int
+	// inbox tells whether the lane that is tidied is one.
+	inbox bool
 	// stop is set when accept could not take one: what it needs is away.
 	stop bool
 }
 
 func (t *tidying) queue(ctx context.Context, queue string) error {
-	at := prefix(queue)
-	n, err := t.rdb.Exists(ctx, at+"lease", at+"archived", at+"retry", at+"groups", at+"scheduled", at+"pending").Result()
+	l, at := parseLane(queue), prefix(queue)
+	t.inbox = l == l.inbox()
+	sets := []string{at + "lease", at + "archived", at + "retry", at + "groups", at + "scheduled", at + "pending"}
+	n, err := t.rdb.Exists(ctx, sets...).Result()
+	if err == nil && n == 0 && !t.inbox {
+		return t.removeLane(ctx, l)
+	}
 	if err != nil || n == 0 {
 		return err
 	}
-	for _, step := range []func(context.Context, string) error{
+	steps := []func(context.Context, string) error{
 		t.contentless, t.archived, t.retried, t.grouped, t.unmoved, t.abandoned, t.waiting,
-	} {
+	}
+	if !t.inbox { // there are tickets only, and those that wait are as they should be
+		steps = steps[:len(steps)-1]
+	}
+	for _, step := range steps {
 		if err := step(ctx, queue); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeLane removes an empty lane from asynq's list, with what asynq counted of it. One
+// that has got a ticket meanwhile stays.
+func (t *tidying) removeLane(ctx context.Context, l lane) error {
+	if !jobs.IsQueue(l.queue) {
+		return nil
+	}
+	err := t.look.DeleteQueue(l.String(), false)
+	if errors.Is(err, asynq.ErrQueueNotEmpty) || errors.Is(err, asynq.ErrQueueNotFound) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("remove the empty lane %s: %w", l, err)
+	}
+	var counts []string
+	for _, name := range []string{"processed", "failed"} {
+		counts = append(counts, prefix(l.String())+name)
+		for day := range 2 {
+			counts = append(counts, prefix(l.String())+name+":"+time.Now().UTC().AddDate(0, 0, -day).Format(time.DateOnly))
+		}
+	}
+	if err := t.rdb.Del(ctx, counts...).Err(); err != nil {
+		return fmt.Errorf("remove what asynq counted of lane %s: %w", l, err)
+	}
+	return t.board.forgetTurns(ctx, l)
 }
 
 // contentless removes tickets whose content was lost before a worker took them in
@@ -201,11 +252,11 @@ func (t *tidying) waiting(ctx context.Context, queue string) error {
 }
 
 // plain takes those tasks that are not named like tickets: there may be many of
-// these, and they are as they should be.
+// these, and in an inbox they are as they should be.
 func (t *tidying) plain(ctx context.Context, queue string, ids []string, state asynq.TaskState) error {
 	for _, id := range ids {
 		job, _, _ := strings.Cut(id, ":")
-		if attempt, _ := parseTaskID(job, id); attempt > 0 {
+		if attempt, _ := parseTaskID(job, id); attempt > 0 && t.inbox {
 			continue
 		}
 		if err := t.take(ctx, queue, id, state, nil); err != nil {
@@ -266,7 +317,7 @@ func (t *tidying) take(ctx context.Context, queue, id string, state asynq.TaskSt
 			t.stop = true
 			return nil
 		}
-	case state != asynq.TaskStateArchived:
+	case state != asynq.TaskStateArchived && t.inbox:
 		return nil // a ticket on its way
 	}
 	t.removed++
@@ -298,6 +349,24 @@ func (t *tidying) unlock(ctx context.Context, queue, id string, payload []byte) 
 	}
 	if err != nil {
 		return fmt.Errorf("end the lock of task %s: %w", id, err)
+	}
+	return nil
+}
+
+// forgetRoutes forgets routes without tickets, some at a time. Workers hear of one that
+// comes back.
+func (t *tidying) forgetRoutes(ctx context.Context) error {
+	for _, queue := range t.serves {
+		ids, err := t.rdb.HKeys(ctx, routesKey(queue)).Result()
+		if err != nil {
+			return fmt.Errorf("list the routes of queue %s: %w", queue, err)
+		}
+		rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+		for _, id := range ids[:min(len(ids), perSet)] {
+			if err := t.board.drop(ctx, queue, id); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -32,7 +32,11 @@ type Records interface {
 	Lead(ctx context.Context, nonce string, ttl time.Duration) (bool, error)
 	Now(ctx context.Context) (time.Time, error)
 	Scan(ctx context.Context, s jobs.State, skip, limit int) (found []jobs.Job, more bool, err error)
+	// Waiting lists the IDs of all jobs that wait for a worker.
+	Waiting(ctx context.Context) ([]string, error)
 	Expire(ctx context.Context, id string) (bool, error)
+	// ExpireDue ends jobs that have waited too long, limit at most.
+	ExpireDue(ctx context.Context, limit int) (int, error)
 	GiveUp(ctx context.Context, id string, f *jobs.Failure) error
 	Lost(ctx context.Context, job jobs.Job, d jobs.Decision) (jobs.Ticket, error)
 	Reissue(ctx context.Context, id string, delay time.Duration) (jobs.Ticket, error)
@@ -46,6 +50,12 @@ type Tickets interface {
 	jobs.Queue
 	// Missing reports whether a ticket cannot be delivered any more.
 	Missing(ctx context.Context, t jobs.Ticket) (bool, error)
+	// Listed returns the jobs that have a ticket which will be delivered in its turn, each
+	// with a place of it, and what that cost in commands. It mends what a crash left of
+	// tickets half pushed.
+	Listed(ctx context.Context) (places map[string]string, cost int, err error)
+	// Discard removes tickets by their places.
+	Discard(ctx context.Context, places ...string) error
 	// Tidy calls accept for tasks of plain producers that no worker is going to get,
 	// and removes those that it takes, and what is left of tickets that cannot be
 	// delivered. more is true when there may be many left.
@@ -114,7 +124,11 @@ type Reconciler struct {
 	// behind is true while a rebuild could not be moved on: the next pass tries again.
 	behind bool
 	// uncounted is a page of ended jobs whose acknowledgement was not answered.
-	uncounted     *jobs.EndedPage
+	uncounted *jobs.EndedPage
+	// compared is when waiting jobs were compared with tickets last, on Redis time, and
+	// compareAfter is how much later that is due again.
+	compared      time.Time
+	compareAfter  time.Duration
 	swept, tidied time.Time // when the last sweep was, and the last tidying, on Redis time
 }
 
@@ -228,19 +242,16 @@ func (r *Reconciler) look(ctx context.Context) error {
 	if !lead {
 		return r.countPage(ctx)
 	}
-	for _, s := range []jobs.State{jobs.Queued, jobs.Waiting, jobs.Running} {
-		found, more, err := r.records.Scan(ctx, s, r.skip[s], r.opts.Batch)
-		if err != nil {
-			return err
-		}
-		r.skip[s] += len(found)
-		if !more {
-			r.skip[s] = 0
-		}
-		for _, job := range found {
-			if err := r.repair(ctx, job, now); err != nil {
-				r.log.WarnContext(ctx, "repairing a job failed", "job_id", job.ID, "err", err)
-			}
+	if err := r.lookAtWaiting(ctx, now); err != nil {
+		return err
+	}
+	running, err := r.scan(ctx, jobs.Running, r.opts.Batch)
+	if err != nil {
+		return err
+	}
+	for _, job := range running {
+		if err := r.repair(ctx, job, now); err != nil {
+			r.log.WarnContext(ctx, "repairing a job failed", "job_id", job.ID, "err", err)
 		}
 	}
 	if err := r.readEnded(ctx, now); err != nil { // while their records are there
@@ -250,6 +261,19 @@ func (r *Reconciler) look(ctx context.Context) error {
 		return err
 	}
 	return r.tidy(ctx, now)
+}
+
+// scan returns the next jobs of a state, and begins anew after the last.
+func (r *Reconciler) scan(ctx context.Context, s jobs.State, limit int) ([]jobs.Job, error) {
+	found, more, err := r.records.Scan(ctx, s, r.skip[s], limit)
+	if err != nil {
+		return nil, err
+	}
+	r.skip[s] += len(found)
+	if !more {
+		r.skip[s] = 0
+	}
+	return found, nil
 }
 
 // readEnded lets the readers of the ended jobs read what is new to them, which is nothing
@@ -324,24 +348,32 @@ func (r *Reconciler) accept(ctx context.Context, d jobs.Delivery) error {
 	return nil
 }
 
-func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) error {
-	if job.Newer { // it is for those who understand it
-		return nil
-	}
-	if job.State == jobs.Running {
-		return r.lost(ctx, job, now)
-	}
-	if job.Damaged != "" {
+// settle does what the record of a job alone asks for. It reports whether the job goes on.
+func (r *Reconciler) settle(ctx context.Context, job jobs.Job, now time.Time) (goesOn bool, err error) {
+	switch {
+	case job.Newer: // it is for those who understand it
+		return false, nil
+	case job.State == jobs.Running:
+		return false, r.lost(ctx, job, now)
+	case job.State.Terminal():
+		return false, nil
+	case job.Damaged != "":
 		f := jobs.Fail(jobs.KindRecord, nil, "submit it again", "the farm's record of the job is damaged: %s", job.Damaged)
 		f.Stage = jobs.StageQueue
 		err := r.records.GiveUp(ctx, job.ID, f)
 		if err == nil {
 			r.log.ErrorContext(ctx, "gave up a job whose record is damaged", "job_id", job.ID, "err", job.Damaged)
 		}
-		return err
-	}
-	if !job.Expires.IsZero() && now.After(job.Expires) {
+		return false, err
+	case !job.Expires.IsZero() && now.After(job.Expires):
 		_, err := r.records.Expire(ctx, job.ID)
+		return false, err
+	}
+	return true, nil
+}
+
+func (r *Reconciler) repair(ctx context.Context, job jobs.Job, now time.Time) error {
+	if goesOn, err := r.settle(ctx, job, now); err != nil || !goesOn {
 		return err
 	}
 	due := latest(job.Queued, job.NotBefore)

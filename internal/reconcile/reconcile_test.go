@@ -25,6 +25,8 @@ type tickets struct {
 	strays []jobs.Delivery
 	more   bool
 	tidied int
+	// discarded are tickets of ended jobs.
+	discarded []string
 }
 
 func (q *tickets) Push(_ context.Context, t ...jobs.Ticket) error {
@@ -33,6 +35,21 @@ func (q *tickets) Push(_ context.Context, t ...jobs.Ticket) error {
 }
 
 func (q *tickets) Missing(context.Context, jobs.Ticket) (bool, error) { return q.lost, nil }
+
+func (q *tickets) Listed(context.Context) (map[string]string, int, error) {
+	places := map[string]string{}
+	for _, t := range q.pushed {
+		if !q.lost {
+			places[t.ID] = t.ID
+		}
+	}
+	return places, 1, nil
+}
+
+func (q *tickets) Discard(_ context.Context, places ...string) error {
+	q.discarded = append(q.discarded, places...)
+	return nil
+}
 
 func (q *tickets) Tidy(ctx context.Context, accept jobs.Handler) (bool, error) {
 	q.tidied++

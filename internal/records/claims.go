@@ -26,7 +26,7 @@ func (db *DB) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Job,
 	if err := json.Unmarshal(raw, &spec); err != nil { // the reconciler ends it
 		return jobs.Job{}, fmt.Errorf("%w: the document of job %s cannot be read: %w", jobs.ErrNotClaimable, t.ID, err)
 	}
-	if !o.Meets(spec.Requires) {
+	if !o.Offer.Meets(spec.Needs()) {
 		return jobs.Job{}, fmt.Errorf("%w: job %s", jobs.ErrNotEligible, t.ID)
 	}
 	// Before the record says so, as in Create: a worker that dies in between
@@ -250,6 +250,11 @@ func (db *DB) release(ctx context.Context, id, nonce string, r jobs.Release, los
 	to := jobs.Queued
 	if r.Delay > 0 {
 		to = jobs.Waiting
+	}
+	if db.expiresIn(job.Spec) > 0 {
+		if err := db.indexDeadline(ctx, id); err != nil {
+			return jobs.Ticket{}, err
+		}
 	}
 	t := job.Ticket()
 	t.Attempt, t.Seq, t.Delay = attempt, 1, r.Delay

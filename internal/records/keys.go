@@ -7,7 +7,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// Every key of the farm is built here, but for the bell of a queue, which belongs to
+// Every key of the farm is built here, but for the board of a queue, which belongs to
 // internal/queue as asynq's own keys do. Keys of one job share the hash tag {id}, so that each script touches one slot of a cluster; the indexes are
 // derived from the records and repaired by the reconciler.
 
@@ -113,6 +113,10 @@ func movedKey(reader, nonce string) string { return "slipway:{ended}:moved:" + r
 
 // stateKey is a sorted set of job IDs by creation time, one per state.
 func stateKey(s jobs.State) string { return "slipway:jobs:" + string(s) }
+
+// deadlinesKey is a sorted set of job IDs by when they are given up if no worker has them
+// by then, in microseconds. A job that a worker has may be in it; its record decides.
+const deadlinesKey = "slipway:deadlines"
 
 // nameKey is a sorted set of the job IDs of a recipe by creation time.
 func nameKey(name string) string { return "slipway:name:" + name }

@@ -224,6 +224,7 @@ func (db *DB) forget(ctx context.Context, job jobs.Job) error {
 		pipe.ZRem(ctx, labelKey(k+"="+v), id)
 	}
 	pipe.ZRem(ctx, upKey, id)
+	pipe.ZRem(ctx, deadlinesKey, id)
 	pipe.ZRem(ctx, stateKey(job.State), id)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("forget job %s: %w", id, err)

@@ -123,6 +123,9 @@ func (db *DB) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		states[i] = b.state
 		entry := redis.Z{Score: float64(created.UnixMicro()), Member: job.ID}
 		pipe.ZAddNX(ctx, stateKey(jobs.Queued), entry)
+		if b.expires > 0 {
+			pipe.ZAddNX(ctx, deadlinesKey, redis.Z{Score: float64(b.expires), Member: job.ID})
+		}
 		if job.Spec.Name != "" {
 			pipe.ZAddNX(ctx, nameKey(job.Spec.Name), entry)
 		}

@@ -108,9 +108,11 @@ func (c *Settings) check() error {
 	if net.ParseIP(w.PortAddress) == nil {
 		return fmt.Errorf("--port-address %q: want an IP address of this host, such as 127.0.0.1, or 0.0.0.0 for all", w.PortAddress)
 	}
-	for k, v := range w.Labels {
-		if !jobs.IsLabel(k, v) {
-			return fmt.Errorf("--label %s=%s: no job can require it; want a key of letters, digits and . _ - / that does not start with slipway. or com.docker., at most 64, and a value of at most 256 bytes", k, v)
+	for flag, labels := range map[string]map[string]string{"label": w.Labels, "only-label": w.OnlyLabels} {
+		for k, v := range labels {
+			if !jobs.IsLabel(k, v) {
+				return fmt.Errorf("--%s %s=%s: no job can require it; want a key of letters, digits and . _ - / that does not start with slipway. or com.docker., at most 64, and a value of at most 256 bytes", flag, k, v)
+			}
 		}
 	}
 	for name, d := range map[string]int64{

@@ -367,12 +367,12 @@ func (p *process) intake() intake {
 	return intake{in, p}
 }
 
-func (in intake) Start(h jobs.Handler) error {
+func (in intake) Start(h jobs.Handler, takes func(jobs.Needs) bool) error {
 	in.p.h.recovered()
 	return in.Intake.Start(func(_ context.Context, d jobs.Delivery) error {
 		in.p.gate()
 		return h(in.p.life, d)
-	})
+	}, takes)
 }
 
 func (in intake) StopTaking() {
@@ -506,6 +506,20 @@ func (t ticketsOf) Missing(ctx context.Context, ticket jobs.Ticket) (bool, error
 		return false, err
 	}
 	return t.memory.Missing(ctx, ticket)
+}
+
+func (t ticketsOf) Listed(ctx context.Context) (map[string]string, int, error) {
+	if err := t.at(ctx, faults.Call{Name: "listed"}); err != nil {
+		return nil, 0, err
+	}
+	return t.memory.Listed(ctx)
+}
+
+func (t ticketsOf) Discard(ctx context.Context, places ...string) error {
+	if err := t.at(ctx, faults.Call{Name: "discard"}); err != nil {
+		return err
+	}
+	return t.memory.Discard(ctx, places...)
 }
 
 func (t ticketsOf) Tidy(ctx context.Context, accept jobs.Handler) (bool, error) {

@@ -21,7 +21,9 @@ type Options struct {
 	// Platform and Labels are what jobs may require.
 	Platform string
 	Labels   map[string]string
-	StateDir string
+	// OnlyLabels are labels of the host, too: it takes no job that does not require them.
+	OnlyLabels map[string]string
+	StateDir   string
 	// SecretsDir holds one file per secret, "" for none.
 	SecretsDir string
 	// Timeouts and Limits apply where a job sets none.

@@ -14,11 +14,14 @@ import (
 // byHand is an intake whose tasks the test hands out.
 type byHand struct{ handler chan jobs.Handler }
 
-func (in *byHand) Start(h jobs.Handler) error { in.handler <- h; return nil }
-func (in *byHand) Pause(bool)                 {}
-func (in *byHand) GiveWay()                   {}
-func (in *byHand) StopTaking()                {}
-func (in *byHand) Close() error               { return nil }
+func (in *byHand) Start(h jobs.Handler, _ func(jobs.Needs) bool) error {
+	in.handler <- h
+	return nil
+}
+func (in *byHand) Pause(bool)   {}
+func (in *byHand) Recheck()     {}
+func (in *byHand) StopTaking()  {}
+func (in *byHand) Close() error { return nil }
 
 // startByHand starts a worker of one slot and returns what it does with a task.
 func (f *farm) startByHand() (*running, jobs.Handler) {

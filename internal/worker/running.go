@@ -14,7 +14,7 @@ func (w *Worker) owner() jobs.Owner {
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	return jobs.Owner{
 		Worker: w.opts.Name, Host: w.opts.HostID, Nonce: hex.EncodeToString(b[:]), Lease: w.opts.Lease,
-		Platform: w.opts.Platform, Labels: w.opts.Labels,
+		Offer: w.offer(),
 	}
 }
 
@@ -56,6 +56,9 @@ func (w *Worker) ended(a *attempt) {
 	w.mu.Unlock()
 	if a.slot {
 		<-w.slots
+	}
+	if n := a.job.Spec.Needs(); n.CPUs > 0 || n.Memory > 0 { // there is room for others
+		go w.Intake.Recheck()
 	}
 	if a.left {
 		w.gaveUpEngine.Store(true)

@@ -9,14 +9,9 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-const (
-	// notEligibleDelay is how long a ticket rests before the next worker, maybe
-	// this one again, is asked.
-	notEligibleDelay = 2 * time.Second
-	// tooEarlyDelay makes up for clocks that differ: asynq delays a ticket by
-	// the hosts' clocks, the record by Redis time.
-	tooEarlyDelay = time.Second
-)
+// tooEarlyDelay makes up for clocks that differ: asynq delays a ticket by
+// the hosts' clocks, the record by Redis time.
+const tooEarlyDelay = time.Second
 
 // take implements jobs.Handler. The job of a plain producer gets its record first: the
 // queue may archive the task at any time, and the job with it.
@@ -29,7 +24,7 @@ func (w *Worker) take(ctx context.Context, d jobs.Delivery) error {
 		return err
 	}
 	t := rec.Job.Ticket()
-	if here := t.Queue == d.Ticket.Queue && t.Priority == d.Ticket.Priority; here && !d.GivenUp {
+	if t.Beside(d.Ticket) && !d.GivenUp {
 		if err := w.perform(ctx, d.Ticket); err == nil || !rec.Made {
 			return err
 		}
@@ -125,8 +120,7 @@ func (w *Worker) claim(ctx context.Context, t jobs.Ticket) (*attempt, error) {
 	case errors.Is(err, jobs.ErrNewer):
 		return nil, err // the ticket comes back, here or at another worker
 	case errors.Is(err, jobs.ErrNotEligible):
-		w.Intake.GiveWay()
-		return nil, w.passOn(ctx, id, notEligibleDelay)
+		return nil, w.passOn(ctx, id, 0) // to its lane, where this worker takes none
 	default:
 		// The claim may have been written and its answer lost.
 		if job, err = w.confirm(ctx, t, o, err); err != nil {

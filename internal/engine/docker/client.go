@@ -113,7 +113,7 @@ func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
 func describe(version types.Version, info system.Info) engine.Info {
 	return engine.Info{
 		ID: daemonID(info), Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
-		CPUs: info.NCPU, Memory: info.MemTotal,
+		CPUs: info.NCPU, Memory: info.MemTotal, Storage: info.Driver,
 	}
 }
 

@@ -34,7 +34,7 @@ func (m *Memory) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.J
 	case late(*j, now):
 		m.giveUp(r)
 		return jobs.Job{}, fmt.Errorf("claim job %s, which expired: %w", t.ID, jobs.ErrNotClaimable)
-	case !o.Meets(j.Spec.Requires):
+	case !o.Offer.Meets(j.Spec.Needs()):
 		return jobs.Job{}, fmt.Errorf("claim job %s: %w", t.ID, jobs.ErrNotEligible)
 	}
 	j.Claimed = now

@@ -22,12 +22,6 @@ type IntakeOptions struct {
 	Settle func(d jobs.Delivery, handled bool)
 }
 
-// How an Intake gives way: for so long the others have such a head start.
-const (
-	giveWayFor = 5 * time.Second
-	headStart  = 100 * time.Millisecond
-)
-
 // Intake hands a worker the tasks of a Queue in memory. It implements jobs.Intake.
 type Intake struct {
 	queue *Queue
@@ -40,8 +34,8 @@ type Intake struct {
 	mu sync.Mutex
 	// released is closed when a pause ends, nil while there is none.
 	released chan struct{}
-	// giveWay is until when others come first.
-	giveWay time.Time
+	// takes is set by Start.
+	takes func(jobs.Needs) bool
 }
 
 var _ jobs.Intake = (*Intake)(nil)
@@ -60,7 +54,8 @@ func NewIntake(q *Queue, o IntakeOptions) *Intake {
 }
 
 // Start implements jobs.Intake.
-func (in *Intake) Start(h jobs.Handler) error {
+func (in *Intake) Start(h jobs.Handler, takes func(jobs.Needs) bool) error {
+	in.takes = takes
 	go func() {
 		for in.slot() {
 			d, ok := in.next()
@@ -89,25 +84,19 @@ func (in *Intake) slot() bool {
 // next takes a task. It looks whether it may only when there is one, so that nothing
 // that is pushed after Pause or StopTaking is taken.
 func (in *Intake) next() (jobs.Delivery, bool) {
-	for in.queue.await(in.taking, in.o.Queue) == nil {
+	which := served{queue: in.o.Queue, takes: in.takes}
+	for in.queue.await(in.taking, which) == nil {
 		in.mu.Lock()
-		released, polite := in.released, time.Now().Before(in.giveWay)
+		released := in.released
 		in.mu.Unlock()
-		switch {
-		case released != nil:
+		if released != nil {
 			select {
 			case <-released:
 			case <-in.taking.Done():
 			}
 			continue
-		case polite:
-			select {
-			case <-time.After(headStart):
-			case <-in.taking.Done():
-				continue
-			}
 		}
-		if d, found, _, _ := in.queue.take(in.o.Queue); found {
+		if d, found, _, _ := in.queue.take(which); found {
 			return d, true
 		}
 	}
@@ -147,11 +136,11 @@ func (in *Intake) Pause(on bool) {
 	}
 }
 
-// GiveWay implements jobs.Intake.
-func (in *Intake) GiveWay() {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.giveWay = time.Now().Add(giveWayFor)
+// Recheck implements jobs.Intake.
+func (in *Intake) Recheck() {
+	in.queue.mu.Lock()
+	defer in.queue.mu.Unlock()
+	in.queue.wake()
 }
 
 // StopTaking implements jobs.Intake.

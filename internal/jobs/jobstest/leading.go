@@ -64,6 +64,35 @@ func (m *Memory) Expire(ctx context.Context, id string) (bool, error) {
 	return true, nil
 }
 
+// Waiting lists the IDs of the jobs that wait for a worker.
+func (m *Memory) Waiting(ctx context.Context) (ids []string, err error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	for _, r := range m.order {
+		if r.job.State == jobs.Queued || r.job.State == jobs.Waiting {
+			ids = append(ids, r.job.ID)
+		}
+	}
+	return ids, nil
+}
+
+// ExpireDue ends jobs that have waited too long.
+func (m *Memory) ExpireDue(ctx context.Context, limit int) (n int, err error) {
+	if err := m.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer m.mu.Unlock()
+	for _, r := range m.order {
+		if n < limit && r.job.State.CanBecome(jobs.Expired) && late(r.job, m.clock.now()) {
+			m.giveUp(r)
+			n++
+		}
+	}
+	return n, nil
+}
+
 // GiveUp ends a job that no worker can run.
 func (m *Memory) GiveUp(ctx context.Context, id string, f *jobs.Failure) error {
 	if err := m.begin(ctx); err != nil {
@@ -253,6 +282,40 @@ func (q *Queue) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 	return !slices.ContainsFunc(q.waiting, func(d delivery) bool {
 		return d.Ticket.ID == t.ID && d.Ticket.Attempt == t.Attempt && d.Ticket.Seq == t.Seq
 	}), nil
+}
+
+// Listed returns the jobs that have a ticket which will be delivered, each with a place
+// of it, and what that cost.
+func (q *Queue) Listed(ctx context.Context) (places map[string]string, cost int, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.broken != nil {
+		return nil, 0, q.broken
+	}
+	places = map[string]string{}
+	for _, d := range q.waiting {
+		if t := d.Ticket; !d.Plain() {
+			places[t.ID] = fmt.Sprint(t.ID, " ", t.Attempt, " ", t.Seq)
+		}
+	}
+	return places, 1, nil
+}
+
+// Discard removes tickets by their places.
+func (q *Queue) Discard(ctx context.Context, places ...string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = slices.DeleteFunc(q.waiting, func(d delivery) bool {
+		t := d.Ticket
+		return !d.Plain() && slices.Contains(places, fmt.Sprint(t.ID, " ", t.Attempt, " ", t.Seq))
+	})
+	return nil
 }
 
 // Tidy hands archived plain tasks to accept; those that it takes are gone.

@@ -23,8 +23,12 @@ type Queue struct {
 	archived []jobs.Delivery
 	seen     map[ticketID]bool
 	paused   map[part]jobs.Pause
-	broken   error
-	changed  chan struct{} // closed and replaced when a receiver should look again
+	// turns is how many turns each name has had in a part, and where the one stood that
+	// was handed out last.
+	turns   map[part]map[string]int
+	clockOf map[part]int
+	broken  error
+	changed chan struct{} // closed and replaced when a receiver should look again
 }
 
 // part is what can be paused by itself.
@@ -47,7 +51,7 @@ type delivery struct {
 
 // NewQueue makes an empty queue.
 func NewQueue() *Queue {
-	return &Queue{clock: newClock(nil), seen: map[ticketID]bool{}, paused: map[part]jobs.Pause{}, inHand: map[string]jobs.Delivery{}, changed: make(chan struct{})}
+	return &Queue{clock: newClock(nil), seen: map[ticketID]bool{}, paused: map[part]jobs.Pause{}, turns: map[part]map[string]int{}, clockOf: map[part]int{}, inHand: map[string]jobs.Delivery{}, changed: make(chan struct{})}
 }
 
 // Push implements jobs.Queue.
@@ -122,7 +126,7 @@ func (q *Queue) Receive(ctx context.Context, queue string) (jobs.Ticket, error) 
 // first, waiting for one until ctx ends. An empty name means any queue.
 func (q *Queue) ReceiveAny(ctx context.Context, queue string) (jobs.Delivery, error) {
 	for {
-		d, found, wait, changed := q.take(queue)
+		d, found, wait, changed := q.take(served{queue: queue})
 		if found {
 			return d, nil
 		}
@@ -132,11 +136,26 @@ func (q *Queue) ReceiveAny(ctx context.Context, queue string) (jobs.Delivery, er
 	}
 }
 
-// await waits until a task of the named queue is due, and leaves it there.
-func (q *Queue) await(ctx context.Context, queue string) error {
+// served is which tickets a receiver wants: those of a queue, "" for any, whose needs
+// takes allows, nil for any.
+type served struct {
+	queue string
+	takes func(jobs.Needs) bool
+}
+
+func (s served) wants(t jobs.Ticket) bool {
+	if s.queue != "" && t.Queue != s.queue {
+		return false
+	}
+	needs, err := t.Route.Needs()
+	return err == nil && (s.takes == nil || s.takes(needs))
+}
+
+// await waits until a task for the receiver is due, and leaves it there.
+func (q *Queue) await(ctx context.Context, which served) error {
 	for ctx.Err() == nil {
 		q.mu.Lock()
-		best, wait := q.best(queue)
+		best, wait := q.best(which)
 		changed := q.changed
 		q.mu.Unlock()
 		if best >= 0 {
@@ -164,7 +183,7 @@ func news(ctx context.Context, wait time.Duration, changed <-chan struct{}) erro
 
 // TryReceive returns the next ticket that is due, and false when there is none.
 func (q *Queue) TryReceive(queue string) (jobs.Ticket, bool) {
-	d, found, _, _ := q.take(queue)
+	d, found, _, _ := q.take(served{queue: queue})
 	return d.Ticket, found
 }
 
@@ -197,33 +216,54 @@ func (q *Queue) wake() {
 
 // take removes the best task that is due. When there is none it says how long
 // until the next one is, and returns a channel that is closed by news.
-func (q *Queue) take(queue string) (t jobs.Delivery, found bool, wait time.Duration, changed <-chan struct{}) {
+func (q *Queue) take(which served) (t jobs.Delivery, found bool, wait time.Duration, changed <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	best, wait := q.best(queue)
+	best, wait := q.best(which)
 	if best < 0 {
 		return jobs.Delivery{}, false, wait, q.changed
 	}
 	d := q.waiting[best]
 	q.waiting = slices.Delete(q.waiting, best, best+1)
+	at := partOf(d.Ticket)
+	if q.turns[at] == nil {
+		q.turns[at] = map[string]int{}
+	}
+	q.clockOf[at] = q.had(d.Ticket)
+	q.turns[at][d.Ticket.Turn] = q.had(d.Ticket) + 1
 	if d.Plain() {
 		q.inHand[d.Task] = d.Delivery
 	}
 	return d.Delivery, true, 0, nil
 }
 
+// had is how many turns the name of a ticket has had, those from when it had nothing to
+// do not counted. The caller holds the lock.
+func (q *Queue) had(t jobs.Ticket) int {
+	at := partOf(t)
+	return max(q.turns[at][t.Turn], q.clockOf[at])
+}
+
+func partOf(t jobs.Ticket) part { return part{t.Queue, jobs.Priorities()[urgency(t)]} }
+
 // best is where the best task that is due waits; when there is none it is below 0, with
 // the time until the next one is due. The caller holds the lock.
-func (q *Queue) best(queue string) (best int, wait time.Duration) {
+func (q *Queue) best(which served) (best int, wait time.Duration) {
 	now := q.clock.now()
 	best, wait = -1, time.Hour
+	before := func(a, b jobs.Ticket) bool {
+		if urgency(a) != urgency(b) || a.Queue != b.Queue {
+			return urgency(a) < urgency(b)
+		}
+		return q.had(a) < q.had(b)
+	}
 	for i, d := range q.waiting {
-		_, paused := q.paused[part{d.Ticket.Queue, jobs.Priorities()[urgency(d.Ticket)]}]
+		_, paused := q.paused[partOf(d.Ticket)]
 		switch {
-		case paused || queue != "" && d.Ticket.Queue != queue:
+		case paused || !which.wants(d.Ticket):
 		case now.Before(d.due):
 			wait = min(wait, d.due.Sub(now))
-		case best < 0 || urgency(d.Ticket) < urgency(q.waiting[best].Ticket):
+		case best < 0 || before(d.Ticket, q.waiting[best].Ticket):
 			best = i
 		}
 	}

@@ -114,7 +114,7 @@ const host = "host-a"
 func (f *farm) owner(onHost string) jobs.Owner {
 	return jobs.Owner{
 		Worker: "worker on " + onHost, Host: onHost, Nonce: fmt.Sprintf("%032x", time.Now().UnixNano()) + f.newID(),
-		Lease: time.Hour, Platform: "linux/amd64", Labels: map[string]string{"disk": "ssd"},
+		Lease: time.Hour, Offer: jobs.Offer{Host: onHost, Platform: "linux/amd64", Labels: map[string]string{"disk": "ssd"}},
 	}
 }
 

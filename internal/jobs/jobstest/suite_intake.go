@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +35,11 @@ func TestIntake(t *testing.T, setup func(t *testing.T) Serving) {
 		{"pause", testTakePause},
 		{"stop", testTakeStop},
 		{"close without a ticket", testTakeNothing},
-		{"others first", testTakeGiveWay},
+		{"where it can run", testTakeRoutes},
+		{"a route that is new", testTakeNewRoute},
+		{"after another answer", testTakeRecheck},
+		{"turns", testTakeTurns},
+		{"the oldest first across routes", testTakeAge},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel() // most of what they do is wait
@@ -57,14 +63,20 @@ type taken struct {
 	ctx context.Context // the handler's, which must outlive StopTaking
 }
 
-// start starts an intake, until the test ends.
+// start starts an intake that takes anything, until the test ends.
 func (s Serving) start(t *testing.T, slots int) taker {
+	t.Helper()
+	return s.startTaking(t, slots, func(jobs.Needs) bool { return true })
+}
+
+// startTaking starts an intake for a host that takes some jobs only.
+func (s Serving) startTaking(t *testing.T, slots int, takes func(jobs.Needs) bool) taker {
 	t.Helper()
 	k := taker{s.Intake(slots), t, make(chan taken, 100), make(chan error, 100)}
 	err := k.Start(func(ctx context.Context, d jobs.Delivery) error {
 		k.took <- taken{d.Ticket.ID, ctx}
 		return <-k.answers
-	})
+	}, takes)
 	if err != nil {
 		t.Fatalf("Start: %v", err)
 	}
@@ -216,33 +228,163 @@ func testTakeNothing(t *testing.T, s Serving) {
 	k.idles("there is none")
 }
 
-// How far the head start goes is the intake's affair, and a slow machine may miss it.
-func testTakeGiveWay(t *testing.T, s Serving) {
-	polite, other := s.start(t, 1), s.start(t, 1)
-	polite.GiveWay()
-	const all = 8
-	mine := 0
-	for i := range all {
-		polite.idles("there is none")
-		s.push(t, fmt.Sprint("job-", i))
-		select {
-		case <-other.took:
-			other.answers <- nil
-		case <-polite.took:
-			mine++
-			polite.answers <- nil
-		case <-time.After(patience):
-			t.Fatal("the ticket was not handed out")
+// needing is a ticket of a job that needs a label.
+func needing(id, label string) jobs.Ticket {
+	t := ticket(id, 1, 1)
+	t.Route = jobs.Needs{Labels: map[string]string{"disk": label}}.Route()
+	return t
+}
+
+// having takes jobs that need no label, or one of these.
+func having(labels ...string) func(jobs.Needs) bool {
+	return func(n jobs.Needs) bool {
+		want, asked := n.Labels["disk"]
+		return !asked || slices.Contains(labels, want)
+	}
+}
+
+func (s Serving) pushAll(t *testing.T, tickets ...jobs.Ticket) {
+	t.Helper()
+	if err := s.Queue.Push(t.Context(), tickets...); err != nil {
+		t.Fatalf("Push: %v", err)
+	}
+}
+
+func testTakeRoutes(t *testing.T, s Serving) {
+	for i := range 20 { // before and after there is one who may take them
+		s.pushAll(t, needing(fmt.Sprint("tape-", i), "tape"))
+	}
+	ssd, hdd := s.startTaking(t, 1, having("ssd")), s.startTaking(t, 1, having("hdd"))
+	for i := range 5 {
+		s.pushAll(t, needing(fmt.Sprint("ssd-", i), "ssd"), needing(fmt.Sprint("hdd-", i), "hdd"))
+		for _, k := range []struct {
+			taker
+			want string
+		}{{ssd, "ssd-"}, {hdd, "hdd-"}} {
+			if got, want := k.takes(), fmt.Sprint(k.want, i); got.id != want {
+				t.Errorf("got %s; want %s", got.id, want)
+			}
+			k.answers <- nil
 		}
-		polite.GiveWay()
 	}
-	if mine > all/4 {
-		t.Errorf("the intake that gave way took %d of %d tickets, with an idle one beside it", mine, all)
+	ssd.idles("nothing is left that its host may take")
+	tape := s.startTaking(t, 2, having("tape"))
+	for range 20 {
+		if got := tape.takes(); !strings.HasPrefix(got.id, "tape-") {
+			t.Errorf("got %s; want one that needs a tape", got.id)
+		}
+		tape.answers <- nil
 	}
-	other.StopTaking()
-	s.push(t, "job-last")
-	if got := polite.takes(); got.id != "job-last" {
-		t.Errorf("got %s; want job-last", got.id)
+}
+
+// How soon, the tests of the doorbell tell.
+func testTakeNewRoute(t *testing.T, s Serving) {
+	k := s.startTaking(t, 1, having("ssd", "hdd"))
+	for i, label := range []string{"ssd", "hdd", "ssd"} {
+		k.idles("there is none")
+		s.pushAll(t, needing(fmt.Sprint("job-", i), label))
+		if got, want := k.takes(), fmt.Sprint("job-", i); got.id != want {
+			t.Errorf("got %s; want %s", got.id, want)
+		}
+		k.answers <- nil
 	}
-	polite.answers <- nil
+}
+
+func testTakeRecheck(t *testing.T, s Serving) {
+	var full atomic.Bool
+	full.Store(true)
+	k := s.startTaking(t, 1, func(n jobs.Needs) bool { return n.Memory < 1<<30 || !full.Load() })
+	large := ticket("job-large", 1, 1)
+	large.Route = jobs.Needs{Memory: 1 << 30}.Route()
+	s.pushAll(t, large, ticket("job-small", 1, 1))
+	if got := k.takes(); got.id != "job-small" {
+		t.Errorf("got %s; want the small one", got.id)
+	}
+	k.answers <- nil
+	k.idles("there is no room for the large one")
+	full.Store(false)
+	k.Recheck()
+	if got := k.takes(); got.id != large.ID {
+		t.Errorf("got %s; want the large one", got.id)
+	}
+	k.answers <- nil
+	full.Store(true)
+	k.Recheck()
+	k.idles("there is none")
+	full.Store(false)
+	k.Recheck()
+	large.ID = "job-large-2"
+	s.pushAll(t, large)
+	if got := k.takes(); got.id != large.ID {
+		t.Errorf("got %s; want the second large one", got.id)
+	}
+	k.answers <- nil
+}
+
+func testTakeTurns(t *testing.T, s Serving) {
+	in := func(turn string, i int) jobs.Ticket {
+		tk := ticket(fmt.Sprintf("%s-%02d", turn, i), 1, 1)
+		tk.Turn = turn
+		return tk
+	}
+	for i := range 20 {
+		s.pushAll(t, in("many", i))
+	}
+	for i := range 3 {
+		s.pushAll(t, in("few", i), in("some", i))
+	}
+	k := s.start(t, 1)
+	var got []string
+	for range 26 {
+		id := k.takes().id
+		got = append(got, id)
+		k.answers <- nil
+	}
+	want := []string{
+		"many-00", "few-00", "some-00", "many-01", "few-01", "some-01", "many-02", "few-02", "some-02", "many-03", "many-04",
+	}
+	if !slices.Equal(got[:len(want)], want) {
+		t.Errorf("got %q; want %q", got[:len(want)], want)
+	}
+	// Who had nothing to do saves up no turns.
+	for i := range 4 {
+		s.pushAll(t, in("many", 50+i))
+	}
+	for i := range 4 {
+		s.pushAll(t, in("new", i))
+	}
+	got = nil
+	for range 8 {
+		got = append(got, k.takes().id)
+		k.answers <- nil
+	}
+	early := 0
+	for _, id := range got[:4] {
+		if strings.HasPrefix(id, "many") {
+			early++
+		}
+	}
+	if early < 1 || early > 3 {
+		t.Errorf("got %q; want both in turns", got)
+	}
+}
+
+func testTakeAge(t *testing.T, s Serving) {
+	labels := []string{"ssd", "hdd", "ssd", "ssd", "hdd", "hdd", "hdd", "ssd"}
+	var want []string
+	for i, label := range labels {
+		want = append(want, fmt.Sprint("job-", i))
+		s.pushAll(t, needing(want[i], label))
+	}
+	s.push(t, "job-8")
+	want = append(want, "job-8")
+	k := s.start(t, 1)
+	var got []string
+	for range want {
+		got = append(got, k.takes().id)
+		k.answers <- nil
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q; want %q", got, want)
+	}
 }

@@ -49,7 +49,8 @@ func testCreate(f *farm) {
 	if j.ID != id || j.State != jobs.Queued || j.Result != nil || j.CancelBy != "" {
 		f.t.Errorf("got job %+v; want %s queued and nothing else", j, id)
 	}
-	if got, want := j.Ticket(), (jobs.Ticket{ID: id, Attempt: 1, Seq: 1, Queue: "builds", Priority: jobs.PriorityHigh}); got != want {
+	want := jobs.Ticket{ID: id, Attempt: 1, Seq: 1, Queue: "builds", Priority: jobs.PriorityHigh, Route: `{"cpus":0.5,"memory":67108864}`, Turn: "app"}
+	if got := j.Ticket(); got != want {
 		f.t.Errorf("ticket: got %+v; want %+v", got, want)
 	}
 	if f.Advance == nil {

@@ -33,7 +33,7 @@ func testRelease(f *farm) {
 			f.t.Fatal(err)
 		}
 		ticket := f.release(j, tt.release)
-		want := jobs.Ticket{ID: id, Attempt: i + 2, Seq: 1, Queue: s.Queue, Priority: s.Priority, Delay: tt.release.Delay}
+		want := jobs.Ticket{ID: id, Attempt: i + 2, Seq: 1, Queue: s.Queue, Priority: s.Priority, Turn: s.Name, Delay: tt.release.Delay}
 		if ticket != want {
 			f.t.Errorf("%s: ticket %+v; want %+v", tt.name, ticket, want)
 		}

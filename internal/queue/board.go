@@ -1,0 +1,216 @@
+package queue
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+//go:embed scripts/*.lua
+var scriptFiles embed.FS
+
+// The keys of a queue's board share the hash tag of the queue:
+//
+//	slipway:{builds}:routes            hash, the routes that tickets have, by their IDs
+//	slipway:{builds}:turns:<priority>  hash, how many turns each name has had, in units; "*"
+//	                                   is where the one stood that was handed out last
+//	slipway:{builds}:open:<priority>:<route ID>
+//	                                   sorted set, names that have tickets there, by turns,
+//	                                   each with since when its oldest waits in front, so
+//	                                   that those with as many turns are in that order
+//	slipway:{builds}:ages:<priority>:<route ID>:<name>
+//	                                   list, since when each ticket of the lane waits, in
+//	                                   microseconds of Redis TIME
+//	slipway:{builds}:bell:<route ID>   list that idle workers block on; each element wakes one
+//	slipway:{builds}:paused            hash, the priorities that an operator has paused
+//	slipway:{builds}:weights           hash, turns that a name has for each one of others
+//
+// The board follows asynq's lists, which are in other slots of a cluster: a ticket is
+// pushed first and put on the board then. What a crash leaves between them is found by
+// [Queue.Listed].
+func boardKey(queue, part string) string { return boardPrefix(queue) + part }
+
+func boardPrefix(queue string) string { return "slipway:{" + queue + "}:" }
+
+func routesKey(queue string) string { return boardKey(queue, "routes") }
+
+func (l lane) place() string { return string(l.priority) + ":" + l.route }
+
+func (l lane) turnsKey() string { return boardKey(l.queue, "turns:"+string(l.priority)) }
+func (l lane) openKey() string  { return boardKey(l.queue, "open:"+l.place()) }
+func (l lane) agesKey() string  { return boardKey(l.queue, "ages:"+l.place()+":"+l.turn) }
+
+func bellKey(queue, route string) string { return boardKey(queue, "bell:"+route) }
+
+// routesChannel carries "queue route-ID route" of each route that is new, as a hint.
+const routesChannel = "slipway:routes"
+
+const (
+	// maxBells bounds a bell: more idle workers than this are woken by their next look.
+	maxBells = 16
+	// turnUnit is what one turn counts; a name of weight 4 pays a quarter of it.
+	turnUnit = 1000
+)
+
+// board is which lanes have tickets, and whose turn it is.
+type board struct {
+	rdb                       redis.UniversalClient
+	open, pick, close, forget *redis.Script
+}
+
+func newBoard(rdb redis.UniversalClient) board {
+	script := func(name string) *redis.Script {
+		b, err := scriptFiles.ReadFile("scripts/" + name + ".lua")
+		if err != nil { // the files are part of the program
+			panic(err)
+		}
+		return redis.NewScript(string(b))
+	}
+	return board{rdb, script("open"), script("pick"), script("close"), script("forget")}
+}
+
+// opening is what there is to note of a lane: n more tickets, or n at least in all.
+type opening struct {
+	lane  lane
+	route jobs.Route
+	n     int
+	inAll bool
+}
+
+// note puts lanes on the board, and wakes a worker for each ticket that is new there.
+func (b board) note(ctx context.Context, lanes ...opening) error {
+	if len(lanes) == 0 {
+		return nil
+	}
+	run := func(ctx context.Context, c redis.Scripter, o opening) *redis.Cmd {
+		l := o.lane
+		inAll := 0
+		if o.inAll {
+			inAll = 1
+		}
+		keys := []string{routesKey(l.queue), l.turnsKey(), l.openKey(), l.agesKey(), bellKey(l.queue, l.route)}
+		args := []any{l.turn, l.route, string(o.route), o.n, inAll, maxBells, routesChannel, l.queue + " " + l.route + " " + string(o.route)}
+		if c == b.rdb {
+			return b.open.Run(ctx, c, keys, args...)
+		}
+		return b.open.EvalSha(ctx, c, keys, args...)
+	}
+	// The first one teaches the server the script; in a pipeline EVALSHA has no way back.
+	if err := run(ctx, b.rdb, lanes[0]).Err(); err != nil {
+		return fmt.Errorf("note tickets of %s: %w", lanes[0].lane, err)
+	}
+	if len(lanes) == 1 {
+		return nil
+	}
+	pipe := b.rdb.Pipeline()
+	for _, o := range lanes[1:] {
+		run(ctx, pipe, o)
+	}
+	_, err := pipe.Exec(ctx)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") { // another node of a cluster has not seen it
+		for _, o := range lanes[1:] {
+			if err := run(ctx, b.rdb, o).Err(); err != nil {
+				return fmt.Errorf("note tickets of %s: %w", o.lane, err)
+			}
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("note tickets of %d lanes: %w", len(lanes), err)
+	}
+	return nil
+}
+
+// picked is a turn in a lane.
+type picked struct {
+	lane lane
+	left int // tickets that the lane should still have
+}
+
+// any reports whether a lane of the queue with one of these routes has a ticket, paused
+// or not. It costs one command, since that is what idle workers do all day.
+func (b board) any(ctx context.Context, queue string, routes []string) (bool, error) {
+	keys := make([]string, 0, 3*len(routes))
+	for _, p := range jobs.Priorities() {
+		for _, r := range routes {
+			keys = append(keys, inbox(queue, p).with(r, "").openKey())
+		}
+	}
+	n, err := b.rdb.Exists(ctx, keys...).Result()
+	if err != nil {
+		return false, fmt.Errorf("look for tickets in queue %s: %w", queue, err)
+	}
+	return n > 0, nil
+}
+
+// next hands out a turn in a lane of the queue with one of these routes, priorities in
+// this order; false when none has a ticket.
+func (b board) next(ctx context.Context, queue string, priorities []jobs.Priority, routes []string) (picked, bool, error) {
+	args := []any{boardPrefix(queue), turnUnit, len(priorities)}
+	for _, p := range priorities {
+		args = append(args, string(p))
+	}
+	for _, r := range routes {
+		args = append(args, r)
+	}
+	reply, err := b.pick.Run(ctx, b.rdb, []string{boardKey(queue, "paused"), boardKey(queue, "weights")}, args...).Slice()
+	if errors.Is(err, redis.Nil) {
+		return picked{}, false, nil
+	} else if err != nil {
+		return picked{}, false, fmt.Errorf("ask whose turn it is in queue %s: %w", queue, err)
+	}
+	text := func(i int) string { s, _ := reply[i].(string); return s }
+	left, _ := reply[3].(int64)
+	return picked{inbox(queue, jobs.Priority(text(0))).with(text(1), text(2)), int(left)}, true, nil
+}
+
+// foundEmpty notes that asynq had no ticket in a lane that was picked.
+func (b board) foundEmpty(ctx context.Context, p picked) error {
+	if p.left == 0 { // it is off the board
+		return nil
+	}
+	err := b.close.Run(ctx, b.rdb, []string{p.lane.openKey(), p.lane.agesKey()}, p.lane.turn, strconv.Itoa(p.left)).Err()
+	if err != nil {
+		return fmt.Errorf("note that %s is empty: %w", p.lane, err)
+	}
+	return nil
+}
+
+// drop forgets a route of a queue unless it has tickets.
+func (b board) drop(ctx context.Context, queue, route string) error {
+	keys := []string{routesKey(queue), bellKey(queue, route)}
+	for _, p := range jobs.Priorities() {
+		keys = append(keys, inbox(queue, p).with(route, "").openKey())
+	}
+	if err := b.forget.Run(ctx, b.rdb, keys, route).Err(); err != nil {
+		return fmt.Errorf("forget route %s of queue %s: %w", route, queue, err)
+	}
+	return nil
+}
+
+// forgetTurns forgets a name's turns once those of all others have caught up: then it is
+// as if it came anew.
+func (b board) forgetTurns(ctx context.Context, l lane) error {
+	had, err := b.rdb.HMGet(ctx, l.turnsKey(), l.turn, "*").Result()
+	if err != nil {
+		return fmt.Errorf("look for the turns of lane %s: %w", l, err)
+	}
+	number := func(v any) int64 {
+		s, _ := v.(string)
+		n, _ := strconv.ParseInt(s, 10, 64)
+		return n
+	}
+	if had[0] == nil || number(had[0]) > number(had[1])+turnUnit {
+		return nil
+	}
+	if err := b.rdb.HDel(ctx, l.turnsKey(), l.turn).Err(); err != nil {
+		return fmt.Errorf("forget the turns of lane %s: %w", l, err)
+	}
+	return nil
+}

@@ -1,0 +1,451 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// dispatcher decides from which lane asynq's server gets its next ticket. The server
+// knows only the inboxes of its queues. The dispatcher is a go-redis hook on the
+// server's own client, and has a say in two of asynq's scripts:
+//
+// It sends the dequeue script to the lane whose turn it is, or holds it until there is
+// one. asynq does all else by the queue that a task names, which is that lane. asynq
+// dequeues on a single goroutine, so at most one call waits here.
+//
+//	asynq: dequeue from "builds" -> hook: the board says "builds~web" -> from there
+//	asynq: dequeue from "builds" -> hook: no lane has tickets, waits  -> "empty"
+//
+// And it answers the forwarder, which looks for delayed tasks every so often, with
+// "none" when an inbox has neither those nor waiting ones: one round trip takes the
+// place of two scripts. When some wait it puts the inbox on the board, so this is also
+// how tasks are found whose producer knows of no board, and how a worker learns that an
+// operator has paused a queue in asynq.
+type dispatcher struct {
+	rdb    redis.UniversalClient
+	log    *slog.Logger
+	queues []string
+	board  board
+	routes *routes
+	bell   *doorbell
+	// takes is set before asynq's server starts.
+	takes func(jobs.Needs) bool
+
+	// held is closed when tickets may be taken again, nil while they may.
+	holding sync.Mutex // guards held
+	held    chan struct{}
+	// again is a turn that was picked and not used, because the call failed. Only asynq's
+	// dequeue goroutine touches it.
+	again *picked
+	// empty is the inbox that was last found empty. Only asynq's forwarder touches it.
+	empty string
+
+	pausing sync.Mutex // guards paused and asked
+	// paused are the lanes' inboxes that asynq's tools have paused, asked is when.
+	paused map[string]bool
+	asked  time.Time
+}
+
+// errorPause is how long asynq's server, which asks again at once, is held after an error.
+const errorPause = 200 * time.Millisecond
+
+// pausesFor is for how long a busy worker counts on what it knows of asynq's pauses.
+const pausesFor = time.Second
+
+func newDispatcher(rdb redis.UniversalClient, log *slog.Logger, queues []string, every time.Duration) *dispatcher {
+	d := &dispatcher{
+		rdb: rdb, log: log, queues: queues, board: newBoard(rdb), routes: newRoutes(queues), paused: map[string]bool{},
+	}
+	d.bell = newDoorbell(rdb, log, queues, every, func(queue string) []string { return d.routes.served(queue, d.takes) })
+	return d
+}
+
+// start learns the routes and begins to listen.
+func (d *dispatcher) start(ctx context.Context, takes func(jobs.Needs) bool) {
+	d.takes = takes
+	d.bell.listen()
+	news := d.rdb.Subscribe(ctx, routesChannel)
+	d.bell.wg.Go(func() {
+		<-d.bell.stop
+		_ = news.Close()
+	})
+	d.bell.wg.Go(func() {
+		// The library asks for a sign of life more often than it has to.
+		for m := range news.Channel(redis.WithChannelHealthCheckInterval(time.Minute)) {
+			if queue, id, text, ok := parseNews(m.Payload); ok {
+				d.routes.learn(ctx, d.log, queue, id, text)
+				d.bell.recheck(ctx)
+			}
+		}
+	})
+	for _, queue := range d.queues {
+		d.learn(ctx, queue)
+	}
+}
+
+// learn reads the routes of a queue anew, if there may be others.
+func (d *dispatcher) learn(ctx context.Context, queue string) {
+	before := d.routes.served(queue, d.takes)
+	if err := d.routes.refresh(ctx, d.rdb, d.log, queue); err != nil {
+		d.log.WarnContext(ctx, "reading the routes of a queue failed; tried again", "queue", queue, "err", err)
+		return
+	}
+	if len(d.routes.served(queue, d.takes)) > len(before) {
+		d.bell.recheck(ctx)
+	}
+}
+
+// hold keeps asynq from dequeuing while it is on.
+func (d *dispatcher) hold(on bool) {
+	d.holding.Lock()
+	defer d.holding.Unlock()
+	switch {
+	case on && d.held == nil:
+		d.held = make(chan struct{})
+	case !on && d.held != nil:
+		close(d.held)
+		d.held = nil
+	}
+}
+
+// awaitRelease returns when nothing holds the dequeue, or the consumer stops. It reports
+// whether there was a wait.
+func (d *dispatcher) awaitRelease() bool {
+	d.holding.Lock()
+	held := d.held
+	d.holding.Unlock()
+	if held == nil {
+		return false
+	}
+	select {
+	case <-held:
+	case <-d.bell.stop:
+	}
+	return true
+}
+
+// dequeue takes a ticket from the lane whose turn it is. When there is none it waits, and
+// then says that the queue is empty: asynq sets the lease of a task before it asks for
+// one, so that a call which waits must not get any.
+func (d *dispatcher) dequeue(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
+	nothing := func() error { cmd.SetErr(redis.Nil); return redis.Nil }
+	if d.awaitRelease() {
+		return nothing()
+	}
+	for !d.bell.closed() {
+		p, ok, err := d.turn(ctx)
+		switch {
+		case err != nil:
+			select {
+			case <-d.bell.stop:
+			case <-time.After(errorPause):
+			}
+			cmd.SetErr(err)
+			return err
+		case !ok:
+			d.bell.wait()
+			d.forgetPauses()
+			return nothing()
+		}
+		redirect(cmd, p.lane)
+		cmd.SetErr(nil)
+		switch err := next(ctx, cmd); {
+		case err == nil:
+			d.again = nil
+			return nil
+		case !errors.Is(err, redis.Nil): // such as that the server has not seen the script yet
+			d.again = &p
+			return err
+		}
+		d.again = nil
+		if err := d.board.foundEmpty(ctx, p); err != nil {
+			d.log.WarnContext(ctx, "noting that a lane is empty failed", "queue", p.lane.String(), "err", err)
+		}
+	}
+	return nothing()
+}
+
+// turn is the next turn of this worker.
+func (d *dispatcher) turn(ctx context.Context) (picked, bool, error) {
+	if d.again != nil {
+		return *d.again, true, nil
+	}
+	return d.next(ctx)
+}
+
+// next picks a lane: queues are equals, and priorities go first as often as asynq lets
+// those of its queues.
+func (d *dispatcher) next(ctx context.Context) (picked, bool, error) {
+	for _, i := range rand.Perm(len(d.queues)) {
+		queue := d.queues[i]
+		routes := d.routes.served(queue, d.takes)
+		if len(routes) == 0 {
+			continue
+		}
+		if !d.knowsPauses() {
+			if any, err := d.board.any(ctx, queue, routes); err != nil {
+				return picked{}, false, err
+			} else if !any {
+				continue
+			}
+			if err := d.askPauses(ctx); err != nil {
+				return picked{}, false, err
+			}
+		}
+		free := d.unpaused(queue)
+		if len(free) == 0 {
+			continue
+		}
+		if p, ok, err := d.board.next(ctx, queue, free, routes); ok || err != nil {
+			return p, ok, err
+		}
+	}
+	return picked{}, false, nil
+}
+
+// redirect has a dequeue script take from a lane.
+func redirect(cmd redis.Cmder, l lane) {
+	args, at := cmd.Args(), prefix(l.String())
+	for i, list := range []string{"pending", "paused", "active", "lease"} {
+		args[3+i] = at + list
+	}
+	args[8] = at + "t:"
+}
+
+// DialHook implements redis.Hook.
+func (d *dispatcher) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+// ProcessPipelineHook implements redis.Hook.
+func (d *dispatcher) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// ProcessHook implements redis.Hook: it watches for asynq's dequeue and forward
+// scripts, which are told apart by their keys.
+func (d *dispatcher) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		script, name := asynqScript(cmd)
+		switch script {
+		case dequeueScript:
+			return d.dequeue(ctx, cmd, next)
+		case forwardScript:
+			if d.nothingIn(ctx, parseLane(name), cmd) {
+				return nil
+			}
+			err := next(ctx, cmd)
+			if c, ok := cmd.(*redis.Cmd); ok && err == nil {
+				if n, _ := c.Int(); n > 0 { // delayed tasks are due
+					d.found(ctx, parseLane(name), n)
+				}
+			}
+			return err
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// nothingIn answers a forward script with 0 when there is nothing to forward. It
+// asks Redis at the first of the two scripts that asynq runs for a queue.
+func (d *dispatcher) nothingIn(ctx context.Context, in lane, cmd redis.Cmder) bool {
+	c, ok := cmd.(*redis.Cmd)
+	if !ok {
+		return false
+	}
+	set, _ := c.Args()[3].(string)
+	if strings.HasSuffix(set, ":scheduled") {
+		d.empty = ""
+		if in.priority == jobs.PriorityNormal {
+			d.learn(ctx, in.queue)
+		}
+		has, err := d.look(ctx, in)
+		if err != nil {
+			return false // asynq reports it
+		}
+		if has.pending > 0 {
+			d.found(ctx, in, has.pending)
+		}
+		if has.pending == 0 && !has.delayed {
+			d.empty = in.String()
+		}
+	}
+	if d.empty != in.String() {
+		return false
+	}
+	c.SetVal(int64(0))
+	return true
+}
+
+// most bounds how many tickets of an inbox are put on the board at once.
+const most = 1000
+
+// found puts an inbox with so many tasks on the board, and wakes workers for them.
+func (d *dispatcher) found(ctx context.Context, in lane, n int) {
+	o := opening{lane: in, n: min(n, most), inAll: true}
+	if err := d.board.note(ctx, o); err != nil {
+		d.log.WarnContext(ctx, "noting the tasks of a queue failed; tried again", "queue", in.String(), "err", err)
+	}
+}
+
+// contents is what there is of an inbox.
+type contents struct {
+	delayed bool
+	pending int
+}
+
+// look asks what there is of an inbox: of one that has nothing with one command, since
+// that is what idle workers do all day.
+func (d *dispatcher) look(ctx context.Context, in lane) (contents, error) {
+	at := prefix(in.String())
+	n, err := d.rdb.Exists(ctx, at+"scheduled", at+"retry", at+"pending", at+"paused").Result()
+	if n == 0 && err == nil {
+		d.setPaused(ctx, in, false)
+	}
+	if n == 0 || err != nil {
+		return contents{}, err
+	}
+	pipe := d.rdb.Pipeline()
+	delayed := pipe.Exists(ctx, at+"scheduled", at+"retry")
+	pending := pipe.LLen(ctx, at+"pending")
+	paused := pipe.Exists(ctx, at+"paused")
+	if _, err = pipe.Exec(ctx); err != nil {
+		return contents{}, err
+	}
+	d.setPaused(ctx, in, paused.Val() > 0)
+	return contents{delayed.Val() > 0, int(pending.Val())}, nil
+}
+
+// knowsPauses reports whether asynq's pauses were asked for a moment ago.
+func (d *dispatcher) knowsPauses() bool {
+	d.pausing.Lock()
+	defer d.pausing.Unlock()
+	return time.Since(d.asked) < pausesFor
+}
+
+// askPauses asks which parts of the queues asynq's tools have paused.
+func (d *dispatcher) askPauses(ctx context.Context) error {
+	pipe := d.rdb.Pipeline()
+	asked := map[lane]*redis.IntCmd{}
+	for _, queue := range d.queues {
+		for _, p := range jobs.Priorities() {
+			in := inbox(queue, p)
+			asked[in] = pipe.Exists(ctx, pausedKey(in.String()))
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("ask whether queues are paused: %w", err)
+	}
+	for in, is := range asked {
+		d.setPaused(ctx, in, is.Val() > 0)
+	}
+	d.pausing.Lock()
+	defer d.pausing.Unlock()
+	d.asked = time.Now()
+	return nil
+}
+
+// unpaused lists the priorities of a queue that asynq's tools have not paused, in the
+// order in which they are asked this time.
+func (d *dispatcher) unpaused(queue string) []jobs.Priority {
+	d.pausing.Lock()
+	defer d.pausing.Unlock()
+	return slices.DeleteFunc(drawn(), func(p jobs.Priority) bool { return d.paused[inbox(queue, p).String()] })
+}
+
+// forgetPauses has the next dequeue ask for asynq's pauses.
+func (d *dispatcher) forgetPauses() {
+	d.pausing.Lock()
+	defer d.pausing.Unlock()
+	d.asked = time.Time{}
+}
+
+// drawn are the priorities in an order in which high is first six times in ten.
+func drawn() []jobs.Priority {
+	var order []jobs.Priority
+	left := weights()
+	for len(left) > 0 {
+		sum := 0
+		for _, w := range left {
+			sum += w
+		}
+		at := rand.IntN(sum)
+		for _, p := range jobs.Priorities() {
+			if at -= left[p]; left[p] > 0 && at < 0 {
+				order = append(order, p)
+				delete(left, p)
+				break
+			}
+		}
+	}
+	return order
+}
+
+// weights is how a worker is shared among the priorities: high is asked first six times
+// in ten.
+func weights() map[jobs.Priority]int {
+	return map[jobs.Priority]int{jobs.PriorityHigh: 6, jobs.PriorityNormal: 3, jobs.PriorityLow: 1}
+}
+
+// setPaused notes whether asynq's tools have paused a part of a queue, and logs when that
+// changes. It asks since when only if it is news.
+func (d *dispatcher) setPaused(ctx context.Context, in lane, now bool) {
+	name := in.String()
+	d.pausing.Lock()
+	was := d.paused[name]
+	d.paused[name] = now
+	d.pausing.Unlock()
+	switch {
+	case now && !was:
+		lg := d.log.With("queue", name)
+		if text, err := d.rdb.Get(ctx, pausedKey(name)).Result(); err == nil {
+			if since := pauseBegan(text); !since.IsZero() {
+				lg = lg.With("since", since)
+			}
+		}
+		lg.WarnContext(ctx, "queue paused in asynq: no jobs are taken from it until it is resumed")
+	case was && !now:
+		d.log.InfoContext(ctx, "queue resumed in asynq", "queue", name)
+		d.bell.heard()
+	}
+}
+
+type scriptKind int
+
+const (
+	otherScript scriptKind = iota
+	dequeueScript
+	forwardScript
+)
+
+// asynqScript recognises a script call of asynq by its keys, which are part of
+// asynq's data format, and returns the asynq queue it is for.
+func asynqScript(cmd redis.Cmder) (scriptKind, string) {
+	args := cmd.Args() // evalsha sha numkeys key...
+	if name := cmd.Name(); (name != "evalsha" && name != "eval") || len(args) < 5 {
+		return otherScript, ""
+	}
+	first, _ := args[3].(string)
+	second, _ := args[4].(string)
+	queue, _, _ := strings.Cut(strings.TrimPrefix(first, "asynq:{"), "}")
+	switch n, _ := args[2].(int); {
+	case n == 4 && len(args) == 9 && strings.HasSuffix(first, "}:pending") && strings.HasSuffix(second, "}:paused"):
+		return dequeueScript, queue
+	case n == 2 && strings.HasSuffix(second, "}:pending") &&
+		(strings.HasSuffix(first, "}:scheduled") || strings.HasSuffix(first, "}:retry")):
+		return forwardScript, queue
+	}
+	return otherScript, ""
+}
