@@ -40,12 +40,12 @@ type dispatcher struct {
 	board  board
 	routes *routes
 	bell   *doorbell
-	// takes is set before asynq's server starts.
-	takes func(jobs.Needs) bool
 
+	holding sync.Mutex // guards takes and held
+	// takes is nil before the start.
+	takes func(jobs.Needs) bool
 	// held is closed when tickets may be taken again, nil while they may.
-	holding sync.Mutex // guards held
-	held    chan struct{}
+	held chan struct{}
 	// again is a turn that was picked and not used, because the call failed. Only asynq's
 	// dequeue goroutine touches it.
 	again *picked
@@ -68,13 +68,26 @@ func newDispatcher(rdb redis.UniversalClient, log *slog.Logger, queues []string,
 	d := &dispatcher{
 		rdb: rdb, log: log, queues: queues, board: newBoard(rdb), routes: newRoutes(queues), paused: map[string]bool{},
 	}
-	d.bell = newDoorbell(rdb, log, queues, every, func(queue string) []string { return d.routes.served(queue, d.takes) })
+	d.bell = newDoorbell(rdb, log, queues, every, d.serves)
 	return d
+}
+
+// serves lists the routes of a queue that the worker takes now.
+func (d *dispatcher) serves(queue string) []string {
+	d.holding.Lock()
+	takes, held := d.takes, d.held != nil
+	d.holding.Unlock()
+	if held || takes == nil {
+		return []string{}
+	}
+	return d.routes.served(queue, takes)
 }
 
 // start learns the routes and begins to listen.
 func (d *dispatcher) start(ctx context.Context, takes func(jobs.Needs) bool) {
+	d.holding.Lock()
 	d.takes = takes
+	d.holding.Unlock()
 	d.bell.listen()
 	news := d.rdb.Subscribe(ctx, routesChannel)
 	d.bell.wg.Go(func() {
@@ -97,26 +110,30 @@ func (d *dispatcher) start(ctx context.Context, takes func(jobs.Needs) bool) {
 
 // learn reads the routes of a queue anew, if there may be others.
 func (d *dispatcher) learn(ctx context.Context, queue string) {
-	before := d.routes.served(queue, d.takes)
+	before := d.serves(queue)
 	if err := d.routes.refresh(ctx, d.rdb, d.log, queue); err != nil {
 		d.log.WarnContext(ctx, "reading the routes of a queue failed; tried again", "queue", queue, "err", err)
 		return
 	}
-	if len(d.routes.served(queue, d.takes)) > len(before) {
+	if len(d.serves(queue)) > len(before) {
 		d.bell.recheck(ctx)
 	}
 }
 
-// hold keeps asynq from dequeuing while it is on.
+// hold keeps asynq from dequeuing while it is on. Meanwhile the bells are for others.
 func (d *dispatcher) hold(on bool) {
 	d.holding.Lock()
-	defer d.holding.Unlock()
+	was := d.held != nil
 	switch {
-	case on && d.held == nil:
+	case on && !was:
 		d.held = make(chan struct{})
-	case !on && d.held != nil:
+	case !on && was:
 		close(d.held)
 		d.held = nil
+	}
+	d.holding.Unlock()
+	if on != was {
+		d.bell.recheck(context.Background())
 	}
 }
 
@@ -190,7 +207,7 @@ func (d *dispatcher) turn(ctx context.Context) (picked, bool, error) {
 func (d *dispatcher) next(ctx context.Context) (picked, bool, error) {
 	for _, i := range rand.Perm(len(d.queues)) {
 		queue := d.queues[i]
-		routes := d.routes.served(queue, d.takes)
+		routes := d.serves(queue)
 		if len(routes) == 0 {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,15 +89,15 @@ func (d *doorbell) await(queue string) {
 		switch {
 		case err == nil && rung[0] == keys[0]: // to listen to others; and there may be something
 			d.heard()
-		case err == nil && d.waiting.Load():
+		case err == nil && d.waiting.Load() && slices.Contains(d.routes(queue), strings.TrimPrefix(rung[0], bellKey(queue, ""))):
 			d.heard()
 			return
 		case err == nil:
-			// This worker got busy meanwhile: the bell is for the one that has waited longest.
+			// This worker got busy meanwhile, or takes no such jobs any more: the bell is for
+			// the one that has waited longest.
 			if err := d.rdb.RPush(context.Background(), rung[0], 1).Err(); err != nil {
 				d.log.Warn("passing the bell on failed", "queue", queue, "err", err)
 			}
-			return
 		case !errors.Is(err, redis.Nil):
 			// Redis is away; the forwarder finds out when it is back.
 			select {

@@ -97,7 +97,7 @@ func (r *routes) served(queue string, takes func(jobs.Needs) bool) []string {
 		all[id] = route.needs
 	}
 	r.mu.Unlock()
-	var ids []string
+	ids := []string{}
 	for id, needs := range all {
 		if takes(needs) {
 			ids = append(ids, id)
