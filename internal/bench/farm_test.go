@@ -38,6 +38,7 @@ func BenchmarkFarm(b *testing.B) {
 		{"noop", (*farm).noop},
 		{"claim", (*farm).claim},
 		{"idle", (*farm).idle},
+		{"waiting", (*farm).waiting},
 		{"submissions", (*farm).submissions},
 		{"memory", (*farm).memory},
 		{"flood", (*farm).flood},

@@ -1,0 +1,119 @@
+//go:build integration
+
+package bench_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/queue"
+	"github.com/slipway-farm/slipway/internal/reconcile"
+	"github.com/slipway-farm/slipway/internal/records"
+)
+
+// waiters is how many jobs wait that no host can take.
+const waiters = 10_000
+
+// waitingTime covers what is done once a minute.
+const waitingTime = time.Minute
+
+// waiting measures what jobs cost that no host can take: commands on Redis, beside those
+// of idle workers, and what they do to jobs that a host takes.
+func (f *farm) waiting(r *report) {
+	for _, workers := range []int{1, 20} {
+		f.waitingCommands(r, workers)
+	}
+	nowhere := jobs.Spec{Run: &jobs.Run{Image: hosttest.BusyboxTag}, Requires: &jobs.Requires{Labels: map[string]string{"gpu": "yes"}}}
+	plain := jobs.Spec{Run: &jobs.Run{Image: hosttest.BusyboxTag, Command: []string{"true"}}}
+	labelled := plain
+	labelled.Requires = &jobs.Requires{Labels: map[string]string{"arch": runtime.GOARCH}}
+	farm := func() error { _, err := f.done(plain, jobs.Succeeded); return err }
+	f.block(slots, 2, farm)
+	var without, with []block
+	for range rounds {
+		without = append(without, f.block(slots, perClient, farm))
+	}
+	plainClaim := f.claims(plain)
+	f.fill(f.svc, nowhere)
+	for range rounds {
+		with = append(with, f.block(slots, perClient, farm))
+	}
+	beside := fmt.Sprintf(" beside %d that no host takes", waiters)
+	r.rate("no-op jobs"+beside, "without", 0.95, rates(with), rates(without))
+	r.latency("no-op job, p50,"+beside, "without", 1.05, quantile(pool(with), 0.5), quantile(pool(without), 0.5))
+	r.limit("submit to claim, p50, of a job with a label,"+beside, "without label, and without", 5*time.Millisecond,
+		quantile(f.claims(labelled), 0.5), quantile(plainClaim, 0.5))
+}
+
+// claims measures how long an idle worker takes to own a job.
+func (f *farm) claims(spec jobs.Spec) (waits []time.Duration) {
+	for range claims / 2 {
+		<-time.After(20*time.Millisecond + rand.N(40*time.Millisecond))
+		start := time.Now()
+		waits = append(waits, f.submit(spec, jobs.Succeeded).Started.Sub(start)) // Redis has this machine's clock
+	}
+	return waits
+}
+
+// fill submits jobs that no host takes.
+func (f *farm) fill(svc *jobs.Service, spec jobs.Spec) {
+	specs := make([]jobs.Spec, waiters)
+	for i := range specs {
+		specs[i] = spec
+	}
+	_, err := svc.SubmitBatch(f.ctx, specs)
+	f.must(err)
+}
+
+// waitingCommands counts the commands of idle workers without and with the jobs. A worker
+// is here what asks Redis for work, and what looks after it: its intake and its
+// reconciler.
+func (f *farm) waitingCommands(r *report, workers int) {
+	server := hosttest.StartRedis(f)
+	rdb := f.open(server)
+	stop := f.idlers(server, workers)
+	defer stop()
+	rate := func() float64 {
+		<-time.After(5 * time.Second)
+		before := f.commands(rdb)
+		<-time.After(waitingTime)
+		return total(since(before, f.commands(rdb)))
+	}
+	idle := rate()
+	f.fill(service(rdb), jobs.Spec{Run: &jobs.Run{Image: hosttest.BusyboxTag}, Requires: &jobs.Requires{Labels: map[string]string{"gpu": "yes"}}})
+	with := rate()
+	r.row(fmt.Sprintf("commands for %d jobs that no host takes, %d workers", waiters, workers), "<= +20/s",
+		fmt.Sprintf("%+.1f/s", with-idle), fmt.Sprintf("idle %.1f/s", idle), 0, (with-idle)/20-1)
+}
+
+// idlers runs what workers do on Redis while they have nothing to do.
+func (f *farm) idlers(server *hosttest.Redis, n int) (stop func()) {
+	ctx, cancel := context.WithCancel(f.ctx)
+	var running sync.WaitGroup
+	var intakes []*queue.Intake
+	for range n {
+		rdb := f.open(server)
+		db := records.New(rdb, records.Options{})
+		in := queue.NewIntake(f.open(server), queue.IntakeOptions{Queues: []string{jobs.DefaultQueue}, Slots: slots})
+		f.must(in.Start(func(context.Context, jobs.Delivery) error { return nil }, func(n jobs.Needs) bool { return len(n.Labels) == 0 }))
+		intakes = append(intakes, in)
+		running.Go(func() {
+			reconcile.New(nil, db, queue.New(rdb, jobs.DefaultQueue), uuid.NewString(), reconcile.Options{}).Run(ctx)
+		})
+	}
+	return func() {
+		cancel()
+		running.Wait()
+		for _, in := range intakes {
+			_ = in.Close() // it closes its client, too, which f.open does once more
+		}
+	}
+}
