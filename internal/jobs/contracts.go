@@ -149,7 +149,8 @@ type Claims interface {
 	EndService(ctx context.Context, id, nonce string, e ServiceEnd) error
 	// Cancellations delivers IDs of jobs that users cancelled, as a hint:
 	// some may be lost, Renew tells for certain. It delivers names of hosts, too,
-	// whose holders are called, see [Seats]. The channel closes with ctx.
+	// whose holders are called, see [Seats], and hints at orders, see [Orders]. The
+	// channel closes with ctx.
 	Cancellations(ctx context.Context) <-chan string
 }
 

@@ -10,8 +10,27 @@ type HostState string
 const (
 	HostReady    HostState = "ready"    // it takes jobs
 	HostUnfit    HostState = "unfit"    // it takes none until it is well again; Reason says why
-	HostDraining HostState = "draining" // it ends what it has, and then itself
+	HostDraining HostState = "draining" // it ends what it has; without an Order, then itself
+	HostCordoned HostState = "cordoned" // it takes none because of its Order; what runs goes on
+	HostDrained  HostState = "drained"  // it takes none because of its Order, and runs none
 )
+
+// HostStateOf is the state of a host that runs so many jobs: ending tells that its worker
+// ends, unfit that it cannot do its work. An order hides that it is unfit, since an
+// operator knows of the host already.
+func HostStateOf(ending, unfit bool, o HostOrder, running int) HostState {
+	switch {
+	case ending, o.Kind == OrderDrain && running > 0:
+		return HostDraining
+	case o.Kind == OrderDrain:
+		return HostDrained
+	case !o.Takes():
+		return HostCordoned
+	case unfit:
+		return HostUnfit
+	}
+	return HostReady
+}
 
 // Host is what a worker says of itself and of the host it works on. It is for
 // people and their tools: nothing in the farm decides by it.
@@ -30,14 +49,21 @@ type Host struct {
 	Slots int `json:"slots"`
 	// Running is how many jobs are at work. Jobs that the worker found when it
 	// started take no slot, so there can be more of them than slots.
-	Running int               `json:"running"`
-	Queues  []string          `json:"queues,omitempty"`
-	Labels  map[string]string `json:"labels,omitempty"`
+	Running int `json:"running"`
+	// Jobs are the IDs of those that run, in order, HostJobs at most.
+	Jobs []string `json:"jobs,omitempty"`
+	// Services is how many services are kept up.
+	Services int               `json:"services,omitempty"`
+	Queues   []string          `json:"queues,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
 	// OnlyLabels are those that a job has to ask for.
 	OnlyLabels map[string]string `json:"only_labels,omitempty"`
 
-	State  HostState `json:"state,omitempty"`
-	Reason string    `json:"reason,omitempty"`
+	State HostState `json:"state,omitempty"`
+	// Reason is why the host is unfit, whatever its State; "" when it is fit.
+	Reason string `json:"reason,omitempty"`
+	// Order is the one that the worker obeys, nil for none.
+	Order *HostOrder `json:"order,omitempty"`
 
 	// Started is since when the worker works, Seen when it was last heard of, both
 	// on Redis time.
@@ -56,6 +82,9 @@ type Host struct {
 func (h Host) Offer() Offer {
 	return Offer{Host: h.Name, Platform: h.Platform, Labels: h.Labels, Only: h.OnlyLabels, CPUs: h.CPUs, Memory: h.Memory}
 }
+
+// HostJobs is how many running jobs a host names.
+const HostJobs = 10
 
 // missedBeats is how often a host may fail to speak before it counts as gone: one
 // beat may be lost and the next one late.

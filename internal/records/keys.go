@@ -145,6 +145,15 @@ const upKey = "slipway:up"
 // jobs.HostForgotten, and goes when the next new host comes.
 const hostsKey = "slipway:hosts"
 
+// ordersKey is a hash, what operators want of hosts: a field for each host that has an
+// order, by the host's name, with a jobs.HostOrder as JSON:
+//
+//	{"kind": "drain", "by": ..., "reason": ..., "since": ..., "timeout": ..., "worker": ...}
+//
+// since is by Redis TIME. An order stays when its host leaves the registry, and goes when
+// the host is resumed; nothing else removes it.
+const ordersKey = "slipway:orders"
+
 // seatKey is a hash, which process is a host to the farm; times are Unix
 // microseconds of Redis TIME:
 //
@@ -195,5 +204,6 @@ const leaderKey = "slipway:leader"
 const promoterKey = "slipway:promoter"
 
 // cancelChannel carries IDs of jobs that a user wants ended, and names of hosts
-// whose holders are asked to keep their seats, as a hint.
+// whose holders are asked to keep their seats, and order:<host> when a host has another
+// order, as a hint.
 const cancelChannel = "slipway:cancel"

@@ -17,7 +17,7 @@ import (
 func real(t *testing.T) jobstest.DB {
 	t.Helper()
 	s := onRedis(t)
-	return jobstest.DB{Records: s, Claims: s, Hosts: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s, Digests: s, Builds: s}
+	return jobstest.DB{Records: s, Claims: s, Hosts: s, Orders: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s, Digests: s, Builds: s}
 }
 
 func onRedis(t *testing.T) *records.DB {
@@ -45,6 +45,8 @@ func TestRecordsOnRedis(t *testing.T) { jobstest.TestRecords(t, real) }
 func TestClaimsOnRedis(t *testing.T) { jobstest.TestClaims(t, real) }
 
 func TestHostsOnRedis(t *testing.T) { jobstest.TestHosts(t, real) }
+
+func TestOrdersOnRedis(t *testing.T) { jobstest.TestOrders(t, real) }
 
 func TestSeatsOnRedis(t *testing.T) { jobstest.TestSeats(t, real) }
 

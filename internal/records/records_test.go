@@ -35,7 +35,7 @@ func embedded(t *testing.T) jobstest.DB {
 	now := epoch
 	s := records.New(rdb, records.Options{LogTail: 4 << 10})
 	return jobstest.DB{
-		Records: s, Claims: s, Hosts: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s, Digests: s, Builds: s,
+		Records: s, Claims: s, Hosts: s, Orders: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s, Digests: s, Builds: s,
 		Advance: func(d time.Duration) {
 			now = now.Add(d)
 			server.SetTime(now)
@@ -57,6 +57,32 @@ func TestClaims(t *testing.T) {
 func TestHosts(t *testing.T) {
 	t.Parallel()
 	jobstest.TestHosts(t, embedded)
+}
+
+func TestOrders(t *testing.T) {
+	t.Parallel()
+	jobstest.TestOrders(t, embedded)
+}
+
+// What cannot be read keeps the host from taking jobs until an operator has looked at it.
+func TestOrderThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	_, rdb := embeddedRedis(t)
+	db, ctx := records.New(rdb, records.Options{}), t.Context()
+	rdb.HSet(ctx, "slipway:orders", "torn", `{"kind":`, "empty", "{}", "later", `{"kind":"paint","new":1}`)
+	all, err := db.AllOrders(ctx)
+	if err != nil || len(all) != 3 {
+		t.Fatalf("AllOrders = %+v, %v; want three", all, err)
+	}
+	for host, o := range all {
+		one, err := db.OrderOf(ctx, host)
+		if err != nil || one != o || o.Takes() {
+			t.Errorf("host %s has the order %+v, by itself %+v, %v; want one that keeps it from taking jobs", host, o, one, err)
+		}
+	}
+	if all["torn"].Reason == "" || all["empty"].Reason == "" {
+		t.Errorf("orders %+v; want the reasons", all)
+	}
 }
 
 func TestSeats(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 func memory(*testing.T) jobstest.DB {
 	m := jobstest.NewMemory(jobstest.Options{})
-	return jobstest.DB{Records: m, Claims: m, Hosts: m, Seats: m, Endings: m, Recipes: m, Rebuilds: m, Bases: m, Digests: m, Builds: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
+	return jobstest.DB{Records: m, Claims: m, Hosts: m, Orders: m, Seats: m, Endings: m, Recipes: m, Rebuilds: m, Bases: m, Digests: m, Builds: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
 		_, err := m.Reconcile(ctx)
 		return err
 	}}
@@ -32,6 +32,11 @@ func TestMemoryClaims(t *testing.T) {
 func TestMemoryHosts(t *testing.T) {
 	t.Parallel()
 	jobstest.TestHosts(t, memory)
+}
+
+func TestMemoryOrders(t *testing.T) {
+	t.Parallel()
+	jobstest.TestOrders(t, memory)
 }
 
 func TestMemoryRecipes(t *testing.T) {

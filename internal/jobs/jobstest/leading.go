@@ -170,7 +170,7 @@ func (m *Memory) Snapshot() (restore func()) {
 		rebuilds[i] = r.snapshot()
 	}
 	bases, watched, promoter, promotes := maps.Clone(m.bases), m.watched, m.promoter, m.promotes
-	quiet := maps.Clone(m.quiet)
+	quiet, orders := maps.Clone(m.quiet), maps.Clone(m.orders)
 	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -182,7 +182,7 @@ func (m *Memory) Snapshot() (restore func()) {
 		m.keys, m.seats, m.leader, m.leads = keys, seats, leader, leads
 		m.ended, m.cursors, m.recipes, m.rebuilds = ended, cursors, recipes, rebuilds
 		m.bases, m.watched, m.promoter, m.promotes = bases, watched, promoter, promotes
-		m.quiet = quiet
+		m.quiet, m.orders = quiet, orders
 		m.touch()
 	}
 }

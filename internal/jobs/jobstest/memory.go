@@ -23,8 +23,8 @@ type Options struct {
 }
 
 // Memory keeps jobs in memory. It implements jobs.Records, jobs.Claims, jobs.Hosts,
-// jobs.Seats, jobs.Endings, jobs.Recipes, jobs.Rebuilds and jobs.Bases, and is safe for
-// concurrent use.
+// jobs.Orders, jobs.Seats, jobs.Endings, jobs.Recipes, jobs.Rebuilds and jobs.Bases, and is
+// safe for concurrent use.
 type Memory struct {
 	opts  Options
 	clock *clock
@@ -34,6 +34,7 @@ type Memory struct {
 	order   []*record // as they were created
 	keys    map[string]binding
 	hosts   map[string]jobs.Host
+	orders  map[string]jobs.HostOrder // by the names of their hosts
 	seats   map[string]jobs.Seat
 	hints   map[chan string]struct{}
 	broken  error
@@ -59,6 +60,7 @@ var (
 	_ jobs.Records  = (*Memory)(nil)
 	_ jobs.Claims   = (*Memory)(nil)
 	_ jobs.Hosts    = (*Memory)(nil)
+	_ jobs.Orders   = (*Memory)(nil)
 	_ jobs.Seats    = (*Memory)(nil)
 	_ jobs.Endings  = (*Memory)(nil)
 	_ jobs.Recipes  = (*Memory)(nil)
@@ -92,6 +94,7 @@ func NewMemory(opts Options) *Memory {
 		records: map[string]*record{},
 		keys:    map[string]binding{},
 		hosts:   map[string]jobs.Host{},
+		orders:  map[string]jobs.HostOrder{},
 		seats:   map[string]jobs.Seat{},
 		hints:   map[chan string]struct{}{},
 		cursors: map[string]int64{},

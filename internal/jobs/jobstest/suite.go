@@ -17,6 +17,8 @@ type DB struct {
 	Claims  jobs.Claims
 	// Hosts is what TestHosts is about; the others do without.
 	Hosts jobs.Hosts
+	// Orders is what TestOrders is about.
+	Orders jobs.Orders
 	// Seats is what TestSeats is about.
 	Seats jobs.Seats
 	// Endings is what TestEndings is about.
