@@ -45,6 +45,10 @@ func (c conditions) checks() []telemetry.Check {
 			Run: func(context.Context) error { return c.worker.Unfit() },
 		},
 		{
+			Name: "order", Metric: "slipway_host_in_service", Help: "1 when no operator's order keeps this host from taking jobs.",
+			Run: func(context.Context) error { return c.worker.Ordered() },
+		},
+		{
 			Name: "intake", Metric: "slipway_worker_taking", Help: "1 when the worker asks for jobs: recovery has finished, and the worker does not drain.",
 			Run: func(context.Context) error { return c.worker.Taking() },
 		},

@@ -75,7 +75,7 @@ func TestMetricsSayWhatIsTrueNow(t *testing.T) {
 			}
 		}
 	}
-	scraped("slipway_docker_up 1\n", "slipway_redis_up 1\n", "slipway_store_up 1\n", "slipway_host_fit 1\n", "slipway_worker_taking 0\n", "slipway_worker_ready 0\n",
+	scraped("slipway_docker_up 1\n", "slipway_redis_up 1\n", "slipway_store_up 1\n", "slipway_host_fit 1\n", "slipway_host_in_service 1\n", "slipway_worker_taking 0\n", "slipway_worker_ready 0\n",
 		`slipway_disk_free_bytes{directory="state"} `, `slipway_disk_free_bytes{directory="store"} `, `slipway_disk_least_bytes{directory="docker"} `)
 	docker.away = true
 	scraped("slipway_docker_up 0\n", "slipway_redis_up 1\n")

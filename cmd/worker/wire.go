@@ -129,7 +129,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	pinned := pins.New(lg, eng, records)
 	w := worker.New(lg, faulty(worker.Deps{
 		Seat: holder, Farm: membership{records, c.Worker.Farm},
-		Claims: records, Records: records, Hosts: records, Queue: tickets, Blobs: blobs, Observer: metrics,
+		Claims: records, Records: records, Hosts: records, Orders: records, Queue: tickets, Blobs: blobs, Observer: metrics,
 		Engine: eng, Provenance: attests, Images: images.New(lg, faultyImages(eng), notes, func() images.Rules { return imageNames(admits.Policy()) }),
 		Pins:      pinned,
 		Builds:    records,

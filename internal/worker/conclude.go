@@ -29,7 +29,7 @@ func (a *attempt) conclude(err error) {
 		a.abandon(ctx, err)
 		return
 	case errors.Is(err, errDrain):
-		a.handBack(ctx, jobs.Release{Reason: errDrain.Error()})
+		a.handBack(ctx, jobs.Release{Reason: drainReason(err)})
 		return
 	case err != nil:
 		a.res.Failure = jobs.AsFailure(err)

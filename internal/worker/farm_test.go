@@ -57,6 +57,10 @@ type farm struct {
 	builds jobs.Builds
 	// hosts is the registry, nil for none.
 	hosts jobs.Hosts
+	// orders has the orders for hosts; memory has them when it is nil.
+	orders jobs.Orders
+	// unhinted has workers miss all hints.
+	unhinted bool
 	// seat is the host's, nil for a host that nothing else can be; others is what it
 	// knows of other hosts, nil for nothing.
 	seat   worker.Seat
@@ -185,6 +189,13 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		tasks = jobstest.NewIntake(f.queue, jobstest.IntakeOptions{Queue: jobs.DefaultQueue, Again: 10 * time.Millisecond})
 	}
 	f.t.Cleanup(tasks.StopTaking)
+	if f.unhinted {
+		claims = unhinted{claims}
+	}
+	orders := f.orders
+	if orders == nil {
+		orders = f.memory
+	}
 	known := f.builds
 	if known == nil {
 		known = f.memory
@@ -204,7 +215,7 @@ func (f *farm) start(change ...func(*worker.Options)) *running {
 		Images:    images.New(nil, f.engine, images.NewNotes(filepath.Join(f.state, "images"), enginetest.NormalName), func() images.Rules { return f.names }),
 		Pins:      pins.New(nil, f.engine, f.memory),
 		Builds:    known,
-		Hosts:     f.hosts, Provenance: f.provenance, Seat: f.seat, Farm: f.others,
+		Hosts:     f.hosts, Orders: orders, Provenance: f.provenance, Seat: f.seat, Farm: f.others,
 	}, o)
 	ctx, stop := context.WithCancel(context.Background())
 	hurryCtx, hurry := context.WithCancel(context.Background())

@@ -101,10 +101,10 @@ func (w *Worker) judged(ctx context.Context, now error) {
 	case now != nil && was == nil:
 		// since makes each time a line of its own: repeated lines are left out.
 		w.log.WarnContext(ctx, "no jobs are taken", "since", time.Now().UTC().Format(time.RFC3339), "err", now)
-	case now == nil && was != nil:
+	case now == nil && was != nil && w.Ordered() == nil:
 		w.log.InfoContext(ctx, "jobs are taken again")
 	}
-	w.Intake.Pause(now != nil)
+	w.holdIntake()
 	if (now == nil) != (was == nil) {
 		nudge(w.registerNow)
 	}

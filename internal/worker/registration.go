@@ -3,7 +3,9 @@ package worker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -107,23 +109,26 @@ func (r *registration) say(ctx context.Context, h jobs.Host) error {
 
 // describe is what there is to say of this host now.
 func (w *Worker) describe() jobs.Host {
-	unfit := w.Unfit()
+	unfit, order := w.Unfit(), w.order.get()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h := jobs.Host{
 		Name: w.opts.HostID, Worker: w.opts.Name, Version: w.opts.Version, Platform: w.opts.Platform,
 		CPUs: w.engine.CPUs, Memory: jobs.Bytes(w.engine.Memory),
 		Slots: w.opts.Slots, Running: len(w.running), Queues: w.opts.Queues, Labels: w.hasLabels(), OnlyLabels: w.opts.OnlyLabels,
-		State: jobs.HostReady, Every: jobs.Duration(quietLooks * w.opts.Renew),
+		Services: len(w.services), Every: jobs.Duration(quietLooks * w.opts.Renew),
 	}
 	if w.engine.Name != "" { // else it has not answered yet
 		h.Engine = w.engine.String()
 	}
-	switch {
-	case w.drain.begun:
-		h.State = jobs.HostDraining
-	case unfit != nil:
-		h.State, h.Reason = jobs.HostUnfit, unfit.Error()
+	h.Jobs = slices.Sorted(maps.Keys(w.running))
+	h.Jobs = h.Jobs[:min(len(h.Jobs), jobs.HostJobs)]
+	if unfit != nil {
+		h.Reason = unfit.Error()
 	}
+	if !order.Takes() {
+		h.Order = &order
+	}
+	h.State = jobs.HostStateOf(w.drain.begun, unfit != nil, order, h.Running)
 	return h
 }

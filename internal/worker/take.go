@@ -106,6 +106,9 @@ func (w *Worker) claim(ctx context.Context, t jobs.Ticket) (*attempt, error) {
 			return nil, ctx.Err()
 		}
 	}
+	if err := w.mayTake(ctx); err != nil {
+		return nil, err // the ticket comes back, most likely at another worker
+	}
 	o := w.owner()
 	job, err := w.Claims.Claim(ctx, t, o)
 	switch {

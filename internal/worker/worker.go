@@ -20,6 +20,7 @@
 //	lease.go, lapsing.go            leases, and what stops before one passes
 //	fitness.go, seat.go, silence.go whether this host may take jobs
 //	strays.go, others.go            containers and images that no job owns
+//	orders.go                       what an operator wants of this host
 //	drain.go                        what becomes of running jobs at the end
 //	seams.go                        what a worker needs from outside
 package worker
@@ -61,6 +62,8 @@ type Deps struct {
 	Provenance Provenance
 	// Hosts is the registry that this host reports to; nil when there is none.
 	Hosts jobs.Hosts
+	// Orders has what operators want of this host; nil when there are none.
+	Orders jobs.Orders
 	// Seat keeps the host's identity for this process; nil when no other process can
 	// have it.
 	Seat Seat
@@ -126,6 +129,7 @@ type Worker struct {
 	straysNow   chan struct{} // has tendServices look for strays at once
 
 	fit     fitness
+	order   obedience
 	silence silence
 	// gaveUpEngine is set when jobs went elsewhere without the engine's leave.
 	gaveUpEngine atomic.Bool
@@ -171,6 +175,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		service:   jobs.NewService(deps.Records, deps.Queue, nil),
 		attention: attention{most: opts.Lease / 2},
 		fit:       fitness{examining: make(chan struct{}, 1), doubts: 1}, store: storeDoubt{raised: 1},
+		order: newObedience(),
 	}
 }
 
@@ -212,6 +217,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	})
 	helpers.Go(func() { w.watchOthers(tending) })
 	helpers.Go(func() { w.watchFitness(background) })
+	helpers.Go(func() { w.watchOrders(tending) })
 	helpers.Go(func() { w.watchDisk(background) })
 	taking, stopTaking := context.WithCancel(ctx)
 	helpers.Go(func() {
@@ -229,12 +235,12 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 		return w.over(ctx, fmt.Errorf("recover what an earlier worker of this host left: %w", err))
 	}
 	unfit := w.examine(taking) // a host that is broken should not learn it from jobs
-	if taking.Err() == nil {
+	if w.orderKnown(taking) && taking.Err() == nil {
 		if err := w.Intake.Start(w.take, w.takes); err != nil {
 			return err
 		}
 		w.taking.Store(true)
-		if unfit == nil {
+		if unfit == nil && w.Ordered() == nil {
 			w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.HostID, "slots", w.opts.Slots)
 		}
 		<-taking.Done()
@@ -276,6 +282,12 @@ func (w *Worker) hear(ctx context.Context) {
 	for id := range w.Claims.Cancellations(ctx) {
 		if id == w.opts.HostID {
 			nudge(w.called)
+			continue
+		}
+		if host, ok := jobs.HintedOrder(id); ok {
+			if host == w.opts.HostID {
+				nudge(w.order.hinted)
+			}
 			continue
 		}
 		w.mu.Lock()
