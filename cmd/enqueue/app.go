@@ -49,6 +49,7 @@ type app struct {
 	pins     artifacts.Pins
 	registry artifacts.Registry
 	hosts    jobs.Hosts
+	orders   jobs.Orders
 	recipes  jobs.Recipes
 	rebuilds jobs.Rebuilds
 	bases    jobs.Bases
@@ -150,7 +151,7 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 		return nil, nil, failure{code: jobs.ExitUsage, what: "--redis", err: err}
 	}
 	records := records.New(rdb, records.Options{})
-	a.pins, a.registry, a.hosts, a.recipes, a.rebuilds, a.bases = records, records, records, records, records, records
+	a.pins, a.registry, a.hosts, a.orders, a.recipes, a.rebuilds, a.bases = records, records, records, records, records, records, records
 	r, q := faulty(records, queue.New(rdb))
 	return jobs.NewService(r, q, newID), rdb, nil
 }
@@ -194,7 +195,7 @@ func (a *app) defaultStore() string {
 // redisName is the farm's address without its password, for messages.
 func (a *app) redisName() string { return redisconn.Redact(a.redisURL) }
 
-// whoami names the person behind a cancel, for the job's events.
+// whoami names the person behind a cancel or an order, for those who wonder.
 func (a *app) whoami() string {
 	name := a.getenv("USER")
 	if u, err := user.Current(); err == nil {

@@ -96,7 +96,7 @@ func (f *farm) app(p process) *app {
 		if _, err := f.svc.List(context.Background(), jobs.Query{Limit: 1}); err != nil {
 			return nil, nil, err
 		}
-		a.hosts, a.recipes, a.rebuilds, a.bases, a.registry = f.mem, f.mem, f.mem, f.mem, f.registry
+		a.hosts, a.orders, a.recipes, a.rebuilds, a.bases, a.registry = f.mem, f.mem, f.mem, f.mem, f.mem, f.registry
 		return f.svc, io.NopCloser(nil), nil
 	}
 	return a

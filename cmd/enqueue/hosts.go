@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -14,16 +16,38 @@ import (
 )
 
 func (a *app) hostsCmd() *cobra.Command {
-	var format string
-	cmd := &cobra.Command{
-		Use: "hosts", Short: "List build hosts and whether they take jobs", Args: noArgs,
-		Long: "List build hosts as their workers describe them: ready, unfit and why, or draining. A worker that ends in\n" +
-			"order leaves the list; one that is lost shows as silent, for a week. Queues that are paused in asynq are named\n" +
-			"below. Ends with 0 however the hosts are.",
-	}
-	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
+	cmd := a.listingHosts(&cobra.Command{
+		Use: "hosts", Short: "List build hosts and whether they take jobs, and take hosts out of the farm",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownVerb(cmd, args[0])
+			}
+			return nil
+		},
+		Long: `List build hosts as their workers describe them:
+
+  ready      it takes jobs
+  unfit      it takes none until it is well again
+  cordoned   it takes none because of an order; what runs goes on
+  draining   the same, and what runs may be handed back; or its worker ends
+  drained    it takes none because of an order, and runs none
+  silent     nothing was heard of its worker lately: it was killed, or cannot reach Redis
+  away       its worker has ended in order; it has an order, which waits for the next one
+
+A worker that ends in order leaves the list unless its host has an order; one that is
+lost shows as silent, for a week. Queues that are paused in asynq are named below. Ends
+with 0 however the hosts are.`,
+	})
+	cmd.AddCommand(a.listingHosts(&cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List build hosts, as hosts itself does", Args: noArgs}),
+		a.hostsDrainCmd(), a.hostsCordonCmd(), a.hostsResumeCmd())
+	return cmd
+}
+
+// listingHosts has a command list the hosts.
+func (a *app) listingHosts(cmd *cobra.Command) *cobra.Command {
+	format := cmd.Flags().StringP("output", "o", "", "table, json, jsonl, name or template=...")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		p, err := newPrinter(a.stdout, format, "table")
+		p, err := newPrinter(a.stdout, *format, "table")
 		if err != nil {
 			return err
 		}
@@ -31,7 +55,7 @@ func (a *app) hostsCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		list, now, err := a.hosts.Hosts(cmd.Context())
+		list, now, err := a.knownHosts(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -42,7 +66,11 @@ func (a *app) hostsCmd() *cobra.Command {
 		if !p.human() {
 			return p.hosts(list, now, paused)
 		}
-		if err := a.hostTable(list, now); err != nil {
+		names, err := jobNames(cmd.Context(), svc, list)
+		if err != nil {
+			return err
+		}
+		if err := a.hostTable(list, now, names); err != nil {
 			return err
 		}
 		for _, pause := range paused {
@@ -53,8 +81,52 @@ func (a *app) hostsCmd() *cobra.Command {
 	return cmd
 }
 
+// hostDoc is a host as programs get it. Its order is the one that Redis has. It says
+// whether the host is up, so that the program needs no clock.
+type hostDoc struct {
+	jobs.Host
+	Up bool `json:"up"`
+	// away hosts are known by their orders only.
+	away bool
+	// behind hosts do not obey their order yet, or an earlier one still.
+	behind bool
+}
+
+// knownHosts lists the registered hosts and those that have an order, by Worker and Name.
+func (a *app) knownHosts(ctx context.Context) ([]hostDoc, time.Time, error) {
+	registered, now, err := a.hosts.Hosts(ctx)
+	if err != nil {
+		return nil, now, err
+	}
+	orders, err := a.orders.AllOrders(ctx)
+	if err != nil {
+		return nil, now, err
+	}
+	list := make([]hostDoc, 0, len(registered))
+	for _, h := range registered {
+		d := hostDoc{Host: h, Up: h.Up(now)}
+		var obeyed jobs.HostOrder
+		if h.Order != nil {
+			obeyed = *h.Order
+		}
+		o, ok := orders[h.Name]
+		if d.Order, d.behind = nil, !o.Same(obeyed); ok {
+			d.Order = &o
+			delete(orders, h.Name)
+		}
+		list = append(list, d)
+	}
+	for name, o := range orders {
+		list = append(list, hostDoc{Host: jobs.Host{Name: name, Worker: o.Worker, Order: &o}, away: true})
+	}
+	slices.SortFunc(list, func(a, b hostDoc) int {
+		return cmp.Or(cmp.Compare(a.Worker, b.Worker), cmp.Compare(a.Name, b.Name))
+	})
+	return list, now, nil
+}
+
 // queuesOf lists the queues that hosts serve, and the one that jobs go to by default.
-func queuesOf(list []jobs.Host) []string {
+func queuesOf(list []hostDoc) []string {
 	queues := []string{jobs.DefaultQueue}
 	for _, h := range list {
 		queues = append(queues, h.Queues...)
@@ -63,27 +135,33 @@ func queuesOf(list []jobs.Host) []string {
 	return slices.Compact(queues)
 }
 
-// hostDoc is a host as programs get it. It says whether the host is up, so that
-// the program needs no clock.
-type hostDoc struct {
-	jobs.Host
-	Up bool `json:"up"`
+// jobNames are the names of the jobs that hosts run, by the jobs' IDs.
+func jobNames(ctx context.Context, svc *jobs.Service, list []hostDoc) (map[string]string, error) {
+	var ids []string
+	for _, h := range list {
+		ids = append(ids, h.Jobs...)
+	}
+	names := map[string]string{}
+	if len(ids) == 0 {
+		return names, nil
+	}
+	all, err := svc.GetAll(ctx, ids)
+	for _, j := range all {
+		names[j.ID] = j.Spec.Name
+	}
+	return names, err
 }
 
 // hosts prints hosts as many prints jobs. What is paused goes into the object.
-func (p printer) hosts(list []jobs.Host, now time.Time, paused []jobs.Pause) error {
-	docs := make([]hostDoc, len(list))
-	for i, h := range list {
-		docs[i] = hostDoc{h, h.Up(now)}
-	}
+func (p printer) hosts(list []hostDoc, now time.Time, paused []jobs.Pause) error {
 	if p.kind == "json" {
 		return p.one("", struct {
 			Hosts  []hostDoc    `json:"hosts"`
 			Now    time.Time    `json:"now"`
 			Paused []jobs.Pause `json:"paused"`
-		}{docs, now, append([]jobs.Pause{}, paused...)})
+		}{append([]hostDoc{}, list...), now, append([]jobs.Pause{}, paused...)})
 	}
-	for _, d := range docs {
+	for _, d := range list {
 		if err := p.one(d.Name, d); err != nil {
 			return err
 		}
@@ -91,21 +169,21 @@ func (p printer) hosts(list []jobs.Host, now time.Time, paused []jobs.Pause) err
 	return nil
 }
 
-// hostTable has the state last, because the reason can be long.
-func (a *app) hostTable(list []jobs.Host, now time.Time) error {
+// hostTable has the reason last, because it can be long.
+func (a *app) hostTable(list []hostDoc, now time.Time, names map[string]string) error {
 	if len(list) == 0 {
 		_, err := fmt.Fprintln(a.stdout, "No worker has told this farm of its host: jobs wait until one is started.")
 		return err
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "HOST\tWORKER\tRUNNING\tQUEUES\tENGINE\tSEEN\tSTATE")
+	fmt.Fprintln(w, "WORKER\tSTATE\tSLOTS\tRUNS\tVERSION\tLABELS\tQUEUES\tHOST ID\tSEEN\tREASON")
 	for _, h := range list {
 		load := fmt.Sprintf("%d/%d", h.Running, h.Slots)
-		if h.Damaged != "" {
+		if h.Damaged != "" || h.away {
 			load = "" // it is not known
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(h.Name), oneLine(h.Worker), load,
-			oneLine(strings.Join(h.Queues, ",")), oneLine(h.Engine), seen(h, now), oneLine(hostState(h, now)))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(h.Worker), oneLine(h.word()), load, oneLine(h.runs(names)), oneLine(h.Version),
+			oneLine(labelList(h.Labels)), oneLine(strings.Join(h.Queues, ",")), oneLine(h.Name), seen(h.Host, now), oneLine(h.why(now)))
 	}
 	return w.Flush()
 }
@@ -118,17 +196,94 @@ func seen(h jobs.Host, now time.Time) string {
 	return age(h.Silent(now))
 }
 
-// hostState is what a reader has to know: what a host said of itself counts only
-// as long as it speaks.
-func hostState(h jobs.Host, now time.Time) string {
+// word is what a reader has to know: what a host said of itself counts only as long as
+// it speaks.
+func (d hostDoc) word() string {
 	switch {
-	case h.Damaged != "":
-		return "damaged: " + h.Damaged
-	case !h.Up(now):
-		return "silent for " + age(h.Silent(now))
-	case h.State == jobs.HostUnfit:
-		return "unfit: " + cmp.Or(h.Reason, "it does not say why")
-	default:
-		return string(h.State)
+	case d.Damaged != "":
+		return "damaged"
+	case d.away:
+		return "away"
+	case !d.Up:
+		return "silent"
 	}
+	return string(d.State)
+}
+
+// jobsShown is how many jobs of a host the table names.
+const jobsShown = 3
+
+// runs names some of the jobs that run.
+func (d hostDoc) runs(names map[string]string) string {
+	if !d.Up {
+		return ""
+	}
+	var parts []string
+	for _, id := range d.Jobs[:min(jobsShown, len(d.Jobs))] {
+		parts = append(parts, strings.TrimSpace(names[id]+" "+shortID(id)))
+	}
+	if more := d.Running - len(parts); more > 0 && len(parts) > 0 {
+		parts = append(parts, fmt.Sprintf("%d more", more))
+	}
+	if d.Services > 0 {
+		parts = append(parts, count(d.Services, "kept service"))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// shortID is an ID of a job by which a reader knows it again: those of one hour begin
+// with the same digits.
+func shortID(id string) string {
+	if len(id) <= 16 {
+		return id
+	}
+	return id[:8] + ".." + id[len(id)-4:]
+}
+
+func labelList(labels map[string]string) string {
+	var all []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		all = append(all, k+"="+labels[k])
+	}
+	return strings.Join(all, ",")
+}
+
+// why is why a host takes no jobs: what an operator wants of it, and what is wrong.
+func (d hostDoc) why(now time.Time) string {
+	var reasons []string
+	switch {
+	case d.Damaged != "":
+		reasons = append(reasons, d.Damaged)
+	case d.Order != nil:
+		reasons = append(reasons, orderLine(*d.Order, now))
+		if d.Up && d.behind {
+			reasons = append(reasons, "the worker does not obey yet")
+		}
+	case d.Up && d.behind:
+		reasons = append(reasons, "it is resumed, and the worker does not obey yet")
+	}
+	switch {
+	case !d.Up:
+	case d.State == jobs.HostUnfit:
+		reasons = append(reasons, cmp.Or(d.Reason, "it does not say why"))
+	case d.Reason != "":
+		reasons = append(reasons, "unfit: "+d.Reason)
+	}
+	return strings.Join(reasons, "; ")
+}
+
+// orderLine says what was ordered, who did, since when, and why.
+func orderLine(o jobs.HostOrder, now time.Time) string {
+	line := string(o.Kind)
+	if o.By != "" {
+		line += " by " + o.By
+	}
+	if !o.Since.IsZero() {
+		line += " since " + o.Since.Local().Format(time.DateTime)
+	}
+	line += ": " + o.Why()
+	if at, ok := o.HandsBack(); ok && at.After(now) {
+		line += "; what still runs at " + at.Local().Format(time.DateTime) + " is handed back"
+	}
+	return line
 }
