@@ -100,6 +100,18 @@ func (c claims) EndService(ctx context.Context, id, nonce string, e jobs.Service
 	return do(ctx, c.at, Call{Name: "endservice", Job: id}, func() error { return c.Claims.EndService(ctx, id, nonce, e) })
 }
 
+// Orders wraps the orders for hosts, as workers read them.
+func Orders(o jobs.Orders, at At) jobs.Orders { return orders{o, at} }
+
+type orders struct {
+	jobs.Orders
+	at At
+}
+
+func (o orders) OrderOf(ctx context.Context, host string) (jobs.HostOrder, error) {
+	return around(ctx, o.at, Call{Name: "orderof"}, func() (jobs.HostOrder, error) { return o.Orders.OrderOf(ctx, host) })
+}
+
 // Seats wraps the seats of hosts.
 func Seats(s jobs.Seats, at At) jobs.Seats { return seats{s, at} }
 

@@ -17,4 +17,5 @@
 //	I11  each name has the recipe of the newest job that built it
 //	I12  a rebuild ends, and builds each image once, after those that it stands on
 //	I13  a registry has each image of a recipe under its tags, also after a rollback
+//	I14  a host takes no job that an operator has taken out of the farm
 package oracle

@@ -43,11 +43,14 @@ func newOwners() owners {
 	}
 }
 
-// Claims notes that a process asks for a job under a nonce.
-func (o *Oracle) Claims(nonce string, p Process) {
+// Claims notes that a process asks for a job under a nonce, and reports whether it did
+// before.
+func (o *Oracle) Claims(nonce string, p Process) (again bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	again = o.owners.claimed[nonce] != nil
 	o.owners.claimed[nonce] = p
+	return again
 }
 
 // Owned notes who owns a job from now on; without a nonce no attempt does.

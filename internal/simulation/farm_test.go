@@ -45,11 +45,13 @@ type farm struct {
 	hosts  []*host
 	// healed ends all faults.
 	healed  atomic.Bool
-	rolling sync.Mutex   // one rollback at a time
-	calls   atomic.Int64 // of the producers
-	pushed  atomic.Int64 // plain tasks
-	rebuilt atomic.Int64 // jobs of rebuilds
-	pushes  atomic.Int64 // of images
+	rolling sync.Mutex // one rollback at a time
+	// ordering is held while a host is out of the farm.
+	ordering sync.Mutex
+	calls    atomic.Int64 // of the producers
+	pushed   atomic.Int64 // plain tasks
+	rebuilt  atomic.Int64 // jobs of rebuilds
+	pushes   atomic.Int64 // of images
 	// away is until when no process reaches Redis, as nanoseconds.
 	away atomic.Int64
 

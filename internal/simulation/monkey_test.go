@@ -56,6 +56,7 @@ func (f *farm) monkey(ctx context.Context, r *rand.Rand, svc *jobs.Service) {
 			{"cancelled", 4, func() bool { return f.cancel(r, svc) }},
 			{"worker drained", 2, func() bool { p.stop(); return true }},
 			{"worker told to hand back", 1, func() bool { p.drain(worker.DrainHandBack); return true }},
+			{"host out of the farm", 2, func() bool { return f.outOfFarm(r, p) }},
 			{"worker upgraded", 2, func() bool { p.drain(worker.DrainAdopt); return true }},
 		}
 		total := 0

@@ -123,6 +123,10 @@ func mutations() []mutation {
 			"the log of a service is read again from its beginning", "internal/worker/kept.go",
 			"s.joblog.Received(), s.joblog.Output()", "engine.Skip{}, s.joblog.Output()", "I8",
 		},
+		{
+			"a host does not hear of its order", "internal/worker/orders.go",
+			`if was := w.order.set(o, asked); !was.Same(o) {`, `if was := w.order.get(); asked.IsZero() {`, "I14",
+		},
 	}
 }
 

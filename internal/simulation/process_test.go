@@ -40,11 +40,13 @@ type process struct {
 
 	mu     sync.Mutex
 	frozen chan struct{} // closed when it goes on; nil while it runs
-	calls  map[faults.Call]int
-	stop   context.CancelFunc // SIGTERM
-	drain  func(worker.DrainMode)
-	hurry  context.CancelFunc // a second one
-	ended  chan struct{}
+	// ignorant is when it last missed what Redis had to say of its host's order.
+	ignorant time.Time
+	calls    map[faults.Call]int
+	stop     context.CancelFunc // SIGTERM
+	drain    func(worker.DrainMode)
+	hurry    context.CancelFunc // a second one
+	ended    chan struct{}
 }
 
 // String tells the process from others.
@@ -111,7 +113,7 @@ func (p *process) freeze() (thaw func()) {
 	p.frozen = ch
 	return func() {
 		p.mu.Lock()
-		p.frozen = nil
+		p.frozen, p.ignorant = nil, time.Now()
 		p.mu.Unlock()
 		close(ch)
 	}
@@ -139,6 +141,7 @@ func (p *process) at(_ context.Context, c faults.Call) error {
 		p.h.excuse(c.Job, "docker was away")
 	}
 	if onRedis(c.Name) && p.h.cutOff() {
+		p.heardNothing()
 		time.Sleep(20 * time.Millisecond)
 		p.gate()
 		return errAway
@@ -149,7 +152,7 @@ func (p *process) at(_ context.Context, c faults.Call) error {
 	p.mu.Unlock()
 	x := draw(f.seed, p.h.name, p.number, c, n)
 	switch {
-	case x%killEvery == 0 && c.Name != "now":
+	case x%killEvery == 0 && c.Name != "now" && c.Name != "orderof":
 		f.oracle.Fault("killed at " + c.Name + when(c))
 		f.log.Info("FAULT", "what", "killed at "+c.Name+when(c), "host", p.h.name, "job", c.Job)
 		p.h.crash(p, time.Second)
@@ -191,7 +194,7 @@ func onRedis(name string) bool {
 	case "claim", "adopt", "renew", "note", "finish", "release", "reissue", "appendlog", "now", "owned", "kept", "endservice",
 		"get", "push tickets", "lead", "scan", "ended", "acknowledge", "expire", "lost", "missing", "tidy", "create records", "reserve", "seat", "takeseat", "keepseat", "leaveseat", "callhost",
 		"rebuild", "rebuilds", "changerebuild", "recipe", "replacerecipe", "promoteturn", "tagged", "retag",
-		"beginbuild", "holdbuild", "endbuild":
+		"beginbuild", "holdbuild", "endbuild", "orderof":
 		return true
 	}
 	return false
@@ -200,6 +203,9 @@ func onRedis(name string) bool {
 // spoil returns the error of a call that goes wrong, nil when that cannot be
 // told from an error of ours.
 func (p *process) spoil(c faults.Call) error {
+	if c.Name == "orderof" {
+		p.heardNothing()
+	}
 	if onRedis(c.Name) {
 		return errors.New("i/o timeout") // never an excuse: the farm gets over it
 	}
@@ -248,6 +254,7 @@ func (h *host) start() *process {
 		Engine: eng, Images: images.New(f.log, imageHost{eng, h.engine}, images.NewNotes(h.mates[0].notes, enginetest.NormalName), func() images.Rules { return images.Rules{} }),
 		Pins:      pins.New(f.log, h.engine, f.truth),
 		Builds:    buildsOf{f.truth, p.at},
+		Orders:    faults.Orders(f.truth, p.at),
 		Intake:    faults.Intake(in, p.at),
 		Admission: faults.Admission(admission{worker.Fetch(contexts.NewFetcher(contexts.Options{TempDir: h.dir}, source{}).Fetch)}, p.at),
 		Blobs:     artifacts.NewBlobs(faults.Artifacts(f.blobs, p.at), h.dir),
@@ -403,7 +410,9 @@ type reporting struct {
 }
 
 func (r reporting) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Job, error) {
-	r.p.h.farm.oracle.Claims(o.Nonce, r.p)
+	if !r.p.h.farm.oracle.Claims(o.Nonce, r.p) { // else the answer to an earlier call is missing
+		r.p.obeys()
+	}
 	return r.Claims.Claim(ctx, t, o)
 }
 

@@ -140,6 +140,7 @@ func (f *farm) run(t *testing.T, n int) {
 	monkeys.Wait()
 	time.Sleep(4 * lease) // until what is stopped goes on
 	f.healed.Store(true)
+	f.resumeAll()
 	f.settle(t)
 	time.Sleep(3 * time.Minute) // notes on builds go with the second look, a minute after the first
 
