@@ -18,8 +18,8 @@ const (
 	// lossPatience is how long a follower keeps trying when Redis went away
 	// under it: the job itself goes on meanwhile.
 	lossPatience = time.Minute
-	// pauseLook is how soon it is looked why no worker takes the job.
-	pauseLook = 2 * time.Second
+	// whyLook is how soon it is looked why no worker takes the job.
+	whyLook = 2 * time.Second
 	// settle is how long the log must be silent after a build before its display
 	// is closed: the log comes later than the event of the next stage.
 	settle = 300 * time.Millisecond
@@ -52,10 +52,9 @@ type follower struct {
 	// queue since none has.
 	claimed bool
 	looks   int
-	// idle is true once the reader was told that no worker took the job yet, and pause
-	// is what the reader was told about its queue.
-	idle  bool
-	pause jobs.Pause
+	// why tells why the job waits, and told is what the reader was told of that last.
+	why  func(context.Context, jobs.Job) jobs.Why
+	told jobs.Blocker
 }
 
 // run shows the job until it has ended and all its log was shown, and returns
@@ -71,9 +70,9 @@ func (f *follower) run(ctx context.Context) (jobs.Job, error) {
 		case built:
 			wait = settle
 		case !f.claimed && f.looks == 0:
-			wait = pauseLook
+			wait = whyLook
 		case !f.claimed && f.looks == 1:
-			wait = followWait - pauseLook
+			wait = followWait - whyLook
 		}
 		news, err := f.svc.Follow(ctx, f.id, f.cursor, wait)
 		quiet := len(news.Events) == 0 && len(news.Log) == 0
@@ -138,25 +137,19 @@ func (f *follower) again(ctx context.Context, err error, lost *time.Time) error 
 	}
 }
 
-// waiting tells why a job stays in its queue: once that no worker takes it, and each
-// time that the queue is paused or resumed.
+// waiting tells why a job stays in its queue, and each time that it is for another reason.
 func (f *follower) waiting(ctx context.Context, job jobs.Job) {
 	if job.State != jobs.Queued {
 		f.claimed = true
 		return
 	}
 	f.looks++
-	was := f.pause.Name
-	f.pause = pauseOf(ctx, f.svc, job)
-	switch now := f.pause.Name; {
-	case now != "" && was == "":
-		f.view.note("still queued: %s", pauseLine(f.pause))
-	case now == "" && was != "":
-		f.view.note("queue %s is resumed", was)
-	case now == "" && f.looks > 1 && !f.idle:
-		f.idle = true
-		f.view.note("still queued: no worker of queue %q has taken the job yet", job.Spec.Queue)
+	why := f.why(ctx, job)
+	if why.Blocker == "" || why.Blocker == f.told {
+		return
 	}
+	f.told = why.Blocker
+	f.view.note("still queued: %s", oneLine(why.Text))
 }
 
 // event shows what the log itself does not tell.

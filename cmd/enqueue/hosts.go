@@ -74,7 +74,7 @@ func (a *app) listingHosts(cmd *cobra.Command) *cobra.Command {
 			return err
 		}
 		for _, pause := range paused {
-			fmt.Fprintln(a.stdout, oneLine(pauseLine(pause)))
+			fmt.Fprintln(a.stdout, oneLine(pause.String()))
 		}
 		return nil
 	}

@@ -44,7 +44,7 @@ Ctrl-C ends only this command.`,
 		if err != nil {
 			return err
 		}
-		f := &follower{svc: svc, store: a.artifacts, view: a.newView(mode, false, false), id: job.ID, service: true}
+		f := &follower{svc: svc, store: a.artifacts, view: a.newView(mode, false, false), id: job.ID, service: true, why: a.whyWaits}
 		if follow && (!job.State.Terminal() || job.Up()) {
 			job, err = a.watch(cmd.Context(), f)
 			if err == nil {
@@ -175,7 +175,7 @@ when the job has not ended.`,
 // describeResult adds to the last lines of submit what only matters later.
 func (a *app) describeResult(j jobs.Job) {
 	p := a.paint(a.stdout)
-	a.describe(j, jobs.Pause{})
+	a.describe(j, "")
 	r := j.Result
 	for _, b := range r.Bases {
 		where := ""

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,11 +34,7 @@ func (a *app) statusCmd() *cobra.Command {
 			return p.jobs(list)
 		}
 		for _, j := range list {
-			var pause jobs.Pause
-			if j.State == jobs.Queued || j.State == jobs.Waiting {
-				pause = pauseOf(cmd.Context(), a.svc, j)
-			}
-			a.describe(j, pause)
+			a.describe(j, a.whyWaits(cmd.Context(), j).Text)
 		}
 		return nil
 	}
@@ -79,8 +76,8 @@ func (a *app) get(ctx context.Context, svc *jobs.Service, id string) (jobs.Job, 
 	return j, err
 }
 
-// describe writes a job for people, and what keeps it in its queue.
-func (a *app) describe(j jobs.Job, pause jobs.Pause) {
+// describe writes a job for people, and why it waits.
+func (a *app) describe(j jobs.Job, why string) {
 	p := a.paint(a.stdout)
 	field(a.stdout, p, "job", j.ID)
 	if j.State.Terminal() {
@@ -108,7 +105,7 @@ func (a *app) describe(j jobs.Job, pause jobs.Pause) {
 	if j.CancelBy != "" {
 		field(a.stdout, p, "cancel", "requested by "+j.CancelBy)
 	}
-	field(a.stdout, p, "paused", pauseLine(pause))
+	field(a.stdout, p, "waits", why)
 	fmt.Fprintf(a.stdout, "  %s %s\n", p.bold(fmt.Sprintf("%-10s", "state")), head)
 	field(a.stdout, p, "next", next(j))
 }
@@ -152,7 +149,7 @@ func (a *app) listCmd() *cobra.Command {
 		case p.human() && q.Up:
 			return a.upTable(list)
 		case p.human():
-			return a.table(list)
+			return a.table(list, a.blockers(cmd.Context(), list))
 		}
 		return p.many(list, nextPage)
 	}
@@ -181,12 +178,13 @@ func (a *app) list(ctx context.Context, q jobs.Query, limit int) ([]jobs.Job, st
 	}
 }
 
-func (a *app) table(list []jobs.Job) error {
+// table lists jobs; the stage of one that waits is what keeps it.
+func (a *app) table(list []jobs.Job, blockers map[string]jobs.Blocker) error {
 	// Colours would count as width, so the table has none.
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "ID\tNAME\tSTATE\tSTAGE\tAGE\tTOOK\tWORKER")
 	for _, j := range list {
-		stage := j.Stage
+		stage := cmp.Or(j.Stage, jobs.Stage(blockers[j.ID]))
 		if j.Result != nil && j.Result.Failure != nil {
 			stage = j.Result.Failure.Stage
 		}

@@ -281,7 +281,7 @@ func (s *submission) follow(ctx context.Context) error {
 		return s.printer.one(job.ID, job)
 	}
 	view := s.newView(s.mode, o.quiet, !s.printer.human())
-	job, err := s.app.follow(ctx, &follower{svc: s.svc, store: s.artifacts, view: view, id: s.id, whole: !isTerminal(s.stdout)}, o.cancelOnInterrupt)
+	job, err := s.app.follow(ctx, &follower{svc: s.svc, store: s.artifacts, view: view, id: s.id, whole: !isTerminal(s.stdout), why: s.whyWaits}, o.cancelOnInterrupt)
 	if err != nil {
 		return err
 	}

@@ -209,7 +209,7 @@ func TestPausedQueue(t *testing.T) {
 	var id string
 	f.eventually(20*time.Second, "the job is there", func() bool { id = strings.TrimSpace(f.enqueue("ls", "-o", "name").stdout); return id != "" })
 	for _, args := range [][]string{{"status", id}, {"hosts"}} {
-		if a := f.enqueue(args...); !strings.Contains(a.stdout, line) || !strings.Contains(a.stdout, "asynq queue unpause builds") {
+		if a := f.enqueue(args...); !strings.Contains(a.stdout, line) || !strings.Contains(a.stdout, "enqueue queues resume builds") {
 			t.Errorf("%q says nothing of the pause:\n%s", args, a.stdout)
 		}
 	}

@@ -56,6 +56,9 @@ type Records interface {
 	// returns the job as it then is, with ErrFinished when there is nothing to
 	// end (any more).
 	Cancel(ctx context.Context, id, by string) (Job, error)
+	// Expire ends a job that has waited for a worker longer than it may, by Redis time, and
+	// reports whether it did.
+	Expire(ctx context.Context, id string) (bool, error)
 	// Reserve binds an idempotency key to (id, digest of the document) unless
 	// it is bound already, and returns what it is bound to.
 	Reserve(ctx context.Context, key, id, digest string) (boundID, boundDigest string, err error)
@@ -246,17 +249,28 @@ type Queue interface {
 	// twice delivers it once. The error names the first ticket that failed.
 	Push(ctx context.Context, tickets ...Ticket) error
 	// Paused returns the pauses of these queues, in the order of the queues and from
-	// the highest priority down. An operator pauses with asynq's tools; the farm
-	// itself never does.
+	// the highest priority down, also those that an operator made with asynq's tools.
 	Paused(ctx context.Context, queues ...string) ([]Pause, error)
+	// SetPause pauses a part of a queue; Redis sets Since. The part may be paused already:
+	// then the new words count.
+	SetPause(ctx context.Context, p Pause) error
+	// EndPause ends the pauses of a part of a queue, asynq's tools' too. false means that
+	// there was none.
+	EndPause(ctx context.Context, queue string, p Priority) (bool, error)
+	// Ahead is how many tickets are before this one where it waits; false means that it
+	// waits in no such place.
+	Ahead(ctx context.Context, t Ticket) (int, bool, error)
+	// Depths tells how much waits in these queues: an entry for each queue, priority and
+	// route that has tickets, in the order of the queues and from the highest priority down.
+	Depths(ctx context.Context, queues ...string) ([]Depth, error)
 }
 
-// Pause is a part of a queue that hands out no tickets until an operator resumes it.
-type Pause struct {
+// Depth is how much waits in a part of a queue for the same kind of host.
+type Depth struct {
 	Queue    string   `json:"queue"`
 	Priority Priority `json:"priority"`
-	// Name is what asynq's tools call that part of the queue.
-	Name string `json:"name"`
-	// Since is when it was paused, zero when that is not known.
-	Since time.Time `json:"since,omitzero"`
+	Route    Route    `json:"route,omitempty"`
+	Waiting  int      `json:"waiting"`
+	// Oldest is since when the oldest ticket waits there, on Redis time.
+	Oldest time.Time `json:"oldest,omitzero"`
 }

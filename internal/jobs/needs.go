@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Needs is what a job needs of the build host that runs it. Zero fields need nothing.
@@ -53,6 +54,28 @@ func (n Needs) Route() Route {
 		return ""
 	}
 	return Route(raw)
+}
+
+// String is the route for people, such as "linux/arm64 gpu=yes 4 CPUs 8GiB".
+func (r Route) String() string {
+	n, err := r.Needs()
+	if err != nil {
+		return "a route of a newer version"
+	}
+	var parts []string
+	if n.Platform != "" {
+		parts = append(parts, n.Platform)
+	}
+	for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
+		parts = append(parts, k+"="+n.Labels[k])
+	}
+	if n.CPUs > 0 {
+		parts = append(parts, strconv.FormatFloat(n.CPUs, 'g', -1, 64)+" CPUs")
+	}
+	if n.Memory > 0 {
+		parts = append(parts, n.Memory.String())
+	}
+	return strings.Join(parts, " ")
 }
 
 // Needs reads a route.

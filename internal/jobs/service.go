@@ -120,16 +120,47 @@ func SpecDigest(spec Spec) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Get returns a job, or ErrNotFound.
-func (s *Service) Get(ctx context.Context, id string) (Job, error) { return s.records.Get(ctx, id) }
+// Get returns a job, or ErrNotFound. One that has waited too long ends with that: there
+// may be no worker that would see to it.
+func (s *Service) Get(ctx context.Context, id string) (Job, error) {
+	job, err := s.records.Get(ctx, id)
+	if err != nil || !job.overdue(time.Now()) {
+		return job, err
+	}
+	if _, err := s.records.Expire(ctx, id); err != nil {
+		return job, fmt.Errorf("end job %s, which has waited too long: %w", id, err)
+	}
+	return s.records.Get(ctx, id)
+}
+
+// overdue reports whether the job seems to have waited longer than it may, by a clock that
+// need not be Redis'.
+func (j Job) overdue(now time.Time) bool {
+	return (j.State == Queued || j.State == Waiting) && !j.Expires.IsZero() && now.After(j.Expires) && j.Damaged == "" && !j.Newer
+}
 
 // GetAll returns those of many jobs that are there; see [Records].
 func (s *Service) GetAll(ctx context.Context, ids []string) ([]Job, error) {
 	return s.records.GetAll(ctx, ids)
 }
 
-// List returns jobs newest first.
-func (s *Service) List(ctx context.Context, q Query) (Page, error) { return s.records.List(ctx, q) }
+// List returns jobs newest first. Those that have waited too long end with that, as in Get,
+// and are listed as they are then.
+func (s *Service) List(ctx context.Context, q Query) (Page, error) {
+	page, err := s.records.List(ctx, q)
+	if err != nil {
+		return page, err
+	}
+	for i, job := range page.Jobs {
+		if !job.overdue(time.Now()) {
+			continue
+		}
+		if page.Jobs[i], err = s.Get(ctx, job.ID); err != nil && !errors.Is(err, ErrNotFound) {
+			return page, err
+		}
+	}
+	return page, nil
+}
 
 // Cancel asks for a job to end; see [Records].
 func (s *Service) Cancel(ctx context.Context, id, by string) (Job, error) {
@@ -147,7 +178,7 @@ func (s *Service) Wait(ctx context.Context, id string) (Job, error) {
 	var seen Job
 	var cur Cursor
 	for {
-		job, err := s.records.Get(ctx, id)
+		job, err := s.Get(ctx, id)
 		if err == nil {
 			seen = job
 			if job.State.Terminal() {
@@ -164,6 +195,19 @@ func (s *Service) Wait(ctx context.Context, id string) (Job, error) {
 			return seen, err
 		}
 	}
+}
+
+// SetPause pauses a part of a queue; see [Queue].
+func (s *Service) SetPause(ctx context.Context, p Pause) error { return s.queue.SetPause(ctx, p) }
+
+// EndPause ends the pauses of a part of a queue; see [Queue].
+func (s *Service) EndPause(ctx context.Context, queue string, p Priority) (bool, error) {
+	return s.queue.EndPause(ctx, queue, p)
+}
+
+// Depths tells how much waits in queues; see [Queue].
+func (s *Service) Depths(ctx context.Context, queues ...string) ([]Depth, error) {
+	return s.queue.Depths(ctx, queues...)
 }
 
 // Paused returns the pauses of queues; see [Queue].

@@ -159,7 +159,7 @@ func (b board) next(ctx context.Context, queue string, priorities []jobs.Priorit
 	for _, r := range routes {
 		args = append(args, r)
 	}
-	reply, err := b.pick.Run(ctx, b.rdb, []string{boardKey(queue, "paused"), boardKey(queue, "weights")}, args...).Slice()
+	reply, err := b.pick.Run(ctx, b.rdb, []string{pauseKey(queue), boardKey(queue, "weights")}, args...).Slice()
 	if errors.Is(err, redis.Nil) {
 		return picked{}, false, nil
 	} else if err != nil {

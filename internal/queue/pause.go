@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -16,12 +17,18 @@ import (
 // in Unix seconds.
 func pausedKey(queue string) string { return prefix(queue) + "paused" }
 
+// pauseKey is a hash, the priorities of a queue that an operator of the farm has paused,
+// each with who did, why and when as JSON. The board hands out no turns of those.
+func pauseKey(queue string) string { return boardKey(queue, "paused") }
+
 // Paused implements jobs.Queue.
 func (q *Queue) Paused(ctx context.Context, queues ...string) ([]jobs.Pause, error) {
 	var list []jobs.Pause
 	var since []*redis.StringCmd
+	ours := map[string]*redis.MapStringStringCmd{}
 	pipe := q.rdb.Pipeline()
 	for _, queue := range queues {
+		ours[queue] = pipe.HGetAll(ctx, pauseKey(queue))
 		for _, priority := range jobs.Priorities() {
 			name := inbox(queue, priority).String()
 			list = append(list, jobs.Pause{Queue: queue, Priority: priority, Name: name})
@@ -36,16 +43,50 @@ func (q *Queue) Paused(ctx context.Context, queues ...string) ([]jobs.Pause, err
 	}
 	paused := list[:0]
 	for i, pause := range list {
+		raw, isOurs := ours[pause.Queue].Val()[string(pause.Priority)]
 		text, err := since[i].Result()
-		if errors.Is(err, redis.Nil) {
+		switch {
+		case isOurs:
+			// One that cannot be read is a pause all the same.
+			_ = json.Unmarshal([]byte(raw), &pause)
+		case errors.Is(err, redis.Nil):
 			continue
-		} else if err != nil {
+		case err != nil:
 			return nil, fmt.Errorf("ask whether queue %s is paused: %w", pause.Name, err)
+		default:
+			pause.Since = pauseBegan(text)
 		}
-		pause.Since = pauseBegan(text)
 		paused = append(paused, pause)
 	}
 	return paused, nil
+}
+
+// SetPause implements jobs.Queue.
+func (q *Queue) SetPause(ctx context.Context, p jobs.Pause) error {
+	now, err := q.rdb.Time(ctx).Result()
+	if err != nil {
+		return fmt.Errorf("ask redis for the time: %w", err)
+	}
+	p.Name, p.Since = inbox(p.Queue, p.Priority).String(), now.UTC()
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("encode the pause of queue %s: %w", p.Name, err)
+	}
+	if err := q.rdb.HSet(ctx, pauseKey(p.Queue), string(p.Priority), raw).Err(); err != nil {
+		return fmt.Errorf("pause queue %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+// EndPause implements jobs.Queue. Workers that wait come to what was held back with their
+// next look.
+func (q *Queue) EndPause(ctx context.Context, queue string, p jobs.Priority) (bool, error) {
+	pipe := q.rdb.Pipeline()
+	ours, theirs := pipe.HDel(ctx, pauseKey(queue), string(p)), pipe.Del(ctx, pausedKey(inbox(queue, p).String()))
+	if _, err := pipe.Exec(ctx); err != nil {
+		return false, fmt.Errorf("resume queue %s: %w", inbox(queue, p), err)
+	}
+	return ours.Val()+theirs.Val() > 0, nil
 }
 
 // pauseBegan reads since when a queue is paused. Some write anything into the key.

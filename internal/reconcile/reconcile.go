@@ -34,7 +34,6 @@ type Records interface {
 	Scan(ctx context.Context, s jobs.State, skip, limit int) (found []jobs.Job, more bool, err error)
 	// Waiting lists the IDs of all jobs that wait for a worker.
 	Waiting(ctx context.Context) ([]string, error)
-	Expire(ctx context.Context, id string) (bool, error)
 	// ExpireDue ends jobs that have waited too long, limit at most.
 	ExpireDue(ctx context.Context, limit int) (int, error)
 	GiveUp(ctx context.Context, id string, f *jobs.Failure) error

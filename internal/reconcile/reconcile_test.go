@@ -19,8 +19,9 @@ import (
 
 // tickets is a queue that can lose what was pushed.
 type tickets struct {
-	pushed []jobs.Ticket
-	lost   bool
+	jobs.Queue // only producers ask for pauses and places
+	pushed     []jobs.Ticket
+	lost       bool
 	// strays are what Tidy finds, tidied is how often it looked.
 	strays []jobs.Delivery
 	more   bool
@@ -58,8 +59,6 @@ func (q *tickets) Tidy(ctx context.Context, accept jobs.Handler) (bool, error) {
 	}
 	return q.more, nil
 }
-
-func (*tickets) Paused(context.Context, ...string) ([]jobs.Pause, error) { return nil, nil }
 
 // farm is a store on an embedded Redis whose clock the test moves, with a
 // reconciler that has led it for a while.

@@ -2,6 +2,7 @@ package jobstest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -97,15 +98,100 @@ func (q *Queue) Paused(ctx context.Context, queues ...string) ([]jobs.Pause, err
 	return list, nil
 }
 
+// SetPause implements jobs.Queue.
+func (q *Queue) SetPause(ctx context.Context, p jobs.Pause) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.broken != nil {
+		return q.broken
+	}
+	p.Name, p.Since = partName(p.Queue, p.Priority), q.clock.now()
+	q.paused[part{p.Queue, p.Priority}] = p
+	return nil
+}
+
+// EndPause implements jobs.Queue.
+func (q *Queue) EndPause(ctx context.Context, queue string, p jobs.Priority) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.broken != nil {
+		return false, q.broken
+	}
+	_, was := q.paused[part{queue, p}]
+	delete(q.paused, part{queue, p})
+	q.wake()
+	return was, nil
+}
+
+// Ahead implements jobs.Queue.
+func (q *Queue) Ahead(ctx context.Context, t jobs.Ticket) (int, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, false, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ahead := 0
+	for _, d := range q.waiting {
+		if d.Ticket.ID == t.ID && d.Ticket.Attempt == t.Attempt {
+			return ahead, true, q.broken
+		}
+		if d.Ticket.Beside(t) {
+			ahead++
+		}
+	}
+	return 0, false, q.broken
+}
+
+// Depths implements jobs.Queue.
+func (q *Queue) Depths(ctx context.Context, queues ...string) ([]jobs.Depth, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.broken != nil {
+		return nil, q.broken
+	}
+	var all []jobs.Depth
+	for _, queue := range queues {
+		for _, p := range jobs.Priorities() {
+			of := map[jobs.Route]*jobs.Depth{}
+			for _, d := range q.waiting {
+				t := d.Ticket
+				if partOf(t) != (part{queue, p}) || q.clock.now().Before(d.due) {
+					continue
+				}
+				if of[t.Route] == nil {
+					of[t.Route] = &jobs.Depth{Queue: queue, Priority: p, Route: t.Route, Oldest: d.due}
+				}
+				of[t.Route].Waiting++
+			}
+			for _, r := range slices.Sorted(maps.Keys(of)) {
+				all = append(all, *of[r])
+			}
+		}
+	}
+	return all, nil
+}
+
+func partName(queue string, p jobs.Priority) string {
+	if p == jobs.PriorityNormal {
+		return queue
+	}
+	return queue + ":" + string(p)
+}
+
 // Pause holds back what is in a part of a queue, as an operator does, until Resume.
 func (q *Queue) Pause(queue string, p jobs.Priority) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	name := queue
-	if p != jobs.PriorityNormal {
-		name += ":" + string(p)
-	}
-	q.paused[part{queue, p}] = jobs.Pause{Queue: queue, Priority: p, Name: name, Since: q.clock.now()}
+	q.paused[part{queue, p}] = jobs.Pause{Queue: queue, Priority: p, Name: partName(queue, p), Since: q.clock.now()}
 }
 
 // Resume ends a pause.

@@ -37,6 +37,9 @@ func TestQueue(t *testing.T, setup func(t *testing.T) Delivery) {
 		{"delay", testDeliverDelay},
 		{"refuse when the context has ended", testPushContext},
 		{"paused", testPaused},
+		{"paused by the farm", testSetPause},
+		{"place in line", testAhead},
+		{"depths", testDepths},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, setup(t)) })
 	}
@@ -248,4 +251,98 @@ func testPaused(t *testing.T, d Delivery) {
 		t.Errorf("got %+v; want %+v, which was resumed", got, held)
 	}
 	want(both, "builds:low", "other")
+}
+
+func testSetPause(t *testing.T, d Delivery) {
+	held, free := ticket("job-held", 1, 1), ticket("job-free", 1, 1)
+	held.Turn, free.Turn, free.Priority = "web", "web", jobs.PriorityLow
+	set := func(reason string) {
+		t.Helper()
+		p := jobs.Pause{Queue: jobs.DefaultQueue, Priority: jobs.PriorityNormal, By: "ops", Reason: reason}
+		if err := d.Queue.SetPause(t.Context(), p); err != nil {
+			t.Fatalf("SetPause: %v", err)
+		}
+		got, err := d.Queue.Paused(t.Context(), jobs.DefaultQueue)
+		if err != nil || len(got) != 1 || got[0].Since.IsZero() {
+			t.Fatalf("Paused = %+v, %v; want one since now", got, err)
+		}
+		p.Name, p.Since = jobs.DefaultQueue, got[0].Since
+		if got[0] != p {
+			t.Errorf("Paused = %+v; want %+v", got[0], p)
+		}
+	}
+	end := func(want bool) {
+		t.Helper()
+		if was, err := d.Queue.EndPause(t.Context(), jobs.DefaultQueue, jobs.PriorityNormal); err != nil || was != want {
+			t.Errorf("EndPause = %t, %v; want %t", was, err, want)
+		}
+	}
+	end(false)
+	set("")
+	set("the registry moves")
+	d.push(t, held, free)
+	if got := d.receive(t, jobs.DefaultQueue); got != free {
+		t.Errorf("got %+v; want %+v, which is not paused", got, free)
+	}
+	end(true)
+	if got := d.receive(t, jobs.DefaultQueue); got != held {
+		t.Errorf("got %+v; want %+v, which was resumed", got, held)
+	}
+	end(false)
+	d.Pause(jobs.DefaultQueue, jobs.PriorityNormal) // by asynq's tools
+	end(true)
+	if got, err := d.Queue.Paused(t.Context(), jobs.DefaultQueue); err != nil || len(got) != 0 {
+		t.Errorf("Paused = %+v, %v; want none", got, err)
+	}
+}
+
+func testAhead(t *testing.T, d Delivery) {
+	d.Pause(jobs.DefaultQueue, jobs.PriorityNormal)
+	all := []jobs.Ticket{ticket("job-1", 1, 1), ticket("job-2", 1, 1), ticket("job-3", 1, 1)}
+	for _, tk := range all { // those of one push come in any order
+		d.push(t, tk)
+	}
+	other := ticket("job-4", 1, 1)
+	other.Turn = "web"
+	d.push(t, other)
+	for i, tk := range []jobs.Ticket{all[0], all[1], all[2], other} {
+		got, found, err := d.Queue.Ahead(t.Context(), tk)
+		if want := i % 3; err != nil || !found || got != want {
+			t.Errorf("Ahead(%s) = %d, %t, %v; want %d", tk.ID, got, found, err, want)
+		}
+	}
+	if got, found, err := d.Queue.Ahead(t.Context(), ticket("job-none", 1, 1)); found || err != nil {
+		t.Errorf("Ahead of a ticket that is not there = %d, %t, %v", got, found, err)
+	}
+}
+
+func testDepths(t *testing.T, d Delivery) {
+	before := time.Now().Add(-2 * time.Second)
+	in := func(id string, p jobs.Priority, r jobs.Route, turn string) jobs.Ticket {
+		tk := ticket(id, 1, 1)
+		tk.Priority, tk.Route, tk.Turn = p, r, turn
+		return tk
+	}
+	gpu := jobs.Needs{Labels: map[string]string{"gpu": "yes"}}.Route()
+	d.push(t, in("job-1", jobs.PriorityLow, "", "web"), in("job-2", jobs.PriorityLow, "", "api"), in("job-3", jobs.PriorityLow, gpu, ""), in("job-4", jobs.PriorityHigh, gpu, "web"))
+	other := in("job-5", jobs.PriorityNormal, "", "")
+	other.Queue = "other"
+	d.push(t, other)
+	got, err := d.Queue.Depths(t.Context(), "other", jobs.DefaultQueue, "empty")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var texts []string
+	for _, g := range got {
+		if g.Oldest.Before(before) || g.Oldest.After(time.Now().Add(2*time.Second)) {
+			t.Errorf("%+v: the oldest waits since another time than now", g)
+		}
+		texts = append(texts, fmt.Sprint(g.Queue, " ", g.Priority, " ", g.Route, " ", g.Waiting))
+	}
+	want := []string{
+		"other normal  1", "builds high gpu=yes 1", "builds low  2", "builds low gpu=yes 1",
+	}
+	if !slices.Equal(texts, want) {
+		t.Errorf("got %q; want %q", texts, want)
+	}
 }

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+func (a *app) queuesCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "queues", Short: "List queues, pause and resume them",
+		Long: "List queues, pause and resume them. A queue that is paused hands out no jobs; those that run go on. It stays\n" +
+			"so when workers, or Redis, start again. QUEUE:PRIORITY, such as builds:low, is a part of a queue.",
+	}
+	cmd.AddCommand(a.queuesLsCmd(), a.queuesPauseCmd(), a.queuesResumeCmd())
+	return cmd
+}
+
+// queueDoc is a part of a queue as programs get it.
+type queueDoc struct {
+	jobs.Depth
+	// Hosts is how many hosts may take what waits there, Blocker what keeps it.
+	Hosts   int          `json:"hosts"`
+	Blocker jobs.Blocker `json:"blocker"`
+}
+
+func (a *app) queuesLsCmd() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use: "ls [QUEUE...]", Aliases: []string{"list"}, Short: "List what waits in queues, and what keeps it",
+		Long: "List what waits in queues: for each priority and each kind of host that jobs need, how many wait, since when\n" +
+			"the oldest does, how many hosts may take them, and what keeps them. Without QUEUE it lists those that hosts\n" +
+			"serve. Pauses are named below.",
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, err := newPrinter(a.stdout, format, "table")
+		if err != nil {
+			return err
+		}
+		svc, err := a.service(cmd.Context())
+		if err != nil {
+			return err
+		}
+		for _, q := range args {
+			if !jobs.IsQueue(q) {
+				return usage("", "%q is not the name of a queue: want lower-case letters, digits and -, at most 32", q)
+			}
+		}
+		sit, err := svc.Situation(cmd.Context(), a.hosts)
+		if err != nil {
+			return err
+		}
+		queues := args
+		if len(queues) == 0 {
+			var hosts []hostDoc
+			for _, h := range sit.Hosts {
+				hosts = append(hosts, hostDoc{Host: h})
+			}
+			queues = queuesOf(hosts)
+		}
+		if sit.Pauses, err = svc.Paused(cmd.Context(), queues...); err != nil {
+			return err
+		}
+		depths, err := svc.Depths(cmd.Context(), queues...)
+		if err != nil {
+			return err
+		}
+		docs := make([]queueDoc, len(depths))
+		for i, d := range depths {
+			docs[i] = queueDoc{Depth: d}
+			docs[i].Blocker, docs[i].Hosts = sit.Waiting(d)
+		}
+		return a.printQueues(p, docs, sit)
+	}
+	return cmd
+}
+
+func (a *app) printQueues(p printer, docs []queueDoc, sit jobs.Situation) error {
+	if p.kind == "json" {
+		return p.one("", struct {
+			Queues []queueDoc   `json:"queues"`
+			Now    time.Time    `json:"now"`
+			Paused []jobs.Pause `json:"paused"`
+		}{docs, sit.Now, append([]jobs.Pause{}, sit.Pauses...)})
+	}
+	if !p.human() {
+		for _, d := range docs {
+			if err := p.one(d.Queue, d); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(docs) == 0 {
+		fmt.Fprintln(a.stdout, "No jobs wait.")
+	} else {
+		t := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+		fmt.Fprintln(t, "QUEUE\tPRIORITY\tWAITING\tOLDEST\tHOSTS\tBLOCKER\tNEEDS")
+		for _, d := range docs {
+			fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%s\t%s\n", oneLine(d.Queue), d.Priority, d.Waiting, age(sit.Now.Sub(d.Oldest)), d.Hosts, d.Blocker, oneLine(d.Route.String()))
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	for _, pause := range sit.Pauses {
+		fmt.Fprintln(a.stdout, oneLine(pause.String()))
+	}
+	return nil
+}
+
+func (a *app) queuesPauseCmd() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{Use: "pause QUEUE[:PRIORITY]...", Short: "Hand out no jobs of queues until they are resumed", Args: someQueues}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who wonder")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		parts, err := queueParts(args)
+		if err != nil {
+			return err
+		}
+		svc, err := a.service(cmd.Context())
+		if err != nil {
+			return err
+		}
+		for _, part := range parts {
+			part.By, part.Reason = a.whoami(), reason
+			if err := svc.SetPause(cmd.Context(), part); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(a.stdout, "paused %s\n", strings.Join(args, ", "))
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) queuesResumeCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "resume QUEUE[:PRIORITY]...", Short: "Hand out jobs of queues again", Args: someQueues,
+		Long: "Hand out jobs of queues again, also of those that were paused with asynq's tools.",
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		parts, err := queueParts(args)
+		if err != nil {
+			return err
+		}
+		svc, err := a.service(cmd.Context())
+		if err != nil {
+			return err
+		}
+		any := false
+		for _, part := range parts {
+			was, err := svc.EndPause(cmd.Context(), part.Queue, part.Priority)
+			if err != nil {
+				return err
+			}
+			any = any || was
+		}
+		if !any {
+			fmt.Fprintf(a.stdout, "%s: nothing was paused\n", strings.Join(args, ", "))
+			return nil
+		}
+		fmt.Fprintf(a.stdout, "resumed %s\n", strings.Join(args, ", "))
+		return nil
+	}
+	return cmd
+}
+
+func someQueues(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usage("enqueue queues ls lists the queues of this farm", "%s: the name of the queue is missing", cmd.CommandPath())
+	}
+	return nil
+}
+
+// queueParts reads names of queues and of parts of queues.
+func queueParts(args []string) (parts []jobs.Pause, err error) {
+	for _, arg := range args {
+		queue, word, one := strings.Cut(arg, ":")
+		if !jobs.IsQueue(queue) {
+			return nil, usage("enqueue queues ls shows the queues", "%q is not the name of a queue: want lower-case letters, digits and -, at most 32", arg)
+		}
+		found := false
+		for _, p := range jobs.Priorities() {
+			if !one || string(p) == word {
+				parts, found = append(parts, jobs.Pause{Queue: queue, Priority: p}), true
+			}
+		}
+		if !found {
+			return nil, usage("", "%q: want a priority after the colon: %s", arg, jobs.Either(priorityWords()))
+		}
+	}
+	return parts, nil
+}
