@@ -112,6 +112,7 @@ func rules() []rule {
 		{"internal/diskroom", seams, nil},
 		{"internal/atomicfile", seams, nil},
 		{"internal/quiet", seams, nil},
+		{"internal/systemd", seams, nil},
 		// clock_gettime(2) for the boot clock is not in the standard library.
 		{"internal/bootclock", seams, []string{"golang.org/x/sys"}},
 		// preadv2(2) is not in the standard library.
