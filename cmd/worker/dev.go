@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/settings"
+	"github.com/slipway-farm/slipway/internal/telemetry"
 )
 
 type redisClient = redis.UniversalClient
@@ -40,7 +41,7 @@ func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(stderr, "A farm for trying out, Redis included. In another terminal:\n\n  export SLIPWAY_REDIS=%s SLIPWAY_STORE=%s\n  enqueue submit .\n\n", c.Redis, c.Store)
-	return runWorker(ctx, hurry, c, stderr, func() error { return nil })
+	return runWorker(ctx, hurry, telemetry.NewLogger(stderr, c.LogLevel), c, unwatched())
 }
 
 // takeAnyStore lets this farm use any store, also one of another farm. The embedded farm

@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/supervisor"
+	"github.com/slipway-farm/slipway/internal/systemd"
 )
 
 func main() {
@@ -34,8 +35,13 @@ func main() {
 		<-signals
 		stopNow()
 	}()
+	environ := os.Environ()
+	if err := systemd.HideFromChildren(); err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		os.Exit(1)
+	}
 	code := make(chan int)
-	go func() { code <- run(stopping, hurry, os.Args[1:], os.Environ(), os.Stdout, os.Stderr) }()
+	go func() { code <- run(stopping, hurry, os.Args[1:], environ, os.Stdout, os.Stderr) }()
 	os.Exit(<-code)
 }
 

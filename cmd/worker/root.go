@@ -8,6 +8,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/supervisor"
+	"github.com/slipway-farm/slipway/internal/telemetry"
 )
 
 func rootCommand(environ commandline.Environment, hurry context.Context) *cobra.Command {
@@ -17,16 +18,16 @@ func rootCommand(environ commandline.Environment, hurry context.Context) *cobra.
 		if err := prepare(cmd, &serveConfig, getenv); err != nil {
 			return err
 		}
-		child := supervisor.IsChild(getenv)
-		if serveConfig.Supervise && !child {
-			return supervise(cmd.Context(), hurry, serveConfig, cmd.ErrOrStderr())
+		stderr := cmd.ErrOrStderr()
+		if serveConfig.Supervise && !supervisor.IsChild(getenv) {
+			return supervise(cmd.Context(), hurry, serveConfig, getenv, stderr)
 		}
-		return runWorker(cmd.Context(), hurry, serveConfig, cmd.ErrOrStderr(), func() error {
-			if !child {
-				return nil
-			}
-			return supervisor.ResetWatchdog(getenv)
-		})
+		lg := telemetry.NewLogger(stderr, serveConfig.LogLevel)
+		watched, err := watcherOf(lg, serveConfig, getenv)
+		if err != nil {
+			return err
+		}
+		return runWorker(cmd.Context(), hurry, lg, serveConfig, watched)
 	}
 	root := &cobra.Command{
 		Use:           "worker",

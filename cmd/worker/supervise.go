@@ -15,16 +15,23 @@ import (
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
-// supervise runs the worker as a child until it ends in order.
-func supervise(ctx, hurry context.Context, c config, stderr io.Writer) error {
+// supervise runs the worker as a child until it ends in order, and speaks for it with the
+// service manager.
+func supervise(ctx, hurry context.Context, c config, getenv func(string) string, stderr io.Writer) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program to start it again: %w", err)
 	}
 	lg := telemetry.NewLogger(stderr, c.LogLevel)
+	service, err := newService(lg, c, getenv)
+	if err != nil {
+		return err
+	}
 	return supervisor.Run(ctx, hurry, lg, supervisor.Options{
 		Start:   supervisor.Process{Argv: append([]string{exe}, os.Args[1:]...), Output: stderr}.Start,
 		Silence: c.Worker.Lease / 3,
+		Lease:   c.Worker.Lease,
+		Manager: service,
 		Reap:    func(ctx context.Context) error { return reap(ctx, lg, c) },
 	})
 }

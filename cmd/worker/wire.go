@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -53,11 +52,9 @@ import (
 
 // runWorker runs a worker until it ends in order. When another worker turns out to have
 // this host's identity, the worker starts again as a new host.
-func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func() error) error {
-	lg := telemetry.NewLogger(stderr, c.LogLevel)
-	up = sync.OnceValue(up)
+func runWorker(ctx, hurry context.Context, lg *slog.Logger, c config, watched watcher) error {
 	for {
-		err := serve(ctx, hurry, lg, c, up)
+		err := serve(ctx, hurry, lg, c, watched)
 		if !errors.Is(err, jobs.ErrDisplaced) {
 			return err
 		}
@@ -68,8 +65,9 @@ func runWorker(ctx, hurry context.Context, c config, stderr io.Writer, up func()
 	}
 }
 
-// serve runs one worker. It calls up when only what can be waited for may still be away.
-func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() error) (err error) {
+// serve runs one worker. It calls watched.Up when only what can be waited for may still be
+// away, and tells from then on how the worker is.
+func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watcher) (err error) {
 	dir, err := seat.Open(c.Worker.StateDir)
 	if err != nil {
 		return err
@@ -177,9 +175,8 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, up func() erro
 	defer background.Wait()
 	defer stop()
 	defer control.Serve(ctx, lg, c.Worker.StateDir, w)()
-	if err := up(); err != nil {
-		return err
-	}
+	watched.Up()
+	background.Go(func() { tellCondition(ctx, reconciling, watched, w) })
 	return w.Run(ctx, hurry)
 }
 

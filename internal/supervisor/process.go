@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/slipway-farm/slipway/internal/systemd"
 )
 
 // WatchdogVariable names the environment variable with the file descriptor on which a
@@ -67,28 +69,46 @@ func (p Process) Start(ctx context.Context) (Child, error) {
 // process is a Child of the operating system.
 type process struct {
 	cmd   *exec.Cmd
-	beats <-chan struct{}
+	beats <-chan systemd.Condition
 	ended <-chan error
 }
 
-func (p *process) Beats() <-chan struct{} { return p.beats }
-func (p *process) Ended() <-chan error    { return p.ended }
-func (p *process) Terminate()             { _ = p.cmd.Process.Signal(syscall.SIGTERM) }
-func (p *process) Kill()                  { _ = p.cmd.Process.Kill() }
+func (p *process) Beats() <-chan systemd.Condition { return p.beats }
+func (p *process) Ended() <-chan error             { return p.ended }
+func (p *process) Terminate()                      { _ = p.cmd.Process.Signal(syscall.SIGTERM) }
+func (p *process) Kill()                           { _ = p.cmd.Process.Kill() }
 
-// listen hands on each sign of life until the child closes its end.
-func listen(beats io.ReadCloser) <-chan struct{} {
-	heard := make(chan struct{})
+// beat is a sign of life that says nothing else. A line beside it is a condition.
+const beat = '.'
+
+// maxLine is more than the longest line of a child; the rest of a longer one is dropped.
+const maxLine = 4096
+
+// listen hands on each sign of life, with the newest condition in it, until the child
+// closes its end.
+func listen(beats io.ReadCloser) <-chan systemd.Condition {
+	heard := make(chan systemd.Condition)
 	go func() {
 		defer close(heard)
 		defer beats.Close()
-		buf := make([]byte, 64)
+		buf, line := make([]byte, 512), []byte(nil)
 		for {
-			if _, err := beats.Read(buf); err != nil {
+			n, err := beats.Read(buf)
+			if err != nil {
 				return
 			}
+			var said systemd.Condition
+			for _, b := range buf[:n] {
+				switch {
+				case b == beat && len(line) == 0:
+				case b == '\n':
+					said, line = systemd.Read(string(line)), line[:0]
+				case len(line) < maxLine:
+					line = append(line, b)
+				}
+			}
 			select {
-			case heard <- struct{}{}:
+			case heard <- said:
 			case <-time.After(time.Minute): // the supervisor has stopped listening
 				return
 			}
@@ -109,21 +129,41 @@ func exitOf(err error) error {
 // IsChild reports whether this process is the child of a supervisor.
 func IsChild(getenv func(string) string) bool { return getenv(WatchdogVariable) != "" }
 
-// ResetWatchdog makes this process give its parent a sign of life now, and every
-// second from now on.
-func ResetWatchdog(getenv func(string) string) error {
+// Watchdog is the child's end of its parent's watchdog.
+type Watchdog struct {
+	pipe *os.File
+	said systemd.Condition // the newest that the parent knows
+}
+
+// OpenWatchdog opens the watchdog of this process's parent.
+func OpenWatchdog(getenv func(string) string) (*Watchdog, error) {
 	fd, err := strconv.Atoi(getenv(WatchdogVariable))
 	if err != nil {
-		return fmt.Errorf("read %s: %w", WatchdogVariable, err)
+		return nil, fmt.Errorf("read %s: %w", WatchdogVariable, err)
 	}
-	pipe := os.NewFile(uintptr(fd), "watchdog")
+	syscall.CloseOnExec(fd) // what the child starts is not to speak for it
+	return &Watchdog{pipe: os.NewFile(uintptr(fd), "watchdog")}, nil
+}
+
+// Up gives the parent a sign of life now, and every second from now on.
+func (w *Watchdog) Up() {
 	go func() {
 		for {
-			if _, err := pipe.Write([]byte{'.'}); err != nil {
+			if _, err := w.pipe.Write([]byte{beat}); err != nil {
 				return // the parent is gone
 			}
 			time.Sleep(watchdogEvery)
 		}
 	}()
-	return nil
+}
+
+// Is tells the parent how the child is, if that is new. One goroutine at a time calls it.
+func (w *Watchdog) Is(_ context.Context, c systemd.Condition) {
+	if c == w.said {
+		return
+	}
+	// Without a parent the child is about to end.
+	if _, err := w.pipe.Write([]byte(c.Line() + "\n")); err == nil {
+		w.said = c
+	}
 }

@@ -24,9 +24,9 @@ func start(t *testing.T, script string) (Child, *bytes.Buffer) {
 // ends with its exit code, which is not repeated in words.
 func TestProcess(t *testing.T) {
 	t.Parallel()
-	child, out := start(t, `echo out; echo err >&2; printf . >&$`+WatchdogVariable+`; exec 3>&-; exit 7`)
-	if _, ok := <-child.Beats(); !ok {
-		t.Error("no sign of life; want one")
+	child, out := start(t, `echo out; echo err >&2; printf '.up takes jobs\n.' >&$`+WatchdogVariable+`; exec 3>&-; exit 7`)
+	if how, ok := <-child.Beats(); !ok || how != up("takes jobs") {
+		t.Errorf("a sign of life %v that says %q; want one with what the child says", ok, how)
 	}
 	if _, ok := <-child.Beats(); ok {
 		t.Error("another sign of life; want the end of them")
@@ -69,7 +69,7 @@ func TestProcessThatCannotStart(t *testing.T) {
 	}
 }
 
-func TestResetWatchdog(t *testing.T) {
+func TestWatchdog(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -83,13 +83,22 @@ func TestResetWatchdog(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := ResetWatchdog(func(string) string { return strconv.Itoa(fd) }); err != nil {
+	child, err := OpenWatchdog(func(string) string { return strconv.Itoa(fd) })
+	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := r.Read(make([]byte, 1)); n != 1 || err != nil {
-		t.Errorf("read %d bytes, %v; want a sign of life", n, err)
+	child.Is(t.Context(), up("takes jobs"))
+	child.Is(t.Context(), up("takes jobs"))
+	child.Is(t.Context(), ending("drains"))
+	said := make([]byte, 100)
+	if n, err := r.Read(said); string(said[:n]) != "up takes jobs\nending drains\n" || err != nil {
+		t.Errorf("read %q, %v; want each condition once", said[:n], err)
 	}
-	if err := ResetWatchdog(func(string) string { return "three" }); err == nil || !strings.Contains(err.Error(), WatchdogVariable) {
+	child.Up()
+	if n, err := r.Read(said); string(said[:n]) != "." || err != nil {
+		t.Errorf("read %q, %v; want a sign of life", said[:n], err)
+	}
+	if _, err := OpenWatchdog(func(string) string { return "three" }); err == nil || !strings.Contains(err.Error(), WatchdogVariable) {
 		t.Errorf("error %v; want the variable named", err)
 	}
 	if IsChild(func(string) string { return "" }) || !IsChild(func(string) string { return "3" }) {

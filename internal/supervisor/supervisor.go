@@ -5,7 +5,11 @@
 // a crash the next child adopts the running containers within seconds, and a process that
 // hangs never works past its lease.
 //
-// cmd/worker calls it: [Run] in the parent, [ResetWatchdog] in the child.
+// The parent is also who speaks with the service manager: it tells how the child says it
+// is, and that it lives. It tells no more that it lives when no child has for the length of
+// a lease: nothing is left to look after then, and the manager may have more luck.
+//
+// cmd/worker calls it: [Run] in the parent, [OpenWatchdog] in the child.
 package supervisor
 
 import (
@@ -13,14 +17,16 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/slipway-farm/slipway/internal/systemd"
 )
 
 // Child is one run of the working process. It is used by one goroutine at a time,
 // except that Terminate may be called at any time.
 type Child interface {
-	// Beats yields the child's signs of life. It is closed when there will be no more,
-	// because the child is about to end.
-	Beats() <-chan struct{}
+	// Beats yields the child's signs of life, some of which say how the child is. It is
+	// closed when there will be no more, because the child is about to end.
+	Beats() <-chan systemd.Condition
 	// Ended yields once how the child ended: nil for an end in order.
 	Ended() <-chan error
 	// Terminate asks the child to end; asked a second time, the child hurries.
@@ -29,14 +35,29 @@ type Child interface {
 	Kill()
 }
 
+// Manager hears how the service is; [systemd.Service] tells the service manager. Its
+// methods are called by one goroutine.
+type Manager interface {
+	// Is takes how the service is. It may be called with nothing new.
+	Is(ctx context.Context, c systemd.Condition)
+	// Alive takes a sign of life.
+	Alive(ctx context.Context)
+	// Every is how often Alive has to be called.
+	Every() time.Duration
+}
+
 // Options configure a supervisor. All of them are required.
 type Options struct {
 	// Start begins one life of the child; see [Process].
 	Start func(ctx context.Context) (Child, error)
 	// Silence is how long the child may give no sign of life.
 	Silence time.Duration
+	// Lease is how long the child's work may go on without it.
+	Lease time.Duration
 	// Reap stops the containers of this host whose leases are about to expire.
 	Reap func(ctx context.Context) error
+	// Manager hears how the child is.
+	Manager Manager
 }
 
 const (
@@ -55,6 +76,8 @@ const (
 type supervisor struct {
 	Options
 	log *slog.Logger
+	// heard is when a child gave its last sign of life.
+	heard time.Time
 }
 
 // Run keeps the child running until it ends in order, or until ctx ends: then it asks
@@ -62,7 +85,8 @@ type supervisor struct {
 // life is not started again, since the next one would fail for the same reason: Run
 // returns what it ended with, such as an [Exit].
 func Run(ctx, hurry context.Context, lg *slog.Logger, opts Options) error {
-	s := supervisor{Options: opts, log: lg}
+	s := &supervisor{Options: opts, log: lg, heard: time.Now()}
+	s.Manager.Is(ctx, systemd.Condition{Phase: systemd.Starting, Text: "takes no jobs: the worker starts"})
 	wait, cameUp := time.Duration(0), false
 	for {
 		started := time.Now()
@@ -75,6 +99,7 @@ func Run(ctx, hurry context.Context, lg *slog.Logger, opts Options) error {
 			wait = 0
 		}
 		s.log.WarnContext(ctx, "the worker ended; the supervisor starts it again", "err", err)
+		s.Manager.Is(ctx, systemd.Condition{Phase: systemd.Starting, Text: fmt.Sprintf("takes no jobs: the supervisor starts the worker again: %v", err)})
 		if !s.pause(ctx, wait) {
 			return nil
 		}
@@ -82,9 +107,18 @@ func Run(ctx, hurry context.Context, lg *slog.Logger, opts Options) error {
 	}
 }
 
+// alive tells the manager that the service lives. A child of which nothing was heard for
+// so long that its work is over does not count as alive for ever.
+func (s *supervisor) alive(ctx context.Context) {
+	if time.Since(s.heard) < s.Lease {
+		s.Manager.Alive(ctx)
+	}
+}
+
 // pause waits between two runs of the child, and reaps its containers before. Without a
 // pause the next child does that itself. false means that ctx ended first.
-func (s supervisor) pause(ctx context.Context, d time.Duration) bool {
+func (s *supervisor) pause(ctx context.Context, d time.Duration) bool {
+	s.alive(ctx) // children that die soon leave no other time for it
 	if d == 0 {
 		return ctx.Err() == nil
 	}
@@ -93,6 +127,7 @@ func (s supervisor) pause(ctx context.Context, d time.Duration) bool {
 	if err := s.Reap(bounded); err != nil {
 		s.log.WarnContext(ctx, "stopping containers before their leases expire failed; the supervisor tries again before the next pause", "err", err)
 	}
+	s.alive(ctx)
 	select {
 	case <-time.After(d):
 		return true
@@ -102,26 +137,39 @@ func (s supervisor) pause(ctx context.Context, d time.Duration) bool {
 }
 
 // life runs the child once. alive reports whether it came up.
-func (s supervisor) life(ctx, hurry context.Context) (alive bool, err error) {
+func (s *supervisor) life(ctx, hurry context.Context) (alive bool, err error) {
 	child, err := s.Start(context.WithoutCancel(ctx)) // the end of ctx asks the child to end, and does not kill it
 	if err != nil {
 		return false, fmt.Errorf("start the worker: %w", err)
 	}
 	defer context.AfterFunc(ctx, child.Terminate)()
 	defer context.AfterFunc(hurry, child.Terminate)()
-	beats, ended := child.Beats(), child.Ended()
-	for limit := s.Silence; ; {
+	beats, ended, stopping := child.Beats(), child.Ended(), ctx.Done()
+	limit := s.Silence
+	silence, tick := time.NewTimer(limit), time.NewTicker(s.Manager.Every())
+	defer silence.Stop()
+	defer tick.Stop()
+	for {
 		select {
 		case err := <-ended:
 			return alive, err
-		case _, ok := <-beats:
-			if !ok {
+		case <-stopping:
+			stopping = nil
+			s.Manager.Is(ctx, systemd.Condition{Phase: systemd.Ending, Text: "drains"})
+		case <-tick.C:
+			s.alive(ctx)
+		case how, ok := <-beats:
+			if ok {
+				s.hear(ctx, how)
+			} else {
 				beats = nil // the child is about to end
 			}
 			alive, limit = alive || ok, s.Silence
-		case <-time.After(limit):
+			silence.Reset(limit)
+		case <-silence.C:
 			if limit == s.Silence {
 				limit = lastChance
+				silence.Reset(limit)
 				continue
 			}
 			s.log.ErrorContext(ctx, "the worker is silent; the supervisor kills it", "silent", s.Silence.String())
@@ -129,5 +177,13 @@ func (s supervisor) life(ctx, hurry context.Context) (alive bool, err error) {
 			<-ended
 			return alive, fmt.Errorf("the worker was silent for %s", s.Silence)
 		}
+	}
+}
+
+// hear takes a sign of life.
+func (s *supervisor) hear(ctx context.Context, how systemd.Condition) {
+	s.heard = time.Now()
+	if how != (systemd.Condition{}) {
+		s.Manager.Is(ctx, how)
 	}
 }

@@ -11,11 +11,13 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/slipway-farm/slipway/internal/systemd"
 )
 
 // fake is a child that lives as a test says.
 type fake struct {
-	beats      chan struct{}
+	beats      chan systemd.Condition
 	ended      chan error
 	asked      atomic.Int32 // how often it was asked to end
 	killed     atomic.Bool
@@ -23,11 +25,11 @@ type fake struct {
 }
 
 func newFake() *fake {
-	return &fake{beats: make(chan struct{}), ended: make(chan error, 1), terminated: make(chan struct{}, 2)}
+	return &fake{beats: make(chan systemd.Condition), ended: make(chan error, 1), terminated: make(chan struct{}, 2)}
 }
 
-func (f *fake) Beats() <-chan struct{} { return f.beats }
-func (f *fake) Ended() <-chan error    { return f.ended }
+func (f *fake) Beats() <-chan systemd.Condition { return f.beats }
+func (f *fake) Ended() <-chan error             { return f.ended }
 
 func (f *fake) Terminate() {
 	f.asked.Add(1)
@@ -42,7 +44,7 @@ func (f *fake) Kill() {
 // beat gives signs of life for a while.
 func (f *fake) beat(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(watchdogEvery) {
-		f.beats <- struct{}{}
+		f.beats <- systemd.Condition{}
 	}
 }
 
@@ -54,12 +56,27 @@ type farm struct {
 	reaps    []time.Duration // when its containers were looked after
 	reapErr  error
 	log      bytes.Buffer
+	manager  manager
 }
+
+// manager notes what it is told, and when.
+type manager struct {
+	began time.Time
+	told  []systemd.Condition
+	alive []time.Duration
+}
+
+func (m *manager) Is(_ context.Context, c systemd.Condition) { m.told = append(m.told, c) }
+func (m *manager) Alive(context.Context)                     { m.alive = append(m.alive, time.Since(m.began)) }
+func (m *manager) Every() time.Duration                      { return 20 * time.Second }
 
 func (f *farm) run(ctx, hurry context.Context) error {
 	began := time.Now()
+	f.manager.began = began
 	return Run(ctx, hurry, slog.New(slog.NewTextHandler(&f.log, nil)), Options{
 		Silence: 30 * time.Second,
+		Lease:   90 * time.Second,
+		Manager: &f.manager,
 		Start: func(context.Context) (Child, error) {
 			n := len(f.children)
 			if n == len(f.lives) {
@@ -200,6 +217,76 @@ func TestRunEndsInPause(t *testing.T) {
 		f := farm{lives: []func(*fake) error{dies(time.Second), dies(time.Second)}}
 		if err := f.run(ctx, t.Context()); err != nil || len(f.children) != 2 {
 			t.Errorf("%v after %d children; want nil after two", err, len(f.children))
+		}
+	})
+}
+
+func up(text string) systemd.Condition { return systemd.Condition{Phase: systemd.Up, Text: text} }
+
+func ending(text string) systemd.Condition {
+	return systemd.Condition{Phase: systemd.Ending, Text: text}
+}
+
+// The manager hears what the child says of itself, why there is none, and that it ends.
+func TestRunTellsTheManager(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		f := farm{lives: []func(*fake) error{
+			func(f *fake) error {
+				f.beats <- up("takes jobs")
+				f.beats <- systemd.Condition{}
+				return Exit(1)
+			},
+			func(f *fake) error {
+				f.beats <- up("takes jobs again")
+				stop()
+				<-f.terminated
+				synctest.Wait()
+				f.beats <- ending("drains: 1 of 2")
+				return nil
+			},
+		}}
+		if err := f.run(ctx, t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		starting := func(text string) systemd.Condition { return systemd.Condition{Phase: systemd.Starting, Text: text} }
+		want := []systemd.Condition{
+			starting("takes no jobs: the worker starts"), up("takes jobs"),
+			starting("takes no jobs: the supervisor starts the worker again: the worker ended with exit code 1"), up("takes jobs again"),
+			ending("drains"), ending("drains: 1 of 2"),
+		}
+		if !slices.Equal(f.manager.told, want) {
+			t.Errorf("the manager was told %q, want %q", f.manager.told, want)
+		}
+	})
+}
+
+// The manager has signs of life for as long as a child gives some, and for the length of a
+// lease when no child comes up any more.
+func TestRunAlive(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+		defer stop()
+		lives := []func(*fake) error{dies(10 * time.Minute)}
+		for range 1000 {
+			lives = append(lives, func(*fake) error { return Exit(1) })
+		}
+		f := farm{lives: lives}
+		_ = f.run(ctx, t.Context())
+		if len(f.children) < 500 {
+			t.Fatalf("%d children were started in an hour; want the supervisor to go on", len(f.children))
+		}
+		last := time.Duration(0)
+		for _, at := range f.manager.alive {
+			if at-last > f.manager.Every() {
+				t.Errorf("no sign of life between %s and %s", last, at)
+			}
+			last = at
+		}
+		if end := 10*time.Minute + 90*time.Second; last >= end || last < end-f.manager.Every() {
+			t.Errorf("the last sign of life is after %s; want it just before %s", last, end)
 		}
 	})
 }

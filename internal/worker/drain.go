@@ -141,7 +141,7 @@ func (w *Worker) drainNow(hurry context.Context) {
 	w.mu.Unlock()
 	select {
 	case <-done:
-	case <-time.After(deliveryGrace):
+	case <-time.After(DeliveryGrace):
 		w.drain.lastCall()
 		<-done
 	}
@@ -171,6 +171,6 @@ func (w *Worker) watchLeft(done <-chan struct{}) {
 	}
 }
 
-// deliveryGrace is how long a worker that has to end tries to deliver results and to
+// DeliveryGrace is how long a worker that has to end tries to deliver results and to
 // hand jobs back while Redis is away.
-const deliveryGrace = 30 * time.Second
+const DeliveryGrace = 30 * time.Second

@@ -15,3 +15,11 @@ func (w *Worker) Taking() error {
 	}
 	return errors.New("the worker has just started: it looks at this host, and at what an earlier worker left here")
 }
+
+// Ending reports whether an operator drains this worker. One that begins anew as another
+// host does not end.
+func (w *Worker) Ending() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.drain.mode != "" && !w.anew
+}
