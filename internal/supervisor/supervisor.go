@@ -78,6 +78,8 @@ type supervisor struct {
 	log *slog.Logger
 	// heard is when a child gave its last sign of life.
 	heard time.Time
+	// ending is set when a child has said that it ends for good, as its operator wants.
+	ending bool
 }
 
 // Run keeps the child running until it ends in order, or until ctx ends: then it asks
@@ -160,7 +162,7 @@ func (s *supervisor) life(ctx, hurry context.Context) (alive bool, err error) {
 			s.alive(ctx)
 		case how, ok := <-beats:
 			if ok {
-				s.hear(ctx, how)
+				s.hear(ctx, child, how, !alive)
 			} else {
 				beats = nil // the child is about to end
 			}
@@ -180,9 +182,17 @@ func (s *supervisor) life(ctx, hurry context.Context) (alive bool, err error) {
 	}
 }
 
-// hear takes a sign of life.
-func (s *supervisor) hear(ctx context.Context, how systemd.Condition) {
+// hear takes a sign of life, which may be a child's first.
+func (s *supervisor) hear(ctx context.Context, child Child, how systemd.Condition, first bool) {
 	s.heard = time.Now()
+	if first && s.ending {
+		// Its predecessor was to end and died of something else. This one looks after what
+		// was left, and ends.
+		child.Terminate()
+	}
+	if how.Phase == systemd.Ending {
+		s.ending = true
+	}
 	if how != (systemd.Condition{}) {
 		s.Manager.Is(ctx, how)
 	}

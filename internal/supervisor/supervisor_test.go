@@ -290,3 +290,25 @@ func TestRunAlive(t *testing.T) {
 		}
 	})
 }
+
+// A child that dies while its operator drains it has a successor that ends, too.
+func TestRunEndsWhatWasToEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := farm{lives: []func(*fake) error{
+			func(f *fake) error {
+				f.beats <- ending("drains: 2 of 2")
+				return Exit(1)
+			},
+			func(f *fake) error {
+				f.beats <- systemd.Condition{}
+				<-f.terminated
+				f.beats <- up("looks at what was left")
+				return nil
+			},
+		}}
+		if err := f.run(t.Context(), t.Context()); err != nil || f.children[1].asked.Load() != 1 {
+			t.Errorf("%v, the second child was asked to end %d times; want once", err, f.children[1].asked.Load())
+		}
+	})
+}
