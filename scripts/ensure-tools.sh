@@ -49,6 +49,8 @@ want() {
 		need docker-registry docker-registry
 		# A file system that can be stopped, for /dev/fuse.
 		need bindfs bindfs
+		# It reads the unit; no systemd runs.
+		need systemd systemd-analyze
 		# The race detector links with the C compiler.
 		need gcc gcc cc
 		[[ -e /usr/include/stdlib.h ]] || missing+=(libc6-dev)
