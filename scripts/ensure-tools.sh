@@ -51,6 +51,8 @@ want() {
 		need bindfs bindfs
 		# It reads the unit; no systemd runs.
 		need systemd systemd-analyze
+		# It checks the alerting rules; no Prometheus runs.
+		need prometheus promtool
 		# The race detector links with the C compiler.
 		need gcc gcc cc
 		[[ -e /usr/include/stdlib.h ]] || missing+=(libc6-dev)
