@@ -208,3 +208,26 @@ func TestLeftContainerEndsBeforeItsLease(t *testing.T) {
 		f.empty()
 	})
 }
+
+// A worker that still waits for its engine has nothing to finish.
+func TestDrainWithoutEngine(t *testing.T) {
+	t.Parallel()
+	for _, mode := range worker.DrainModes() {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t)
+				f.engine.Hook(func(_ context.Context, op, _ string) error {
+					if op == "info" {
+						return errors.New("no daemon")
+					}
+					return nil
+				})
+				w := f.start()
+				time.Sleep(time.Minute)
+				w.Drain(mode)
+				w.end(t)
+			})
+		})
+	}
+}

@@ -205,7 +205,16 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 			end(err)
 		}
 	})
-	if !w.ready(ctx) {
+	taking, stopTaking := context.WithCancel(ctx)
+	helpers.Go(func() {
+		select {
+		case <-w.drain.stopIntake:
+			stopTaking()
+		case <-background.Done():
+		}
+	})
+	defer stopTaking()
+	if !w.ready(taking) {
 		return w.over(ctx, nil)
 	}
 	w.endOrphans(ctx)
@@ -219,15 +228,6 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	helpers.Go(func() { w.watchFitness(background) })
 	helpers.Go(func() { w.watchOrders(tending) })
 	helpers.Go(func() { w.watchDisk(background) })
-	taking, stopTaking := context.WithCancel(ctx)
-	helpers.Go(func() {
-		select {
-		case <-w.drain.stopIntake:
-			stopTaking()
-		case <-background.Done():
-		}
-	})
-	defer stopTaking()
 
 	if err := w.recoverBefore(taking); isFinal(err) {
 		return w.over(ctx, err)
@@ -253,7 +253,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 }
 
 // ready waits until the engine answers; a worker without one takes no jobs.
-// false means that ctx ended first.
+// false means that ctx ended first: the worker is to end.
 func (w *Worker) ready(ctx context.Context) bool {
 	for {
 		info, err := w.askEngine(ctx)
