@@ -66,15 +66,17 @@ func (a *alone) Is(ctx context.Context, c systemd.Condition) {
 type observed interface {
 	Busy() (busy, slots int)
 	Unfit() error
+	Ordered() error
 	Taking() error
 	Ending() bool
 }
 
 // conditionOf is how the worker is, in one line. stopping is set when the process ends. A
-// host that cannot do its work is up all the same: its worker says why, and waits.
+// host that cannot do its work, or is out of the farm, is up all the same: its worker says
+// why, and waits.
 func conditionOf(w observed, stopping bool) systemd.Condition {
 	busy, slots := w.Busy()
-	unfit, untaken := w.Unfit(), w.Taking()
+	unfit, ordered, untaken := w.Unfit(), w.Ordered(), w.Taking()
 	is := func(p systemd.Phase, format string, args ...any) systemd.Condition {
 		return systemd.Condition{Phase: p, Text: fmt.Sprintf(format, args...)}
 	}
@@ -83,6 +85,8 @@ func conditionOf(w observed, stopping bool) systemd.Condition {
 		return is(systemd.Ending, "drains: %d of %d slots busy", busy, slots)
 	case unfit != nil:
 		return is(systemd.Up, "takes no jobs: %v", unfit)
+	case ordered != nil:
+		return is(systemd.Up, "takes no jobs: %v: %d of %d slots busy", ordered, busy, slots)
 	case untaken != nil:
 		return is(systemd.Starting, "takes no jobs: %v", untaken)
 	}

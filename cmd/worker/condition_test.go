@@ -12,19 +12,20 @@ import (
 
 // seen is a worker that looks as a test says.
 type seen struct {
-	busy          int
-	unfit, taking error
-	ending        bool
+	busy                   int
+	unfit, ordered, taking error
+	ending                 bool
 }
 
 func (s *seen) Busy() (busy, slots int) { return s.busy, 4 }
 func (s *seen) Unfit() error            { return s.unfit }
+func (s *seen) Ordered() error          { return s.ordered }
 func (s *seen) Taking() error           { return s.taking }
 func (s *seen) Ending() bool            { return s.ending }
 
 func TestConditionOf(t *testing.T) {
 	t.Parallel()
-	full, early := errors.New("no room"), errors.New("it has just started")
+	full, early, out := errors.New("no room"), errors.New("it has just started"), errors.New("cordon by ann")
 	for _, tt := range []struct {
 		name     string
 		w        seen
@@ -35,6 +36,7 @@ func TestConditionOf(t *testing.T) {
 		{"it recovers, and knows what is wrong", seen{unfit: full, taking: early}, false, systemd.Condition{Phase: systemd.Up, Text: "takes no jobs: no room"}},
 		{"it takes jobs", seen{busy: 1}, false, systemd.Condition{Phase: systemd.Up, Text: "takes jobs: 1 of 4 slots busy"}},
 		{"it is unfit", seen{unfit: full}, false, systemd.Condition{Phase: systemd.Up, Text: "takes no jobs: no room"}},
+		{"it is out of the farm", seen{ordered: out, busy: 1}, false, systemd.Condition{Phase: systemd.Up, Text: "takes no jobs: cordon by ann: 1 of 4 slots busy"}},
 		{"it has a signal", seen{busy: 2, unfit: full}, true, systemd.Condition{Phase: systemd.Ending, Text: "drains: 2 of 4 slots busy"}},
 		{"an operator drains it", seen{busy: 2, ending: true}, false, systemd.Condition{Phase: systemd.Ending, Text: "drains: 2 of 4 slots busy"}},
 	} {
