@@ -19,8 +19,8 @@ type routes struct {
 	mu sync.Mutex // guards all
 	// known is by queue and route ID.
 	known map[string]map[string]route
-	// read is when each queue's list was read last.
-	read map[string]time.Time
+	// read is when each queue's list was read last, and looked when its size was.
+	read, looked map[string]time.Time
 }
 
 // route is what the tickets of a route need.
@@ -33,8 +33,12 @@ type route struct {
 // entries as before.
 const readAgain = time.Minute
 
+// lookAgain is how often a worker asks for the number of routes: it is told of each new
+// one, and only a message that was lost shows there.
+const lookAgain = 15 * time.Second
+
 func newRoutes(queues []string) *routes {
-	r := &routes{known: map[string]map[string]route{}, read: map[string]time.Time{}}
+	r := &routes{known: map[string]map[string]route{}, read: map[string]time.Time{}, looked: map[string]time.Time{}}
 	for _, queue := range queues {
 		r.known[queue] = map[string]route{"": {}}
 	}
@@ -44,8 +48,14 @@ func newRoutes(queues []string) *routes {
 // refresh reads the list of a queue, unless it seems to be the one that is known.
 func (r *routes) refresh(ctx context.Context, rdb redis.UniversalClient, lg *slog.Logger, queue string) error {
 	r.mu.Lock()
-	size, fresh := len(r.known[queue])-1, time.Since(r.read[queue]) < readAgain
+	size, fresh, seen := len(r.known[queue])-1, time.Since(r.read[queue]) < readAgain, time.Since(r.looked[queue]) < lookAgain
+	if !seen {
+		r.looked[queue] = time.Now()
+	}
 	r.mu.Unlock()
+	if fresh && seen {
+		return nil
+	}
 	if fresh {
 		n, err := rdb.HLen(ctx, routesKey(queue)).Result()
 		if err != nil || int(n) == size {

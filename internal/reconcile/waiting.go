@@ -27,16 +27,22 @@ func (r *Reconciler) lookAtWaiting(ctx context.Context, now time.Time) error {
 	if _, err := r.records.ExpireDue(ctx, r.opts.Batch); err != nil {
 		return err
 	}
+	some := false
 	for _, s := range []jobs.State{jobs.Queued, jobs.Waiting} {
+		some = some || r.skip[s] > 0
 		found, err := r.scan(ctx, s, waitingLooks)
 		if err != nil {
 			return err
 		}
+		some = some || len(found) > 0
 		for _, job := range found {
 			if _, err := r.settle(ctx, job, now); err != nil {
 				r.log.WarnContext(ctx, "repairing a job failed", "job_id", job.ID, "err", err)
 			}
 		}
+	}
+	if !some && now.Sub(r.compared) < sweepEvery { // an idle farm should leave its Redis alone
+		return nil
 	}
 	return r.compareTickets(ctx, now)
 }
@@ -50,9 +56,6 @@ func (r *Reconciler) compareTickets(ctx context.Context, now time.Time) error {
 	ids, err := r.records.Waiting(ctx) // before the tickets: who has a record may not have one yet
 	if err != nil {
 		return err
-	}
-	if len(ids) == 0 && now.Sub(r.compared) < sweepEvery {
-		return nil
 	}
 	places, cost, err := r.tickets.Listed(ctx)
 	if err != nil {
