@@ -51,6 +51,8 @@ func jobRows() []row {
 			oneOf(priorityWords()...).withBake(),
 		change(pairs(nil), "/requires/labels", "requires", "label a worker must have, or platform=os/arch; repeatable", addRequires).
 			sets("/requires/labels", "/requires/platform").withBake(),
+		change(parsed(concurrencyVar), "/concurrency", "concurrency", "GROUP=N: no more than N jobs of the group run at once; those that wait begin in their order",
+			func(s *jobs.Spec, c jobs.Concurrency) { s.Concurrency = &c }).sets("/concurrency/group", "/concurrency/limit").withBake(),
 		one(parsed(durationVar), "/timeouts/queue", "queue-timeout", "give the job up when no worker took it after this long",
 			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Queue }).withBake(),
 		one(parsed(durationVar), "/timeouts/idle", "idle-timeout", "end a build or run that is silent for this long",

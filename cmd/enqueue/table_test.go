@@ -135,7 +135,7 @@ func specWith(t *testing.T, flag string) jobs.Spec {
 func someValue(kind string) string {
 	some := map[string]string{
 		"bool": "true", "int": "3", "int64": "3", "float64": "1.5", "bytes": "64m", "duration": "5s", "key=value": "disk=ssd",
-		"[host:]port": "81", "name=soft[:hard]": "nofile=1", "path[:size=n]": "/tmp", "id=..[,name=..]": "id=npm",
+		"[host:]port": "81", "name=soft[:hard]": "nofile=1", "path[:size=n]": "/tmp", "id=..[,name=..]": "id=npm", "group=n": "deploy=1",
 	}
 	if v, ok := some[kind]; ok {
 		return v

@@ -60,6 +60,19 @@ func durationVar(p *jobs.Duration) *value {
 	}}
 }
 
+// concurrencyVar is a group with its limit.
+func concurrencyVar(c *jobs.Concurrency) *value {
+	return &value{kind: "group=n", set: func(s string) error {
+		group, limit, _ := strings.Cut(s, "=")
+		n, err := strconv.Atoi(limit)
+		if err != nil || !jobs.IsName(group) || n < 1 {
+			return fmt.Errorf("found %q; want GROUP=N, such as deploy=1: a name of lower-case letters, digits and . _ -, and how many of its jobs may run at once", s)
+		}
+		c.Group, c.Limit = group, n
+		return nil
+	}}
+}
+
 // daysVar is a duration that may be a number of days, such as 30d, or 0 for none.
 func daysVar(p *jobs.Duration) *value {
 	v := durationVar(p)

@@ -7,6 +7,7 @@ type Blocker string
 const (
 	BlockedByRetryPause Blocker = "retry_pause" // the pause before its next attempt
 	BlockedByPause      Blocker = "paused"      // its queue is paused
+	BlockedByGroup      Blocker = "group"       // its concurrency group is full
 	BlockedByNoWorker   Blocker = "no_worker"   // no worker is alive
 	BlockedByQueue      Blocker = "queue"       // no host serves its queue
 	BlockedByPlatform   Blocker = "platform"    // no host has its platform

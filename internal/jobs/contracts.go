@@ -21,6 +21,9 @@ var (
 	// ErrTooEarly: the pause before the next attempt is not over; it is an
 	// ErrNotClaimable, too.
 	ErrTooEarly = fmt.Errorf("%w yet", ErrNotClaimable)
+	// ErrGroupFull: the job waits for a place in its concurrency group, and gets another
+	// ticket then; it is an ErrNotClaimable, too.
+	ErrGroupFull = fmt.Errorf("%w: its concurrency group is full", ErrNotClaimable)
 	// ErrNewer: the record is of a version that this build does not know, and is
 	// left for those that do.
 	ErrNewer = errors.New("the record of the job is of a newer version")
@@ -56,6 +59,8 @@ type Records interface {
 	// returns the job as it then is, with ErrFinished when there is nothing to
 	// end (any more).
 	Cancel(ctx context.Context, id, by string) (Job, error)
+	// Group returns what there is of a concurrency group.
+	Group(ctx context.Context, name string) (Group, error)
 	// Expire ends a job that has waited for a worker longer than it may, by Redis time, and
 	// reports whether it did.
 	Expire(ctx context.Context, id string) (bool, error)
@@ -131,6 +136,9 @@ type Claims interface {
 	Finish(ctx context.Context, id, nonce string, r Result) error
 	// Release gives the job up for another attempt and returns its ticket.
 	Release(ctx context.Context, id, nonce string, r Release) (Ticket, error)
+	// Next returns tickets of jobs that waited for a place in a group, as many as there are
+	// places, in their order.
+	Next(ctx context.Context, c Concurrency) ([]Ticket, error)
 	// Reissue makes a new ticket for the current attempt of a queued or waiting
 	// job, or returns ErrNotClaimable. It needs no nonce.
 	Reissue(ctx context.Context, id string, delay time.Duration) (Ticket, error)

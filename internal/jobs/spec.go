@@ -23,6 +23,8 @@ type Spec struct {
 	Priority Priority          `json:"priority,omitempty"`
 	// Requires says which workers may take the job.
 	Requires *Requires `json:"requires,omitempty"`
+	// Concurrency bounds how many jobs of a group run at once.
+	Concurrency *Concurrency `json:"concurrency,omitempty"`
 	// IdempotencyKey makes a submission repeatable: the same key with the same
 	// document is the same job.
 	IdempotencyKey string   `json:"idempotency_key,omitempty"`

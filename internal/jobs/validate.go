@@ -59,6 +59,9 @@ func (s Spec) Validate() error {
 	if s.Retries < 0 || s.Retries > MaxRetries {
 		p.add("retries_invalid", "/retries", "found %d; the limit is 0 to %d", s.Retries, MaxRetries)
 	}
+	if s.Concurrency != nil {
+		p.concurrency(*s.Concurrency)
+	}
 	if s.Requires != nil {
 		p.requires(*s.Requires)
 	}

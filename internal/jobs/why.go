@@ -46,6 +46,8 @@ type Situation struct {
 	Pauses []Pause
 	// Ahead is how many tickets are before the job's, nil when that is not known.
 	Ahead *int
+	// Group is what there is of the job's concurrency group.
+	Group Group
 	// Running are jobs at work, Recent are jobs that ended lately: they say how long others
 	// may take.
 	Running, Recent []Job
@@ -87,8 +89,35 @@ func (s Situation) Explain() Why {
 			return w
 		}
 	}
+	if text := s.groupFull(); text != "" {
+		w.Blocker, w.Text, w.Ahead = BlockedByGroup, text, nil
+		return w
+	}
 	s.explainHosts(&w)
 	return w
+}
+
+// groupFull tells that the job's group has no place for it, "" when it has.
+func (s Situation) groupFull() string {
+	c := s.Job.Spec.Concurrency
+	if c == nil {
+		return ""
+	}
+	before := slices.Index(s.Group.Waiting, s.Job.ID)
+	if before < 0 {
+		before = len(s.Group.Waiting)
+	}
+	if len(s.Group.Members)+before < c.Limit {
+		return ""
+	}
+	text := fmt.Sprintf("%d of %d jobs of its group %s run", len(s.Group.Members), c.Limit, c.Group)
+	if some := s.Group.Members[:min(len(s.Group.Members), 3)]; len(some) > 0 {
+		text += ": " + strings.Join(some, ", ")
+	}
+	if before > 0 {
+		text += fmt.Sprintf("; %s before it", count(before, "job is", "jobs are"))
+	}
+	return text
 }
 
 func rank(b Blocker) int { return slices.Index(nearest(), b) }

@@ -47,6 +47,12 @@ func (s *Service) WhyIn(ctx context.Context, sit Situation, job Job) (Why, error
 		case found:
 			sit.Ahead = &n
 		}
+		if c := job.Spec.Concurrency; c != nil {
+			var err error
+			if sit.Group, err = s.records.Group(ctx, c.Group); err != nil {
+				return Why{}, err
+			}
+		}
 	}
 	return sit.Explain(), nil
 }

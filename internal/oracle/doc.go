@@ -18,4 +18,5 @@
 //	I12  a rebuild ends, and builds each image once, after those that it stands on
 //	I13  a registry has each image of a recipe under its tags, also after a rollback
 //	I14  a host takes no job that an operator has taken out of the farm
+//	I15  of a concurrency group no more jobs run at once than its limit
 package oracle

@@ -34,6 +34,10 @@ type Records interface {
 	Scan(ctx context.Context, s jobs.State, skip, limit int) (found []jobs.Job, more bool, err error)
 	// Waiting lists the IDs of all jobs that wait for a worker.
 	Waiting(ctx context.Context) ([]string, error)
+	// TendGroups gives up places in concurrency groups that a crash left, and returns
+	// tickets of jobs that may begin. waiting are those that wait for a place and need no
+	// ticket meanwhile.
+	TendGroups(ctx context.Context) (tickets []jobs.Ticket, waiting map[string]bool, err error)
 	// ExpireDue ends jobs that have waited too long, limit at most.
 	ExpireDue(ctx context.Context, limit int) (int, error)
 	GiveUp(ctx context.Context, id string, f *jobs.Failure) error

@@ -57,6 +57,13 @@ func (r *Reconciler) compareTickets(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	next, grouped, err := r.records.TendGroups(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.tickets.Push(ctx, next...); err != nil {
+		return err
+	}
 	places, cost, err := r.tickets.Listed(ctx)
 	if err != nil {
 		return err
@@ -66,7 +73,7 @@ func (r *Reconciler) compareTickets(ctx context.Context, now time.Time) error {
 	var lacking []string
 	for _, id := range ids {
 		waits[id] = true
-		if _, has := places[id]; !has {
+		if _, has := places[id]; !has && !grouped[id] {
 			lacking = append(lacking, id)
 		}
 	}

@@ -29,13 +29,22 @@ func (db *DB) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Job,
 	if !o.Offer.Meets(spec.Needs()) {
 		return jobs.Job{}, fmt.Errorf("%w: job %s", jobs.ErrNotEligible, t.ID)
 	}
+	var until int64
+	if c := spec.Concurrency; c != nil {
+		if until, err = db.enterGroup(ctx, t.ID, *c); err != nil {
+			return jobs.Job{}, err
+		}
+	}
 	// Before the record says so, as in Create: a worker that dies in between
 	// finds its job when it is back.
 	if err := db.rdb.SAdd(ctx, hostKey(o.Host), t.ID).Err(); err != nil {
 		return jobs.Job{}, fmt.Errorf("index job %s by host: %w", t.ID, err)
 	}
-	from, err := db.claim(ctx, t, o)
+	from, err := db.claim(ctx, t, o, until)
 	if errors.Is(err, jobs.ErrNotClaimable) || errors.Is(err, jobs.ErrNewer) || errors.Is(err, jobs.ErrNotFound) {
+		if spec.Concurrency != nil {
+			err = errors.Join(err, db.leaveGroup(ctx, t.ID, spec.Concurrency.Group, until))
+		}
 		return jobs.Job{}, errors.Join(err, db.rdb.SRem(ctx, hostKey(o.Host), t.ID).Err())
 	} else if err != nil { // it may have been written all the same
 		return jobs.Job{}, err
@@ -44,9 +53,9 @@ func (db *DB) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Job,
 }
 
 // claim runs claim.lua and returns the state that the job was in.
-func (db *DB) claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.State, error) {
+func (db *DB) claim(ctx context.Context, t jobs.Ticket, o jobs.Owner, until int64) (jobs.State, error) {
 	reply, err := db.scripts.claim.Run(ctx, db.rdb, []string{jobKey(t.ID), newsKey(t.ID)},
-		t.Attempt, o.Nonce, o.Worker, o.Host, o.Lease.Microseconds(), recordVersion).Text()
+		t.Attempt, o.Nonce, o.Worker, o.Host, o.Lease.Microseconds(), recordVersion, until).Text()
 	if err != nil {
 		return "", fmt.Errorf("claim job %s: %w", t.ID, err)
 	}
@@ -62,6 +71,8 @@ func (db *DB) claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.Stat
 			return "", err
 		}
 		return "", fmt.Errorf("%w: job %s waited too long", jobs.ErrNotClaimable, t.ID)
+	case replyLate:
+		return "", fmt.Errorf("%w: the place of job %s in its group was given up", jobs.ErrTooEarly, t.ID)
 	case "":
 		return "", fmt.Errorf("%w: job %s, attempt %d", jobs.ErrNotClaimable, t.ID, t.Attempt)
 	}
@@ -200,8 +211,11 @@ func (db *DB) finish(ctx context.Context, id, nonce string, r jobs.Result, lost 
 	return db.disown(ctx, id, r.Host, r.State)
 }
 
-// disown moves a job that stopped running in the indexes.
+// disown moves a job that stopped running in the indexes, and takes it out of its group.
 func (db *DB) disown(ctx context.Context, id, host string, to jobs.State) error {
+	if err := db.freePlace(ctx, id); err != nil {
+		return err
+	}
 	if err := db.reindex(ctx, id, jobs.Running, to); err != nil {
 		return err
 	}

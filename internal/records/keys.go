@@ -118,6 +118,21 @@ func stateKey(s jobs.State) string { return "slipway:jobs:" + string(s) }
 // by then, in microseconds. A job that a worker has may be in it; its record decides.
 const deadlinesKey = "slipway:deadlines"
 
+// The keys of a concurrency group share a slot, which is another than the records':
+// membersKey is a sorted set of the jobs that have a place, by until when their claim had
+// to be written; waitingKey is a sorted set of those that wait for one, by creation time;
+// calledKey is a set of those of them that have got a ticket since. groupsKey is a hash,
+// the limit of each group that has any.
+func membersKey(group string) string { return "slipway:{group:" + group + "}:members" }
+func waitingKey(group string) string { return "slipway:{group:" + group + "}:waiting" }
+func calledKey(group string) string  { return "slipway:{group:" + group + "}:called" }
+
+func groupKeys(group string) []string {
+	return []string{membersKey(group), waitingKey(group), calledKey(group)}
+}
+
+const groupsKey = "slipway:groups"
+
 // nameKey is a sorted set of the job IDs of a recipe by creation time.
 func nameKey(name string) string { return "slipway:name:" + name }
 

@@ -16,7 +16,7 @@ var scriptFiles embed.FS
 // scripts are the Lua programs that change a record, each with common.lua
 // and close.lua in front.
 type scripts struct {
-	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat, takeSeat, keepSeat, announce, acknowledge, learn, replaceRecipe, setRecipe, beginRebuild, changeRebuild, forgetRebuild, beginBuild, holdBuild, endBuild *redis.Script
+	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat, takeSeat, keepSeat, announce, acknowledge, learn, replaceRecipe, setRecipe, beginRebuild, changeRebuild, forgetRebuild, beginBuild, holdBuild, endBuild, enterGroup, leaveGroup, callGroup *redis.Script
 }
 
 func loadScripts() *scripts {
@@ -40,6 +40,7 @@ func loadScripts() *scripts {
 		learn: alone("learn"), replaceRecipe: alone("replacerecipe"), setRecipe: alone("setrecipe"),
 		beginRebuild: alone("beginrebuild"), changeRebuild: alone("changerebuild"), forgetRebuild: alone("forgetrebuild"),
 		beginBuild: alone("beginbuild"), holdBuild: alone("holdbuild"), endBuild: alone("endbuild"),
+		enterGroup: script("entergroup"), leaveGroup: alone("leavegroup"), callGroup: alone("callgroup"),
 	}
 }
 
@@ -51,6 +52,7 @@ const (
 	replyStale     = "stale"     // the nonce is not the owner's
 	replyNewer     = "newer"     // the record is of a later version
 	replyEarly     = "early"     // it is not time yet
+	replyLate      = "late"      // the place in its group is given up
 	replyExpired   = "expired"   // it waited too long
 	replyAsked     = "asked"     // a worker has to end it
 	replyFinished  = "finished"  // it has ended before

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -249,6 +250,7 @@ func (f *farm) started(h *host, id string) {
 		return // another removed it at once
 	}
 	job := state.Labels[engine.LabelJob]
+	f.crowded(id, job)
 	for _, other := range f.hosts {
 		for _, c := range other.engine.Containers() {
 			if c.ID == id || c.Labels[engine.LabelJob] != job || c.Status != engine.StatusRunning {
@@ -258,6 +260,31 @@ func (f *farm) started(h *host, id string) {
 				f.oracle.Violation("I3 job %s: %s starts on %s while %s runs on %s", job, state.Name, h.name, c.Name, other.name)
 			}
 		}
+	}
+}
+
+// crowded checks that a container is not one too many of its concurrency group.
+func (f *farm) crowded(id, job string) {
+	begun, err := f.truth.Memory.Get(context.Background(), job)
+	if err != nil || begun.Spec.Concurrency == nil || f.oracle.Blurred(job) {
+		return
+	}
+	c := *begun.Spec.Concurrency
+	running := map[string]bool{job: true}
+	for _, other := range f.hosts {
+		for _, o := range other.engine.Containers() {
+			of := o.Labels[engine.LabelJob]
+			j, err := f.truth.Memory.Get(context.Background(), of)
+			if err != nil || o.ID == id || o.Status != engine.StatusRunning || j.Spec.Concurrency == nil || j.Spec.Concurrency.Group != c.Group {
+				continue
+			}
+			if !j.State.Terminal() && !f.oracle.Blurred(of) && !f.excused(o) { // a service may outlive its job
+				running[of] = true
+			}
+		}
+	}
+	if len(running) > c.Limit {
+		f.oracle.Violation("I15 job %s: %d jobs of group %s run at once, and its limit is %d: %v", job, len(running), c.Group, c.Limit, slices.Sorted(maps.Keys(running)))
 	}
 }
 

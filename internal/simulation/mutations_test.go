@@ -20,6 +20,10 @@ func mutations() []mutation {
 			`|| nonce == "" || r.job.Nonce != nonce {`, `{`, "I2",
 		},
 		{
+			"a group takes all who are next", "internal/jobs/jobstest/groups.go",
+			`if first && len(m.members(c.Group)) < c.Limit {`, `if first {`, "I15",
+		},
+		{
 			"nothing is adopted", "internal/worker/recover.go",
 			`w.adopt(bounded, job, entryOf(left, job))`, `error(nil)`, "I6",
 		},

@@ -26,6 +26,10 @@ func dockerfiles() map[string]string {
 	}
 }
 
+// groups is how many concurrency groups jobs are in; each lets one more run at once than
+// the one before.
+const groups = 3
+
 // newTask draws a job.
 func newTask(r *rand.Rand, n int) task {
 	seconds := []int{0, 0, 1, 3, 8, 30, 70, 240}[r.IntN(8)]
@@ -79,6 +83,11 @@ func newTask(r *rand.Rand, n int) task {
 	}
 	if t.spec.Build != nil && t.spec.Name == "" { // a recipe that other jobs have, too
 		t.spec.Name = fmt.Sprint("image-", n%5)
+	}
+	if r.IntN(4) == 0 { // few at once, of many
+		g := r.IntN(groups)
+		t.spec.Concurrency = &jobs.Concurrency{Group: fmt.Sprint("group-", g), Limit: 1 + g}
+		t.Does += fmt.Sprintf(", in a group of %d", 1+g)
 	}
 	t.spec.IdempotencyKey = t.Key
 	t.spec = t.spec.Normalize()

@@ -57,6 +57,9 @@ func (w *Worker) ended(a *attempt) {
 	if a.slot {
 		<-w.slots
 	}
+	if c := a.job.Spec.Concurrency; c != nil {
+		go w.callNext(*c)
+	}
 	if n := a.job.Spec.Needs(); n.CPUs > 0 || n.Memory > 0 { // there is room for others
 		go w.Intake.Recheck()
 	}

@@ -36,6 +36,8 @@ func (m *Memory) Claim(ctx context.Context, t jobs.Ticket, o jobs.Owner) (jobs.J
 		return jobs.Job{}, fmt.Errorf("claim job %s, which expired: %w", t.ID, jobs.ErrNotClaimable)
 	case !o.Offer.Meets(j.Spec.Needs()):
 		return jobs.Job{}, fmt.Errorf("claim job %s: %w", t.ID, jobs.ErrNotEligible)
+	case j.Spec.Concurrency != nil && !m.hasPlace(r):
+		return jobs.Job{}, fmt.Errorf("claim job %s: %w", t.ID, jobs.ErrGroupFull)
 	}
 	j.Claimed = now
 	if j.Started.IsZero() {

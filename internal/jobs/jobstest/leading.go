@@ -171,6 +171,10 @@ func (m *Memory) Snapshot() (restore func()) {
 	}
 	bases, watched, promoter, promotes := maps.Clone(m.bases), m.watched, m.promoter, m.promotes
 	quiet, orders := maps.Clone(m.quiet), maps.Clone(m.orders)
+	lines := map[string]map[string]bool{}
+	for group, line := range m.lines {
+		lines[group] = maps.Clone(line)
+	}
 	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -182,7 +186,7 @@ func (m *Memory) Snapshot() (restore func()) {
 		m.keys, m.seats, m.leader, m.leads = keys, seats, leader, leads
 		m.ended, m.cursors, m.recipes, m.rebuilds = ended, cursors, recipes, rebuilds
 		m.bases, m.watched, m.promoter, m.promotes = bases, watched, promoter, promotes
-		m.quiet, m.orders = quiet, orders
+		m.quiet, m.orders, m.lines = quiet, orders, lines
 		m.touch()
 	}
 }

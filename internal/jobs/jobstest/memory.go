@@ -33,6 +33,7 @@ type Memory struct {
 	records map[string]*record
 	order   []*record // as they were created
 	keys    map[string]binding
+	lines   map[string]map[string]bool // jobs that wait for a place in a group, and whether they were called
 	hosts   map[string]jobs.Host
 	orders  map[string]jobs.HostOrder // by the names of their hosts
 	seats   map[string]jobs.Seat
@@ -93,6 +94,7 @@ func NewMemory(opts Options) *Memory {
 		clock:   newClock(opts.Now),
 		records: map[string]*record{},
 		keys:    map[string]binding{},
+		lines:   map[string]map[string]bool{},
 		hosts:   map[string]jobs.Host{},
 		orders:  map[string]jobs.HostOrder{},
 		seats:   map[string]jobs.Seat{},

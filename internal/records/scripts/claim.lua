@@ -1,5 +1,5 @@
 -- claim: a worker becomes the owner of a queued or waiting job.
--- KEYS job news   ARGV attempt nonce worker host lease_us version
+-- KEYS job news   ARGV attempt nonce worker host lease_us version group_until(0: no group)
 -- Returns the previous state, an empty string when it is not claimable, or why not.
 local r = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'not_before', 'expires', 'v', 'started')
 if not r[1] then return 'missing' end
@@ -12,6 +12,7 @@ if ARGV[1] ~= '0' and ARGV[1] ~= r[2] then return '' end
 local t = now()
 if r[3] and tonumber(r[3]) > t then return 'early' end
 if r[4] and tonumber(r[4]) < t then return 'expired' end
+if ARGV[7] ~= '0' and tonumber(ARGV[7]) < t then return 'late' end
 redis.call('HSET', KEYS[1], 'state', 'running', 'nonce', ARGV[2], 'worker', ARGV[3],
   'host', ARGV[4], 'lease', int(t + tonumber(ARGV[5])), 'claimed', int(t))
 if not r[6] then redis.call('HSET', KEYS[1], 'started', int(t)) end
