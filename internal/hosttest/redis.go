@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,17 +29,39 @@ type Redis struct {
 	Addr   string
 	args   []string
 	daemon *daemon
+	// certs are set where its port takes TLS alone, and asks clients for a certificate.
+	certs *Certificates
+	// config is the file of settings of a sentinel.
+	config string
 }
 
 // StartRedis starts a redis-server for the length of the test. args follow the
 // built-in options and win over them, such as "--maxmemory", "64mb".
 func StartRedis(t testing.TB, args ...string) *Redis {
 	t.Helper()
-	r, cleanup, err := RunRedis(args...)
+	return startRedis(t, Redis{args: args})
+}
+
+// RunRedis is StartRedis for TestMain.
+func RunRedis(args ...string) (*Redis, func() error, error) { return runRedis(Redis{args: args}) }
+
+// StartRedisTLS is StartRedis for one whose port takes TLS alone, and asks clients for a
+// certificate of the authority.
+func StartRedisTLS(t testing.TB, certs *Certificates, args ...string) *Redis {
+	t.Helper()
+	return startRedis(t, Redis{certs: certs, args: args})
+}
+
+func startRedis(t testing.TB, as Redis) *Redis {
+	t.Helper()
+	r, cleanup, err := runRedis(as)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of the log of redis-server %s:\n%s", r.Addr, tail(r.daemon.log))
+		}
 		if err := cleanup(); err != nil {
 			t.Error(err)
 		}
@@ -46,13 +69,12 @@ func StartRedis(t testing.TB, args ...string) *Redis {
 	return r
 }
 
-// RunRedis is StartRedis for TestMain.
-func RunRedis(args ...string) (*Redis, func() error, error) {
+func runRedis(r Redis) (*Redis, func() error, error) {
 	dir, err := os.MkdirTemp("", "slipway-redis-")
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &Redis{Dir: dir, Socket: filepath.Join(dir, "redis.sock"), args: args}
+	r.Dir, r.Socket = dir, filepath.Join(dir, "redis.sock")
 	// Another process may take the free port before redis-server does.
 	for range 5 {
 		if err = r.Start(); err == nil {
@@ -63,11 +85,25 @@ func RunRedis(args ...string) (*Redis, func() error, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return r, func() error { return errors.Join(r.Stop(), os.RemoveAll(dir)) }, nil
+	return &r, func() error { return errors.Join(r.Stop(), os.RemoveAll(dir)) }, nil
 }
 
 // URL is the server's address in the form the programs take.
-func (r *Redis) URL() string { return "redis://" + r.Addr + "/0" }
+func (r *Redis) URL() string { return urlOf("", r.certs, r.Addr+"/0", nil) }
+
+// urlOf is a URL in the form the programs take, of servers with or without TLS.
+func urlOf(topology string, certs *Certificates, rest string, query url.Values) string {
+	u := url.Values{}
+	maps.Copy(u, query)
+	scheme := "redis"
+	if certs != nil {
+		scheme = "rediss"
+		u.Set("ca", certs.CA)
+		u.Set("cert", certs.Client)
+		u.Set("key", certs.ClientKey)
+	}
+	return strings.TrimSuffix(scheme+topology+"://"+rest+"?"+u.Encode(), "?")
+}
 
 // SocketURL is the address that also works from inside a host's namespace.
 func (r *Redis) SocketURL() string { return "unix://" + r.Socket }
@@ -78,20 +114,28 @@ func (r *Redis) Pid() int { return r.daemon.pid }
 // Start starts a stopped server again, on its old addresses and data.
 func (r *Redis) Start() error {
 	if r.Addr == "" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := freePort()
 		if err != nil {
 			return err
 		}
-		r.Addr = l.Addr().String()
-		if err := l.Close(); err != nil {
-			return err
-		}
+		r.Addr = "127.0.0.1:" + port
 	}
 	_, port, _ := net.SplitHostPort(r.Addr)
-	argv := append([]string{
-		"redis-server", "--bind", "127.0.0.1", "--port", port, "--unixsocket", r.Socket, "--unixsocketperm", "700",
-		"--dir", r.Dir, "--appendonly", "yes", "--save", "", "--daemonize", "no",
-	}, r.args...)
+	argv := []string{"redis-server"}
+	if r.config != "" {
+		argv = append(argv, r.config)
+	}
+	argv = append(argv, "--bind", "127.0.0.1", "--unixsocket", r.Socket, "--unixsocketperm", "700", "--dir", r.Dir, "--daemonize", "no")
+	if r.certs == nil {
+		argv = append(argv, "--port", port)
+	} else {
+		argv = append(argv, "--port", "0", "--tls-port", port, "--tls-replication", "yes", "--tls-cluster", "yes",
+			"--tls-ca-cert-file", r.certs.CA, "--tls-cert-file", r.certs.Server, "--tls-key-file", r.certs.ServerKey)
+	}
+	if r.config == "" {
+		argv = append(argv, "--appendonly", "yes", "--save", "")
+	}
+	argv = append(argv, r.args...)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	d, err := start(ctx, filepath.Join(r.Dir, "redis.log"), argv, r.ping)
@@ -99,6 +143,16 @@ func (r *Redis) Start() error {
 		r.daemon = d
 	}
 	return err
+}
+
+// freePort is a loopback port on which no process listens.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port, l.Close()
 }
 
 // Stop ends the server in order; it keeps its data.
