@@ -2,9 +2,13 @@ package joblog
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 const (
@@ -16,6 +20,8 @@ const (
 	// tailPause gathers output, so that a chatty job costs few calls. A service that
 	// floods its log for days sends a chunk each time at most.
 	tailPause = 50 * time.Millisecond
+	// tailRetry is how long a piece waits that could not be sent.
+	tailRetry = 500 * time.Millisecond
 	// tailFlush bounds how long the end of a job waits for the live tail.
 	tailFlush = 2 * time.Second
 )
@@ -80,7 +86,7 @@ func (p *tailPump) run() {
 		case !ok:
 			select {
 			case <-p.wake:
-				p.pause()
+				p.pause(tailPause)
 			case <-p.over:
 			}
 			continue
@@ -88,15 +94,21 @@ func (p *tailPump) run() {
 		ctx, cancel := context.WithTimeout(context.Background(), tailFlush)
 		err := p.send(ctx, next.offset, next.frames)
 		cancel()
-		if err != nil || p.slow.Load() { // a piece that failed is lost to the tail, not to the log
-			p.pause()
+		switch {
+		case err != nil && !over && !errors.Is(err, jobs.ErrStale):
+			// Redis fails over: readers need not notice. Once the job is over, a piece that
+			// failed is lost to the tail, not to the log.
+			p.putBack(next)
+			p.pause(tailRetry)
+		case err != nil || p.slow.Load():
+			p.pause(tailPause)
 		}
 	}
 }
 
 // pause lets output gather, but never holds up the end of the job.
-func (p *tailPump) pause() {
-	t := time.NewTimer(tailPause)
+func (p *tailPump) pause(d time.Duration) {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -114,6 +126,14 @@ func (p *tailPump) take() (next piece, ok bool) {
 	p.queue = p.queue[1:]
 	p.queued -= len(next.frames)
 	return next, true
+}
+
+// putBack makes a piece the next one again.
+func (p *tailPump) putBack(next piece) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queue = slices.Insert(p.queue, 0, next)
+	p.queued += len(next.frames)
 }
 
 func (p *tailPump) isOver() bool {
