@@ -28,7 +28,7 @@ func defaults() config {
 
 // bindFarm declares the flags of all commands that reach the farm.
 func (c *config) bindFarm(f *pflag.FlagSet) {
-	f.StringVar(&c.Redis, "redis", c.Redis, "the farm's Redis: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
+	f.StringVar(&c.Redis, "redis", c.Redis, "the farm's Redis: redis://, unix://, redis+sentinel:// or redis+cluster://, and rediss for TLS, with ca=, cert= and key= behind the ?")
 	f.StringVar(&c.Store, "store", c.Store, "artifact store, shared by all workers and producers: a directory, or s3://bucket/prefix with the AWS_ variables")
 	f.DurationVar(&c.GCAge, "gc-age", c.GCAge, "how old an artifact that no job or recipe names must be to be deleted")
 	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")

@@ -3,11 +3,14 @@
 package redisconn_test
 
 import (
+	"errors"
 	"net"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
+	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
 
@@ -53,6 +56,49 @@ func TestAsk(t *testing.T) {
 			s, err := redisconn.Ask(t.Context(), rdb)
 			if err != nil || s.Version == "" || !tt.want(s) {
 				t.Errorf("%+v, %v", s, err)
+			}
+		})
+	}
+}
+
+// Whatever the topology, a client with a certificate of the authority gets in, one without
+// does not, and neither does one that does not know the authority.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	certs := hosttest.MakeCertificates(t)
+	for name, start := range map[string]func() string{
+		"one server": func() string { return hosttest.StartRedisTLS(t, certs).URL() },
+		"sentinels":  func() string { return hosttest.StartSentinels(t, certs).URL() },
+		"cluster":    func() string { return hosttest.StartCluster(t, certs).URL() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			good := start()
+			rdb, err := redisconn.Open(t.Context(), good)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rdb.Close()
+			for _, key := range []string{"a", "b", "c"} { // a master of a cluster each
+				if err := rdb.Set(t.Context(), key, "x", 0).Err(); err != nil {
+					t.Error(err)
+				}
+			}
+			for what, q := range map[string]string{"no certificate": "cert", "no authority": "ca"} {
+				u, err := url.Parse(good)
+				if err != nil {
+					t.Fatal(err)
+				}
+				query := u.Query()
+				query.Del(q)
+				if q == "cert" {
+					query.Del("key")
+				}
+				u.RawQuery = query.Encode()
+				if _, err := redisconn.Open(t.Context(), u.String()); !errors.Is(err, jobs.ErrUnreachable) {
+					t.Errorf("%s: error %v; want that Redis cannot be reached", what, err)
+				} else {
+					t.Log(err)
+				}
 			}
 		})
 	}

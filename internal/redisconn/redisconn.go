@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"syscall"
@@ -23,13 +24,21 @@ import (
 // Open connects to the Redis at rawURL and checks that it answers:
 //
 //	redis://[user:password@]host:port/db     one server
-//	rediss://...                             the same over TLS
 //	unix:///path/to/socket?db=0              one server on a socket
-//	redis+sentinel://host:port/db?master_name=NAME&addr=host:port...
-//	redis+cluster://host:port?addr=host:port...
+//	redis+sentinel://[user:password@]host:port/db?master_name=NAME&addr=host:port...
+//	redis+cluster://[user:password@]host:port?addr=host:port...
 //
-// TLS and ACL user are part of the URL. The error wraps jobs.ErrUnreachable and
-// never holds the password.
+// Before the @ of sentinels are user and password for the sentinels; those for the servers
+// are username= and password= behind it, as the library has them.
+//
+// With rediss in place of redis, all connections are over TLS, those to sentinels, too:
+//
+//	ca=FILE                 certificates to trust instead of the system's
+//	cert=FILE&key=FILE      the client's certificate, for servers that ask for one
+//	server_name=NAME        what the servers' certificates are made out to, where that is
+//	                        not the address
+//
+// The error wraps jobs.ErrUnreachable and never holds a password.
 func Open(ctx context.Context, rawURL string) (redis.UniversalClient, error) {
 	client, err := Lazy(rawURL)
 	if err != nil {
@@ -69,76 +78,24 @@ func OpenLoaded(ctx context.Context, lg *slog.Logger, rawURL string) (redis.Univ
 func Lazy(rawURL string) (redis.UniversalClient, error) {
 	// The library prints to stderr what it also returns as errors.
 	redis.SetLogger(&logging.VoidLogger{})
-	return parse(rawURL)
-}
-
-func parse(rawURL string) (redis.UniversalClient, error) {
-	bad := func(err error) error {
-		// The library's message can hold the URL with its password.
-		return fmt.Errorf("redis URL %s is not valid; write redis://host:6379/0, unix:///path or redis+sentinel://... (%s)",
-			Redact(rawURL), strings.ReplaceAll(err.Error(), rawURL, "the URL"))
-	}
-	if rest, ok := strings.CutPrefix(rawURL, "redis+cluster://"); ok {
-		o, err := redis.ParseClusterURL("redis://" + rest)
-		if err != nil {
-			return nil, bad(err)
-		}
-		o.ContextTimeoutEnabled, o.DialerRetries = true, dialRetries
-		return redis.NewClusterClient(o), nil
-	}
-	if rest, ok := strings.CutPrefix(rawURL, "redis+sentinel://"); ok {
-		o, err := redis.ParseFailoverURL("redis://" + rest)
-		if err != nil {
-			return nil, bad(err)
-		}
-		o.ContextTimeoutEnabled, o.DialerRetries = true, dialRetries
-		return redis.NewFailoverClient(o), nil
-	}
-	o, err := redis.ParseURL(rawURL)
+	t, err := parse(rawURL)
 	if err != nil {
-		return nil, bad(err)
+		return nil, err
 	}
-	o.ContextTimeoutEnabled, o.DialerRetries = true, dialRetries
-	return redis.NewClient(o), nil
+	return t.client(), nil
 }
-
-// Addresses are the host:port of the servers that a URL names; there are none for a
-// socket, nor for a URL that is not valid. Behind sentinels and in a cluster there
-// may be more servers.
-func Addresses(rawURL string) []string {
-	client, err := Lazy(rawURL)
-	if err != nil {
-		return nil
-	}
-	defer client.Close()
-	switch c := client.(type) {
-	case *redis.ClusterClient:
-		return c.Options().Addrs
-	case *redis.Client:
-		if strings.HasPrefix(rawURL, "redis+sentinel://") {
-			o, err := redis.ParseFailoverURL("redis://" + strings.TrimPrefix(rawURL, "redis+sentinel://"))
-			if err != nil {
-				return nil
-			}
-			return o.SentinelAddrs
-		}
-		if o := c.Options(); o.Network != "unix" {
-			return []string{o.Addr}
-		}
-	}
-	return nil
-}
-
-// dialRetries is how often the library dials again before a call fails; who
-// wants to wait longer repeats the call.
-const dialRetries = 2
 
 // Redact hides the password and the query of a Redis URL for messages and logs.
 func Redact(rawURL string) string {
-	rawURL, _, _ = strings.Cut(rawURL, "?")
-	scheme, rest, ok := strings.Cut(rawURL, "://")
+	before, query, _ := strings.Cut(rawURL, "?")
+	scheme, rest, ok := strings.Cut(before, "://")
 	if !ok {
 		return "(not a URL)"
+	}
+	if !strings.Contains(rest, "@") && strings.Contains(query, "@") {
+		if _, err := url.Parse(rawURL); err != nil { // a password with a question mark
+			return scheme + "://(hidden)"
+		}
 	}
 	if at := strings.LastIndex(rest, "@"); at >= 0 {
 		rest = rest[at+1:]

@@ -1,0 +1,83 @@
+package redisconn
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+)
+
+// tlsFiles is what a URL says about TLS beyond its scheme.
+type tlsFiles struct{ ca, cert, key, name string }
+
+// takeTLS takes what the library does not know out of a URL.
+func takeTLS(u *url.URL) (f tlsFiles, err error) {
+	query := u.Query()
+	for name, value := range map[string]*string{"ca": &f.ca, "cert": &f.cert, "key": &f.key, "server_name": &f.name} {
+		if !query.Has(name) {
+			continue
+		}
+		if *value = query.Get(name); *value == "" || len(query[name]) > 1 {
+			return f, fmt.Errorf("give %s= once, and with a value", name)
+		}
+		query.Del(name)
+	}
+	if f == (tlsFiles{}) {
+		return f, nil
+	}
+	u.RawQuery = query.Encode()
+	switch {
+	case u.Scheme != "rediss":
+		return f, errors.New("ca=, cert=, key= and server_name= are for TLS: write rediss instead of redis")
+	case f.key == "" && f.cert != "":
+		return f, errors.New("cert= needs the key= of the certificate")
+	case f.cert == "" && f.key != "":
+		return f, errors.New("key= needs the cert= that it belongs to")
+	}
+	return f, nil
+}
+
+// secure completes the TLS settings of a target that has some.
+func (t target) secure(f tlsFiles) error {
+	var c *tls.Config
+	switch {
+	case t.sentinels != nil:
+		c = t.sentinels.TLSConfig
+	case t.cluster != nil:
+		c = t.cluster.TLSConfig
+	default:
+		c = t.server.TLSConfig
+	}
+	if c == nil {
+		return nil
+	}
+	c.MinVersion = tls.VersionTLS12
+	// The library fills in the first host of the URL, for sentinels and servers alike.
+	// Without a name each is checked for its own address.
+	c.ServerName = f.name
+	if f.ca != "" {
+		pem, err := os.ReadFile(f.ca)
+		if err != nil {
+			return fmt.Errorf("read ca=: %w", err)
+		}
+		if c.RootCAs = x509.NewCertPool(); !c.RootCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("ca=%s has no certificate in PEM format", f.ca)
+		}
+	}
+	if f.cert == "" {
+		return nil
+	}
+	pair := func() (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+		if err != nil {
+			return nil, fmt.Errorf("cert=%s with key=%s: %w", f.cert, f.key, err)
+		}
+		return &pair, nil
+	}
+	// Read anew for each connection: certificates are renewed while a worker runs.
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair() }
+	_, err := pair()
+	return err
+}
