@@ -93,7 +93,7 @@ func (a *app) explain(err error) failure {
 			code: jobs.ExitInfra, err: lastOf(err, jobs.ErrFull),
 			hint: "submit it again when jobs have ended; an operator can raise maxmemory, or keep ended jobs for a shorter time (--retention-age)",
 		}
-	case redisconn.Says(err, "OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN"):
+	case redisconn.Says(err, "OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS"):
 		return failure{code: jobs.ExitInfra, what: "the farm's Redis at " + a.redisName() + " takes no writes at the moment", err: innermost(err), hint: redisHint(err)}
 	case isDenied(err):
 		return failure{
@@ -124,6 +124,8 @@ func redisHint(err error) string {
 		return "its memory is full: submit it again when jobs have ended; an operator can raise maxmemory"
 	case redisconn.Says(err, "MISCONF"):
 		return "it cannot write to its disk; an operator has to look at it"
+	case redisconn.Says(err, "NOREPLICAS"):
+		return "it wants replicas that have what it takes (min-replicas-to-write): try again in a moment, or ask an operator to look at them"
 	}
 	return "it is starting or failing over: try again in a moment"
 }

@@ -94,6 +94,9 @@ type farm struct {
 	t     *testing.T
 	redis *hosttest.Redis
 	dir   string
+	// url is where the programs find a Redis on loopback ports, "" when it is redis, by its
+	// socket; producer is another one for producers.
+	url, producer string
 	// vars are added to the environment of the programs.
 	vars []string
 	// at is the host whose network producers are on; nil is this machine's.
@@ -133,8 +136,15 @@ func (f *farm) fileRoots(dirs ...string) string {
 	return f.policy(fmt.Sprintf("context: {file_roots: [%s]}\n", strings.Join(dirs, ", ")))
 }
 
+func (f *farm) redisURL() string {
+	if f.url != "" {
+		return f.url
+	}
+	return f.redis.SocketURL()
+}
+
 func (f *farm) env() []string {
-	return append(append(os.Environ(), "SLIPWAY_REDIS="+f.redis.SocketURL(), "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "CI=true",
+	return append(append(os.Environ(), "SLIPWAY_REDIS="+f.redisURL(), "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "CI=true",
 		// Tests act on the worker itself; TestSupervised is about the other one.
 		"SLIPWAY_SUPERVISE=false"), f.vars...)
 }
@@ -160,6 +170,9 @@ func (f *farm) workerInside(inside []string, host *hosttest.Host, name string, a
 	w := &workerProcess{f: f, host: host}
 	w.Worker = farmtest.NewWorker(f.t, name, filepath.Join(f.dir, name+".log"), func() *exec.Cmd {
 		cmd := w.host.Command(context.Background(), argv[0], argv[1:]...) // a test may move it
+		if f.url != "" {                                                  // the host's network has another loopback
+			cmd = exec.Command(argv[0], argv[1:]...)
+		}
 		cmd.Env = append(append(os.Environ(), "DOCKER_HOST="+w.host.DockerHost()), f.env()...)
 		return cmd
 	})
@@ -210,6 +223,9 @@ func (f *farm) program(stdin []byte, name string, args ...string) answer {
 		cmd = f.at.Command(ctx, filepath.Join(bins, name), args...)
 	}
 	cmd.Env, cmd.Dir = f.env(), f.cwd
+	if f.producer != "" && name == "enqueue" {
+		cmd.Env = append(cmd.Env, "SLIPWAY_REDIS="+f.producer)
+	}
 	cmd.Stdin = bytes.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
