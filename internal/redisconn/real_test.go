@@ -61,6 +61,35 @@ func TestAsk(t *testing.T) {
 	}
 }
 
+// A Redis that forbids CONFIG tells enough with INFO, where it keeps an append-only file.
+func TestCheckSafetyWithoutConfig(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string // of the only warning
+	}{
+		{"as tests have it", nil, ""},
+		{"LRU without bound", []string{"--maxmemory-policy", "allkeys-lru"}, ""},
+		{"LRU", []string{"--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"}, "maxmemory-policy allkeys-lru"},
+		{"perhaps snapshots", []string{"--appendonly", "no"}, "could not be checked"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := hosttest.StartRedis(t, append(tt.args, "--user", "farm", "on", ">s3cret", "~*", "&*", "+@all", "-config")...)
+			rdb, err := redisconn.Open(t.Context(), strings.Replace(server.URL(), "://", "://farm:s3cret@", 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rdb.Close()
+			s, err := redisconn.CheckSafety(t.Context(), rdb)
+			if err != nil || (tt.want == "") != (len(s.Warnings) == 0) || !strings.Contains(strings.Join(s.Warnings, "\n"), tt.want) {
+				t.Errorf("%+v, %v; want %q", s, err, tt.want)
+			}
+		})
+	}
+}
+
 // Whatever the topology, a client with a certificate of the authority gets in, one without
 // does not, and neither does one that does not know the authority.
 func TestTLS(t *testing.T) {

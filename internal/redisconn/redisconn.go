@@ -131,15 +131,16 @@ type Safety struct {
 }
 
 // CheckSafety looks for settings with which Redis may forget acknowledged jobs:
-// eviction and missing persistence. A server that forbids CONFIG is reported
-// as unknown, not as safe.
+// eviction and missing persistence. Where a server forbids CONFIG, INFO has to tell of
+// both; what it does not tell is reported as unknown, not as safe.
 func CheckSafety(ctx context.Context, rdb redis.UniversalClient) (Safety, error) {
 	server, err := Ask(ctx, rdb)
 	s := Safety{Version: server.Version}
 	if err != nil {
 		return s, err
 	}
-	if server.Hidden != nil {
+	// INFO does not tell of snapshots.
+	if server.Hidden != nil && (server.Eviction == "" || !server.AppendOnly) {
 		s.Warnings = append(s.Warnings, "redis does not tell its settings (CONFIG is forbidden), so eviction and persistence could not be checked")
 		return s, nil
 	}
