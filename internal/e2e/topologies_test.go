@@ -17,19 +17,20 @@ import (
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
 
-// A master of Redis dies while jobs run and others are submitted, then a worker does: each
+// With the rights in deploy/redis and no others, and TLS where there are sentinels: a master
+// of Redis dies while jobs run and others are submitted, then a worker does: each
 // job that was acknowledged ends once, and well.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(t *testing.T) (url string, master func(context.Context) (*hosttest.Redis, error)){
 		"sentinels": func(t *testing.T) (string, func(context.Context) (*hosttest.Redis, error)) {
-			s := hosttest.StartSentinels(t, nil, "--min-replicas-to-write", "1", "--min-replicas-max-lag", "2")
+			s := hosttest.StartSentinels(t, hosttest.MakeCertificates(t), "--include", users(t, false), "--min-replicas-to-write", "1", "--min-replicas-max-lag", "2")
 			return s.URL(), s.Master
 		},
 		// Its masters have one replica each: the one that takes over has none until the other
 		// is back, and would take no writes with min-replicas-to-write.
 		"cluster": func(t *testing.T) (string, func(context.Context) (*hosttest.Redis, error)) {
-			c := hosttest.StartCluster(t, nil)
+			c := hosttest.StartCluster(t, nil, "--include", users(t, false))
 			return c.URL(), func(ctx context.Context) (*hosttest.Redis, error) { return c.Master(ctx, "asynq:{builds}:pending") }
 		},
 	} {
@@ -38,9 +39,8 @@ func TestFailover(t *testing.T) {
 			hostA := hosts.Take(t)
 			before := baseline(t, hostA)
 			events := watch(t, hostA)
-			f := &farm{t: t, dir: t.TempDir()}
-			var master func(context.Context) (*hosttest.Redis, error)
-			f.url, master = start(t)
+			redisURL, master := start(t)
+			f := &farm{t: t, dir: t.TempDir(), url: as("worker", redisURL), producer: as("producer", redisURL)}
 			one := f.worker(hostA, "one", "--slots", "3", "--lease", "30s")
 			f.worker(hostA, "two", "--slots", "3", "--lease", "30s")
 
