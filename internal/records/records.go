@@ -103,10 +103,8 @@ func (db *DB) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := db.scripts.load(ctx, db.rdb, db.scripts.create); err != nil {
-		return nil, err
-	}
 	made := make([]*redis.Cmd, len(batch))
+	again := make([]func(redis.Scripter), len(batch))
 	states := make([]jobs.State, len(batch))
 	pipe := db.rdb.Pipeline()
 	for i, job := range batch {
@@ -137,10 +135,18 @@ func (db *DB) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 			// was asked for it may be another, and gone.
 			pipe.SetNX(ctx, reserveKey(key), reservation(job.ID, jobs.SpecDigest(job.Spec)), db.opts.Retention.Age)
 		}
-		made[i] = db.scripts.create.EvalSha(ctx, pipe, []string{jobKey(job.ID), specKey(job.ID), resultKey(job.ID)},
-			spec, created.UnixMicro(), b.expires, recordVersion, b.startBy, string(b.state), b.result, before(b.state))
+		keys := []string{jobKey(job.ID), specKey(job.ID), resultKey(job.ID)}
+		args := []any{spec, created.UnixMicro(), b.expires, recordVersion, b.startBy, string(b.state), b.result, before(b.state)}
+		made[i] = db.scripts.create.EvalSha(ctx, pipe, keys, args...)
+		again[i] = func(pipe redis.Scripter) { made[i] = db.scripts.create.Eval(ctx, pipe, keys, args...) }
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
+	cmds, err := pipe.Exec(ctx)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		if err = otherThan("NOSCRIPT", cmds); err == nil {
+			err = db.createWithText(ctx, made, again)
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("write %d job records: %w", len(batch), err)
 	}
 	out := make([]bool, len(batch))
@@ -157,6 +163,29 @@ func (db *DB) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		}
 	}
 	return out, nil
+}
+
+// createWithText runs those scripts again, with their text, that a server did not know. To
+// ask all servers of a cluster for a script before it is used takes one that is down for all.
+func (db *DB) createWithText(ctx context.Context, made []*redis.Cmd, again []func(redis.Scripter)) error {
+	pipe := db.rdb.Pipeline()
+	for i, run := range again {
+		if made[i].Err() != nil {
+			run(pipe)
+		}
+	}
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
+// otherThan is the first error that does not begin with the word.
+func otherThan(word string, cmds []redis.Cmder) error {
+	for _, cmd := range cmds {
+		if err := cmd.Err(); err != nil && !redis.HasErrorPrefix(err, word) {
+			return err
+		}
+	}
+	return nil
 }
 
 // beginning is how a job begins: when it expires and its producer's deadline, in

@@ -1,9 +1,7 @@
 package records
 
 import (
-	"context"
 	"embed"
-	"fmt"
 
 	"github.com/redis/go-redis/v9"
 
@@ -67,20 +65,4 @@ func before(to jobs.State) string {
 		list += string(s) + " "
 	}
 	return list
-}
-
-// load makes sure that the server knows a script before it is used in a
-// pipeline, where EVALSHA cannot fall back to EVAL.
-func (*scripts) load(ctx context.Context, rdb redis.UniversalClient, script *redis.Script) error {
-	known, err := script.Exists(ctx, rdb).Result()
-	if err != nil {
-		return fmt.Errorf("look for script: %w", err)
-	}
-	if len(known) == 1 && known[0] {
-		return nil
-	}
-	if err := script.Load(ctx, rdb).Err(); err != nil {
-		return fmt.Errorf("load script: %w", err)
-	}
-	return nil
 }
