@@ -128,7 +128,7 @@ func (l *dockerEvents) startedOnce(job jobs.Job) {
 // records reads the farm's records without a process per look.
 func (f *farm) records() *records.DB {
 	f.t.Helper()
-	rdb, err := redisconn.Open(f.t.Context(), f.redisURL())
+	rdb, err := redisconn.Open(f.t.Context(), f.url)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -94,8 +95,8 @@ type farm struct {
 	t     *testing.T
 	redis *hosttest.Redis
 	dir   string
-	// url is where the programs find a Redis on loopback ports, "" when it is redis, by its
-	// socket; producer is another one for producers.
+	// url is how workers reach Redis, producer how producers do: each with the rights that
+	// the documentation gives them, so that no test passes with others.
 	url, producer string
 	// vars are added to the environment of the programs.
 	vars []string
@@ -107,7 +108,11 @@ type farm struct {
 
 func newFarm(t *testing.T) *farm {
 	t.Helper()
-	return &farm{t: t, redis: hosttest.StartRedis(t, "--appendonly", "yes", "--enable-debug-command", "local"), dir: t.TempDir()}
+	server := hosttest.StartRedis(t, "--appendonly", "yes", "--enable-debug-command", "local", "--include", users(t, false))
+	t.Cleanup(func() {
+		nothingDenied(t, redis.NewClient(&redis.Options{Network: "unix", Addr: server.Socket, MaxRetries: -1}))
+	})
+	return &farm{t: t, redis: server, dir: t.TempDir(), url: as("worker", server.SocketURL()), producer: as("producer", server.SocketURL())}
 }
 
 // blobs reads the farm's artifact store.
@@ -136,15 +141,11 @@ func (f *farm) fileRoots(dirs ...string) string {
 	return f.policy(fmt.Sprintf("context: {file_roots: [%s]}\n", strings.Join(dirs, ", ")))
 }
 
-func (f *farm) redisURL() string {
-	if f.url != "" {
-		return f.url
-	}
-	return f.redis.SocketURL()
-}
+func (f *farm) env() []string { return f.envWith(f.url) }
 
-func (f *farm) env() []string {
-	return append(append(os.Environ(), "SLIPWAY_REDIS="+f.redisURL(), "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "CI=true",
+// envWith is the environment of programs that reach Redis by url.
+func (f *farm) envWith(url string) []string {
+	return append(append(os.Environ(), "SLIPWAY_REDIS="+url, "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "CI=true",
 		// Tests act on the worker itself; TestSupervised is about the other one.
 		"SLIPWAY_SUPERVISE=false"), f.vars...)
 }
@@ -170,7 +171,8 @@ func (f *farm) workerInside(inside []string, host *hosttest.Host, name string, a
 	w := &workerProcess{f: f, host: host}
 	w.Worker = farmtest.NewWorker(f.t, name, filepath.Join(f.dir, name+".log"), func() *exec.Cmd {
 		cmd := w.host.Command(context.Background(), argv[0], argv[1:]...) // a test may move it
-		if f.url != "" {                                                  // the host's network has another loopback
+		if !strings.HasPrefix(f.url, "unix:") {
+			// The host's network has a loopback of its own, without that Redis.
 			cmd = exec.Command(argv[0], argv[1:]...)
 		}
 		cmd.Env = append(append(os.Environ(), "DOCKER_HOST="+w.host.DockerHost()), f.env()...)
@@ -223,8 +225,8 @@ func (f *farm) program(stdin []byte, name string, args ...string) answer {
 		cmd = f.at.Command(ctx, filepath.Join(bins, name), args...)
 	}
 	cmd.Env, cmd.Dir = f.env(), f.cwd
-	if f.producer != "" && name == "enqueue" {
-		cmd.Env = append(cmd.Env, "SLIPWAY_REDIS="+f.producer)
+	if name == "enqueue" {
+		cmd.Env = f.envWith(f.producer)
 	}
 	cmd.Stdin = bytes.NewReader(stdin)
 	var stdout, stderr bytes.Buffer

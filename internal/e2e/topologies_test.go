@@ -136,7 +136,7 @@ func replicated(t *testing.T, master *hosttest.Redis) {
 // announcedOnce checks that the end of each job is once in the stream of ended jobs.
 func (f *farm) announcedOnce(ids map[string]int) {
 	f.t.Helper()
-	rdb, err := redisconn.Open(f.t.Context(), f.redisURL())
+	rdb, err := redisconn.Open(f.t.Context(), f.url)
 	if err != nil {
 		f.t.Fatal(err)
 	}
