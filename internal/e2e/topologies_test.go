@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,21 +18,46 @@ import (
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
 
+// failover is a Redis whose master is taken away from it.
+type failover struct {
+	url string
+	// master is the server that has the queue.
+	master func(context.Context) (*hosttest.Redis, error)
+	// away takes the master away, back makes it a replica, nil when it becomes one by itself.
+	away func(context.Context, *hosttest.Redis) error
+	back func(*hosttest.Redis) error
+}
+
 // With the rights in deploy/redis and no others, and TLS where there are sentinels: a master
-// of Redis dies while jobs run and others are submitted, then a worker does: each
-// job that was acknowledged ends once, and well.
+// of Redis goes away while jobs run and others are submitted, then a worker dies. Each job that
+// was acknowledged ends once, and well.
 func TestFailover(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(t *testing.T) (url string, master func(context.Context) (*hosttest.Redis, error)){
-		"sentinels": func(t *testing.T) (string, func(context.Context) (*hosttest.Redis, error)) {
-			s := hosttest.StartSentinels(t, hosttest.MakeCertificates(t), "--include", users(t, false), "--min-replicas-to-write", "1", "--min-replicas-max-lag", "2")
-			return s.URL(), s.Master
+	sentinels := func(t *testing.T) (*hosttest.Sentinels, failover) {
+		t.Helper()
+		s := hosttest.StartSentinels(t, hosttest.MakeCertificates(t), "--include", users(t, false), "--min-replicas-to-write", "1", "--min-replicas-max-lag", "2")
+		return s, failover{url: s.URL(), master: s.Master}
+	}
+	kill := func(_ context.Context, master *hosttest.Redis) error { return master.Kill() }
+	for name, start := range map[string]func(t *testing.T) failover{
+		"sentinels": func(t *testing.T) failover {
+			_, f := sentinels(t)
+			f.away, f.back = kill, (*hosttest.Redis).Start
+			return f
+		},
+		"sentinels, as an operator asks": func(t *testing.T) failover {
+			s, f := sentinels(t)
+			f.away = func(ctx context.Context, master *hosttest.Redis) error {
+				return errors.Join(pauseWrites(ctx, master), s.Failover(ctx))
+			}
+			return f
 		},
 		// Its masters have one replica each: the one that takes over has none until the other
 		// is back, and would take no writes with min-replicas-to-write.
-		"cluster": func(t *testing.T) (string, func(context.Context) (*hosttest.Redis, error)) {
+		"cluster": func(t *testing.T) failover {
 			c := hosttest.StartCluster(t, nil, "--include", users(t, false))
-			return c.URL(), func(ctx context.Context) (*hosttest.Redis, error) { return c.Master(ctx, "asynq:{builds}:pending") }
+			master := func(ctx context.Context) (*hosttest.Redis, error) { return c.Master(ctx, "asynq:{builds}:pending") }
+			return failover{c.URL(), master, kill, (*hosttest.Redis).Start}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -39,8 +65,8 @@ func TestFailover(t *testing.T) {
 			hostA := hosts.Take(t)
 			before := baseline(t, hostA)
 			events := watch(t, hostA)
-			redisURL, master := start(t)
-			f := &farm{t: t, dir: t.TempDir(), url: as("worker", redisURL), producer: as("producer", redisURL)}
+			server := start(t)
+			f := &farm{t: t, dir: t.TempDir(), url: as("worker", server.url), producer: as("producer", server.url)}
 			one := f.worker(hostA, "one", "--slots", "3", "--lease", "30s")
 			f.worker(hostA, "two", "--slots", "3", "--lease", "30s")
 
@@ -58,29 +84,31 @@ func TestFailover(t *testing.T) {
 			for range 4 { // two of them wait
 				acknowledged[f.submit(counting(5, 0)...)] = 5
 			}
-			was, err := master(t.Context())
+			was, err := server.master(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			replicated(t, was)
-			if err := was.Kill(); err != nil {
+			if err := server.away(t.Context(), was); err != nil {
 				t.Fatal(err)
 			}
-			killed := time.Now()
+			away := time.Now()
 			for i := range 3 {
 				acknowledged[f.submitUntilTaken(fmt.Sprintf("during the failover %d", i), counting(5, 0)...)] = 5
 			}
-			took := time.Since(killed)
-			now, err := master(t.Context())
+			took := time.Since(away)
+			now, err := server.master(t.Context())
 			if err != nil || now == was {
 				t.Fatalf("the master is %v, %v; want another", now, err)
 			}
 			one.Kill()
 			one.start()
-			if err := was.Start(); err != nil { // as a replica
-				t.Fatal(err)
+			if server.back != nil {
+				if err := server.back(was); err != nil {
+					t.Fatal(err)
+				}
 			}
-			t.Logf("jobs were taken again %s after the death of a master", took)
+			t.Logf("jobs were taken again %s after the master went away", took)
 
 			if a := <-followed; a.code != 0 || a.stdout != counted(lines) {
 				t.Errorf("logs -f: exit code %d; want 0 and each line once\n%s%s", a.code, a.stdout, a.stderr)
@@ -114,6 +142,14 @@ func (f *farm) submitUntilTaken(key string, args ...string) string {
 		return a.code == 0
 	})
 	return strings.TrimSpace(a.stdout)
+}
+
+// pauseWrites has a master take no writes until it is a replica: what sentinels have not told
+// that it is none any more takes writes that are lost.
+func pauseWrites(ctx context.Context, master *hosttest.Redis) error {
+	rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: master.Socket})
+	defer rdb.Close()
+	return rdb.Do(ctx, "CLIENT", "PAUSE", "30000", "WRITE").Err()
 }
 
 // replicated waits until a replica has all that the master has taken so far. Replication is

@@ -91,6 +91,14 @@ func (s *Sentinels) Master(ctx context.Context) (*Redis, error) {
 	return nil, fmt.Errorf("the sentinels' master %q is none of the servers", addr)
 }
 
+// Failover has the sentinels make a replica the master, as an operator asks for it. The old
+// master lives, and takes writes that are lost until they tell it, which takes seconds.
+func (s *Sentinels) Failover(ctx context.Context) error {
+	rdb := redis.NewSentinelClient(&redis.Options{Network: "unix", Addr: s.sentinels[0].Socket})
+	defer rdb.Close()
+	return rdb.Failover(ctx, masterName).Err()
+}
+
 // settled waits until the server is as it should be.
 func (r *Redis) settled(t testing.TB, what string, ok func(ctx context.Context, rdb *redis.Client) error) {
 	t.Helper()
