@@ -91,6 +91,7 @@ func TestOnACluster(t *testing.T) {
 	t.Run("records", suites(jobstest.TestRecords))
 	t.Run("claims", suites(jobstest.TestClaims))
 	t.Run("hosts", suites(jobstest.TestHosts))
+	t.Run("orders", suites(jobstest.TestOrders))
 	t.Run("seats", suites(jobstest.TestSeats))
 	t.Run("endings", suites(jobstest.TestEndings))
 	t.Run("recipes", suites(jobstest.TestRecipes))
