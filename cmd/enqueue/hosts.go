@@ -240,10 +240,13 @@ func shortID(id string) string {
 	return id[:8] + ".." + id[len(id)-4:]
 }
 
+// labelList has all labels but the worker's name.
 func labelList(labels map[string]string) string {
 	var all []string
 	for _, k := range slices.Sorted(maps.Keys(labels)) {
-		all = append(all, k+"="+labels[k])
+		if k != jobs.HostLabel {
+			all = append(all, k+"="+labels[k])
+		}
 	}
 	return strings.Join(all, ",")
 }
