@@ -39,6 +39,7 @@ func BenchmarkFarm(b *testing.B) {
 		{"claim", (*farm).claim},
 		{"idle", (*farm).idle},
 		{"waiting", (*farm).waiting},
+		{"fairness", (*farm).fairness},
 		{"submissions", (*farm).submissions},
 		{"memory", (*farm).memory},
 		{"flood", (*farm).flood},

@@ -117,3 +117,58 @@ func (f *farm) idlers(server *hosttest.Redis, n int) (stop func()) {
 		}
 	}
 }
+
+// Fairness: tenants, what each has to do, and what one of them pushes at once.
+const (
+	tenants   = 20
+	theirJobs = 50
+	flood     = 10_000
+	jobTime   = 20 * time.Millisecond
+)
+
+// fairness measures how long the jobs of tenants wait while one of them has pushed far
+// more than all others, against the same without. What hands out tickets is real, what
+// runs is a pause.
+func (f *farm) fairness(r *report) {
+	var ours, theirs []time.Duration
+	for range 3 {
+		theirs = append(theirs, f.tenantWaits(0)...)
+		ours = append(ours, f.tenantWaits(flood)...)
+	}
+	r.latency(fmt.Sprintf("wait of %d tenants, p50, beside one with %d jobs", tenants-1, flood), "without", 2, quantile(ours, 0.5), quantile(theirs, 0.5))
+}
+
+// tenantWaits is how long the jobs of all tenants but the first wait, which pushes so many
+// before them.
+func (f *farm) tenantWaits(first int) (waits []time.Duration) {
+	server := hosttest.StartRedis(f)
+	q := queue.New(f.open(server))
+	push := func(tenant, n int) {
+		tickets := make([]jobs.Ticket, n)
+		for i := range tickets {
+			tickets[i] = jobs.Ticket{ID: fmt.Sprintf("t%d-%d", tenant, i), Attempt: 1, Seq: 1, Queue: jobs.DefaultQueue, Turn: fmt.Sprint("tenant-", tenant)}
+		}
+		f.must(q.Push(f.ctx, tickets...))
+	}
+	push(0, first)
+	began := time.Now()
+	for tenant := 1; tenant < tenants; tenant++ {
+		push(tenant, theirJobs)
+	}
+	all := make(chan time.Duration, tenants*theirJobs)
+	in := queue.NewIntake(f.open(server), queue.IntakeOptions{Queues: []string{jobs.DefaultQueue}, Slots: slots})
+	f.must(in.Start(func(_ context.Context, d jobs.Delivery) error {
+		if d.Ticket.Turn != "tenant-0" {
+			all <- time.Since(began)
+		}
+		<-time.After(jobTime)
+		return nil
+	}, func(jobs.Needs) bool { return true }))
+	for range (tenants - 1) * theirJobs {
+		waits = append(waits, <-all)
+	}
+	in.StopTaking()
+	<-time.After(2 * jobTime)
+	_ = in.Close() // its client is closed once more at the end
+	return waits
+}
