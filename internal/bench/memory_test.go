@@ -84,7 +84,7 @@ func (f *farm) work(server *hosttest.Redis, records *records.DB, sample jobs.Job
 	f.must(intake.Start(func(ctx context.Context, d jobs.Delivery) error {
 		done <- oneJob(ctx, records, sample, d)
 		return nil
-	}, func(jobs.Needs) bool { return true }))
+	}, func(jobs.Needs) jobs.Fit { return jobs.FitsNow }))
 	for range n {
 		f.must(<-done)
 	}

@@ -94,6 +94,14 @@ func (f *farm) waitingCommands(r *report, workers int) {
 		fmt.Sprintf("%+.1f/s", with-idle), fmt.Sprintf("idle %.1f/s", idle), 0, (with-idle)/20-1)
 }
 
+// unlabelled is what fits a host without labels.
+func unlabelled(n jobs.Needs) jobs.Fit {
+	if len(n.Labels) > 0 {
+		return jobs.FitsNever
+	}
+	return jobs.FitsNow
+}
+
 // idlers runs what workers do on Redis while they have nothing to do.
 func (f *farm) idlers(server *hosttest.Redis, n int) (stop func()) {
 	ctx, cancel := context.WithCancel(f.ctx)
@@ -103,7 +111,7 @@ func (f *farm) idlers(server *hosttest.Redis, n int) (stop func()) {
 		rdb := f.open(server)
 		db := records.New(rdb, records.Options{})
 		in := queue.NewIntake(f.open(server), queue.IntakeOptions{Queues: []string{jobs.DefaultQueue}, Slots: slots})
-		f.must(in.Start(func(context.Context, jobs.Delivery) error { return nil }, func(n jobs.Needs) bool { return len(n.Labels) == 0 }))
+		f.must(in.Start(func(context.Context, jobs.Delivery) error { return nil }, unlabelled))
 		intakes = append(intakes, in)
 		running.Go(func() {
 			reconcile.New(nil, db, queue.New(rdb, jobs.DefaultQueue), uuid.NewString(), reconcile.Options{}).Run(ctx)
@@ -163,7 +171,7 @@ func (f *farm) tenantWaits(first int) (waits []time.Duration) {
 		}
 		<-time.After(jobTime)
 		return nil
-	}, func(jobs.Needs) bool { return true }))
+	}, func(jobs.Needs) jobs.Fit { return jobs.FitsNow }))
 	for range (tenants - 1) * theirJobs {
 		waits = append(waits, <-all)
 	}

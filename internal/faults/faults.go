@@ -117,10 +117,10 @@ type intake struct {
 	at At
 }
 
-func (in intake) Start(h jobs.Handler, takes func(jobs.Needs) bool) error {
+func (in intake) Start(h jobs.Handler, fits func(jobs.Needs) jobs.Fit) error {
 	return in.Intake.Start(func(ctx context.Context, d jobs.Delivery) error {
 		return do(ctx, in.at, Call{Name: "handle", Job: d.Ticket.ID}, func() error { return h(ctx, d) })
-	}, takes)
+	}, fits)
 }
 
 func first[T any](all []T, name func(T) string) string {

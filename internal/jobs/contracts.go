@@ -237,12 +237,13 @@ type Handler func(ctx context.Context, d Delivery) error
 
 // Intake is where a worker's tickets come from.
 type Intake interface {
-	// Start begins to take tickets and returns. It takes those whose needs takes allows;
-	// takes must be quick, and is asked again for each ticket.
-	Start(h Handler, takes func(Needs) bool) error
+	// Start begins to take tickets and returns. It takes those that fit now; fits must be
+	// quick, and is asked again for each ticket. A ticket that has waited for long and
+	// fits later is not passed over for ever: one host takes no others until it fits.
+	Start(h Handler, fits func(Needs) Fit) error
 	// Pause takes no tickets while it is on; those in hand go on.
 	Pause(on bool)
-	// Recheck tells that takes may have another answer now.
+	// Recheck tells that fits may have another answer now.
 	Recheck()
 	// StopTaking takes no more tickets; those in hand go on. It may be called
 	// again.

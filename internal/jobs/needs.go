@@ -103,6 +103,16 @@ type Offer struct {
 	Memory Bytes
 }
 
+// Fit is whether a job may run on a host now.
+type Fit int
+
+// The fits, the worst first.
+const (
+	FitsNever Fit = iota // the host does not have what it needs
+	FitsLater            // not beside what runs there
+	FitsNow
+)
+
 // Lack is one thing that keeps a job from a host.
 type Lack struct {
 	Blocker Blocker

@@ -2,10 +2,11 @@ package queue
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
+	mrand "math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -41,9 +42,11 @@ type dispatcher struct {
 	routes *routes
 	bell   *doorbell
 
-	holding sync.Mutex // guards takes and held
-	// takes is nil before the start.
-	takes func(jobs.Needs) bool
+	reserve reservation
+
+	holding sync.Mutex // guards fits and held
+	// fits is nil before the start.
+	fits func(jobs.Needs) jobs.Fit
 	// held is closed when tickets may be taken again, nil while they may.
 	held chan struct{}
 	// again is a turn that was picked and not used, because the call failed. Only asynq's
@@ -64,29 +67,37 @@ const errorPause = 200 * time.Millisecond
 // pausesFor is for how long a busy worker counts on what it knows of asynq's pauses.
 const pausesFor = time.Second
 
-func newDispatcher(rdb redis.UniversalClient, log *slog.Logger, queues []string, every time.Duration) *dispatcher {
+func newDispatcher(rdb redis.UniversalClient, o IntakeOptions) *dispatcher {
 	d := &dispatcher{
-		rdb: rdb, log: log, queues: queues, board: newBoard(rdb), routes: newRoutes(queues), paused: map[string]bool{},
+		rdb: rdb, log: o.Log, queues: o.Queues, board: newBoard(rdb), routes: newRoutes(o.Queues), paused: map[string]bool{},
 	}
-	d.bell = newDoorbell(rdb, log, queues, every, d.serves)
+	d.reserve.after, d.reserve.nonce = o.Reserve, rand.Text()
+	d.bell = newDoorbell(rdb, o.Log, o.Queues, o.Fallback, func(queue string) []string {
+		now, _ := d.serves(queue)
+		if d.reserve.keeps(queue) { // the bells are for others meanwhile
+			return []string{}
+		}
+		return now
+	})
 	return d
 }
 
-// serves lists the routes of a queue that the worker takes now.
-func (d *dispatcher) serves(queue string) []string {
+// serves lists the routes of a queue that the worker takes now, and those that it would
+// beside less.
+func (d *dispatcher) serves(queue string) (now, later []string) {
 	d.holding.Lock()
-	takes, held := d.takes, d.held != nil
+	fits, held := d.fits, d.held != nil
 	d.holding.Unlock()
-	if held || takes == nil {
-		return []string{}
+	if held || fits == nil {
+		return []string{}, nil
 	}
-	return d.routes.served(queue, takes)
+	return d.routes.served(queue, fits)
 }
 
 // start learns the routes and begins to listen.
-func (d *dispatcher) start(ctx context.Context, takes func(jobs.Needs) bool) {
+func (d *dispatcher) start(ctx context.Context, fits func(jobs.Needs) jobs.Fit) {
 	d.holding.Lock()
-	d.takes = takes
+	d.fits = fits
 	d.holding.Unlock()
 	d.bell.listen()
 	news := d.rdb.Subscribe(ctx, routesChannel)
@@ -110,12 +121,12 @@ func (d *dispatcher) start(ctx context.Context, takes func(jobs.Needs) bool) {
 
 // learn reads the routes of a queue anew, if there may be others.
 func (d *dispatcher) learn(ctx context.Context, queue string) {
-	before := d.serves(queue)
+	before, _ := d.serves(queue)
 	if err := d.routes.refresh(ctx, d.rdb, d.log, queue); err != nil {
 		d.log.WarnContext(ctx, "reading the routes of a queue failed; tried again", "queue", queue, "err", err)
 		return
 	}
-	if len(d.serves(queue)) > len(before) {
+	if now, _ := d.serves(queue); len(now) > len(before) {
 		d.bell.recheck(ctx)
 	}
 }
@@ -205,9 +216,13 @@ func (d *dispatcher) turn(ctx context.Context) (picked, bool, error) {
 // next picks a lane: queues are equals, and priorities go first as often as asynq lets
 // those of its queues.
 func (d *dispatcher) next(ctx context.Context) (picked, bool, error) {
-	for _, i := range rand.Perm(len(d.queues)) {
+	for _, i := range mrand.Perm(len(d.queues)) {
 		queue := d.queues[i]
-		routes := d.serves(queue)
+		routes, later := d.serves(queue)
+		routes, err := d.reserved(ctx, queue, routes, later)
+		if err != nil {
+			return picked{}, false, err
+		}
 		if len(routes) == 0 {
 			continue
 		}
@@ -398,7 +413,7 @@ func drawn() []jobs.Priority {
 		for _, w := range left {
 			sum += w
 		}
-		at := rand.IntN(sum)
+		at := mrand.IntN(sum)
 		for _, p := range jobs.Priorities() {
 			if at -= left[p]; left[p] > 0 && at < 0 {
 				order = append(order, p)

@@ -24,7 +24,9 @@ type IntakeOptions struct {
 	// Fallback is how often the queues are looked at for delayed tickets, and
 	// for those whose bell was not heard, 4 s when 0.
 	Fallback time.Duration
-	Log      *slog.Logger
+	// Reserve is how long a ticket is passed over that fits only later, 30 s when 0.
+	Reserve time.Duration
+	Log     *slog.Logger
 }
 
 // Intake takes tickets for one worker. Start, then StopTaking, then Close.
@@ -47,10 +49,13 @@ func NewIntake(rdb redis.UniversalClient, o IntakeOptions) *Intake {
 	if o.Fallback == 0 {
 		o.Fallback = 4 * time.Second
 	}
+	if o.Reserve == 0 {
+		o.Reserve = 30 * time.Second
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	disp := newDispatcher(rdb, o.Log, o.Queues, o.Fallback)
+	disp := newDispatcher(rdb, o)
 	rdb.AddHook(disp)
 	in := &Intake{rdb: rdb, look: asynq.NewInspectorFromRedisClient(rdb), log: o.Log, tickets: New(rdb), disp: disp}
 	inboxes := map[string]int{}
@@ -81,9 +86,9 @@ func NewIntake(rdb redis.UniversalClient, o IntakeOptions) *Intake {
 }
 
 // Start implements jobs.Intake.
-func (in *Intake) Start(h jobs.Handler, takes func(jobs.Needs) bool) error {
+func (in *Intake) Start(h jobs.Handler, fits func(jobs.Needs) jobs.Fit) error {
 	in.handle = h
-	in.disp.start(context.Background(), takes)
+	in.disp.start(context.Background(), fits)
 	err := in.srv.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		d, err := in.delivery(ctx, task)
 		if err != nil {

@@ -2,6 +2,8 @@ package queue_test
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,7 +50,7 @@ func delivery(t *testing.T, dial func() redis.UniversalClient) jobstest.Delivery
 }
 
 // anything is what a host takes that has all.
-func anything(jobs.Needs) bool { return true }
+func anything(jobs.Needs) jobs.Fit { return jobs.FitsNow }
 
 // part is asynq's name of a priority of a queue.
 func part(queue string, p jobs.Priority) string {
@@ -109,4 +111,76 @@ func TestIntake(t *testing.T) {
 		server := miniredis.RunT(t)
 		return serving(t, func() redis.UniversalClient { return redis.NewClient(&redis.Options{Addr: server.Addr()}) })
 	})
+}
+
+// Small jobs that always find room do not pass a large one over for ever; one of two
+// hosts keeps room for it, and the other goes on.
+func TestRoomForTheLargest(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	dial := func() redis.UniversalClient { return redis.NewClient(&redis.Options{Addr: server.Addr()}) }
+	rdb := dial()
+	t.Cleanup(func() { _ = rdb.Close() })
+	q := queue.New(rdb)
+	const room = 4 // of small jobs, and the size of the large one
+	size := func(n jobs.Needs) int { return int(n.Memory) }
+	small := func(id string) jobs.Ticket {
+		return jobs.Ticket{ID: id, Attempt: 1, Seq: 1, Queue: "builds", Route: jobs.Needs{Memory: 1}.Route()}
+	}
+	pushAll := func(tickets ...jobs.Ticket) {
+		t.Helper()
+		if err := q.Push(t.Context(), tickets...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	large, smalls := make(chan struct{}), atomic.Int64{}
+	for range 2 {
+		var used atomic.Int64
+		in := queue.NewIntake(dial(), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 10, Fallback: 100 * time.Millisecond, Reserve: time.Second})
+		err := in.Start(func(_ context.Context, d jobs.Delivery) error {
+			n, err := d.Ticket.Route.Needs()
+			if err != nil {
+				return err
+			}
+			used.Add(int64(size(n)))
+			defer func() {
+				used.Add(-int64(size(n)))
+				in.Recheck()
+			}()
+			if size(n) == room {
+				close(large)
+				return nil
+			}
+			<-time.After(time.Duration(50+smalls.Add(1)%40) * time.Millisecond)
+			return nil
+		}, func(n jobs.Needs) jobs.Fit {
+			if int(used.Load())+size(n) > room {
+				return jobs.FitsLater
+			}
+			return jobs.FitsNow
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = in.Close() })
+	}
+	const many = 600 // which take both hosts some seconds
+	var tickets []jobs.Ticket
+	for i := range many {
+		tickets = append(tickets, small(fmt.Sprint("small-", i)))
+	}
+	pushAll(tickets[:40]...)
+	pushAll(jobs.Ticket{ID: "large", Attempt: 1, Seq: 1, Queue: "builds", Route: jobs.Needs{Memory: room}.Route()})
+	pushAll(tickets[40:]...)
+	select {
+	case <-large:
+		if n := smalls.Load(); n > many/2 {
+			t.Errorf("%d of %d small jobs passed the large one over", n, many)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatalf("the large job waits behind %d small ones", smalls.Load())
+	}
+	if n := smalls.Load(); n < 40 {
+		t.Errorf("only %d small jobs began before it: the other host kept room, too", n)
+	}
 }

@@ -101,7 +101,12 @@ func TestDoorbellOfARoute(t *testing.T) {
 		took[i] = make(chan string, 1)
 		in := queue.NewIntake(dial(), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 2, Fallback: time.Hour})
 		err := in.Start(func(_ context.Context, d jobs.Delivery) error { took[i] <- d.Ticket.ID; return nil },
-			func(n jobs.Needs) bool { return n.Labels["host"] == fmt.Sprint(i) })
+			func(n jobs.Needs) jobs.Fit {
+				if n.Labels["host"] != fmt.Sprint(i) {
+					return jobs.FitsNever
+				}
+				return jobs.FitsNow
+			})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -99,22 +99,28 @@ func (r *routes) text(queue, id string) (jobs.Route, bool) {
 	return found.text, ok
 }
 
-// served lists the IDs of the routes of a queue that may be taken, in order.
-func (r *routes) served(queue string, takes func(jobs.Needs) bool) []string {
+// served lists the IDs of the routes of a queue by how they fit, in order: those that fit
+// now, and those that do later.
+func (r *routes) served(queue string, fits func(jobs.Needs) jobs.Fit) (now, later []string) {
 	r.mu.Lock()
 	all := make(map[string]jobs.Needs, len(r.known[queue]))
 	for id, route := range r.known[queue] {
 		all[id] = route.needs
 	}
 	r.mu.Unlock()
-	ids := []string{}
+	now = []string{}
 	for id, needs := range all {
-		if takes(needs) {
-			ids = append(ids, id)
+		switch fits(needs) {
+		case jobs.FitsNow:
+			now = append(now, id)
+		case jobs.FitsLater:
+			later = append(later, id)
+		case jobs.FitsNever:
 		}
 	}
-	slices.Sort(ids)
-	return ids
+	slices.Sort(now)
+	slices.Sort(later)
+	return now, later
 }
 
 // parseNews reads a message of routesChannel.

@@ -374,12 +374,12 @@ func (p *process) intake() intake {
 	return intake{in, p}
 }
 
-func (in intake) Start(h jobs.Handler, takes func(jobs.Needs) bool) error {
+func (in intake) Start(h jobs.Handler, fits func(jobs.Needs) jobs.Fit) error {
 	in.p.h.recovered()
 	return in.Intake.Start(func(_ context.Context, d jobs.Delivery) error {
 		in.p.gate()
 		return h(in.p.life, d)
-	}, takes)
+	}, fits)
 }
 
 func (in intake) StopTaking() {

@@ -59,15 +59,17 @@ func builtInLabels(name string, e engine.Info) map[string]string {
 	return all
 }
 
-// takes reports whether this host may take a job with these needs now.
-func (w *Worker) takes(n jobs.Needs) bool {
+// fits tells whether this host may take a job with these needs.
+func (w *Worker) fits(n jobs.Needs) jobs.Fit {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	o := w.offerLocked()
-	if !o.Meets(n) {
-		return false
+	switch o := w.offerLocked(); {
+	case !o.Meets(n):
+		return jobs.FitsNever
+	case !w.room(o, n):
+		return jobs.FitsLater
 	}
-	return w.room(o, n)
+	return jobs.FitsNow
 }
 
 // room reports whether what jobs that run here may use leaves enough for one more; only

@@ -14,7 +14,7 @@ import (
 // byHand is an intake whose tasks the test hands out.
 type byHand struct{ handler chan jobs.Handler }
 
-func (in *byHand) Start(h jobs.Handler, _ func(jobs.Needs) bool) error {
+func (in *byHand) Start(h jobs.Handler, _ func(jobs.Needs) jobs.Fit) error {
 	in.handler <- h
 	return nil
 }

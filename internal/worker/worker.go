@@ -236,7 +236,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	}
 	unfit := w.examine(taking) // a host that is broken should not learn it from jobs
 	if w.orderKnown(taking) && taking.Err() == nil {
-		if err := w.Intake.Start(w.take, w.takes); err != nil {
+		if err := w.Intake.Start(w.take, w.fits); err != nil {
 			return err
 		}
 		w.taking.Store(true)

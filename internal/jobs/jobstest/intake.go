@@ -34,8 +34,8 @@ type Intake struct {
 	mu sync.Mutex
 	// released is closed when a pause ends, nil while there is none.
 	released chan struct{}
-	// takes is set by Start.
-	takes func(jobs.Needs) bool
+	// fits is set by Start.
+	fits func(jobs.Needs) jobs.Fit
 }
 
 var _ jobs.Intake = (*Intake)(nil)
@@ -54,8 +54,8 @@ func NewIntake(q *Queue, o IntakeOptions) *Intake {
 }
 
 // Start implements jobs.Intake.
-func (in *Intake) Start(h jobs.Handler, takes func(jobs.Needs) bool) error {
-	in.takes = takes
+func (in *Intake) Start(h jobs.Handler, fits func(jobs.Needs) jobs.Fit) error {
+	in.fits = fits
 	go func() {
 		for in.slot() {
 			d, ok := in.next()
@@ -84,7 +84,7 @@ func (in *Intake) slot() bool {
 // next takes a task. It looks whether it may only when there is one, so that nothing
 // that is pushed after Pause or StopTaking is taken.
 func (in *Intake) next() (jobs.Delivery, bool) {
-	which := served{queue: in.o.Queue, takes: in.takes}
+	which := served{queue: in.o.Queue, takes: func(n jobs.Needs) bool { return in.fits(n) == jobs.FitsNow }}
 	for in.queue.await(in.taking, which) == nil {
 		in.mu.Lock()
 		released := in.released

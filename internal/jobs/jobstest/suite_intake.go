@@ -66,17 +66,17 @@ type taken struct {
 // start starts an intake that takes anything, until the test ends.
 func (s Serving) start(t *testing.T, slots int) taker {
 	t.Helper()
-	return s.startTaking(t, slots, func(jobs.Needs) bool { return true })
+	return s.startTaking(t, slots, func(jobs.Needs) jobs.Fit { return jobs.FitsNow })
 }
 
 // startTaking starts an intake for a host that takes some jobs only.
-func (s Serving) startTaking(t *testing.T, slots int, takes func(jobs.Needs) bool) taker {
+func (s Serving) startTaking(t *testing.T, slots int, fits func(jobs.Needs) jobs.Fit) taker {
 	t.Helper()
 	k := taker{s.Intake(slots), t, make(chan taken, 100), make(chan error, 100)}
 	err := k.Start(func(ctx context.Context, d jobs.Delivery) error {
 		k.took <- taken{d.Ticket.ID, ctx}
 		return <-k.answers
-	}, takes)
+	}, fits)
 	if err != nil {
 		t.Fatalf("Start: %v", err)
 	}
@@ -236,10 +236,12 @@ func needing(id, label string) jobs.Ticket {
 }
 
 // having takes jobs that need no label, or one of these.
-func having(labels ...string) func(jobs.Needs) bool {
-	return func(n jobs.Needs) bool {
-		want, asked := n.Labels["disk"]
-		return !asked || slices.Contains(labels, want)
+func having(labels ...string) func(jobs.Needs) jobs.Fit {
+	return func(n jobs.Needs) jobs.Fit {
+		if want, asked := n.Labels["disk"]; asked && !slices.Contains(labels, want) {
+			return jobs.FitsNever
+		}
+		return jobs.FitsNow
 	}
 }
 
@@ -293,7 +295,12 @@ func testTakeNewRoute(t *testing.T, s Serving) {
 func testTakeRecheck(t *testing.T, s Serving) {
 	var full atomic.Bool
 	full.Store(true)
-	k := s.startTaking(t, 1, func(n jobs.Needs) bool { return n.Memory < 1<<30 || !full.Load() })
+	k := s.startTaking(t, 1, func(n jobs.Needs) jobs.Fit {
+		if n.Memory >= 1<<30 && full.Load() {
+			return jobs.FitsLater
+		}
+		return jobs.FitsNow
+	})
 	large := ticket("job-large", 1, 1)
 	large.Route = jobs.Needs{Memory: 1 << 30}.Route()
 	s.pushAll(t, large, ticket("job-small", 1, 1))
