@@ -47,6 +47,8 @@ type farm struct {
 	// healed ends all faults.
 	healed  atomic.Bool
 	rolling sync.Mutex // one rollback at a time
+	// wentBack is when the last one was, in Unix microseconds.
+	wentBack atomic.Int64
 	// ordering is held while a host is out of the farm.
 	ordering sync.Mutex
 	calls    atomic.Int64 // of the producers

@@ -278,6 +278,7 @@ func (f *farm) rollback(r *rand.Rand, svc *jobs.Service) bool {
 			f.oracle.Blur(id)
 		}
 	}
+	f.wentBack.Store(time.Now().UnixMicro())
 	lost := f.oracle.Forgot(then)
 	f.truth.whole.Unlock()
 	for _, key := range lost {

@@ -80,7 +80,8 @@ func (p *process) obeys() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	since := o.Since
-	for _, t := range []time.Time{p.began, p.ignorant} {
+	// A Redis that went back may have an order again that had ended.
+	for _, t := range []time.Time{p.began, p.ignorant, time.UnixMicro(p.h.farm.wentBack.Load())} {
 		if t.After(since) {
 			since = t
 		}

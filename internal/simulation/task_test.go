@@ -84,7 +84,7 @@ func newTask(r *rand.Rand, n int) task {
 	if t.spec.Build != nil && t.spec.Name == "" { // a recipe that other jobs have, too
 		t.spec.Name = fmt.Sprint("image-", n%5)
 	}
-	if r.IntN(4) == 0 { // few at once, of many
+	if seconds < 10 && !t.Serves && r.IntN(3) == 0 { // few at once, of many; long ones would take all day
 		g := r.IntN(groups)
 		t.spec.Concurrency = &jobs.Concurrency{Group: fmt.Sprint("group-", g), Limit: 1 + g}
 		t.Does += fmt.Sprintf(", in a group of %d", 1+g)
