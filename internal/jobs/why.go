@@ -32,7 +32,9 @@ type HostWhy struct {
 	Worker  string  `json:"worker,omitempty"`
 	Blocker Blocker `json:"blocker"`
 	Text    string  `json:"text"`
-	about   time.Duration
+	// lacks is how many things the host lacks.
+	lacks int
+	about time.Duration
 }
 
 // name is what people call the host.
@@ -77,7 +79,7 @@ func (s Situation) Explain() Why {
 		w.Hosts = append(w.Hosts, s.host(h))
 	}
 	slices.SortStableFunc(w.Hosts, func(a, b HostWhy) int {
-		return cmp.Or(cmp.Compare(rank(a.Blocker), rank(b.Blocker)), cmp.Compare(a.about, b.about), cmp.Compare(a.name(), b.name()))
+		return cmp.Or(cmp.Compare(rank(a.Blocker), rank(b.Blocker)), cmp.Compare(a.lacks, b.lacks), cmp.Compare(a.about, b.about), cmp.Compare(a.name(), b.name()))
 	})
 	if s.Now.Before(j.NotBefore) {
 		w.Blocker, w.Text = BlockedByRetryPause, "it is tried again in "+briefly(j.NotBefore.Sub(s.Now))+s.lastFailure()
@@ -198,6 +200,7 @@ func (s Situation) host(h Host) HostWhy {
 	case !slices.Contains(h.Queues, s.Job.Spec.Queue):
 		return is(BlockedByQueue, "it serves %s", strings.Join(h.Queues, ", "))
 	case len(lacks) > 0:
+		w.lacks = len(lacks)
 		// The worst of them: the others may be mended for nothing.
 		worst := slices.MaxFunc(lacks, func(a, b Lack) int { return cmp.Compare(rank(a.Blocker), rank(b.Blocker)) })
 		texts := make([]string, len(lacks))

@@ -75,6 +75,9 @@ func TestWhy(t *testing.T) {
 		{"a label is nearer than a platform", with(func(j *jobs.Job) {
 			j.Spec.Requires = &jobs.Requires{Platform: "linux/arm64", Labels: map[string]string{"gpu": "yes"}}
 		}), jobs.Situation{Hosts: []jobs.Host{upHost("anvil"), upHost("boiler", func(h *jobs.Host) { h.Platform = "linux/arm64" })}}, jobs.BlockedByLabels, "no host has what it needs; the nearest is boiler: gpu=yes missing"},
+		{"the nearest lacks the fewest things", with(func(j *jobs.Job) {
+			j.Spec.Requires = &jobs.Requires{Labels: map[string]string{"gpu": "yes", "zone": "b"}}
+		}), jobs.Situation{Hosts: []jobs.Host{upHost("anvil"), upHost("boiler", func(h *jobs.Host) { h.Labels = map[string]string{"gpu": "yes"} })}}, jobs.BlockedByLabels, "no host has what it needs; the nearest is boiler: zone=b missing"},
 		{"too many CPUs", sized(8, 0), jobs.Situation{Hosts: []jobs.Host{upHost("anvil")}}, jobs.BlockedBySize, "no host has what it needs; the nearest is anvil: it has 4 CPUs, not 8"},
 		{"too much memory", sized(0, 16<<30), jobs.Situation{Hosts: []jobs.Host{upHost("anvil")}}, jobs.BlockedBySize, "no host has what it needs; the nearest is anvil: it has 8GiB of memory, not 16GiB"},
 		{"only a silent host could", needing("gpu", "yes"), jobs.Situation{Hosts: []jobs.Host{upHost("anvil"), upHost("crane", silent, func(h *jobs.Host) { h.Labels = map[string]string{"gpu": "yes"} })}}, jobs.BlockedBySilence, "crane could run it, but: not heard of for 10m"},
