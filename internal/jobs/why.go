@@ -149,8 +149,9 @@ func (s Situation) explainHosts(w *Why) {
 	up := slices.ContainsFunc(s.Hosts, func(h Host) bool { return h.Damaged == "" && h.Up(s.Now) })
 	if !up {
 		w.Blocker, w.Text = BlockedByNoWorker, "no worker is alive"
-		if len(s.Hosts) > 0 {
-			last := slices.MaxFunc(s.Hosts, func(a, b Host) int { return a.Seen.Compare(b.Seen) })
+		known := slices.DeleteFunc(slices.Clone(s.Hosts), func(h Host) bool { return h.Seen.IsZero() })
+		if len(known) > 0 {
+			last := slices.MaxFunc(known, func(a, b Host) int { return a.Seen.Compare(b.Seen) })
 			w.Text += fmt.Sprintf("; the last, %s, was heard of %s ago", cmp.Or(last.Worker, last.Name), briefly(last.Silent(s.Now)))
 		}
 		return

@@ -66,6 +66,7 @@ func TestWhy(t *testing.T) {
 	}{
 		{"no worker ever", plain, jobs.Situation{}, jobs.BlockedByNoWorker, "no worker is alive"},
 		{"no worker alive", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil", silent)}}, jobs.BlockedByNoWorker, "no worker is alive; the last, anvil, was heard of 10m ago"},
+		{"all that is known is an entry that is damaged", plain, jobs.Situation{Hosts: []jobs.Host{{Name: "h-1", Damaged: "no JSON"}}}, jobs.BlockedByNoWorker, "no worker is alive"},
 		{"no host serves the queue", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil", serves("gpu"))}}, jobs.BlockedByQueue, `no host serves the queue "builds"`},
 		{"a label is missing", needing("gpu", "yes"), jobs.Situation{Hosts: []jobs.Host{upHost("anvil"), upHost("boiler", serves("gpu"))}}, jobs.BlockedByLabels, "no host has what it needs; the nearest is anvil: gpu=yes missing"},
 		{"a label has another value", needing("gpu", "yes"), jobs.Situation{Hosts: []jobs.Host{upHost("anvil", func(h *jobs.Host) { h.Labels = map[string]string{"gpu": "no"} })}}, jobs.BlockedByLabels, "no host has what it needs; the nearest is anvil: it has gpu=no, not gpu=yes"},
