@@ -51,8 +51,9 @@ type Situation struct {
 	// Group is what there is of the job's concurrency group.
 	Group Group
 	// Running are jobs at work, Recent are jobs that ended lately: they say how long others
-	// may take.
+	// may take. AllRun tells that Running are all jobs at work.
 	Running, Recent []Job
+	AllRun          bool
 }
 
 // nearest orders the blockers of hosts: what comes first is nearest to letting a job run.
@@ -195,6 +196,7 @@ func (s Situation) host(h Host) HostWhy {
 	}
 	needs := s.Job.Spec.Needs()
 	lacks := h.Offer().Lacks(needs)
+	running, usedCPUs, usedMemory := s.atWork(h)
 	switch {
 	case h.Damaged != "":
 		return is(BlockedBySilence, "its entry is damaged: %s", h.Damaged)
@@ -217,19 +219,35 @@ func (s Situation) host(h Host) HostWhy {
 		return is(BlockedByOrder, "its worker ends")
 	case h.State == HostUnfit:
 		return is(BlockedByUnfit, "unfit: %s", cmp.Or(h.Reason, "it does not say why"))
-	case h.Running >= h.Slots:
-		is(BlockedBySlots, "%d of %d slots busy", h.Running, h.Slots)
-	case needs.CPUs > 0 && h.UsedCPUs+needs.CPUs > float64(h.CPUs) && h.CPUs > 0:
-		is(BlockedBySlots, "%g of %d CPUs are taken by jobs", h.UsedCPUs, h.CPUs)
-	case needs.Memory > 0 && h.UsedMemory+needs.Memory > h.Memory && h.Memory > 0:
-		is(BlockedBySlots, "%s of %s of memory are taken by jobs", h.UsedMemory, h.Memory)
+	case running >= h.Slots:
+		is(BlockedBySlots, "%d of %d slots busy", running, h.Slots)
+	case needs.CPUs > 0 && usedCPUs+needs.CPUs > float64(h.CPUs) && h.CPUs > 0:
+		is(BlockedBySlots, "%g of %d CPUs are taken by jobs", usedCPUs, h.CPUs)
+	case needs.Memory > 0 && usedMemory+needs.Memory > h.Memory && h.Memory > 0:
+		is(BlockedBySlots, "%s of %s of memory are taken by jobs", usedMemory, h.Memory)
 	default:
-		return is(BlockedByTurn, "%d of %d slots busy", h.Running, h.Slots)
+		return is(BlockedByTurn, "%d of %d slots busy", running, h.Slots)
 	}
 	if w.about = s.freeIn(h.Name); w.about > 0 {
 		w.Text += ", about " + briefly(w.about)
 	}
 	return w
+}
+
+// atWork is how many jobs run on a host, and what these may use. A host tells of that some
+// seconds late, and one that was lost tells what was: their records know better, when all
+// of them are at hand.
+func (s Situation) atWork(h Host) (n int, cpus float64, memory Bytes) {
+	if !s.AllRun {
+		return h.Running, h.UsedCPUs, h.UsedMemory
+	}
+	for _, j := range s.Running {
+		if j.Host == h.Name {
+			needs := j.Spec.Needs()
+			n, cpus, memory = n+1, cpus+needs.CPUs, memory+needs.Memory
+		}
+	}
+	return n, cpus, memory
 }
 
 // freeIn is how long it may take until a job of a host ends, by how long jobs of its name,

@@ -109,6 +109,17 @@ func TestWhy(t *testing.T) {
 		{"its group has a place", with(func(j *jobs.Job) { j.Spec.Concurrency = &jobs.Concurrency{Group: "deploy", Limit: 2} }), jobs.Situation{
 			Hosts: []jobs.Host{upHost("anvil")}, Group: jobs.Group{Members: []string{"job-0"}, Waiting: []string{"job-1"}},
 		}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
+		{"a host has not told yet that it is full", plain, jobs.Situation{
+			Hosts:   []jobs.Host{upHost("anvil", running(1)), upHost("boiler", running(2))},
+			Running: []jobs.Job{busy("anvil", "web", 0), busy("anvil", "web", 0), busy("boiler", "web", 0), busy("boiler", "web", 0)}, AllRun: true,
+		}, jobs.BlockedBySlots, "all hosts that could run it are busy; the nearest is anvil: 2 of 2 slots busy"},
+		{"a host has not told yet that there is no room", sized(0, 6<<30), jobs.Situation{
+			Hosts: []jobs.Host{upHost("anvil")},
+			Running: []jobs.Job{{
+				State: jobs.Running, Host: "id-anvil", Spec: jobs.Spec{Run: &jobs.Run{Limits: jobs.Limits{CPUs: 1, Memory: 4 << 30}}},
+			}}, AllRun: true,
+		}, jobs.BlockedBySlots, "all hosts that could run it are busy; the nearest is anvil: 4GiB of 8GiB of memory are taken by jobs"},
+		{"a host has not told yet that a slot is free", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil", running(2))}, AllRun: true}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
 		{"a slot is free", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil", running(1)), upHost("boiler", unfit)}}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
 		{"paused by an operator", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil")}, Pauses: []jobs.Pause{{Queue: "builds", Priority: jobs.PriorityNormal, Name: "builds", By: "ops", Reason: "registry moves"}}}, jobs.BlockedByPause, "queue builds is paused by ops: registry moves; resume it with: enqueue queues resume builds"},
 		{"paused in asynq", plain, jobs.Situation{Pauses: []jobs.Pause{{Queue: "builds", Priority: jobs.PriorityNormal, Name: "builds"}}}, jobs.BlockedByPause, "queue builds is paused in asynq; resume it with: enqueue queues resume builds"},

@@ -34,6 +34,7 @@ func (s *Service) Situation(ctx context.Context, hosts Hosts, queues ...string) 
 		return sit, fmt.Errorf("list jobs that ended lately: %w", err)
 	}
 	sit.Running, sit.Recent = running.Jobs, ended.Jobs
+	sit.AllRun = running.NextPageToken == ""
 	return sit, nil
 }
 
