@@ -86,11 +86,9 @@ func (s Situation) Explain() Why {
 		w.Blocker, w.Text = BlockedByRetryPause, "it is tried again in "+briefly(j.NotBefore.Sub(s.Now))+s.lastFailure()
 		return w
 	}
-	for _, p := range s.Pauses {
-		if p.Queue == j.Spec.Queue && p.Priority == j.Spec.Priority {
-			w.Blocker, w.Text = BlockedByPause, p.String()
-			return w
-		}
+	if p, paused := s.pause(); paused {
+		w.Blocker, w.Text = BlockedByPause, p.String()
+		return w
 	}
 	if text := s.groupFull(); text != "" {
 		w.Blocker, w.Text, w.Ahead = BlockedByGroup, text, nil
@@ -134,7 +132,7 @@ func (s Situation) Waiting(d Depth) (Blocker, int) {
 	}
 	spec := Spec{Queue: d.Queue, Priority: d.Priority, Requires: &Requires{Platform: needs.Platform, Labels: needs.Labels}}
 	spec.Run = &Run{Limits: Limits{CPUs: needs.CPUs, Memory: needs.Memory}}
-	s.Job = Job{State: Queued, Spec: spec}
+	s.Job = Job{State: Queued, Spec: spec, Queued: d.Oldest}
 	w := s.Explain()
 	able := 0
 	for _, h := range w.Hosts {
@@ -225,6 +223,8 @@ func (s Situation) host(h Host) HostWhy {
 		is(BlockedBySlots, "%g of %d CPUs are taken by jobs", usedCPUs, h.CPUs)
 	case needs.Memory > 0 && usedMemory+needs.Memory > h.Memory && h.Memory > 0:
 		is(BlockedBySlots, "%s of %s of memory are taken by jobs", usedMemory, h.Memory)
+	case s.leftWaiting(h):
+		return is(BlockedBySilence, "not heard of for %s, though it has a free slot", briefly(h.Silent(s.Now)))
 	default:
 		return is(BlockedByTurn, "%d of %d slots busy", running, h.Slots)
 	}
@@ -232,6 +232,32 @@ func (s Situation) host(h Host) HostWhy {
 		w.Text += ", about " + briefly(w.about)
 	}
 	return w
+}
+
+// takenIn is how soon a host with a free slot takes a job that waits for it: it looks at
+// its queues every few seconds even if it was not woken.
+const takenIn = 8 * time.Second
+
+// leftWaiting reports whether a host that has room for the job neither took it in time nor
+// said a word since. A worker that was killed says nothing, and one that has nothing to
+// do need not for a minute; but with this job it has.
+func (s Situation) leftWaiting(h Host) bool {
+	j := s.Job
+	if _, paused := s.pause(); paused || j.Queued.IsZero() {
+		return false
+	}
+	since := slices.MaxFunc([]time.Time{j.Queued, j.NotBefore, h.Seen}, time.Time.Compare)
+	return s.Now.Sub(since) > takenIn
+}
+
+// pause is the one of the part of the queue that the job is in.
+func (s Situation) pause() (Pause, bool) {
+	for _, p := range s.Pauses {
+		if p.Queue == s.Job.Spec.Queue && p.Priority == s.Job.Spec.Priority {
+			return p, true
+		}
+	}
+	return Pause{}, false
 }
 
 // atWork is how many jobs run on a host, and what these may use. A host tells of that some

@@ -23,8 +23,11 @@ func upHost(worker string, change ...func(*jobs.Host)) jobs.Host {
 	return h
 }
 
-func running(n int) func(*jobs.Host)   { return func(h *jobs.Host) { h.Running = n } }
-func silent(h *jobs.Host)              { h.Seen = now().Add(-10 * time.Minute) }
+func running(n int) func(*jobs.Host) { return func(h *jobs.Host) { h.Running = n } }
+func silent(h *jobs.Host)            { h.Seen = now().Add(-10 * time.Minute) }
+func seen(ago time.Duration) func(*jobs.Host) {
+	return func(h *jobs.Host) { h.Seen = now().Add(-ago) }
+}
 func unfit(h *jobs.Host)               { h.State, h.Reason = jobs.HostUnfit, "its disk is full" }
 func serves(q string) func(*jobs.Host) { return func(h *jobs.Host) { h.Queues = []string{q} } }
 
@@ -48,6 +51,14 @@ func TestWhy(t *testing.T) {
 	}
 	sized := func(cpus float64, memory jobs.Bytes) jobs.Job {
 		return with(func(j *jobs.Job) { j.Spec.Run = &jobs.Run{Limits: jobs.Limits{CPUs: cpus, Memory: memory}} })
+	}
+	since := func(queued, retried time.Duration) jobs.Job {
+		return with(func(j *jobs.Job) {
+			j.Queued = now().Add(-queued)
+			if retried > 0 {
+				j.State, j.NotBefore = jobs.Waiting, now().Add(-retried)
+			}
+		})
 	}
 	three := 3
 	took := func(name string, d time.Duration) jobs.Job {
@@ -82,6 +93,11 @@ func TestWhy(t *testing.T) {
 		{"too many CPUs", sized(8, 0), jobs.Situation{Hosts: []jobs.Host{upHost("anvil")}}, jobs.BlockedBySize, "no host has what it needs; the nearest is anvil: it has 4 CPUs, not 8"},
 		{"too much memory", sized(0, 16<<30), jobs.Situation{Hosts: []jobs.Host{upHost("anvil")}}, jobs.BlockedBySize, "no host has what it needs; the nearest is anvil: it has 8GiB of memory, not 16GiB"},
 		{"only a silent host could", needing("gpu", "yes"), jobs.Situation{Hosts: []jobs.Host{upHost("anvil"), upHost("crane", silent, func(h *jobs.Host) { h.Labels = map[string]string{"gpu": "yes"} })}}, jobs.BlockedBySilence, "crane could run it, but: not heard of for 10m"},
+		{"a host with a free slot leaves it waiting, and says nothing", since(time.Minute, 0), jobs.Situation{Hosts: []jobs.Host{upHost("anvil", seen(20*time.Second))}}, jobs.BlockedBySilence, "anvil could run it, but: not heard of for 20s, though it has a free slot"},
+		{"it has just begun to wait", since(7*time.Second, 0), jobs.Situation{Hosts: []jobs.Host{upHost("anvil", seen(50*time.Second))}}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
+		{"its pause is just over", since(time.Minute, 7*time.Second), jobs.Situation{Hosts: []jobs.Host{upHost("anvil", seen(50*time.Second))}}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
+		{"the host has just said something", since(time.Minute, 0), jobs.Situation{Hosts: []jobs.Host{upHost("anvil", seen(7*time.Second))}}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
+		{"another host is well", since(time.Minute, 0), jobs.Situation{Hosts: []jobs.Host{upHost("anvil", seen(20*time.Second)), upHost("boiler", running(2))}}, jobs.BlockedBySlots, "all hosts that could run it are busy; the nearest is boiler: 2 of 2 slots busy"},
 		{"cordoned", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil", ordered(jobs.OrderCordon, jobs.HostCordoned))}}, jobs.BlockedByOrder, "anvil could run it, but: cordoned for 12m by ops: new kernel"},
 		{"draining", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil", ordered(jobs.OrderDrain, jobs.HostDraining)), upHost("boiler", ordered(jobs.OrderDrain, jobs.HostDrained))}}, jobs.BlockedByOrder, "anvil could run it, but: draining for 12m by ops: new kernel, and so for 1 more"},
 		{"its worker ends", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil", func(h *jobs.Host) { h.State = jobs.HostDraining })}}, jobs.BlockedByOrder, "anvil could run it, but: its worker ends"},
@@ -146,6 +162,19 @@ func TestWhy(t *testing.T) {
 				t.Errorf("%s: nothing is said of host %s", tt.name, h.Worker)
 			}
 		}
+	}
+}
+
+// A host takes nothing from a queue that is paused: that it left the job waiting says
+// nothing of it.
+func TestWhyOfAQuietHostWhileItsQueueIsPaused(t *testing.T) {
+	t.Parallel()
+	s := jobs.Situation{
+		Now: now(), Hosts: []jobs.Host{upHost("anvil", seen(50*time.Second))}, Pauses: []jobs.Pause{{Queue: "builds", Priority: jobs.PriorityNormal, Name: "builds"}},
+		Job: jobs.Job{State: jobs.Queued, Queued: now().Add(-time.Hour), Spec: jobs.Spec{}.Normalize()},
+	}
+	if w := s.Explain(); w.Blocker != jobs.BlockedByPause || w.Hosts[0].Blocker != jobs.BlockedByTurn {
+		t.Errorf("why says %s, and of the host %+v; want the pause alone", w.Blocker, w.Hosts[0])
 	}
 }
 
