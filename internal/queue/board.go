@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -125,6 +126,33 @@ func (b board) note(ctx context.Context, lanes ...opening) error {
 		return fmt.Errorf("note tickets of %d lanes: %w", len(lanes), err)
 	}
 	return nil
+}
+
+// rouse wakes workers for the tickets of a part of a queue that was held back. How many
+// there are does not matter: who finds none sleeps again.
+func (b board) rouse(ctx context.Context, queue string, p jobs.Priority) error {
+	ids, err := b.rdb.HKeys(ctx, routesKey(queue)).Result()
+	if err != nil {
+		return err
+	}
+	ids = append(ids, "")
+	has := make([]*redis.IntCmd, len(ids))
+	pipe := b.rdb.Pipeline()
+	for i, id := range ids {
+		has[i] = pipe.Exists(ctx, inbox(queue, p).with(id, "").openKey())
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err
+	}
+	pipe = b.rdb.Pipeline()
+	for i, id := range ids {
+		if has[i].Val() > 0 {
+			pipe.LPush(ctx, bellKey(queue, id), slices.Repeat([]any{1}, maxBells)...)
+			pipe.LTrim(ctx, bellKey(queue, id), 0, maxBells-1)
+		}
+	}
+	_, err = pipe.Exec(ctx)
+	return err
 }
 
 // picked is a turn in a lane.

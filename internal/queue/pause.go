@@ -78,15 +78,20 @@ func (q *Queue) SetPause(ctx context.Context, p jobs.Pause) error {
 	return nil
 }
 
-// EndPause implements jobs.Queue. Workers that wait come to what was held back with their
-// next look.
+// EndPause implements jobs.Queue. It wakes workers for what was held back.
 func (q *Queue) EndPause(ctx context.Context, queue string, p jobs.Priority) (bool, error) {
 	pipe := q.rdb.Pipeline()
 	ours, theirs := pipe.HDel(ctx, pauseKey(queue), string(p)), pipe.Del(ctx, pausedKey(inbox(queue, p).String()))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return false, fmt.Errorf("resume queue %s: %w", inbox(queue, p), err)
 	}
-	return ours.Val()+theirs.Val() > 0, nil
+	if ours.Val()+theirs.Val() == 0 {
+		return false, nil
+	}
+	if err := q.board.rouse(ctx, queue, p); err != nil {
+		return true, fmt.Errorf("wake workers for queue %s: %w", inbox(queue, p), err)
+	}
+	return true, nil
 }
 
 // pauseBegan reads since when a queue is paused. Some write anything into the key.

@@ -75,6 +75,37 @@ func TestDoorbellWakes(t *testing.T) {
 	}
 }
 
+// The end of a pause wakes idle workers for what it held back, whatever it needs.
+func TestResumedQueueWakes(t *testing.T) {
+	dial, rdb := onRedis(t)
+	q := queue.New(rdb)
+	got := consume(t, dial(), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 2, Fallback: time.Hour})
+	if err := q.SetPause(t.Context(), jobs.Pause{Queue: "builds", Priority: jobs.PriorityNormal}); err != nil {
+		t.Fatal(err)
+	}
+	for i, route := range []jobs.Route{"", jobs.Needs{Platform: "linux/amd64"}.Route()} {
+		held := jobs.Ticket{ID: fmt.Sprint("job-", i), Attempt: 1, Seq: 1, Queue: "builds", Priority: jobs.PriorityNormal, Route: route, Turn: "web"}
+		if err := q.Push(t.Context(), held); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case tk := <-got:
+		t.Fatalf("ticket %+v was delivered during the pause", tk)
+	case <-time.After(500 * time.Millisecond):
+	}
+	if was, err := q.EndPause(t.Context(), "builds", jobs.PriorityNormal); err != nil || !was {
+		t.Fatalf("EndPause = %t, %v", was, err)
+	}
+	for range 2 {
+		select {
+		case <-got:
+		case <-time.After(20 * time.Second):
+			t.Fatal("a ticket was not delivered: the end of the pause did not wake the worker")
+		}
+	}
+}
+
 // Queue that asynq itself moves from its delayed set wake a worker, too.
 func TestDoorbellWakesForDelayedTickets(t *testing.T) {
 	dial, rdb := onRedis(t)
