@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/engine/enginetest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 )
@@ -98,6 +99,38 @@ func TestRegistration(t *testing.T) {
 		if list, _, _ := memory.Hosts(t.Context()); len(list) != 0 {
 			t.Errorf("the registry has %+v after the end", list)
 		}
+	})
+}
+
+// The registry hears at once what a host has, when its engine tells.
+func TestRegistrationOfTheEngine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		memory := jobstest.NewMemory(jobstest.Options{})
+		w := New(nil, Deps{Claims: memory, Hosts: memory, Engine: enginetest.New()}, Options{Name: "one", HostID: "host-1", Slots: 2, Renew: time.Hour})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); w.register(ctx) }()
+		engine := func() (string, string) {
+			t.Helper()
+			synctest.Wait()
+			list, _, err := memory.Hosts(t.Context())
+			if err != nil || len(list) != 1 {
+				t.Fatalf("hosts %+v, %v; want one", list, err)
+			}
+			return list[0].Engine, list[0].Platform
+		}
+		if name, platform := engine(); name != "" || platform != "" {
+			t.Errorf("the registry has engine %q on %q before it was asked", name, platform)
+		}
+		if !w.ready(ctx) {
+			t.Fatal("the engine did not answer")
+		}
+		if name, platform := engine(); name == "" || platform == "" {
+			t.Errorf("the registry has engine %q on %q; want what it told", name, platform)
+		}
+		stop()
+		<-ended
 	})
 }
 

@@ -265,6 +265,7 @@ func (w *Worker) ready(ctx context.Context) bool {
 			}
 			w.mu.Unlock()
 			_ = w.fit.set(nil)
+			nudge(w.registerNow) // what the host has is known only now
 			return true
 		}
 		_ = w.fit.set(err)
