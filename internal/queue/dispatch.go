@@ -74,7 +74,7 @@ func newDispatcher(rdb redis.UniversalClient, o IntakeOptions) *dispatcher {
 	d.reserve.after, d.reserve.nonce = o.Reserve, rand.Text()
 	d.bell = newDoorbell(rdb, o.Log, o.Queues, o.Fallback, func(queue string) []string {
 		now, _ := d.serves(queue)
-		if d.reserve.keeps(queue) { // the bells are for others meanwhile
+		if _, any := d.reserve.keeps(queue); any { // the bells are for others meanwhile
 			return []string{}
 		}
 		return now

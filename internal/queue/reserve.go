@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // reservation keeps room for a ticket that does not fit beside what runs: without it small
@@ -36,11 +34,11 @@ func (r *reservation) set(queue, route string, on bool) {
 	r.queue, r.route, r.on = queue, route, on
 }
 
-// keeps reports whether room is kept in a queue.
-func (r *reservation) keeps(queue string) bool {
+// keeps reports whether room is kept for a ticket of a queue, and whether for one of any.
+func (r *reservation) keeps(queue string) (here, any bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.on && r.queue == queue
+	return r.on && r.queue == queue, r.on
 }
 
 // reserveLook is how often tickets that fit later are looked for.
@@ -57,7 +55,11 @@ const reserveLife = time.Minute
 // some fit later.
 func (d *dispatcher) reserved(ctx context.Context, queue string, now, later []string) ([]string, error) {
 	r := &d.reserve
-	if r.keeps(queue) {
+	here, any := r.keeps(queue)
+	switch {
+	case any && !here:
+		return nil, nil
+	case here:
 		switch {
 		case slices.Contains(now, r.route): // there is room: the one that waited is next
 			r.set("", "", false)
@@ -69,7 +71,7 @@ func (d *dispatcher) reserved(ctx context.Context, queue string, now, later []st
 			r.set("", "", false)
 		}
 	}
-	if len(later) == 0 || !r.keeps(queue) && time.Since(r.looked) < reserveLook {
+	if len(later) == 0 || !here && time.Since(r.looked) < reserveLook {
 		return now, nil
 	}
 	r.looked = time.Now()
@@ -93,25 +95,27 @@ type overdueRoute struct {
 // overdue is the route whose oldest ticket waits for longest, if that is too long.
 func (d *dispatcher) overdue(ctx context.Context, queue string, routes []string) (overdueRoute, error) {
 	pipe := d.rdb.Pipeline()
-	clock := pipe.Time(ctx)
-	first := map[string][]*redis.StringSliceCmd{}
-	for _, id := range routes {
-		for _, p := range jobs.Priorities() {
-			first[id] = append(first[id], pipe.ZRange(ctx, inbox(queue, p).with(id, "").openKey(), 0, 0))
+	clock, paused := pipe.Time(ctx), pipe.HKeys(ctx, pauseKey(queue))
+	first := map[lane]*redis.StringSliceCmd{}
+	for _, p := range d.unpaused(queue) {
+		for _, id := range routes {
+			l := inbox(queue, p).with(id, "")
+			first[l] = pipe.ZRange(ctx, l.openKey(), 0, 0)
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return overdueRoute{}, fmt.Errorf("look for tickets of queue %s that need more room: %w", queue, err)
 	}
 	oldest, worst := clock.Val().Add(-d.reserve.after), overdueRoute{}
-	for _, id := range routes {
-		for _, cmd := range first[id] {
-			for _, member := range cmd.Val() {
-				age, _, _ := strings.Cut(member, " ")
-				us, _ := strconv.ParseInt(age, 10, 64)
-				if at := time.UnixMicro(us); at.Before(oldest) {
-					oldest, worst = at, overdueRoute{id, true}
-				}
+	for l, cmd := range first {
+		if slices.Contains(paused.Val(), string(l.priority)) {
+			continue // it is handed out to no host
+		}
+		for _, member := range cmd.Val() {
+			age, _, _ := strings.Cut(member, " ")
+			us, _ := strconv.ParseInt(age, 10, 64)
+			if at := time.UnixMicro(us); at.Before(oldest) {
+				oldest, worst = at, overdueRoute{l.route, true}
 			}
 		}
 	}
