@@ -269,8 +269,11 @@ type Queue interface {
 	// Ahead is how many tickets are before this one where it waits; false means that it
 	// waits in no such place.
 	Ahead(ctx context.Context, t Ticket) (int, bool, error)
+	// Queues lists the queues that have tickets, and maybe others.
+	Queues(ctx context.Context) ([]string, error)
 	// Depths tells how much waits in these queues: an entry for each queue, priority and
 	// route that has tickets, in the order of the queues and from the highest priority down.
+	// What that costs does not grow with the number of tickets.
 	Depths(ctx context.Context, queues ...string) ([]Depth, error)
 }
 
@@ -280,6 +283,7 @@ type Depth struct {
 	Priority Priority `json:"priority"`
 	Route    Route    `json:"route,omitempty"`
 	Waiting  int      `json:"waiting"`
-	// Oldest is since when the oldest ticket waits there, on Redis time.
+	// Oldest is since when the oldest ticket waits there, on Redis time; it is looked for
+	// only where most wait, and zero elsewhere.
 	Oldest time.Time `json:"oldest,omitzero"`
 }

@@ -28,6 +28,7 @@ var scriptFiles embed.FS
 //	slipway:{builds}:ages:<priority>:<route ID>:<name>
 //	                                   list, since when each ticket of the lane waits, in
 //	                                   microseconds of Redis TIME
+//	slipway:{builds}:waiting           hash, how many tickets each "<priority>:<route ID>" has
 //	slipway:{builds}:bell:<route ID>   list that idle workers block on; each element wakes one
 //	slipway:{builds}:paused            hash, the priorities that an operator has paused
 //	slipway:{builds}:weights           hash, turns that a name has for each one of others
@@ -40,6 +41,8 @@ func boardKey(queue, part string) string { return boardPrefix(queue) + part }
 func boardPrefix(queue string) string { return "slipway:{" + queue + "}:" }
 
 func routesKey(queue string) string { return boardKey(queue, "routes") }
+
+func waitingKey(queue string) string { return boardKey(queue, "waiting") }
 
 func (l lane) place() string { return string(l.priority) + ":" + l.route }
 
@@ -95,8 +98,8 @@ func (b board) note(ctx context.Context, lanes ...opening) error {
 		if o.inAll {
 			inAll = 1
 		}
-		keys := []string{routesKey(l.queue), l.turnsKey(), l.openKey(), l.agesKey(), bellKey(l.queue, l.route)}
-		args := []any{l.turn, l.route, string(o.route), o.n, inAll, maxBells, routesChannel, l.queue + " " + l.route + " " + string(o.route)}
+		keys := []string{routesKey(l.queue), l.turnsKey(), l.openKey(), l.agesKey(), bellKey(l.queue, l.route), waitingKey(l.queue)}
+		args := []any{l.turn, l.route, string(o.route), o.n, inAll, maxBells, routesChannel, l.queue + " " + l.route + " " + string(o.route), l.place()}
 		if c == b.rdb {
 			return b.open.Run(ctx, c, keys, args...)
 		}
@@ -187,7 +190,7 @@ func (b board) next(ctx context.Context, queue string, priorities []jobs.Priorit
 	for _, r := range routes {
 		args = append(args, r)
 	}
-	reply, err := b.pick.Run(ctx, b.rdb, []string{pauseKey(queue), boardKey(queue, "weights")}, args...).Slice()
+	reply, err := b.pick.Run(ctx, b.rdb, []string{pauseKey(queue), boardKey(queue, "weights"), waitingKey(queue)}, args...).Slice()
 	if errors.Is(err, redis.Nil) {
 		return picked{}, false, nil
 	} else if err != nil {
@@ -203,7 +206,7 @@ func (b board) foundEmpty(ctx context.Context, p picked) error {
 	if p.left == 0 { // it is off the board
 		return nil
 	}
-	err := b.close.Run(ctx, b.rdb, []string{p.lane.openKey(), p.lane.agesKey()}, p.lane.turn, strconv.Itoa(p.left)).Err()
+	err := b.close.Run(ctx, b.rdb, []string{p.lane.openKey(), p.lane.agesKey(), waitingKey(p.lane.queue)}, p.lane.turn, strconv.Itoa(p.left), p.lane.place()).Err()
 	if err != nil {
 		return fmt.Errorf("note that %s is empty: %w", p.lane, err)
 	}

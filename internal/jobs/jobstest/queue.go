@@ -148,6 +148,21 @@ func (q *Queue) Ahead(ctx context.Context, t jobs.Ticket) (int, bool, error) {
 	return 0, false, q.broken
 }
 
+// Queues implements jobs.Queue.
+func (q *Queue) Queues(ctx context.Context) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var queues []string
+	for _, d := range q.waiting {
+		queues = append(queues, d.Ticket.Queue)
+	}
+	slices.Sort(queues)
+	return slices.Compact(queues), q.broken
+}
+
 // Depths implements jobs.Queue.
 func (q *Queue) Depths(ctx context.Context, queues ...string) ([]jobs.Depth, error) {
 	if err := ctx.Err(); err != nil {

@@ -345,4 +345,20 @@ func testDepths(t *testing.T, d Delivery) {
 	if !slices.Equal(texts, want) {
 		t.Errorf("got %q; want %q", texts, want)
 	}
+	queues, err := d.Queue.Queues(t.Context())
+	if err != nil || !slices.Contains(queues, "other") || !slices.Contains(queues, jobs.DefaultQueue) || slices.Contains(queues, "empty") {
+		t.Errorf("Queues = %q, %v; want those with tickets", queues, err)
+	}
+	d.receive(t, "other")
+	for left := 3; left >= 0; left-- {
+		d.receive(t, jobs.DefaultQueue)
+		got, err := d.Queue.Depths(t.Context(), "other", jobs.DefaultQueue)
+		waiting := 0
+		for _, g := range got {
+			waiting += g.Waiting
+		}
+		if err != nil || waiting > left || waiting < left-1 { // the consumer may have the next one in hand
+			t.Errorf("got %+v, %v; want the %d that were not taken", got, err, left)
+		}
+	}
 }

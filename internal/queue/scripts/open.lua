@@ -1,6 +1,6 @@
 -- open: note that a lane has tickets, and wake workers.
--- KEYS routes turns open ages bell
--- ARGV turn route_id route n in_all(0/1) max_bells channel message
+-- KEYS routes turns open ages bell waiting
+-- ARGV turn route_id route n in_all(0/1) max_bells channel message place
 -- There are n more tickets, or with in_all, n at least.
 if ARGV[2] ~= '' and redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3]) == 1 then
   redis.call('PUBLISH', ARGV[7], ARGV[8]) -- workers may not know this route yet
@@ -21,6 +21,7 @@ if n > 0 then
     redis.call('ZADD', KEYS[3], string.format('%.0f', pass), string.format('%.0f', at) .. ' ' .. ARGV[1])
   end
   for i = 0, n - 1 do redis.call('RPUSH', KEYS[4], string.format('%.0f', at + i)) end
+  redis.call('HINCRBY', KEYS[6], ARGV[9], n)
 end
 for _ = 1, math.min(n, tonumber(ARGV[6])) do redis.call('LPUSH', KEYS[5], 1) end
 redis.call('LTRIM', KEYS[5], 0, tonumber(ARGV[6]) - 1)

@@ -1,5 +1,5 @@
 -- pick: hand out a turn in one of the lanes that a worker serves.
--- KEYS paused weights   ARGV prefix unit n_priorities priority... route_id...
+-- KEYS paused weights waiting   ARGV prefix unit n_priorities priority... route_id...
 -- The keys of lanes begin with the prefix; they share the hash tag of KEYS.
 -- The first priority that has a lane counts. Within it the name with the fewest turns
 -- so far is next, and among its tickets, and those of others with as many, the oldest.
@@ -41,6 +41,11 @@ for i = 4, 3 + n do
       local left = redis.call('LLEN', ages)
       if left > 0 then
         redis.call('ZADD', best.open, pass, redis.call('LINDEX', ages, 0) .. ' ' .. best.turn)
+      end
+      if left > 0 or redis.call('EXISTS', best.open) == 1 then
+        redis.call('HINCRBY', KEYS[3], p .. ':' .. best.route, -1)
+      else -- the count begins anew, whatever it was
+        redis.call('HDEL', KEYS[3], p .. ':' .. best.route)
       end
       return {p, best.route, best.turn, left}
     end
