@@ -41,6 +41,7 @@ func exposed(t *testing.T) map[string][]string {
 	m.GivenUp("builds", failed.Failure)
 	m.Lost("h-1", "boiler")
 	m.Stale(1, time.Hour)
+	m.Load(jobs.Load{Queues: []jobs.QueueLoad{{Depth: jobs.Depth{Queue: "builds", Waiting: 1}, Blocker: jobs.BlockedBySlots}}}, time.Hour)
 	checks := conditions{}.checks()
 	for i := range checks {
 		checks[i].Run = func(context.Context) error { return errors.New("no") }

@@ -150,7 +150,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 	background.Go(func() { promoter.Run(reconciling, rebuilds.Advance) })
 	background.Go(func() {
 		reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{
-			Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics, Rebuilds: rebuilds,
+			Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics, Watched: metrics, Rebuilds: rebuilds,
 		}).Run(reconciling)
 	})
 	if c.GCEvery > 0 {

@@ -102,6 +102,11 @@ func unlabelled(n jobs.Needs) jobs.Fit {
 	return jobs.FitsNow
 }
 
+// unwatched has the load read, as a worker with /metrics does.
+type unwatched struct{}
+
+func (unwatched) Load(jobs.Load, time.Duration) {}
+
 // idlers runs what workers do on Redis while they have nothing to do.
 func (f *farm) idlers(server *hosttest.Redis, n int) (stop func()) {
 	ctx, cancel := context.WithCancel(f.ctx)
@@ -114,7 +119,7 @@ func (f *farm) idlers(server *hosttest.Redis, n int) (stop func()) {
 		f.must(in.Start(func(context.Context, jobs.Delivery) error { return nil }, unlabelled))
 		intakes = append(intakes, in)
 		running.Go(func() {
-			reconcile.New(nil, db, queue.New(rdb, jobs.DefaultQueue), uuid.NewString(), reconcile.Options{}).Run(ctx)
+			reconcile.New(nil, db, queue.New(rdb, jobs.DefaultQueue), uuid.NewString(), reconcile.Options{Watched: unwatched{}}).Run(ctx)
 		})
 	}
 	return func() {

@@ -26,6 +26,7 @@ import (
 // promises.
 type Records interface {
 	jobs.Records // for the jobs of plain producers
+	jobs.Hosts
 	jobs.Endings
 	Learn(ctx context.Context, r jobs.Recipe) (bool, error)
 	Recipe(ctx context.Context, name string) (jobs.Recipe, error)
@@ -77,6 +78,8 @@ type Options struct {
 	Batch int
 	// Observer may be nil.
 	Observer Observer
+	// Watched may be nil: then the load of the farm is not read.
+	Watched Watched
 	// Rebuilds may be nil: then rebuilds are another's business.
 	Rebuilds Rebuilds
 }
@@ -133,6 +136,10 @@ type Reconciler struct {
 	compared      time.Time
 	compareAfter  time.Duration
 	swept, tidied time.Time // when the last sweep was, and the last tidying, on Redis time
+	// loaded is when the load was read last, on Redis time, and loadAfter is how much later
+	// that is due again.
+	loaded    time.Time
+	loadAfter time.Duration
 }
 
 // New makes a Reconciler. nonce tells it from all others.
@@ -232,6 +239,9 @@ func (r *Reconciler) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !lead {
+		r.unwatch()
+	}
 	if !lead && !r.since.IsZero() {
 		return r.countPage(ctx)
 	}
@@ -263,7 +273,11 @@ func (r *Reconciler) look(ctx context.Context) error {
 	if err := r.sweep(ctx, now); err != nil {
 		return err
 	}
-	return r.tidy(ctx, now)
+	if err := r.tidy(ctx, now); err != nil {
+		return err
+	}
+	r.watchLoad(ctx, now)
+	return nil
 }
 
 // scan returns the next jobs of a state, and begins anew after the last.

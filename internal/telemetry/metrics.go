@@ -14,8 +14,8 @@ import (
 )
 
 // Metrics counts what a worker does, and asks for what is true at this moment when
-// it is scraped. It implements worker.Observer and reconcile.Observer. Base units,
-// no label with unbounded values.
+// it is scraped. It implements worker.Observer, reconcile.Observer and
+// reconcile.Watched. Base units, no label with unbounded values.
 type Metrics struct {
 	registry *prometheus.Registry
 	// queues are those that the worker serves: users who submit jobs choose the
@@ -29,6 +29,7 @@ type Metrics struct {
 	slots    *prometheus.GaugeVec
 	dropped  prometheus.Counter
 	stale    *passing
+	load     *load
 }
 
 // otherQueue stands for queues that the worker does not serve.
@@ -70,11 +71,12 @@ func NewMetrics(version string, queues []string) *Metrics {
 	}
 	m.stale = &passing{desc: prometheus.NewDesc("slipway_stale_images",
 		"Images of the farm that stand on an older base than this worker has found at the last look; absent when others look.", nil, nil)}
+	m.load = newLoad()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "slipway_build_info", Help: "1, with the version of the worker.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.jobs, m.givenUp, m.lost, m.duration, m.waited, m.slots, m.dropped, m.stale, build,
+	m.registry.MustRegister(m.jobs, m.givenUp, m.lost, m.duration, m.waited, m.slots, m.dropped, m.stale, m.load, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -129,6 +131,9 @@ func (m *Metrics) Slots(busy, total int) {
 
 // Stale tells how many images stand on an older base, as far as is known for a while.
 func (m *Metrics) Stale(images int, keep time.Duration) { m.stale.set(float64(images), keep) }
+
+// Load implements reconcile.Watched.
+func (m *Metrics) Load(l jobs.Load, keep time.Duration) { m.load.set(l, keep) }
 
 func (m *Metrics) queue(name string) string {
 	if slices.Contains(m.queues, name) {
