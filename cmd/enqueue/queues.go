@@ -2,9 +2,9 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,21 +21,13 @@ func (a *app) queuesCmd() *cobra.Command {
 	return cmd
 }
 
-// queueDoc is a part of a queue as programs get it.
-type queueDoc struct {
-	jobs.Depth
-	// Hosts is how many hosts may take what waits there, Blocker what keeps it.
-	Hosts   int          `json:"hosts"`
-	Blocker jobs.Blocker `json:"blocker"`
-}
-
 func (a *app) queuesLsCmd() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use: "ls [QUEUE...]", Aliases: []string{"list"}, Short: "List what waits in queues, and what keeps it",
 		Long: "List what waits in queues: for each priority and each kind of host that jobs need, how many wait, since when\n" +
-			"the oldest does, how many hosts may take them, and what keeps them. Without QUEUE it lists those that hosts\n" +
-			"serve. Pauses are named below.",
+			"the oldest does, how many hosts may take them, and what keeps them. Without QUEUE it lists all, also those that\n" +
+			"no host serves. Pauses are named below. -o json has hosts and slots by their states, too.",
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -52,64 +44,65 @@ func (a *app) queuesLsCmd() *cobra.Command {
 				return usage("", "%q is not the name of a queue: want lower-case letters, digits and -, at most 32", q)
 			}
 		}
-		sit, err := svc.Situation(cmd.Context(), a.hosts)
+		l, _, err := svc.Load(cmd.Context(), a.hosts, args...)
 		if err != nil {
 			return err
 		}
 		queues := args
 		if len(queues) == 0 {
-			var hosts []hostDoc
-			for _, h := range sit.Hosts {
-				hosts = append(hosts, hostDoc{Host: h})
-			}
-			queues = queuesOf(hosts)
+			queues = pausable(l)
 		}
-		if sit.Pauses, err = svc.Paused(cmd.Context(), queues...); err != nil {
-			return err
-		}
-		depths, err := svc.Depths(cmd.Context(), queues...)
+		paused, err := svc.Paused(cmd.Context(), queues...)
 		if err != nil {
 			return err
 		}
-		docs := make([]queueDoc, len(depths))
-		for i, d := range depths {
-			docs[i] = queueDoc{Depth: d}
-			docs[i].Blocker, docs[i].Hosts = sit.Waiting(d)
-		}
-		return a.printQueues(p, docs, sit)
+		return a.printQueues(p, l, paused)
 	}
 	return cmd
 }
 
-func (a *app) printQueues(p printer, docs []queueDoc, sit jobs.Situation) error {
+// pausable are the queues whose pauses are of interest: they keep jobs, or will.
+func pausable(l jobs.Load) []string {
+	queues := append([]string{jobs.DefaultQueue}, l.Served...)
+	for _, q := range l.Queues {
+		queues = append(queues, q.Queue)
+	}
+	slices.Sort(queues)
+	return slices.Compact(queues)
+}
+
+func (a *app) printQueues(p printer, l jobs.Load, paused []jobs.Pause) error {
 	if p.kind == "json" {
 		return p.one("", struct {
-			Queues []queueDoc   `json:"queues"`
-			Now    time.Time    `json:"now"`
+			jobs.Load
 			Paused []jobs.Pause `json:"paused"`
-		}{docs, sit.Now, append([]jobs.Pause{}, sit.Pauses...)})
+		}{l, append([]jobs.Pause{}, paused...)})
 	}
 	if !p.human() {
-		for _, d := range docs {
-			if err := p.one(d.Queue, d); err != nil {
+		for _, q := range l.Queues {
+			if err := p.one(q.Queue, q); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	if len(docs) == 0 {
+	if len(l.Queues) == 0 {
 		fmt.Fprintln(a.stdout, "No jobs wait.")
 	} else {
 		t := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 		fmt.Fprintln(t, "QUEUE\tPRIORITY\tWAITING\tOLDEST\tHOSTS\tBLOCKER\tNEEDS")
-		for _, d := range docs {
-			fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%s\t%s\n", oneLine(d.Queue), d.Priority, d.Waiting, age(sit.Now.Sub(d.Oldest)), d.Hosts, d.Blocker, oneLine(d.Route.String()))
+		for _, q := range l.Queues {
+			oldest := "" // it was not looked for
+			if q.OldestSeconds != nil {
+				oldest = age(l.Now.Sub(q.Oldest))
+			}
+			fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%s\t%s\n", oneLine(q.Queue), q.Priority, q.Waiting, oldest, q.Hosts, q.Blocker, oneLine(q.Route.String()))
 		}
 		if err := t.Flush(); err != nil {
 			return err
 		}
 	}
-	for _, pause := range sit.Pauses {
+	for _, pause := range paused {
 		fmt.Fprintln(a.stdout, oneLine(pause.String()))
 	}
 	return nil
