@@ -88,7 +88,11 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.Int64Var(&w.Limits.Pids, "pids", w.Limits.Pids, "default limit of processes in a container (-1: no limit)")
 }
 
+// bindSupervise declares the flags of what a worker is started as, which a farm for trying
+// out has not.
 func (c *config) bindSupervise(f *pflag.FlagSet) {
+	f.BoolVar(&c.Worker.Once, "once", c.Worker.Once, "take one job, and end when it and the service that it keeps are over")
+	f.DurationVar(&c.Worker.IdleExit, "idle-exit", c.Worker.IdleExit, "end in order when no job ran and no service was kept for so long (0: never)")
 	f.BoolVar(&c.Supervise, "supervise", c.Supervise, "work in a child process that its parent starts again when it dies or hangs")
 }
 

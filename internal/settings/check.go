@@ -20,6 +20,9 @@ import (
 // minWatch is what a registry can take, with some hundred bases.
 const minWatch = time.Minute
 
+// minIdleExit leaves room for the look by which a worker finds what no bell told of.
+const minIdleExit = 5 * time.Second
+
 // minLease leaves room for a pause of some seconds in a healthy worker.
 const minLease = 6 * time.Second
 
@@ -39,7 +42,12 @@ func (c *Settings) Complete() error {
 	if err := c.advertise(); err != nil {
 		return err
 	}
+	if c.Worker.Once {
+		c.Worker.Slots = 1 // a ticket that it took beside its job would come back late
+	}
 	switch {
+	case c.Worker.IdleExit != 0 && c.Worker.IdleExit < minIdleExit:
+		return fmt.Errorf("--idle-exit %s: want at least %s, or 0 for never; a job that waits is not found sooner", c.Worker.IdleExit, minIdleExit)
 	case c.Worker.Slots < 1 || c.Worker.Slots > 1000:
 		return fmt.Errorf("--slots %d: want 1 to 1000", c.Worker.Slots)
 	case len(c.Queues) == 0 || slices.ContainsFunc(c.Queues, func(q string) bool { return !jobs.IsQueue(q) }):

@@ -50,6 +50,10 @@ type Options struct {
 	EnginePatience time.Duration
 	// Drain is how long Run waits for running jobs once it is told to stop.
 	Drain time.Duration
+	// Once ends Run after one job and the service that it keeps. IdleExit ends it when no
+	// job ran and no service was kept for so long; 0 is never.
+	Once     bool
+	IdleExit time.Duration
 }
 
 // Defaults are the settings that an operator did not choose.

@@ -93,13 +93,13 @@ func drainReason(err error) string {
 }
 
 // holdIntake pauses the intake while the host is unfit, or an order keeps it from taking
-// jobs. Both change at any time; what changed is noted before the call, so that the last
-// caller sees all of it.
+// jobs, or it has had its only one. All change at any time; what changed is noted before
+// the call, so that the last caller sees all of it.
 func (w *Worker) holdIntake() {
 	w.order.holding.Lock()
 	defer w.order.holding.Unlock()
 	_, unfit := w.fit.get()
-	w.Intake.Pause(unfit != nil || w.Ordered() != nil)
+	w.Intake.Pause(unfit != nil || w.Ordered() != nil || w.hasHadItsJob())
 }
 
 // orderKnown waits until the order of this host was read, however long Redis is away: it

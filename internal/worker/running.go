@@ -22,14 +22,24 @@ func (w *Worker) owner() jobs.Owner {
 func (w *Worker) Busy() (busy, slots int) { return len(w.slots), cap(w.slots) }
 
 // enter has a drain wait until it is known whether a job is ours. false means
-// that it has begun, and nothing may be claimed any more.
+// that nothing may be claimed any more.
 func (w *Worker) enter() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.drain.begun {
-		w.wg.Add(1)
+	if w.drain.begun || w.spent() {
+		return false
 	}
-	return !w.drain.begun
+	w.leaving.claiming++
+	w.wg.Add(1)
+	return true
+}
+
+// leave undoes enter.
+func (w *Worker) leave() {
+	w.mu.Lock()
+	w.leaving.claiming--
+	w.mu.Unlock()
+	w.wg.Done()
 }
 
 // start registers an attempt; the caller runs live. slot says whether it holds
@@ -39,6 +49,7 @@ func (w *Worker) start(job jobs.Job, nonce string, slot bool) *attempt {
 	a.slot = slot
 	w.mu.Lock()
 	w.running[job.ID] = a
+	w.leaving.began++
 	if w.drain.handBack { // adopted while the worker drains
 		a.stop(errDrain)
 	}

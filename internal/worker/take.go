@@ -92,7 +92,7 @@ func (w *Worker) claim(ctx context.Context, t jobs.Ticket) (*attempt, error) {
 	if !w.enter() {
 		return nil, errDrain
 	}
-	defer w.wg.Done()
+	defer w.leave()
 	id := t.ID
 	w.mu.Lock()
 	a := w.running[id]
@@ -133,6 +133,9 @@ func (w *Worker) claim(ctx context.Context, t jobs.Ticket) (*attempt, error) {
 	waited := job.Started.Sub(job.Created)
 	w.Observer.Claimed(job.Spec.Queue, waited)
 	a = w.start(job, o.Nonce, true)
+	if w.opts.Once {
+		w.holdIntake()
+	}
 	a.log.InfoContext(ctx, "took a job", "queue", job.Spec.Queue, "waited", rounded(waited))
 	if err := job.Spec.Validate(); err != nil { // an older worker made the record
 		a.refusal = jobs.Malformed(err)

@@ -21,6 +21,7 @@
 //	fitness.go, seat.go, silence.go whether this host may take jobs
 //	strays.go, others.go            containers and images that no job owns
 //	orders.go                       what an operator wants of this host
+//	leaving.go                      when a worker ends by itself
 //	drain.go                        what becomes of running jobs at the end
 //	seams.go                        what a worker needs from outside
 package worker
@@ -96,6 +97,7 @@ type Worker struct {
 	services map[string]*keptService
 	writers  map[string]*writer // by container
 	drain    drain
+	leaving  leaving
 	lost     error          // why this process is not its host any more, nil while it is
 	anew     bool           // the process is to begin anew, as another host
 	wg       sync.WaitGroup // one per attempt and per claim
@@ -236,6 +238,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 	}
 	unfit := w.examine(taking) // a host that is broken should not learn it from jobs
 	if w.orderKnown(taking) && taking.Err() == nil {
+		w.holdIntake() // what was adopted may be the one job
 		if err := w.Intake.Start(w.take, w.fits); err != nil {
 			return err
 		}
@@ -243,6 +246,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 		if unfit == nil && w.Ordered() == nil {
 			w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.HostID, "slots", w.opts.Slots)
 		}
+		helpers.Go(func() { w.watchLeaving(taking) })
 		<-taking.Done()
 	}
 	w.Intake.StopTaking()
