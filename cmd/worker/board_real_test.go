@@ -10,12 +10,12 @@ import (
 	"testing"
 )
 
-// Prometheus takes the queries of the board.
+// Prometheus takes the queries of the board, and those of KEDA.
 func TestBoard(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder
 	text.WriteString("groups:\n  - name: board\n    rules:\n")
-	for i, e := range board(t) {
+	for i, e := range append(board(t), triggers(t)...) {
 		query := strings.NewReplacer("$job", "slipway", "$__rate_interval", "5m").Replace(e.query)
 		fmt.Fprintf(&text, "      - {record: 'query:%d', expr: %q}\n", i, query)
 	}
