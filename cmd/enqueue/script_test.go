@@ -118,7 +118,15 @@ func scriptHost(ts *testscript.TestScript, _ bool, args []string) {
 	f := ts.Value(farmKey{}).(*scriptFarm)
 	var h jobs.Host
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &h))
-	ts.Check(f.mem.Beat(context.Background(), h))
+	ctx := context.Background()
+	ts.Check(f.mem.Beat(ctx, h))
+	for i := range h.Running { // these jobs are on record
+		job := jobs.NewJob(fmt.Sprintf("%s-%d", h.Name, i), jobs.Spec{Run: &jobs.Run{Image: "a"}}.Normalize())
+		_, err := f.mem.Create(ctx, []jobs.Job{job})
+		ts.Check(err)
+		_, err = f.mem.Claim(ctx, job.Ticket(), jobs.Owner{Worker: h.Worker, Host: h.Name, Nonce: "n", Lease: time.Hour, Offer: h.Offer()})
+		ts.Check(err)
+	}
 }
 
 func scriptRecipe(ts *testscript.TestScript, _ bool, args []string) {

@@ -80,16 +80,11 @@ func (a *app) whyWaits(ctx context.Context, j jobs.Job) jobs.Why {
 
 // blockers tells what keeps each of the jobs that wait, by their IDs; as whyWaits.
 func (a *app) blockers(ctx context.Context, list []jobs.Job) map[string]jobs.Blocker {
-	var queues []string
-	for _, j := range list {
-		if (j.State == jobs.Queued || j.State == jobs.Waiting) && !slices.Contains(queues, j.Spec.Queue) {
-			queues = append(queues, j.Spec.Queue)
-		}
-	}
-	if len(queues) == 0 {
+	waits := func(j jobs.Job) bool { return j.State == jobs.Queued || j.State == jobs.Waiting }
+	if !slices.ContainsFunc(list, waits) {
 		return nil
 	}
-	sit, err := a.svc.Situation(ctx, a.hosts, queues...)
+	sit, err := a.svc.Situation(ctx, a.hosts, list...)
 	if err != nil {
 		return nil
 	}

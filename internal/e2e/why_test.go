@@ -180,6 +180,7 @@ func scenes() []scene {
 			f.queues("pause", "builds:low", "--reason", "the registry moves")
 			f.must(f.asynq.PauseQueue("docs"))
 			f.must(f.asynq.PauseQueue("maps:high"))
+			f.must(f.asynq.PauseQueue("builds~slow"))
 			paused := func(name, queue, how string, args ...string) waiting {
 				return waiting{name: name, args: args, blocker: jobs.BlockedByPause, says: `queue ` + queue + ` is paused ` + how + `; resume it with: enqueue queues resume ` + queue}
 			}
@@ -192,12 +193,16 @@ func scenes() []scene {
 				low, lacks,
 				paused("a queue, in asynq", "docs", byAsynq, "--queue", "docs", "--name", "web"),
 				paused("one priority, in asynq", "maps:high", byAsynq, append(requires("gpu=yes"), "--queue", "maps", "--priority", "high")...),
+				{
+					name: "one lane, in asynq", args: []string{"--name", "slow"}, blocker: jobs.BlockedByPause,
+					says: `queue builds~slow is paused ` + byAsynq + `; resume it with: enqueue queues resume builds`,
+				},
 				{name: "another priority than the paused one", state: jobs.Succeeded, says: `it has succeeded`, within: 20 * time.Second},
 				{name: "another queue's priority", args: []string{"--queue", "maps"}, state: jobs.Succeeded, says: `it has succeeded`, within: 20 * time.Second},
 			}
 		},
 		end: func(f *whyFarm) {
-			f.queues("resume", "builds:low", "maps")
+			f.queues("resume", "builds", "maps")
 			f.must(f.asynq.UnpauseQueue("docs"))
 		},
 	}, {

@@ -260,6 +260,9 @@ type Queue interface {
 	// Paused returns the pauses of these queues, in the order of the queues and from
 	// the highest priority down, also those that an operator made with asynq's tools.
 	Paused(ctx context.Context, queues ...string) ([]Pause, error)
+	// PausedLanes returns the pauses of the places in which these tickets wait, by the IDs of
+	// their jobs: asynq's tools can pause such a place alone.
+	PausedLanes(ctx context.Context, tickets ...Ticket) (map[string]Pause, error)
 	// SetPause pauses a part of a queue; Redis sets Since. The part may be paused already:
 	// then the new words count.
 	SetPause(ctx context.Context, p Pause) error

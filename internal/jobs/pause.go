@@ -9,7 +9,8 @@ import (
 type Pause struct {
 	Queue    string   `json:"queue"`
 	Priority Priority `json:"priority"`
-	// Name is what asynq's tools call that part of the queue.
+	// Name is what asynq's tools call that part of the queue, or the lane in it that they
+	// have paused.
 	Name string `json:"name"`
 	// By is who paused it, Reason why, "" when that was not said. A pause by asynq's tools
 	// has neither.
@@ -34,5 +35,9 @@ func (p Pause) String() string {
 	if p.Reason != "" {
 		text += ": " + p.Reason
 	}
-	return text + "; resume it with: enqueue queues resume " + p.Name
+	part := p.Queue
+	if p.Priority != PriorityNormal {
+		part += ":" + string(p.Priority)
+	}
+	return text + "; resume it with: enqueue queues resume " + part
 }

@@ -46,10 +46,12 @@ type Situation struct {
 	Now    time.Time
 	Hosts  []Host
 	Pauses []Pause
+	// Lanes are pauses of the places where jobs wait, by their IDs.
+	Lanes map[string]Pause
 	// Ahead is how many tickets are before the job's, nil when that is not known.
 	Ahead *int
-	// Group is what there is of the job's concurrency group.
-	Group Group
+	// Groups are the concurrency groups of the jobs, by their names.
+	Groups map[string]Group
 	// Running are jobs at work, Recent are jobs that ended lately: they say how long others
 	// may take. AllRun tells that Running are all jobs at work.
 	Running, Recent []Job
@@ -104,15 +106,16 @@ func (s Situation) groupFull() string {
 	if c == nil {
 		return ""
 	}
-	before := slices.Index(s.Group.Waiting, s.Job.ID)
+	g := s.Groups[c.Group]
+	before := slices.Index(g.Waiting, s.Job.ID)
 	if before < 0 {
-		before = len(s.Group.Waiting)
+		before = len(g.Waiting)
 	}
-	if len(s.Group.Members)+before < c.Limit {
+	if len(g.Members)+before < c.Limit {
 		return ""
 	}
-	text := fmt.Sprintf("%d of %d jobs of its group %s run", len(s.Group.Members), c.Limit, c.Group)
-	if some := s.Group.Members[:min(len(s.Group.Members), 3)]; len(some) > 0 {
+	text := fmt.Sprintf("%d of %d jobs of its group %s run", len(g.Members), c.Limit, c.Group)
+	if some := g.Members[:min(len(g.Members), 3)]; len(some) > 0 {
 		text += ": " + strings.Join(some, ", ")
 	}
 	if before > 0 {
@@ -243,7 +246,7 @@ const takenIn = 8 * time.Second
 // do need not for a minute; but with this job it has.
 func (s Situation) leftWaiting(h Host) bool {
 	j := s.Job
-	if _, paused := s.pause(); paused || j.Queued.IsZero() {
+	if _, paused := s.pause(); paused || s.groupFull() != "" || j.Queued.IsZero() {
 		return false
 	}
 	since := slices.MaxFunc([]time.Time{j.Queued, j.NotBefore, h.Seen}, time.Time.Compare)
@@ -257,7 +260,8 @@ func (s Situation) pause() (Pause, bool) {
 			return p, true
 		}
 	}
-	return Pause{}, false
+	p, paused := s.Lanes[s.Job.ID]
+	return p, paused
 }
 
 // atWork is how many jobs run on a host, and what these may use. A host tells of that some

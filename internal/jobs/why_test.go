@@ -117,13 +117,13 @@ func TestWhy(t *testing.T) {
 		{"no room in memory", sized(0, 6<<30), jobs.Situation{Hosts: []jobs.Host{upHost("anvil", running(1), func(h *jobs.Host) { h.UsedMemory = 4 << 30 })}}, jobs.BlockedBySlots, "all hosts that could run it are busy; the nearest is anvil: 4GiB of 8GiB of memory are taken by jobs"},
 		{"no room in CPUs", sized(3, 0), jobs.Situation{Hosts: []jobs.Host{upHost("anvil", running(1), func(h *jobs.Host) { h.UsedCPUs = 1.5 })}}, jobs.BlockedBySlots, "all hosts that could run it are busy; the nearest is anvil: 1.5 of 4 CPUs are taken by jobs"},
 		{"its group is full", with(func(j *jobs.Job) { j.Spec.Concurrency = &jobs.Concurrency{Group: "deploy", Limit: 1} }), jobs.Situation{
-			Hosts: []jobs.Host{upHost("anvil")}, Group: jobs.Group{Members: []string{"job-0"}, Waiting: []string{"job-7", "job-1"}},
+			Hosts: []jobs.Host{upHost("anvil")}, Groups: map[string]jobs.Group{"deploy": {Members: []string{"job-0"}, Waiting: []string{"job-7", "job-1"}}},
 		}, jobs.BlockedByGroup, "1 of 1 jobs of its group deploy run: job-0; 1 job is before it"},
 		{"its group has a place for another", with(func(j *jobs.Job) { j.Spec.Concurrency = &jobs.Concurrency{Group: "deploy", Limit: 1} }), jobs.Situation{
-			Hosts: []jobs.Host{upHost("anvil")}, Group: jobs.Group{Waiting: []string{"job-7"}},
+			Hosts: []jobs.Host{upHost("anvil")}, Groups: map[string]jobs.Group{"deploy": {Waiting: []string{"job-7"}}},
 		}, jobs.BlockedByGroup, "0 of 1 jobs of its group deploy run; 1 job is before it"},
 		{"its group has a place", with(func(j *jobs.Job) { j.Spec.Concurrency = &jobs.Concurrency{Group: "deploy", Limit: 2} }), jobs.Situation{
-			Hosts: []jobs.Host{upHost("anvil")}, Group: jobs.Group{Members: []string{"job-0"}, Waiting: []string{"job-1"}},
+			Hosts: []jobs.Host{upHost("anvil")}, Groups: map[string]jobs.Group{"deploy": {Members: []string{"job-0"}, Waiting: []string{"job-1"}}},
 		}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
 		{"a host has not told yet that it is full", plain, jobs.Situation{
 			Hosts:   []jobs.Host{upHost("anvil", running(1)), upHost("boiler", running(2))},
@@ -139,6 +139,12 @@ func TestWhy(t *testing.T) {
 		{"a slot is free", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil", running(1)), upHost("boiler", unfit)}}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
 		{"paused by an operator", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil")}, Pauses: []jobs.Pause{{Queue: "builds", Priority: jobs.PriorityNormal, Name: "builds", By: "ops", Reason: "registry moves"}}}, jobs.BlockedByPause, "queue builds is paused by ops: registry moves; resume it with: enqueue queues resume builds"},
 		{"paused in asynq", plain, jobs.Situation{Pauses: []jobs.Pause{{Queue: "builds", Priority: jobs.PriorityNormal, Name: "builds"}}}, jobs.BlockedByPause, "queue builds is paused in asynq; resume it with: enqueue queues resume builds"},
+		{"its lane is paused in asynq", plain, jobs.Situation{
+			Hosts: []jobs.Host{upHost("anvil")}, Lanes: map[string]jobs.Pause{"job-1": {Queue: "builds", Priority: jobs.PriorityLow, Name: "builds:low~web"}},
+		}, jobs.BlockedByPause, "queue builds:low~web is paused in asynq; resume it with: enqueue queues resume builds:low"},
+		{"another lane is paused in asynq", plain, jobs.Situation{
+			Hosts: []jobs.Host{upHost("anvil")}, Lanes: map[string]jobs.Pause{"job-2": {Queue: "builds", Priority: jobs.PriorityNormal, Name: "builds~api"}},
+		}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
 		{"another priority is paused", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil")}, Pauses: []jobs.Pause{{Queue: "builds", Priority: jobs.PriorityLow, Name: "builds:low"}}}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
 		{"the pause before a retry", with(func(j *jobs.Job) {
 			j.State, j.NotBefore, j.Past = jobs.Waiting, now().Add(40*time.Second), []jobs.PastAttempt{{Attempt: 1, Failure: failure}}

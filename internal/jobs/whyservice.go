@@ -3,11 +3,12 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Why tells why a job does not run.
 func (s *Service) Why(ctx context.Context, hosts Hosts, job Job) (Why, error) {
-	sit, err := s.Situation(ctx, hosts, job.Spec.Queue)
+	sit, err := s.Situation(ctx, hosts, job)
 	if err != nil {
 		return Why{}, err
 	}
@@ -17,13 +18,40 @@ func (s *Service) Why(ctx context.Context, hosts Hosts, job Job) (Why, error) {
 // recent is how many jobs tell how long jobs take.
 const recent = 50
 
-// Situation is that of the jobs of some queues; the job itself is left out.
-func (s *Service) Situation(ctx context.Context, hosts Hosts, queues ...string) (sit Situation, err error) {
+// Situation is that of some jobs; which of them it is about is left out.
+func (s *Service) Situation(ctx context.Context, hosts Hosts, list ...Job) (sit Situation, err error) {
+	var queues []string
+	var tickets []Ticket
+	for _, j := range list {
+		if j.State != Queued && j.State != Waiting {
+			continue
+		}
+		tickets = append(tickets, j.Ticket())
+		if !slices.Contains(queues, j.Spec.Queue) {
+			queues = append(queues, j.Spec.Queue)
+		}
+	}
 	if sit.Hosts, sit.Now, err = hosts.Hosts(ctx); err != nil {
 		return sit, fmt.Errorf("ask what the farm's hosts do: %w", err)
 	}
 	if sit.Pauses, err = s.queue.Paused(ctx, queues...); err != nil {
 		return sit, err
+	}
+	if sit.Lanes, err = s.queue.PausedLanes(ctx, tickets...); err != nil {
+		return sit, err
+	}
+	sit.Groups = map[string]Group{}
+	for _, j := range list {
+		c := j.Spec.Concurrency
+		if c == nil || j.State != Queued && j.State != Waiting {
+			continue
+		}
+		if _, known := sit.Groups[c.Group]; known {
+			continue
+		}
+		if sit.Groups[c.Group], err = s.records.Group(ctx, c.Group); err != nil {
+			return sit, err
+		}
 	}
 	running, err := s.records.List(ctx, Query{States: []State{Running}, Limit: 200})
 	if err != nil {
@@ -47,12 +75,6 @@ func (s *Service) WhyIn(ctx context.Context, sit Situation, job Job) (Why, error
 			return Why{}, err
 		case found:
 			sit.Ahead = &n
-		}
-		if c := job.Spec.Concurrency; c != nil {
-			var err error
-			if sit.Group, err = s.records.Group(ctx, c.Group); err != nil {
-				return Why{}, err
-			}
 		}
 	}
 	return sit.Explain(), nil

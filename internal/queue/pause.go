@@ -61,6 +61,33 @@ func (q *Queue) Paused(ctx context.Context, queues ...string) ([]jobs.Pause, err
 	return paused, nil
 }
 
+// PausedLanes implements jobs.Queue. To asynq's tools each lane is a queue.
+func (q *Queue) PausedLanes(ctx context.Context, tickets ...jobs.Ticket) (map[string]jobs.Pause, error) {
+	if len(tickets) == 0 {
+		return map[string]jobs.Pause{}, nil
+	}
+	pipe := q.rdb.Pipeline()
+	since := make([]*redis.StringCmd, len(tickets))
+	for i, t := range tickets {
+		since[i] = pipe.Get(ctx, pausedKey(laneOf(t).String()))
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("ask whether lanes are paused: %w", err)
+	}
+	paused := map[string]jobs.Pause{}
+	for i, t := range tickets {
+		l := laneOf(t)
+		switch text, err := since[i].Result(); {
+		case errors.Is(err, redis.Nil):
+		case err != nil:
+			return nil, fmt.Errorf("ask whether lane %s is paused: %w", l, err)
+		default:
+			paused[t.ID] = jobs.Pause{Queue: l.queue, Priority: l.priority, Name: l.String(), Since: pauseBegan(text)}
+		}
+	}
+	return paused, nil
+}
+
 // SetPause implements jobs.Queue.
 func (q *Queue) SetPause(ctx context.Context, p jobs.Pause) error {
 	now, err := q.rdb.Time(ctx).Result()
@@ -78,20 +105,62 @@ func (q *Queue) SetPause(ctx context.Context, p jobs.Pause) error {
 	return nil
 }
 
-// EndPause implements jobs.Queue. It wakes workers for what was held back.
+// EndPause implements jobs.Queue. It ends those of lanes, too, and wakes workers for what
+// was held back.
 func (q *Queue) EndPause(ctx context.Context, queue string, p jobs.Priority) (bool, error) {
 	pipe := q.rdb.Pipeline()
 	ours, theirs := pipe.HDel(ctx, pauseKey(queue), string(p)), pipe.Del(ctx, pausedKey(inbox(queue, p).String()))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return false, fmt.Errorf("resume queue %s: %w", inbox(queue, p), err)
 	}
-	if ours.Val()+theirs.Val() == 0 {
+	lanes, err := q.endPausesOfLanes(ctx, queue, p)
+	if err != nil {
+		return false, fmt.Errorf("resume lanes of queue %s: %w", inbox(queue, p), err)
+	}
+	if ours.Val()+theirs.Val() == 0 && !lanes {
 		return false, nil
 	}
 	if err := q.board.rouse(ctx, queue, p); err != nil {
 		return true, fmt.Errorf("wake workers for queue %s: %w", inbox(queue, p), err)
 	}
 	return true, nil
+}
+
+// endPausesOfLanes ends the pauses of lanes and puts what waits there on the board: a
+// worker that found such a lane without a ticket for it took it off.
+func (q *Queue) endPausesOfLanes(ctx context.Context, queue string, p jobs.Priority) (any bool, err error) {
+	names, err := q.look.Queues()
+	if err != nil {
+		return false, err
+	}
+	pipe := q.rdb.Pipeline()
+	ended := map[lane]*redis.IntCmd{}
+	for _, name := range names {
+		if l := parseLane(name); l.queue == queue && l.priority == p && l != l.inbox() {
+			ended[l] = pipe.Del(ctx, pausedKey(name))
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return false, err
+	}
+	routes, err := q.rdb.HGetAll(ctx, routesKey(queue)).Result()
+	if err != nil {
+		return false, err
+	}
+	for l, was := range ended {
+		if was.Val() == 0 {
+			continue
+		}
+		any = true
+		route, known := routes[l.route]
+		if l.route != "" && !known { // Missing knows the routes of their jobs
+			continue
+		}
+		if err := q.listed(ctx, l, jobs.Route(route)); err != nil {
+			return any, err
+		}
+	}
+	return any, nil
 }
 
 // pauseBegan reads since when a queue is paused. Some write anything into the key.

@@ -106,6 +106,60 @@ func TestResumedQueueWakes(t *testing.T) {
 	}
 }
 
+// asynq's tools can pause a lane. That is known of the tickets in it, and ends with the
+// pauses of its queue.
+func TestPausedLane(t *testing.T) {
+	dial, rdb := onRedis(t)
+	q := queue.New(rdb)
+	route := jobs.Needs{Platform: "linux/amd64"}.Route()
+	held := jobs.Ticket{ID: "job-held", Attempt: 1, Seq: 1, Queue: "builds", Priority: jobs.PriorityNormal, Route: route, Turn: "web"}
+	free := held
+	free.ID, free.Turn = "job-free", "api"
+	if err := q.Push(t.Context(), held); err != nil {
+		t.Fatal(err)
+	}
+	look := asynq.NewInspectorFromRedisClient(rdb)
+	names, err := look.Queues()
+	if err != nil || len(names) != 1 {
+		t.Fatalf("asynq has queues %q, %v; want the lane", names, err)
+	}
+	if err := look.PauseQueue(names[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Push(t.Context(), free); err != nil {
+		t.Fatal(err)
+	}
+	got := consume(t, dial(), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 2, Fallback: time.Hour})
+	select {
+	case tk := <-got:
+		if tk != free {
+			t.Fatalf("got %+v; want %+v, which is not paused", tk, free)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the ticket of another lane was not delivered")
+	}
+	select {
+	case tk := <-got:
+		t.Fatalf("ticket %+v was delivered during the pause", tk)
+	case <-time.After(500 * time.Millisecond):
+	}
+	paused, err := q.PausedLanes(t.Context(), held, free)
+	if p := paused[held.ID]; err != nil || len(paused) != 1 || p.Name != names[0] || p.Queue != "builds" || p.Since.IsZero() {
+		t.Errorf("PausedLanes = %+v, %v; want %s", paused, err, names[0])
+	}
+	if was, err := q.EndPause(t.Context(), "builds", jobs.PriorityNormal); err != nil || !was {
+		t.Fatalf("EndPause = %t, %v", was, err)
+	}
+	select {
+	case tk := <-got:
+		if tk != held {
+			t.Errorf("got %+v; want %+v, which was resumed", tk, held)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the ticket was not delivered after the end of the pause")
+	}
+}
+
 // Queue that asynq itself moves from its delayed set wake a worker, too.
 func TestDoorbellWakesForDelayedTickets(t *testing.T) {
 	dial, rdb := onRedis(t)

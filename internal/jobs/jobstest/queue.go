@@ -98,6 +98,11 @@ func (q *Queue) Paused(ctx context.Context, queues ...string) ([]jobs.Pause, err
 	return list, nil
 }
 
+// PausedLanes implements jobs.Queue: it has no lanes.
+func (*Queue) PausedLanes(ctx context.Context, _ ...jobs.Ticket) (map[string]jobs.Pause, error) {
+	return map[string]jobs.Pause{}, ctx.Err()
+}
+
 // SetPause implements jobs.Queue.
 func (q *Queue) SetPause(ctx context.Context, p jobs.Pause) error {
 	if err := ctx.Err(); err != nil {
