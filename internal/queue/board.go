@@ -56,7 +56,7 @@ func bellKey(queue, route string) string { return boardKey(queue, "bell:"+route)
 const routesChannel = "slipway:routes"
 
 const (
-	// maxBells bounds a bell: more idle workers than this are woken by their next look.
+	// maxBells bounds a bell: more idle workers than this are woken by those before them.
 	maxBells = 16
 	// turnUnit is what one turn counts; a name of weight 4 pays a quarter of it.
 	turnUnit = 1000

@@ -215,6 +215,37 @@ func TestDoorbellOfARoute(t *testing.T) {
 	}
 }
 
+// A batch wakes as many idle workers as it has tickets, however many a bell rings at once.
+func TestDoorbellWakesEveryWorker(t *testing.T) {
+	dial, rdb := onRedis(t)
+	const hosts = 40
+	took, release := make(chan struct{}, hosts), make(chan struct{})
+	for range hosts {
+		in := queue.NewIntake(dial(), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 1, Fallback: time.Hour})
+		err := in.Start(func(context.Context, jobs.Delivery) error { took <- struct{}{}; <-release; return nil }, anything)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = in.Close() })
+	}
+	t.Cleanup(func() { close(release) })
+	<-time.After(200 * time.Millisecond) // they are idle by then
+	tickets := make([]jobs.Ticket, hosts)
+	for i := range tickets {
+		tickets[i] = jobs.Ticket{ID: fmt.Sprint("job-", i), Attempt: 1, Seq: 1, Queue: "builds"}
+	}
+	if err := queue.New(rdb).Push(t.Context(), tickets...); err != nil {
+		t.Fatal(err)
+	}
+	for i := range hosts {
+		select {
+		case <-took:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%d of %d idle workers took a ticket", i, hosts)
+		}
+	}
+}
+
 // A plain asynq producer rings no bell; its tickets are found by a look.
 func TestTicketsWithoutBell(t *testing.T) {
 	dial, rdb := onRedis(t)

@@ -41,6 +41,10 @@ for i = 4, 3 + n do
       local left = redis.call('LLEN', ages)
       if left > 0 then
         redis.call('ZADD', best.open, pass, redis.call('LINDEX', ages, 0) .. ' ' .. best.turn)
+        -- There may be more idle workers than bells were rung: each one that takes a ticket
+        -- wakes the next.
+        local bell = at .. 'bell:' .. best.route
+        if redis.call('EXISTS', bell) == 0 then redis.call('LPUSH', bell, 1) end
       end
       if left > 0 or redis.call('EXISTS', best.open) == 1 then
         redis.call('HINCRBY', KEYS[3], p .. ':' .. best.route, -1)
