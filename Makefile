@@ -77,6 +77,13 @@ bench: ## Measure throughput and latency against real Docker and Redis
 	@scripts/ensure-tools.sh bench
 	go test -tags integration -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench
 
+.PHONY: scale
+scale: ## Measure 500 workers, 100,000 waiting and 1,000,000 ended jobs on one Redis (about ten minutes)
+	@scripts/ensure-tools.sh test
+	go test -tags integration -count=1 -timeout 30m -v ./internal/scale -scale.workers 50,125,250,500 -scale.each 25 \
+		-scale.queued 1000,10000,100000 -scale.finished 10000,100000,1000000 -scale.routes 1,10,100,1000 \
+		-scale.run 10s -scale.idle 15s -scale.load 20s -scale.claims 100
+
 .PHONY: lint
 lint: ## Check format, code and scripts
 	@scripts/ensure-tools.sh lint

@@ -49,6 +49,7 @@ func rules() []rule {
 		{"internal/bench", support, anyModule},
 		{"internal/chaos", support, anyModule},
 		{"internal/oracle", support, anyModule},
+		{"internal/scale", support, anyModule},
 		{"internal/simulation", support, anyModule},
 		{"examples", examples, anyModule},
 		{"examples/*", examples, anyModule},
