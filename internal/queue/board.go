@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -164,20 +165,26 @@ type picked struct {
 	left int // tickets that the lane should still have
 }
 
-// any reports whether a lane of the queue with one of these routes has a ticket, paused
-// or not. It costs one command, since that is what idle workers do all day.
-func (b board) any(ctx context.Context, queue string, routes []string) (bool, error) {
-	keys := make([]string, 0, 3*len(routes))
-	for _, p := range jobs.Priorities() {
-		for _, r := range routes {
-			keys = append(keys, inbox(queue, p).with(r, "").openKey())
+// among lists those of the routes that have tickets in the queue, paused or not. It costs
+// one command, since that is what idle workers do all day, and its answer grows with the
+// routes that have tickets, not with those that a worker knows.
+func (b board) among(ctx context.Context, queue string, routes []string) ([]string, error) {
+	places, err := b.rdb.HKeys(ctx, waitingKey(queue)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("look for tickets in queue %s: %w", queue, err)
+	}
+	open := make(map[string]bool, len(places))
+	for _, place := range places {
+		_, route, _ := strings.Cut(place, ":")
+		open[route] = true
+	}
+	var found []string
+	for _, r := range routes {
+		if open[r] {
+			found = append(found, r)
 		}
 	}
-	n, err := b.rdb.Exists(ctx, keys...).Result()
-	if err != nil {
-		return false, fmt.Errorf("look for tickets in queue %s: %w", queue, err)
-	}
-	return n > 0, nil
+	return found, nil
 }
 
 // next hands out a turn in a lane of the queue with one of these routes, priorities in

@@ -218,20 +218,20 @@ func (d *dispatcher) turn(ctx context.Context) (picked, bool, error) {
 func (d *dispatcher) next(ctx context.Context) (picked, bool, error) {
 	for _, i := range mrand.Perm(len(d.queues)) {
 		queue := d.queues[i]
-		routes, later := d.serves(queue)
-		routes, err := d.reserved(ctx, queue, routes, later)
+		served, later := d.serves(queue)
+		served, err := d.reserved(ctx, queue, served, later)
 		if err != nil {
 			return picked{}, false, err
+		} else if len(served) == 0 {
+			continue
 		}
-		if len(routes) == 0 {
+		routes, err := d.board.among(ctx, queue, served)
+		if err != nil {
+			return picked{}, false, err
+		} else if len(routes) == 0 {
 			continue
 		}
 		if !d.knowsPauses() {
-			if any, err := d.board.any(ctx, queue, routes); err != nil {
-				return picked{}, false, err
-			} else if !any {
-				continue
-			}
 			if err := d.askPauses(ctx); err != nil {
 				return picked{}, false, err
 			}

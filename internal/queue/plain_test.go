@@ -308,3 +308,28 @@ func TestDeletedQueue(t *testing.T) {
 		t.Errorf("Tidy: %v, and took %d tasks; want the one of a queue that was deleted", err, accepted)
 	}
 }
+
+// A board without tickets has nothing left that a worker would look at.
+func TestEmptyBoard(t *testing.T) {
+	t.Parallel()
+	dial, rdb, _ := embedded(t)
+	var tickets []jobs.Ticket
+	for i := range 30 {
+		tickets = append(tickets, jobs.Ticket{
+			ID: fmt.Sprint("job-", i), Attempt: 1, Seq: 1, Queue: "builds", Priority: jobs.Priorities()[i%3],
+			Route: jobs.Needs{Labels: map[string]string{"disk": fmt.Sprint(i % 4)}}.Route(),
+		})
+	}
+	if err := queue.New(rdb).Push(t.Context(), tickets...); err != nil {
+		t.Fatal(err)
+	}
+	got := deliveries(t, dial(), nil)
+	for range tickets {
+		next(t, got)
+	}
+	for _, part := range []string{"places", "open:*", "ages:*"} {
+		if keys, err := rdb.Keys(t.Context(), "slipway:{builds}:"+part).Result(); err != nil || len(keys) > 0 {
+			t.Errorf("%s are left: %v, %v", part, keys, err)
+		}
+	}
+}

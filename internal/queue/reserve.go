@@ -63,8 +63,8 @@ func (d *dispatcher) reserved(ctx context.Context, queue string, now, later []st
 		switch {
 		case slices.Contains(now, r.route): // there is room: the one that waited is next
 			r.set("", "", false)
-			if some, err := d.board.any(ctx, queue, []string{r.route}); err != nil || some {
-				return []string{r.route}, err
+			if open, err := d.board.among(ctx, queue, []string{r.route}); err != nil || len(open) > 0 {
+				return open, err
 			}
 			return now, nil
 		case !slices.Contains(later, r.route):
@@ -94,6 +94,10 @@ type overdueRoute struct {
 
 // overdue is the route whose oldest ticket waits for longest, if that is too long.
 func (d *dispatcher) overdue(ctx context.Context, queue string, routes []string) (overdueRoute, error) {
+	routes, err := d.board.among(ctx, queue, routes)
+	if err != nil || len(routes) == 0 {
+		return overdueRoute{}, err
+	}
 	pipe := d.rdb.Pipeline()
 	clock, paused := pipe.Time(ctx), pipe.HKeys(ctx, pauseKey(queue))
 	first := map[lane]*redis.StringSliceCmd{}

@@ -22,6 +22,9 @@ if n > 0 then
   end
   for i = 0, n - 1 do redis.call('RPUSH', KEYS[4], string.format('%.0f', at + i)) end
   redis.call('HINCRBY', KEYS[6], ARGV[9], n)
+elseif redis.call('EXISTS', KEYS[3]) == 1 then
+  -- Workers look only where something is counted.
+  redis.call('HSETNX', KEYS[6], ARGV[9], redis.call('LLEN', KEYS[4]))
 end
 for _ = 1, math.min(n, tonumber(ARGV[6])) do redis.call('LPUSH', KEYS[5], 1) end
 redis.call('LTRIM', KEYS[5], 0, tonumber(ARGV[6]) - 1)
