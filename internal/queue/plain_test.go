@@ -327,7 +327,7 @@ func TestEmptyBoard(t *testing.T) {
 	for range tickets {
 		next(t, got)
 	}
-	for _, part := range []string{"places", "open:*", "ages:*"} {
+	for _, part := range []string{"places", "open:*", "ages:*", "bell:*"} {
 		if keys, err := rdb.Keys(t.Context(), "slipway:{builds}:"+part).Result(); err != nil || len(keys) > 0 {
 			t.Errorf("%s are left: %v, %v", part, keys, err)
 		}
