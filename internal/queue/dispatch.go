@@ -110,7 +110,9 @@ func (d *dispatcher) start(ctx context.Context, fits func(jobs.Needs) jobs.Fit) 
 		for m := range news.Channel(redis.WithChannelHealthCheckInterval(time.Minute)) {
 			if queue, id, text, ok := parseNews(m.Payload); ok {
 				d.routes.learn(ctx, d.log, queue, id, text)
-				d.bell.recheck(ctx)
+				if now, later := d.serves(queue); slices.Contains(now, id) || slices.Contains(later, id) { // else it is news for others
+					d.bell.recheck(ctx)
+				}
 			}
 		}
 	})

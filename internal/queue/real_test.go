@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -212,6 +214,60 @@ func TestDoorbellOfARoute(t *testing.T) {
 		case <-time.After(20 * time.Second):
 			t.Fatalf("the bell did not wake the worker that may take %s", tk.ID)
 		}
+	}
+}
+
+// A route that is new to the farm is news for all workers. Those that do not take it ask
+// Redis nothing.
+func TestNewRouteOfOthers(t *testing.T) {
+	dial, rdb := onRedis(t)
+	const hosts = 10
+	took := make(chan string, 1)
+	for i := range hosts {
+		in := queue.NewIntake(dial(), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 2, Fallback: time.Hour})
+		err := in.Start(func(_ context.Context, d jobs.Delivery) error { took <- d.Ticket.ID; return nil },
+			func(n jobs.Needs) jobs.Fit {
+				if i > 0 && len(n.Labels) > 0 {
+					return jobs.FitsNever
+				}
+				return jobs.FitsNow
+			})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = in.Close() })
+	}
+	<-time.After(500 * time.Millisecond) // they are idle by then
+	looks := func() int {
+		text, err := rdb.Info(t.Context(), "commandstats").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(text, "cmdstat_smembers:calls=")
+		calls, _, _ := strings.Cut(rest, ",")
+		n, err := strconv.Atoi(calls)
+		if err != nil {
+			t.Fatalf("calls of SMEMBERS %q: %v", calls, err)
+		}
+		return n
+	}
+	before := looks()
+	const routes = 10
+	for i := range routes {
+		tk := jobs.Ticket{ID: fmt.Sprint("job-", i), Attempt: 1, Seq: 1, Queue: "builds"}
+		tk.Route = jobs.Needs{Labels: map[string]string{"disk": fmt.Sprint(i)}}.Route()
+		if err := queue.New(rdb).Push(t.Context(), tk); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-took:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s was not taken", tk.ID)
+		}
+	}
+	<-time.After(200 * time.Millisecond) // for what would be too much
+	if n := looks() - before; n > routes*hosts/2 {
+		t.Errorf("%d looks for %d routes that one of %d workers takes", n, routes, hosts)
 	}
 }
 
