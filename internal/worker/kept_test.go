@@ -659,3 +659,45 @@ func TestServiceThatMayBeNone(t *testing.T) {
 		})
 	}
 }
+
+// Each hint reaches all workers of the farm. Those that it is not for ask Redis nothing.
+func TestHintForAnotherWorker(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	var looks atomic.Int32
+	f.at = func(_ context.Context, c faults.Call) error {
+		if c.Name == "kept" && !c.After {
+			looks.Add(1)
+		}
+		return nil
+	}
+	f.start()
+	f.ended(f.submit(shell("true"))) // it listens by now
+	before := looks.Load()
+	var others []string
+	for range 5 {
+		sub, err := f.memory.Create(t.Context(), []jobs.Job{{ID: fmt.Sprint("other-", len(others)), Spec: shell("sleep 60")}})
+		if err != nil || !sub[0] {
+			t.Fatalf("Create: %v, %v", sub, err)
+		}
+		id := fmt.Sprint("other-", len(others))
+		others = append(others, id)
+		o := jobs.Owner{Worker: "two", Host: "host-2", Nonce: "theirs", Lease: time.Hour}
+		if _, err := f.memory.Claim(t.Context(), jobs.Ticket{ID: id, Attempt: 1}, o); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.svc.Cancel(t.Context(), id, "an operator"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A hint that comes after them is heard after them.
+	id := f.submit(shell("sleep 60"))
+	f.containerRuns(id)
+	if _, err := f.svc.Cancel(t.Context(), id, "an operator"); err != nil {
+		t.Fatal(err)
+	}
+	f.ended(id)
+	if n := looks.Load() - before; n > 0 {
+		t.Errorf("the worker looked for its services %d times because of %v", n, others)
+	}
+}

@@ -296,11 +296,13 @@ func (w *Worker) hear(ctx context.Context) {
 			continue
 		}
 		w.mu.Lock()
-		a := w.running[id]
+		a, kept := w.running[id], w.services[id] != nil
 		w.mu.Unlock()
 		if a != nil {
 			nudge(a.renewNow)
 		}
-		nudge(w.servicesNow)
+		if kept { // every worker of the farm hears every hint
+			nudge(w.servicesNow)
+		}
 	}
 }
