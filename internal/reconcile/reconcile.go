@@ -329,14 +329,22 @@ func (r *Reconciler) sweep(ctx context.Context, now time.Time) error {
 	if err := r.endServices(ctx, now); err != nil {
 		return err
 	}
-	swept, err := r.records.Sweep(ctx, r.opts.Batch)
-	if swept < r.opts.Batch { // else there may be more: go on with the next pass
-		r.swept = now
+	swept := 0
+	for range sweeps {
+		n, err := r.records.Sweep(ctx, r.opts.Batch)
+		swept += n
+		if err != nil {
+			return err
+		}
+		if n < r.opts.Batch { // else there may be more: go on, here or with the next pass
+			r.swept = now
+			break
+		}
 	}
 	if swept > 0 {
 		r.log.InfoContext(ctx, "forgot ended jobs beyond the retention", "count", swept)
 	}
-	return err
+	return nil
 }
 
 // tidy looks at what lies about in the queue, now and then.
@@ -471,6 +479,10 @@ func (r *Reconciler) lost(ctx context.Context, job jobs.Job, now time.Time) erro
 // sweepEvery is how often ended jobs are held against the retention, and the queue
 // is tidied.
 const sweepEvery = time.Minute
+
+// sweeps is how many batches of ended jobs one pass forgets: more than a farm ends between
+// two passes.
+const sweeps = 20
 
 // holdOff is how long owners get to renew their leases after Redis was away.
 const holdOff = 20 * time.Second

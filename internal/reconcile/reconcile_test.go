@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -424,5 +425,27 @@ func TestStrayTasks(t *testing.T) {
 	second := reconcile.New(nil, f.DB, f.queue, "second", reconcile.Options{})
 	if before := f.queue.tidied; second.Pass(t.Context()) != nil || f.queue.tidied != before {
 		t.Error("a reconciler that does not lead looked through the queue")
+	}
+}
+
+// A farm may end more jobs between two passes than one batch has.
+func TestOnePassForgetsAllThatIsDue(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	const old = 1300
+	batch := make([]jobs.Job, old)
+	for i := range batch {
+		batch[i] = jobs.Job{
+			ID: fmt.Sprintf("job-%04d", i), Spec: jobs.Spec{Version: 1, Queue: "builds", Run: &jobs.Run{Image: "busybox"}},
+			Result: &jobs.Result{State: jobs.Failed, Failure: jobs.Fail(jobs.KindTimeout, nil, "", "it took long")},
+		}
+	}
+	if _, err := f.Create(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	f.move(2 * time.Hour)
+	f.pass(t)
+	if page, err := f.List(t.Context(), jobs.Query{}); err != nil || len(page.Jobs) > 0 {
+		t.Errorf("%d jobs are left after one pass, %v; want none", len(page.Jobs), err)
 	}
 }

@@ -183,6 +183,7 @@ func (db *DB) Sweep(ctx context.Context, limit int) (int, error) {
 		if err != nil {
 			return swept, err
 		}
+		var gone []jobs.Job
 		for i, job := range old {
 			if int64(i) >= over && now.Sub(job.Finished) < db.opts.Retention.Age {
 				continue
@@ -190,11 +191,12 @@ func (db *DB) Sweep(ctx context.Context, limit int) (int, error) {
 			if job.Up() && job.Result.KeepUntil.After(now) {
 				continue
 			}
-			if err := db.forget(ctx, job); err != nil {
-				return swept, err
-			}
-			swept++
+			gone = append(gone, job)
 		}
+		if err := db.forget(ctx, gone); err != nil {
+			return swept, err
+		}
+		swept += len(gone)
 	}
 	return swept, nil
 }
@@ -211,23 +213,28 @@ func (db *DB) beyond(ctx context.Context, state jobs.State, now time.Time) (over
 	return total.Val() - db.opts.Retention.Count, old.Val(), nil
 }
 
-// forget removes every key of a job, the index entries last, so that a crash in
+// forget removes every key of jobs, the index entries of each last, so that a crash in
 // between leaves something that the next sweep finds.
-func (db *DB) forget(ctx context.Context, job jobs.Job) error {
-	id := job.ID
+func (db *DB) forget(ctx context.Context, gone []jobs.Job) error {
+	if len(gone) == 0 {
+		return nil
+	}
 	pipe := db.rdb.Pipeline()
-	pipe.Unlink(ctx, jobKey(id), specKey(id), resultKey(id), newsKey(id), logKey(id), staleKey(id), partialKey(id), pastKey(id))
-	if job.Spec.Name != "" {
-		pipe.ZRem(ctx, nameKey(job.Spec.Name), id)
+	for _, job := range gone {
+		id := job.ID
+		pipe.Unlink(ctx, jobKey(id), specKey(id), resultKey(id), newsKey(id), logKey(id), staleKey(id), partialKey(id), pastKey(id))
+		if job.Spec.Name != "" {
+			pipe.ZRem(ctx, nameKey(job.Spec.Name), id)
+		}
+		for k, v := range job.Spec.Labels {
+			pipe.ZRem(ctx, labelKey(k+"="+v), id)
+		}
+		pipe.ZRem(ctx, upKey, id)
+		pipe.ZRem(ctx, deadlinesKey, id)
+		pipe.ZRem(ctx, stateKey(job.State), id)
 	}
-	for k, v := range job.Spec.Labels {
-		pipe.ZRem(ctx, labelKey(k+"="+v), id)
-	}
-	pipe.ZRem(ctx, upKey, id)
-	pipe.ZRem(ctx, deadlinesKey, id)
-	pipe.ZRem(ctx, stateKey(job.State), id)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("forget job %s: %w", id, err)
+		return fmt.Errorf("forget %d jobs: %w", len(gone), err)
 	}
 	return nil
 }
