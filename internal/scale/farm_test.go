@@ -109,13 +109,20 @@ func (f *farm) start(n int) {
 	f.processes = append(f.processes, p)
 }
 
-// end ends the processes and waits for them.
+// end ends the processes and waits for them, but not for long: what hundreds of workers
+// still run and hand back is of no use any more.
 func (f *farm) end() {
+	late := time.AfterFunc(30*time.Second, func() {
+		for _, p := range f.processes {
+			_ = p.cmd.Process.Kill()
+		}
+	})
+	defer late.Stop()
 	for _, p := range f.processes {
 		_ = p.stdin.Close()
 	}
 	for _, p := range f.processes {
-		if err := p.cmd.Wait(); err != nil {
+		if err := p.cmd.Wait(); err != nil && p.cmd.ProcessState.Exited() { // else it was killed
 			f.Errorf("a process with hosts: %v", err)
 		}
 	}
