@@ -52,8 +52,12 @@ type dispatcher struct {
 	// again is a turn that was picked and not used, because the call failed. Only asynq's
 	// dequeue goroutine touches it.
 	again *picked
-	// empty is the inbox that was last found empty. Only asynq's forwarder touches it.
-	empty string
+	// empty is the inbox that was last found empty, nothing is when all inboxes of a queue
+	// were. Only asynq's forwarder touches them.
+	empty   string
+	nothing map[string]time.Time
+	// every is how often the forwarder looks.
+	every time.Duration
 
 	pausing sync.Mutex // guards paused and asked
 	// paused are the lanes' inboxes that asynq's tools have paused, asked is when.
@@ -70,6 +74,7 @@ const pausesFor = time.Second
 func newDispatcher(rdb redis.UniversalClient, o IntakeOptions) *dispatcher {
 	d := &dispatcher{
 		rdb: rdb, log: o.Log, queues: o.Queues, board: newBoard(rdb), routes: newRoutes(o.Queues), paused: map[string]bool{},
+		nothing: map[string]time.Time{}, every: o.Fallback,
 	}
 	d.reserve.after, d.reserve.nonce = o.Reserve, rand.Text()
 	d.bell = newDoorbell(rdb, o.Log, o.Queues, o.Fallback, func(queue string) []string {
@@ -343,14 +348,11 @@ type contents struct {
 // look asks what there is of an inbox: of one that has nothing with one command, since
 // that is what idle workers do all day.
 func (d *dispatcher) look(ctx context.Context, in lane) (contents, error) {
-	at := prefix(in.String())
-	n, err := d.rdb.Exists(ctx, at+"scheduled", at+"retry", at+"pending", at+"paused").Result()
-	if n == 0 && err == nil {
-		d.setPaused(ctx, in, false)
-	}
-	if n == 0 || err != nil {
+	nothing, err := d.nothingAtAll(ctx, in)
+	if nothing || err != nil {
 		return contents{}, err
 	}
+	at := prefix(in.String())
 	pipe := d.rdb.Pipeline()
 	delayed := pipe.Exists(ctx, at+"scheduled", at+"retry")
 	pending := pipe.LLen(ctx, at+"pending")
@@ -389,6 +391,39 @@ func (d *dispatcher) askPauses(ctx context.Context) error {
 	defer d.pausing.Unlock()
 	d.asked = time.Now()
 	return nil
+}
+
+// nothingAtAll reports whether an inbox has nothing. One command asks for all inboxes of a
+// queue, and the answer holds for those that asynq's forwarder comes to next; in a cluster
+// they are on different servers.
+func (d *dispatcher) nothingAtAll(ctx context.Context, in lane) (bool, error) {
+	if time.Since(d.nothing[in.queue]) < d.every/2 {
+		return true, nil
+	}
+	inboxes := []lane{in}
+	if _, cluster := d.rdb.(*redis.ClusterClient); !cluster {
+		inboxes = nil
+		for _, p := range jobs.Priorities() {
+			inboxes = append(inboxes, inbox(in.queue, p))
+		}
+	}
+	var keys []string
+	for _, l := range inboxes {
+		for _, part := range []string{"scheduled", "retry", "pending", "paused"} {
+			keys = append(keys, prefix(l.String())+part)
+		}
+	}
+	n, err := d.rdb.Exists(ctx, keys...).Result()
+	if n > 0 || err != nil {
+		return false, err
+	}
+	for _, l := range inboxes {
+		d.setPaused(ctx, l, false)
+	}
+	if len(inboxes) > 1 {
+		d.nothing[in.queue] = time.Now()
+	}
+	return true, nil
 }
 
 // unpaused lists the priorities of a queue that asynq's tools have not paused, in the
