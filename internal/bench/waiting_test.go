@@ -35,22 +35,33 @@ func (f *farm) waiting(r *report) {
 	plain := jobs.Spec{Run: &jobs.Run{Image: hosttest.BusyboxTag, Command: []string{"true"}}}
 	labelled := plain
 	labelled.Requires = &jobs.Requires{Labels: map[string]string{"arch": runtime.GOARCH}}
+	// Both are held against a bare loop beside them: the daemon gets slower in the meantime.
+	cfg, host := f.settings(plain)
+	bare := func() error { return f.bare(cfg, host) }
 	farm := func() error { _, err := f.done(plain, jobs.Succeeded); return err }
+	f.block(slots, 2, bare)
 	f.block(slots, 2, farm)
-	var without, with []block
-	for range rounds {
-		without = append(without, f.block(slots, perClient, farm))
-	}
+	without, bareWithout := f.alternate(slots, farm, bare)
 	plainClaim := f.claims(plain)
 	f.fill(f.svc, nowhere)
-	for range rounds {
-		with = append(with, f.block(slots, perClient, farm))
-	}
+	with, bareWith := f.alternate(slots, farm, bare)
 	beside := fmt.Sprintf(" beside %d that no host takes", waiters)
-	r.rate("no-op jobs"+beside, "without", 0.95, rates(with), rates(without))
-	r.latency("no-op job, p50,"+beside, "without", 1.05, quantile(pool(with), 0.5), quantile(pool(without), 0.5))
+	r.rate("no-op jobs"+beside+", in bare loops", "without", 0.95, relative(with, bareWith), relative(without, bareWithout))
+	took := func(jobs, loops []block) time.Duration {
+		ratio := float64(quantile(pool(jobs), 0.5)) / float64(quantile(pool(loops), 0.5))
+		return time.Duration(ratio * float64(quantile(pool(bareWithout), 0.5)))
+	}
+	r.latency("no-op job, p50,"+beside, "without", 1.05, took(with, bareWith), took(without, bareWithout))
 	r.limit("submit to claim, p50, of a job with a label,"+beside, "without label, and without", 5*time.Millisecond,
 		quantile(f.claims(labelled), 0.5), quantile(plainClaim, 0.5))
+}
+
+// relative are rates in those of the blocks beside them.
+func relative(ours, theirs []block) (ratios []float64) {
+	for i := range ours {
+		ratios = append(ratios, ours[i].rate()/theirs[i].rate())
+	}
+	return ratios
 }
 
 // claims measures how long an idle worker takes to own a job.
