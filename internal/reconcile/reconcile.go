@@ -134,6 +134,7 @@ type Reconciler struct {
 	// compared is when waiting jobs were compared with tickets last, on Redis time, and
 	// compareAfter is how much later that is due again.
 	compared      time.Time
+	waited        time.Time // when waiting jobs were looked at last, on Redis time
 	compareAfter  time.Duration
 	swept, tidied time.Time // when the last sweep was, and the last tidying, on Redis time
 	// loaded is when the load was read last, on Redis time, and loadAfter is how much later

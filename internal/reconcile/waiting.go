@@ -22,8 +22,13 @@ const (
 	discards = 200
 )
 
-// lookAtWaiting looks after the jobs that wait for a worker.
+// lookAtWaiting looks after the jobs that wait for a worker, with every second pass: most
+// farms are idle, and should leave their Redis alone.
 func (r *Reconciler) lookAtWaiting(ctx context.Context, now time.Time) error {
+	if now.Sub(r.waited) < r.opts.Interval*3/2 { // every second pass, whatever its tick
+		return nil
+	}
+	r.waited = now
 	if _, err := r.records.ExpireDue(ctx, r.opts.Batch); err != nil {
 		return err
 	}
