@@ -19,4 +19,5 @@
 //	I13  a registry has each image of a recipe under its tags, also after a rollback
 //	I14  a host takes no job that an operator has taken out of the farm
 //	I15  of a concurrency group no more jobs run at once than its limit
+//	I16  a job runs only on a host that has what it needs
 package oracle

@@ -253,6 +253,7 @@ func (f *farm) started(h *host, id string) {
 	}
 	job := state.Labels[engine.LabelJob]
 	f.crowded(id, job)
+	f.misplaced(h, job)
 	for _, other := range f.hosts {
 		for _, c := range other.engine.Containers() {
 			if c.ID == id || c.Labels[engine.LabelJob] != job || c.Status != engine.StatusRunning {
@@ -262,6 +263,22 @@ func (f *farm) started(h *host, id string) {
 				f.oracle.Violation("I3 job %s: %s starts on %s while %s runs on %s", job, state.Name, h.name, c.Name, other.name)
 			}
 		}
+	}
+}
+
+// labels are what jobs may require of the host; each is on several.
+func (h *host) labels() map[string]string {
+	return map[string]string{"half": halves()[int(h.name[len(h.name)-1])%2]}
+}
+
+// misplaced checks that a container is on a host that has what its job needs.
+func (f *farm) misplaced(h *host, job string) {
+	begun, err := f.truth.Memory.Get(context.Background(), job)
+	if err != nil || f.oracle.Blurred(job) {
+		return
+	}
+	if o := (jobs.Offer{Labels: h.labels()}); !o.Meets(begun.Spec.Needs()) {
+		f.oracle.Violation("I16 job %s runs on %s: %v", job, h.name, o.Lacks(begun.Spec.Needs()))
 	}
 }
 

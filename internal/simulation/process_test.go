@@ -245,6 +245,7 @@ func (h *host) start() *process {
 		f.oracle.Shares(p.identity)
 	}
 	o.Name, o.HostID, o.StateDir, o.Slots, o.Lease, o.Drain = h.name, p.identity, h.dir, slots, lease, 30*time.Second
+	o.Labels = h.labels()
 	h.downFor = time.Second
 	seats := faults.Seats(f.truth, p.at)
 	records, eng := faults.Records(f.truth, p.at), faults.Engine(p.engine, p.at)

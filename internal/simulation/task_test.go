@@ -26,6 +26,9 @@ func dockerfiles() map[string]string {
 	}
 }
 
+// halves are the values of a label that each half of the hosts has one of.
+func halves() []string { return []string{"one", "other"} }
+
 // groups is how many concurrency groups jobs are in; each lets one more run at once than
 // the one before.
 const groups = 3
@@ -88,6 +91,11 @@ func newTask(r *rand.Rand, n int) task {
 		g := r.IntN(groups)
 		t.spec.Concurrency = &jobs.Concurrency{Group: fmt.Sprint("group-", g), Limit: 1 + g}
 		t.Does += fmt.Sprintf(", in a group of %d", 1+g)
+	}
+	if r.IntN(4) == 0 {
+		half := halves()[r.IntN(2)]
+		t.spec.Requires = &jobs.Requires{Labels: map[string]string{"half": half}}
+		t.Does += ", on the " + half + " half of the hosts"
 	}
 	t.spec.IdempotencyKey = t.Key
 	t.spec = t.spec.Normalize()
