@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	mrand "math/rand/v2"
 	"net"
@@ -364,83 +363,6 @@ func (d *dispatcher) look(ctx context.Context, in lane) (contents, error) {
 	return contents{delayed.Val() > 0, int(pending.Val())}, nil
 }
 
-// knowsPauses reports whether asynq's pauses were asked for a moment ago.
-func (d *dispatcher) knowsPauses() bool {
-	d.pausing.Lock()
-	defer d.pausing.Unlock()
-	return time.Since(d.asked) < pausesFor
-}
-
-// askPauses asks which parts of the queues asynq's tools have paused.
-func (d *dispatcher) askPauses(ctx context.Context) error {
-	pipe := d.rdb.Pipeline()
-	asked := map[lane]*redis.IntCmd{}
-	for _, queue := range d.queues {
-		for _, p := range jobs.Priorities() {
-			in := inbox(queue, p)
-			asked[in] = pipe.Exists(ctx, pausedKey(in.String()))
-		}
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("ask whether queues are paused: %w", err)
-	}
-	for in, is := range asked {
-		d.setPaused(ctx, in, is.Val() > 0)
-	}
-	d.pausing.Lock()
-	defer d.pausing.Unlock()
-	d.asked = time.Now()
-	return nil
-}
-
-// nothingAtAll reports whether an inbox has nothing. One command asks for all inboxes of a
-// queue, and the answer holds for those that asynq's forwarder comes to next; in a cluster
-// they are on different servers.
-func (d *dispatcher) nothingAtAll(ctx context.Context, in lane) (bool, error) {
-	if time.Since(d.nothing[in.queue]) < d.every/2 {
-		return true, nil
-	}
-	inboxes := []lane{in}
-	if _, cluster := d.rdb.(*redis.ClusterClient); !cluster {
-		inboxes = nil
-		for _, p := range jobs.Priorities() {
-			inboxes = append(inboxes, inbox(in.queue, p))
-		}
-	}
-	var keys []string
-	for _, l := range inboxes {
-		for _, part := range []string{"scheduled", "retry", "pending", "paused"} {
-			keys = append(keys, prefix(l.String())+part)
-		}
-	}
-	n, err := d.rdb.Exists(ctx, keys...).Result()
-	if n > 0 || err != nil {
-		return false, err
-	}
-	for _, l := range inboxes {
-		d.setPaused(ctx, l, false)
-	}
-	if len(inboxes) > 1 {
-		d.nothing[in.queue] = time.Now()
-	}
-	return true, nil
-}
-
-// unpaused lists the priorities of a queue that asynq's tools have not paused, in the
-// order in which they are asked this time.
-func (d *dispatcher) unpaused(queue string) []jobs.Priority {
-	d.pausing.Lock()
-	defer d.pausing.Unlock()
-	return slices.DeleteFunc(drawn(), func(p jobs.Priority) bool { return d.paused[inbox(queue, p).String()] })
-}
-
-// forgetPauses has the next dequeue ask for asynq's pauses.
-func (d *dispatcher) forgetPauses() {
-	d.pausing.Lock()
-	defer d.pausing.Unlock()
-	d.asked = time.Time{}
-}
-
 // drawn are the priorities in an order in which high is first six times in ten.
 func drawn() []jobs.Priority {
 	var order []jobs.Priority
@@ -466,29 +388,6 @@ func drawn() []jobs.Priority {
 // in ten.
 func weights() map[jobs.Priority]int {
 	return map[jobs.Priority]int{jobs.PriorityHigh: 6, jobs.PriorityNormal: 3, jobs.PriorityLow: 1}
-}
-
-// setPaused notes whether asynq's tools have paused a part of a queue, and logs when that
-// changes. It asks since when only if it is news.
-func (d *dispatcher) setPaused(ctx context.Context, in lane, now bool) {
-	name := in.String()
-	d.pausing.Lock()
-	was := d.paused[name]
-	d.paused[name] = now
-	d.pausing.Unlock()
-	switch {
-	case now && !was:
-		lg := d.log.With("queue", name)
-		if text, err := d.rdb.Get(ctx, pausedKey(name)).Result(); err == nil {
-			if since := pauseBegan(text); !since.IsZero() {
-				lg = lg.With("since", since)
-			}
-		}
-		lg.WarnContext(ctx, "queue paused in asynq: no jobs are taken from it until it is resumed")
-	case was && !now:
-		d.log.InfoContext(ctx, "queue resumed in asynq", "queue", name)
-		d.bell.heard()
-	}
 }
 
 type scriptKind int

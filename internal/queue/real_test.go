@@ -243,11 +243,11 @@ func TestNewRouteOfOthers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, rest, _ := strings.Cut(text, "cmdstat_smembers:calls=")
+		_, rest, _ := strings.Cut(text, "cmdstat_hkeys:calls=")
 		calls, _, _ := strings.Cut(rest, ",")
 		n, err := strconv.Atoi(calls)
 		if err != nil {
-			t.Fatalf("calls of SMEMBERS %q: %v", calls, err)
+			t.Fatalf("calls of HKEYS %q: %v", calls, err)
 		}
 		return n
 	}
