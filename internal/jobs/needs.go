@@ -157,4 +157,22 @@ func (o Offer) Lacks(n Needs) []Lack {
 	return lacks
 }
 
+// And is what two jobs may use of a host together.
+func (n Needs) And(other Needs) Needs {
+	return Needs{CPUs: n.CPUs + other.CPUs, Memory: n.Memory + other.Memory}
+}
+
+// Crowded tells what running jobs, which may use so much of the host, leave too little of
+// for one more; "" when there is room. It alone decides that, as Lacks does what stays.
+func (o Offer) Crowded(used, n Needs) string {
+	together := used.And(n)
+	switch {
+	case n.CPUs > 0 && o.CPUs > 0 && together.CPUs > float64(o.CPUs):
+		return fmt.Sprintf("%g of %d CPUs are taken by jobs", used.CPUs, o.CPUs)
+	case n.Memory > 0 && o.Memory > 0 && together.Memory > o.Memory:
+		return fmt.Sprintf("%s of %s of memory are taken by jobs", used.Memory, o.Memory)
+	}
+	return ""
+}
+
 func has(m map[string]string, k string) bool { _, ok := m[k]; return ok }

@@ -197,7 +197,8 @@ func (s Situation) host(h Host) HostWhy {
 	}
 	needs := s.Job.Spec.Needs()
 	lacks := h.Offer().Lacks(needs)
-	running, usedCPUs, usedMemory := s.atWork(h)
+	running, used := s.atWork(h)
+	crowded := h.Offer().Crowded(used, needs)
 	switch {
 	case h.Damaged != "":
 		return is(BlockedBySilence, "its entry is damaged: %s", h.Damaged)
@@ -222,10 +223,8 @@ func (s Situation) host(h Host) HostWhy {
 		return is(BlockedByUnfit, "unfit: %s", cmp.Or(h.Reason, "it does not say why"))
 	case running >= h.Slots:
 		is(BlockedBySlots, "%d of %d slots busy", running, h.Slots)
-	case needs.CPUs > 0 && usedCPUs+needs.CPUs > float64(h.CPUs) && h.CPUs > 0:
-		is(BlockedBySlots, "%g of %d CPUs are taken by jobs", usedCPUs, h.CPUs)
-	case needs.Memory > 0 && usedMemory+needs.Memory > h.Memory && h.Memory > 0:
-		is(BlockedBySlots, "%s of %s of memory are taken by jobs", usedMemory, h.Memory)
+	case crowded != "":
+		is(BlockedBySlots, "%s", crowded)
 	case s.leftWaiting(h):
 		return is(BlockedBySilence, "not heard of for %s, though it has a free slot", briefly(h.Silent(s.Now)))
 	default:
@@ -267,17 +266,16 @@ func (s Situation) pause() (Pause, bool) {
 // atWork is how many jobs run on a host, and what these may use. A host tells of that some
 // seconds late, and one that was lost tells what was: their records know better, when all
 // of them are at hand.
-func (s Situation) atWork(h Host) (n int, cpus float64, memory Bytes) {
+func (s Situation) atWork(h Host) (n int, used Needs) {
 	if !s.AllRun {
-		return h.Running, h.UsedCPUs, h.UsedMemory
+		return h.Running, Needs{CPUs: h.UsedCPUs, Memory: h.UsedMemory}
 	}
 	for _, j := range s.Running {
 		if j.Host == h.Name {
-			needs := j.Spec.Needs()
-			n, cpus, memory = n+1, cpus+needs.CPUs, memory+needs.Memory
+			n, used = n+1, used.And(j.Spec.Needs())
 		}
 	}
-	return n, cpus, memory
+	return n, used
 }
 
 // freeIn is how long it may take until a job of a host ends, by how long jobs of its name,

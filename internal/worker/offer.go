@@ -66,24 +66,17 @@ func (w *Worker) fits(n jobs.Needs) jobs.Fit {
 	switch o := w.offerLocked(); {
 	case !o.Meets(n):
 		return jobs.FitsNever
-	case !w.room(o, n):
+	case o.Crowded(w.used(), n) != "":
 		return jobs.FitsLater
 	}
 	return jobs.FitsNow
 }
 
-// room reports whether what jobs that run here may use leaves enough for one more; only
-// what the documents of jobs limit counts. w.mu is held.
-func (w *Worker) room(o jobs.Offer, n jobs.Needs) bool {
-	cpus, memory := n.CPUs, n.Memory
+// used is what the jobs that run here may use; only what their documents limit counts.
+// w.mu is held.
+func (w *Worker) used() (used jobs.Needs) {
 	for _, a := range w.running {
-		used := a.job.Spec.Needs()
-		if n.CPUs > 0 {
-			cpus += used.CPUs
-		}
-		if n.Memory > 0 {
-			memory += used.Memory
-		}
+		used = used.And(a.job.Spec.Needs())
 	}
-	return (o.CPUs == 0 || cpus <= float64(o.CPUs)) && (o.Memory == 0 || memory <= o.Memory)
+	return used
 }

@@ -121,10 +121,8 @@ func (w *Worker) describe() jobs.Host {
 	if w.engine.Name != "" { // else it has not answered yet
 		h.Engine = w.engine.String()
 	}
-	for _, a := range w.running {
-		n := a.job.Spec.Needs()
-		h.UsedCPUs, h.UsedMemory = h.UsedCPUs+n.CPUs, h.UsedMemory+n.Memory
-	}
+	used := w.used()
+	h.UsedCPUs, h.UsedMemory = used.CPUs, used.Memory
 	h.Jobs = slices.Sorted(maps.Keys(w.running))
 	h.Jobs = h.Jobs[:min(len(h.Jobs), jobs.HostJobs)]
 	if unfit != nil {
