@@ -68,7 +68,7 @@ func (a *app) showWhy(w jobs.Why) error {
 // whyWaits tells why a job waits, and nothing of one that does not. Every caller can do
 // without the answer, so an error counts as none.
 func (a *app) whyWaits(ctx context.Context, j jobs.Job) jobs.Why {
-	if j.State != jobs.Queued && j.State != jobs.Waiting {
+	if !j.State.Waits() {
 		return jobs.Why{}
 	}
 	why, err := a.svc.Why(ctx, a.hosts, j)
@@ -80,8 +80,7 @@ func (a *app) whyWaits(ctx context.Context, j jobs.Job) jobs.Why {
 
 // blockers tells what keeps each of the jobs that wait, by their IDs; as whyWaits.
 func (a *app) blockers(ctx context.Context, list []jobs.Job) map[string]jobs.Blocker {
-	waits := func(j jobs.Job) bool { return j.State == jobs.Queued || j.State == jobs.Waiting }
-	if !slices.ContainsFunc(list, waits) {
+	if !slices.ContainsFunc(list, func(j jobs.Job) bool { return j.State.Waits() }) {
 		return nil
 	}
 	sit, err := a.svc.Situation(ctx, a.hosts, list...)

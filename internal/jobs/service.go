@@ -136,7 +136,7 @@ func (s *Service) Get(ctx context.Context, id string) (Job, error) {
 // overdue reports whether the job seems to have waited longer than it may, by a clock that
 // need not be Redis'.
 func (j Job) overdue(now time.Time) bool {
-	return (j.State == Queued || j.State == Waiting) && !j.Expires.IsZero() && now.After(j.Expires) && j.Damaged == "" && !j.Newer
+	return j.State.Waits() && !j.Expires.IsZero() && now.After(j.Expires) && j.Damaged == "" && !j.Newer
 }
 
 // GetAll returns those of many jobs that are there; see [Records].

@@ -68,6 +68,9 @@ func (s State) Terminal() bool {
 	return slices.Contains([]State{Succeeded, Failed, Cancelled, Refused, Expired}, s)
 }
 
+// Waits reports whether the job waits for a worker: one may claim it, now or after a pause.
+func (s State) Waits() bool { return s.CanBecome(Running) }
+
 // Before lists the states that may become this one, by the same table.
 func (s State) Before() (from []State) {
 	for _, t := range Transitions() {

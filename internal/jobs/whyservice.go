@@ -23,7 +23,7 @@ func (s *Service) Situation(ctx context.Context, hosts Hosts, list ...Job) (sit 
 	var queues []string
 	var tickets []Ticket
 	for _, j := range list {
-		if j.State != Queued && j.State != Waiting {
+		if !j.State.Waits() {
 			continue
 		}
 		tickets = append(tickets, j.Ticket())
@@ -43,7 +43,7 @@ func (s *Service) Situation(ctx context.Context, hosts Hosts, list ...Job) (sit 
 	sit.Groups = map[string]Group{}
 	for _, j := range list {
 		c := j.Spec.Concurrency
-		if c == nil || j.State != Queued && j.State != Waiting {
+		if c == nil || !j.State.Waits() {
 			continue
 		}
 		if _, known := sit.Groups[c.Group]; known {
@@ -69,7 +69,7 @@ func (s *Service) Situation(ctx context.Context, hosts Hosts, list ...Job) (sit 
 // WhyIn is Why in a situation that is known.
 func (s *Service) WhyIn(ctx context.Context, sit Situation, job Job) (Why, error) {
 	sit.Job = job
-	if job.State == Queued || job.State == Waiting {
+	if job.State.Waits() {
 		switch n, found, err := s.queue.Ahead(ctx, job.Ticket()); {
 		case err != nil:
 			return Why{}, err

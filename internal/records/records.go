@@ -407,7 +407,7 @@ func (db *DB) end(ctx context.Context, id, by string, r jobs.Result, onlyExpired
 	if err != nil {
 		return "", fmt.Errorf("end job %s: %w", id, err)
 	}
-	if from := jobs.State(reply); from == jobs.Queued || from == jobs.Waiting {
+	if from := jobs.State(reply); from.Waits() {
 		return reply, db.reindex(ctx, id, from, r.State)
 	}
 	return reply, nil

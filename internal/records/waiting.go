@@ -71,7 +71,7 @@ func (db *DB) indexDeadline(ctx context.Context, id string) error {
 		state, _ := rec[0].(string)
 		text, _ := rec[1].(string)
 		at, bad := strconv.ParseFloat(text, 64)
-		if s := jobs.State(state); (s == jobs.Queued || s == jobs.Waiting) && bad == nil {
+		if jobs.State(state).Waits() && bad == nil {
 			err = db.rdb.ZAdd(ctx, deadlinesKey, redis.Z{Score: at, Member: id}).Err()
 		} else {
 			err = db.rdb.ZRem(ctx, deadlinesKey, id).Err()

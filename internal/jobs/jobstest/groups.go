@@ -62,7 +62,7 @@ func (m *Memory) next(c jobs.Concurrency) (tickets []jobs.Ticket) {
 	free := c.Limit - len(m.members(c.Group))
 	for _, id := range m.line(c.Group) {
 		r := m.records[id]
-		if r.job.State != jobs.Queued && r.job.State != jobs.Waiting {
+		if !r.job.State.Waits() {
 			delete(m.lines[c.Group], id)
 			continue
 		}

@@ -71,7 +71,7 @@ func (m *Memory) Waiting(ctx context.Context) (ids []string, err error) {
 	}
 	defer m.mu.Unlock()
 	for _, r := range m.order {
-		if r.job.State == jobs.Queued || r.job.State == jobs.Waiting {
+		if r.job.State.Waits() {
 			ids = append(ids, r.job.ID)
 		}
 	}

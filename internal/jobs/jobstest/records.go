@@ -149,7 +149,7 @@ func (m *Memory) Cancel(ctx context.Context, id, by string) (jobs.Job, error) {
 		return jobs.Job{}, err
 	}
 	switch {
-	case r.job.State == jobs.Queued || r.job.State == jobs.Waiting:
+	case r.job.State.Waits():
 		r.job.CancelBy = by
 		m.end(r, cancelled(jobs.StageQueue, by))
 	case r.job.State == jobs.Running || r.kept:
