@@ -145,7 +145,7 @@ func (db *DB) Expire(ctx context.Context, id string) (bool, error) {
 		startBy = time.UnixMicro(by)
 	}
 	reply, err := db.end(ctx, id, "", jobs.Result{State: jobs.Expired, Failure: jobs.Overdue(startBy)}, true)
-	return reply == string(jobs.Queued) || reply == string(jobs.Waiting), err
+	return jobs.State(reply).Waits(), err
 }
 
 // Lost takes a running job away from an owner whose lease has passed, as d

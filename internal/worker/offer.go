@@ -9,28 +9,15 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// offer is what this host has that jobs may need.
-func (w *Worker) offer() jobs.Offer {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.offerLocked()
-}
-
-// offerLocked is offer for callers that hold w.mu.
-func (w *Worker) offerLocked() jobs.Offer {
+// offer is what this host has that jobs may need, as far as its engine has told. Of labels
+// the operator's count where the host has a word of its own.
+func offer(o Options, e engine.Info) jobs.Offer {
+	labels := builtInLabels(o.Name, e)
+	maps.Copy(labels, o.OnlyLabels)
+	maps.Copy(labels, o.Labels)
 	return jobs.Offer{
-		Host: w.opts.HostID, Platform: w.opts.Platform, Labels: w.hasLabels(), Only: w.opts.OnlyLabels,
-		CPUs: w.engine.CPUs, Memory: jobs.Bytes(w.engine.Memory),
+		Host: o.HostID, Platform: o.Platform, Labels: labels, Only: o.OnlyLabels, CPUs: e.CPUs, Memory: jobs.Bytes(e.Memory),
 	}
-}
-
-// hasLabels are those that the operator set, and what any host tells of itself. The
-// operator's count where both have a word; w.mu is held.
-func (w *Worker) hasLabels() map[string]string {
-	all := builtInLabels(w.opts.Name, w.engine)
-	maps.Copy(all, w.opts.OnlyLabels)
-	maps.Copy(all, w.opts.Labels)
-	return all
 }
 
 // builtInLabels are labels that every host has, as far as its engine has told.
@@ -63,10 +50,10 @@ func builtInLabels(name string, e engine.Info) map[string]string {
 func (w *Worker) fits(n jobs.Needs) jobs.Fit {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch o := w.offerLocked(); {
-	case !o.Meets(n):
+	switch {
+	case !w.offer.Meets(n):
 		return jobs.FitsNever
-	case o.Crowded(w.used(), n) != "":
+	case w.offer.Crowded(w.used(), n) != "":
 		return jobs.FitsLater
 	}
 	return jobs.FitsNow

@@ -115,7 +115,7 @@ func (w *Worker) describe() jobs.Host {
 	h := jobs.Host{
 		Name: w.opts.HostID, Worker: w.opts.Name, Version: w.opts.Version, Platform: w.opts.Platform,
 		CPUs: w.engine.CPUs, Memory: jobs.Bytes(w.engine.Memory),
-		Slots: w.opts.Slots, Running: len(w.running), Queues: w.opts.Queues, Labels: w.hasLabels(), OnlyLabels: w.opts.OnlyLabels,
+		Slots: w.opts.Slots, Running: len(w.running), Queues: w.opts.Queues, Labels: w.offer.Labels, OnlyLabels: w.opts.OnlyLabels,
 		Services: len(w.services), Every: jobs.Duration(quietLooks * w.opts.Renew),
 	}
 	if w.engine.Name != "" { // else it has not answered yet

@@ -14,7 +14,7 @@ func (w *Worker) owner() jobs.Owner {
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	return jobs.Owner{
 		Worker: w.opts.Name, Host: w.opts.HostID, Nonce: hex.EncodeToString(b[:]), Lease: w.opts.Lease,
-		Offer: w.offer(),
+		Offer: w.offer,
 	}
 }
 

@@ -87,7 +87,7 @@ type Worker struct {
 	// claiming.
 	slots chan struct{}
 
-	mu sync.Mutex // guards running, services and drain, and writing engine and Options.Platform
+	mu sync.Mutex // guards running, services and drain, and writing engine, offer and Options.Platform
 	// running is every attempt in this process by job ID: single flight.
 	running map[string]*attempt
 	// leftBehind are the attempts, by job ID, whose containers are left to the next
@@ -141,9 +141,10 @@ type Worker struct {
 	// only who looks for strays touches it.
 	suspects   map[string][]string
 	cacheLocks cacheLocks
-	// engine is what Engine.Info said when Run started; written before any
-	// attempt starts.
+	// engine is what Engine.Info said when Run started, and offer what follows from it;
+	// both are written before any attempt starts.
 	engine engine.Info
+	offer  jobs.Offer
 }
 
 // New makes a Worker. A nil logger is silent.
@@ -170,8 +171,8 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 	serving, stopServing := context.WithCancel(displaced) // a service is followed in the host's name
 	return &Worker{
 		arrived: make(chan struct{}), settled: make(chan struct{}), called: make(chan struct{}, 1), displaced: displaced, displace: displace,
-		drain: newDrain(),
-		Deps:  deps, opts: opts, log: lg.With("worker", opts.Name), attempts: attemptsAt(opts.StateDir), serviceNotes: serviceNotesAt(opts.StateDir), builds: builds{buildsDir(opts.StateDir)},
+		drain: newDrain(), offer: offer(opts, engine.Info{}),
+		Deps: deps, opts: opts, log: lg.With("worker", opts.Name), attempts: attemptsAt(opts.StateDir), serviceNotes: serviceNotesAt(opts.StateDir), builds: builds{buildsDir(opts.StateDir)},
 		serving: serving, stopServing: stopServing, services: map[string]*keptService{}, writers: map[string]*writer{},
 		slots: make(chan struct{}, opts.Slots), running: map[string]*attempt{}, leftBehind: map[string]int{}, servicesNow: make(chan struct{}, 1), registerNow: make(chan struct{}, 1), straysNow: make(chan struct{}, 1),
 		service:   jobs.NewService(deps.Records, deps.Queue, nil),
@@ -267,6 +268,7 @@ func (w *Worker) ready(ctx context.Context) bool {
 			if w.opts.Platform == "" {
 				w.opts.Platform = info.Platform
 			}
+			w.offer = offer(w.opts, info)
 			w.mu.Unlock()
 			_ = w.fit.set(nil)
 			nudge(w.registerNow) // what the host has is known only now
