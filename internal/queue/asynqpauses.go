@@ -22,11 +22,8 @@ func (d *dispatcher) knowsPauses() bool {
 func (d *dispatcher) askPauses(ctx context.Context) error {
 	pipe := d.rdb.Pipeline()
 	asked := map[lane]*redis.IntCmd{}
-	for _, queue := range d.queues {
-		for _, p := range jobs.Priorities() {
-			in := inbox(queue, p)
-			asked[in] = pipe.Exists(ctx, pausedKey(in.String()))
-		}
+	for _, in := range inboxes(d.queues...) {
+		asked[in] = pipe.Exists(ctx, pausedKey(in.String()))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("ask whether queues are paused: %w", err)
@@ -38,39 +35,6 @@ func (d *dispatcher) askPauses(ctx context.Context) error {
 	defer d.pausing.Unlock()
 	d.asked = time.Now()
 	return nil
-}
-
-// nothingAtAll reports whether an inbox has nothing. One command asks for all inboxes of a
-// queue, and the answer holds for those that asynq's forwarder comes to next; in a cluster
-// they are on different servers.
-func (d *dispatcher) nothingAtAll(ctx context.Context, in lane) (bool, error) {
-	if time.Since(d.nothing[in.queue]) < d.every/2 {
-		return true, nil
-	}
-	inboxes := []lane{in}
-	if _, cluster := d.rdb.(*redis.ClusterClient); !cluster {
-		inboxes = nil
-		for _, p := range jobs.Priorities() {
-			inboxes = append(inboxes, inbox(in.queue, p))
-		}
-	}
-	var keys []string
-	for _, l := range inboxes {
-		for _, part := range []string{"scheduled", "retry", "pending", "paused"} {
-			keys = append(keys, prefix(l.String())+part)
-		}
-	}
-	n, err := d.rdb.Exists(ctx, keys...).Result()
-	if n > 0 || err != nil {
-		return false, err
-	}
-	for _, l := range inboxes {
-		d.setPaused(ctx, l, false)
-	}
-	if len(inboxes) > 1 {
-		d.nothing[in.queue] = time.Now()
-	}
-	return true, nil
 }
 
 // unpaused lists the priorities of a queue that asynq's tools have not paused, in the

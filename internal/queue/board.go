@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -50,6 +51,13 @@ func (l lane) place() string { return string(l.priority) + ":" + l.route }
 func (l lane) turnsKey() string { return boardKey(l.queue, "turns:"+string(l.priority)) }
 func (l lane) openKey() string  { return boardKey(l.queue, "open:"+l.place()) }
 func (l lane) agesKey() string  { return boardKey(l.queue, "ages:"+l.place()+":"+l.turn) }
+
+// waitsSince reads from an entry of openKey since when the oldest ticket of its lane waits.
+func waitsSince(entry string) time.Time {
+	age, _, _ := strings.Cut(entry, " ")
+	us, _ := strconv.ParseInt(age, 10, 64)
+	return time.UnixMicro(us).UTC()
+}
 
 func bellKey(queue, route string) string { return boardKey(queue, "bell:"+route) }
 
@@ -223,8 +231,8 @@ func (b board) foundEmpty(ctx context.Context, p picked) error {
 // drop forgets a route of a queue unless it has tickets.
 func (b board) drop(ctx context.Context, queue, route string) error {
 	keys := []string{routesKey(queue), bellKey(queue, route)}
-	for _, p := range jobs.Priorities() {
-		keys = append(keys, inbox(queue, p).with(route, "").openKey())
+	for _, in := range inboxes(queue) {
+		keys = append(keys, in.with(route, "").openKey())
 	}
 	if err := b.forget.Run(ctx, b.rdb, keys, route).Err(); err != nil {
 		return fmt.Errorf("forget route %s of queue %s: %w", route, queue, err)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -111,9 +110,7 @@ func (q *Queue) oldest(ctx context.Context, places map[string]lane, depths map[s
 	for i, place := range most {
 		d := depths[place]
 		for _, member := range open[i].Val() {
-			age, _, _ := strings.Cut(member, " ")
-			us, _ := strconv.ParseInt(age, 10, 64)
-			if at := time.UnixMicro(us).UTC(); d.Oldest.IsZero() || at.Before(d.Oldest) {
+			if at := waitsSince(member); d.Oldest.IsZero() || at.Before(d.Oldest) {
 				d.Oldest = at
 			}
 		}

@@ -363,6 +363,36 @@ func (d *dispatcher) look(ctx context.Context, in lane) (contents, error) {
 	return contents{delayed.Val() > 0, int(pending.Val())}, nil
 }
 
+// nothingAtAll reports whether an inbox has nothing. One command asks for all inboxes of a
+// queue, and the answer holds for those that asynq's forwarder comes to next; in a cluster
+// they are on different servers.
+func (d *dispatcher) nothingAtAll(ctx context.Context, in lane) (bool, error) {
+	if time.Since(d.nothing[in.queue]) < d.every/2 {
+		return true, nil
+	}
+	looked := []lane{in}
+	if _, cluster := d.rdb.(*redis.ClusterClient); !cluster {
+		looked = inboxes(in.queue)
+	}
+	var keys []string
+	for _, l := range looked {
+		for _, part := range []string{"scheduled", "retry", "pending", "paused"} {
+			keys = append(keys, prefix(l.String())+part)
+		}
+	}
+	n, err := d.rdb.Exists(ctx, keys...).Result()
+	if n > 0 || err != nil {
+		return false, err
+	}
+	for _, l := range looked {
+		d.setPaused(ctx, l, false)
+	}
+	if len(looked) > 1 {
+		d.nothing[in.queue] = time.Now()
+	}
+	return true, nil
+}
+
 // drawn are the priorities in an order in which high is first six times in ten.
 func drawn() []jobs.Priority {
 	var order []jobs.Priority

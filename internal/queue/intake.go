@@ -58,15 +58,13 @@ func NewIntake(rdb redis.UniversalClient, o IntakeOptions) *Intake {
 	disp := newDispatcher(rdb, o)
 	rdb.AddHook(disp)
 	in := &Intake{rdb: rdb, look: asynq.NewInspectorFromRedisClient(rdb), log: o.Log, tickets: New(rdb), disp: disp}
-	inboxes := map[string]int{}
-	for _, queue := range o.Queues {
-		for p, weight := range weights() {
-			inboxes[inbox(queue, p).String()] = weight
-		}
+	served := map[string]int{}
+	for _, in := range inboxes(o.Queues...) {
+		served[in.String()] = weights()[in.priority]
 	}
 	in.srv = asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: o.Slots,
-		Queues:      inboxes,
+		Queues:      served,
 		// The dispatcher does the waiting.
 		TaskCheckInterval: 50 * time.Microsecond,
 		// Returned tickets come back soon and spread out; they are cheap.

@@ -32,6 +32,16 @@ func inbox(queue string, p jobs.Priority) lane {
 	return lane{queue: queue, priority: p}
 }
 
+// inboxes are those of queues, from the highest priority of the first down.
+func inboxes(queues ...string) (all []lane) {
+	for _, queue := range queues {
+		for _, p := range jobs.Priorities() {
+			all = append(all, inbox(queue, p))
+		}
+	}
+	return all
+}
+
 func (l lane) with(route, turn string) lane {
 	l.route, l.turn = route, turn
 	return l

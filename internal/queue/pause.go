@@ -29,10 +29,9 @@ func (q *Queue) Paused(ctx context.Context, queues ...string) ([]jobs.Pause, err
 	pipe := q.rdb.Pipeline()
 	for _, queue := range queues {
 		ours[queue] = pipe.HGetAll(ctx, pauseKey(queue))
-		for _, priority := range jobs.Priorities() {
-			name := inbox(queue, priority).String()
-			list = append(list, jobs.Pause{Queue: queue, Priority: priority, Name: name})
-			since = append(since, pipe.Get(ctx, pausedKey(name)))
+		for _, in := range inboxes(queue) {
+			list = append(list, jobs.Pause{Queue: queue, Priority: in.priority, Name: in.String()})
+			since = append(since, pipe.Get(ctx, pausedKey(in.String())))
 		}
 	}
 	if len(list) == 0 {

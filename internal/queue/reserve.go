@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -116,9 +114,7 @@ func (d *dispatcher) overdue(ctx context.Context, queue string, routes []string)
 			continue // it is handed out to no host
 		}
 		for _, member := range cmd.Val() {
-			age, _, _ := strings.Cut(member, " ")
-			us, _ := strconv.ParseInt(age, 10, 64)
-			if at := time.UnixMicro(us); at.Before(oldest) {
+			if at := waitsSince(member); at.Before(oldest) {
 				oldest, worst = at, overdueRoute{l.route, true}
 			}
 		}
@@ -126,8 +122,8 @@ func (d *dispatcher) overdue(ctx context.Context, queue string, routes []string)
 	return worst, nil
 }
 
-// keeps reports whether this worker is the one that keeps room for a route. When Redis
-// does not say so it is not.
+// keeps reports whether this worker is the one that keeps room for a route. An error counts
+// as no.
 func (d *dispatcher) keeps(ctx context.Context, queue, route string) bool {
 	key := reserveKey(queue, route)
 	holder, err := d.rdb.Get(ctx, key).Result()

@@ -77,13 +77,8 @@ func (q *Queue) queues(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list queues: %w", err)
 	}
-	var inboxes []string
-	for _, queue := range q.serves {
-		for _, p := range jobs.Priorities() {
-			inboxes = append(inboxes, inbox(queue, p).String())
-		}
-	}
-	for _, name := range inboxes {
+	for _, in := range inboxes(q.serves...) {
+		name := in.String()
 		if slices.Contains(queues, name) {
 			continue
 		}
