@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -113,22 +114,14 @@ func (a *app) queuesPauseCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "pause QUEUE[:PRIORITY]...", Short: "Hand out no jobs of queues until they are resumed", Args: someQueues}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who wonder")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		parts, err := queueParts(args)
-		if err != nil {
-			return err
-		}
-		svc, err := a.service(cmd.Context())
-		if err != nil {
-			return err
-		}
-		for _, part := range parts {
+		err := a.eachPart(cmd.Context(), args, func(svc *jobs.Service, part jobs.Pause) error {
 			part.By, part.Reason = a.whoami(), reason
-			if err := svc.SetPause(cmd.Context(), part); err != nil {
-				return err
-			}
+			return svc.SetPause(cmd.Context(), part)
+		})
+		if err == nil {
+			fmt.Fprintf(a.stdout, "paused %s\n", strings.Join(args, ", "))
 		}
-		fmt.Fprintf(a.stdout, "paused %s\n", strings.Join(args, ", "))
-		return nil
+		return err
 	}
 	return cmd
 }
@@ -139,30 +132,41 @@ func (a *app) queuesResumeCmd() *cobra.Command {
 		Long: "Hand out jobs of queues again, also of those that were paused with asynq's tools.",
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		parts, err := queueParts(args)
-		if err != nil {
-			return err
-		}
-		svc, err := a.service(cmd.Context())
-		if err != nil {
-			return err
-		}
 		any := false
-		for _, part := range parts {
+		err := a.eachPart(cmd.Context(), args, func(svc *jobs.Service, part jobs.Pause) error {
 			was, err := svc.EndPause(cmd.Context(), part.Queue, part.Priority)
-			if err != nil {
-				return err
-			}
 			any = any || was
-		}
-		if !any {
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case any:
+			fmt.Fprintf(a.stdout, "resumed %s\n", strings.Join(args, ", "))
+		default:
 			fmt.Fprintf(a.stdout, "%s: nothing was paused\n", strings.Join(args, ", "))
-			return nil
 		}
-		fmt.Fprintf(a.stdout, "resumed %s\n", strings.Join(args, ", "))
 		return nil
 	}
 	return cmd
+}
+
+// eachPart does something to each part of queues that is named, once all names are read.
+func (a *app) eachPart(ctx context.Context, args []string, do func(*jobs.Service, jobs.Pause) error) error {
+	parts, err := queueParts(args)
+	if err != nil {
+		return err
+	}
+	svc, err := a.service(ctx)
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
+		if err := do(svc, part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func someQueues(cmd *cobra.Command, args []string) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -28,8 +29,12 @@ func (a *app) whyCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		sit, err := a.svc.Situation(cmd.Context(), a.hosts, list...)
+		if err != nil {
+			return err
+		}
 		for _, j := range list {
-			why, err := a.svc.Why(cmd.Context(), a.hosts, j)
+			why, err := a.svc.WhyIn(cmd.Context(), sit, j)
 			if err != nil {
 				return err
 			}
@@ -56,11 +61,7 @@ func (a *app) showWhy(w jobs.Why) error {
 	field(a.stdout, p, "why", oneLine(w.Text))
 	t := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 	for _, h := range w.Hosts {
-		name := h.Worker
-		if name == "" {
-			name = h.Host
-		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\n", oneLine(name), h.Blocker, oneLine(h.Text))
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", oneLine(cmp.Or(h.Worker, h.Host)), h.Blocker, oneLine(h.Text))
 	}
 	return t.Flush()
 }
