@@ -275,14 +275,10 @@ func (q *Queue) Lose(n int) bool {
 
 // Missing reports whether the queue no longer holds a ticket.
 func (q *Queue) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
-	if err := ctx.Err(); err != nil {
+	if err := q.begin(ctx); err != nil {
 		return false, err
 	}
-	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.broken != nil {
-		return false, q.broken
-	}
 	return !slices.ContainsFunc(q.waiting, func(d delivery) bool {
 		return d.Ticket.ID == t.ID && d.Ticket.Attempt == t.Attempt && d.Ticket.Seq == t.Seq
 	}), nil
@@ -291,14 +287,10 @@ func (q *Queue) Missing(ctx context.Context, t jobs.Ticket) (bool, error) {
 // Listed returns the jobs that have a ticket which will be delivered, each with a place
 // of it, and what that cost.
 func (q *Queue) Listed(ctx context.Context) (places map[string]string, cost int, err error) {
-	if err := ctx.Err(); err != nil {
+	if err := q.begin(ctx); err != nil {
 		return nil, 0, err
 	}
-	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.broken != nil {
-		return nil, 0, q.broken
-	}
 	places = map[string]string{}
 	for _, d := range q.waiting {
 		if t := d.Ticket; !d.Plain() {

@@ -55,16 +55,26 @@ func NewQueue() *Queue {
 	return &Queue{clock: newClock(nil), seen: map[ticketID]bool{}, paused: map[part]jobs.Pause{}, turns: map[part]map[string]int{}, clockOf: map[part]int{}, inHand: map[string]jobs.Delivery{}, changed: make(chan struct{})}
 }
 
-// Push implements jobs.Queue.
-func (q *Queue) Push(ctx context.Context, tickets ...jobs.Ticket) error {
+// begin locks the queue for a call, unless the call or the queue cannot go on; the caller
+// unlocks it.
+func (q *Queue) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	if q.broken != nil {
+		defer q.mu.Unlock()
 		return q.broken
 	}
+	return nil
+}
+
+// Push implements jobs.Queue.
+func (q *Queue) Push(ctx context.Context, tickets ...jobs.Ticket) error {
+	if err := q.begin(ctx); err != nil {
+		return err
+	}
+	defer q.mu.Unlock()
 	for _, t := range tickets {
 		id := ticketID{t.ID, t.Attempt, t.Seq}
 		if q.seen[id] {
@@ -79,14 +89,10 @@ func (q *Queue) Push(ctx context.Context, tickets ...jobs.Ticket) error {
 
 // Paused implements jobs.Queue.
 func (q *Queue) Paused(ctx context.Context, queues ...string) ([]jobs.Pause, error) {
-	if err := ctx.Err(); err != nil {
+	if err := q.begin(ctx); err != nil {
 		return nil, err
 	}
-	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.broken != nil {
-		return nil, q.broken
-	}
 	var list []jobs.Pause
 	for _, queue := range queues {
 		for _, p := range jobs.Priorities() {
@@ -105,14 +111,10 @@ func (*Queue) PausedLanes(ctx context.Context, _ ...jobs.Ticket) (map[string]job
 
 // SetPause implements jobs.Queue.
 func (q *Queue) SetPause(ctx context.Context, p jobs.Pause) error {
-	if err := ctx.Err(); err != nil {
+	if err := q.begin(ctx); err != nil {
 		return err
 	}
-	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.broken != nil {
-		return q.broken
-	}
 	p.Name, p.Since = partName(p.Queue, p.Priority), q.clock.now()
 	q.paused[part{p.Queue, p.Priority}] = p
 	return nil
@@ -120,14 +122,10 @@ func (q *Queue) SetPause(ctx context.Context, p jobs.Pause) error {
 
 // EndPause implements jobs.Queue.
 func (q *Queue) EndPause(ctx context.Context, queue string, p jobs.Priority) (bool, error) {
-	if err := ctx.Err(); err != nil {
+	if err := q.begin(ctx); err != nil {
 		return false, err
 	}
-	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.broken != nil {
-		return false, q.broken
-	}
 	_, was := q.paused[part{queue, p}]
 	delete(q.paused, part{queue, p})
 	q.wake()
@@ -136,48 +134,42 @@ func (q *Queue) EndPause(ctx context.Context, queue string, p jobs.Priority) (bo
 
 // Ahead implements jobs.Queue.
 func (q *Queue) Ahead(ctx context.Context, t jobs.Ticket) (int, bool, error) {
-	if err := ctx.Err(); err != nil {
+	if err := q.begin(ctx); err != nil {
 		return 0, false, err
 	}
-	q.mu.Lock()
 	defer q.mu.Unlock()
 	ahead := 0
 	for _, d := range q.waiting {
 		if d.Ticket.ID == t.ID && d.Ticket.Attempt == t.Attempt {
-			return ahead, true, q.broken
+			return ahead, true, nil
 		}
 		if d.Ticket.Beside(t) {
 			ahead++
 		}
 	}
-	return 0, false, q.broken
+	return 0, false, nil
 }
 
 // Queues implements jobs.Queue.
 func (q *Queue) Queues(ctx context.Context) ([]string, error) {
-	if err := ctx.Err(); err != nil {
+	if err := q.begin(ctx); err != nil {
 		return nil, err
 	}
-	q.mu.Lock()
 	defer q.mu.Unlock()
 	var queues []string
 	for _, d := range q.waiting {
 		queues = append(queues, d.Ticket.Queue)
 	}
 	slices.Sort(queues)
-	return slices.Compact(queues), q.broken
+	return slices.Compact(queues), nil
 }
 
 // Depths implements jobs.Queue.
 func (q *Queue) Depths(ctx context.Context, queues ...string) ([]jobs.Depth, error) {
-	if err := ctx.Err(); err != nil {
+	if err := q.begin(ctx); err != nil {
 		return nil, err
 	}
-	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.broken != nil {
-		return nil, q.broken
-	}
 	var all []jobs.Depth
 	for _, queue := range queues {
 		for _, p := range jobs.Priorities() {
