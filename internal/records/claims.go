@@ -208,13 +208,19 @@ func (db *DB) finish(ctx context.Context, id, nonce string, r jobs.Result, lost 
 	case replyForbidden:
 		return fmt.Errorf("finish job %s: a running job cannot end as %q", id, r.State)
 	}
-	return db.disown(ctx, id, r.Host, r.State)
+	c, err := db.groupOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	return db.disown(ctx, id, r.Host, c, r.State)
 }
 
 // disown moves a job that stopped running in the indexes, and takes it out of its group.
-func (db *DB) disown(ctx context.Context, id, host string, to jobs.State) error {
-	if err := db.freePlace(ctx, id); err != nil {
-		return err
+func (db *DB) disown(ctx context.Context, id, host string, c *jobs.Concurrency, to jobs.State) error {
+	if c != nil {
+		if err := db.rdb.ZRem(ctx, membersKey(c.Group), id).Err(); err != nil {
+			return fmt.Errorf("take job %s out of group %s: %w", id, c.Group, err)
+		}
 	}
 	if err := db.reindex(ctx, id, jobs.Running, to); err != nil {
 		return err
@@ -259,7 +265,7 @@ func (db *DB) release(ctx context.Context, id, nonce string, r jobs.Release, los
 	case attempt == 0:
 		return jobs.Ticket{}, fmt.Errorf("release job %s: %w", id, jobs.ErrStale)
 	case attempt < 0:
-		return jobs.Ticket{}, db.disown(ctx, id, job.Host, jobs.Cancelled)
+		return jobs.Ticket{}, db.disown(ctx, id, job.Host, job.Spec.Concurrency, jobs.Cancelled)
 	}
 	to := jobs.Queued
 	if r.Delay > 0 {
@@ -272,7 +278,7 @@ func (db *DB) release(ctx context.Context, id, nonce string, r jobs.Release, los
 	}
 	t := job.Ticket()
 	t.Attempt, t.Seq, t.Delay = attempt, 1, r.Delay
-	return t, db.disown(ctx, id, job.Host, to)
+	return t, db.disown(ctx, id, job.Host, job.Spec.Concurrency, to)
 }
 
 // Reissue implements jobs.Claims.

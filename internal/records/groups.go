@@ -49,20 +49,17 @@ func (db *DB) leaveGroup(ctx context.Context, id, group string, until int64) err
 	return wrapped("leave group "+group, err)
 }
 
-// freePlace takes a job that stopped running out of its group.
-func (db *DB) freePlace(ctx context.Context, id string) error {
+// groupOf reads in which group a job is, if any. A document that cannot be read names none.
+func (db *DB) groupOf(ctx context.Context, id string) (*jobs.Concurrency, error) {
 	raw, err := db.rdb.Get(ctx, specKey(id)).Bytes()
-	if errors.Is(err, redis.Nil) {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("read document of job %s: %w", id, err)
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("read document of job %s: %w", id, err)
 	}
 	var spec jobs.Spec
-	if json.Unmarshal(raw, &spec) != nil || spec.Concurrency == nil {
-		return nil
+	if err != nil || json.Unmarshal(raw, &spec) != nil {
+		return nil, nil
 	}
-	group := spec.Concurrency.Group
-	return wrapped("leave group "+group, db.rdb.ZRem(ctx, membersKey(group), id).Err())
+	return spec.Concurrency, nil
 }
 
 // Next implements jobs.Claims.
