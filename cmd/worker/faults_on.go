@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"os"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/faults"
@@ -59,4 +60,8 @@ type heldImages struct {
 
 func (h heldImages) ImageFacts(ctx context.Context, ref string) (engine.ImageFacts, error) {
 	return h.looks.ImageFacts(ctx, ref)
+}
+
+func (h heldImages) CacheTimes(ctx context.Context) ([]time.Time, error) {
+	return h.looks.CacheTimes(ctx)
 }

@@ -32,6 +32,8 @@ type host struct {
 	lacks  map[string]error  // by name
 	pulls  int
 	cache  int64
+	cached []time.Time
+	err    error  // of a look at the cache
 	broken string // the name of an image that cannot be looked at
 	pushed map[string]string
 }
@@ -87,6 +89,8 @@ func (h *host) PruneCache(context.Context, time.Duration) (int64, error) {
 	h.cache = 0
 	return freed, nil
 }
+
+func (h *host) CacheTimes(context.Context) ([]time.Time, error) { return h.cached, h.err }
 
 func (h *host) Image(ctx context.Context, ref string, w io.Writer) (string, error) {
 	if id := h.names[normal(ref)]; id != "" {

@@ -33,6 +33,7 @@ type Engine interface {
 	Tag(ctx context.Context, id, name string) error
 	Push(ctx context.Context, id, tag string, progress io.Writer) (string, error)
 	RemoveImage(ctx context.Context, ref string) error
+	CacheTimes(ctx context.Context) ([]time.Time, error)
 }
 
 // Images gives images their names, and finds those that jobs name. All methods

@@ -306,6 +306,10 @@ func (h imageHost) ImageFacts(ctx context.Context, ref string) (engine.ImageFact
 	return h.fake.ImageFacts(ctx, ref)
 }
 
+func (h imageHost) CacheTimes(ctx context.Context) ([]time.Time, error) {
+	return h.fake.CacheTimes(ctx)
+}
+
 // open opens the host's state directory for a new process; h.mu is held.
 func (h *host) open() (*seat.Directory, seat.Process) {
 	f := h.farm

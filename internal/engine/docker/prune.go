@@ -64,6 +64,22 @@ func (e *Engine) UnusedCache(ctx context.Context, unused time.Duration) (bytes i
 	return bytes, nil
 }
 
+// CacheTimes tells when parts of the build cache were made and when each was used last.
+func (e *Engine) CacheTimes(ctx context.Context) ([]time.Time, error) {
+	usage, err := e.cli.DiskUsage(ctx, types.DiskUsageOptions{Types: []types.DiskUsageObject{types.BuildCacheObject}})
+	if err != nil {
+		return nil, failure(ctx, err, "look at the build cache")
+	}
+	var all []time.Time
+	for _, r := range usage.BuildCache {
+		all = append(all, r.CreatedAt)
+		if r.LastUsedAt != nil {
+			all = append(all, *r.LastUsedAt)
+		}
+	}
+	return all, nil
+}
+
 // PruneCache removes what UnusedCache counts and returns what that freed. The
 // daemon leaves alone what a build uses, or what stands on something younger.
 func (e *Engine) PruneCache(ctx context.Context, unused time.Duration) (bytes int64, err error) {

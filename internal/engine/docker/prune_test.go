@@ -15,7 +15,7 @@ import (
 func TestPrune(t *testing.T) {
 	t.Parallel()
 	e := open(t, hosttest.StartHost(t, "prune"), Options{})
-	ctx := t.Context()
+	ctx, began := t.Context(), time.Now()
 	if _, err := tryBuild(t, e, "FROM busybox:latest\nRUN head -c 3000000 /dev/urandom > /junk\n", jobs.Build{Tags: []string{"app:1"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -61,6 +61,9 @@ func TestPrune(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	if used, err := e.CacheTimes(ctx); err != nil || !slices.ContainsFunc(used, func(at time.Time) bool { return at.After(began) && at.Before(time.Now()) }) {
+		t.Errorf("the cache was used at %v, %v; want a time since %s", used, err, began)
+	}
 	if young, err := e.PruneCache(ctx, time.Hour); err != nil || young != 0 {
 		t.Errorf("pruned %d bytes that were used just now, %v", young, err)
 	}
@@ -86,5 +89,8 @@ func TestPrune(t *testing.T) {
 	}
 	if left, err := e.UnusedCache(ctx, 0); err != nil || left > 3_000_000 {
 		t.Errorf("%d bytes of build cache are left, %v", left, err)
+	}
+	if used, err := e.CacheTimes(ctx); err != nil || len(used) > 4 { // some engines keep what is of the base
+		t.Errorf("the cache was used at %v after it was removed, %v", used, err)
 	}
 }

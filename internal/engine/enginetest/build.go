@@ -208,6 +208,7 @@ func (w *walk) finish() (engine.Built, error) {
 	if f.images[w.img.id] == nil {
 		f.images[w.img.id] = w.img
 	}
+	f.cached = append(f.cached[max(0, len(f.cached)-maxCached+1):], time.Now())
 	if w.b.Name != "" {
 		f.tags[normal(w.b.Name)], f.images[w.img.id].tagged = w.img.id, true
 	}

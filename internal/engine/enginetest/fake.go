@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/imagename"
@@ -38,7 +39,11 @@ type Fake struct {
 	pushed     map[string]string // tag -> name@digest
 	containers map[string]*container
 	serial     int
+	cached     []time.Time // when the last builds ended
 }
+
+// maxCached is how many builds the cache holds.
+const maxCached = 256
 
 var _ engine.Engine = (*Fake)(nil)
 
@@ -66,7 +71,7 @@ func New() *Fake {
 }
 
 // Hook is called before every operation with its name in lower case (info,
-// build, tag, push, onhost, head, image, pull, removeimage, create, start, reattach,
+// build, tag, push, onhost, head, image, pull, removeimage, cachetimes, create, start, reattach,
 // inspect, stop, remove, copyout, list) and its main argument: an image, a container's name or
 // ID. It may block, and an error it returns is the operation's.
 func (f *Fake) Hook(hook func(ctx context.Context, op, arg string) error) {
@@ -86,6 +91,7 @@ func (f *Fake) Replace() {
 	}
 	clear(f.images)
 	clear(f.tags)
+	f.cached = nil
 }
 
 // SetDown takes the daemon away or brings it back. Containers run on meanwhile.
@@ -301,6 +307,16 @@ func (f *Fake) pull(ref string, progress io.Writer) (string, error) {
 	f.images[img.id], f.tags[normal(ref)] = img, img.id
 	fmt.Fprintf(progressOr(progress), "pulled %s\n", ref)
 	return img.id, nil
+}
+
+// CacheTimes tells when the builds ended whose caches are there.
+func (f *Fake) CacheTimes(ctx context.Context) ([]time.Time, error) {
+	if err := f.enter(ctx, "cachetimes", ""); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.cached), nil
 }
 
 // RemoveImage implements engine.Engine.
