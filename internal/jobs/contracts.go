@@ -245,6 +245,10 @@ type Intake interface {
 	Pause(on bool)
 	// Recheck tells that fits may have another answer now.
 	Recheck()
+	// Warm tells of which recipes this host has images or caches, the last used first, and
+	// that it has none of others. Tickets for these are left to it for a moment. It has to
+	// be told again every while, and forgets all with StopTaking.
+	Warm(ctx context.Context, recipes []string) error
 	// StopTaking takes no more tickets; those in hand go on. It may be called
 	// again.
 	StopTaking()

@@ -108,9 +108,11 @@ type Ticket struct {
 	Queue    string
 	Priority Priority
 	// Route is what the job needs of its host, Turn the name under which it takes turns
-	// with the tickets of others.
-	Route Route
-	Turn  string
+	// with the tickets of others, and Recipe what it builds, where a host that has built it
+	// before is of use.
+	Route  Route
+	Turn   string
+	Recipe string
 	// Delay before the ticket may be delivered.
 	Delay time.Duration
 }
@@ -145,13 +147,13 @@ func (d Delivery) Plain() bool { return d.Spec != nil || d.Failure != nil }
 func (j Job) Ticket() Ticket {
 	return Ticket{
 		ID: j.ID, Attempt: j.Attempt, Seq: j.Seq, Queue: j.Spec.Queue, Priority: j.Spec.Priority,
-		Route: j.Spec.Needs().Route(), Turn: j.Spec.Turn(),
+		Route: j.Spec.Needs().Route(), Turn: j.Spec.Turn(), Recipe: j.Spec.recipe(),
 	}
 }
 
 // Beside reports whether two tickets wait in the same place.
 func (t Ticket) Beside(o Ticket) bool {
-	return t.Queue == o.Queue && t.Priority == o.Priority && t.Route == o.Route && t.Turn == o.Turn
+	return t.Queue == o.Queue && t.Priority == o.Priority && t.Route == o.Route && t.Turn == o.Turn && t.Recipe == o.Recipe
 }
 
 // Keeps reports whether the service that an attempt started on a host is to stay.

@@ -44,6 +44,15 @@ func (s Spec) Needs() Needs {
 // else its own.
 func (s Spec) Turn() string { return cmp.Or(s.Tenant, s.Name) }
 
+// recipe is what the job builds, where a host that has built it before is of use: "" when
+// it has no name, uses no cache, or is for one host.
+func (s Spec) recipe() string {
+	if s.Build == nil || s.Build.NoCache || s.Requires != nil && s.Requires.Labels[HostLabel] != "" {
+		return ""
+	}
+	return s.Name
+}
+
 // Route is the needs as a route.
 func (n Needs) Route() Route {
 	raw, err := json.Marshal(n)

@@ -24,14 +24,18 @@ var scriptFiles embed.FS
 //	slipway:{builds}:turns:<priority>  hash, how many turns each name has had, in units; "*"
 //	                                   is where the one stood that was handed out last
 //	slipway:{builds}:open:<priority>:<route ID>
-//	                                   sorted set, names that have tickets there, by turns,
+//	                                   sorted set, lines that have tickets there, by turns,
 //	                                   each with since when its oldest waits in front, so
 //	                                   that those with as many turns are in that order
-//	slipway:{builds}:ages:<priority>:<route ID>:<name>
+//	slipway:{builds}:ages:<priority>:<route ID>:<line>
 //	                                   list, since when each ticket of the lane waits, in
 //	                                   microseconds of Redis TIME
+//	slipway:{builds}:warm:<recipe>     sorted set, hosts that have images or caches of a
+//	                                   recipe, by the second until which that counts
+//	slipway:{builds}:warmth:<host>     set, the recipes that were noted of a host
 //	slipway:{builds}:waiting           hash, how many tickets each "<priority>:<route ID>" has
 //	slipway:{builds}:bell:<route ID>   list that idle workers block on; each element wakes one
+//	slipway:{builds}:bell:+<host>      the same for one worker alone
 //	slipway:{builds}:paused            hash, the priorities that an operator has paused
 //	slipway:{builds}:weights           hash, turns that a name has for each one of others
 //
@@ -50,7 +54,7 @@ func (l lane) place() string { return string(l.priority) + ":" + l.route }
 
 func (l lane) turnsKey() string { return boardKey(l.queue, "turns:"+string(l.priority)) }
 func (l lane) openKey() string  { return boardKey(l.queue, "open:"+l.place()) }
-func (l lane) agesKey() string  { return boardKey(l.queue, "ages:"+l.place()+":"+l.turn) }
+func (l lane) agesKey() string  { return boardKey(l.queue, "ages:"+l.place()+":"+l.line()) }
 
 // waitsSince reads from an entry of openKey since when the oldest ticket of its lane waits.
 func waitsSince(entry string) time.Time {
@@ -61,20 +65,26 @@ func waitsSince(entry string) time.Time {
 
 func bellKey(queue, route string) string { return boardKey(queue, "bell:"+route) }
 
+func warmKey(queue, recipe string) string { return boardKey(queue, "warm:"+recipe) }
+
+func warmHostKey(queue, host string) string { return boardKey(queue, "warmth:"+host) }
+
 // routesChannel carries "queue route-ID route" of each route that is new, as a hint.
 const routesChannel = "slipway:routes"
 
 const (
 	// maxBells bounds a bell: more idle workers than this are woken by those before them.
 	maxBells = 16
+	// maxWarmBells is how many hosts that are warm for a ticket are woken by name.
+	maxWarmBells = 4
 	// turnUnit is what one turn counts; a name of weight 4 pays a quarter of it.
 	turnUnit = 1000
 )
 
 // board is which lanes have tickets, and whose turn it is.
 type board struct {
-	rdb                       redis.UniversalClient
-	open, pick, close, forget *redis.Script
+	rdb                             redis.UniversalClient
+	open, pick, close, forget, warm *redis.Script
 }
 
 func newBoard(rdb redis.UniversalClient) board {
@@ -85,7 +95,7 @@ func newBoard(rdb redis.UniversalClient) board {
 		}
 		return redis.NewScript(string(b))
 	}
-	return board{rdb, script("open"), script("pick"), script("close"), script("forget")}
+	return board{rdb, script("open"), script("pick"), script("close"), script("forget"), script("warm")}
 }
 
 // opening is what there is to note of a lane: n more tickets, or n at least in all.
@@ -103,12 +113,11 @@ func (b board) note(ctx context.Context, lanes ...opening) error {
 	}
 	run := func(ctx context.Context, c redis.Scripter, o opening) *redis.Cmd {
 		l := o.lane
-		inAll := 0
-		if o.inAll {
-			inAll = 1
+		keys := []string{routesKey(l.queue), l.turnsKey(), l.openKey(), l.agesKey(), bellKey(l.queue, l.route), waitingKey(l.queue), warmKey(l.queue, l.recipe)}
+		args := []any{
+			l.line(), l.turn, l.route, string(o.route), o.n, flag(o.inAll), maxBells, routesChannel, l.queue + " " + l.route + " " + string(o.route), l.place(),
+			bellKey(l.queue, ownBell("")), maxWarmBells, ownBellLife.Milliseconds(),
 		}
-		keys := []string{routesKey(l.queue), l.turnsKey(), l.openKey(), l.agesKey(), bellKey(l.queue, l.route), waitingKey(l.queue)}
-		args := []any{l.turn, l.route, string(o.route), o.n, inAll, maxBells, routesChannel, l.queue + " " + l.route + " " + string(o.route), l.place()}
 		if c == b.rdb {
 			return b.open.Run(ctx, c, keys, args...)
 		}
@@ -138,6 +147,14 @@ func (b board) note(ctx context.Context, lanes ...opening) error {
 		return fmt.Errorf("note tickets of %d lanes: %w", len(lanes), err)
 	}
 	return nil
+}
+
+// flag is a truth value for a script.
+func flag(on bool) int {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 // rouse wakes workers for the tickets of a part of a queue that was held back. How many
@@ -195,10 +212,18 @@ func (b board) among(ctx context.Context, queue string, routes []string) ([]stri
 	return found, nil
 }
 
+// taker is a host that asks for tickets.
+type taker struct {
+	host string
+	// wait is for how long tickets are left to hosts that are warm for them; 0 leaves none.
+	wait time.Duration
+}
+
 // next hands out a turn in a lane of the queue with one of these routes, priorities in
-// this order; false when none has a ticket.
-func (b board) next(ctx context.Context, queue string, priorities []jobs.Priority, routes []string) (picked, bool, error) {
-	args := []any{boardPrefix(queue), turnUnit, len(priorities)}
+// this order; false when none has a ticket for t now. then is after how long one that is
+// left to other hosts is for any, 0 when there is none.
+func (b board) next(ctx context.Context, t taker, queue string, priorities []jobs.Priority, routes []string) (p picked, then time.Duration, ok bool, err error) {
+	args := []any{boardPrefix(queue), turnUnit, t.host, t.wait.Microseconds(), len(priorities)}
 	for _, p := range priorities {
 		args = append(args, string(p))
 	}
@@ -206,14 +231,18 @@ func (b board) next(ctx context.Context, queue string, priorities []jobs.Priorit
 		args = append(args, r)
 	}
 	reply, err := b.pick.Run(ctx, b.rdb, []string{pauseKey(queue), boardKey(queue, "weights"), waitingKey(queue)}, args...).Slice()
-	if errors.Is(err, redis.Nil) {
-		return picked{}, false, nil
-	} else if err != nil {
-		return picked{}, false, fmt.Errorf("ask whose turn it is in queue %s: %w", queue, err)
+	switch {
+	case errors.Is(err, redis.Nil):
+		return picked{}, 0, false, nil
+	case err != nil:
+		return picked{}, 0, false, fmt.Errorf("ask whose turn it is in queue %s: %w", queue, err)
+	case len(reply) == 1:
+		us, _ := reply[0].(int64)
+		return picked{}, time.Duration(us) * time.Microsecond, false, nil
 	}
 	text := func(i int) string { s, _ := reply[i].(string); return s }
 	left, _ := reply[3].(int64)
-	return picked{inbox(queue, jobs.Priority(text(0))).with(text(1), text(2)), int(left)}, true, nil
+	return picked{inbox(queue, jobs.Priority(text(0))).with(text(1), text(2)), int(left)}, 0, true, nil
 }
 
 // foundEmpty notes that asynq had no ticket in a lane that was picked.
@@ -221,7 +250,7 @@ func (b board) foundEmpty(ctx context.Context, p picked) error {
 	if p.left == 0 { // it is off the board
 		return nil
 	}
-	err := b.close.Run(ctx, b.rdb, []string{p.lane.openKey(), p.lane.agesKey(), waitingKey(p.lane.queue)}, p.lane.turn, strconv.Itoa(p.left), p.lane.place()).Err()
+	err := b.close.Run(ctx, b.rdb, []string{p.lane.openKey(), p.lane.agesKey(), waitingKey(p.lane.queue)}, p.lane.line(), strconv.Itoa(p.left), p.lane.place()).Err()
 	if err != nil {
 		return fmt.Errorf("note that %s is empty: %w", p.lane, err)
 	}

@@ -40,6 +40,8 @@ type dispatcher struct {
 	board  board
 	routes *routes
 	bell   *doorbell
+	// as is how this worker asks for tickets.
+	as taker
 
 	reserve reservation
 
@@ -73,10 +75,10 @@ const pausesFor = time.Second
 func newDispatcher(rdb redis.UniversalClient, o IntakeOptions) *dispatcher {
 	d := &dispatcher{
 		rdb: rdb, log: o.Log, queues: o.Queues, board: newBoard(rdb), routes: newRoutes(o.Queues), paused: map[string]bool{},
-		nothing: map[string]time.Time{}, every: o.Fallback,
+		nothing: map[string]time.Time{}, every: o.Fallback, as: taker{o.Host, o.AffinityWait},
 	}
 	d.reserve.after, d.reserve.nonce = o.Reserve, rand.Text()
-	d.bell = newDoorbell(rdb, o.Log, o.Queues, o.Fallback, func(queue string) []string {
+	d.bell = newDoorbell(rdb, o, func(queue string) []string {
 		now, _ := d.serves(queue)
 		if _, any := d.reserve.keeps(queue); any { // the bells are for others meanwhile
 			return []string{}
@@ -179,7 +181,7 @@ func (d *dispatcher) dequeue(ctx context.Context, cmd redis.Cmder, next redis.Pr
 		return nothing()
 	}
 	for !d.bell.closed() {
-		p, ok, err := d.turn(ctx)
+		p, then, ok, err := d.turn(ctx)
 		switch {
 		case err != nil:
 			select {
@@ -189,7 +191,7 @@ func (d *dispatcher) dequeue(ctx context.Context, cmd redis.Cmder, next redis.Pr
 			cmd.SetErr(err)
 			return err
 		case !ok:
-			d.bell.wait()
+			d.bell.wait(then)
 			d.forgetPauses()
 			return nothing()
 		}
@@ -211,46 +213,50 @@ func (d *dispatcher) dequeue(ctx context.Context, cmd redis.Cmder, next redis.Pr
 	return nothing()
 }
 
-// turn is the next turn of this worker.
-func (d *dispatcher) turn(ctx context.Context) (picked, bool, error) {
+// turn is the next turn of this worker, or after how long there may be one.
+func (d *dispatcher) turn(ctx context.Context) (p picked, then time.Duration, ok bool, err error) {
 	if d.again != nil {
-		return *d.again, true, nil
+		return *d.again, 0, true, nil
 	}
 	return d.next(ctx)
 }
 
 // next picks a lane: queues are equals, and priorities go first as often as asynq lets
 // those of its queues.
-func (d *dispatcher) next(ctx context.Context) (picked, bool, error) {
+func (d *dispatcher) next(ctx context.Context) (p picked, then time.Duration, ok bool, err error) {
 	for _, i := range mrand.Perm(len(d.queues)) {
 		queue := d.queues[i]
 		served, later := d.serves(queue)
 		served, err := d.reserved(ctx, queue, served, later)
 		if err != nil {
-			return picked{}, false, err
+			return picked{}, 0, false, err
 		} else if len(served) == 0 {
 			continue
 		}
 		routes, err := d.board.among(ctx, queue, served)
 		if err != nil {
-			return picked{}, false, err
+			return picked{}, 0, false, err
 		} else if len(routes) == 0 {
 			continue
 		}
 		if !d.knowsPauses() {
 			if err := d.askPauses(ctx); err != nil {
-				return picked{}, false, err
+				return picked{}, 0, false, err
 			}
 		}
 		free := d.unpaused(queue)
 		if len(free) == 0 {
 			continue
 		}
-		if p, ok, err := d.board.next(ctx, queue, free, routes); ok || err != nil {
-			return p, ok, err
+		p, after, ok, err := d.board.next(ctx, d.as, queue, free, routes)
+		if ok || err != nil {
+			return p, 0, ok, err
+		}
+		if after > 0 && (then == 0 || after < then) {
+			then = after
 		}
 	}
-	return picked{}, false, nil
+	return picked{}, then, false, nil
 }
 
 // redirect has a dequeue script take from a lane.

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"log/slog"
 	"slices"
@@ -24,8 +23,8 @@ type doorbell struct {
 	every time.Duration
 	// routes lists the IDs of the routes of a queue that the worker takes now.
 	routes func(queue string) []string
-	// own is the route of a bell that only this worker listens to, by which the doorbell is
-	// woken to listen to other routes.
+	// own is the route of the bell that only this worker listens to: it is asked for by name,
+	// or is to listen to other routes.
 	own string
 
 	ring chan struct{} // there may be something to take
@@ -47,12 +46,15 @@ const (
 	ownBellLife = time.Minute
 )
 
-func newDoorbell(rdb redis.UniversalClient, log *slog.Logger, queues []string, every time.Duration, routes func(queue string) []string) *doorbell {
+// ownBell is the route of the bell of a host alone.
+func ownBell(host string) string { return "+" + host }
+
+func newDoorbell(rdb redis.UniversalClient, o IntakeOptions, routes func(queue string) []string) *doorbell {
 	d := &doorbell{
-		rdb: rdb, log: log, queues: queues, every: every, routes: routes, own: "+" + rand.Text(),
+		rdb: rdb, log: o.Log, queues: o.Queues, every: o.Fallback, routes: routes, own: ownBell(o.Host),
 		ring: make(chan struct{}, 1), stop: make(chan struct{}), hears: map[string][]string{},
 	}
-	for range queues {
+	for range o.Queues {
 		d.arm = append(d.arm, make(chan struct{}, 1))
 	}
 	return d
@@ -87,7 +89,7 @@ func (d *doorbell) await(queue string) {
 		rung, err := d.rdb.BLPop(context.Background(), bellWait, keys...).Result()
 		d.setHears(queue, nil)
 		switch {
-		case err == nil && rung[0] == keys[0]: // to listen to others; and there may be something
+		case err == nil && rung[0] == keys[0]: // to look, or to listen to others
 			d.heard()
 		case err == nil && d.waiting.Load() && slices.Contains(d.routes(queue), strings.TrimPrefix(rung[0], bellKey(queue, ""))):
 			d.heard()
@@ -144,8 +146,9 @@ func (d *doorbell) heard() {
 	}
 }
 
-// wait holds the worker until there may be something to take.
-func (d *doorbell) wait() {
+// wait holds the worker until there may be something to take; when then is not 0, there is
+// after so long.
+func (d *doorbell) wait(then time.Duration) {
 	d.waiting.Store(true)
 	defer d.waiting.Store(false)
 	for _, arm := range d.arm {
@@ -154,7 +157,10 @@ func (d *doorbell) wait() {
 		default:
 		}
 	}
-	t := time.NewTimer(d.every)
+	if then == 0 || then > d.every {
+		then = d.every
+	}
+	t := time.NewTimer(then)
 	defer t.Stop()
 	select {
 	case <-d.ring:

@@ -1,7 +1,9 @@
 package queue
 
 import (
+	"cmp"
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +19,8 @@ import (
 
 // IntakeOptions tune an Intake.
 type IntakeOptions struct {
+	// Host is the identity of the worker's host, random when "".
+	Host string
 	// Queues of the farm to serve.
 	Queues []string
 	// Slots is how many tickets may be in hand at once.
@@ -26,7 +30,9 @@ type IntakeOptions struct {
 	Fallback time.Duration
 	// Reserve is how long a ticket is passed over that fits only later, 30 s when 0.
 	Reserve time.Duration
-	Log     *slog.Logger
+	// AffinityWait is how long a ticket is left to hosts that are warm for it, 0 for none.
+	AffinityWait time.Duration
+	Log          *slog.Logger
 }
 
 // Intake takes tickets for one worker. Start, then StopTaking, then Close.
@@ -38,6 +44,7 @@ type Intake struct {
 	// tickets pushes those that are handed back.
 	tickets *Queue
 	disp    *dispatcher
+	warmth  warmth
 	// handle is set by Start, before asynq's goroutines read it.
 	handle jobs.Handler
 }
@@ -46,18 +53,18 @@ var _ jobs.Intake = (*Intake)(nil)
 
 // NewIntake makes an Intake on a client of its own, which it closes.
 func NewIntake(rdb redis.UniversalClient, o IntakeOptions) *Intake {
-	if o.Fallback == 0 {
-		o.Fallback = 4 * time.Second
-	}
-	if o.Reserve == 0 {
-		o.Reserve = 30 * time.Second
-	}
+	o.Host = cmp.Or(o.Host, cryptorand.Text())
+	o.Fallback = cmp.Or(o.Fallback, 4*time.Second)
+	o.Reserve = cmp.Or(o.Reserve, 30*time.Second)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	disp := newDispatcher(rdb, o)
 	rdb.AddHook(disp)
-	in := &Intake{rdb: rdb, look: asynq.NewInspectorFromRedisClient(rdb), log: o.Log, tickets: New(rdb), disp: disp}
+	in := &Intake{
+		rdb: rdb, look: asynq.NewInspectorFromRedisClient(rdb), log: o.Log, tickets: New(rdb), disp: disp,
+		warmth: warmth{rdb: rdb, board: disp.board, host: o.Host, queues: o.Queues},
+	}
 	served := map[string]int{}
 	for _, in := range inboxes(o.Queues...) {
 		served[in.String()] = weights()[in.priority]
@@ -165,14 +172,32 @@ func (in *Intake) givenUp(ctx context.Context, task *asynq.Task, _ error) {
 }
 
 // Pause implements jobs.Intake.
-func (in *Intake) Pause(on bool) { in.disp.hold(on) }
+func (in *Intake) Pause(on bool) {
+	in.disp.hold(on)
+	if !in.warmth.hold(on) {
+		return
+	}
+	go func() { // Redis may be away, and the caller does not wait for it
+		ctx, cancel := context.WithTimeout(context.Background(), bellWait)
+		defer cancel()
+		if err := in.warmth.say(ctx); err != nil && !in.disp.bell.closed() {
+			in.log.WarnContext(ctx, "telling whether builds are left to this host failed", "err", err)
+		}
+	}()
+}
 
 // Recheck implements jobs.Intake.
 func (in *Intake) Recheck() { in.disp.bell.recheck(context.Background()) }
 
+// Warm implements jobs.Intake.
+func (in *Intake) Warm(ctx context.Context, recipes []string) error {
+	return in.warmth.tell(ctx, recipes)
+}
+
 // StopTaking implements jobs.Intake.
 func (in *Intake) StopTaking() {
 	in.disp.bell.close()
+	in.warmth.end()
 	in.srv.Stop()
 }
 

@@ -9,19 +9,20 @@ import (
 )
 
 // lane is one asynq queue: the tickets of a queue of the farm that have the same
-// priority, the same route, and take turns under the same name. The one without route
-// and turn is the queue's inbox: what plain producers push is there, too, and tickets
-// whose time has not come.
+// priority and the same route, take turns under the same name, and build the same recipe.
+// The one that has none of the last three is the queue's inbox: what plain producers push
+// is there, too, and tickets whose time has not come.
 type lane struct {
 	queue    string
 	priority jobs.Priority
 	route    string // a routeID
 	turn     string
+	recipe   string
 }
 
 // laneOf is where a ticket waits for a worker.
 func laneOf(t jobs.Ticket) lane {
-	return inbox(t.Queue, t.Priority).with(routeID(t.Route), t.Turn)
+	return inbox(t.Queue, t.Priority).with(routeID(t.Route), line(t.Turn, t.Recipe))
 }
 
 // inbox is the lane of a queue that plain producers push to.
@@ -42,9 +43,23 @@ func inboxes(queues ...string) (all []lane) {
 	return all
 }
 
-func (l lane) with(route, turn string) lane {
-	l.route, l.turn = route, turn
+// with is the lane of a route and a line beside an inbox.
+func (l lane) with(route, line string) lane {
+	l.route = route
+	l.turn, l.recipe, _ = strings.Cut(line, "~")
 	return l
+}
+
+// line is what tells the lanes of a route apart: a turn, or a turn and a recipe.
+//
+//	acme   acme~web
+func (l lane) line() string { return line(l.turn, l.recipe) }
+
+func line(turn, recipe string) string {
+	if recipe == "" {
+		return turn
+	}
+	return turn + "~" + recipe
 }
 
 // inbox is the inbox beside a lane.
@@ -52,14 +67,14 @@ func (l lane) inbox() lane { return inbox(l.queue, l.priority) }
 
 // String is asynq's name of the lane:
 //
-//	builds   builds:high   builds~web   builds:low~web@5d41402abc
+//	builds   builds:high   builds~web   builds:low~acme~web@5d41402abc
 func (l lane) String() string {
 	name := l.queue
 	if l.priority != jobs.PriorityNormal {
 		name += ":" + string(l.priority)
 	}
-	if l.turn != "" {
-		name += "~" + l.turn
+	if line := l.line(); line != "" {
+		name += "~" + line
 	}
 	if l.route != "" {
 		name += "@" + l.route
@@ -70,9 +85,9 @@ func (l lane) String() string {
 // parseLane undoes lane.String.
 func parseLane(name string) lane {
 	rest, route, _ := strings.Cut(name, "@")
-	rest, turn, _ := strings.Cut(rest, "~")
+	rest, line, _ := strings.Cut(rest, "~")
 	queue, priority, _ := strings.Cut(rest, ":")
-	return inbox(queue, jobs.Priority(priority)).with(route, turn)
+	return inbox(queue, jobs.Priority(priority)).with(route, line)
 }
 
 // routeID is a short name for a route, "" for the one of jobs that need nothing.

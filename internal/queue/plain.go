@@ -20,7 +20,7 @@ func read(queue, task string, payload []byte) jobs.Delivery {
 	d := jobs.Delivery{Ticket: jobs.Ticket{ID: env.ID}, Task: task, Spec: env.Spec}
 	d.Ticket.Attempt, d.Ticket.Seq = parseTaskID(env.ID, task)
 	in := parseLane(queue)
-	d.Ticket.Queue, d.Ticket.Priority, d.Ticket.Turn = in.queue, in.priority, in.turn
+	d.Ticket.Queue, d.Ticket.Priority, d.Ticket.Turn, d.Ticket.Recipe = in.queue, in.priority, in.turn, in.recipe
 	switch {
 	case !jobs.IsID(env.ID):
 		d.Ticket.ID = standIn(env.ID, task)

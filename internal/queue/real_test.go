@@ -177,6 +177,10 @@ func TestDoorbellWakesForDelayedTickets(t *testing.T) {
 	}
 }
 
+func TestWarmOnRedis(t *testing.T) {
+	testWarm(t, func(t *testing.T) func() redis.UniversalClient { t.Helper(); return dialer(t, hosttest.StartRedis(t)) })
+}
+
 // A ticket wakes the idle worker that may take it, and no other, also when its route is
 // new to the farm.
 func TestDoorbellOfARoute(t *testing.T) {

@@ -18,10 +18,12 @@ func (in *byHand) Start(h jobs.Handler, _ func(jobs.Needs) jobs.Fit) error {
 	in.handler <- h
 	return nil
 }
-func (in *byHand) Pause(bool)   {}
-func (in *byHand) Recheck()     {}
-func (in *byHand) StopTaking()  {}
-func (in *byHand) Close() error { return nil }
+func (in *byHand) Pause(bool) {}
+func (in *byHand) Recheck()   {}
+
+func (in *byHand) Warm(context.Context, []string) error { return nil }
+func (in *byHand) StopTaking()                          {}
+func (in *byHand) Close() error                         { return nil }
 
 // startByHand starts a worker of one slot and returns what it does with a task.
 func (f *farm) startByHand() (*running, jobs.Handler) {

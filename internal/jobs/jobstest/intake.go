@@ -143,6 +143,9 @@ func (in *Intake) Recheck() {
 	in.queue.wake()
 }
 
+// Warm implements jobs.Intake: any host is as good as another.
+func (*Intake) Warm(ctx context.Context, _ []string) error { return ctx.Err() }
+
 // StopTaking implements jobs.Intake.
 func (in *Intake) StopTaking() { in.stop() }
 

@@ -49,7 +49,7 @@ func testCreate(f *farm) {
 	if j.ID != id || j.State != jobs.Queued || j.Result != nil || j.CancelBy != "" {
 		f.t.Errorf("got job %+v; want %s queued and nothing else", j, id)
 	}
-	want := jobs.Ticket{ID: id, Attempt: 1, Seq: 1, Queue: "builds", Priority: jobs.PriorityHigh, Route: `{"cpus":0.5,"memory":67108864}`, Turn: "app"}
+	want := jobs.Ticket{ID: id, Attempt: 1, Seq: 1, Queue: "builds", Priority: jobs.PriorityHigh, Route: `{"cpus":0.5,"memory":67108864}`, Turn: "app", Recipe: "app"}
 	if got := j.Ticket(); got != want {
 		f.t.Errorf("ticket: got %+v; want %+v", got, want)
 	}
