@@ -63,6 +63,7 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.IntVar(&w.Slots, "slots", w.Slots, "how many jobs run at once")
 	f.StringToStringVar(&w.Labels, "label", w.Labels, "label that jobs may require, as key=value (repeatable)")
 	f.StringToStringVar(&w.OnlyLabels, "only-label", w.OnlyLabels, "label of a host for those who ask: it takes only jobs that require it, as key=value (repeatable)")
+	f.DurationVar(&w.AffinityWait, "affinity-wait", w.AffinityWait, "for how long a build is left to hosts that have its images or caches (0: not at all)")
 	f.StringVar(&w.StateDir, "state", w.StateDir, "directory of this worker's identity and log spools; not shared")
 	f.StringVar(&w.SecretsDir, "secrets", w.SecretsDir, "directory with one file per build secret")
 	f.StringVar(&w.BuildSalt, "build-salt", w.BuildSalt, "any word; workers with different ones do not take over each other's builds")

@@ -129,9 +129,11 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 		Seat: holder, Farm: membership{records, c.Worker.Farm},
 		Claims: records, Records: records, Hosts: records, Orders: records, Queue: tickets, Blobs: blobs, Observer: metrics,
 		Engine: eng, Provenance: attests, Images: images.New(lg, faultyImages(eng), notes, func() images.Rules { return imageNames(admits.Policy()) }),
-		Pins:      pinned,
-		Builds:    records,
-		Intake:    queue.NewIntake(intakeRedis, queue.IntakeOptions{Queues: c.Queues, Slots: c.Worker.Slots, Log: lg}),
+		Pins:   pinned,
+		Builds: records,
+		Intake: queue.NewIntake(intakeRedis, queue.IntakeOptions{
+			Host: c.Worker.HostID, Queues: c.Queues, Slots: c.Worker.Slots, AffinityWait: c.Worker.AffinityWait, Log: lg,
+		}),
 		Admission: admits, Host: machine{Disks: room, uptime: bootclock.New(), store: owner, engine: eng, config: c},
 	}), c.Worker)
 

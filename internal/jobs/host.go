@@ -61,6 +61,9 @@ type Host struct {
 	Labels   map[string]string `json:"labels,omitempty"`
 	// OnlyLabels are those that a job has to ask for.
 	OnlyLabels map[string]string `json:"only_labels,omitempty"`
+	// AffinityWait is for how long the host leaves a build to others that have built its
+	// recipe.
+	AffinityWait Duration `json:"affinity_wait,omitempty"`
 
 	State HostState `json:"state,omitempty"`
 	// Reason is why the host is unfit, whatever its State; "" when it is fit.

@@ -228,7 +228,11 @@ func (s Situation) host(h Host) HostWhy {
 	case s.leftWaiting(h):
 		return is(BlockedBySilence, "not heard of for %s, though it has a free slot", briefly(h.Silent(s.Now)))
 	default:
-		return is(BlockedByTurn, "%d of %d slots busy", running, h.Slots)
+		is(BlockedByTurn, "%d of %d slots busy", running, h.Slots)
+		if left := s.waitsSince().Add(h.AffinityWait.D()).Sub(s.Now); s.Job.Spec.recipe() != "" && left > takenIn {
+			w.Text += fmt.Sprintf("; for %s it leaves the build to hosts that have built %s before", briefly(left), s.Job.Spec.Name)
+		}
+		return w
 	}
 	if w.about = s.freeIn(h.Name); w.about > 0 {
 		w.Text += ", about " + briefly(w.about)
@@ -248,8 +252,16 @@ func (s Situation) leftWaiting(h Host) bool {
 	if _, paused := s.pause(); paused || s.groupFull() != "" || j.Queued.IsZero() {
 		return false
 	}
-	since := slices.MaxFunc([]time.Time{j.Queued, j.NotBefore, h.Seen}, time.Time.Compare)
-	return s.Now.Sub(since) > takenIn
+	since := slices.MaxFunc([]time.Time{s.waitsSince(), h.Seen}, time.Time.Compare)
+	return s.Now.Sub(since) > takenIn+h.AffinityWait.D()
+}
+
+// waitsSince is since when the job could be taken, as far as it is about the job.
+func (s Situation) waitsSince() time.Time {
+	if s.Job.NotBefore.After(s.Job.Queued) {
+		return s.Job.NotBefore
+	}
+	return s.Job.Queued
 }
 
 // pause is the one of the part of the queue that the job is in.

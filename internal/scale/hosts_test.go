@@ -115,7 +115,7 @@ func (c hostsConfig) run(ctx context.Context, number int, w *freed) error {
 		Blobs:     artifacts.NewBlobs(store, home),
 		Seat:      seat.New(nil, dir, db, seat.Options{Worker: name, Lease: o.Lease, Machine: seat.ThisMachine()}),
 		Farm:      membership{db},
-		Intake:    queue.NewIntake(intakeRedis, queue.IntakeOptions{Queues: o.Queues, Slots: c.Slots}),
+		Intake:    queue.NewIntake(intakeRedis, queue.IntakeOptions{Host: o.HostID, Queues: o.Queues, Slots: c.Slots, AffinityWait: o.AffinityWait}),
 		Admission: worker.Fetch(contexts.NewFetcher(contexts.Options{TempDir: home}).Fetch),
 		Images:    images.New(nil, eng, images.NewNotes(filepath.Join(home, "images"), enginetest.NormalName), func() images.Rules { return images.Rules{} }),
 		Pins:      pins.New(nil, eng, db),

@@ -23,6 +23,9 @@ const minWatch = time.Minute
 // minIdleExit leaves room for the look by which a worker finds what no bell told of.
 const minIdleExit = 5 * time.Second
 
+// maxAffinityWait is what a warm cache may save: a slot that is free is worth something, too.
+const maxAffinityWait = time.Minute
+
 // minLease leaves room for a pause of some seconds in a healthy worker.
 const minLease = 6 * time.Second
 
@@ -48,6 +51,8 @@ func (c *Settings) Complete() error {
 	switch {
 	case c.Worker.IdleExit != 0 && c.Worker.IdleExit < minIdleExit:
 		return fmt.Errorf("--idle-exit %s: want at least %s, or 0 for never; a job that waits is not found sooner", c.Worker.IdleExit, minIdleExit)
+	case c.Worker.AffinityWait < 0 || c.Worker.AffinityWait > maxAffinityWait:
+		return fmt.Errorf("--affinity-wait %s: want 0 (for not at all) to %s; meanwhile a free slot may wait, too", c.Worker.AffinityWait, maxAffinityWait)
 	case c.Worker.Slots < 1 || c.Worker.Slots > 1000:
 		return fmt.Errorf("--slots %d: want 1 to 1000", c.Worker.Slots)
 	case len(c.Queues) == 0 || slices.ContainsFunc(c.Queues, func(q string) bool { return !jobs.IsQueue(q) }):

@@ -55,7 +55,11 @@ func (a *attempt) build(ctx context.Context) error {
 		if err := a.admitBases(ctx, built.Bases); err != nil {
 			return err
 		}
-		return a.nameImage(ctx)
+		if err := a.nameImage(ctx); err != nil {
+			return err
+		}
+		a.w.warmth.add(a.job.Spec.Name)
+		return nil
 	})
 }
 
@@ -74,7 +78,7 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admi
 		return engine.Built{}, explain(ctx, jobs.StageFetch, err)
 	}
 	defer tarball.Close()
-	dockerfile := beside(&spec, fetched.Dockerfile, pinned)
+	dockerfile, began := beside(&spec, fetched.Dockerfile, pinned), time.Now()
 	built, err := a.w.Engine.Build(ctx, engine.Build{
 		Spec: spec, Name: a.imageName(), Context: tarball, Dockerfile: dockerfile, Images: images,
 		CacheSpace: admitted.CacheSpace, Limits: a.w.buildLimits(spec), Secret: a.w.secret, SSHKey: a.w.sshKey,
@@ -82,6 +86,9 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admi
 	})
 	if err == nil || jobs.AsFailure(err).Kind != jobs.KindDaemonLost {
 		ended() // else an image may have been made and not named
+	}
+	if err == nil {
+		a.w.Images.Built(ctx, a.job.Spec.Name, began)
 	}
 	switch {
 	case tarball.Err() != nil:

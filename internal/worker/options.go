@@ -32,6 +32,9 @@ type Options struct {
 	// BuildLimits bound the memory and the CPUs of each step of a build that sets
 	// none, on engines that can.
 	BuildLimits jobs.Limits
+	// AffinityWait is for how long a build is left to hosts that have built its recipe; the
+	// intake does that, and the registry of hosts tells it.
+	AffinityWait time.Duration
 	// BuildSalt goes into the keys of builds: workers with another do not take over each
 	// other's images.
 	BuildSalt string
@@ -64,8 +67,8 @@ func Defaults() Options {
 			Fetch: jobs.Duration(10 * time.Minute), Build: jobs.Duration(30 * time.Minute),
 			Push: jobs.Duration(15 * time.Minute), Run: jobs.Duration(time.Hour), Idle: jobs.Duration(15 * time.Minute),
 		},
-		Limits: jobs.Limits{CPUs: 0, Memory: 2 << 30, Pids: 512},
-		LogCap: 64 << 20, OutputCap: 2 << 30,
+		Limits:       jobs.Limits{CPUs: 0, Memory: 2 << 30, Pids: 512},
+		AffinityWait: 2 * time.Second, LogCap: 64 << 20, OutputCap: 2 << 30,
 		Lease: 90 * time.Second, EnginePatience: 2 * time.Minute, Drain: 10 * time.Minute,
 	}
 }

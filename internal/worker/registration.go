@@ -117,6 +117,7 @@ func (w *Worker) describe() jobs.Host {
 		CPUs: w.engine.CPUs, Memory: jobs.Bytes(w.engine.Memory),
 		Slots: w.opts.Slots, Running: len(w.running), Queues: w.opts.Queues, Labels: w.offer.Labels, OnlyLabels: w.opts.OnlyLabels,
 		Services: len(w.services), Every: jobs.Duration(quietLooks * w.opts.Renew),
+		AffinityWait: jobs.Duration(w.opts.AffinityWait),
 	}
 	if w.engine.Name != "" { // else it has not answered yet
 		h.Engine = w.engine.String()

@@ -105,6 +105,10 @@ type Images interface {
 	Release(ctx context.Context, name string) error
 	// Tidy removes images that should have gone with a name, and could not.
 	Tidy(ctx context.Context) error
+	// Built notes that a build of a recipe, "" for none, began then and has ended.
+	Built(ctx context.Context, recipe string, began time.Time)
+	// Recipes lists the recipes of which the host has images or caches, the last used first.
+	Recipes(ctx context.Context) ([]string, error)
 	// Push publishes an image under a name, as engine.Engine does.
 	Push(ctx context.Context, n engine.Naming, progress io.Writer) (repoDigest string, err error)
 }

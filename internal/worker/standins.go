@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -25,6 +26,10 @@ func (i anyName) Name(ctx context.Context, n engine.Naming) error {
 func (i anyName) Release(ctx context.Context, name string) error { return i.RemoveImage(ctx, name) }
 
 func (anyName) Tidy(context.Context) error { return nil }
+
+func (anyName) Built(context.Context, string, time.Time) {}
+
+func (anyName) Recipes(context.Context) ([]string, error) { return nil, nil }
 
 func (i anyName) Push(ctx context.Context, n engine.Naming, progress io.Writer) (string, error) {
 	return i.Engine.Push(ctx, n.Image, n.Name, progress)

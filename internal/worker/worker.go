@@ -22,6 +22,7 @@
 //	strays.go, others.go            containers and images that no job owns
 //	orders.go                       what an operator wants of this host
 //	leaving.go                      when a worker ends by itself
+//	warm.go                         for which builds this host is a good place
 //	drain.go                        what becomes of running jobs at the end
 //	seams.go                        what a worker needs from outside
 package worker
@@ -141,6 +142,7 @@ type Worker struct {
 	// only who looks for strays touches it.
 	suspects   map[string][]string
 	cacheLocks cacheLocks
+	warmth     warmth
 	// engine is what Engine.Info said when Run started, and offer what follows from it;
 	// both are written before any attempt starts.
 	engine engine.Info
@@ -178,7 +180,7 @@ func New(lg *slog.Logger, deps Deps, opts Options) *Worker {
 		service:   jobs.NewService(deps.Records, deps.Queue, nil),
 		attention: attention{most: opts.Lease / 2},
 		fit:       fitness{examining: make(chan struct{}, 1), doubts: 1}, store: storeDoubt{raised: 1},
-		order: newObedience(),
+		order: newObedience(), warmth: warmth{changed: make(chan struct{}, 1)},
 	}
 }
 
@@ -248,6 +250,7 @@ func (w *Worker) Run(ctx, hurry context.Context) error {
 			w.log.InfoContext(ctx, "worker takes jobs", "host", w.opts.HostID, "slots", w.opts.Slots)
 		}
 		helpers.Go(func() { w.watchLeaving(taking) })
+		helpers.Go(func() { w.tellWarm(taking) })
 		<-taking.Done()
 	}
 	w.Intake.StopTaking()
