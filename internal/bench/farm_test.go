@@ -40,6 +40,7 @@ func BenchmarkFarm(b *testing.B) {
 		{"idle", (*farm).idle},
 		{"waiting", (*farm).waiting},
 		{"fairness", (*farm).fairness},
+		{"affinity", (*farm).affinity},
 		{"submissions", (*farm).submissions},
 		{"memory", (*farm).memory},
 		{"flood", (*farm).flood},
