@@ -35,6 +35,8 @@ type HostWhy struct {
 	// lacks is how many things the host lacks.
 	lacks int
 	about time.Duration
+	// left is for how long it leaves the job to hosts that are warm for it, if that is long.
+	left time.Duration
 }
 
 // name is what people call the host.
@@ -82,7 +84,7 @@ func (s Situation) Explain() Why {
 		w.Hosts = append(w.Hosts, s.host(h))
 	}
 	slices.SortStableFunc(w.Hosts, func(a, b HostWhy) int {
-		return cmp.Or(cmp.Compare(rank(a.Blocker), rank(b.Blocker)), cmp.Compare(a.lacks, b.lacks), cmp.Compare(a.about, b.about), cmp.Compare(a.name(), b.name()))
+		return cmp.Or(cmp.Compare(rank(a.Blocker), rank(b.Blocker)), cmp.Compare(a.lacks, b.lacks), cmp.Compare(a.about, b.about), cmp.Compare(a.left, b.left), cmp.Compare(a.name(), b.name()))
 	})
 	if s.Now.Before(j.NotBefore) {
 		w.Blocker, w.Text = BlockedByRetryPause, "it is tried again in "+briefly(j.NotBefore.Sub(s.Now))+s.lastFailure()
@@ -183,6 +185,9 @@ func (s Situation) explainHosts(w *Why) {
 		}
 	case BlockedByTurn:
 		w.Text = fmt.Sprintf("%s has a free slot and is about to take it", first.name())
+		if first.left > 0 {
+			w.Text = fmt.Sprintf("%s has a free slot; if others have built %s before, it is left to these for %s", first.name(), s.Job.Spec.Name, briefly(first.left))
+		}
 	default:
 		w.Text = fmt.Sprintf("%s could run it, but: %s%s", first.name(), first.Text, others)
 	}
@@ -229,8 +234,8 @@ func (s Situation) host(h Host) HostWhy {
 		return is(BlockedBySilence, "not heard of for %s, though it has a free slot", briefly(h.Silent(s.Now)))
 	default:
 		is(BlockedByTurn, "%d of %d slots busy", running, h.Slots)
-		if left := s.waitsSince().Add(h.AffinityWait.D()).Sub(s.Now); s.Job.Spec.recipe() != "" && left > takenIn {
-			w.Text += fmt.Sprintf("; for %s it leaves the build to hosts that have built %s before", briefly(left), s.Job.Spec.Name)
+		if left := s.waitsSince().Add(h.AffinityWait.D()).Sub(s.Now); s.Job.Spec.recipe() != "" && h.AffinityWait.D() > takenIn && left > 0 {
+			w.left = left
 		}
 		return w
 	}

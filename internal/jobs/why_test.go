@@ -28,6 +28,10 @@ func silent(h *jobs.Host)            { h.Seen = now().Add(-10 * time.Minute) }
 func seen(ago time.Duration) func(*jobs.Host) {
 	return func(h *jobs.Host) { h.Seen = now().Add(-ago) }
 }
+
+func leaves(d time.Duration) func(*jobs.Host) {
+	return func(h *jobs.Host) { h.AffinityWait = jobs.Duration(d) }
+}
 func unfit(h *jobs.Host)               { h.State, h.Reason = jobs.HostUnfit, "its disk is full" }
 func serves(q string) func(*jobs.Host) { return func(h *jobs.Host) { h.Queues = []string{q} } }
 
@@ -52,8 +56,12 @@ func TestWhy(t *testing.T) {
 	sized := func(cpus float64, memory jobs.Bytes) jobs.Job {
 		return with(func(j *jobs.Job) { j.Spec.Run = &jobs.Run{Limits: jobs.Limits{CPUs: cpus, Memory: memory}} })
 	}
-	since := func(queued, retried time.Duration) jobs.Job {
+	build := func(j *jobs.Job) { j.Spec.Build = &jobs.Build{} }
+	since := func(queued, retried time.Duration, changes ...func(*jobs.Job)) jobs.Job {
 		return with(func(j *jobs.Job) {
+			for _, change := range changes {
+				change(j)
+			}
 			j.Queued = now().Add(-queued)
 			if retried > 0 {
 				j.State, j.NotBefore = jobs.Waiting, now().Add(-retried)
@@ -135,6 +143,19 @@ func TestWhy(t *testing.T) {
 				State: jobs.Running, Host: "id-anvil", Spec: jobs.Spec{Run: &jobs.Run{Limits: jobs.Limits{CPUs: 1, Memory: 4 << 30}}},
 			}}, AllRun: true,
 		}, jobs.BlockedBySlots, "all hosts that could run it are busy; the nearest is anvil: 4GiB of 8GiB of memory are taken by jobs"},
+		{"builds are left to others for a moment", since(time.Second, 0, build), jobs.Situation{Hosts: []jobs.Host{upHost("anvil", leaves(2*time.Second))}}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
+		{
+			"builds are left to others for long", since(4*time.Second, 0, build),
+			jobs.Situation{Hosts: []jobs.Host{upHost("anvil", leaves(time.Minute))}},
+			jobs.BlockedByTurn, "anvil has a free slot; if others have built web before, it is left to these for 56s",
+		},
+		{"what is no build is left to none", since(4*time.Second, 0), jobs.Situation{Hosts: []jobs.Host{upHost("anvil", leaves(time.Minute))}}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
+		{"a host leaves nothing to others", since(4*time.Second, 0, build), jobs.Situation{Hosts: []jobs.Host{upHost("anvil", leaves(time.Minute)), upHost("boiler")}}, jobs.BlockedByTurn, "boiler has a free slot and is about to take it"},
+		{
+			"a host that leaves builds for long is not silent", since(30*time.Second, 0, build),
+			jobs.Situation{Hosts: []jobs.Host{upHost("anvil", leaves(time.Minute), seen(50*time.Second))}},
+			jobs.BlockedByTurn, "anvil has a free slot; if others have built web before, it is left to these for 30s",
+		},
 		{"a host has not told yet that a slot is free", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil", running(2))}, AllRun: true}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
 		{"a slot is free", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil", running(1)), upHost("boiler", unfit)}}, jobs.BlockedByTurn, "anvil has a free slot and is about to take it"},
 		{"paused by an operator", plain, jobs.Situation{Hosts: []jobs.Host{upHost("anvil")}, Pauses: []jobs.Pause{{Queue: "builds", Priority: jobs.PriorityNormal, Name: "builds", By: "ops", Reason: "registry moves"}}}, jobs.BlockedByPause, "queue builds is paused by ops: registry moves; resume it with: enqueue queues resume builds"},

@@ -51,7 +51,7 @@ func TestScale(t *testing.T) {
 	f.load(r, per, running, besideEnded, 0)
 	for _, n := range sizes(t, *finishedFlag) {
 		f.fill(r, n)
-		f.load(r, per, running, besideEnded, n)
+		f.load(r, f.alone(r, n), running, besideEnded, n)
 	}
 	for i, n := range workers {
 		if i > 0 {
@@ -216,6 +216,23 @@ func (f *farm) fill(r *report, total int) {
 	})
 	r.row("ended job, memory in Redis", total, "%.0f B", (f.memory()-before)/float64(n))
 	r.note("%d ended jobs made in %s; Redis uses %.2f GB", n, time.Since(start).Round(time.Second), f.info("used_memory")/1e9)
+}
+
+// alone measures what the farm costs beside ended jobs while it has nothing to do, so that
+// jobs are not charged with it.
+func (f *farm) alone(r *report, size int) rate {
+	f.Helper()
+	start := time.Now()
+	f.until("Redis does not rewrite its append-only file", func() bool {
+		return f.info("aof_rewrite_in_progress")+f.info("aof_rewrite_scheduled") == 0
+	})
+	if took := time.Since(start); took > time.Second {
+		r.note("Redis rewrote its append-only file for %s more after there were %d ended jobs", took.Round(time.Second), size)
+	}
+	total, before, after := f.watch()
+	r.row("CPU of Redis each second without jobs, beside ended jobs", size, "%.1f ms", millis(total.cpu))
+	r.note("without jobs, beside %d ended ones: %s", size, costliest(before, after))
+	return rate{total.commands / float64(f.hosts), total.cpu / time.Duration(f.hosts)}
 }
 
 // wait measures a farm that has so many jobs waiting.
