@@ -14,11 +14,11 @@ import (
 
 func (a *app) queuesCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "queues", Short: "List queues, pause and resume them",
+		Use: "queues", Short: "List queues, pause and resume them, and say whose turns are how many",
 		Long: "List queues, pause and resume them. A queue that is paused hands out no jobs; those that run go on. It stays\n" +
 			"so when workers, or Redis, start again. QUEUE:PRIORITY, such as builds:low, is a part of a queue.",
 	}
-	cmd.AddCommand(a.queuesLsCmd(), a.queuesPauseCmd(), a.queuesResumeCmd())
+	cmd.AddCommand(a.queuesLsCmd(), a.queuesPauseCmd(), a.queuesResumeCmd(), a.queuesWeighCmd())
 	return cmd
 }
 
@@ -28,7 +28,7 @@ func (a *app) queuesLsCmd() *cobra.Command {
 		Use: "ls [QUEUE...]", Aliases: []string{"list"}, Short: "List what waits in queues, and what keeps it",
 		Long: "List what waits in queues: for each priority and each kind of host that jobs need, how many wait, since when\n" +
 			"the oldest does, how many hosts may take them, and what keeps them. Without QUEUE it lists all, also those that\n" +
-			"no host serves. Pauses are named below. -o json has hosts and slots by their states, too.",
+			"no host serves. Pauses and weights are named below. -o json has hosts and slots by their states, too.",
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -57,7 +57,11 @@ func (a *app) queuesLsCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.printQueues(p, l, paused)
+		weights, err := svc.Weights(cmd.Context(), queues...)
+		if err != nil {
+			return err
+		}
+		return a.printQueues(p, l, paused, weights)
 	}
 	return cmd
 }
@@ -72,12 +76,13 @@ func pausable(l jobs.Load) []string {
 	return slices.Compact(queues)
 }
 
-func (a *app) printQueues(p printer, l jobs.Load, paused []jobs.Pause) error {
+func (a *app) printQueues(p printer, l jobs.Load, paused []jobs.Pause, weights []jobs.Weight) error {
 	if p.kind == "json" {
 		return p.one("", struct {
 			jobs.Load
-			Paused []jobs.Pause `json:"paused"`
-		}{l, append([]jobs.Pause{}, paused...)})
+			Paused  []jobs.Pause  `json:"paused"`
+			Weights []jobs.Weight `json:"weights"`
+		}{l, append([]jobs.Pause{}, paused...), append([]jobs.Weight{}, weights...)})
 	}
 	if !p.human() {
 		for _, q := range l.Queues {
@@ -105,6 +110,9 @@ func (a *app) printQueues(p printer, l jobs.Load, paused []jobs.Pause) error {
 	}
 	for _, pause := range paused {
 		fmt.Fprintln(a.stdout, oneLine(pause.String()))
+	}
+	for _, w := range weights {
+		fmt.Fprintln(a.stdout, oneLine(w.String()))
 	}
 	return nil
 }

@@ -273,6 +273,11 @@ type Queue interface {
 	// EndPause ends the pauses of a part of a queue, asynq's tools' too. false means that
 	// there was none.
 	EndPause(ctx context.Context, queue string, p Priority) (bool, error)
+	// Weights returns the weights of names in these queues that are not 1, in the order of
+	// the queues and of the names.
+	Weights(ctx context.Context, queues ...string) ([]Weight, error)
+	// SetWeight gives a name a weight of 1 to MaxWeight, from its next turn on.
+	SetWeight(ctx context.Context, w Weight) error
 	// Ahead is how many tickets are before this one where it waits; false means that it
 	// waits in no such place.
 	Ahead(ctx context.Context, t Ticket) (int, bool, error)

@@ -200,6 +200,14 @@ func (s *Service) Wait(ctx context.Context, id string) (Job, error) {
 // SetPause pauses a part of a queue; see [Queue].
 func (s *Service) SetPause(ctx context.Context, p Pause) error { return s.queue.SetPause(ctx, p) }
 
+// Weights returns the weights in queues; see [Queue].
+func (s *Service) Weights(ctx context.Context, queues ...string) ([]Weight, error) {
+	return s.queue.Weights(ctx, queues...)
+}
+
+// SetWeight gives a name a weight; see [Queue].
+func (s *Service) SetWeight(ctx context.Context, w Weight) error { return s.queue.SetWeight(ctx, w) }
+
 // EndPause ends the pauses of a part of a queue; see [Queue].
 func (s *Service) EndPause(ctx context.Context, queue string, p Priority) (bool, error) {
 	return s.queue.EndPause(ctx, queue, p)

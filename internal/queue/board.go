@@ -78,7 +78,7 @@ const (
 	// maxWarmBells is how many hosts that are warm for a ticket are woken by name.
 	maxWarmBells = 4
 	// turnUnit is what one turn counts; a name of weight 4 pays a quarter of it.
-	turnUnit = 1000
+	turnUnit = jobs.MaxWeight
 )
 
 // board is which lanes have tickets, and whose turn it is.
@@ -230,7 +230,7 @@ func (b board) next(ctx context.Context, t taker, queue string, priorities []job
 	for _, r := range routes {
 		args = append(args, r)
 	}
-	reply, err := b.pick.Run(ctx, b.rdb, []string{pauseKey(queue), boardKey(queue, "weights"), waitingKey(queue)}, args...).Slice()
+	reply, err := b.pick.Run(ctx, b.rdb, []string{pauseKey(queue), weightsKey(queue), waitingKey(queue)}, args...).Slice()
 	switch {
 	case errors.Is(err, redis.Nil):
 		return picked{}, 0, false, nil

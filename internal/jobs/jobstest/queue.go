@@ -24,10 +24,11 @@ type Queue struct {
 	archived []jobs.Delivery
 	seen     map[ticketID]bool
 	paused   map[part]jobs.Pause
-	// turns is how many turns each name has had in a part, and where the one stood that
-	// was handed out last.
+	// turns is how many turns each name has had in a part, in units, and clockOf where the
+	// one stood that was handed out last.
 	turns   map[part]map[string]int
 	clockOf map[part]int
+	weights map[string]map[string]int // by queue and name
 	broken  error
 	changed chan struct{} // closed and replaced when a receiver should look again
 }
@@ -52,7 +53,7 @@ type delivery struct {
 
 // NewQueue makes an empty queue.
 func NewQueue() *Queue {
-	return &Queue{clock: newClock(nil), seen: map[ticketID]bool{}, paused: map[part]jobs.Pause{}, turns: map[part]map[string]int{}, clockOf: map[part]int{}, inHand: map[string]jobs.Delivery{}, changed: make(chan struct{})}
+	return &Queue{clock: newClock(nil), seen: map[ticketID]bool{}, paused: map[part]jobs.Pause{}, turns: map[part]map[string]int{}, clockOf: map[part]int{}, weights: map[string]map[string]int{}, inHand: map[string]jobs.Delivery{}, changed: make(chan struct{})}
 }
 
 // begin locks the queue for a call, unless the call or the queue cannot go on; the caller
@@ -117,6 +118,35 @@ func (q *Queue) SetPause(ctx context.Context, p jobs.Pause) error {
 	defer q.mu.Unlock()
 	p.Name, p.Since = partName(p.Queue, p.Priority), q.clock.now()
 	q.paused[part{p.Queue, p.Priority}] = p
+	return nil
+}
+
+// Weights implements jobs.Queue.
+func (q *Queue) Weights(ctx context.Context, queues ...string) ([]jobs.Weight, error) {
+	if err := q.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer q.mu.Unlock()
+	var all []jobs.Weight
+	for _, queue := range queues {
+		for _, name := range slices.Sorted(maps.Keys(q.weights[queue])) {
+			all = append(all, jobs.Weight{Queue: queue, Name: name, Turns: q.weights[queue][name]})
+		}
+	}
+	return all, nil
+}
+
+// SetWeight implements jobs.Queue.
+func (q *Queue) SetWeight(ctx context.Context, w jobs.Weight) error {
+	if err := q.begin(ctx); err != nil {
+		return err
+	}
+	defer q.mu.Unlock()
+	if q.weights[w.Queue] == nil {
+		q.weights[w.Queue] = map[string]int{}
+	}
+	q.weights[w.Queue][w.Name] = w.Turns
+	maps.DeleteFunc(q.weights[w.Queue], func(_ string, turns int) bool { return turns == 1 })
 	return nil
 }
 
@@ -328,7 +358,7 @@ func (q *Queue) take(which served) (t jobs.Delivery, found bool, wait time.Durat
 		q.turns[at] = map[string]int{}
 	}
 	q.clockOf[at] = q.had(d.Ticket)
-	q.turns[at][d.Ticket.Turn] = q.had(d.Ticket) + 1
+	q.turns[at][d.Ticket.Turn] = q.had(d.Ticket) + jobs.MaxWeight/max(1, q.weights[at.queue][d.Ticket.Turn])
 	if d.Plain() {
 		q.inHand[d.Task] = d.Delivery
 	}

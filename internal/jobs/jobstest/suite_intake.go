@@ -39,6 +39,7 @@ func TestIntake(t *testing.T, setup func(t *testing.T) Serving) {
 		{"a route that is new", testTakeNewRoute},
 		{"after another answer", testTakeRecheck},
 		{"turns", testTakeTurns},
+		{"turns by weight", testTakeTurnsByWeight},
 		{"the oldest first across routes", testTakeAge},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -373,6 +374,40 @@ func testTakeTurns(t *testing.T, s Serving) {
 	}
 	if early < 1 || early > 3 {
 		t.Errorf("got %q; want both in turns", got)
+	}
+}
+
+func testTakeTurnsByWeight(t *testing.T, s Serving) {
+	weigh := func(name string, turns int) {
+		t.Helper()
+		if err := s.Queue.SetWeight(t.Context(), jobs.Weight{Queue: jobs.DefaultQueue, Name: name, Turns: turns}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	weigh("blue", 7)
+	weigh("blue", 3)
+	weigh("red", 2)
+	weigh("red", 1)
+	got, err := s.Queue.Weights(t.Context(), "other", jobs.DefaultQueue)
+	if want := []jobs.Weight{{Queue: jobs.DefaultQueue, Name: "blue", Turns: 3}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("weights %+v, %v; want %+v", got, err, want)
+	}
+	for i := range 12 {
+		for _, turn := range []string{"red", "blue"} {
+			tk := ticket(fmt.Sprintf("%s-%02d", turn, i), 1, 1)
+			tk.Turn = turn
+			s.pushAll(t, tk)
+		}
+	}
+	k := s.start(t, 1)
+	took := map[string]int{}
+	for range 12 {
+		name, _, _ := strings.Cut(k.takes().id, "-")
+		took[name]++
+		k.answers <- nil
+	}
+	if took["blue"] < 8 || took["red"] < 2 {
+		t.Errorf("of twelve tickets took %v; want three of blue for each of red", took)
 	}
 }
 
