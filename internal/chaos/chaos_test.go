@@ -271,8 +271,9 @@ func (m *monkey) tidy(ctx context.Context, tenders *sync.WaitGroup, before [][]s
 		return errors.Join(errs...)
 	}
 	var err error
-	// asynq finds out after a minute that the worker that had a ticket is gone.
-	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	// asynq finds out after a minute that the worker that had a ticket is gone, and the
+	// reconciler after two, where asynq does not look.
+	for deadline := time.Now().Add(150 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if err = left(); err == nil {
 			break
 		}

@@ -30,6 +30,9 @@ const (
 	// overdue is how long asynq may leave a task where its servers have to move it
 	// on, before there is no server that would.
 	overdue = 3 * time.Minute
+	// expired is how long ago the lease of a ticket in a lane ended whose worker is gone:
+	// servers recover those of inboxes only. A server renews a lease every few seconds.
+	expired = 30 * time.Second
 	// tooOld is how long a task may lie in asynq's archive and still be run: the
 	// record of its job may have come and gone meanwhile.
 	tooOld = 24 * time.Hour
@@ -219,9 +222,13 @@ func (t *tidying) unmoved(ctx context.Context, queue string) error {
 	return errors.Join(err, t.plain(ctx, queue, ids, asynq.TaskStateScheduled))
 }
 
-// abandoned is about tasks in hand: a server finds those whose worker has ended.
+// abandoned is about tasks in hand: in an inbox a server finds those whose worker has ended.
 func (t *tidying) abandoned(ctx context.Context, queue string) error {
-	ids, err := t.since(ctx, prefix(queue)+"lease", time.Now().Add(-overdue))
+	since := overdue
+	if !t.inbox {
+		since = expired
+	}
+	ids, err := t.since(ctx, prefix(queue)+"lease", time.Now().Add(-since))
 	return errors.Join(err, t.plain(ctx, queue, ids, asynq.TaskStateActive))
 }
 

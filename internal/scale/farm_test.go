@@ -112,6 +112,7 @@ func (f *farm) start(n int) {
 // end ends the processes and waits for them, but not for long: what hundreds of workers
 // still run and hand back is of no use any more.
 func (f *farm) end() {
+	start := time.Now()
 	late := time.AfterFunc(30*time.Second, func() {
 		for _, p := range f.processes {
 			_ = p.cmd.Process.Kill()
@@ -126,6 +127,7 @@ func (f *farm) end() {
 			f.Errorf("a process with hosts: %v", err)
 		}
 	}
+	f.Logf("%d workers ended within %s", f.hosts, time.Since(start).Round(time.Millisecond))
 }
 
 // read gathers the readings of all processes.

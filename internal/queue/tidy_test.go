@@ -1,0 +1,44 @@
+package queue_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/queue"
+)
+
+// asynq's servers recover tickets whose worker is gone in the inboxes only. Those of lanes
+// go soon after: the records know whose job needs another.
+func TestTicketOfALostWorker(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	q := queue.New(rdb, "builds")
+	const lane = "asynq:{builds~acme~web}:"
+	for id, lease := range map[string]time.Duration{"in-hand": 20 * time.Second, "for-a-moment": -10 * time.Second, "lost": -time.Minute} {
+		tk := jobs.Ticket{ID: id, Attempt: 1, Seq: 1, Queue: "builds", Turn: "acme", Recipe: "web"}
+		task := id + ":1:1"
+		err := errors.Join(q.Push(t.Context(), tk),
+			rdb.LRem(t.Context(), lane+"pending", 0, task).Err(), rdb.LPush(t.Context(), lane+"active", task).Err(),
+			rdb.ZAdd(t.Context(), lane+"lease", redis.Z{Score: float64(time.Now().Add(lease).Unix()), Member: task}).Err(),
+			rdb.HSet(t.Context(), lane+"t:"+task, "state", "active").Err())
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := q.Tidy(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	active, lease := rdb.LRange(t.Context(), lane+"active", 0, -1).Val(), rdb.ZRange(t.Context(), lane+"lease", 0, -1).Val()
+	slices.Sort(active)
+	if want := []string{"for-a-moment:1:1", "in-hand:1:1"}; !slices.Equal(active, want) || !slices.Equal(lease, want) {
+		t.Errorf("in hand are %q, with leases %q; want %q", active, lease, want)
+	}
+}
