@@ -52,7 +52,8 @@ type Host struct {
 	Running int `json:"running"`
 	// Jobs are the IDs of those that run, in order, HostJobs at most.
 	Jobs []string `json:"jobs,omitempty"`
-	// UsedCPUs and UsedMemory are what the limits of running jobs name.
+	// UsedCPUs and UsedMemory are what the limits of running jobs and kept services name, and
+	// the operator's figure for builds that name none.
 	UsedCPUs   float64 `json:"used_cpus,omitempty"`
 	UsedMemory Bytes   `json:"used_memory,omitempty"`
 	// Services is how many services are kept up.

@@ -280,19 +280,21 @@ func (s Situation) pause() (Pause, bool) {
 	return p, paused
 }
 
-// atWork is how many jobs run on a host, and what these may use. A host tells of that some
-// seconds late, and one that was lost tells what was: their records know better, when all
-// of them are at hand.
+// atWork is how many jobs run on a host, and what is used of it. A host tells of that some
+// seconds late, and one that was lost tells what was: the records of jobs know better, when
+// all of them are at hand. Of kept services, and of what its operator sets, only the host
+// tells.
 func (s Situation) atWork(h Host) (n int, used Needs) {
+	told := Needs{CPUs: h.UsedCPUs, Memory: h.UsedMemory}
 	if !s.AllRun {
-		return h.Running, Needs{CPUs: h.UsedCPUs, Memory: h.UsedMemory}
+		return h.Running, told
 	}
 	for _, j := range s.Running {
 		if j.Host == h.Name {
 			n, used = n+1, used.And(j.Spec.Needs())
 		}
 	}
-	return n, used
+	return n, Needs{CPUs: max(used.CPUs, told.CPUs), Memory: max(used.Memory, told.Memory)}
 }
 
 // freeIn is how long it may take until a job of a host ends, by how long jobs of its name,

@@ -156,7 +156,12 @@ func (s *keptService) tell(e ending) {
 // run is the follower's goroutine.
 func (s *keptService) run() {
 	defer close(s.done)
-	defer s.gone()
+	defer func() {
+		s.gone()
+		if s.w.serving.Err() == nil {
+			s.w.roomFor(s.needs())
+		}
+	}()
 	defer s.drop(nil)
 	defer s.letGo()
 	defer func() {
@@ -180,6 +185,9 @@ func (s *keptService) run() {
 		s.removeFiles()
 	} // else the worker ends, and the next one goes on
 }
+
+// needs is what the service may use of the host; its build is over.
+func (s *keptService) needs() jobs.Needs { return jobs.Spec{Run: s.job.Spec.Run}.Needs() }
 
 // gone unregisters the follower, unless it recorded the end: such a one is remembered
 // for a while.

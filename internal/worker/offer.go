@@ -59,11 +59,30 @@ func (w *Worker) fits(n jobs.Needs) jobs.Fit {
 	return jobs.FitsNow
 }
 
-// used is what the jobs that run here may use; only what their documents limit counts.
+// used is what the jobs that run here and the services that are kept here may use. What
+// their documents limit counts, and of builds that limit nothing the operator's figure.
 // w.mu is held.
 func (w *Worker) used() (used jobs.Needs) {
 	for _, a := range w.running {
-		used = used.And(a.job.Spec.Needs())
+		spec := a.job.Spec
+		if spec.Build != nil {
+			b, figure := *spec.Build, w.buildLimits(*spec.Build)
+			b.Limits.CPUs, b.Limits.Memory = figure.CPUs, figure.Memory
+			spec.Build = &b
+		}
+		used = used.And(spec.Needs())
+	}
+	for id, s := range w.services {
+		if w.running[id] == nil && s.whenRecorded().IsZero() {
+			used = used.And(s.needs())
+		}
 	}
 	return used
+}
+
+// roomFor tells the intake that what had these needs has ended, so that others may fit.
+func (w *Worker) roomFor(n jobs.Needs) {
+	if n.CPUs > 0 || n.Memory > 0 {
+		go w.Intake.Recheck()
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -223,6 +224,7 @@ func TestOrderHoldsAfterARestart(t *testing.T) {
 
 		// While Redis is away the last order holds.
 		orders.away.Store(true)
+		synctest.Wait() // a read that is under way sees the order
 		f.resume()
 		f.waits(id, time.Minute)
 		orders.away.Store(false)

@@ -71,9 +71,7 @@ func (w *Worker) ended(a *attempt) {
 	if c := a.job.Spec.Concurrency; c != nil {
 		go w.callNext(*c)
 	}
-	if n := a.job.Spec.Needs(); n.CPUs > 0 || n.Memory > 0 { // there is room for others
-		go w.Intake.Recheck()
-	}
+	w.roomFor(a.job.Spec.Needs())
 	if a.left {
 		w.gaveUpEngine.Store(true)
 		if w.silence.length(time.Now()) == 0 { // it came back before the attempt was over
