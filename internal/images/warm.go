@@ -49,9 +49,10 @@ func (i *Images) Recipes(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	slices.SortFunc(all, func(a, b Note) int { return b.Last.Compare(a.Last) })
 	last := map[string]time.Time{}
 	for _, n := range all {
-		if n.Recipe == "" || n.Last.Before(last[n.Recipe]) {
+		if _, found := last[n.Recipe]; found || n.Recipe == "" {
 			continue
 		}
 		facts, err := i.engine.ImageFacts(ctx, n.Name)
