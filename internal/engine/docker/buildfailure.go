@@ -59,7 +59,10 @@ var (
 func (e *Engine) buildFailure(ctx context.Context, t *trace, err error, spec jobs.Build) error {
 	var said *solveError
 	text := err.Error()
-	if !errors.As(err, &said) && isLost(err) {
+	switch f := (*jobs.Failure)(nil); {
+	case errors.As(err, &f) && f.Kind == jobs.KindDaemonLost: // its words are like those of a lost session
+		return err
+	case !errors.As(err, &said) && isLost(err):
 		return daemonLost(err)
 	}
 	name := cmp.Or(spec.Dockerfile, jobs.DefaultDockerfile)
