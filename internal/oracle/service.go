@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"strings"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -30,7 +31,7 @@ func (h *hearing) service() {
 			h.bad("I9", "its service %s (%v)", s, s.ExitCode)
 		}
 	case jobs.ServiceExpired:
-		if byItself || s.Ended.Before(h.job.Result.KeepUntil) {
+		if early := h.job.Result.KeepUntil.Sub(s.Ended); byItself || early > time.Microsecond { // Redis cuts off what is less
 			h.bad("I9", "its service expired at %s, and was kept until %s", s.Ended, h.job.Result.KeepUntil)
 		}
 	case jobs.ServiceCancelled:

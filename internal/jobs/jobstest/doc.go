@@ -38,7 +38,7 @@ func newClock(base func() time.Time) *clock {
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.base().Add(c.offset).UTC().Truncate(time.Millisecond)
+	return c.base().Add(c.offset).UTC().Truncate(time.Microsecond) // as Redis
 }
 
 func (c *clock) advance(d time.Duration) {
