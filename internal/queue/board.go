@@ -24,10 +24,13 @@ var scriptFiles embed.FS
 //	slipway:{builds}:turns:<priority>  hash, how many turns each name has had, in units; "*"
 //	                                   is where the one stood that was handed out last
 //	slipway:{builds}:open:<priority>:<route ID>
-//	                                   sorted set, lines that have tickets there, by turns,
+//	                                   sorted set, names that have tickets there, by turns,
 //	                                   each with since when its oldest waits in front, so
 //	                                   that those with as many turns are in that order
-//	slipway:{builds}:ages:<priority>:<route ID>:<line>
+//	slipway:{builds}:lines:<priority>:<route ID>:<name>
+//	                                   sorted set, recipes of the name's tickets there, by
+//	                                   since when the oldest of each waits; "" is none
+//	slipway:{builds}:ages:<priority>:<route ID>:<name>[~<recipe>]
 //	                                   list, since when each ticket of the lane waits, in
 //	                                   microseconds of Redis TIME
 //	slipway:{builds}:warm:<recipe>     sorted set, hosts that have images or caches of a
@@ -54,6 +57,7 @@ func (l lane) place() string { return string(l.priority) + ":" + l.route }
 
 func (l lane) turnsKey() string { return boardKey(l.queue, "turns:"+string(l.priority)) }
 func (l lane) openKey() string  { return boardKey(l.queue, "open:"+l.place()) }
+func (l lane) linesKey() string { return boardKey(l.queue, "lines:"+l.place()+":"+l.turn) }
 func (l lane) agesKey() string  { return boardKey(l.queue, "ages:"+l.place()+":"+l.line()) }
 
 // waitsSince reads from an entry of openKey since when the oldest ticket of its lane waits.
@@ -113,9 +117,9 @@ func (b board) note(ctx context.Context, lanes ...opening) error {
 	}
 	run := func(ctx context.Context, c redis.Scripter, o opening) *redis.Cmd {
 		l := o.lane
-		keys := []string{routesKey(l.queue), l.turnsKey(), l.openKey(), l.agesKey(), bellKey(l.queue, l.route), waitingKey(l.queue), warmKey(l.queue, l.recipe)}
+		keys := []string{routesKey(l.queue), l.turnsKey(), l.openKey(), l.linesKey(), l.agesKey(), bellKey(l.queue, l.route), waitingKey(l.queue), warmKey(l.queue, l.recipe)}
 		args := []any{
-			l.line(), l.turn, l.route, string(o.route), o.n, flag(o.inAll), maxBells, routesChannel, l.queue + " " + l.route + " " + string(o.route), l.place(),
+			l.turn, l.recipe, l.route, string(o.route), o.n, flag(o.inAll), maxBells, routesChannel, l.queue + " " + l.route + " " + string(o.route), l.place(),
 			bellKey(l.queue, ownBell("")), maxWarmBells, ownBellLife.Milliseconds(),
 		}
 		if c == b.rdb {
@@ -190,6 +194,17 @@ type picked struct {
 	left int // tickets that the lane should still have
 }
 
+// ring wakes a worker for each of these routes of a queue.
+func (b board) ring(ctx context.Context, queue string, routes []string) error {
+	pipe := b.rdb.Pipeline()
+	for _, r := range routes {
+		pipe.LPush(ctx, bellKey(queue, r), 1)
+		pipe.LTrim(ctx, bellKey(queue, r), 0, maxBells-1)
+	}
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
 // among lists those of the routes that have tickets in the queue, paused or not. It costs
 // one command, since that is what idle workers do all day, and its answer grows with the
 // routes that have tickets, not with those that a worker knows.
@@ -220,8 +235,8 @@ type taker struct {
 }
 
 // next hands out a turn in a lane of the queue with one of these routes, priorities in
-// this order; false when none has a ticket for t now. then is after how long one that is
-// left to other hosts is for any, 0 when there is none.
+// this order; false when none has a ticket for t now. then is after how long the next one
+// that was seen and left to other hosts is for any, 0 when there is none.
 func (b board) next(ctx context.Context, t taker, queue string, priorities []jobs.Priority, routes []string) (p picked, then time.Duration, ok bool, err error) {
 	args := []any{boardPrefix(queue), turnUnit, t.host, t.wait.Microseconds(), len(priorities)}
 	for _, p := range priorities {
@@ -236,13 +251,14 @@ func (b board) next(ctx context.Context, t taker, queue string, priorities []job
 		return picked{}, 0, false, nil
 	case err != nil:
 		return picked{}, 0, false, fmt.Errorf("ask whose turn it is in queue %s: %w", queue, err)
-	case len(reply) == 1:
-		us, _ := reply[0].(int64)
-		return picked{}, time.Duration(us) * time.Microsecond, false, nil
 	}
 	text := func(i int) string { s, _ := reply[i].(string); return s }
-	left, _ := reply[3].(int64)
-	return picked{inbox(queue, jobs.Priority(text(0))).with(text(1), text(2)), int(left)}, 0, true, nil
+	number := func(i int) int64 { n, _ := reply[i].(int64); return n }
+	if len(reply) == 1 {
+		return picked{}, time.Duration(number(0)) * time.Microsecond, false, nil
+	}
+	l := inbox(queue, jobs.Priority(text(0))).with(text(1), line(text(2), text(3)))
+	return picked{l, int(number(4))}, time.Duration(number(5)) * time.Microsecond, true, nil
 }
 
 // foundEmpty notes that asynq had no ticket in a lane that was picked.
@@ -250,7 +266,7 @@ func (b board) foundEmpty(ctx context.Context, p picked) error {
 	if p.left == 0 { // it is off the board
 		return nil
 	}
-	err := b.close.Run(ctx, b.rdb, []string{p.lane.openKey(), p.lane.agesKey(), waitingKey(p.lane.queue)}, p.lane.line(), strconv.Itoa(p.left), p.lane.place()).Err()
+	err := b.close.Run(ctx, b.rdb, []string{p.lane.openKey(), p.lane.linesKey(), p.lane.agesKey(), waitingKey(p.lane.queue)}, p.lane.turn, p.lane.recipe, strconv.Itoa(p.left), p.lane.place()).Err()
 	if err != nil {
 		return fmt.Errorf("note that %s is empty: %w", p.lane, err)
 	}

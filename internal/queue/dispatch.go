@@ -53,6 +53,9 @@ type dispatcher struct {
 	// again is a turn that was picked and not used, because the call failed. Only asynq's
 	// dequeue goroutine touches it.
 	again *picked
+	// left are the routes, by their queues, where this worker has left tickets to others, and
+	// knows when to come back. Only asynq's dequeue goroutine touches it.
+	left map[string][]string
 	// empty is the inbox that was last found empty, nothing is when all inboxes of a queue
 	// were. Only asynq's forwarder touches them.
 	empty   string
@@ -77,7 +80,7 @@ func newDispatcher(rdb redis.UniversalClient, o IntakeOptions) *dispatcher {
 		rdb: rdb, log: o.Log, queues: o.Queues, board: newBoard(rdb), routes: newRoutes(o.Queues), paused: map[string]bool{},
 		nothing: map[string]time.Time{}, every: o.Fallback, as: taker{o.Host, o.AffinityWait},
 	}
-	d.reserve.after, d.reserve.nonce = o.Reserve, rand.Text()
+	d.reserve.after, d.reserve.nonce = max(o.Reserve, o.AffinityWait), rand.Text()
 	d.bell = newDoorbell(rdb, o, func(queue string) []string {
 		now, _ := d.serves(queue)
 		if _, any := d.reserve.keeps(queue); any { // the bells are for others meanwhile
@@ -156,20 +159,40 @@ func (d *dispatcher) hold(on bool) {
 	}
 }
 
-// awaitRelease returns when nothing holds the dequeue, or the consumer stops. It reports
-// whether there was a wait.
-func (d *dispatcher) awaitRelease() bool {
+func (d *dispatcher) isHeld() bool {
+	d.holding.Lock()
+	defer d.holding.Unlock()
+	return d.held != nil
+}
+
+// awaitRelease returns when nothing holds the dequeue, or the consumer stops.
+func (d *dispatcher) awaitRelease() {
 	d.holding.Lock()
 	held := d.held
 	d.holding.Unlock()
 	if held == nil {
-		return false
+		return
 	}
 	select {
 	case <-held:
 	case <-d.bell.stop:
 	}
-	return true
+}
+
+// passOn wakes another worker for tickets that this one has left to others and does not
+// come back to: it may be the only one that knows of them.
+func (d *dispatcher) passOn(left map[string][]string) {
+	if len(left) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), bellWait)
+	defer cancel()
+	for queue, routes := range left {
+		if err := d.board.ring(ctx, queue, routes); err != nil {
+			d.log.WarnContext(ctx, "waking another worker failed; the next looks within seconds", "queue", queue, "err", err)
+		}
+	}
+	clear(left)
 }
 
 // dequeue takes a ticket from the lane whose turn it is. When there is none it waits, and
@@ -177,7 +200,9 @@ func (d *dispatcher) awaitRelease() bool {
 // one, so that a call which waits must not get any.
 func (d *dispatcher) dequeue(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
 	nothing := func() error { cmd.SetErr(redis.Nil); return redis.Nil }
-	if d.awaitRelease() {
+	if d.isHeld() {
+		d.passOn(d.left)
+		d.awaitRelease()
 		return nothing()
 	}
 	for !d.bell.closed() {
@@ -193,6 +218,9 @@ func (d *dispatcher) dequeue(ctx context.Context, cmd redis.Cmder, next redis.Pr
 		case !ok:
 			d.bell.wait(then)
 			d.forgetPauses()
+			if d.bell.closed() {
+				d.passOn(d.left)
+			}
 			return nothing()
 		}
 		redirect(cmd, p.lane)
@@ -224,6 +252,14 @@ func (d *dispatcher) turn(ctx context.Context) (p picked, then time.Duration, ok
 // next picks a lane: queues are equals, and priorities go first as often as asynq lets
 // those of its queues.
 func (d *dispatcher) next(ctx context.Context) (p picked, then time.Duration, ok bool, err error) {
+	before := d.left
+	d.left = map[string][]string{}
+	defer func() {
+		if ok { // it has something else to do now
+			d.passOn(d.left)
+		}
+		d.passOn(before)
+	}()
 	for _, i := range mrand.Perm(len(d.queues)) {
 		queue := d.queues[i]
 		served, later := d.serves(queue)
@@ -237,6 +273,7 @@ func (d *dispatcher) next(ctx context.Context) (p picked, then time.Duration, ok
 		if err != nil {
 			return picked{}, 0, false, err
 		} else if len(routes) == 0 {
+			delete(before, queue)
 			continue
 		}
 		if !d.knowsPauses() {
@@ -249,9 +286,13 @@ func (d *dispatcher) next(ctx context.Context) (p picked, then time.Duration, ok
 			continue
 		}
 		p, after, ok, err := d.board.next(ctx, d.as, queue, free, routes)
+		if after > 0 {
+			d.left[queue] = routes
+		}
 		if ok || err != nil {
 			return p, 0, ok, err
 		}
+		delete(before, queue)
 		if after > 0 && (then == 0 || after < then) {
 			then = after
 		}

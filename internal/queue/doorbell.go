@@ -89,8 +89,9 @@ func (d *doorbell) await(queue string) {
 		rung, err := d.rdb.BLPop(context.Background(), bellWait, keys...).Result()
 		d.setHears(queue, nil)
 		switch {
-		case err == nil && rung[0] == keys[0]: // to look, or to listen to others
+		case err == nil && rung[0] == keys[0]: // to look, and to listen to others with the next wait
 			d.heard()
+			return
 		case err == nil && d.waiting.Load() && slices.Contains(d.routes(queue), strings.TrimPrefix(rung[0], bellKey(queue, ""))):
 			d.heard()
 			return

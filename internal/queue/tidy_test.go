@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -40,5 +41,45 @@ func TestTicketOfALostWorker(t *testing.T) {
 	slices.Sort(active)
 	if want := []string{"for-a-moment:1:1", "in-hand:1:1"}; !slices.Equal(active, want) || !slices.Equal(lease, want) {
 		t.Errorf("in hand are %q, with leases %q; want %q", active, lease, want)
+	}
+}
+
+// A name whose turns were forgotten while it has tickets on another route does not begin
+// where it stood long ago.
+func TestForgottenTurns(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	q := queue.New(rdb, "builds")
+	push := func(turn string, route jobs.Route, n int) {
+		t.Helper()
+		for i := range n {
+			if err := q.Push(t.Context(), jobs.Ticket{ID: fmt.Sprintf("%s-%d", turn, i), Attempt: 1, Seq: 1, Queue: "builds", Turn: turn, Route: route}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	push("acme", jobs.Needs{Labels: map[string]string{"gpu": "yes"}}.Route(), 20) // no host has taken any of these for long
+	const turns = "slipway:{builds}:turns:normal"
+	if err := rdb.HSet(t.Context(), turns, "*", 1_000_000, "beta", 1_000_000).Err(); err != nil {
+		t.Fatal(err)
+	}
+	push("beta", "", 20)
+	if err := rdb.HDel(t.Context(), turns, "acme").Err(); err != nil { // as Tidy does
+		t.Fatal(err)
+	}
+	got := consume(t, redis.NewClient(&redis.Options{Addr: server.Addr()}), queue.IntakeOptions{Queues: []string{"builds"}, Slots: 1})
+	beta := 0
+	for range 8 {
+		if tk := <-got; tk.Turn == "beta" {
+			beta++
+		}
+	}
+	if beta < 3 {
+		t.Errorf("%d of 8 tickets are of beta; want both in turns", beta)
+	}
+	if clock, _ := rdb.HGet(t.Context(), turns, "*").Int(); clock < 1_000_000 {
+		t.Errorf("the clock of turns went back to %d", clock)
 	}
 }

@@ -60,8 +60,12 @@ func (w *warmth) hold(on bool) bool {
 // end is hold for good. What Redis does not hear counts for a while longer.
 func (w *warmth) end() {
 	w.mu.Lock()
+	was := w.ended
 	w.ended = true
 	w.mu.Unlock()
+	if was { // another worker may have the host by now
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	_ = w.say(ctx)
@@ -96,6 +100,7 @@ func (w *warmth) say(ctx context.Context) error {
 			args = append(args, r)
 		}
 		if err := w.board.warm.Run(ctx, w.rdb, []string{warmHostKey(queue, w.host)}, args...).Err(); err != nil {
+			w.all = time.Time{} // Redis may have heard it
 			return fmt.Errorf("tell for which recipes of queue %s the host is warm: %w", queue, err)
 		}
 	}

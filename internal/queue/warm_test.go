@@ -74,10 +74,15 @@ func (f *warmFarm) warm(host string, recipes ...string) {
 // push pushes builds of these recipes at once.
 func (f *warmFarm) push(recipes ...string) (at time.Time) {
 	f.t.Helper()
+	return f.pushAt(jobs.PriorityNormal, recipes...)
+}
+
+func (f *warmFarm) pushAt(p jobs.Priority, recipes ...string) (at time.Time) {
+	f.t.Helper()
 	var all []jobs.Ticket
 	for _, recipe := range recipes {
 		f.pushed++
-		all = append(all, jobs.Ticket{ID: fmt.Sprintf("%s-%d", recipe, f.pushed), Attempt: 1, Seq: 1, Queue: "builds", Turn: "acme", Recipe: recipe})
+		all = append(all, jobs.Ticket{ID: fmt.Sprintf("%s-%d", recipe, f.pushed), Attempt: 1, Seq: 1, Queue: "builds", Priority: p, Turn: "acme", Recipe: recipe})
 	}
 	at = time.Now()
 	if err := f.queue.Push(f.t.Context(), all...); err != nil {
@@ -117,6 +122,8 @@ func TestWarm(t *testing.T) {
 	})
 }
 
+func hold(in jobs.Intake) { in.Pause(true) }
+
 func testWarm(t *testing.T, open func(t *testing.T) func() redis.UniversalClient) {
 	t.Helper()
 	for _, tt := range []struct {
@@ -129,6 +136,11 @@ func testWarm(t *testing.T, open func(t *testing.T) func() redis.UniversalClient
 		{"a host that takes none is not waited for", testHeldIsNotWarm},
 		{"of as many turns what is warm goes first", testWarmFirst},
 		{"hosts take turns in waiting", testWaitIsPassedOn},
+		{"what was left is passed on by one that gets other work", testPassedOnByOtherWork},
+		{"what was left is passed on by a host that is held", testPassedOnBy("boiler", hold)},
+		{"what was left is passed on by another host that is held", testPassedOnBy("crane", hold)},
+		{"what was left is passed on by a host that ends", testPassedOnBy("boiler", jobs.Intake.StopTaking)},
+		{"what was left is passed on by another host that ends", testPassedOnBy("crane", jobs.Intake.StopTaking)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -239,5 +251,38 @@ func testWaitIsPassedOn(t *testing.T, dial func() redis.UniversalClient) {
 	}
 	if b := f.next(); b.job[:3] != "web" || b.at.Sub(at) > affinityWait+5*time.Second {
 		t.Errorf("%s began on %s after %s", b.job, b.host, b.at.Sub(at))
+	}
+}
+
+// A ticket of a higher priority, which comes later, takes the host that waits away.
+func testPassedOnByOtherWork(t *testing.T, dial func() redis.UniversalClient) {
+	f := newWarmFarm(t, dial, "anvil", "boiler", "crane")
+	f.warm("anvil", "web", "own")
+	f.push("own")
+	f.next() // anvil is busy
+	at := f.push("web")
+	<-time.After(affinityWait / 3) // one of the others knows of it
+	f.pushAt(jobs.PriorityHigh, "cold")
+	if b := f.next(); b.job[:4] != "cold" {
+		t.Fatalf("%s began on %s; want the one of high priority", b.job, b.host)
+	}
+	if b := f.next(); b.job[:3] != "web" || b.at.Sub(at) > affinityWait+5*time.Second {
+		t.Errorf("%s began on %s after %s", b.job, b.host, b.at.Sub(at))
+	}
+}
+
+// An operator takes the host that waits out of the farm, or it ends. Which of the two has
+// heard of the build is not known, so both do in turn.
+func testPassedOnBy(host string, take func(jobs.Intake)) func(*testing.T, func() redis.UniversalClient) {
+	return func(t *testing.T, dial func() redis.UniversalClient) {
+		other := map[string]string{"boiler": "crane", "crane": "boiler"}[host]
+		f := newWarmFarm(t, dial, "anvil", "boiler", "crane")
+		f.warm("anvil", "web", "own")
+		f.push("own")
+		f.next() // anvil is busy
+		at := f.push("web")
+		<-time.After(affinityWait / 3)
+		take(f.hosts[host])
+		f.want(at, other, true)
 	}
 }
