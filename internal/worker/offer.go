@@ -64,13 +64,7 @@ func (w *Worker) fits(n jobs.Needs) jobs.Fit {
 // w.mu is held.
 func (w *Worker) used() (used jobs.Needs) {
 	for _, a := range w.running {
-		spec := a.job.Spec
-		if spec.Build != nil {
-			b, figure := *spec.Build, w.buildLimits(*spec.Build)
-			b.Limits.CPUs, b.Limits.Memory = figure.CPUs, figure.Memory
-			spec.Build = &b
-		}
-		used = used.And(spec.Needs())
+		used = used.And(w.usedBy(a.job.Spec))
 	}
 	for id, s := range w.services {
 		if w.running[id] == nil && s.whenRecorded().IsZero() {
@@ -78,6 +72,16 @@ func (w *Worker) used() (used jobs.Needs) {
 		}
 	}
 	return used
+}
+
+// usedBy is what a job that runs here may use.
+func (w *Worker) usedBy(s jobs.Spec) jobs.Needs {
+	n := s.Needs()
+	if s.Build != nil {
+		figure := w.buildLimits(*s.Build)
+		n.CPUs, n.Memory = max(n.CPUs, figure.CPUs), max(n.Memory, figure.Memory)
+	}
+	return n
 }
 
 // roomFor tells the intake that what had these needs has ended, so that others may fit.

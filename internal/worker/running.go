@@ -71,7 +71,7 @@ func (w *Worker) ended(a *attempt) {
 	if c := a.job.Spec.Concurrency; c != nil {
 		go w.callNext(*c)
 	}
-	w.roomFor(a.job.Spec.Needs())
+	w.roomFor(w.usedBy(a.job.Spec))
 	if a.left {
 		w.gaveUpEngine.Store(true)
 		if w.silence.length(time.Now()) == 0 { // it came back before the attempt was over

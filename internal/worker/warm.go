@@ -17,14 +17,39 @@ const (
 type warmth struct {
 	changed chan struct{} // nudges tellWarm
 
-	mu      sync.Mutex // guards recipes
+	mu      sync.Mutex // guards all below
 	recipes []string   // the last used first
+	// known is set once the engine was asked, and added are recipes that were built since it
+	// was asked last.
+	known bool
+	added []string
 }
 
-func (h *warmth) set(recipes []string) {
+// look asks what the engine has, and keeps what is built meanwhile.
+func (h *warmth) look(ask func() ([]string, error)) error {
+	h.mu.Lock()
+	h.added = nil
+	h.mu.Unlock()
+	recipes, err := ask()
+	if err != nil {
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.recipes = recipes
+	h.known, h.recipes = true, recipes
+	for _, r := range h.added {
+		h.put(r)
+	}
+	return nil
+}
+
+// put is add while h.mu is held; it reports whether the recipe is new.
+func (h *warmth) put(recipe string) bool {
+	if slices.Contains(h.recipes, recipe) {
+		return false
+	}
+	h.recipes = append([]string{recipe}, h.recipes...)
+	return true
 }
 
 func (h *warmth) get() []string {
@@ -33,15 +58,17 @@ func (h *warmth) get() []string {
 	return h.recipes
 }
 
-// add notes that a recipe was built here.
+// add notes that a recipe, "" for none, was built here.
 func (h *warmth) add(recipe string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if recipe == "" || slices.Contains(h.recipes, recipe) {
+	if recipe == "" {
 		return
 	}
-	h.recipes = append([]string{recipe}, h.recipes...)
-	nudge(h.changed)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.added = append(h.added, recipe)
+	if h.put(recipe) && h.known { // else the first look tells all
+		nudge(h.changed)
+	}
 }
 
 // tellWarm tells the queue until ctx ends of which recipes this host has images or caches,
@@ -57,10 +84,7 @@ func (w *Worker) tellWarm(ctx context.Context) {
 		case <-w.warmth.changed:
 		case <-next.C:
 			next.Reset(warmLooks)
-			var recipes []string
-			if recipes, err = w.Images.Recipes(ctx); err == nil {
-				w.warmth.set(recipes)
-			}
+			err = w.warmth.look(func() ([]string, error) { return w.Images.Recipes(ctx) })
 		}
 		if err == nil {
 			err = w.Intake.Warm(ctx, w.warmth.get())
