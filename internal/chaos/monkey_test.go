@@ -5,7 +5,6 @@ package chaos_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -74,6 +73,9 @@ func (m *monkey) deeds() []deed {
 		{"scripts flushed", m.flushed},
 		{"clients killed", m.clientsKilled},
 		{"cancelled", m.cancel},
+		{"host cordoned", m.ordered(jobs.HostOrder{Kind: jobs.OrderCordon})},
+		{"host drained for a while", m.ordered(jobs.HostOrder{Kind: jobs.OrderDrain, Timeout: new(jobs.Duration(time.Second))})},
+		{"queue paused", m.queuePaused},
 	}
 }
 
@@ -100,6 +102,7 @@ func (m *monkey) run(ctx context.Context, n int) {
 		time.Sleep(m.between(200*time.Millisecond, 1500*time.Millisecond))
 	}
 	m.later.Wait()
+	m.check("end all orders and pauses", m.resumeAll(ctx))
 }
 
 func (m *monkey) between(low, high time.Duration) time.Duration {
@@ -361,26 +364,35 @@ func (m *monkey) some(states ...jobs.State) (jobs.Job, bool) {
 	return all[m.r.IntN(len(all))], true
 }
 
+// keys are those of asynq that match a pattern.
+func (m *monkey) keys(pattern string) []string {
+	found, err := m.rdb.Keys(context.Background(), pattern).Result()
+	m.check("list keys", err)
+	slices.Sort(found)
+	return found
+}
+
 func (m *monkey) ticketDeleted(kind string) bool {
 	job, ok := m.some(jobs.Queued, jobs.Waiting)
 	if !ok {
 		return false
 	}
-	defer m.Deal(oracle.Blow{Kind: kind, Job: job.ID})()
-	queue := "builds"
-	if job.Spec.Priority == jobs.PriorityHigh {
-		queue += ":high"
+	found := m.keys("asynq:{builds*}:t:" + job.ID + ":*")
+	if len(found) == 0 {
+		return false
 	}
-	m.check(kind, m.rdb.Del(context.Background(), fmt.Sprintf("asynq:{%s}:t:%s:%d:%d", queue, job.ID, job.Attempt, job.Seq)).Err())
+	defer m.Deal(oracle.Blow{Kind: kind, Job: job.ID})()
+	m.check(kind, m.rdb.Del(context.Background(), found...).Err())
 	return true
 }
 
 func (m *monkey) listDeleted(kind string) bool {
-	if _, ok := m.some(jobs.Queued); !ok {
+	found := m.keys("asynq:{builds*}:pending")
+	if len(found) == 0 {
 		return false
 	}
 	defer m.Deal(oracle.Blow{Kind: kind})()
-	m.check(kind, m.rdb.Del(context.Background(), "asynq:{builds}:pending").Err())
+	m.check(kind, m.rdb.Del(context.Background(), found[m.r.IntN(len(found))]).Err())
 	return true
 }
 

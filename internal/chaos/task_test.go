@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -60,8 +62,27 @@ func draw(r *rand.Rand, n, of int, dir string) (task, error) {
 		t.args, err = directory(dir, strconv.Itoa(n), fmt.Sprintf("FROM busybox\nRUN sleep 1; echo %d; exit 3\n", n))
 	}
 	t.Does += fmt.Sprintf(", with %d retries", retries)
-	t.args = append([]string{"--retries", strconv.Itoa(retries), "--idempotency-key", t.Key}, t.args...)
+	t.args = slices.Concat([]string{"--retries", strconv.Itoa(retries), "--idempotency-key", t.Key}, wheres(n), t.args)
 	return t, err
+}
+
+// wheres are the flags of task number n that decide where its ticket waits: turns, recipes
+// and routes, which all hosts serve.
+func wheres(n int) (flags []string) {
+	r := rand.New(rand.NewPCG(uint64(n), 5))
+	if r.IntN(2) == 0 {
+		flags = append(flags, "--name", fmt.Sprint("app-", r.IntN(4)))
+	}
+	if r.IntN(3) == 0 {
+		flags = append(flags, "--tenant", []string{"blue", "red"}[r.IntN(2)])
+	}
+	if r.IntN(5) == 0 {
+		flags = append(flags, "--requires", "arch="+runtime.GOARCH)
+	}
+	if r.IntN(6) == 0 {
+		flags = append(flags, "--priority", string(jobs.PriorityHigh))
+	}
+	return flags
 }
 
 // directory makes a context and returns the arguments that submit it.
