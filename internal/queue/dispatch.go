@@ -159,24 +159,11 @@ func (d *dispatcher) hold(on bool) {
 	}
 }
 
-func (d *dispatcher) isHeld() bool {
+// heldUntil is closed when nothing holds the dequeue any more, nil when nothing does.
+func (d *dispatcher) heldUntil() <-chan struct{} {
 	d.holding.Lock()
 	defer d.holding.Unlock()
-	return d.held != nil
-}
-
-// awaitRelease returns when nothing holds the dequeue, or the consumer stops.
-func (d *dispatcher) awaitRelease() {
-	d.holding.Lock()
-	held := d.held
-	d.holding.Unlock()
-	if held == nil {
-		return
-	}
-	select {
-	case <-held:
-	case <-d.bell.stop:
-	}
+	return d.held
 }
 
 // passOn wakes another worker for tickets that this one has left to others and does not
@@ -200,9 +187,12 @@ func (d *dispatcher) passOn(left map[string][]string) {
 // one, so that a call which waits must not get any.
 func (d *dispatcher) dequeue(ctx context.Context, cmd redis.Cmder, next redis.ProcessHook) error {
 	nothing := func() error { cmd.SetErr(redis.Nil); return redis.Nil }
-	if d.isHeld() {
+	if held := d.heldUntil(); held != nil {
 		d.passOn(d.left)
-		d.awaitRelease()
+		select {
+		case <-held:
+		case <-d.bell.stop:
+		}
 		return nothing()
 	}
 	for !d.bell.closed() {

@@ -186,9 +186,6 @@ func (s *keptService) run() {
 	} // else the worker ends, and the next one goes on
 }
 
-// needs is what the service may use of the host; its build is over.
-func (s *keptService) needs() jobs.Needs { return jobs.Spec{Run: s.job.Spec.Run}.Needs() }
-
 // gone unregisters the follower, unless it recorded the end: such a one is remembered
 // for a while.
 func (s *keptService) gone() {

@@ -84,6 +84,9 @@ func (w *Worker) usedBy(s jobs.Spec) jobs.Needs {
 	return n
 }
 
+// needs is what the service may use of the host; its build is over.
+func (s *keptService) needs() jobs.Needs { return jobs.Spec{Run: s.job.Spec.Run}.Needs() }
+
 // roomFor tells the intake that what had these needs has ended, so that others may fit.
 func (w *Worker) roomFor(n jobs.Needs) {
 	if n.CPUs > 0 || n.Memory > 0 {
