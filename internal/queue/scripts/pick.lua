@@ -23,6 +23,8 @@ local function is_theirs(recipe)
   return theirs[recipe]
 end
 local function before(a, b) return not b or a.pass < b.pass or a.pass == b.pass and a.age < b.age end
+-- beyond tells that nothing from there on can go before c.
+local function beyond(pass, age, c) return c and (pass > c.pass or pass == c.pass and age > c.age + wait) end
 local paused = {}
 for _, p in ipairs(redis.call('HKEYS', KEYS[1])) do paused[p] = true end
 local soonest
@@ -34,7 +36,7 @@ local function lines(turn)
   local found = redis.call('ZRANGE', turn.lines, 0, looks - 1, 'WITHSCORES')
   for i = 1, #found, 2 do
     local c = {turn = turn, pass = turn.pass, recipe = found[i], age = tonumber(found[i + 1])}
-    if first and c.age > first.age + wait then break end
+    if beyond(c.pass, c.age, first) then break end
     if not is_theirs(c.recipe) then return first or c, c end
     if c.age + wait > now then
       soonest = math.min(soonest or wait, c.age + wait - now)
@@ -45,8 +47,9 @@ local function lines(turn)
   return first, nil
 end
 
--- names does the same for all names of a route, those with the fewest turns first.
-local function names(p, route, had)
+-- names does the same for all names of a route, those with the fewest turns first, as far as
+-- they may go before best.
+local function names(p, route, had, best)
   local turns, place = at .. 'turns:' .. p, p .. ':' .. route
   local open, first, seen = at .. 'open:' .. place, nil, 0
   while seen < looks do
@@ -57,10 +60,11 @@ local function names(p, route, had)
     -- It may have had turns in other lanes since; it is the next all the same when what
     -- follows has had more.
     local pass = math.max(had[name], tonumber(found[2]))
+    age = tonumber(age)
     if found[3] and pass ~= tonumber(found[2]) and pass >= tonumber(found[4]) then
       redis.call('ZADD', open, string.format('%.0f', pass), found[1])
     else
-      if first and (pass > first.pass or tonumber(age) > first.age + wait) then break end
+      if beyond(pass, age, first) or beyond(pass, age, best) then break end
       local c, own = lines({name = name, pass = pass, route = route, open = open, entry = found[1], lines = at .. 'lines:' .. place .. ':' .. name})
       first = first or c
       if own then return first, own end
@@ -74,7 +78,7 @@ for i = 6, 5 + n do
   local p, best, ours, had = ARGV[i], nil, nil, {} -- had is the turns so far, by name
   if not paused[p] then
     for j = 6 + n, #ARGV do
-      local first, own = names(p, ARGV[j], had)
+      local first, own = names(p, ARGV[j], had, best)
       if first and before(first, best) then best = first end
       if own and before(own, ours) then ours = own end
     end
