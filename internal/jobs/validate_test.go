@@ -38,9 +38,12 @@ func vars(n int, prefix, value string) string {
 	return "{" + strings.Join(fields, ",") + "}"
 }
 
-func TestValidate(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct{ doc, want string }{
+// document is a job document with what Validate says of it: codes and places, "" for nothing.
+type document struct{ doc, want string }
+
+// documents are good and bad ones of each kind.
+func documents() []document {
+	return []document{
 		// The document as a whole.
 		{`{}`, "spec_empty"},
 		{`{"name":"x"}`, "spec_empty"},
@@ -314,7 +317,12 @@ func TestValidate(t *testing.T) {
 
 		// Everything wrong is said at once.
 		{`{"name":"A","retries":99,"run":{"image":"B","limits":{"memory":1}}}`, "name_invalid /name|retries_invalid /retries|image_ref_invalid /run/image|limit_below_minimum /run/limits/memory"},
-	} {
+	}
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range documents() {
 		s, err := jobs.DecodeSpec([]byte(tt.doc))
 		if err != nil {
 			t.Errorf("%.200s: cannot be decoded: %v", tt.doc, err)
