@@ -127,8 +127,8 @@ func TestLimitAboveHost(t *testing.T) {
 func TestOOM(t *testing.T) {
 	t.Parallel()
 	e := open(t, host, Options{})
-	// The pause lets the daemon hear of it before the container ends.
-	c := spec(t, "tail /dev/zero; sleep 5; echo survived")
+	// The pauses let the daemon begin to listen, and hear of it before the container ends.
+	c := spec(t, "sleep 2; tail /dev/zero; sleep 5; echo survived")
 	c.Spec.Limits.Memory = 16 << 20
 	var out bytes.Buffer
 	s := run(t, e, c, engine.Output{Stdout: &out})
