@@ -42,7 +42,7 @@ func (a *app) queuesLsCmd() *cobra.Command {
 		}
 		for _, q := range args {
 			if !jobs.IsQueue(q) {
-				return usage("", "%q is not the name of a queue: want lower-case letters, digits and -, at most 32", q)
+				return notQueue("", q)
 			}
 		}
 		l, _, err := svc.Load(cmd.Context(), a.hosts, args...)
@@ -184,12 +184,17 @@ func someQueues(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// notQueue refuses what cannot be the name of a queue.
+func notQueue(hint, arg string) error {
+	return usage(hint, "%q is not the name of a queue: want lower-case letters, digits and -, at most 32", arg)
+}
+
 // queueParts reads names of queues and of parts of queues.
 func queueParts(args []string) (parts []jobs.Pause, err error) {
 	for _, arg := range args {
 		queue, word, one := strings.Cut(arg, ":")
 		if !jobs.IsQueue(queue) {
-			return nil, usage("enqueue queues ls shows the queues", "%q is not the name of a queue: want lower-case letters, digits and -, at most 32", arg)
+			return nil, notQueue("enqueue queues ls shows the queues", arg)
 		}
 		found := false
 		for _, p := range jobs.Priorities() {

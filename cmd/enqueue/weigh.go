@@ -43,7 +43,7 @@ func readWeights(args []string) (all []jobs.Weight, err error) {
 		return nil, usage(hint, "want a queue, and names with their turns")
 	}
 	if !jobs.IsQueue(args[0]) {
-		return nil, usage(hint, "%q is not the name of a queue: want lower-case letters, digits and -, at most 32", args[0])
+		return nil, notQueue(hint, args[0])
 	}
 	for _, arg := range args[1:] {
 		name, text, _ := strings.Cut(arg, "=")

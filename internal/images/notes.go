@@ -83,17 +83,22 @@ func (n *Notes) find(name string) (Note, bool, error) {
 // put writes a note, whole or not at all.
 func (n *Notes) put(e Note) error {
 	e.Name, e.Last = n.normal(e.Name), time.Now()
-	text, err := json.Marshal(e)
+	if err := n.write(n.path(e.Name), e); err != nil {
+		return fmt.Errorf("note image %s: %w", e.Name, err)
+	}
+	return nil
+}
+
+// write writes a file of the notes as JSON.
+func (n *Notes) write(path string, v any) error {
+	text, err := json.Marshal(v)
 	if err == nil {
 		err = os.MkdirAll(n.dir, 0o700)
 	}
 	if err == nil {
-		err = atomicfile.Write(n.path(e.Name), text)
+		err = atomicfile.Write(path, text)
 	}
-	if err != nil {
-		return fmt.Errorf("note image %s: %w", e.Name, err)
-	}
-	return nil
+	return err
 }
 
 // set writes a note.

@@ -12,8 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-
-	"github.com/slipway-farm/slipway/internal/atomicfile"
 )
 
 // maxCaches is of how many recipes it is known when they were built last.
@@ -111,14 +109,7 @@ func (n *Notes) setCache(recipe string, s span) error {
 	for len(all) > maxCaches {
 		delete(all, slices.MinFunc(slices.Collect(maps.Keys(all)), func(a, b string) int { return all[a].To.Compare(all[b].To) }))
 	}
-	text, err := json.Marshal(all)
-	if err == nil {
-		err = os.MkdirAll(n.dir, 0o700)
-	}
-	if err == nil {
-		err = atomicfile.Write(n.cachesPath(), text)
-	}
-	if err != nil {
+	if err := n.write(n.cachesPath(), all); err != nil {
 		return fmt.Errorf("note when recipe %s was built: %w", recipe, err)
 	}
 	return nil

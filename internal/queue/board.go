@@ -177,15 +177,13 @@ func (b board) rouse(ctx context.Context, queue string, p jobs.Priority) error {
 	if _, err := pipe.Exec(ctx); err != nil {
 		return err
 	}
-	pipe = b.rdb.Pipeline()
+	var open []string
 	for i, id := range ids {
 		if has[i].Val() > 0 {
-			pipe.LPush(ctx, bellKey(queue, id), slices.Repeat([]any{1}, maxBells)...)
-			pipe.LTrim(ctx, bellKey(queue, id), 0, maxBells-1)
+			open = append(open, id)
 		}
 	}
-	_, err = pipe.Exec(ctx)
-	return err
+	return b.ring(ctx, queue, maxBells, open)
 }
 
 // picked is a turn in a lane.
@@ -194,11 +192,11 @@ type picked struct {
 	left int // tickets that the lane should still have
 }
 
-// ring wakes a worker for each of these routes of a queue.
-func (b board) ring(ctx context.Context, queue string, routes []string) error {
+// ring wakes n workers for each of these routes of a queue.
+func (b board) ring(ctx context.Context, queue string, n int, routes []string) error {
 	pipe := b.rdb.Pipeline()
 	for _, r := range routes {
-		pipe.LPush(ctx, bellKey(queue, r), 1)
+		pipe.LPush(ctx, bellKey(queue, r), slices.Repeat([]any{1}, n)...)
 		pipe.LTrim(ctx, bellKey(queue, r), 0, maxBells-1)
 	}
 	_, err := pipe.Exec(ctx)

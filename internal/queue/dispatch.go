@@ -175,7 +175,7 @@ func (d *dispatcher) passOn(left map[string][]string) {
 	ctx, cancel := context.WithTimeout(context.Background(), bellWait)
 	defer cancel()
 	for queue, routes := range left {
-		if err := d.board.ring(ctx, queue, routes); err != nil {
+		if err := d.board.ring(ctx, queue, 1, routes); err != nil {
 			d.log.WarnContext(ctx, "waking another worker failed; the next looks within seconds", "queue", queue, "err", err)
 		}
 	}

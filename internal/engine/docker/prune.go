@@ -43,16 +43,16 @@ func (e *Engine) ImageInUse(ctx context.Context, id string) (bool, error) {
 // as no image has it, too. With the containerd image store it is all of it: version 29
 // takes a step on top of a base for a part of that base's image, and never learns better.
 func (e *Engine) UnusedCache(ctx context.Context, unused time.Duration) (bytes int64, err error) {
-	usage, err := e.cli.DiskUsage(ctx, types.DiskUsageOptions{Types: []types.DiskUsageObject{types.BuildCacheObject}})
+	cache, err := e.buildCache(ctx)
 	if err != nil {
-		return 0, failure(ctx, err, "measure the build cache")
+		return 0, err
 	}
 	containerd, err := e.containerdStore(ctx)
 	if err != nil {
 		return 0, err
 	}
 	before := time.Now().Add(-unused)
-	for _, r := range usage.BuildCache {
+	for _, r := range cache {
 		last := r.CreatedAt
 		if r.LastUsedAt != nil {
 			last = *r.LastUsedAt
@@ -64,14 +64,23 @@ func (e *Engine) UnusedCache(ctx context.Context, unused time.Duration) (bytes i
 	return bytes, nil
 }
 
-// CacheTimes tells when parts of the build cache were made and when each was used last.
-func (e *Engine) CacheTimes(ctx context.Context) ([]time.Time, error) {
+// buildCache lists the records of the build cache.
+func (e *Engine) buildCache(ctx context.Context) ([]*build.CacheRecord, error) {
 	usage, err := e.cli.DiskUsage(ctx, types.DiskUsageOptions{Types: []types.DiskUsageObject{types.BuildCacheObject}})
 	if err != nil {
-		return nil, failure(ctx, err, "look at the build cache")
+		return nil, failure(ctx, err, "measure the build cache")
+	}
+	return usage.BuildCache, nil
+}
+
+// CacheTimes tells when parts of the build cache were made and when each was used last.
+func (e *Engine) CacheTimes(ctx context.Context) ([]time.Time, error) {
+	cache, err := e.buildCache(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var all []time.Time
-	for _, r := range usage.BuildCache {
+	for _, r := range cache {
 		all = append(all, r.CreatedAt)
 		if r.LastUsedAt != nil {
 			all = append(all, *r.LastUsedAt)
