@@ -28,7 +28,7 @@ func (m *monkey) ordered(o jobs.HostOrder) func(string) bool {
 		given, err := m.records.Order(context.Background(), h.Name, o)
 		m.check(kind, err)
 		time.Sleep(d)
-		m.claimedNothing(given, h)
+		m.claimedNothing(given.Since, h.Name, fmt.Sprintf("worker %s was ordered to %s", h.Worker, o.Kind))
 		_, err = m.records.Resume(context.Background(), h.Name)
 		m.check(kind, err)
 		return true
@@ -38,13 +38,14 @@ func (m *monkey) ordered(o jobs.HostOrder) func(string) bool {
 // obeyed is how soon an order has to be obeyed.
 const obeyed = 2 * time.Second
 
-// claimedNothing checks that a host has claimed nothing since its order had to be obeyed.
-func (m *monkey) claimedNothing(o jobs.HostOrder, h jobs.Host) {
+// claimedNothing checks that a host, or any when host is "", has claimed nothing since what
+// was said then had to be obeyed.
+func (m *monkey) claimedNothing(said time.Time, host, what string) {
 	running, _, err := m.records.Scan(context.Background(), jobs.Running, 0, 1000)
 	m.check("list running jobs", err)
 	for _, job := range running {
-		if late := job.Claimed.Sub(o.Since); job.Host == h.Name && late > obeyed {
-			m.Violation("worker %s claimed job %s %s after it was ordered to %s", h.Worker, job.ID, late, o.Kind)
+		if late := job.Claimed.Sub(said); (host == "" || job.Host == host) && late > obeyed {
+			m.Violation("worker %s claimed job %s %s after %s", job.Worker, job.ID, late, what)
 		}
 	}
 }
@@ -59,13 +60,7 @@ func (m *monkey) queuePaused(kind string) bool {
 	began, err := m.records.Now(ctx)
 	m.check(kind, err)
 	time.Sleep(m.between(obeyed+time.Second, obeyed+4*time.Second))
-	running, _, err := m.records.Scan(ctx, jobs.Running, 0, 1000)
-	m.check("list running jobs", err)
-	for _, job := range running {
-		if late := job.Claimed.Sub(began); late > obeyed {
-			m.Violation("worker %s claimed job %s %s after the queue was paused", job.Worker, job.ID, late)
-		}
-	}
+	m.claimedNothing(began, "", "the queue was paused")
 	m.check(kind, m.resumeAll(ctx))
 	return true
 }
