@@ -49,7 +49,7 @@ func (a *app) printAttempt(ctx context.Context, f *follower, job jobs.Job, attem
 			continue
 		}
 		if past.Log.Digest != "" {
-			if _, err := f.fromStore(ctx, past.Log.Digest, 0, -1); err != nil {
+			if err := f.reader().FromStore(ctx, past.Log.Digest, -1); err != nil {
 				return f.unreadable(err)
 			}
 		}

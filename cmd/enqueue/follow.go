@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/logread"
 )
 
 const (
@@ -35,19 +32,15 @@ type follower struct {
 	id    string
 
 	cursor jobs.Cursor
-	// attempt and seen are the place in the framed log: every byte before seen
-	// of this attempt was shown or marked as a gap.
-	attempt int
-	seen    int64
-	// whole defers output that the live tail has lost to the end of the job,
+	// log is made by the first use of reader.
+	log *logread.Reader
+	// whole defers output of the run that the live tail has lost to the end of the job,
 	// when the store has all of it, instead of going on behind a gap: a
 	// program reads stdout.
 	whole bool
 	// service goes on after a job has succeeded for as long as the service is up that
 	// it keeps.
 	service bool
-	// behind is true while output is deferred, runs once the run has begun.
-	behind, runs bool
 	// claimed is true while a worker has the job, looks how often it was found in its
 	// queue since none has.
 	claimed bool
@@ -96,14 +89,14 @@ func (f *follower) run(ctx context.Context) (jobs.Job, error) {
 			f.event(e)
 		}
 		for _, c := range news.Log {
-			f.chunk(ctx, c)
+			f.reader().Chunk(ctx, c)
 		}
 		switch {
 		case job.Up() && f.service:
-			f.rest(ctx, job) // what is there so far
+			f.reader().Rest(ctx, job) // what is there so far
 			ended = false
 		case job.State.Terminal() && (quiet || job.Up()): // the log of a service goes on
-			f.rest(ctx, job)
+			f.reader().Rest(ctx, job)
 			return job, nil
 		case quiet:
 			f.waiting(ctx, job)
@@ -156,10 +149,11 @@ func (f *follower) waiting(ctx context.Context, job jobs.Job) {
 func (f *follower) event(e jobs.Event) {
 	switch e.Type {
 	case jobs.EventClaimed:
-		f.claimed, f.runs = true, false
+		f.claimed, f.reader().Whole = true, false
 		f.view.note("● running on worker %s", oneLine(e.Text))
 	case jobs.EventStage:
-		f.runs = f.runs || e.Text == string(jobs.StageRun)
+		r := f.reader()
+		r.Whole = r.Whole || f.whole && e.Text == string(jobs.StageRun)
 	case jobs.EventRetry:
 		f.unclaimed()
 		f.view.note("◌ trying again: %s", oneLine(e.Text))
@@ -185,117 +179,47 @@ func buildIsOver(e jobs.Event) bool {
 	return e.Type == jobs.EventStage && (s == jobs.StagePush || s == jobs.StageRun || s == jobs.StageCollect)
 }
 
-// chunk shows the part of a piece of live log that was not shown yet.
-func (f *follower) chunk(ctx context.Context, c jobs.LogChunk) {
-	if c.Attempt < f.attempt {
-		return
-	}
-	f.begin(c.Attempt)
-	if c.Offset > f.seen && !f.behind {
-		f.fill(ctx, c.Offset)
-	}
-	if f.behind {
-		return
-	}
-	end := c.Offset + int64(len(c.Data))
-	if end <= f.seen {
-		return
-	}
-	f.view.frames(unseen(c.Data, f.seen-c.Offset))
-	f.seen = end
-}
-
-// unseen is data, a run of whole frames, without its first n bytes. A frame that was
-// seen in part is whole again: a worker that lost its copy of the log reads it anew
-// from the engine, in other pieces.
-func unseen(data []byte, n int64) []byte {
-	for n > 0 && len(data) >= jobs.FrameHeader {
-		size := int64(jobs.FrameHeader) + int64(binary.BigEndian.Uint32(data[jobs.FrameHeader-4:]))
-		if size > n || size > int64(len(data)) {
-			break
+// reader reads the log for the view.
+func (f *follower) reader() *logread.Reader {
+	if f.log == nil {
+		f.log = &logread.Reader{
+			Get:   func(ctx context.Context) (jobs.Job, error) { return f.svc.Get(ctx, f.id) },
+			Store: func(ctx context.Context) (*artifacts.Blobs, error) { return f.store(ctx) },
+			Sink:  shown{f.view},
 		}
-		data, n = data[size:], n-size
 	}
-	return data
+	return f.log
 }
 
-// begin moves to an attempt; a later one has a log of its own.
-func (f *follower) begin(attempt int) {
-	if attempt == f.attempt {
-		return
-	}
-	if f.attempt != 0 {
-		f.view.closeBuild()
-		if f.behind {
-			f.view.note("[gap: the rest of attempt %d]", f.attempt)
-		}
-		f.view.note("attempt %d", attempt)
-	}
-	f.attempt, f.seen, f.behind = attempt, 0, false
+// shown puts a log on a view.
+type shown struct{ *view }
+
+// Attempt implements logread.Sink.
+func (s shown) Attempt(n int) {
+	s.closeBuild()
+	s.note("attempt %d", n)
 }
 
-// rest shows what an ended job's log has beyond the live tail.
-func (f *follower) rest(ctx context.Context, job jobs.Job) {
-	r := job.Result
-	if r == nil || r.Log.Digest == "" {
-		if f.behind {
-			f.view.note("[gap: the rest of the log, which was not stored]")
-		}
-		return
-	}
-	f.begin(max(r.Attempt, f.attempt))
-	f.behind = false
-	if r.Log.Size > f.seen {
-		f.fill(ctx, r.Log.Size)
-	}
-}
+// Frame implements logread.Sink.
+func (s shown) Frame(f jobs.Frame, _ logread.Place) { s.frame(f) }
 
-// fill shows the bytes up to offset end that the live tail no longer has: from
-// the artifact store when the job has ended, else a marker stands for them.
-func (f *follower) fill(ctx context.Context, end int64) {
+// Gap implements logread.Sink.
+func (s shown) Gap(n int64, why error) {
 	reason := ""
-	job, err := f.svc.Get(ctx, f.id)
-	if err == nil && job.Result != nil && job.Result.Attempt == f.attempt && job.Result.Log.Digest != "" && job.Result.Log.Size > f.seen {
-		f.seen, err = f.fromStore(ctx, job.Result.Log.Digest, f.seen, end)
-		if err != nil {
-			reason = ": " + oneLine(err.Error())
-		}
+	if why != nil {
+		reason = ": " + oneLine(why.Error())
 	}
-	switch {
-	case f.seen >= end:
-	case f.whole && f.runs && err == nil && job.Result == nil:
-		f.behind = true
-		f.view.note("the output is faster than the live log; the rest follows when the job has ended")
-	default:
-		f.view.note("[gap: %d bytes]%s", end-f.seen, reason)
-		f.seen = end
+	if n < 0 {
+		s.note("[gap: the rest of this log]%s", reason)
+		return
 	}
+	s.note("[gap: %d bytes]%s", n, reason)
 }
 
-// fromStore shows the stored log from offset from up to end, -1 for all of it,
-// and returns the offset that it came to.
-func (f *follower) fromStore(ctx context.Context, digest string, from, end int64) (int64, error) {
-	store, err := f.store(ctx)
-	if err != nil {
-		return from, err
-	}
-	blob, err := store.Read(ctx, digest)
-	if err != nil {
-		return from, fmt.Errorf("open the stored log: %w", err)
-	}
-	defer blob.Close() // only read
-	at := int64(0)
-	for frames := jobs.NewFrameReader(blob); end < 0 || at < end; {
-		frame, err := frames.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return max(at, from), fmt.Errorf("read the stored log: %w", err)
-		}
-		if at += int64(jobs.FrameHeader + len(frame.Data)); at > from {
-			f.view.frame(frame)
-		}
-	}
-	return max(at, from), nil
+// Unreadable implements logread.Sink.
+func (s shown) Unreadable(err error) { s.note("[unreadable log: %v]", err) }
+
+// Deferred implements logread.Sink.
+func (s shown) Deferred() {
+	s.note("the output is faster than the live log; the rest follows when the job has ended")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/logread"
 )
 
 func (a *app) logsCmd() *cobra.Command {
@@ -77,12 +78,11 @@ Ctrl-C ends only this command.`,
 func (f *follower) print(ctx context.Context, job jobs.Job) error {
 	var missing error
 	if r := job.Result; r != nil && r.Log.Digest != "" {
-		var n int64
-		n, missing = f.fromStore(ctx, r.Log.Digest, 0, -1)
+		f.reader().At = logread.Place{Attempt: r.Attempt}
+		missing = f.reader().FromStore(ctx, r.Log.Digest, -1)
 		if missing == nil && !job.Up() {
 			return nil
 		}
-		f.attempt, f.seen = r.Attempt, n
 		if missing != nil {
 			f.view.note("%s; showing what Redis still has", unreachableLog(missing))
 		}
@@ -114,7 +114,7 @@ func unreachableLog(err error) string {
 // tail shows the live log once and reports whether there was any. A job that has ended
 // has none of earlier attempts.
 func (f *follower) tail(ctx context.Context, job jobs.Job) (bool, error) {
-	shown := f.seen > 0
+	shown := f.reader().At.Offset > 0
 	// The store was tried already, or has nothing yet: gaps stay gaps.
 	f.store = func(context.Context) (*artifacts.Blobs, error) { return nil, errors.New("not in the live tail") }
 	for {
@@ -131,7 +131,7 @@ func (f *follower) tail(ctx context.Context, job jobs.Job) (bool, error) {
 				continue
 			}
 			shown = true
-			f.chunk(ctx, c)
+			f.reader().Chunk(ctx, c)
 		}
 	}
 }

@@ -188,7 +188,7 @@ func TestFollowAfterALostSpool(t *testing.T) {
 	at := int64(0)
 	show := func(text string) {
 		data := jobs.AppendFrame(nil, jobs.Frame{Stream: jobs.Stdout, At: time.Unix(1, 0), Data: []byte(text)})
-		fw.chunk(t.Context(), jobs.LogChunk{Attempt: 1, Offset: at, Data: data})
+		fw.reader().Chunk(t.Context(), jobs.LogChunk{Attempt: 1, Offset: at, Data: data})
 		at += int64(len(data))
 	}
 	show("one ")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -73,21 +72,6 @@ func (v *view) frame(f jobs.Frame) {
 		for line := range bytes.Lines(f.Data) {
 			v.note("%s", oneLine(string(line)))
 		}
-	}
-}
-
-// frames shows whole frames.
-func (v *view) frames(data []byte) {
-	for r := jobs.NewFrameReader(bytes.NewReader(data)); ; {
-		f, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		if err != nil {
-			v.note("[unreadable log: %v]", err)
-			return
-		}
-		v.frame(f)
 	}
 }
 

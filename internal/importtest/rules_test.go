@@ -95,6 +95,8 @@ func rules() []rule {
 		// different are told apart.
 		{"internal/contexts", reading, []string{"github.com/klauspost/compress", "golang.org/x/text"}},
 
+		{"internal/logread", reading, nil},
+
 		{"internal/artifacts", seams, []string{"github.com/klauspost/compress"}},
 		{"internal/engine", seams, nil},
 		// The Dockerfile is read with the parser that the daemon has.
@@ -111,6 +113,7 @@ func rules() []rule {
 		// Names must mean what they mean to the daemon.
 		{"internal/imagename", language, []string{"github.com/distribution/reference"}},
 		{"internal/diskroom", seams, nil},
+		{"internal/access", seams, nil},
 		{"internal/atomicfile", seams, nil},
 		{"internal/quiet", seams, nil},
 		{"internal/systemd", seams, nil},
