@@ -218,6 +218,13 @@ const leaderKey = "slipway:leader"
 // promoterKey is a string, the nonce of the worker that moves tags for rebuilds; it expires.
 const promoterKey = "slipway:promoter"
 
+// tokensKey is a hash, the tokens of the HTTP API by their IDs, as JSON. trailKey is a
+// stream of {d: entry as JSON}, what was done with them.
+const (
+	tokensKey = "slipway:{access}:tokens"
+	trailKey  = "slipway:{access}:trail"
+)
+
 // cancelChannel carries IDs of jobs that a user wants ended, and names of hosts
 // whose holders are asked to keep their seats, and order:<host> when a host has another
 // order, as a hint.
