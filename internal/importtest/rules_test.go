@@ -114,6 +114,7 @@ func rules() []rule {
 		{"internal/imagename", language, []string{"github.com/distribution/reference"}},
 		{"internal/diskroom", seams, nil},
 		{"internal/access", seams, nil},
+		{"internal/buildlog", seams, nil},
 		{"internal/atomicfile", seams, nil},
 		{"internal/quiet", seams, nil},
 		{"internal/systemd", seams, nil},

@@ -1,0 +1,191 @@
+// Package buildlog reads what BuildKit says of a build (the frames [jobs.BuildStatus] of a
+// log): as lines of text, and as the steps with their times. The HTTP API shows builds by it.
+package buildlog
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// status is a BuildKit SolveStatus, as far as it is shown.
+type status struct {
+	Vertexes []*vertex   `json:"vertexes"`
+	Statuses []*progress `json:"statuses"`
+	Logs     []*output   `json:"logs"`
+	Warnings []*warning  `json:"warnings"`
+}
+
+type vertex struct {
+	Digest    string     `json:"digest"`
+	Name      string     `json:"name"`
+	Started   *time.Time `json:"started"`
+	Completed *time.Time `json:"completed"`
+	Cached    bool       `json:"cached"`
+	Error     string     `json:"error"`
+}
+
+type progress struct {
+	ID        string     `json:"id"`
+	Vertex    string     `json:"vertex"`
+	Completed *time.Time `json:"completed"`
+}
+
+type output struct {
+	Vertex    string    `json:"vertex"`
+	Data      []byte    `json:"data"`
+	Timestamp time.Time `json:"timestamp"`
+}
+
+type warning struct {
+	Short []byte `json:"short"`
+}
+
+// Step is a step of a build. Times are the build host's.
+type Step struct {
+	// Number counts the steps from 1 as they began.
+	Number int    `json:"number"`
+	Name   string `json:"name"`
+	// Started is when it last began, Completed when it ended, zero while it runs.
+	Started   time.Time `json:"started,omitzero"`
+	Completed time.Time `json:"completed,omitzero"`
+	Cached    bool      `json:"cached,omitempty"`
+	Error     string    `json:"error,omitempty"`
+}
+
+// Reader reads the messages of one build in their order. The zero value is before the
+// first of them.
+type Reader struct {
+	steps  []*Step
+	byName map[string]*step // by the digests of vertexes
+}
+
+// step is a step with what is needed to write its lines.
+type step struct {
+	*Step
+	// part is a line of output that has not ended.
+	part []byte
+	// done are the transfers that were told of.
+	done map[string]bool
+}
+
+// Steps are the steps so far, in the order in which they began.
+func (r *Reader) Steps() []Step {
+	all := make([]Step, len(r.steps))
+	for i, s := range r.steps {
+		all[i] = *s
+	}
+	return all
+}
+
+// Lines takes the next message and returns what is new as lines, each with its newline, in
+// the words of docker build --progress=plain. What is no message has none.
+func (r *Reader) Lines(message []byte) string {
+	var st status
+	if json.Unmarshal(message, &st) != nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, v := range st.Vertexes {
+		if v != nil && v.Started != nil {
+			r.begin(&b, v)
+		}
+	}
+	for _, p := range st.Statuses {
+		if p == nil || p.Completed == nil {
+			continue
+		}
+		if s := r.byName[p.Vertex]; s != nil && !s.done[p.ID] {
+			s.done[p.ID] = true
+			fmt.Fprintf(&b, "#%d %s done\n", s.Number, line(p.ID))
+		}
+	}
+	for _, l := range st.Logs {
+		if l != nil {
+			r.output(&b, l)
+		}
+	}
+	for _, w := range st.Warnings {
+		if w != nil {
+			fmt.Fprintf(&b, "WARNING: %s\n", line(string(w.Short)))
+		}
+	}
+	for _, v := range st.Vertexes {
+		if v != nil && v.Completed != nil {
+			r.end(&b, v)
+		}
+	}
+	return b.String()
+}
+
+func (r *Reader) begin(b *strings.Builder, v *vertex) {
+	if s := r.byName[v.Digest]; s != nil {
+		s.Started = *v.Started // a step may run again, once others have what it needs
+		return
+	}
+	s := &step{Step: &Step{Number: len(r.steps) + 1, Name: line(v.Name), Started: *v.Started}, done: map[string]bool{}}
+	if r.byName == nil {
+		r.byName = map[string]*step{}
+	}
+	r.byName[v.Digest] = s
+	r.steps = append(r.steps, s.Step)
+	fmt.Fprintf(b, "#%d %s\n", s.Number, s.Name)
+}
+
+// output writes whole lines, and keeps the rest until more comes.
+func (r *Reader) output(b *strings.Builder, l *output) {
+	s := r.byName[l.Vertex]
+	if s == nil {
+		return
+	}
+	s.part = append(s.part, l.Data...)
+	for {
+		end := bytes.IndexByte(s.part, '\n')
+		if end < 0 {
+			break
+		}
+		write(b, s, l.Timestamp, s.part[:end])
+		s.part = s.part[end+1:]
+	}
+	if len(s.part) > jobs.MaxFrame {
+		write(b, s, l.Timestamp, s.part)
+		s.part = nil
+	}
+}
+
+// write writes a line of output. A carriage return draws over what is before it.
+func write(b *strings.Builder, s *step, at time.Time, text []byte) {
+	text = bytes.TrimSuffix(text, []byte("\r"))
+	if i := bytes.LastIndexByte(text, '\r'); i >= 0 {
+		text = text[i+1:]
+	}
+	seconds := max(0, at.Sub(s.Started).Seconds())
+	fmt.Fprintf(b, "#%d %.3f %s\n", s.Number, seconds, text)
+}
+
+func (r *Reader) end(b *strings.Builder, v *vertex) {
+	s := r.byName[v.Digest]
+	if s == nil || !s.Completed.IsZero() && !v.Completed.After(s.Completed) {
+		return
+	}
+	if len(s.part) > 0 {
+		write(b, s, *v.Completed, s.part)
+		s.part = nil
+	}
+	s.Completed, s.Cached, s.Error = *v.Completed, v.Cached, v.Error
+	switch {
+	case v.Error != "":
+		fmt.Fprintf(b, "#%d ERROR: %s\n", s.Number, line(v.Error))
+	case v.Cached:
+		fmt.Fprintf(b, "#%d CACHED\n", s.Number)
+	default:
+		fmt.Fprintf(b, "#%d DONE %.1fs\n", s.Number, max(0, s.Completed.Sub(s.Started).Seconds()))
+	}
+}
+
+// line is text of BuildKit's own as one printable line.
+func line(text string) string { return jobs.Line(text, 4096) }
