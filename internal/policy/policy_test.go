@@ -79,6 +79,7 @@ func TestRefuses(t *testing.T) {
 		{"version of tomorrow", "version: 2\n", "version: found 2; want 1"},
 		{"unknown field", "version: 1\ncontext:\n  max_entires: 5\n", "line 3:3: unknown field \"max_entires\""},
 		{"duplicate field", "version: 1\nversion: 1\n", "line 2:1: "},
+		{"a pattern without quotes", "version: 1\nimages: {from: [*]}\n", "; put a * in quotes, without them it is an alias"},
 		{"not YAML", "version: [1\n", "line 1:"},
 		{"wrong type", "version: 1\ncontext: {max_entries: many}\n", "line 2:"},
 		{"bad size", "version: 1\ncontext: {max_unpacked: 4 apples}\n", "4 apples"},

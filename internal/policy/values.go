@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -104,7 +106,22 @@ func oneLine(err error) string {
 	if strings.Contains(text, "'\t'") {
 		text += "; indent with spaces, not with tabs"
 	}
+	var there yaml.Error
+	if errors.As(err, &there) && aliasBefore(there.GetToken()) {
+		text += "; put a * in quotes, without them it is an alias"
+	}
 	return text
+}
+
+// aliasBefore reports whether the line has an alias up to a token: where that cannot be
+// read, a pattern was meant.
+func aliasBefore(t *token.Token) bool {
+	for at := t; at != nil && at.Position.Line == t.Position.Line; at = at.Prev {
+		if at.Type == token.AliasType {
+			return true
+		}
+	}
+	return false
 }
 
 // kind is a type of Go in words of YAML.
