@@ -20,6 +20,10 @@ func TestPolicyCommand(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("version: 1\ncontext:\n  max_dept: 7\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	tenants := filepath.Join(t.TempDir(), "tenants.yaml")
+	if err := os.WriteFile(tenants, []byte("version: 1\ntenants: {acme: {push: [registry.example/acme/]}, \"*\": {secrets: []}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -29,6 +33,7 @@ func TestPolicyCommand(t *testing.T) {
 	}{
 		{"defaults", nil, nil, 0, "max_depth: 64"},
 		{"a file", []string{file}, nil, 0, "max_depth: 7"},
+		{"tenants", []string{tenants}, nil, 0, "tenants:\n  \"*\":\n    secrets: []\n  acme:\n    push:\n    - registry.example/acme/\n"},
 		{"the environment's", nil, commandline.Environment{"SLIPWAY_POLICY=" + file}, 0, "max_depth: 7"},
 		{"a mistake", []string{bad}, nil, 1, `line 3:`},
 		{"no file", []string{file + "x"}, nil, 1, "no such file"},

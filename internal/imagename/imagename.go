@@ -4,6 +4,12 @@ package imagename
 
 import "github.com/distribution/reference"
 
+// IsName reports whether ref is the name of an image.
+func IsName(ref string) bool {
+	_, err := reference.ParseNormalizedNamed(ref)
+	return err == nil
+}
+
 // Full is a name with registry, and with a tag unless it has a digest: busybox is
 // docker.io/library/busybox:latest. What is no name stays as it is.
 func Full(ref string) string {

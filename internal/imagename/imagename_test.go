@@ -22,6 +22,9 @@ func TestNames(t *testing.T) {
 		{"busybox:1" + digest, "docker.io/library/busybox:1" + digest, "busybox:1" + digest, "docker.io/library/busybox"},
 		{"No Name", "No Name", "No Name", "No Name"},
 	} {
+		if got, want := imagename.IsName(tt.ref), tt.ref != "No Name"; got != want {
+			t.Errorf("IsName(%q) = %t, want %t", tt.ref, got, want)
+		}
 		if got := imagename.Repository(tt.ref); got != tt.repository {
 			t.Errorf("Repository(%q) = %q, want %q", tt.ref, got, tt.repository)
 		}

@@ -104,6 +104,7 @@ const (
 	KindLimitAboveHost        Kind = "limit_above_host"
 	KindLimitNotAllowed       Kind = "limit_not_allowed"
 	KindPortNotAllowed        Kind = "port_not_allowed"
+	KindTenantNotAllowed      Kind = "tenant_not_allowed"
 
 	// What became of the work.
 	KindBuildFailed     Kind = "build_failed"
@@ -220,6 +221,7 @@ func Kinds() []KindInfo {
 		refused(KindLimitAboveHost, unproc, "the limit is more than the host has"),
 		refused(KindLimitNotAllowed, unproc, "the operator does not allow so high a limit"),
 		refused(KindPortNotAllowed, http.StatusForbidden, "the operator does not allow the host port"),
+		refused(KindTenantNotAllowed, http.StatusForbidden, "the operator does not allow the tenant, or not this queue, push or secret of its job"),
 
 		{KindBuildFailed, Failed, UserFault, yes, unproc, ExitFailed, "a build step failed"},
 		{KindBaseMissing, Failed, UserFault, no, unproc, ExitFailed, "a base image was not found"},

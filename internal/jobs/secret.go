@@ -4,6 +4,9 @@ import "regexp"
 
 var secretPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
+// IsSecret reports whether s may be the name of a secret, or of a credential.
+func IsSecret(s string) bool { return secretPattern.MatchString(s) }
+
 // Secret names a secret that the worker holds; its value never travels.
 type Secret struct {
 	// ID is what the Dockerfile calls it in RUN --mount=type=secret,id=...

@@ -36,6 +36,9 @@ type Policy struct {
 	Images     Images     `yaml:"images"`
 	Run        Run        `yaml:"run"`
 	Ports      Ports      `yaml:"ports"`
+	// Tenants are left out as a whole where all may do the same: an empty list in
+	// them is not what no list is.
+	Tenants Tenants `yaml:"tenants,omitzero"`
 }
 
 // Context is about where contexts come from and how large they may be.
@@ -202,6 +205,9 @@ func Parse(text []byte) (Policy, error) {
 	case errors.Is(err, io.EOF):
 		return Policy{}, errors.New(`it is empty; write at least "version: 1"`)
 	case err != nil:
+		return Policy{}, errors.New(oneLine(err))
+	}
+	if err := checkTenantsGiven(text); err != nil {
 		return Policy{}, errors.New(oneLine(err))
 	}
 	if err := file.Decode(&struct{}{}); !errors.Is(err, io.EOF) {

@@ -162,6 +162,10 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatalf("with everything that stands in comments: %v", err)
 	}
+	if own, others := p.Tenants["acme"], p.Tenants[policy.OtherTenants]; len(own.Queues) == 0 || len(own.Push) == 0 || len(own.Secrets) == 0 || others.Push == nil {
+		t.Errorf("of tenants the example shows %+v", p.Tenants)
+	}
+	p.Tenants = nil
 	for _, key := range []string{"file_roots", "hosts", "networks", "credentials", "s3", "add_hosts", "from", "push", "registries", "tag", "replace"} {
 		if strings.Contains(p.String(), key+": []") || strings.Contains(p.String(), key+": {}") {
 			t.Errorf("the example does not show %s", key)
