@@ -1,5 +1,5 @@
-// Package admission judges by the operator's policy what jobs ask for: contexts, builds,
-// images, registries, ports and limits.
+// Package admission judges by the operator's policy what jobs ask for: what their tenant
+// may name, contexts, builds, images, registries, ports and limits.
 package admission
 
 import (
@@ -125,6 +125,9 @@ func (a *Admission) Context(ctx context.Context, c jobs.Context, name string) (*
 // Job implements worker.Admission.
 func (a *Admission) Job(ctx context.Context, job jobs.Spec) error {
 	now := a.get(ctx)
+	if err := now.policy.Tenants.Check(job); err != nil {
+		return err
+	}
 	if job.Run != nil {
 		if err := now.policy.Ports.Check(*job.Run, a.own); err != nil {
 			return err

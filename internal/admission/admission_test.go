@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/admission"
+	"github.com/slipway-farm/slipway/internal/bake"
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
 	"github.com/slipway-farm/slipway/internal/contexts/filesource"
@@ -206,6 +207,65 @@ func TestPolicyOfLimits(t *testing.T) {
 		err = a.Job(t.Context(), jobs.Spec{Build: &jobs.Build{}, Run: &jobs.Run{Limits: tt.limits}})
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || jobs.AsFailure(err).Kind != jobs.KindLimitNotAllowed || jobs.AsFailure(err).Stage != jobs.StageRun || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%+v: %v; want %q", tt.limits, err, tt.want)
+		}
+	}
+}
+
+// What a tenant may not name is refused before anything else is judged, in a document of
+// a person as in one that was made of a bake file.
+func TestPolicyOfTenants(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	text := `version: 1
+images: {registries: ["registry.lan"]}
+tenants:
+  acme: {queues: [builds], push: [registry.lan/acme/], secrets: [acme-*]}
+  "*": {queues: [public]}
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a, err := admission.Open(slog.New(slog.DiscardHandler), file, registries.Options{}, func(policy.Policy) (*contexts.Fetcher, error) { return nil, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	baked := func(name string) jobs.Spec {
+		t.Helper()
+		f, err := bake.Read([]byte(`{"target":{"app":{"tags":["registry.lan/acme/app"],"secret":["id=npm"]}}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := f.Target("app", bake.Options{Push: true, Secrets: []jobs.Secret{{ID: "npm", Name: name}}})
+		if len(target.Refused) > 0 {
+			t.Fatalf("the bake file is refused: %v", target.Refused)
+		}
+		spec := target.Spec()
+		spec.Tenant = "acme"
+		return spec.Normalize()
+	}
+	other := baked("acme-npm")
+	other.Build.Tags = append(other.Build.Tags, "registry.lan/blue/app")
+	nameless := baked("acme-npm")
+	nameless.Tenant = ""
+	for _, tt := range []struct {
+		name  string
+		job   jobs.Spec
+		stage jobs.Stage // "" for none that refuses it
+	}{
+		{"its own", baked("acme-npm"), ""},
+		{"another's secret", baked("blue-npm"), jobs.StageBuild},
+		{"another's tag", other, jobs.StagePush},
+		{"without its tenant", nameless, jobs.StageQueue},
+		{"without anything", jobs.Spec{Run: &jobs.Run{Image: "busybox"}}, jobs.StageQueue},
+		{"in the queue for all", jobs.Spec{Queue: "public", Run: &jobs.Run{Image: "busybox"}}, ""},
+		{"before its ports are judged", jobs.Spec{Tenant: "acme", Queue: "public", Run: &jobs.Run{Image: "busybox", Ports: []jobs.Port{{Container: 80, Host: 80}}}}, jobs.StageQueue},
+	} {
+		err := a.Job(t.Context(), tt.job)
+		if err == nil && tt.stage == "" {
+			continue
+		}
+		if f := jobs.AsFailure(err); err == nil || f.Kind != jobs.KindTenantNotAllowed || f.Stage != tt.stage {
+			t.Errorf("%s: got %v; want a refusal at stage %q", tt.name, err, tt.stage)
 		}
 	}
 }
