@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/policy"
 	"github.com/slipway-farm/slipway/internal/rebuild"
 )
 
@@ -79,5 +80,50 @@ func TestSpecOfTags(t *testing.T) {
 	r.Spec.Build.Push = false
 	if spec := rebuild.Spec(jobs.Rebuild{ID: "r-1"}, jobs.RebuildImage{Name: "app"}, r); !slices.Equal(spec.Build.Tags, r.Spec.Build.Tags) || len(spec.Cause.Tags) > 0 {
 		t.Errorf("an image that is not pushed gets %q", spec.Build.Tags)
+	}
+}
+
+// The job of a rebuild is its tenant's as the job was that left the recipe. By the rules of
+// that tenant it is judged, and with it the tags that the farm moves afterwards.
+func TestSpecOfTenants(t *testing.T) {
+	t.Parallel()
+	p, err := policy.Parse([]byte(`version: 1
+tenants:
+  acme: {queues: [acme], push: [registry.example/acme/], secrets: [acme-*]}
+  "*": {queues: [], push: [], secrets: []}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, tag, secret string
+		source            *jobs.Context // that an operator has set
+		stage             jobs.Stage    // "" for none that refuses it
+	}{
+		{"its own", "registry.example/acme/app:1", "acme-npm", nil, ""},
+		{"a tag that is not its any more", "registry.example/blue/app:1", "acme-npm", nil, jobs.StagePush},
+		{"a secret that is not its any more", "registry.example/acme/app:1", "blue-npm", nil, jobs.StageBuild},
+		{"another source", "registry.example/acme/app:1", "acme-npm", &jobs.Context{Ref: "https://forge.example/x", Credential: "blue-forge"}, jobs.StageFetch},
+	} {
+		job := jobs.Job{
+			ID: "job-1", Result: &jobs.Result{ImageID: "sha256:" + strings.Repeat("b", 64)},
+			Spec: jobs.Spec{
+				Name: "app", Tenant: "acme", Queue: "acme", Context: &jobs.Context{Ref: "cas:sha256:" + strings.Repeat("a", 64)},
+				Build: &jobs.Build{Push: true, Tags: []string{tt.tag}, Secrets: []jobs.Secret{{ID: "npm", Name: tt.secret}}},
+			}.Normalize(),
+		}
+		r, ok := jobs.RecipeOf(job)
+		if !ok {
+			t.Fatal("the job leaves no recipe")
+		}
+		r.Settings.Source = tt.source
+		spec := rebuild.Spec(jobs.Rebuild{ID: "r-1"}, jobs.RebuildImage{Name: "app"}, r)
+		err := p.Tenants.Check(spec)
+		switch f := jobs.AsFailure(err); {
+		case spec.Tenant != "acme" || spec.Queue != "acme":
+			t.Errorf("%s: the job is of the tenant %q in the queue %q", tt.name, spec.Tenant, spec.Queue)
+		case (err == nil) != (tt.stage == ""), err != nil && (f.Kind != jobs.KindTenantNotAllowed || f.Stage != tt.stage):
+			t.Errorf("%s: got %v; want a refusal at stage %q", tt.name, err, tt.stage)
+		}
 	}
 }
