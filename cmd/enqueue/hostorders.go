@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -47,8 +46,8 @@ func (a *app) orderCmd(use, short string, o *jobs.HostOrder) *cobra.Command {
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the orders and give none")
 	cmd.Flags().StringVarP(&format, "output", "o", "", "json, jsonl, name or template=...")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(o.Reason) > longestReason {
-			return usage("", "--reason: found %d bytes; want %d at most", len(o.Reason), longestReason)
+		if len(o.Reason) > jobs.MaxReason {
+			return usage("", "--reason: found %d bytes; want %d at most", len(o.Reason), jobs.MaxReason)
 		}
 		return a.eachHost(cmd.Context(), format, dryRun, args, func(h hostDoc) (orderDoc, string, error) {
 			given := *o
@@ -64,9 +63,6 @@ func (a *app) orderCmd(use, short string, o *jobs.HostOrder) *cobra.Command {
 	}
 	return cmd
 }
-
-// longestReason bounds a reason in bytes: each listing has it on one line.
-const longestReason = 500
 
 func (a *app) hostsResumeCmd() *cobra.Command {
 	var format string
@@ -87,9 +83,9 @@ until it is well. One without an order stays as it is, which is no mistake.`,
 					return orderDoc{}, "", err
 				}
 			}
-			text := h.called() + " takes jobs again" + whenBack(h)
+			text := h.Called() + " takes jobs again" + whenBack(h)
 			if !resumed {
-				text = h.called() + " has no order: there is nothing to resume"
+				text = h.Called() + " has no order: there is nothing to resume"
 			}
 			return orderDoc{Host: h.Name, Worker: h.Worker, Resumed: &resumed}, text, nil
 		})
@@ -149,20 +145,16 @@ func (a *app) eachHost(ctx context.Context, format string, dryRun bool, names []
 
 // hostCalled is the host with an identity, or that of the only worker with a name.
 func hostCalled(name string, list []hostDoc) (hostDoc, error) {
-	var found []hostDoc
+	var all []jobs.KnownHost
 	var known []string
 	for _, h := range list {
-		switch name {
-		case h.Name:
-			return h, nil
-		case h.Worker:
-			found = append(found, h)
-		}
+		all = append(all, h.KnownHost)
 		known = append(known, h.Name, h.Worker)
 	}
+	found := jobs.HostsCalled(name, all)
 	switch len(found) {
 	case 1:
-		return found[0], nil
+		return hostDoc{found[0]}, nil
 	case 0:
 		hint := "enqueue hosts lists the hosts of this farm"
 		if n := jobs.Nearest(name, known); n != "" {
@@ -172,17 +164,14 @@ func hostCalled(name string, list []hostDoc) (hostDoc, error) {
 	}
 	var same []string
 	for _, h := range found {
-		same = append(same, fmt.Sprintf("%s (%s)", h.Name, h.word()))
+		same = append(same, fmt.Sprintf("%s (%s)", h.Name, h.Word()))
 	}
 	return hostDoc{}, usage("give the identity of one instead", "%d hosts are called %s: %s", len(found), name, strings.Join(same, ", "))
 }
 
-// called is the host's name for people.
-func (d hostDoc) called() string { return cmp.Or(d.Worker, d.Name) }
-
 // told says what an order means for its host.
 func told(h hostDoc, o jobs.HostOrder) string {
-	text := h.called() + " takes no new jobs; "
+	text := h.Called() + " takes no new jobs; "
 	switch at, back := o.HandsBack(); {
 	case !back:
 		text += "what it runs goes on"
@@ -256,7 +245,7 @@ func (a *app) completeHosts(cmd *cobra.Command, args []string, prefix string) ([
 			name = h.Name
 		}
 		if strings.HasPrefix(name, prefix) && !given[name] && name == oneLine(name) {
-			found = append(found, name+"\t"+h.word())
+			found = append(found, name+"\t"+h.Word())
 		}
 	}
 	return found, files

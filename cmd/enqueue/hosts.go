@@ -81,48 +81,17 @@ func (a *app) listingHosts(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// hostDoc is a host as programs get it. Its order is the one that Redis has. It says
-// whether the host is up, so that the program needs no clock.
-type hostDoc struct {
-	jobs.Host
-	Up bool `json:"up"`
-	// away hosts are known by their orders only.
-	away bool
-	// behind hosts do not obey their order yet, or an earlier one still.
-	behind bool
-}
+// hostDoc is a host with what the table says of it.
+type hostDoc struct{ jobs.KnownHost }
 
 // knownHosts lists the registered hosts and those that have an order, by Worker and Name.
 func (a *app) knownHosts(ctx context.Context) ([]hostDoc, time.Time, error) {
-	registered, now, err := a.hosts.Hosts(ctx)
-	if err != nil {
-		return nil, now, err
+	known, now, err := jobs.KnownHosts(ctx, a.hosts, a.orders)
+	list := make([]hostDoc, len(known))
+	for i, h := range known {
+		list[i] = hostDoc{h}
 	}
-	orders, err := a.orders.AllOrders(ctx)
-	if err != nil {
-		return nil, now, err
-	}
-	list := make([]hostDoc, 0, len(registered))
-	for _, h := range registered {
-		d := hostDoc{Host: h, Up: h.Up(now)}
-		var obeyed jobs.HostOrder
-		if h.Order != nil {
-			obeyed = *h.Order
-		}
-		o, ok := orders[h.Name]
-		if d.Order, d.behind = nil, !o.Same(obeyed); ok {
-			d.Order = &o
-			delete(orders, h.Name)
-		}
-		list = append(list, d)
-	}
-	for name, o := range orders {
-		list = append(list, hostDoc{Host: jobs.Host{Name: name, Worker: o.Worker, Order: &o}, away: true})
-	}
-	slices.SortFunc(list, func(a, b hostDoc) int {
-		return cmp.Or(cmp.Compare(a.Worker, b.Worker), cmp.Compare(a.Name, b.Name))
-	})
-	return list, now, nil
+	return list, now, err
 }
 
 // queuesOf lists the queues that hosts serve, and the one that jobs go to by default.
@@ -179,10 +148,10 @@ func (a *app) hostTable(list []hostDoc, now time.Time, names map[string]string) 
 	fmt.Fprintln(w, "WORKER\tSTATE\tSLOTS\tRUNS\tVERSION\tLABELS\tQUEUES\tHOST ID\tSEEN\tREASON")
 	for _, h := range list {
 		load := fmt.Sprintf("%d/%d", h.Running, h.Slots)
-		if h.Damaged != "" || h.away {
+		if h.Damaged != "" || h.Away {
 			load = "" // it is not known
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(h.Worker), oneLine(h.word()), load, oneLine(h.runs(names)), oneLine(h.Version),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(h.Worker), oneLine(h.Word()), load, oneLine(h.runs(names)), oneLine(h.Version),
 			oneLine(labelList(h.Labels)), oneLine(strings.Join(h.Queues, ",")), oneLine(h.Name), seen(h.Host, now), oneLine(h.why(now)))
 	}
 	return w.Flush()
@@ -194,20 +163,6 @@ func seen(h jobs.Host, now time.Time) string {
 		return ""
 	}
 	return age(h.Silent(now))
-}
-
-// word is what a reader has to know: what a host said of itself counts only as long as
-// it speaks.
-func (d hostDoc) word() string {
-	switch {
-	case d.Damaged != "":
-		return "damaged"
-	case d.away:
-		return "away"
-	case !d.Up:
-		return "silent"
-	}
-	return string(d.State)
 }
 
 // jobsShown is how many jobs of a host the table names.
@@ -259,10 +214,10 @@ func (d hostDoc) why(now time.Time) string {
 		reasons = append(reasons, d.Damaged)
 	case d.Order != nil:
 		reasons = append(reasons, orderLine(*d.Order, now))
-		if d.Up && d.behind {
+		if d.Up && d.Behind {
 			reasons = append(reasons, "the worker does not obey yet")
 		}
-	case d.Up && d.behind:
+	case d.Up && d.Behind:
 		reasons = append(reasons, "it is resumed, and the worker does not obey yet")
 	}
 	switch {

@@ -126,17 +126,15 @@ func (a *app) listOutputs(p printer, job jobs.Job) error {
 
 // find returns the output that has want, and the path of want inside its tar.
 func find(job jobs.Job, want string) (jobs.Output, string, error) {
-	want = path.Clean(want)
+	if o, inside, ok := jobs.FindOutput(job.Result.Outputs, want); ok {
+		return o, inside, nil
+	}
 	var names []string
 	for _, o := range job.Result.Outputs {
-		own := path.Clean(o.Path)
 		names = append(names, o.Path)
-		if rest, ok := strings.CutPrefix(want, own); ok && (rest == "" || rest[0] == '/') {
-			return o, path.Base(own) + rest, nil
-		}
 	}
 	hint := "enqueue outputs " + job.ID + " lists the paths"
-	if n := jobs.Nearest(want, names); n != "" {
+	if n := jobs.Nearest(path.Clean(want), names); n != "" {
 		hint = fmt.Sprintf("did you mean %s?", n)
 	}
 	return jobs.Output{}, "", usage(hint, "job %s has no output %q", job.ID, want)

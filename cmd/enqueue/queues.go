@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -51,7 +50,7 @@ func (a *app) queuesLsCmd() *cobra.Command {
 		}
 		queues := args
 		if len(queues) == 0 {
-			queues = pausable(l)
+			queues = l.Known()
 		}
 		paused, err := svc.Paused(cmd.Context(), queues...)
 		if err != nil {
@@ -64,16 +63,6 @@ func (a *app) queuesLsCmd() *cobra.Command {
 		return a.printQueues(p, l, paused, weights)
 	}
 	return cmd
-}
-
-// pausable are the queues whose pauses are of interest: they keep jobs, or will.
-func pausable(l jobs.Load) []string {
-	queues := append([]string{jobs.DefaultQueue}, l.Served...)
-	for _, q := range l.Queues {
-		queues = append(queues, q.Queue)
-	}
-	slices.Sort(queues)
-	return slices.Compact(queues)
 }
 
 func (a *app) printQueues(p printer, l jobs.Load, paused []jobs.Pause, weights []jobs.Weight) error {

@@ -22,6 +22,17 @@ type Load struct {
 	Served []string `json:"served"`
 }
 
+// Known are the queues that hosts serve, in which jobs wait, and to which jobs go by default:
+// those that may be paused.
+func (l Load) Known() []string {
+	queues := append([]string{DefaultQueue}, l.Served...)
+	for _, q := range l.Queues {
+		queues = append(queues, q.Queue)
+	}
+	slices.Sort(queues)
+	return slices.Compact(queues)
+}
+
 // QueueLoad is what waits in a part of a queue.
 type QueueLoad struct {
 	Depth

@@ -17,6 +17,9 @@ const (
 	OrderDrain  OrderKind = "drain"  // what runs may end, and is handed back after Timeout
 )
 
+// MaxReason bounds the reason of an order in bytes: each listing has it on one line.
+const MaxReason = 500
+
 // HostOrder is what an operator wants of a host, until another order takes its place or
 // the host is resumed. It outlives the worker, and Redis.
 type HostOrder struct {

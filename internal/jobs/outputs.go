@@ -60,3 +60,16 @@ func EndsWithContainer[V any](p string, tmpfs map[string]V) string {
 func below(p, top string) bool {
 	return p == top || strings.HasPrefix(p, strings.TrimSuffix(top, "/")+"/")
 }
+
+// FindOutput returns the output that has a path of the container, and where in its tar that
+// is; false when none has.
+func FindOutput(all []Output, want string) (out Output, inside string, ok bool) {
+	want = path.Clean(want)
+	for _, o := range all {
+		own := path.Clean(o.Path)
+		if rest, below := strings.CutPrefix(want, own); below && (rest == "" || rest[0] == '/') {
+			return o, path.Base(own) + rest, true
+		}
+	}
+	return Output{}, "", false
+}
