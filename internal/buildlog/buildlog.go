@@ -169,7 +169,11 @@ func write(b *strings.Builder, s *step, at time.Time, text []byte) {
 
 func (r *Reader) end(b *strings.Builder, v *vertex) {
 	s := r.byName[v.Digest]
-	if s == nil || !s.Completed.IsZero() && !v.Completed.After(s.Completed) {
+	if s == nil {
+		return
+	}
+	if s.Completed.After(s.Started) || s.Completed.Equal(s.Started) { // it is told again
+		s.Completed = *v.Completed
 		return
 	}
 	if len(s.part) > 0 {
