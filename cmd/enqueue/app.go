@@ -90,9 +90,9 @@ func (a *app) service(ctx context.Context) (*jobs.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.svc = svc
+	a.svc = svc.By(a.whoami())
 	a.closers = append(a.closers, closer)
-	return svc, nil
+	return a.svc, nil
 }
 
 // artifacts opens the artifact store once, if it is the farm's; who uses it opens
@@ -195,7 +195,7 @@ func (a *app) defaultStore() string {
 // redisName is the farm's address without its password, for messages.
 func (a *app) redisName() string { return redisconn.Redact(a.redisURL) }
 
-// whoami names the person behind a cancel or an order, for those who wonder.
+// whoami names the person behind a submission, a cancel or an order, for those who wonder.
 func (a *app) whoami() string {
 	name := a.getenv("USER")
 	if u, err := user.Current(); err == nil {

@@ -80,6 +80,7 @@ func (a *app) get(ctx context.Context, svc *jobs.Service, id string) (jobs.Job, 
 func (a *app) describe(j jobs.Job, why string) {
 	p := a.paint(a.stdout)
 	field(a.stdout, p, "job", j.ID)
+	field(a.stdout, p, "submitter", j.Submitter)
 	if j.State.Terminal() {
 		summarize(a.stdout, p, j)
 		attempts(a.stdout, p, j)

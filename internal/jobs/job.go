@@ -45,6 +45,10 @@ type Job struct {
 	Lease time.Time `json:"-"`
 
 	Container Container `json:"container,omitzero"`
+	// Submitter is who submitted the job, as the producer says: it is for people, and
+	// decides nothing. It is "" for jobs of plain asynq producers and of rebuilds. One
+	// printable line of at most [MaxSubmitter] bytes.
+	Submitter string `json:"submitter,omitempty"`
 	// CancelBy is who asked for the job to end, "" when it was not cancelled.
 	CancelBy string `json:"cancel_by,omitempty"`
 
@@ -60,6 +64,9 @@ type Job struct {
 	// Partial is what a running attempt noted so far, nil if nothing.
 	Partial *Result `json:"-"`
 }
+
+// MaxSubmitter bounds Job.Submitter, in bytes.
+const MaxSubmitter = 128
 
 // Container is what the record knows of the attempt's container; it is there
 // before the container is, so that a restarted worker can find it.

@@ -17,12 +17,22 @@ type Service struct {
 	records Records
 	queue   Queue
 	newID   func() string
+	// submitter is who submits, "" when that is not said.
+	submitter string
 }
 
 // NewService makes a Service. newID returns a new job ID: [a-z0-9-], at most
 // 64 bytes, unique, and growing with time.
 func NewService(records Records, queue Queue, newID func() string) *Service {
 	return &Service{records: records, queue: queue, newID: newID}
+}
+
+// By returns a Service whose submissions say who submitted them; see [Job.Submitter]. A
+// submission that an idempotency key leads to another's job changes nothing about that job.
+func (s *Service) By(submitter string) *Service {
+	by := *s
+	by.submitter = Line(submitter, MaxSubmitter)
+	return &by
 }
 
 // Submitted is the answer to one submission.
@@ -67,7 +77,9 @@ func (s *Service) SubmitBatch(ctx context.Context, specs []Spec) ([]Submitted, e
 				continue
 			}
 		}
-		batch = append(batch, NewJob(out[i].ID, spec))
+		job := NewJob(out[i].ID, spec)
+		job.Submitter = s.submitter
+		batch = append(batch, job)
 		at = append(at, i)
 	}
 	if len(batch) == 0 {

@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,6 +42,38 @@ func (f farm) claim(t *testing.T, id string) jobs.Job {
 		t.Fatal(err)
 	}
 	return j
+}
+
+// Who submits is no part of the document: a repetition by another is the same job.
+func TestSubmitter(t *testing.T) {
+	t.Parallel()
+	f := newFarm()
+	ann, bob := f.By("ann@host"), f.By(" bob\x1b[1m\n\xff "+strings.Repeat("\u00e4", 100))
+	first, err := ann.Submit(t.Context(), keyed("app", "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := bob.Submit(t.Context(), keyed("app", "key")); err != nil || again.ID != first.ID || !again.Existing {
+		t.Errorf("Submit of the same by another = %+v, %v; want job %s", again, err, first.ID)
+	}
+	if job, err := f.Get(t.Context(), first.ID); err != nil || job.Submitter != "ann@host" {
+		t.Errorf("the submitter is %q, %v; want the one of the first submission", job.Submitter, err)
+	}
+	odd, err := bob.Submit(t.Context(), echo("app"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := f.Get(t.Context(), odd.ID)
+	if err != nil || !strings.HasPrefix(job.Submitter, "bob\ufffd[1m \ufffd \u00e4") || len(job.Submitter) > jobs.MaxSubmitter {
+		t.Errorf("the submitter is %q, %v; want one printable line", job.Submitter, err)
+	}
+	plain, err := f.Submit(t.Context(), echo("app"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if job, err := f.Get(t.Context(), plain.ID); err != nil || job.Submitter != "" {
+		t.Errorf("the submitter is %q, %v; want none: nothing was said", job.Submitter, err)
+	}
 }
 
 func TestSubmit(t *testing.T) {

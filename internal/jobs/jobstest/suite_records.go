@@ -15,6 +15,7 @@ import (
 func TestRecords(t *testing.T, setup func(t *testing.T) DB) {
 	tests := []subtest{
 		{"create", testCreate},
+		{"create with a submitter", testSubmitter},
 		{"create once", testCreateOnce},
 		{"create once at the same time", testCreateConcurrently},
 		{"create one that has ended", testCreateEnded},
@@ -60,6 +61,28 @@ func testCreate(f *farm) {
 	f.near("expires", j.Expires, j.Created, time.Hour)
 	if !j.Started.IsZero() || !j.Finished.IsZero() || !j.NotBefore.IsZero() {
 		f.t.Errorf("got started %s, finished %s, not before %s; want none", j.Started, j.Finished, j.NotBefore)
+	}
+}
+
+func testSubmitter(f *farm) {
+	anns := jobs.NewJob(f.newID(), spec("app"))
+	anns.Submitter = "ann <&> \u00e4@host"
+	ended := endedJob(f.newID(), spec("app"))
+	ended.Submitter = "bob"
+	none := jobs.NewJob(f.newID(), spec("app"))
+	again := none
+	again.Submitter = "carl"
+	if _, err := f.Records.Create(f.ctx, []jobs.Job{anns, ended, none, again}); err != nil {
+		f.t.Fatal(err)
+	}
+	for _, want := range []jobs.Job{anns, ended, none} {
+		if got := f.get(want.ID); got.Submitter != want.Submitter {
+			f.t.Errorf("the submitter is %q; want %q", got.Submitter, want.Submitter)
+		}
+	}
+	f.finish(f.claim(anns.ID), done())
+	if got := f.get(anns.ID); got.Submitter != anns.Submitter {
+		f.t.Errorf("once the job has ended, the submitter is %q; want %q", got.Submitter, anns.Submitter)
 	}
 }
 
