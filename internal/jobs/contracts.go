@@ -64,8 +64,8 @@ type Records interface {
 	// Expire ends a job that has waited for a worker longer than it may, by Redis time, and
 	// reports whether it did.
 	Expire(ctx context.Context, id string) (bool, error)
-	// Reserve binds an idempotency key to (id, digest of the document) unless
-	// it is bound already, and returns what it is bound to.
+	// Reserve binds a key, see [Spec.ReservedKey], to (id, digest of the document)
+	// unless it is bound already, and returns what it is bound to.
 	Reserve(ctx context.Context, key, id, digest string) (boundID, boundDigest string, err error)
 	// Follow returns what is new after the cursor, waiting up to wait for the
 	// first news. A zero Cursor starts at the beginning. It returns at once

@@ -94,7 +94,7 @@ func (s *Service) refusal(ctx context.Context, d Delivery, job Job) (*Failure, e
 	if key == "" {
 		return nil, nil
 	}
-	id, _, err := s.records.Reserve(ctx, key, job.ID, SpecDigest(job.Spec))
+	id, _, err := s.records.Reserve(ctx, job.Spec.ReservedKey(), job.ID, SpecDigest(job.Spec))
 	if err != nil {
 		return nil, fmt.Errorf("reserve idempotency key: %w", err)
 	}

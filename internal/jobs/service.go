@@ -109,7 +109,7 @@ func NewJob(id string, spec Spec) Job {
 
 func (s *Service) reserve(ctx context.Context, spec Spec, sub *Submitted) error {
 	digest := SpecDigest(spec)
-	id, bound, err := s.records.Reserve(ctx, spec.IdempotencyKey, sub.ID, digest)
+	id, bound, err := s.records.Reserve(ctx, spec.ReservedKey(), sub.ID, digest)
 	switch {
 	case err != nil:
 		return fmt.Errorf("reserve idempotency key: %w", err)

@@ -44,6 +44,40 @@ func (f farm) claim(t *testing.T, id string) jobs.Job {
 	return j
 }
 
+func TestKeysOfTenants(t *testing.T) {
+	t.Parallel()
+	f := newFarm()
+	of := func(tenant, name, key string) jobs.Spec {
+		s := keyed(name, key)
+		s.Tenant = tenant
+		return s
+	}
+	seen := map[string]bool{}
+	for _, spec := range []jobs.Spec{
+		of("", "app", "key"), of("blue", "app", "key"), of("red", "other", "key"), of("blue", "app", "red-key"), of("blue-red", "app", "key"),
+	} {
+		for range 2 {
+			sub, err := f.Submit(t.Context(), spec)
+			if err != nil || sub.Existing != seen[sub.ID] {
+				t.Errorf("Submit(key %q of tenant %q) = %+v, %v; want a job of its own, and that again", spec.IdempotencyKey, spec.Tenant, sub, err)
+			}
+			seen[sub.ID] = true
+		}
+	}
+	if len(seen) != 5 {
+		t.Errorf("there are %d jobs; want one for each key of each tenant", len(seen))
+	}
+	if _, err := f.Submit(t.Context(), of("blue", "another", "key")); !errors.Is(err, jobs.ErrConflict) {
+		t.Errorf("Submit(another document with a tenant's key): %v; want ErrConflict", err)
+	}
+	// Nor does a plain producer's key lead to the job of another tenant.
+	green := of("green", "app", "key")
+	rec, err := f.Record(t.Context(), jobs.Delivery{Ticket: jobs.Ticket{ID: "plain", Queue: jobs.DefaultQueue}, Spec: &green})
+	if err != nil || !rec.Made || rec.Job.Result != nil {
+		t.Errorf("Record(a key that other tenants have) = %+v, %v; want a job that can run", rec, err)
+	}
+}
+
 // Who submits is no part of the document: a repetition by another is the same job.
 func TestSubmitter(t *testing.T) {
 	t.Parallel()

@@ -26,7 +26,7 @@ type Spec struct {
 	// Concurrency bounds how many jobs of a group run at once.
 	Concurrency *Concurrency `json:"concurrency,omitempty"`
 	// IdempotencyKey makes a submission repeatable: the same key with the same
-	// document is the same job.
+	// document is the same job. Each tenant has keys of its own.
 	IdempotencyKey string   `json:"idempotency_key,omitempty"`
 	Context        *Context `json:"context,omitempty"`
 	Build          *Build   `json:"build,omitempty"`
@@ -37,6 +37,16 @@ type Spec struct {
 	Retries int `json:"retries,omitempty"`
 	// Cause is set by the farm where it submits a job by itself.
 	Cause *Cause `json:"cause,omitempty"`
+}
+
+// ReservedKey is what [Records] reserves for the idempotency key, "" when there is none:
+// no tenant's key leads to the job of another, nor to one without a tenant.
+func (s Spec) ReservedKey() string {
+	if s.IdempotencyKey == "" || s.Tenant == "" {
+		return s.IdempotencyKey
+	}
+	// A key is UTF-8, and has no such byte.
+	return s.Tenant + "\xff" + s.IdempotencyKey
 }
 
 // Normalize fills in what an absent field means, so that two documents that

@@ -180,7 +180,8 @@ const ordersKey = "slipway:orders"
 // its holder was last seen.
 func seatKey(host string) string { return "slipway:seat:" + host }
 
-// reserveKey is a string "id digest" that an idempotency key is bound to.
+// reserveKey is a string "id digest" that an idempotency key is bound to; key is that of
+// jobs.Spec.ReservedKey.
 func reserveKey(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return "slipway:idem:" + hex.EncodeToString(sum[:])

@@ -130,7 +130,7 @@ func (db *DB) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		for k, v := range job.Spec.Labels {
 			pipe.ZAddNX(ctx, labelKey(k+"="+v), entry)
 		}
-		if key := job.Spec.IdempotencyKey; key != "" && job.Result == nil {
+		if key := job.Spec.ReservedKey(); key != "" && job.Result == nil {
 			// Once more, on the connection that writes the record: the server that
 			// was asked for it may be another, and gone.
 			pipe.SetNX(ctx, reserveKey(key), reservation(job.ID, jobs.SpecDigest(job.Spec)), db.opts.Retention.Age)

@@ -19,8 +19,9 @@ func (m *Memory) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 	defer m.mu.Unlock()
 	made := make([]bool, len(batch))
 	for i, j := range batch {
-		if _, bound := m.keys[j.Spec.IdempotencyKey]; j.Spec.IdempotencyKey != "" && !bound && j.Result == nil {
-			m.keys[j.Spec.IdempotencyKey] = binding{j.ID, jobs.SpecDigest(j.Spec)}
+		key := j.Spec.ReservedKey()
+		if _, bound := m.keys[key]; key != "" && !bound && j.Result == nil {
+			m.keys[key] = binding{j.ID, jobs.SpecDigest(j.Spec)}
 		}
 		if _, ok := m.records[j.ID]; ok {
 			continue

@@ -1,7 +1,6 @@
 package jobstest
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -29,10 +28,8 @@ func TestRecords(t *testing.T, setup func(t *testing.T) DB) {
 		{"list by filter and page", testListFilteredPages},
 		{"list follows the state", testListStates},
 		{"list is not moved by new jobs", testListStable},
-		{"reserve", testReserve},
-		{"reserve by creating", testReserveByCreating},
-		{"reserve at the same time", testReserveConcurrently},
 	}
+	tests = append(tests, reserveTests()...)
 	tests = append(tests, cancelTests()...)
 	tests = append(tests, followTests()...)
 	runSuite(t, setup, tests)
@@ -429,51 +426,5 @@ func testListStable(f *farm) {
 	rest := f.list(jobs.Query{Limit: 2, PageToken: first.NextPageToken})
 	if want := []string{ids[1], ids[0]}; !slices.Equal(rest, want) {
 		f.t.Errorf("second page after a new job: got %v; want %v", rest, want)
-	}
-}
-
-func testReserve(f *farm) {
-	reserve := func(key, id, digest, wantID, wantDigest string) {
-		f.t.Helper()
-		gotID, gotDigest, err := f.Records.Reserve(f.ctx, key, id, digest)
-		if err != nil || gotID != wantID || gotDigest != wantDigest {
-			f.t.Errorf("Reserve(%q, %s, %s) = %s, %s, %v; want %s, %s", key, id, digest, gotID, gotDigest, err, wantID, wantDigest)
-		}
-	}
-	reserve("key", "job-1", "aa", "job-1", "aa")
-	reserve("key", "job-2", "aa", "job-1", "aa")
-	reserve("key", "job-3", "bb", "job-1", "aa")
-	reserve("key ", "job-4", "cc", "job-4", "cc")
-	reserve("{key}\n\u00e4 *", "job-5", "dd", "job-5", "dd")
-	reserve("key", "job-6", "ee", "job-1", "aa")
-}
-
-// A database that went back in time between the reservation and the record must
-// not have the record alone: the next submission would be another job.
-func testReserveByCreating(f *farm) {
-	spec := jobs.Spec{Name: "a", IdempotencyKey: "key"}
-	id := f.create(spec)[0]
-	got, digest, err := f.Records.Reserve(f.ctx, "key", "another", "aa")
-	if err != nil || got != id || digest != jobs.SpecDigest(f.get(id).Spec) {
-		f.t.Errorf("Reserve = %s, %s, %v; want job %s and the digest of its document", got, digest, err, id)
-	}
-}
-
-func testReserveConcurrently(f *farm) {
-	const callers = 8
-	got := make([]string, callers)
-	var wg sync.WaitGroup
-	for i := range callers {
-		wg.Go(func() {
-			id, _, err := f.Records.Reserve(f.ctx, "key", fmt.Sprintf("job-%d", i), "aa")
-			if err != nil {
-				f.t.Errorf("Reserve: %v", err)
-			}
-			got[i] = id
-		})
-	}
-	wg.Wait()
-	if slices.Sort(got); got[0] != got[callers-1] {
-		f.t.Errorf("callers got %v; want one ID for all", got)
 	}
 }
