@@ -62,7 +62,7 @@ func TestUsersOfRedis(t *testing.T) {
 
 	w := f.worker(hostA, "one", "--watch-bases", "1m")
 	const lines = 25
-	id := f.submit(append([]string{"--retries", "2", "--label", "a=b", "--output-path", "/tmp/out"}, counting(lines, 0)...)...)
+	id := f.submit(append([]string{"--retries", "2", "--label", "a=b", "--tenant", "blue", "--output-path", "/tmp/out"}, counting(lines, 0)...)...)
 	f.said(id, "line 3\n")
 	w.Kill()
 	w.start()

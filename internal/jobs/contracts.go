@@ -52,7 +52,7 @@ type Records interface {
 	// GetAll returns those of many jobs that are there, in the order of the IDs, in few
 	// round trips.
 	GetAll(ctx context.Context, ids []string) ([]Job, error)
-	// List returns jobs newest first.
+	// List returns jobs newest first, ErrInvalid for a page token that is none.
 	List(ctx context.Context, q Query) (Page, error)
 	// Cancel ends a queued or waiting job at once and asks the worker of a
 	// running one to end it; it asks a kept service to end early, too. It
@@ -71,27 +71,6 @@ type Records interface {
 	// first news. A zero Cursor starts at the beginning. It returns at once
 	// when there is news.
 	Follow(ctx context.Context, id string, after Cursor, wait time.Duration) (News, error)
-}
-
-// Query selects jobs. Zero fields select everything.
-type Query struct {
-	States []State
-	Name   string
-	// Label is key=value.
-	Label string
-	// Up selects jobs that keep a service whose end is not recorded.
-	Up bool
-	// Limit is at most 200; 0 means 50.
-	Limit int
-	// PageToken continues a listing.
-	PageToken string
-}
-
-// Page is a part of a listing.
-type Page struct {
-	Jobs []Job
-	// NextPageToken is "" on the last page.
-	NextPageToken string
 }
 
 // Cursor is a place in a job's events and in its live log.

@@ -156,7 +156,7 @@ func (s *Service) GetAll(ctx context.Context, ids []string) ([]Job, error) {
 	return s.records.GetAll(ctx, ids)
 }
 
-// List returns jobs newest first. Those that have waited too long end with that, as in Get,
+// List returns jobs newest first; see [Query] and [Page]. Those that have waited too long end with that, as in Get,
 // and are listed as they are then.
 func (s *Service) List(ctx context.Context, q Query) (Page, error) {
 	page, err := s.records.List(ctx, q)

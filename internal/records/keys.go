@@ -137,6 +137,9 @@ const groupsKey = "slipway:groups"
 // nameKey is a sorted set of the job IDs of a recipe by creation time.
 func nameKey(name string) string { return "slipway:name:" + name }
 
+// tenantKey is a sorted set of the job IDs of a tenant by creation time.
+func tenantKey(tenant string) string { return "slipway:tenant:" + tenant }
+
 // labelKey is a sorted set of the job IDs that carry key=value.
 func labelKey(label string) string { return "slipway:label:" + label }
 

@@ -226,6 +226,9 @@ func (db *DB) forget(ctx context.Context, gone []jobs.Job) error {
 		if job.Spec.Name != "" {
 			pipe.ZRem(ctx, nameKey(job.Spec.Name), id)
 		}
+		if job.Spec.Tenant != "" {
+			pipe.ZRem(ctx, tenantKey(job.Spec.Tenant), id)
+		}
 		for k, v := range job.Spec.Labels {
 			pipe.ZRem(ctx, labelKey(k+"="+v), id)
 		}

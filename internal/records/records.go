@@ -127,6 +127,9 @@ func (db *DB) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		if job.Spec.Name != "" {
 			pipe.ZAddNX(ctx, nameKey(job.Spec.Name), entry)
 		}
+		if job.Spec.Tenant != "" {
+			pipe.ZAddNX(ctx, tenantKey(job.Spec.Tenant), entry)
+		}
 		for k, v := range job.Spec.Labels {
 			pipe.ZAddNX(ctx, labelKey(k+"="+v), entry)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -89,55 +88,6 @@ func (m *Memory) find(id string) (*record, error) {
 		return r, nil
 	}
 	return nil, fmt.Errorf("job %s: %w", id, jobs.ErrNotFound)
-}
-
-// List implements jobs.Records. A page token is the place in the order of
-// creation, so that jobs created meanwhile move nothing.
-func (m *Memory) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
-	if err := m.begin(ctx); err != nil {
-		return jobs.Page{}, err
-	}
-	defer m.mu.Unlock()
-	limit := min(q.Limit, 200)
-	if limit <= 0 {
-		limit = 50
-	}
-	before := len(m.order)
-	if q.PageToken != "" {
-		n, err := strconv.Atoi(q.PageToken)
-		if err != nil || n < 0 || n > len(m.order) {
-			return jobs.Page{}, fmt.Errorf("list jobs: page token %q is not one of ours", q.PageToken)
-		}
-		before = n
-	}
-	var page jobs.Page
-	for _, r := range slices.Backward(m.order[:before]) {
-		if !matches(r.job, q) {
-			continue
-		}
-		if len(page.Jobs) == limit {
-			page.NextPageToken = strconv.Itoa(r.at + 1)
-			break
-		}
-		page.Jobs = append(page.Jobs, r.view())
-	}
-	return page, nil
-}
-
-func matches(j jobs.Job, q jobs.Query) bool {
-	if len(q.States) > 0 && !slices.Contains(q.States, j.State) {
-		return false
-	}
-	if q.Name != "" && j.Spec.Name != q.Name || q.Up && !j.Up() {
-		return false
-	}
-	if q.Label != "" {
-		key, want, _ := strings.Cut(q.Label, "=")
-		if got, ok := j.Spec.Labels[key]; !ok || got != want {
-			return false
-		}
-	}
-	return true
 }
 
 // Cancel implements jobs.Records.

@@ -1,0 +1,73 @@
+package records_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/records"
+)
+
+// A job that is forgotten leaves no entry in an index.
+func TestForgottenInIndexes(t *testing.T) {
+	t.Parallel()
+	server, rdb := embeddedRedis(t)
+	s := records.New(rdb, records.Options{Retention: records.Retention{Age: time.Minute}})
+	ctx := t.Context()
+	indexes := func() (keys []string) {
+		for _, pattern := range []string{"slipway:jobs:*", "slipway:name:*", "slipway:tenant:*", "slipway:label:*"} {
+			keys = append(keys, rdb.Keys(ctx, pattern).Val()...)
+		}
+		return keys
+	}
+	job := jobs.NewJob("a", jobs.Spec{Name: "app", Tenant: "blue", Labels: map[string]string{"team": "red"}}.Normalize())
+	if _, err := s.Create(ctx, []jobs.Job{job}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Cancel(ctx, "a", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"slipway:jobs:cancelled", "slipway:name:app", "slipway:tenant:blue", "slipway:label:team=red"}; !slices.Equal(indexes(), want) {
+		t.Errorf("it is in %q; want %q", indexes(), want)
+	}
+	server.SetTime(epoch.Add(time.Hour))
+	if n, err := s.Sweep(ctx, 10); err != nil || n != 1 {
+		t.Fatalf("Sweep = %d, %v; want it swept", n, err)
+	}
+	if left := indexes(); len(left) > 0 {
+		t.Errorf("it is still in %q", left)
+	}
+}
+
+// Entries without a record are looked at, too: a page is bounded whatever it meets.
+func TestListOverGaps(t *testing.T) {
+	t.Parallel()
+	_, rdb := embeddedRedis(t)
+	s, ctx := records.New(rdb, records.Options{}), t.Context()
+	var batch []jobs.Job
+	for i := range 30 {
+		batch = append(batch, jobs.NewJob(string(rune('a'+i/26))+string(rune('a'+i%26)), jobs.Spec{Name: "app"}.Normalize()))
+	}
+	if _, err := s.Create(ctx, batch); err != nil {
+		t.Fatal(err)
+	}
+	for _, job := range batch[5:] {
+		rdb.Del(ctx, "slipway:{"+job.ID+"}:job")
+	}
+	q, pages, found := jobs.Query{Name: "app", Look: 10, Limit: 3}, 0, []string{}
+	for more := true; more; more = q.PageToken != "" {
+		page, err := s.List(ctx, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, job := range page.Jobs {
+			found = append(found, job.ID)
+		}
+		pages++
+		q.PageToken = page.NextPageToken
+	}
+	if want := []string{"ae", "ad", "ac", "ab", "aa"}; !slices.Equal(found, want) || pages < 4 {
+		t.Errorf("%d pages have %q; want %q on four at least", pages, found, want)
+	}
+}
