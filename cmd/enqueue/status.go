@@ -113,17 +113,13 @@ func (a *app) describe(j jobs.Job, why string) {
 
 func (a *app) listCmd() *cobra.Command {
 	var format, pageToken string
-	var states []string
-	var q jobs.Query
+	var f filters
 	limit := 50
 	cmd := &cobra.Command{
 		Use: "ls", Aliases: []string{"ps", "list"}, Short: "List jobs, newest first", Args: noArgs,
 	}
+	f.declare(cmd, a.completeHosts)
 	fs := cmd.Flags()
-	fs.StringSliceVar(&states, "state", nil, "only jobs in these states (comma separated or repeated)")
-	fs.BoolVar(&q.Up, "up", false, "only services that are up, with their addresses")
-	fs.StringVar(&q.Name, "name", "", "only jobs of this name")
-	fs.StringVar(&q.Label, "label", "", "only jobs with this label, key=value")
 	fs.IntVar(&limit, "limit", limit, "how many jobs")
 	fs.StringVar(&pageToken, "page-token", "", "go on where an earlier -o json stopped (next_page_token)")
 	fs.StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
@@ -132,14 +128,12 @@ func (a *app) listCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if q.States, err = knownStates(states); err != nil {
-			return err
-		}
 		if limit < 1 {
 			return usage("", "--limit: found %d; want 1 or more", limit)
 		}
-		if k, _, ok := strings.Cut(q.Label, "="); q.Label != "" && (!ok || k == "") {
-			return usage("", "--label: found %q; want KEY=VALUE", q.Label)
+		q, err := a.selected(cmd.Context(), f)
+		if err != nil {
+			return err
 		}
 		q.PageToken = pageToken
 		list, nextPage, err := a.list(cmd.Context(), q, limit)
@@ -154,11 +148,11 @@ func (a *app) listCmd() *cobra.Command {
 		}
 		return p.many(list, nextPage)
 	}
-	_ = cmd.RegisterFlagCompletionFunc("state", words(stateWords()...)) // the flag is declared above
 	return cmd
 }
 
-// list reads pages until it has limit jobs.
+// list reads pages until it has limit jobs. A page may have few, or none, where what is asked
+// for is rare.
 func (a *app) list(ctx context.Context, q jobs.Query, limit int) ([]jobs.Job, string, error) {
 	svc, err := a.service(ctx)
 	if err != nil {
@@ -242,24 +236,4 @@ func age(d time.Duration) string {
 	default:
 		return fmt.Sprintf("%dd", int(d.Hours()/24))
 	}
-}
-
-func stateWords() []string {
-	var words []string
-	for _, s := range jobs.States() {
-		words = append(words, string(s))
-	}
-	return words
-}
-
-func knownStates(words []string) ([]jobs.State, error) {
-	var states []jobs.State
-	for _, w := range words {
-		var s string
-		if err := choiceVar(&s, "state", stateWords()...).Set(w); err != nil {
-			return nil, failure{code: jobs.ExitUsage, what: "--state", err: err}
-		}
-		states = append(states, jobs.State(s))
-	}
-	return states, nil
 }

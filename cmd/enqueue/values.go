@@ -94,6 +94,24 @@ func daysVar(p *jobs.Duration) *value {
 	return v
 }
 
+// timeVar is a time, or how long ago that was.
+func timeVar(p *time.Time) *value {
+	return &value{kind: "time", set: func(s string) error {
+		var ago jobs.Duration
+		if err := daysVar(&ago).Set(s); err == nil {
+			*p = time.Now().Add(-ago.D())
+			return nil
+		}
+		for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+			if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+				*p = t
+				return nil
+			}
+		}
+		return fmt.Errorf("found %q; want how long ago, such as 90m, 2h or 7d, or a time, such as 2026-01-31, '2026-01-31 15:04:05' or 2026-01-31T15:04:05Z", s)
+	}}
+}
+
 // secondsVar is a duration, or a number of seconds as docker has it.
 func secondsVar(p *jobs.Duration) *value {
 	v := durationVar(p)
