@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/slipway-farm/slipway/internal/access"
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
@@ -53,6 +54,8 @@ type app struct {
 	recipes  jobs.Recipes
 	rebuilds jobs.Rebuilds
 	bases    jobs.Bases
+	tokens   access.Tokens
+	trail    access.Trail
 	blobs    *artifacts.Blobs
 	closers  []io.Closer
 }
@@ -152,6 +155,7 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 	}
 	records := records.New(rdb, records.Options{})
 	a.pins, a.registry, a.hosts, a.orders, a.recipes, a.rebuilds, a.bases = records, records, records, records, records, records, records
+	a.tokens, a.trail = records, records
 	r, q := faulty(records, queue.New(rdb))
 	return jobs.NewService(r, q, newID), rdb, nil
 }

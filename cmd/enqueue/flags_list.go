@@ -56,18 +56,9 @@ func (a *app) selected(ctx context.Context, f filters) (q jobs.Query, err error)
 	if q.Kinds, err = knownKinds(f.kinds); err != nil {
 		return q, err
 	}
-	q.Fault, q.Base = jobs.Fault(f.fault), baseCalled(f.base)
+	q.Fault, q.Base = jobs.Fault(f.fault), imagename.BaseCalled(f.base)
 	q.Host, err = a.hostToList(ctx, f.host)
 	return q, err
-}
-
-// baseCalled is a base as the results of jobs have it. What stands before a digest says no
-// more than the digest does.
-func baseCalled(name string) string {
-	if _, digest, _ := strings.Cut(name, "@"); jobs.IsDigest(digest) {
-		return digest
-	}
-	return imagename.Familiar(name)
 }
 
 // hostToList is the identity of a host. That of one which has left the farm stands for

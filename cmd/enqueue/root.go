@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -39,7 +40,7 @@ func (a *app) rootCmd() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		a.submitCmd(), a.statusCmd(), a.listCmd(), a.logsCmd(), a.waitCmd(), a.cancelCmd(), a.resultCmd(), a.outputsCmd(),
-		a.hostsCmd(), a.queuesCmd(), a.whyCmd(), a.recipesCmd(), a.rebuildCmd(), a.depsCmd(), a.rdepsCmd(), a.basesCmd(), a.staleCmd(), a.whyStaleCmd(), a.provenanceCmd(), a.schemaCmd(), a.versionCmd(), exitCodesTopic(),
+		a.hostsCmd(), a.queuesCmd(), a.whyCmd(), a.recipesCmd(), a.rebuildCmd(), a.depsCmd(), a.rdepsCmd(), a.basesCmd(), a.staleCmd(), a.whyStaleCmd(), a.provenanceCmd(), a.serveCmd(), a.tokensCmd(), a.schemaCmd(), a.versionCmd(), exitCodesTopic(),
 	)
 	_ = root.RegisterFlagCompletionFunc("color", words("auto", "always", "never")) // the flag is declared above
 	return root
@@ -73,14 +74,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	help := fmt.Sprintf("%s --help lists the flags", cmd.CommandPath())
 	switch {
 	case errors.As(err, &invalid):
-		cause := err
-		if u := errors.Unwrap(invalid); u != nil {
-			cause = u
-		}
-		if _, ok := errors.AsType[*strconv.NumError](cause); ok {
-			cause = fmt.Errorf("found %q; want a number", invalid.GetValue())
-		}
-		return failure{code: jobs.ExitUsage, what: "--" + invalid.GetFlag().Name, err: cause}
+		return failure{code: jobs.ExitUsage, what: "--" + invalid.GetFlag().Name, err: notValue(invalid)}
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
 		var known []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
@@ -91,6 +85,18 @@ func flagError(cmd *cobra.Command, err error) error {
 	default:
 		return usage(help, "%s", err)
 	}
+}
+
+// notValue says why a flag does not take a value.
+func notValue(invalid *pflag.InvalidValueError) error {
+	cause := cmp.Or(errors.Unwrap(invalid), error(invalid))
+	if _, ok := errors.AsType[*strconv.NumError](cause); !ok {
+		return cause
+	}
+	if invalid.GetFlag().Value.Type() == "bool" {
+		return fmt.Errorf("found %q; want true or false", invalid.GetValue())
+	}
+	return fmt.Errorf("found %q; want a number", invalid.GetValue())
 }
 
 // ids is the argument check of verbs that take job IDs.

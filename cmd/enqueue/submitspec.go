@@ -36,11 +36,16 @@ func (r request) runs() bool { return len(r.command) > 0 || r.base.Run != nil ||
 // spec is the document that the command line asks for, without the reference of
 // its context.
 func (r request) spec() (jobs.Spec, error) {
-	s := r.base
-	builds, runs := r.hasContext || s.Build != nil, r.runs()
+	builds, runs := r.hasContext || r.base.Build != nil, r.runs()
 	if err := r.conflicts(builds, runs); err != nil {
-		return s, err
+		return r.base, err
 	}
+	return r.apply(builds, runs), nil
+}
+
+// apply has the flags change the document.
+func (r request) apply(builds, runs bool) jobs.Spec {
+	s := r.base
 	if builds {
 		s.Build = copyOf(s.Build)
 	}
@@ -53,7 +58,7 @@ func (r request) spec() (jobs.Spec, error) {
 		}
 	}
 	r.place(&s)
-	return s, nil
+	return s
 }
 
 // conflicts refuses what cannot be meant, before any work is done.

@@ -99,6 +99,21 @@ func (t Token) Principal() Principal {
 	return Principal{Name: t.Name, Token: t.ID, Scopes: t.Scopes, Tenant: t.Tenant}
 }
 
+// ShownToken is a token as programs get it, without what is kept of its secret.
+type ShownToken struct {
+	Token
+	Hash    string `json:"hash,omitempty"` // hides that of the token, and is never set
+	Expired bool   `json:"expired,omitempty"`
+	// Text is what its holder sends. It is in the answer to its making, and nowhere else.
+	Text string `json:"text,omitempty"`
+}
+
+// Shown is a token for programs; text is "" but for one that was just made.
+func Shown(t Token, text string) ShownToken {
+	t.Hash = ""
+	return ShownToken{Token: t, Expired: t.Expired(time.Now()), Text: text}
+}
+
 func hash(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])

@@ -2,7 +2,11 @@
 // the registry, the folder and the tag that it fills in.
 package imagename
 
-import "github.com/distribution/reference"
+import (
+	"strings"
+
+	"github.com/distribution/reference"
+)
 
 // IsName reports whether ref is the name of an image.
 func IsName(ref string) bool {
@@ -38,4 +42,13 @@ func Repository(ref string) string {
 		return ref
 	}
 	return named.Name()
+}
+
+// BaseCalled is a base as the results of jobs have it: its familiar name, or its digest. What
+// stands before a digest says no more than the digest does.
+func BaseCalled(name string) string {
+	if _, digest, ok := strings.Cut(name, "@sha256:"); ok {
+		return "sha256:" + digest
+	}
+	return Familiar(name)
 }

@@ -58,7 +58,8 @@ func rules() []rule {
 		{"internal/control", operation, nil},
 		{"internal/settings", operation, nil},
 
-		{"internal/api", flow, nil},
+		// A token bucket is not worth our own code.
+		{"internal/api", flow, []string{"golang.org/x/time/rate"}},
 		{"internal/worker", flow, nil},
 		{"internal/rebuild", flow, nil},
 		{"internal/reconcile", flow, nil},

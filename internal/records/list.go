@@ -65,10 +65,10 @@ func indexes(q jobs.Query) []string {
 	switch {
 	case q.Up:
 		return []string{upKey}
+	case q.Tenant != "": // before the name: a page token names no job of another tenant
+		return []string{tenantKey(q.Tenant)}
 	case q.Name != "":
 		return []string{nameKey(q.Name)}
-	case q.Tenant != "":
-		return []string{tenantKey(q.Tenant)}
 	case q.Label != "":
 		return []string{labelKey(q.Label)}
 	}

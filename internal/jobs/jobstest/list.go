@@ -50,10 +50,10 @@ func indexed(q jobs.Query) jobs.Query {
 	switch {
 	case q.Up:
 		part.Up = true
-	case q.Name != "":
-		part.Name = q.Name
 	case q.Tenant != "":
 		part.Tenant = q.Tenant
+	case q.Name != "":
+		part.Name = q.Name
 	case q.Label != "":
 		part.Label = q.Label
 	default:

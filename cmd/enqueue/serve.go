@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-farm/slipway/internal/access"
+	"github.com/slipway-farm/slipway/internal/api"
+	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+const serveHelp = `Serve the farm over HTTP, for programs that have neither Redis nor the artifact store:
+
+  curl --data-binary @ctx.tar -H "Authorization: Bearer $T" "$S/v1/build?tag=app:1&run&wait=10m"
+
+builds a tar, runs the image and answers with the finished job. /openapi.yaml describes all
+routes. Clients need a token: enqueue tokens create makes one.
+
+An address that other machines can reach needs --tls-cert and --tls-key, unless --insecure
+says that something in front of it sees to that. A certificate is read again when it changes.
+Several servers may serve one farm. Uploads that come in pieces are kept in --upload-dir, so
+that all pieces of one have to reach the same server.`
+
+// serveFlags are the flags of serve.
+type serveFlags struct {
+	listen             api.Listen
+	noTokens, noLimits bool
+	rate               float64
+	uploadDir          string
+}
+
+func (a *app) serveCmd() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{Use: "serve", Short: "Serve the farm over HTTP", Long: serveHelp, Args: noArgs}
+	fs := cmd.Flags()
+	fs.StringVar(&f.listen.Address, "listen", "127.0.0.1:8470", "address to listen on")
+	fs.StringVar(&f.listen.CertFile, "tls-cert", "", "certificate `file` (PEM, with the chain)")
+	fs.StringVar(&f.listen.KeyFile, "tls-key", "", "its key `file`")
+	fs.BoolVar(&f.listen.Insecure, "insecure", false, "listen for other machines without TLS, or without tokens")
+	fs.BoolVar(&f.noTokens, "no-tokens", false, "let everyone who reaches the address do everything")
+	fs.BoolVar(&f.noLimits, "no-limits", false, "take contexts that are over the default limits; the workers' policy decides")
+	fs.Float64Var(&f.rate, "rate", 200, "requests a second that one token may send, and twice as many at once")
+	fs.StringVar(&f.uploadDir, "upload-dir", "", "directory for uploads that come in pieces (default $TMPDIR/slipway-uploads-UID)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) }
+	return cmd
+}
+
+// serve runs the HTTP API until it is interrupted.
+func (a *app) serve(ctx context.Context, f serveFlags) error {
+	if f.rate <= 0 {
+		return usage("", "--rate: found %g; want more than 0", f.rate)
+	}
+	a.redisURL = withPool(a.redisURL)
+	farm, err := a.farm(ctx)
+	if err != nil {
+		return err
+	}
+	o := api.Options{
+		Farm: farm, Open: f.noTokens, Anyone: access.Principal{Name: a.whoami(), Scopes: access.Scopes()},
+		Document: fromParameters, Parameters: parameters(),
+		Rate: f.rate, Burst: int(2*f.rate) + 1, UploadDir: f.uploadDir,
+		Ready: a.usable, Version: buildVersion(), Log: slog.New(slog.NewTextHandler(a.stderr, nil)),
+	}
+	if f.noLimits {
+		o.Limits = contexts.NoLimits()
+	}
+	if o.UploadDir == "" {
+		o.UploadDir = filepath.Join(os.TempDir(), fmt.Sprintf("slipway-uploads-%d", os.Getuid()))
+	}
+	ctx, stop := a.interruptible(ctx)
+	defer stop()
+	err = api.New(o).Serve(ctx, f.listen, func(url string) {
+		fmt.Fprintf(a.stderr, "serving the farm at %s\n", url)
+		if !f.noTokens {
+			fmt.Fprintln(a.stderr, "clients need a token: enqueue tokens create NAME")
+		}
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, api.ErrExposed):
+		return failure{
+			code: jobs.ExitUsage, what: "--listen " + f.listen.Address, err: err,
+			hint: "give --tls-cert and --tls-key, listen on 127.0.0.1, or say --insecure when something in front of it sees to that",
+		}
+	}
+	return failure{code: jobs.ExitUsage, what: "cannot serve", err: err, hint: "see --listen, --tls-cert and --tls-key"}
+}
+
+// farm is what the HTTP API works on.
+func (a *app) farm(ctx context.Context) (api.Farm, error) {
+	svc, err := a.service(ctx)
+	if err != nil {
+		return api.Farm{}, err
+	}
+	blobs, err := a.artifacts(ctx)
+	if err != nil {
+		return api.Farm{}, err
+	}
+	return api.Farm{
+		Jobs: svc, Hosts: a.hosts, Orders: a.orders, Recipes: a.recipes, Rebuilds: a.rebuilds, Bases: a.bases,
+		Blobs: blobs, Tokens: a.tokens, Trail: a.trail,
+	}, nil
+}
+
+// usable says why Redis or the artifact store cannot be used, nil when they can.
+func (a *app) usable(ctx context.Context) error {
+	if _, _, err := a.hosts.Hosts(ctx); err != nil {
+		return err
+	}
+	_, err := a.blobs.Has(ctx, "sha256:0000000000000000000000000000000000000000000000000000000000000000")
+	return err
+}
+
+// servePool is how many connections a server may have to each Redis: each job that is followed
+// waits on one.
+const servePool = "600"
+
+// withPool adds that to a URL that does not say.
+func withPool(redisURL string) string {
+	u, err := url.Parse(redisURL)
+	if err != nil {
+		return redisURL // the connection reports it
+	}
+	q := u.Query()
+	if !q.Has("pool_size") {
+		q.Set("pool_size", servePool)
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}

@@ -1,0 +1,167 @@
+// Package api is the farm over HTTP: jobs, their logs and outputs, contexts, hosts and
+// queues, for programs in any language. It holds no logic of the farm: its handlers call
+// the service that the command line calls. routes.go lists every route, openapi.yaml
+// describes them.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/slipway-farm/slipway/internal/access"
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// Farm is what the API works on.
+type Farm struct {
+	Jobs     *jobs.Service
+	Hosts    jobs.Hosts
+	Orders   jobs.Orders
+	Recipes  jobs.Recipes
+	Rebuilds jobs.Rebuilds
+	Bases    jobs.Bases
+	Blobs    *artifacts.Blobs
+	Tokens   access.Tokens
+	Trail    access.Trail
+}
+
+// Options of a Server. Zero limits mean the defaults.
+type Options struct {
+	Farm
+	// Open takes requests without a token, as from Anyone.
+	Open   bool
+	Anyone access.Principal
+	// Document adds what the parameters of a request say to a job document, in the words of
+	// the flags of enqueue submit. Its errors are [*ParameterError] and jobs.ErrInvalid.
+	Document func(base jobs.Spec, params url.Values) (jobs.Spec, error)
+	// Parameters are those that Document knows.
+	Parameters []string
+	// Check judges a normalized document that a principal submits; nil takes all. Its
+	// errors are *jobs.Failure.
+	Check func(jobs.Spec) error
+	// Limits of contexts that are uploaded.
+	Limits contexts.Limits
+	// TempDir holds contexts while they come, "" for the system's directory. UploadDir keeps
+	// those that come in pieces; it is the server's own.
+	TempDir, UploadDir string
+	// Rate is how many requests a second one principal may send for long, Burst at once.
+	Rate  float64
+	Burst int
+	// Uploads is how many contexts may come at the same time, Followers how many requests
+	// may wait for jobs or follow logs.
+	Uploads, Followers int
+	// Patience is how long a client may take to send or to take a piece of a body.
+	Patience time.Duration
+	// Ready says why the server cannot do its work, nil when it can.
+	Ready   func(context.Context) error
+	Version string
+	Log     *slog.Logger
+}
+
+func (o Options) complete() Options {
+	set(&o.Rate, 200)
+	set(&o.Burst, 400)
+	set(&o.Uploads, 16)
+	set(&o.Followers, 1000)
+	set(&o.Patience, time.Minute)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Ready == nil {
+		o.Ready = func(context.Context) error { return nil }
+	}
+	return o
+}
+
+func set[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// Server answers requests. It is safe for concurrent use.
+type Server struct {
+	Options
+	routes  []route
+	mux     *http.ServeMux
+	feeds   *feeds
+	rates   *rates
+	uploads slots
+	follows slots
+	parts   uploadFiles
+	origins *http.CrossOriginProtection
+}
+
+// New makes a Server. Close ends what it reads in the background.
+func New(o Options) *Server {
+	s := &Server{Options: o.complete(), routes: routes(), mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
+	s.feeds = newFeeds(s.Jobs, s.Log)
+	s.rates = newRates(s.Rate, s.Burst)
+	s.parts.dir = s.UploadDir
+	s.uploads, s.follows = make(slots, s.Uploads), make(slots, s.Followers)
+	for _, r := range s.routes {
+		s.mux.Handle(r.method+" "+r.path, s.handle(r))
+	}
+	s.mux.HandleFunc("/", s.noRoute)
+	return s
+}
+
+// Close ends all followers, which the caller of http.Server.Shutdown waits for.
+func (s *Server) Close() { s.feeds.close() }
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	if s.Open && r.Header.Get("Authorization") == "" {
+		if err := s.local(r); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// local refuses what a web page of strangers could make a browser on this machine send: a
+// request from another origin, or one to a name that was made to lead here.
+func (s *Server) local(r *http.Request) error {
+	if err := s.origins.Check(r); err != nil {
+		return problem("forbidden", "%v", err)
+	}
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && host != "localhost" {
+		return problem("forbidden", "no token is asked for here, so that the server is reached by its address only, not as %s", jobs.Clip(host)).
+			hint("use the address, or start the server with tokens")
+	}
+	return nil
+}
+
+// slots bound how many do something at the same time.
+type slots chan struct{}
+
+// take takes a slot, and reports whether there was one; give gives it back.
+func (s slots) take() bool {
+	select {
+	case s <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s slots) give() { <-s }

@@ -1,0 +1,323 @@
+package api
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/access"
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
+	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/queue"
+	"github.com/slipway-farm/slipway/internal/records"
+)
+
+// farm is a farm without workers on an embedded Redis, served on loopback: tests are the
+// workers.
+type farm struct {
+	t      *testing.T
+	db     *records.DB
+	redis  *miniredis.Miniredis
+	blobs  *artifacts.Blobs
+	server *Server
+	http   *httptest.Server
+	// tokens by who has them.
+	tokens map[string]string
+}
+
+// who has which scopes: nothing is allowed beyond them.
+func principals() map[string]access.Token {
+	return map[string]access.Token{
+		"submitter": {Scopes: []access.Scope{access.Submit}},
+		"reader":    {Scopes: []access.Scope{access.Read}},
+		"operator":  {Scopes: []access.Scope{access.Operate}},
+		"admin":     {Scopes: []access.Scope{access.Admin}},
+		"blue":      {Scopes: []access.Scope{access.Submit, access.Read}, Tenant: "blue"},
+		"green":     {Scopes: []access.Scope{access.Submit, access.Read}, Tenant: "green"},
+		"old":       {Scopes: []access.Scope{access.Admin}, Expires: time.Unix(1, 0)},
+	}
+}
+
+func newFarm(t *testing.T, change func(*Options)) *farm {
+	t.Helper()
+	mr := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: mr.Addr(), PoolSize: 300})
+	t.Cleanup(func() { _ = rdb.Close() })
+	store, err := dirstore.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &farm{t: t, db: records.New(rdb, records.Options{}), redis: mr, blobs: artifacts.NewBlobs(store, t.TempDir()), tokens: map[string]string{}}
+	o := Options{
+		Farm: Farm{
+			Jobs:  jobs.NewService(f.db, queue.New(rdb), func() string { return uuid.Must(uuid.NewV7()).String() }),
+			Hosts: f.db, Orders: f.db, Recipes: f.db, Rebuilds: f.db, Bases: f.db, Blobs: f.blobs, Tokens: f.db, Trail: f.db,
+		},
+		Document: fewFlags, Parameters: []string{"tag", "run", "name", "image"}, UploadDir: t.TempDir(), Version: "test",
+		Rate: 10_000, Burst: 10_000,
+	}
+	if change != nil {
+		change(&o)
+	}
+	f.server = New(o)
+	t.Cleanup(f.server.Close)
+	f.http = httptest.NewServer(f.server)
+	t.Cleanup(f.http.Close)
+	for name, tok := range principals() {
+		tok.Name = name
+		tok, text, err := access.NewToken(tok)
+		if err == nil {
+			err = f.db.AddToken(t.Context(), tok)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.tokens[name] = text
+	}
+	return f
+}
+
+// fewFlags stands for the flags of the command line, which are tested there.
+func fewFlags(s jobs.Spec, params url.Values) (jobs.Spec, error) {
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		switch name {
+		case "tag":
+			if s.Build == nil {
+				s.Build = &jobs.Build{}
+			}
+			s.Build.Tags = params[name]
+		case "run":
+			s.Run = &jobs.Run{}
+		case "image":
+			s.Run = &jobs.Run{Image: params.Get(name)}
+		case "name":
+			s.Name = params.Get(name)
+		}
+	}
+	return s, nil
+}
+
+// contract is openapi.yaml.
+var contract = sync.OnceValues(func() (*openapi3.T, error) {
+	for _, media := range []string{"text/event-stream", "application/jsonl", "application/yaml", "application/x-tar", "multipart/byteranges"} {
+		openapi3filter.RegisterBodyDecoder(media, openapi3filter.FileBodyDecoder)
+	}
+	openapi3filter.RegisterBodyDecoder("application/schema+json", openapi3filter.JSONBodyDecoder)
+	doc, err := openapi3.NewLoader().LoadFromData(description)
+	if err == nil {
+		err = doc.Validate(context.Background())
+	}
+	return doc, err
+})
+
+// request is one to the farm.
+type request struct {
+	method, path, as string
+	header           http.Header
+	body             io.Reader
+}
+
+// reply is an answer with its body.
+type reply struct {
+	*http.Response
+	body []byte
+}
+
+// send sends a request as one of the principals, "" for none, and holds the answer to the
+// contract.
+func (f *farm) send(r request) reply {
+	f.t.Helper()
+	req, err := http.NewRequestWithContext(f.t.Context(), r.method, f.http.URL+r.path, r.body)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	maps.Copy(req.Header, r.header)
+	if r.as != "" {
+		req.Header.Set("Authorization", "Bearer "+f.tokens[r.as])
+	}
+	resp, err := f.http.Client().Do(req)
+	if err != nil {
+		f.t.Fatalf("%s %s: %v", r.method, r.path, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		f.t.Fatalf("%s %s: %v", r.method, r.path, err)
+	}
+	if err := f.server.keepsContract(f.t.Context(), req, resp, body); err != nil {
+		f.t.Errorf("%s %s as %q: %d %s\n%v", r.method, r.path, r.as, resp.StatusCode, body, err)
+	}
+	return reply{resp, body}
+}
+
+// keepsContract holds a request that was taken, and its answer, to openapi.yaml.
+func (s *Server) keepsContract(ctx context.Context, req *http.Request, resp *http.Response, body []byte) error {
+	doc, err := contract()
+	if err != nil {
+		return err
+	}
+	_, pattern := s.mux.Handler(req)
+	method, path, _ := strings.Cut(pattern, " ")
+	if path == "" { // no route
+		return nil
+	}
+	path = strings.ReplaceAll(path, "...}", "}")
+	item := doc.Paths.Find(path)
+	if item == nil || item.GetOperation(method) == nil {
+		return &ParameterError{Name: pattern, Message: "openapi.yaml does not have it"}
+	}
+	input := &openapi3filter.RequestValidationInput{
+		Request: req, PathParams: pathParams(path, req.URL.Path), QueryParams: req.URL.Query(),
+		Route:   &routers.Route{Spec: doc, Path: path, PathItem: item, Method: method, Operation: item.GetOperation(method)},
+		Options: &openapi3filter.Options{IncludeResponseStatus: true, ExcludeRequestBody: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, MultiError: true},
+	}
+	req.Body = http.NoBody
+	if resp.StatusCode < http.StatusBadRequest {
+		if err := openapi3filter.ValidateRequest(ctx, input); err != nil {
+			return err
+		}
+	}
+	if req.Method == http.MethodHead || len(body) == 0 {
+		input.Options.ExcludeResponseBody = true
+	}
+	return openapi3filter.ValidateResponse(ctx, &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: input, Status: resp.StatusCode, Header: resp.Header, Body: io.NopCloser(bytes.NewReader(body)), Options: input.Options,
+	})
+}
+
+// pathParams are the parts of a path that a template leaves open.
+func pathParams(template, path string) map[string]string {
+	params := map[string]string{}
+	parts := strings.Split(path, "/")
+	for i, part := range strings.Split(template, "/") {
+		if name, ok := strings.CutPrefix(part, "{"); ok && i < len(parts) {
+			params[strings.TrimSuffix(name, "}")] = strings.Join(parts[i:], "/")
+			if i < len(strings.Split(template, "/"))-1 {
+				params[strings.TrimSuffix(name, "}")] = parts[i]
+			}
+		}
+	}
+	return params
+}
+
+// want fails the test unless the answer has this status.
+func (r reply) want(t *testing.T, status int) reply {
+	t.Helper()
+	if r.StatusCode != status {
+		t.Fatalf("%s %s: status %d, want %d: %s", r.Request.Method, r.Request.URL.Path, r.StatusCode, status, r.body)
+	}
+	return r
+}
+
+// problem fails the test unless the answer is a problem of this kind, and returns it.
+func (r reply) problem(t *testing.T, kind string) Problem {
+	t.Helper()
+	var p Problem
+	if err := json.Unmarshal(r.body, &p); err != nil || p.Type != problemPath+kind || p.Status != r.StatusCode {
+		t.Fatalf("%s %s: %d %s (%v); want the problem %s", r.Request.Method, r.Request.URL.Path, r.StatusCode, r.body, err, kind)
+	}
+	return p
+}
+
+// into reads the answer.
+func into[T any](t *testing.T, r reply) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal(r.body, &v); err != nil {
+		t.Fatalf("%s %s: %s: %v", r.Request.Method, r.Request.URL.Path, r.body, err)
+	}
+	return v
+}
+
+// archive is a tar of files.
+func archive(t testing.TB, files map[string]string) *bytes.Buffer {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name])), Typeflag: tar.TypeReg})
+		if err == nil {
+			_, err = io.WriteString(w, files[name])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &b
+}
+
+func hello(t testing.TB) *bytes.Buffer {
+	return archive(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY hello /\n", "hello": "hello\n"})
+}
+
+// submit makes a job that runs an image.
+func (f *farm) submit(as string) jobs.Job {
+	f.t.Helper()
+	return into[jobs.Job](f.t, f.send(request{method: "POST", path: "/v1/jobs?image=a", as: as}).want(f.t, http.StatusAccepted))
+}
+
+// worker is the owner of a running job.
+type worker struct {
+	*farm
+	job    jobs.Job
+	offset int64
+	log    []byte
+}
+
+const nonce = "0123456789abcdef"
+
+// claim makes the test the worker of a job.
+func (f *farm) claim(id string) *worker {
+	f.t.Helper()
+	job, err := f.db.Claim(f.t.Context(), jobs.Ticket{ID: id}, jobs.Owner{Worker: "w1", Host: "h1", Nonce: nonce, Lease: time.Hour})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return &worker{farm: f, job: job}
+}
+
+// write appends a frame to the live log.
+func (w *worker) write(s jobs.Stream, text string) {
+	w.t.Helper()
+	raw := jobs.AppendFrame(nil, jobs.Frame{Stream: s, At: time.UnixMilli(1000), Data: []byte(text)})
+	if err := w.db.AppendLog(w.t.Context(), w.job.ID, nonce, jobs.LogChunk{Attempt: w.job.Attempt, Offset: w.offset, Data: raw}); err != nil {
+		w.t.Error(err)
+	}
+	w.offset += int64(len(raw))
+	w.log = append(w.log, raw...)
+}
+
+// finish stores the log and ends the job.
+func (w *worker) finish(r jobs.Result) {
+	w.t.Helper()
+	blob, err := w.blobs.Write(w.t.Context(), bytes.NewReader(w.log))
+	if err == nil {
+		r.Attempt, r.Log = w.job.Attempt, jobs.LogInfo{Digest: blob.Digest, Size: blob.Size}
+		err = w.db.Finish(w.t.Context(), w.job.ID, nonce, r)
+	}
+	if err != nil {
+		w.t.Error(err)
+	}
+}

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// rates bound how many requests each principal sends.
+type rates struct {
+	limit rate.Limit
+	burst int
+
+	mu  sync.Mutex
+	all map[string]*rate.Limiter
+}
+
+func newRates(limit float64, burst int) *rates {
+	return &rates{limit: rate.Limit(limit), burst: burst, all: map[string]*rate.Limiter{}}
+}
+
+// mostRates is how many principals are told apart before those that are idle are forgotten.
+const mostRates = 10_000
+
+// wait is how long this principal has to wait until its next request, 0 for not at all.
+func (r *rates) wait(key string) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.all[key]
+	if l == nil {
+		if len(r.all) >= mostRates {
+			clear(r.all)
+		}
+		l = rate.NewLimiter(r.limit, r.burst)
+		r.all[key] = l
+	}
+	res := l.Reserve()
+	if d := res.Delay(); d > 0 {
+		res.Cancel()
+		return d
+	}
+	return 0
+}
+
+// patientBody is a body that has to keep coming: something within each while, and no slower
+// than slowest on the whole. It takes as long as it takes, but it does not stand still.
+type patientBody struct {
+	io.ReadCloser
+	control  *http.ResponseController
+	patience time.Duration
+	began    time.Time
+	n        int64
+	// failed is why it did not come to its end. What reads it ends with its request's
+	// context, too, and may tell of that in its place.
+	failed error
+}
+
+// slowest is in bytes a second.
+const slowest = 1 << 10
+
+func (b *patientBody) Read(p []byte) (int, error) {
+	until := time.Now().Add(b.patience)
+	if all := b.began.Add(b.patience + time.Duration(b.n)*time.Second/slowest); all.Before(until) {
+		until = all
+	}
+	// Servers of tests need not know deadlines; then there are none.
+	_ = b.control.SetReadDeadline(until)
+	n, err := b.ReadCloser.Read(p)
+	b.n += int64(n)
+	if err == nil || artifacts.Ended(err) {
+		return n, err
+	}
+	cut := problem("body_invalid", "it was cut off after %d bytes", b.n).hint("send it again")
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		cut = problem("wait_timeout", "%d bytes came in %s", b.n, jobs.Duration(time.Since(b.began).Round(time.Second)))
+	}
+	cut.err = err
+	b.failed = cut
+	return n, cut
+}
+
+// patientWriter does the same for what is sent.
+type patientWriter struct {
+	http.ResponseWriter
+	control  *http.ResponseController
+	patience time.Duration
+}
+
+func (w patientWriter) Write(p []byte) (int, error) {
+	_ = w.control.SetWriteDeadline(time.Now().Add(w.patience))
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

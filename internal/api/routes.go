@@ -1,0 +1,91 @@
+package api
+
+import (
+	"github.com/slipway-farm/slipway/internal/access"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// route is a row of the table of routes.
+type route struct {
+	method, path string
+	// scope that a token needs, "" for a route that is open to all.
+	scope access.Scope
+	// farm is about the whole farm: no token of a tenant may use it.
+	farm bool
+	// params are the parameters that may come once, lists those that may be repeated; flags
+	// takes those of a job document, too.
+	params, lists []string
+	flags         bool
+	// body is how large one may be, in bytes; 0 for none, endless for one that the handler
+	// bounds.
+	body int64
+	do   func(*Server, *exchange) error
+}
+
+const (
+	endless = -1
+	// smallBody is for documents about other things than jobs.
+	smallBody = 64 << 10
+)
+
+func routes() []route {
+	const (
+		none    = access.Scope("")
+		submit  = access.Submit
+		read    = access.Read
+		operate = access.Operate
+		admin   = access.Admin
+	)
+	waits := []string{"wait", "fail"}
+	return []route{
+		{method: "POST", path: "/v1/build", scope: submit, params: waits, flags: true, body: endless, do: (*Server).build},
+		{method: "POST", path: "/v1/jobs", scope: submit, params: waits, flags: true, body: jobs.MaxSpecBytes, do: (*Server).submit},
+		{method: "GET", path: "/v1/jobs", scope: read, params: listParams(), lists: []string{"state", "kind"}, do: (*Server).list},
+		{method: "POST", path: "/v1/jobs/bulk", scope: submit, body: smallBody, do: (*Server).bulk},
+		{method: "GET", path: "/v1/jobs/{id}", scope: read, params: waits, do: (*Server).get},
+		{method: "POST", path: "/v1/jobs/{id}/cancel", scope: submit, body: smallBody, do: (*Server).cancel},
+		{method: "POST", path: "/v1/jobs/{id}/retry", scope: submit, params: waits, body: smallBody, do: (*Server).retry},
+		{method: "POST", path: "/v1/jobs/{id}/rerun", scope: submit, params: waits, body: smallBody, do: (*Server).rerun},
+		{method: "GET", path: "/v1/jobs/{id}/logs", scope: read, params: []string{"format", "follow", "attempt", "after"}, do: (*Server).logs},
+		{method: "GET", path: "/v1/jobs/{id}/failure", scope: read, params: []string{"max_bytes"}, do: (*Server).failure},
+		{method: "GET", path: "/v1/jobs/{id}/why", scope: read, do: (*Server).why},
+		{method: "GET", path: "/v1/jobs/{id}/events", scope: read, do: (*Server).events},
+		{method: "GET", path: "/v1/jobs/{id}/steps", scope: read, do: (*Server).steps},
+		{method: "GET", path: "/v1/jobs/{id}/outputs", scope: read, do: (*Server).outputs},
+		{method: "GET", path: "/v1/jobs/{id}/outputs/{path...}", scope: read, params: []string{"tar"}, do: (*Server).output},
+
+		{method: "POST", path: "/v1/contexts", scope: submit, params: []string{"dockerfile", "digest"}, body: endless, do: (*Server).putContext},
+		{method: "GET", path: "/v1/contexts/{digest}", scope: submit, do: (*Server).context},
+		{method: "POST", path: "/v1/uploads", scope: submit, params: []string{"dockerfile", "digest"}, body: endless, do: (*Server).beginUpload},
+		{method: "GET", path: "/v1/uploads/{upload}", scope: submit, do: (*Server).upload},
+		{method: "PATCH", path: "/v1/uploads/{upload}", scope: submit, body: endless, do: (*Server).resumeUpload},
+		{method: "DELETE", path: "/v1/uploads/{upload}", scope: submit, do: (*Server).dropUpload},
+
+		{method: "GET", path: "/v1/hosts", scope: read, farm: true, do: (*Server).hosts},
+		{method: "GET", path: "/v1/hosts/{host}", scope: read, farm: true, do: (*Server).host},
+		{method: "POST", path: "/v1/hosts/{host}/drain", scope: operate, farm: true, body: smallBody, do: (*Server).drain},
+		{method: "POST", path: "/v1/hosts/{host}/cordon", scope: operate, farm: true, body: smallBody, do: (*Server).cordon},
+		{method: "POST", path: "/v1/hosts/{host}/resume", scope: operate, farm: true, body: smallBody, do: (*Server).resumeHost},
+		{method: "GET", path: "/v1/queues", scope: read, farm: true, do: (*Server).queues},
+		{method: "POST", path: "/v1/queues/{queue}/pause", scope: operate, farm: true, body: smallBody, do: (*Server).pause},
+		{method: "POST", path: "/v1/queues/{queue}/resume", scope: operate, farm: true, body: smallBody, do: (*Server).resumeQueue},
+
+		{method: "GET", path: "/v1/recipes", scope: read, farm: true, do: (*Server).recipes},
+		{method: "GET", path: "/v1/recipes/{name}", scope: read, farm: true, do: (*Server).recipe},
+		{method: "GET", path: "/v1/bases", scope: read, farm: true, do: (*Server).bases},
+		{method: "GET", path: "/v1/rebuilds", scope: read, farm: true, do: (*Server).rebuilds},
+		{method: "GET", path: "/v1/rebuilds/{rebuild}", scope: read, farm: true, do: (*Server).rebuild},
+
+		{method: "GET", path: "/v1/tokens", scope: admin, farm: true, do: (*Server).tokens},
+		{method: "POST", path: "/v1/tokens", scope: admin, farm: true, body: smallBody, do: (*Server).addToken},
+		{method: "DELETE", path: "/v1/tokens/{token}", scope: admin, farm: true, do: (*Server).revokeToken},
+		{method: "GET", path: "/v1/trail", scope: admin, farm: true, params: []string{"limit"}, do: (*Server).trail},
+		{method: "GET", path: "/v1/whoami", scope: read, do: (*Server).whoami},
+
+		{method: "GET", path: "/openapi.yaml", scope: none, do: (*Server).openAPI},
+		{method: "GET", path: "/schema.json", scope: none, do: (*Server).schema},
+		{method: "GET", path: "/problems/{kind}", scope: none, do: (*Server).describeProblem},
+		{method: "GET", path: "/livez", scope: none, do: (*Server).live},
+		{method: "GET", path: "/readyz", scope: none, do: (*Server).ready},
+	}
+}
