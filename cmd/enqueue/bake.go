@@ -14,16 +14,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-farm/slipway/internal/bake"
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // baking is a bake file on its way into the farm.
 type baking struct {
 	*app
-	options *options
+	options *flags.Options
 	printer printer
 	mode    progressui.DisplayMode
-	request request
+	request flags.Request
 	// dir is where the directories of the file begin.
 	dir     string
 	targets []*baked
@@ -45,15 +46,15 @@ func (t *baked) refuse(field, format string, args ...any) {
 
 // submitBake submits the targets of a bake file, all of them or none. It follows none, but
 // for --in-order.
-func (a *app) submitBake(cmd *cobra.Command, o *options, flags table, p printer, mode progressui.DisplayMode, args []string) error {
-	switch other := alone(cmd.Flags(), flags, func(f row) bool { return f.bake }); {
+func (a *app) submitBake(cmd *cobra.Command, o *flags.Options, table flags.Table, p printer, mode progressui.DisplayMode, args []string) error {
+	switch other := alone(cmd.Flags(), table, func(f flags.Row) bool { return f.Bake }); {
 	case other != "":
 		return usage("write it into the bake file", "--%s cannot be combined with --bake", other)
 	case cmd.ArgsLenAtDash() >= 0:
 		return usage("", "--bake takes no command; a target is built and not run")
 	}
-	b := baking{app: a, options: o, printer: p, mode: mode, request: request{options: o, table: flags, changed: cmd.Flags().Changed}}
-	if err := b.read(o.bake, args); err != nil {
+	b := baking{app: a, options: o, printer: p, mode: mode, request: flags.Request{Options: o, Table: table, Changed: cmd.Flags().Changed}}
+	if err := b.read(o.Bake, args); err != nil {
 		return err
 	}
 	ctx, stop := a.interruptible(cmd.Context())
@@ -63,7 +64,7 @@ func (a *app) submitBake(cmd *cobra.Command, o *options, flags table, p printer,
 	}
 	b.findOrder()
 	b.tellIgnored()
-	if len(b.taken()) == 0 || len(b.taken()) < len(b.targets) && !o.skipRefused {
+	if len(b.taken()) == 0 || len(b.taken()) < len(b.targets) && !o.SkipRefused {
 		if !p.human() {
 			if err := b.print(); err != nil {
 				return err
@@ -77,7 +78,7 @@ func (a *app) submitBake(cmd *cobra.Command, o *options, flags table, p printer,
 		return err
 	}
 	var handed error
-	if !o.dryRun {
+	if !o.DryRun {
 		handed = b.submitWaves(ctx, waves)
 	}
 	if err := b.print(); err != nil {
@@ -107,7 +108,7 @@ func (b *baking) read(name string, args []string) error {
 	if len(picked) == 0 {
 		return usage("name the targets: enqueue submit --bake "+name+" TARGET...", "bake file %s: there is no target in the group", name)
 	}
-	opts := bake.Options{Push: b.options.push, Secrets: b.options.secrets, SSH: b.options.ssh}
+	opts := bake.Options{Push: b.options.Push, Secrets: b.options.Secrets, SSH: b.options.SSH}
 	for _, name := range picked {
 		t := &baked{Target: file.Target(name, opts)}
 		b.targets = append(b.targets, t)
@@ -144,17 +145,17 @@ func (b *baking) readFile(name string) ([]byte, error) {
 // document makes the job of a target, with what the flags ask of all of them.
 func (b *baking) document(t *baked) error {
 	spec := t.Spec()
-	for f := range b.request.table.rows(func(f row) bool { return f.bake && f.apply != nil && b.request.given(f) }) {
-		f.apply(&spec)
+	for f := range b.request.Table.Rows(func(f flags.Row) bool { return f.Bake && f.Apply != nil && b.request.Given(f) }) {
+		f.Apply(&spec)
 	}
 	// Of these the target has what is its own.
 	spec.Build.Push, spec.Build.Secrets, spec.Build.SSH = t.Build.Push, t.Build.Secrets, t.Build.SSH
 	spec = spec.Normalize()
 	if err := spec.Validate(); err != nil {
-		return invalid(err, b.request.flagOf)
+		return invalid(err, b.request.FlagOf)
 	}
 	t.job = submission{
-		app: b.app, options: b.options, table: b.request.table, printer: b.printer, mode: b.mode,
+		app: b.app, options: b.options, table: b.request.Table, printer: b.printer, mode: b.mode,
 		about: t.Name + ": ", inline: t.Inline, spec: spec,
 	}
 	return nil
@@ -171,12 +172,12 @@ func (b *baking) unusedSecrets() error {
 			asked["ssh "+s.ID] = true
 		}
 	}
-	for _, s := range b.options.secrets {
+	for _, s := range b.options.Secrets {
 		if !asked["secret "+s.ID] {
 			return usage("", "--secret: no target asks for the secret %s", s.ID)
 		}
 	}
-	for _, s := range b.options.ssh {
+	for _, s := range b.options.SSH {
 		if !asked["ssh "+s.ID] {
 			return usage("", "--ssh: no target asks for the key %s", s.ID)
 		}
@@ -267,7 +268,7 @@ func (b *baking) print() error {
 	case b.printer.kind == "name":
 		for _, t := range b.taken() {
 			switch {
-			case b.options.dryRun:
+			case b.options.DryRun:
 				fmt.Fprintln(b.stdout, t.Name)
 			case t.id != "":
 				fmt.Fprintln(b.stdout, t.id)
@@ -278,13 +279,13 @@ func (b *baking) print() error {
 		var all []bakedTarget
 		for _, t := range b.targets {
 			doc := bakedTarget{Name: t.Name, ID: t.id, StandsOn: t.standsOn, Refused: t.Refused, Ignored: t.Ignored}
-			if b.options.dryRun && len(t.Refused) == 0 {
+			if b.options.DryRun && len(t.Refused) == 0 {
 				doc.Spec = &t.job.spec
 			}
 			all = append(all, doc)
 		}
 		return printAll(b.printer, "targets", all, func(t bakedTarget) string { return t.Name })
-	case b.options.dryRun:
+	case b.options.DryRun:
 		p := printer{w: b.stdout, kind: "jsonl"}
 		for _, t := range b.taken() {
 			if err := p.one("", t.job.spec); err != nil {
@@ -297,7 +298,7 @@ func (b *baking) print() error {
 	for _, t := range b.taken() {
 		switch {
 		case t.id == "":
-		case b.options.quiet:
+		case b.options.Quiet:
 			fmt.Fprintln(w, t.id)
 		default:
 			fmt.Fprintf(w, "%s\t%s\n", t.id, oneLine(t.Name))
@@ -318,13 +319,13 @@ func (b *baking) tellIgnored() {
 // tellRest says what a reader of the IDs has to know besides.
 func (b *baking) tellRest() {
 	for _, t := range b.taken() {
-		if len(t.standsOn) > 0 && !b.options.inOrder {
+		if len(t.standsOn) > 0 && !b.options.InOrder {
 			b.say("note: %s is built on tags of %s, and jobs do not wait for each other: what those tags stand for has to be there first; --in-order waits for it",
 				t.Name, strings.Join(t.standsOn, ", "))
 		}
 	}
 	verb := "submitted"
-	if b.options.dryRun {
+	if b.options.DryRun {
 		verb = "acceptable"
 	}
 	line := count(len(b.taken()), "job") + " " + verb
@@ -336,7 +337,7 @@ func (b *baking) tellRest() {
 
 // say prints a line on stderr unless -q was given.
 func (b *baking) say(format string, args ...any) {
-	if !b.options.quiet {
+	if !b.options.Quiet {
 		fmt.Fprintln(b.stderr, oneLine(fmt.Sprintf(format, args...)))
 	}
 }

@@ -88,12 +88,12 @@ func (s *submission) packing() packing {
 // it only looks for more reasons, and stores no more; what is stored by then is garbage
 // to the farm, as it is when a submit is interrupted.
 func (b *baking) packAll(ctx context.Context) error {
-	hopeless := func() bool { return len(b.taken()) < len(b.targets) && !b.options.skipRefused }
+	hopeless := func() bool { return len(b.taken()) < len(b.targets) && !b.options.SkipRefused }
 	if hopeless() {
 		return nil // these are reasons enough to look at
 	}
 	dry := *b.options
-	dry.dryRun = true
+	dry.DryRun = true
 	packed := map[packing]*submission{}
 	for _, t := range b.taken() {
 		if t.job.source.kind != fromDir {

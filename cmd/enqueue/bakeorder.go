@@ -13,7 +13,7 @@ import (
 // Without --in-order there is one wave.
 func (b *baking) waves() ([][]*baked, error) {
 	left := b.taken()
-	if !b.options.inOrder {
+	if !b.options.InOrder {
 		return [][]*baked{left}, nil
 	}
 	var waves [][]*baked
@@ -27,7 +27,7 @@ func (b *baking) waves() ([][]*baked, error) {
 			}
 		}
 		if len(wave) == 0 {
-			return nil, usage("change one of their Dockerfiles, or leave out --in-order", "bake file %s: these targets are built on tags of each other: %s", b.options.bake, namesOf(left))
+			return nil, usage("change one of their Dockerfiles, or leave out --in-order", "bake file %s: these targets are built on tags of each other: %s", b.options.Bake, namesOf(left))
 		}
 		waves, left = append(waves, wave), later
 	}
@@ -45,7 +45,7 @@ func namesOf(targets []*baked) string {
 // submitWaves submits the jobs of a wave in one go; with --in-order it waits for their ends
 // before the next one, and leaves out what stands on one that did not succeed.
 func (b *baking) submitWaves(ctx context.Context, waves [][]*baked) error {
-	if !b.options.inOrder {
+	if !b.options.InOrder {
 		return b.handOver(ctx, waves[0])
 	}
 	missing := map[string]bool{} // targets that are not built

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/rebuild"
@@ -76,9 +77,7 @@ func (a *app) basesCheckCmd() *cobra.Command {
 		Long: `Have a worker ask the registries now for all bases, and say which have changed. Ends with 3
 when some could not be asked.`,
 	}
-	flag := durationVar(&patience)
-	flag.text = patience.String()
-	cmd.Flags().Var(flag, "timeout", "how long to wait for the answers")
+	cmd.Flags().Var(flags.Duration(&patience).From(patience), "timeout", "how long to wait for the answers")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		g, err := a.graph(cmd.Context())
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -33,25 +34,25 @@ type document struct {
 
 // submitBatch submits one document per line. It reads ahead while the farm
 // takes a chunk.
-func (a *app) submitBatch(cmd *cobra.Command, o *options, flags table, p printer, path string, command []string) error {
-	switch other := alone(cmd.Flags(), flags, func(f row) bool { return f.batch }); {
+func (a *app) submitBatch(cmd *cobra.Command, o *flags.Options, table flags.Table, p printer, path string, command []string) error {
+	switch other := alone(cmd.Flags(), table, func(f flags.Row) bool { return f.Batch }); {
 	case other != "":
 		return usage("write it into the documents", "--%s cannot be combined with --batch", other)
 	case path != "" || len(command) > 0:
 		return usage("", "--batch takes no PATH and no command; every document has its own")
 	}
 	in := io.NopCloser(a.stdin)
-	if o.batch != "-" {
-		file, err := os.Open(o.batch)
+	if o.Batch != "-" {
+		file, err := os.Open(o.Batch)
 		if err != nil {
-			return usage("", "--batch: %s cannot be read: %v", o.batch, pathReason(err))
+			return usage("", "--batch: %s cannot be read: %v", o.Batch, pathReason(err))
 		}
 		in = file
 	}
 	ctx, stop := a.interruptible(cmd.Context())
 	defer stop()
-	b := batch{app: a, printer: p, quiet: o.quiet, dryRun: o.dryRun}
-	if !o.dryRun {
+	b := batch{app: a, printer: p, quiet: o.Quiet, dryRun: o.DryRun}
+	if !o.DryRun {
 		var err error
 		if b.svc, err = a.service(ctx); err != nil {
 			return err
@@ -64,11 +65,11 @@ func (a *app) submitBatch(cmd *cobra.Command, o *options, flags table, p printer
 
 // alone is a flag that was given and is not among those that go with --batch, or with
 // --bake, "" for none: what is about one job belongs into the documents.
-func alone(given *pflag.FlagSet, flags table, goes func(row) bool) string {
+func alone(given *pflag.FlagSet, table flags.Table, goes func(flags.Row) bool) string {
 	name := ""
 	given.Visit(func(fl *pflag.Flag) {
 		if name == "" {
-			name = flags.first(func(f row) bool { return f.name == fl.Name && !goes(f) })
+			name = table.First(func(f flags.Row) bool { return f.Name == fl.Name && !goes(f) })
 		}
 	})
 	return name

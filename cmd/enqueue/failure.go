@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
@@ -75,9 +76,12 @@ func (a *app) report(err error) int {
 // explain finds the exit code and the advice for an error of any layer.
 func (a *app) explain(err error) failure {
 	var f failure
+	var m *flags.Mistake
 	switch {
 	case errors.As(err, &f) && f.code != 0:
 		return f
+	case errors.As(err, &m):
+		return failure{code: jobs.ExitUsage, what: m.Message, hint: m.Hint}
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return failure{code: jobs.ExitDetached, what: "interrupted"}
 	case errors.Is(err, jobs.ErrInvalid):

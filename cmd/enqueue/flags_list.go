@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -34,10 +35,10 @@ func (f *filters) declare(cmd *cobra.Command, hosts cobra.CompletionFunc) {
 	fs.StringVar(&f.host, "host", "", "only jobs that this host runs, or ended: the name of its worker, or its identity")
 	fs.StringVar(&f.query.Submitter, "submitter", "", "only jobs that this user submitted, as status shows it")
 	fs.StringSliceVar(&f.kinds, "kind", nil, "only jobs that ended with a failure of these kinds (comma separated or repeated)")
-	fs.Var(choiceVar(&f.fault, "fault", faultWords()...), "fault", "only jobs that failed by a fault of the user, or of the infrastructure")
+	fs.Var(flags.Choice(&f.fault, "fault", faultWords()...), "fault", "only jobs that failed by a fault of the user, or of the infrastructure")
 	fs.StringVar(&f.base, "base", "", "only jobs whose build used this image, a name or a digest")
-	fs.Var(timeVar(&f.query.CreatedAfter), "since", "only jobs submitted then or later: a time, or how long ago, such as 2h or 7d")
-	fs.Var(timeVar(&f.query.CreatedBefore), "until", "only jobs submitted earlier than that")
+	fs.Var(flags.Time(&f.query.CreatedAfter), "since", "only jobs submitted then or later: a time, or how long ago, such as 2h or 7d")
+	fs.Var(flags.Time(&f.query.CreatedBefore), "until", "only jobs submitted earlier than that")
 	_ = cmd.RegisterFlagCompletionFunc("host", hosts) // the flag is declared above
 	for flag, list := range map[string][]string{"state": stateWords(), "kind": kindWords(), "fault": faultWords()} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, words(list...)) // they are, too
@@ -90,7 +91,7 @@ func knownStates(words []string) ([]jobs.State, error) {
 	var states []jobs.State
 	for _, w := range words {
 		var s string
-		if err := choiceVar(&s, "state", stateWords()...).Set(w); err != nil {
+		if err := flags.Choice(&s, "state", stateWords()...).Set(w); err != nil {
 			return nil, failure{code: jobs.ExitUsage, what: "--state", err: err}
 		}
 		states = append(states, jobs.State(s))

@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -80,20 +80,14 @@ func exitCodesTopic() *cobra.Command {
 	return &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitCodes()}
 }
 
-// flagGroup is a part of a verb's help.
-type flagGroup struct {
-	title string
-	flags *pflag.FlagSet
-}
-
 // groupedUsage shows the flags of a verb in its groups instead of one long
 // alphabetical list.
-func groupedUsage(cmd *cobra.Command, groups []flagGroup) {
+func groupedUsage(cmd *cobra.Command, groups []flags.Set) {
 	cmd.SetUsageFunc(func(cmd *cobra.Command) error {
 		w := cmd.OutOrStdout()
 		fmt.Fprintf(w, "Usage:\n  %s\n", cmd.UseLine())
 		for _, g := range groups {
-			fmt.Fprintf(w, "\n%s:\n%s", g.title, g.flags.FlagUsages())
+			fmt.Fprintf(w, "\n%s:\n%s", g.Title, g.Flags.FlagUsages())
 		}
 		fmt.Fprintf(w, "\nGlobal:\n%s", cmd.InheritedFlags().FlagUsages())
 		return nil

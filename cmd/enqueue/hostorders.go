@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -203,8 +204,8 @@ func someHosts(cmd *cobra.Command, args []string) error {
 }
 
 // patienceVar is a duration that may be 0, and nil as long as the flag is not given.
-func patienceVar(p **jobs.Duration) *value {
-	return &value{kind: "duration", set: func(s string) error {
+func patienceVar(p **jobs.Duration) *flags.Value {
+	return flags.NewValue("duration", func(s string) error {
 		d, err := time.ParseDuration(s)
 		if err != nil {
 			return fmt.Errorf("%q is not a duration; write it as 90s or 10m", s)
@@ -215,7 +216,7 @@ func patienceVar(p **jobs.Duration) *value {
 		given := jobs.Duration(d)
 		*p = &given
 		return nil
-	}}
+	})
 }
 
 // completeHosts completes names of workers, and identities where two have one name, with

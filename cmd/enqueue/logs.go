@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/logread"
 )
@@ -28,7 +29,7 @@ Ctrl-C ends only this command.`,
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job has ended, and the service that it keeps")
 	cmd.Flags().IntVar(&attempt, "attempt", 0, "what is kept of an earlier attempt, by its number (enqueue status lists them)")
 	cmd.Flags().StringVar(&progress, "progress", "plain", "auto, tty, plain, rawjson or quiet")
-	_ = cmd.RegisterFlagCompletionFunc("progress", words(progressWords()...)) // the flag is declared above
+	_ = cmd.RegisterFlagCompletionFunc("progress", words(flags.ProgressWords()...)) // the flag is declared above
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		mode, err := a.progressMode(progress)
 		if err != nil {
@@ -135,8 +136,6 @@ func (f *follower) tail(ctx context.Context, job jobs.Job) (bool, error) {
 		}
 	}
 }
-
-func progressWords() []string { return []string{"auto", "tty", "plain", "rawjson", "quiet"} }
 
 func (a *app) resultCmd() *cobra.Command {
 	var format string

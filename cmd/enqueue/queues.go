@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -192,7 +193,7 @@ func queueParts(args []string) (parts []jobs.Pause, err error) {
 			}
 		}
 		if !found {
-			return nil, usage("", "%q: want a priority after the colon: %s", arg, jobs.Either(priorityWords()))
+			return nil, usage("", "%q: want a priority after the colon: %s", arg, jobs.Either(flags.PriorityWords()))
 		}
 	}
 	return parts, nil

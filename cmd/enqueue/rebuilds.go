@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/rebuild"
 )
@@ -44,7 +45,7 @@ The farm goes on by itself; enqueue rebuild watch ID follows it.`,
 	fs.IntVar(&f.canaries, "canary", 0, "build so many images first, with what they stand on, and pause then")
 	fs.BoolVar(&f.failFast, "fail-fast", false, "begin nothing more once an image has failed")
 	fs.BoolVar(&f.allOrNothing, "all-or-nothing", false, "move all tags back once an image is not to be done; until then they move as they get ready")
-	fs.Var(choiceVar(&f.priority, "priority", priorityWords()...), "priority", "of its jobs: high, normal or low")
+	fs.Var(flags.Choice(&f.priority, "priority", flags.PriorityWords()...), "priority", "of its jobs: high, normal or low")
 	fs.BoolVar(&f.watch, "watch", false, "follow it to its end, as rebuild watch does")
 	fs.StringVarP(&f.format, "output", "o", "", "json, jsonl, name or template=...")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -64,7 +65,7 @@ The farm goes on by itself; enqueue rebuild watch ID follows it.`,
 		}
 		return a.apply(cmd.Context(), p, plan, f, questionText(q))
 	}
-	_ = cmd.RegisterFlagCompletionFunc("priority", words(priorityWords()...)) // the flag is declared above
+	_ = cmd.RegisterFlagCompletionFunc("priority", words(flags.PriorityWords()...)) // the flag is declared above
 	return cmd
 }
 

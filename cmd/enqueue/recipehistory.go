@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -49,7 +50,7 @@ func (h *history) recipe() (r jobs.Recipe, ok bool) {
 }
 
 // importHistory learns the recipes that ended jobs would have left.
-func (a *app) importHistory(cmd *cobra.Command, p printer, o *options, names []string) error {
+func (a *app) importHistory(cmd *cobra.Command, p printer, o *flags.Options, names []string) error {
 	var other string
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if f.Changed && !slices.Contains([]string{"history", "dry-run", "output", "quiet"}, f.Name) {
@@ -70,7 +71,7 @@ func (a *app) importHistory(cmd *cobra.Command, p printer, o *options, names []s
 	if err != nil {
 		return err
 	}
-	learned, err := a.learnAll(ctx, known, o.dryRun)
+	learned, err := a.learnAll(ctx, known, o.DryRun)
 	if err != nil {
 		return err // what was learned by then is whole; the next import learns the rest
 	}
@@ -79,13 +80,13 @@ func (a *app) importHistory(cmd *cobra.Command, p printer, o *options, names []s
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 	for _, r := range learned {
-		if o.quiet {
+		if o.Quiet {
 			fmt.Fprintln(w, r.Name)
 			continue
 		}
 		fmt.Fprintf(w, "%s\tof job %s\tbuilt %s ago\n", oneLine(r.Name), r.Job, age(time.Since(r.Made)))
 	}
-	if err := w.Flush(); err != nil || o.quiet {
+	if err := w.Flush(); err != nil || o.Quiet {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(known)) {
@@ -94,7 +95,7 @@ func (a *app) importHistory(cmd *cobra.Command, p printer, o *options, names []s
 		}
 	}
 	verb := "learned"
-	if o.dryRun {
+	if o.DryRun {
 		verb = "to be learned"
 	}
 	fmt.Fprintf(a.stderr, "%s %s; names that jobs have built: %d\n", count(len(learned), "recipe"), verb, len(known))

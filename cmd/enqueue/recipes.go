@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -208,8 +209,8 @@ as it is.
   --source fixed|REF      from the same archive (the default), or from what REF has by then`,
 	}
 	fs := cmd.Flags()
-	fs.Var(choiceVar(&f.policy, "policy", policyWords()...), "policy", "manual, auto or never")
-	fs.Var(daysVar(&f.maxAge), "max-age", "age at which the image is stale without a new base, such as 30d; 0 for none")
+	fs.Var(flags.Choice(&f.policy, "policy", policyWords()...), "policy", "manual, auto or never")
+	fs.Var(flags.Days(&f.maxAge), "max-age", "age at which the image is stale without a new base, such as 30d; 0 for none")
 	fs.StringVar(&f.source, "source", "", "fixed, or a reference such as https://forge.example/app/archive/main.tar.gz")
 	fs.StringVar(&f.dir, "context-dir", "", "directory of that archive that is the context, * for its only top folder")
 	fs.StringVar(&f.credential, "credential", "", "name of the worker-side credential for an https:// source")

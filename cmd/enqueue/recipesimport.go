@@ -3,11 +3,13 @@ package main
 import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/slipway-farm/slipway/internal/flags"
 )
 
 func (a *app) recipesImportCmd() *cobra.Command {
-	o := &options{}
-	flags := newTable(o, a.getenv)
+	o := &flags.Options{}
+	table := flags.New(o, a.getenv)
 	var history bool
 	cmd := &cobra.Command{
 		Use: "import [FILE | -] [TARGET...]", Short: "Get recipes from a bake file, or from the farm's own jobs",
@@ -25,31 +27,31 @@ that is as new. It brings back one that was removed.`,
 		DisableFlagsInUseLine: true,
 		Args:                  cobra.ArbitraryArgs,
 	}
-	for _, g := range flags.declare() {
-		g.flags.VisitAll(func(f *pflag.Flag) {
-			if f.Name != "bake" && flags.first(func(r row) bool { return r.name == f.Name && r.bake }) != "" {
+	for _, g := range table.Declare() {
+		g.Flags.VisitAll(func(f *pflag.Flag) {
+			if f.Name != "bake" && table.First(func(r flags.Row) bool { return r.Name == f.Name && r.Bake }) != "" {
 				cmd.Flags().AddFlag(f)
 			}
 		})
 	}
 	cmd.Flags().BoolVar(&history, "history", false, "learn from the jobs that the farm knows, and submit none")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		p, err := newPrinter(a.stdout, o.format)
+		p, err := newPrinter(a.stdout, o.Format)
 		if err != nil {
 			return err
 		}
 		if history {
 			return a.importHistory(cmd, p, o, args)
 		}
-		mode, err := a.progressMode(o.progress)
+		mode, err := a.progressMode(o.Progress)
 		if err != nil {
 			return err
 		}
 		if len(args) == 0 {
 			return usage("print it with: docker buildx bake --print >bake.json", "give a bake file, - for stdin, or --history")
 		}
-		o.bake = args[0]
-		return a.submitBake(cmd, o, flags, p, mode, args[1:])
+		o.Bake = args[0]
+		return a.submitBake(cmd, o, table, p, mode, args[1:])
 	}
 	return cmd
 }

@@ -1,15 +1,14 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -34,7 +33,7 @@ func (a *app) rootCmd() *cobra.Command {
 	fs.StringVar(&a.redisURL, "redis", a.defaultRedis(), "the farm's Redis (env SLIPWAY_REDIS)")
 	fs.StringVar(&a.storeURL, "store", a.defaultStore(), "artifact store of the farm: a directory, or s3://bucket/prefix with the AWS_ variables (env SLIPWAY_STORE)")
 	a.color = "auto"
-	fs.Var(choiceVar(&a.color, "color mode", "auto", "always", "never"), "color", "colours on a terminal (also NO_COLOR, FORCE_COLOR)")
+	fs.Var(flags.Choice(&a.color, "color mode", "auto", "always", "never"), "color", "colours on a terminal (also NO_COLOR, FORCE_COLOR)")
 	// The default of --redis may hold a password from the environment.
 	fs.Lookup("redis").DefValue = a.redisName()
 	root.SetFlagErrorFunc(flagError)
@@ -74,7 +73,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	help := fmt.Sprintf("%s --help lists the flags", cmd.CommandPath())
 	switch {
 	case errors.As(err, &invalid):
-		return failure{code: jobs.ExitUsage, what: "--" + invalid.GetFlag().Name, err: notValue(invalid)}
+		return failure{code: jobs.ExitUsage, what: "--" + invalid.GetFlag().Name, err: flags.NotValue(err)}
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
 		var known []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
@@ -85,18 +84,6 @@ func flagError(cmd *cobra.Command, err error) error {
 	default:
 		return usage(help, "%s", err)
 	}
-}
-
-// notValue says why a flag does not take a value.
-func notValue(invalid *pflag.InvalidValueError) error {
-	cause := cmp.Or(errors.Unwrap(invalid), error(invalid))
-	if _, ok := errors.AsType[*strconv.NumError](cause); !ok {
-		return cause
-	}
-	if invalid.GetFlag().Value.Type() == "bool" {
-		return fmt.Errorf("found %q; want true or false", invalid.GetValue())
-	}
-	return fmt.Errorf("found %q; want a number", invalid.GetValue())
 }
 
 // ids is the argument check of verbs that take job IDs.

@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/access"
 	"github.com/slipway-farm/slipway/internal/api"
 	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -65,7 +66,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	}
 	o := api.Options{
 		Farm: farm, Open: f.noTokens, Anyone: access.Principal{Name: a.whoami(), Scopes: access.Scopes()},
-		Document: fromParameters, Parameters: parameters(),
+		Document: flags.FromParameters, Parameters: flags.Parameters(),
 		Rate: f.rate, Burst: int(2*f.rate) + 1, UploadDir: f.uploadDir,
 		Ready: a.usable, Version: buildVersion(), Log: slog.New(slog.NewTextHandler(a.stderr, nil)),
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-farm/slipway/internal/dockerfile"
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -48,52 +49,52 @@ Ctrl-C lets go of the job, which goes on; a second Ctrl-C within two seconds
 cancels it. The exit codes are listed by "enqueue help exit-codes".`
 
 func (a *app) submitCmd() *cobra.Command {
-	o := &options{}
-	flags := newTable(o, a.getenv)
+	o := &flags.Options{}
+	table := flags.New(o, a.getenv)
 	cmd := &cobra.Command{
 		Use: "submit [PATH | - | REFERENCE | TARGET...] [-- COMMAND...]", Short: "Submit a job and follow it", Long: submitHelp,
 		DisableFlagsInUseLine: true,
 		Args:                  cobra.ArbitraryArgs,
-		RunE:                  func(cmd *cobra.Command, args []string) error { return a.submit(cmd, o, flags, args) },
+		RunE:                  func(cmd *cobra.Command, args []string) error { return a.submit(cmd, o, table, args) },
 	}
-	groups := flags.declare()
+	groups := table.Declare()
 	for _, g := range groups {
-		cmd.Flags().AddFlagSet(g.flags)
+		cmd.Flags().AddFlagSet(g.Flags)
 	}
 	groupedUsage(cmd, groups)
-	for f := range flags.rows(func(f row) bool { return len(f.words) > 0 }) {
-		_ = cmd.RegisterFlagCompletionFunc(f.name, words(f.words...)) // the flag is declared above
+	for f := range table.Rows(func(f flags.Row) bool { return len(f.Words) > 0 }) {
+		_ = cmd.RegisterFlagCompletionFunc(f.Name, words(f.Words...)) // the flag is declared above
 	}
 	return cmd
 }
 
 // submit is the verb: read the command line, make the document, store the
 // context, hand the job over, follow it.
-func (a *app) submit(cmd *cobra.Command, o *options, flags table, args []string) error {
-	p, err := newPrinter(a.stdout, o.format)
+func (a *app) submit(cmd *cobra.Command, o *flags.Options, table flags.Table, args []string) error {
+	p, err := newPrinter(a.stdout, o.Format)
 	if err != nil {
 		return err
 	}
-	mode, err := a.progressMode(o.progress)
+	mode, err := a.progressMode(o.Progress)
 	if err != nil {
 		return err
 	}
 	switch {
-	case o.bake != "":
-		return a.submitBake(cmd, o, flags, p, mode, args)
-	case o.skipRefused:
+	case o.Bake != "":
+		return a.submitBake(cmd, o, table, p, mode, args)
+	case o.SkipRefused:
 		return usage("", "--skip-refused goes with --bake")
-	case o.inOrder:
+	case o.InOrder:
 		return usage("", "--in-order goes with --bake")
 	}
 	path, command, err := splitArgs(args, cmd.ArgsLenAtDash())
 	if err != nil {
 		return err
 	}
-	if o.batch != "" {
-		return a.submitBatch(cmd, o, flags, p, path, command)
+	if o.Batch != "" {
+		return a.submitBatch(cmd, o, table, p, path, command)
 	}
-	s := submission{app: a, options: o, table: flags, printer: p, mode: mode}
+	s := submission{app: a, options: o, table: table, printer: p, mode: mode}
 	if err := s.read(path, command, cmd.Flags().Changed); err != nil {
 		return err
 	}
@@ -102,7 +103,7 @@ func (a *app) submit(cmd *cobra.Command, o *options, flags table, args []string)
 	if err := s.storeContext(ctx); err != nil {
 		return s.beforeSubmit(ctx, err)
 	}
-	if o.dryRun {
+	if o.DryRun {
 		return p.one(s.spec.Name, s.spec)
 	}
 	if err := s.handOver(ctx); err != nil {
@@ -131,8 +132,8 @@ func splitArgs(args []string, dash int) (path string, command []string, err erro
 // submission is one job on its way into the farm.
 type submission struct {
 	*app
-	options *options
-	table   table
+	options *flags.Options
+	table   flags.Table
 	printer printer
 	mode    progressui.DisplayMode
 
@@ -144,7 +145,7 @@ type submission struct {
 	checked dockerfile.File
 
 	source  source
-	request request
+	request flags.Request
 	spec    jobs.Spec
 	svc     *jobs.Service
 	id      string
@@ -153,15 +154,15 @@ type submission struct {
 // read makes the document and checks all of it but the context.
 func (s *submission) read(path string, command []string, changed func(string) bool) error {
 	o := s.options
-	if path == "" && o.file != "" && o.document == "" && o.image == "" {
-		o.document, o.file = o.file, ""
+	if path == "" && o.File != "" && o.Document == "" && o.Image == "" {
+		o.Document, o.File = o.File, ""
 		inner := changed
 		changed = func(name string) bool { return name != "file" && inner(name) }
 	}
-	s.request = request{options: o, table: s.table, changed: changed, command: command, hasContext: path != ""}
+	s.request = flags.Request{Options: o, Table: s.table, Changed: changed, Command: command, HasContext: path != ""}
 	var err error
-	if o.document != "" {
-		if s.request.base, err = s.readDocument(o.document); err != nil {
+	if o.Document != "" {
+		if s.request.Base, err = s.readDocument(o.Document); err != nil {
 			return err
 		}
 	}
@@ -169,30 +170,30 @@ func (s *submission) read(path string, command []string, changed func(string) bo
 		if s.source, err = s.findSource(path); err != nil {
 			return err
 		}
-		if s.request.base.Context != nil {
+		if s.request.Base.Context != nil {
 			return usage("leave out one of them", "the job document has a context, and PATH is another one")
 		}
-		if s.request.dockerfile, err = s.source.dockerfile(o.file); err != nil {
+		if s.request.Dockerfile, err = s.source.dockerfile(o.File); err != nil {
 			return err
 		}
 	}
 	if s.source.kind != fromRef {
-		for f := range s.table.rows(func(f row) bool { return f.reference != "" && changed(f.name) }) {
-			return usage(f.reference, "--%s goes with a reference on the command line", f.name)
+		for f := range s.table.Rows(func(f flags.Row) bool { return f.Reference != "" && changed(f.Name) }) {
+			return usage(f.Reference, "--%s goes with a reference on the command line", f.Name)
 		}
 	}
-	if (o.keepGit || changed("modes")) && s.source.kind != fromDir {
+	if (o.KeepGit || changed("modes")) && s.source.kind != fromDir {
 		return usage("", "--keep-git and --modes are about packing a directory")
 	}
-	if s.spec, err = s.request.spec(); err != nil {
+	if s.spec, err = s.request.Spec(); err != nil {
 		return err
 	}
 	if s.source.kind != noSource {
-		part(&s.spec.Context).Ref = s.source.placeholder()
+		flags.Part(&s.spec.Context).Ref = s.source.placeholder()
 	}
 	s.spec = s.spec.Normalize()
 	if err := s.spec.Validate(); err != nil {
-		return invalid(err, s.request.flagOf)
+		return invalid(err, s.request.FlagOf)
 	}
 	return nil
 }
@@ -240,7 +241,7 @@ func (s *submission) handOver(ctx context.Context) error {
 		what = "job %s is there already (--idempotency-key)"
 	}
 	s.say(what, s.id)
-	if s.printer.human() && (s.options.quiet || s.options.detach) {
+	if s.printer.human() && (s.options.Quiet || s.options.Detach) {
 		fmt.Fprintln(s.stdout, s.id)
 	}
 	return nil
@@ -260,7 +261,7 @@ func (s *submission) beforeSubmit(ctx context.Context, err error) error {
 		}
 		return failure{code: code, what: fmt.Sprintf("%s (%s)", f.Message, f.Kind), hint: f.Hint}
 	case errors.Is(err, jobs.ErrInvalid):
-		return invalid(err, s.request.flagOf)
+		return invalid(err, s.request.FlagOf)
 	default:
 		return err
 	}
@@ -269,7 +270,7 @@ func (s *submission) beforeSubmit(ctx context.Context, err error) error {
 // follow shows the job until its end, or only says where to look with -d.
 func (s *submission) follow(ctx context.Context) error {
 	o := s.options
-	if o.detach {
+	if o.Detach {
 		s.say("follow it: enqueue logs -f %s", s.id)
 		if s.printer.human() {
 			return nil
@@ -280,13 +281,13 @@ func (s *submission) follow(ctx context.Context) error {
 		}
 		return s.printer.one(job.ID, job)
 	}
-	view := s.newView(s.mode, o.quiet, !s.printer.human())
-	job, err := s.app.follow(ctx, &follower{svc: s.svc, store: s.artifacts, view: view, id: s.id, whole: !isTerminal(s.stdout), why: s.whyWaits}, o.cancelOnInterrupt)
+	view := s.newView(s.mode, o.Quiet, !s.printer.human())
+	job, err := s.app.follow(ctx, &follower{svc: s.svc, store: s.artifacts, view: view, id: s.id, whole: !isTerminal(s.stdout), why: s.whyWaits}, o.CancelOnInterrupt)
 	if err != nil {
 		return err
 	}
 	switch {
-	case !o.quiet:
+	case !o.Quiet:
 		summarize(s.stderr, s.paint(s.stderr), job)
 	case job.State != jobs.Succeeded:
 		s.complain(job)
@@ -296,7 +297,7 @@ func (s *submission) follow(ctx context.Context) error {
 			return err
 		}
 	}
-	return exit(exitOf(job, o.exitCodeFrom != ""))
+	return exit(exitOf(job, o.ExitCodeFrom != ""))
 }
 
 // complain is the one line that -q leaves of a failure.
@@ -310,7 +311,7 @@ func (s *submission) complain(job jobs.Job) {
 
 // say prints progress on stderr unless -q was given.
 func (s *submission) say(format string, args ...any) {
-	if !s.options.quiet && s.mode != progressui.RawJSONMode {
+	if !s.options.Quiet && s.mode != progressui.RawJSONMode {
 		fmt.Fprintf(s.stderr, s.about+format+"\n", args...)
 	}
 }

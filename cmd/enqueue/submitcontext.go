@@ -20,7 +20,7 @@ func (s *submission) storeContext(ctx context.Context) error {
 		return nil
 	}
 	store := artifacts.NewBlobs(fullStore{}, "")
-	if !s.options.dryRun {
+	if !s.options.DryRun {
 		// First things first: packing for a farm that is not there is work for nothing.
 		if _, err := s.service(ctx); err != nil {
 			return err
@@ -31,12 +31,12 @@ func (s *submission) storeContext(ctx context.Context) error {
 		}
 	}
 	var limits contexts.Limits
-	if s.options.noLimits {
+	if s.options.NoLimits {
 		limits = contexts.NoLimits()
 	}
-	progress := s.contextProgress(!s.options.quiet && s.mode == progressui.TtyMode)
+	progress := s.contextProgress(!s.options.Quiet && s.mode == progressui.TtyMode)
 	up, err := s.source.upload(ctx, store, s.stdin, progress.options(pack.UploadOptions{Limits: limits, Pack: pack.Options{
-		Dockerfile: s.spec.Build.Dockerfile, Inline: s.inline, Modes: pack.Modes(s.options.modes), KeepGit: s.options.keepGit,
+		Dockerfile: s.spec.Build.Dockerfile, Inline: s.inline, Modes: pack.Modes(s.options.Modes), KeepGit: s.options.KeepGit,
 		Check: s.checkDockerfile,
 	}}))
 	progress.clear()
@@ -48,7 +48,7 @@ func (s *submission) storeContext(ctx context.Context) error {
 		s.spec.Build.Dockerfile = up.Report.Dockerfile.Name
 	}
 	s.spec.Build.HideDockerfile = s.spec.Build.HideDockerfile || up.Report.Hidden
-	if !s.options.dryRun {
+	if !s.options.DryRun {
 		s.say("%s", describeUpload(up))
 	}
 	for _, w := range up.Warnings {

@@ -10,18 +10,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // specFor reads a command line of submit as the verb does, up to the context.
 func specFor(t *testing.T, args ...string) (jobs.Spec, error) {
 	t.Helper()
-	o := &options{}
+	o := &flags.Options{}
 	env := map[string]string{"HOME_TOKEN": "t0", "EMPTY": ""}
-	flags := newTable(o, func(k string) string { return env[k] })
+	table := flags.New(o, func(k string) string { return env[k] })
 	fs := pflag.NewFlagSet("submit", pflag.ContinueOnError)
-	for _, g := range flags.declare() {
-		fs.AddFlagSet(g.flags)
+	for _, g := range table.Declare() {
+		fs.AddFlagSet(g.Flags)
 	}
 	if err := fs.Parse(args); err != nil {
 		return jobs.Spec{}, err
@@ -30,7 +31,7 @@ func specFor(t *testing.T, args ...string) (jobs.Spec, error) {
 	if err != nil {
 		return jobs.Spec{}, err
 	}
-	s := submission{app: newApp(process{getenv: func(string) string { return "" }, stdin: strings.NewReader("")}), options: o, table: flags}
+	s := submission{app: newApp(process{getenv: func(string) string { return "" }, stdin: strings.NewReader("")}), options: o, table: table}
 	err = s.read(path, command, fs.Changed)
 	return s.spec, err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-farm/slipway/internal/access"
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -40,7 +41,7 @@ func (a *app) tokensCreateCmd() *cobra.Command {
 	}
 	cmd.Flags().StringArrayVar(&scopes, "scope", []string{"submit", "read"}, "submit, read, operate or admin; repeatable")
 	cmd.Flags().StringVar(&tenant, "tenant", "", "whose jobs it submits and sees (default all)")
-	cmd.Flags().Var(daysVar(&expires), "expires", "for how long it is valid, such as 90d (default for ever)")
+	cmd.Flags().Var(flags.Days(&expires), "expires", "for how long it is valid, such as 90d (default for ever)")
 	cmd.Flags().StringVarP(&format, "output", "o", "", "json, jsonl, name or template=...")
 	_ = cmd.RegisterFlagCompletionFunc("scope", words(asWords(access.Scopes())...)) // the flag is declared above
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

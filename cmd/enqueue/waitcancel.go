@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -26,10 +27,8 @@ A job that a plain asynq producer pushed is known to the farm once a worker has
 looked at its task: a moment later, or a minute when all workers are busy. So a
 job that is not known is waited for, too; --appear says how long.`,
 	}
-	cmd.Flags().Var(durationVar(&timeout), "timeout", "how long to wait")
-	flag := durationVar(&appear)
-	flag.text = appear.String()
-	cmd.Flags().Var(flag, "appear", "how long to wait for jobs that are not known yet")
+	cmd.Flags().Var(flags.Duration(&timeout), "timeout", "how long to wait")
+	cmd.Flags().Var(flags.Duration(&appear).From(appear), "appear", "how long to wait for jobs that are not known yet")
 	cmd.Flags().StringVarP(&format, "output", "o", "", "json, jsonl, name or template=...")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p, err := newPrinter(a.stdout, format)

@@ -40,7 +40,7 @@ type Options struct {
 	Open   bool
 	Anyone access.Principal
 	// Document adds what the parameters of a request say to a job document, in the words of
-	// the flags of enqueue submit. Its errors are [*ParameterError] and jobs.ErrInvalid.
+	// the flags of enqueue submit. Its errors are [*flags.ParameterError].
 	Document func(base jobs.Spec, params url.Values) (jobs.Spec, error)
 	// Parameters are those that Document knows.
 	Parameters []string

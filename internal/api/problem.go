@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/access"
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
@@ -114,6 +115,7 @@ func (e *ParameterError) Error() string { return e.Name + ": " + e.Message }
 func problemOf(err error) *Problem {
 	var p *Problem
 	var param *ParameterError
+	var flag *flags.ParameterError
 	var large *http.MaxBytesError
 	var invalid *jobs.Invalid
 	var failed *jobs.Failure
@@ -122,6 +124,8 @@ func problemOf(err error) *Problem {
 		return p
 	case errors.As(err, &param):
 		return problem("parameter_invalid", "%s", param.Error()).hint("%s", param.Hint)
+	case errors.As(err, &flag):
+		return problem("parameter_invalid", "%s", flag.Error()).hint("%s", flag.Hint)
 	case errors.As(err, &large):
 		return problem("body_too_large", "the limit is %d bytes", large.Limit)
 	case errors.As(err, &invalid):

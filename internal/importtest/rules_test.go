@@ -74,6 +74,7 @@ func rules() []rule {
 		{"internal/joblog", adapters, nil},
 		{"internal/supervisor", adapters, nil},
 		{"internal/commandline", adapters, []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}},
+		{"internal/flags", adapters, []string{"github.com/spf13/pflag"}},
 		{"internal/disks", adapters, nil},
 		{"internal/journal", adapters, nil},
 		// Worker and doctor judge alike.

@@ -1,6 +1,8 @@
-package main
+package flags
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,24 +13,24 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// value is a flag whose text is parsed by set. Repeating the flag calls set
+// Value is a flag whose text is parsed by set. Repeating the flag calls set
 // again.
-type value struct {
+type Value struct {
 	kind string
 	set  func(string) error
 	text string
 }
 
-var _ pflag.Value = (*value)(nil)
+var _ pflag.Value = (*Value)(nil)
 
 // String implements pflag.Value.
-func (v *value) String() string { return v.text }
+func (v *Value) String() string { return v.text }
 
 // Type implements pflag.Value; help shows it.
-func (v *value) Type() string { return v.kind }
+func (v *Value) Type() string { return v.kind }
 
 // Set implements pflag.Value.
-func (v *value) Set(s string) error {
+func (v *Value) Set(s string) error {
 	if err := v.set(s); err != nil {
 		return err
 	}
@@ -36,18 +38,27 @@ func (v *value) Set(s string) error {
 	return nil
 }
 
+// From is the flag with what help shows as its default, which its variable has already.
+func (v *Value) From(d fmt.Stringer) *Value {
+	v.text = d.String()
+	return v
+}
+
+// NewValue is a flag whose text set reads.
+func NewValue(kind string, set func(string) error) *Value { return &Value{kind: kind, set: set} }
+
 // bytesVar is a size such as 512m.
-func bytesVar(p *jobs.Bytes) *value {
-	return &value{kind: "bytes", set: func(s string) (err error) {
+func bytesVar(p *jobs.Bytes) *Value {
+	return &Value{kind: "bytes", set: func(s string) (err error) {
 		*p, err = jobs.ParseBytes(s)
 		return err
 	}}
 }
 
-// durationVar is a duration such as 90s. Zero is refused: in a document it
+// Duration is one such as 90s. Zero is refused: in a document it
 // would mean the operator's default, and a user who writes 0 means something else.
-func durationVar(p *jobs.Duration) *value {
-	return &value{kind: "duration", set: func(s string) error {
+func Duration(p *jobs.Duration) *Value {
+	return &Value{kind: "duration", set: func(s string) error {
 		d, err := time.ParseDuration(s)
 		if err != nil {
 			return fmt.Errorf("%q is not a duration; write it as 90s or 10m", s)
@@ -61,8 +72,8 @@ func durationVar(p *jobs.Duration) *value {
 }
 
 // concurrencyVar is a group with its limit.
-func concurrencyVar(c *jobs.Concurrency) *value {
-	return &value{kind: "group=n", set: func(s string) error {
+func concurrencyVar(c *jobs.Concurrency) *Value {
+	return &Value{kind: "group=n", set: func(s string) error {
 		group, limit, _ := strings.Cut(s, "=")
 		n, err := strconv.Atoi(limit)
 		if err != nil || !jobs.IsName(group) || n < 1 {
@@ -73,9 +84,9 @@ func concurrencyVar(c *jobs.Concurrency) *value {
 	}}
 }
 
-// daysVar is a duration that may be a number of days, such as 30d, or 0 for none.
-func daysVar(p *jobs.Duration) *value {
-	v := durationVar(p)
+// Days is a duration that may be a number of days, such as 30d, or 0 for none.
+func Days(p *jobs.Duration) *Value {
+	v := Duration(p)
 	parse := v.set
 	v.set = func(s string) error {
 		if s == "0" {
@@ -94,11 +105,11 @@ func daysVar(p *jobs.Duration) *value {
 	return v
 }
 
-// timeVar is a time, or how long ago that was.
-func timeVar(p *time.Time) *value {
-	return &value{kind: "time", set: func(s string) error {
+// Time is a time, or how long ago that was.
+func Time(p *time.Time) *Value {
+	return &Value{kind: "time", set: func(s string) error {
 		var ago jobs.Duration
-		if err := daysVar(&ago).Set(s); err == nil {
+		if err := Days(&ago).Set(s); err == nil {
 			*p = time.Now().Add(-ago.D())
 			return nil
 		}
@@ -113,8 +124,8 @@ func timeVar(p *time.Time) *value {
 }
 
 // secondsVar is a duration, or a number of seconds as docker has it.
-func secondsVar(p *jobs.Duration) *value {
-	v := durationVar(p)
+func secondsVar(p *jobs.Duration) *Value {
+	v := Duration(p)
 	parse := v.set
 	v.set = func(s string) error {
 		if _, err := strconv.Atoi(s); err == nil {
@@ -127,8 +138,8 @@ func secondsVar(p *jobs.Duration) *value {
 
 // pairsVar is KEY=VALUE, repeatable. With a lookup, KEY alone takes its value
 // from the environment and is left out when it is not set there, as in docker.
-func pairsVar(p *map[string]string, lookup func(string) string) *value {
-	return &value{kind: "key=value", set: func(s string) error {
+func pairsVar(p *map[string]string, lookup func(string) string) *Value {
+	return &Value{kind: "key=value", set: func(s string) error {
 		k, v, ok := strings.Cut(s, "=")
 		if k == "" {
 			return fmt.Errorf("found %q; want KEY=VALUE", s)
@@ -155,8 +166,8 @@ func put[V any](m *map[string]V, k string, v V) {
 }
 
 // portsVar is [HOST:]CONTAINER[/PROTOCOL], repeatable.
-func portsVar(p *[]jobs.Port) *value {
-	return &value{kind: "[host:]port", set: func(s string) error {
+func portsVar(p *[]jobs.Port) *Value {
+	return &Value{kind: "[host:]port", set: func(s string) error {
 		rest, proto, _ := strings.Cut(s, "/")
 		parts := strings.Split(rest, ":")
 		if len(parts) > 2 {
@@ -186,8 +197,8 @@ func portNumber(s string) (int, error) {
 }
 
 // ulimitsVar is NAME=SOFT[:HARD], repeatable.
-func ulimitsVar(p *map[string]jobs.Ulimit) *value {
-	return &value{kind: "name=soft[:hard]", set: func(s string) error {
+func ulimitsVar(p *map[string]jobs.Ulimit) *Value {
+	return &Value{kind: "name=soft[:hard]", set: func(s string) error {
 		name, rest, ok := strings.Cut(s, "=")
 		softText, hardText, both := strings.Cut(rest, ":")
 		if !both {
@@ -204,14 +215,14 @@ func ulimitsVar(p *map[string]jobs.Ulimit) *value {
 }
 
 // tmpfsVar is PATH[:size=SIZE], repeatable.
-func tmpfsVar(p *map[string]jobs.Bytes) *value {
-	return &value{kind: "path[:size=n]", set: func(s string) error {
-		path, options, _ := strings.Cut(s, ":")
+func tmpfsVar(p *map[string]jobs.Bytes) *Value {
+	return &Value{kind: "path[:size=n]", set: func(s string) error {
+		path, Options, _ := strings.Cut(s, ":")
 		var size jobs.Bytes
-		if options != "" {
-			text, ok := strings.CutPrefix(options, "size=")
+		if Options != "" {
+			text, ok := strings.CutPrefix(Options, "size=")
 			if !ok {
-				return fmt.Errorf("unknown option %q: want size", options)
+				return fmt.Errorf("unknown option %q: want size", Options)
 			}
 			var err error
 			if size, err = jobs.ParseBytes(text); err != nil {
@@ -225,8 +236,8 @@ func tmpfsVar(p *map[string]jobs.Bytes) *value {
 
 // secretsVar is id=ID[,name=NAME], repeatable. docker's src= and env= are
 // refused: the value of a secret never travels with a job.
-func secretsVar(p *[]jobs.Secret) *value {
-	return &value{kind: "id=..[,name=..]", set: func(s string) error {
+func secretsVar(p *[]jobs.Secret) *Value {
+	return &Value{kind: "id=..[,name=..]", set: func(s string) error {
 		var secret jobs.Secret
 		for _, field := range strings.Split(s, ",") {
 			k, v, _ := strings.Cut(field, "=")
@@ -249,9 +260,9 @@ func secretsVar(p *[]jobs.Secret) *value {
 	}}
 }
 
-// choiceVar is one of a few words; what names them in the error.
-func choiceVar(p *string, what string, words ...string) *value {
-	return &value{kind: strings.Join(words, "|"), set: func(s string) error {
+// Choice is one of a few words; what names them in the error.
+func Choice(p *string, what string, words ...string) *Value {
+	return &Value{kind: strings.Join(words, "|"), set: func(s string) error {
 		for _, w := range words {
 			if s == w {
 				*p = s
@@ -264,4 +275,20 @@ func choiceVar(p *string, what string, words ...string) *value {
 		}
 		return fmt.Errorf("unknown %s %q: want %s%s", what, s, jobs.Either(words), hint)
 	}}
+}
+
+// NotValue says why a flag does not take a value, of what pflag says about that.
+func NotValue(err error) error {
+	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	cause := cmp.Or(errors.Unwrap(invalid), err)
+	if _, ok := errors.AsType[*strconv.NumError](cause); !ok {
+		return cause
+	}
+	if invalid.GetFlag().Value.Type() == "bool" {
+		return fmt.Errorf("found %q; want true or false", invalid.GetValue())
+	}
+	return fmt.Errorf("found %q; want a number", invalid.GetValue())
 }

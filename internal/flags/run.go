@@ -1,19 +1,19 @@
-package main
+package flags
 
 import "github.com/slipway-farm/slipway/internal/jobs"
 
 // runRows are those of docker run, in its words, and those of a service.
-func runRows(o *options, getenv func(string) string) []row {
-	return []row{
+func runRows(o *Options, getenv func(string) string) []Row {
+	return []Row{
 		option(toggle, new(bool), "run", "run the image after the build").asking(runHalf),
-		held(text, &o.image, "/run/image", "image", "build nothing, run this image", replace(func(s *jobs.Spec) *string { return &s.Run.Image })),
+		held(text, &o.Image, "/run/image", "image", "build nothing, run this image", replace(func(s *jobs.Spec) *string { return &s.Run.Image })),
 		change(text, "/run/entrypoint", "entrypoint", "replace the image's entrypoint", func(s *jobs.Spec, v string) { s.Run.Entrypoint = []string{v} }),
 		keyed(pairs(getenv), "/run/env", "env", "environment variable, KEY alone takes it from the environment; repeatable",
 			func(s *jobs.Spec) *map[string]string { return &s.Run.Env }).short("e"),
 		one(text, "/run/workdir", "workdir", "working directory in the container", func(s *jobs.Spec) *string { return &s.Run.Workdir }).short("w"),
 		one(text, "/run/user", "user", "user[:group] in the container", func(s *jobs.Spec) *string { return &s.Run.User }).short("u"),
 		more(parsed(portsVar), "/run/ports", "publish", "publish a container port; repeatable", func(s *jobs.Spec) *[]jobs.Port { return &s.Run.Ports }).short("p"),
-		option(text, &o.network, "network", "none or bridge for the container; of the build's RUN steps when nothing is run").
+		option(text, &o.Network, "network", "none or bridge for the container; of the build's RUN steps when nothing is run").
 			sets("/run/network").asking(neither).oneOf("none", "bridge", "default"),
 		one(fraction, "/run/limits/cpus", "cpus", "number of CPUs, such as 1.5", func(s *jobs.Spec) *float64 { return &s.Run.Limits.CPUs }),
 		one(parsed(bytesVar), "/run/limits/memory", "memory", "memory limit, such as 512m", func(s *jobs.Spec) *jobs.Bytes { return &s.Run.Limits.Memory }).short("m"),
@@ -29,17 +29,17 @@ func runRows(o *options, getenv func(string) string) []row {
 		one(toggle, "/run/init", "init", "run an init that reaps processes", func(s *jobs.Spec) *bool { return &s.Run.Init }),
 		one(parsed(secondsVar), "/run/stop_grace", "stop-timeout", "how long the container may take to end after SIGTERM (10 or 10s)",
 			func(s *jobs.Spec) *jobs.Duration { return &s.Run.StopGrace }),
-		one(parsed(durationVar), "/timeouts/run", "timeout", "end the run after this long", func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Run }),
-		one(parsed(durationVar), "/run/keep", "keep", "run as a service: succeed once ready, then keep the container for this long",
+		one(parsed(Duration), "/timeouts/run", "timeout", "end the run after this long", func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Run }),
+		one(parsed(Duration), "/run/keep", "keep", "run as a service: succeed once ready, then keep the container for this long",
 			func(s *jobs.Spec) *jobs.Duration { return &s.Run.Keep }),
-		option(text, &o.readyHTTP, "ready-http", "with --keep: ready when this path answers with a status below 400").
+		option(text, &o.ReadyHTTP, "ready-http", "with --keep: ready when this path answers with a status below 400").
 			sets("/run/ready/http", "/run/ready"),
-		option(toggle, &o.readyTCP, "ready-tcp", "with --keep: ready when the port accepts connections (the default with a tcp port)").
+		option(toggle, &o.ReadyTCP, "ready-tcp", "with --keep: ready when the port accepts connections (the default with a tcp port)").
 			sets("/run/ready", "/run/ready/tcp"),
 		one(whole, "/run/ready/port", "ready-port", "container port to ask (default the first published tcp port)",
-			func(s *jobs.Spec) *int { return &part(&s.Run.Ready).Port }),
-		one(parsed(durationVar), "/run/ready/timeout", "ready-timeout", "give up when it is not ready after this long",
-			func(s *jobs.Spec) *jobs.Duration { return &part(&s.Run.Ready).Timeout }),
+			func(s *jobs.Spec) *int { return &Part(&s.Run.Ready).Port }),
+		one(parsed(Duration), "/run/ready/timeout", "ready-timeout", "give up when it is not ready after this long",
+			func(s *jobs.Spec) *jobs.Duration { return &Part(&s.Run.Ready).Timeout }),
 		more(texts, "/run/outputs", "output-path", "absolute `path` to collect from the stopped container; repeatable",
 			func(s *jobs.Spec) *[]string { return &s.Run.Outputs }),
 		one(text, "/run/outputs_on", "outputs-on", "collect outputs `always` (the default), also when the run failed, or on success only",

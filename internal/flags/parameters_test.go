@@ -1,4 +1,4 @@
-package main
+package flags
 
 import (
 	"encoding/json"
@@ -11,14 +11,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/slipway-farm/slipway/internal/api"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // The description of the HTTP API lists the parameters that submissions take, and no others.
 func TestParametersAreDescribed(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile(filepath.Join("..", "..", "internal", "api", "openapi.yaml"))
+	raw, err := os.ReadFile(filepath.Join("..", "api", "openapi.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +28,7 @@ func TestParametersAreDescribed(t *testing.T) {
 		}
 		described = append(described, m[1])
 	}
-	want := parameters()
+	want := Parameters()
 	slices.Sort(described)
 	slices.Sort(want)
 	if !slices.Equal(described, want) {
@@ -64,7 +63,7 @@ func TestFromParameters(t *testing.T) {
 		{"tag=a:1", `{}`, `{"build":{"tags":["a:1"]}}`}, // refused later: it has no context
 	} {
 		base := spec(t, tt.base)
-		got, err := fromParameters(base, query(t, tt.query))
+		got, err := FromParameters(base, query(t, tt.query))
 		if err != nil {
 			t.Errorf("%s: %v", tt.query, err)
 			continue
@@ -91,8 +90,8 @@ func TestFromParametersRefuses(t *testing.T) {
 		"secret=id=a,src=/etc/passwd":             "secret: ",
 		"context=https://a/b&context=https://c/d": "context: ",
 	} {
-		_, err := fromParameters(jobs.Spec{}, query(t, text))
-		var param *api.ParameterError
+		_, err := FromParameters(jobs.Spec{}, query(t, text))
+		var param *ParameterError
 		if !errors.As(err, &param) || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
@@ -104,7 +103,7 @@ func TestFromParametersRefuses(t *testing.T) {
 func TestParametersAreOfTheDocument(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"spec", "batch", "bake", "dry-run", "detach", "quiet", "output", "progress", "keep-git", "modes", "no-limits", "exit-code-from"} {
-		if slices.Contains(parameters(), name) {
+		if slices.Contains(Parameters(), name) {
 			t.Errorf("%s is a parameter", name)
 		}
 	}

@@ -1,14 +1,12 @@
-package main
+package flags
 
 import (
-	"errors"
 	"maps"
 	"net/url"
 	"slices"
 
 	"github.com/spf13/pflag"
 
-	"github.com/slipway-farm/slipway/internal/api"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -21,28 +19,34 @@ const (
 	commandParam = "command"
 )
 
-// parameters lists them.
-func parameters() []string {
+// ParameterError says what is wrong with a parameter.
+type ParameterError struct{ Name, Message, Hint string }
+
+func (e *ParameterError) Error() string { return e.Name + ": " + e.Message }
+
+// Parameters lists them.
+func Parameters() []string {
 	names := []string{contextParam, commandParam}
-	for f := range newTable(&options{}, nil).rows(row.isParameter) {
-		names = append(names, f.name)
+	for f := range New(&Options{}, nil).Rows(Row.isParameter) {
+		names = append(names, f.Name)
 	}
 	return names
 }
 
 // isParameter reports whether the flag is about the document alone. The environment and the
 // files of the server are none of the client's.
-func (f row) isParameter() bool { return len(f.pointers) > 0 || f.name == "run" }
+func (f Row) isParameter() bool { return len(f.Pointers) > 0 || f.Name == "run" }
 
-// fromParameters applies parameters to a document.
-func fromParameters(base jobs.Spec, params url.Values) (jobs.Spec, error) {
-	o := &options{}
-	r := request{options: o, table: newTable(o, nil), base: base, command: params[commandParam]}
+// FromParameters applies parameters to a document, which stays as it is. The error is a
+// [*ParameterError].
+func FromParameters(base jobs.Spec, params url.Values) (jobs.Spec, error) {
+	o := &Options{}
+	r := Request{Options: o, Table: New(o, nil), Base: base, Command: params[commandParam]}
 	fs := pflag.NewFlagSet("parameters", pflag.ContinueOnError)
-	for f := range r.table.rows(row.isParameter) {
+	for f := range r.Table.Rows(Row.isParameter) {
 		f.declare(fs, f)
 	}
-	r.changed = fs.Changed
+	r.Changed = fs.Changed
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		if name == contextParam || name == commandParam {
 			continue
@@ -52,23 +56,20 @@ func fromParameters(base jobs.Spec, params url.Values) (jobs.Spec, error) {
 				v = f.NoOptDefVal // ?run is ?run=true
 			}
 			if err := fs.Set(name, v); err != nil {
-				if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-					err = notValue(invalid)
-				}
-				return base, &api.ParameterError{Name: name, Message: err.Error()}
+				return base, &ParameterError{Name: name, Message: NotValue(err).Error()}
 			}
 		}
 	}
 	if refs := params[contextParam]; len(refs) > 0 {
 		if len(refs) > 1 || base.Context != nil {
-			return base, &api.ParameterError{Name: contextParam, Message: "a job has one context", Hint: "leave out the others"}
+			return base, &ParameterError{Name: contextParam, Message: "a job has one context", Hint: "leave out the others"}
 		}
-		r.hasContext = true
+		r.HasContext = true
 	}
-	r.dockerfile = o.file
-	builds := r.hasContext || base.Build != nil || r.asks(buildHalf) != "" || r.changed("file")
+	r.Dockerfile = o.File
+	builds := r.HasContext || base.Build != nil || r.asks(buildHalf) != "" || r.Changed("file")
 	spec := r.apply(builds, r.runs())
-	if r.hasContext {
+	if r.HasContext {
 		spec.Context = copyOf(spec.Context)
 		spec.Context.Ref = params.Get(contextParam)
 	}

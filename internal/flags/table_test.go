@@ -1,4 +1,4 @@
-package main
+package flags
 
 import (
 	"maps"
@@ -56,9 +56,9 @@ func TestEveryFieldHasAFlag(t *testing.T) {
 		"/timeouts/push":         "rare enough to be written in a document",
 	}
 	set := map[string]string{}
-	for f := range newTable(&options{}, nil).rows(func(row) bool { return true }) {
-		for _, p := range f.pointers {
-			set[p] = f.name
+	for f := range New(&Options{}, nil).Rows(func(Row) bool { return true }) {
+		for _, p := range f.Pointers {
+			set[p] = f.Name
 		}
 	}
 	document := leaves(jobs.Spec{})
@@ -82,26 +82,26 @@ func TestEveryFieldHasAFlag(t *testing.T) {
 func TestRowsSetTheirPointers(t *testing.T) {
 	t.Parallel()
 	before := leaves(specWith(t, ""))
-	for f := range newTable(&options{}, nil).rows(func(row) bool { return true }) {
-		t.Run(f.name, func(t *testing.T) {
+	for f := range New(&Options{}, nil).Rows(func(Row) bool { return true }) {
+		t.Run(f.Name, func(t *testing.T) {
 			t.Parallel()
-			for _, p := range f.pointers {
-				if !slices.ContainsFunc(slices.Collect(maps.Keys(before)), func(field string) bool { return within(field, p) }) {
-					t.Errorf("--%s sets %s, which is no field of the document", f.name, p)
+			for _, p := range f.Pointers {
+				if !slices.ContainsFunc(slices.Collect(maps.Keys(before)), func(field string) bool { return Within(field, p) }) {
+					t.Errorf("--%s sets %s, which is no field of the document", f.Name, p)
 				}
 			}
 			changed := 0
-			for p, v := range leaves(specWith(t, f.name)) {
+			for p, v := range leaves(specWith(t, f.Name)) {
 				if reflect.DeepEqual(v, before[p]) {
 					continue
 				}
 				changed++
-				if !slices.ContainsFunc(f.pointers, func(top string) bool { return within(p, top) }) {
-					t.Errorf("--%s changed %s; its row has %q", f.name, p, f.pointers)
+				if !slices.ContainsFunc(f.Pointers, func(top string) bool { return Within(p, top) }) {
+					t.Errorf("--%s changed %s; its row has %q", f.Name, p, f.Pointers)
 				}
 			}
-			if changed == 0 && len(f.pointers) > 0 {
-				t.Errorf("--%s changed nothing; its row has %q", f.name, f.pointers)
+			if changed == 0 && len(f.Pointers) > 0 {
+				t.Errorf("--%s changed nothing; its row has %q", f.Name, f.Pointers)
 			}
 		})
 	}
@@ -110,21 +110,21 @@ func TestRowsSetTheirPointers(t *testing.T) {
 // specWith is a document that builds and runs, changed by one flag with some value.
 func specWith(t *testing.T, flag string) jobs.Spec {
 	t.Helper()
-	o := &options{}
-	flags := newTable(o, nil)
+	o := &Options{}
+	flags := New(o, nil)
 	fs := pflag.NewFlagSet("submit", pflag.ContinueOnError)
-	for _, g := range flags.declare() {
-		fs.AddFlagSet(g.flags)
+	for _, g := range flags.Declare() {
+		fs.AddFlagSet(g.Flags)
 	}
 	if flag != "" {
 		if err := fs.Set(flag, someValue(fs.Lookup(flag).Value.Type())); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r := request{options: o, table: flags, changed: fs.Changed, dockerfile: o.file, base: jobs.Spec{
+	r := Request{Options: o, Table: flags, Changed: fs.Changed, Dockerfile: o.File, Base: jobs.Spec{
 		Context: &jobs.Context{}, Build: &jobs.Build{}, Run: &jobs.Run{Ready: &jobs.Ready{HTTP: "/", Port: 80}},
 	}}
-	s, err := r.spec()
+	s, err := r.Spec()
 	if err != nil {
 		t.Fatal(err)
 	}
