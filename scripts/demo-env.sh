@@ -6,6 +6,7 @@ demo_image=slipway-hello-web
 demo_port=${DEMO_PORT:-8080}
 redis_port=16379
 admin_port=18081
+api_port=18470
 # jobs_file lists the IDs of the jobs the demo submitted, one a line.
 jobs_file=$demo_dir/jobs
 

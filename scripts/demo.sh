@@ -25,11 +25,11 @@ start_worker() {
 	fi
 	rm -f "$jobs_file"
 	local port
-	for port in "$redis_port" "$admin_port"; do
+	for port in "$redis_port" "$admin_port" "$api_port"; do
 		! listening "$port" ||
 			die "port $port, which the demo's worker needs, is taken" "end what listens there: ss -ltnp 'sport = :$port'"
 	done
-	setsid bin/worker dev --redis-listen "127.0.0.1:$redis_port" --admin "127.0.0.1:$admin_port" \
+	setsid bin/worker dev --redis-listen "127.0.0.1:$redis_port" --admin "127.0.0.1:$admin_port" --listen "127.0.0.1:$api_port" \
 		--state "$demo_dir/state" --store "$demo_dir/store" \
 		>>"$demo_dir/worker.log" 2>&1 </dev/null &
 	echo $! >"$pidfile"
@@ -111,5 +111,6 @@ $page
 To go on:
   export SLIPWAY_REDIS=$SLIPWAY_REDIS SLIPWAY_STORE=$SLIPWAY_STORE
   bin/enqueue ls
+  grep "export S=" ${demo_dir#"$root"/}/worker.log      address and token of the HTTP API
   make demo-down      ends all of it
 EOF

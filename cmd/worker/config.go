@@ -18,12 +18,14 @@ type config struct {
 	DryRun bool
 	// RedisListen is where `worker dev` serves its embedded Redis.
 	RedisListen string
+	// Listen is where it serves the HTTP API, "" for nowhere.
+	Listen string
 	// Supervise runs the worker as a child that is started again.
 	Supervise bool
 }
 
 func defaults() config {
-	return config{Settings: settings.Defaults(), RedisListen: "127.0.0.1:6379", Supervise: true}
+	return config{Settings: settings.Defaults(), RedisListen: "127.0.0.1:6379", Listen: "127.0.0.1:8470", Supervise: true}
 }
 
 // bindFarm declares the flags of all commands that reach the farm.

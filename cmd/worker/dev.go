@@ -41,7 +41,13 @@ func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(stderr, "A farm for trying out, Redis included. In another terminal:\n\n  export SLIPWAY_REDIS=%s SLIPWAY_STORE=%s\n  enqueue submit .\n\n", c.Redis, c.Store)
-	return runWorker(ctx, hurry, telemetry.NewLogger(stderr, c.LogLevel), c, unwatched())
+	lg := telemetry.NewLogger(stderr, c.LogLevel)
+	closeAPI, err := serveDev(ctx, c, lg, stderr)
+	if err != nil {
+		return err
+	}
+	defer closeAPI()
+	return runWorker(ctx, hurry, lg, c, unwatched())
 }
 
 // takeAnyStore lets this farm use any store, also one of another farm. The embedded farm

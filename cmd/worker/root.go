@@ -54,6 +54,7 @@ func rootCommand(environ commandline.Environment, hurry context.Context) *cobra.
 	}
 	devConfig.bind(dev.Flags())
 	dev.Flags().StringVar(&devConfig.RedisListen, "redis-listen", devConfig.RedisListen, "address of the embedded Redis")
+	dev.Flags().StringVar(&devConfig.Listen, "listen", devConfig.Listen, "address of the HTTP API, \"\" for none")
 
 	version := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
