@@ -97,6 +97,7 @@ func (f *farm) app(p process) *app {
 			return nil, nil, err
 		}
 		a.hosts, a.orders, a.recipes, a.rebuilds, a.bases, a.registry = f.mem, f.mem, f.mem, f.mem, f.mem, f.registry
+		a.tokens, a.trail = f.mem, f.mem
 		return f.svc, io.NopCloser(nil), nil
 	}
 	return a

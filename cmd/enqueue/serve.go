@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/policy"
 )
 
 const serveHelp = `Serve the farm over HTTP, for programs that have neither Redis nor the artifact store:
@@ -27,7 +28,8 @@ routes. Clients need a token: enqueue tokens create makes one.
 
 An address that other machines can reach needs --tls-cert and --tls-key, unless --insecure
 says that something in front of it sees to that. A certificate is read again when it changes.
-Several servers may serve one farm. Uploads that come in pieces are kept in --upload-dir, so
+Workers hold jobs to their policy whatever the server does; with --policy it refuses at once
+what a tenant may not ask for. Several servers may serve one farm. Uploads that come in pieces are kept in --upload-dir, so
 that all pieces of one have to reach the same server.`
 
 // serveFlags are the flags of serve.
@@ -35,7 +37,7 @@ type serveFlags struct {
 	listen             api.Listen
 	noTokens, noLimits bool
 	rate               float64
-	uploadDir          string
+	uploadDir, policy  string
 }
 
 func (a *app) serveCmd() *cobra.Command {
@@ -48,6 +50,7 @@ func (a *app) serveCmd() *cobra.Command {
 	fs.BoolVar(&f.listen.Insecure, "insecure", false, "listen for other machines without TLS, or without tokens")
 	fs.BoolVar(&f.noTokens, "no-tokens", false, "let everyone who reaches the address do everything")
 	fs.BoolVar(&f.noLimits, "no-limits", false, "take contexts that are over the default limits; the workers' policy decides")
+	fs.StringVar(&f.policy, "policy", "", "the workers' policy `file`, to refuse at once what they would refuse; read when the server starts")
 	fs.Float64Var(&f.rate, "rate", 200, "requests a second that one token may send, and twice as many at once")
 	fs.StringVar(&f.uploadDir, "upload-dir", "", "directory for uploads that come in pieces (default $TMPDIR/slipway-uploads-UID)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) }
@@ -69,6 +72,13 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		Document: flags.FromParameters, Parameters: flags.Parameters(),
 		Rate: f.rate, Burst: int(2*f.rate) + 1, UploadDir: f.uploadDir,
 		Ready: a.usable, Version: buildVersion(), Log: slog.New(slog.NewTextHandler(a.stderr, nil)),
+	}
+	if f.policy != "" {
+		p, err := policy.Load(f.policy)
+		if err != nil {
+			return usage("see worker policy --help", "--policy: %v", err)
+		}
+		o.Limits, o.Check = p.Context.Limits(), p.Tenants.Check
 	}
 	if f.noLimits {
 		o.Limits = contexts.NoLimits()

@@ -67,6 +67,8 @@ func TestBasesOnRedis(t *testing.T) { jobstest.TestBases(t, real) }
 
 func TestBuildsOnRedis(t *testing.T) { jobstest.TestBuilds(t, real) }
 
+func TestTokensOnRedis(t *testing.T) { jobstest.TestTokens(t, onRedis(t)) }
+
 func TestHostsOddOnRedis(t *testing.T) { testHostsOdd(t, realRedis(t)) }
 
 // A cluster takes no command and no script that touches keys of two slots.
@@ -99,6 +101,7 @@ func TestOnACluster(t *testing.T) {
 	t.Run("bases", suites(jobstest.TestBases))
 	t.Run("builds", suites(jobstest.TestBuilds))
 	t.Run("artifacts", func(t *testing.T) { testArtifacts(t, onCluster(t)) })
+	t.Run("tokens", func(t *testing.T) { jobstest.TestTokens(t, onCluster(t)) })
 	t.Run("a replica is down", func(t *testing.T) {
 		db := onCluster(t)
 		if err := replicaOf(t, cluster).Kill(); err != nil {

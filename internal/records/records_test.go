@@ -54,6 +54,12 @@ func TestClaims(t *testing.T) {
 	jobstest.TestClaims(t, embedded)
 }
 
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	_, rdb := embeddedRedis(t)
+	jobstest.TestTokens(t, records.New(rdb, records.Options{}))
+}
+
 func TestHosts(t *testing.T) {
 	t.Parallel()
 	jobstest.TestHosts(t, embedded)

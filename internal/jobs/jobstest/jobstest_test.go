@@ -34,6 +34,11 @@ func TestMemoryHosts(t *testing.T) {
 	jobstest.TestHosts(t, memory)
 }
 
+func TestMemoryTokens(t *testing.T) {
+	t.Parallel()
+	jobstest.TestTokens(t, jobstest.NewMemory(jobstest.Options{}))
+}
+
 func TestMemoryOrders(t *testing.T) {
 	t.Parallel()
 	jobstest.TestOrders(t, memory)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/access"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -54,7 +55,9 @@ type Memory struct {
 	builds   map[string]keyedBuild
 	watched  time.Time            // until when no turn at asking registries comes
 	quiet    map[string]time.Time // until when registries are left alone
-	changed  chan struct{}        // closed and replaced by every change
+	tokens   map[string]access.Token
+	trail    []access.Deed
+	changed  chan struct{} // closed and replaced by every change
 }
 
 var (
