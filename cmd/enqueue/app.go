@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -13,15 +14,17 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/slipway-farm/slipway/internal/access"
+	"github.com/slipway-farm/slipway/internal/api"
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
 	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/queue"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/remote"
 	"github.com/slipway-farm/slipway/internal/s3conn"
 )
 
@@ -41,21 +44,20 @@ type process struct {
 type app struct {
 	process
 	redisURL, storeURL, color string
+	// server is the URL of the farm's server, "" where Redis and the store are reached
+	// without it.
+	server, tokenFile string
 	// openService and openStore reach the farm; tests put a farm in memory here.
-	openService func(context.Context) (*jobs.Service, io.Closer, error)
+	openService func(context.Context) (service, io.Closer, error)
 	openStore   func() (artifacts.Store, error)
 
-	svc *jobs.Service
-	// pins to bases are what service has learned about the farm.
+	svc service
+	// link to registry are what service has learned about the farm. farm is there only where
+	// the program reaches Redis itself.
+	link
+	farm     *api.Farm
 	pins     artifacts.Pins
 	registry artifacts.Registry
-	hosts    jobs.Hosts
-	orders   jobs.Orders
-	recipes  jobs.Recipes
-	rebuilds jobs.Rebuilds
-	bases    jobs.Bases
-	tokens   access.Tokens
-	trail    access.Trail
 	blobs    *artifacts.Blobs
 	closers  []io.Closer
 }
@@ -85,7 +87,7 @@ func (a *app) close() {
 }
 
 // service opens the way into the farm once.
-func (a *app) service(ctx context.Context) (*jobs.Service, error) {
+func (a *app) service(ctx context.Context) (service, error) {
 	if a.svc != nil {
 		return a.svc, nil
 	}
@@ -93,7 +95,7 @@ func (a *app) service(ctx context.Context) (*jobs.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.svc = svc.By(a.whoami())
+	a.svc = svc
 	a.closers = append(a.closers, closer)
 	return a.svc, nil
 }
@@ -144,7 +146,10 @@ func unusable(err error) error {
 	}
 }
 
-func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
+func (a *app) dial(ctx context.Context) (service, io.Closer, error) {
+	if a.server != "" {
+		return a.dialServer(ctx)
+	}
 	rdb, err := redisconn.Open(ctx, a.redisURL)
 	switch {
 	case err == nil:
@@ -153,11 +158,58 @@ func (a *app) dial(ctx context.Context) (*jobs.Service, io.Closer, error) {
 	default:
 		return nil, nil, failure{code: jobs.ExitUsage, what: "--redis", err: err}
 	}
-	records := records.New(rdb, records.Options{})
-	a.pins, a.registry, a.hosts, a.orders, a.recipes, a.rebuilds, a.bases = records, records, records, records, records, records, records
-	a.tokens, a.trail = records, records
-	r, q := faulty(records, queue.New(rdb))
-	return jobs.NewService(r, q, newID), rdb, nil
+	db := records.New(rdb, records.Options{})
+	a.pins, a.registry = db, db
+	r, q := faulty(db, queue.New(rdb))
+	return a.reach(api.Farm{
+		Jobs: jobs.NewService(r, q, newID), Hosts: db, Orders: db, Recipes: db, Rebuilds: db, Bases: db, Tokens: db, Trail: db,
+	}), rdb, nil
+}
+
+// reach takes a farm whose Redis the program reaches itself.
+func (a *app) reach(f api.Farm) service {
+	a.farm = &f
+	a.link = link{
+		known: func(ctx context.Context) ([]jobs.KnownHost, time.Time, error) {
+			return jobs.KnownHosts(ctx, f.Hosts, f.Orders)
+		},
+		hosts: f.Hosts, orders: f.Orders, recipes: f.Recipes, rebuilds: f.Rebuilds, bases: f.Bases,
+		tokens: ownTokens{f.Trail, f.Tokens},
+		// Tags are the workers' to move.
+		move: rebuild.NewRunner(nil, f.Rebuilds, f.Recipes, f.Jobs, nil).Advance,
+	}
+	return f.Jobs.By(a.whoami())
+}
+
+// dialServer takes a farm behind its server.
+func (a *app) dialServer(ctx context.Context) (service, io.Closer, error) {
+	token, err := a.token()
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := remote.New(a.server, token)
+	if err != nil {
+		return nil, nil, failure{code: jobs.ExitUsage, what: "--server", err: err}
+	}
+	// First things first: to pack a context for a farm that is not there is work for nothing.
+	if _, err := f.Whoami(ctx); err != nil {
+		return nil, nil, err
+	}
+	a.link = link{known: f.Known, orders: f, recipes: f, rebuilds: f, bases: f, tokens: f}
+	a.openStore = func() (artifacts.Store, error) { return f.Store(), nil }
+	return f, io.NopCloser(nil), nil
+}
+
+// token is what the server is shown: of --token-file, or of the environment.
+func (a *app) token() (string, error) {
+	if a.tokenFile == "" {
+		return a.getenv("SLIPWAY_TOKEN"), nil
+	}
+	raw, err := os.ReadFile(a.tokenFile)
+	if err != nil {
+		return "", failure{code: jobs.ExitUsage, what: fmt.Sprintf("--token-file: %s cannot be read: %v", a.tokenFile, pathReason(err))}
+	}
+	return strings.TrimSpace(string(raw)), nil
 }
 
 // openFarmStore opens what --store says: a bucket, or a directory.
@@ -198,6 +250,14 @@ func (a *app) defaultStore() string {
 
 // redisName is the farm's address without its password, for messages.
 func (a *app) redisName() string { return redisconn.Redact(a.redisURL) }
+
+// place is how the program reaches the farm, and mend what to look at when it cannot.
+func (a *app) place() (place, mend string) {
+	if a.server != "" {
+		return "the farm's server at " + a.server, "start it, or say where it is with --server or SLIPWAY_SERVER"
+	}
+	return "the farm's Redis at " + a.redisName(), "start it, or say where it is with --redis or SLIPWAY_REDIS"
+}
 
 // whoami names the person behind a submission, a cancel or an order, for those who wonder.
 func (a *app) whoami() string {

@@ -125,7 +125,7 @@ func readLine(r *bufio.Reader) (line []byte, long bool, err error) {
 // batch is a submission of many jobs.
 type batch struct {
 	*app
-	svc           *jobs.Service
+	svc           service
 	printer       printer
 	quiet, dryRun bool
 

@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/redisconn"
+	"github.com/slipway-farm/slipway/internal/remote"
 )
 
 // failure is an error with everything its reader needs: what happened, what to
@@ -77,6 +78,7 @@ func (a *app) report(err error) int {
 func (a *app) explain(err error) failure {
 	var f failure
 	var m *flags.Mistake
+	place, mend := a.place()
 	switch {
 	case errors.As(err, &f) && f.code != 0:
 		return f
@@ -98,16 +100,22 @@ func (a *app) explain(err error) failure {
 			hint: "submit it again when jobs have ended; an operator can raise maxmemory, or keep ended jobs for a shorter time (--retention-age)",
 		}
 	case redisconn.Says(err, "OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS"):
-		return failure{code: jobs.ExitInfra, what: "the farm's Redis at " + a.redisName() + " takes no writes at the moment", err: innermost(err), hint: redisHint(err)}
+		return failure{code: jobs.ExitInfra, what: place + " takes no writes at the moment", err: innermost(err), hint: redisHint(err)}
+	case errors.Is(err, remote.ErrServer):
+		return failure{code: jobs.ExitUnreachable, what: "cannot reach " + place, err: lastCause(err), hint: mend}
+	case errors.Is(err, remote.ErrDenied):
+		return failure{
+			code: jobs.ExitAuth, err: err,
+			hint: "put the text of a token that may do this into SLIPWAY_TOKEN, or its file into --token-file; enqueue tokens create makes one",
+		}
 	case isDenied(err):
 		return failure{
-			code: jobs.ExitAuth, what: "the farm's Redis at " + a.redisName() + " denied access", err: err,
+			code: jobs.ExitAuth, what: place + " denied access", err: err,
 			hint: "put the right user and password into --redis or SLIPWAY_REDIS",
 		}
 	case redisconn.Unreachable(err), errors.Is(err, context.DeadlineExceeded):
 		f := failure{
-			code: jobs.ExitUnreachable, what: "cannot reach the farm's Redis at " + a.redisName(), err: lastCause(err),
-			hint: "start it, or say where it is with --redis or SLIPWAY_REDIS",
+			code: jobs.ExitUnreachable, what: "cannot reach " + place, err: lastCause(err), hint: mend,
 		}
 		if strings.HasPrefix(f.err.Error(), jobs.ErrUnreachable.Error()) {
 			f.what = "" // the error says it

@@ -18,6 +18,7 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/slipway-farm/slipway/internal/api"
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/contexts/contextstest"
@@ -88,17 +89,21 @@ func (f *farm) close() {
 	f.wg.Wait()
 }
 
+// served is the farm as the program reaches it.
+func (f *farm) served() api.Farm {
+	return api.Farm{Jobs: f.svc, Hosts: f.mem, Orders: f.mem, Recipes: f.mem, Rebuilds: f.mem, Bases: f.mem, Tokens: f.mem, Trail: f.mem}
+}
+
 // app is a run of the program on this farm.
 func (f *farm) app(p process) *app {
 	a := newApp(p)
-	a.openService = func(context.Context) (*jobs.Service, io.Closer, error) {
+	a.openService = func(context.Context) (service, io.Closer, error) {
 		// As redisconn.Open does, look whether Redis answers.
 		if _, err := f.svc.List(context.Background(), jobs.Query{Limit: 1}); err != nil {
 			return nil, nil, err
 		}
-		a.hosts, a.orders, a.recipes, a.rebuilds, a.bases, a.registry = f.mem, f.mem, f.mem, f.mem, f.mem, f.registry
-		a.tokens, a.trail = f.mem, f.mem
-		return f.svc, io.NopCloser(nil), nil
+		a.registry = f.registry
+		return a.reach(f.served()), io.NopCloser(nil), nil
 	}
 	return a
 }

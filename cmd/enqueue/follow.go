@@ -26,7 +26,7 @@ const (
 // place, so that run can be called again after its context ended. It belongs to
 // one goroutine at a time.
 type follower struct {
-	svc   *jobs.Service
+	svc   service
 	store func(context.Context) (*artifacts.Blobs, error)
 	view  *view
 	id    string

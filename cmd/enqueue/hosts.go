@@ -86,7 +86,7 @@ type hostDoc struct{ jobs.KnownHost }
 
 // knownHosts lists the registered hosts and those that have an order, by Worker and Name.
 func (a *app) knownHosts(ctx context.Context) ([]hostDoc, time.Time, error) {
-	known, now, err := jobs.KnownHosts(ctx, a.hosts, a.orders)
+	known, now, err := a.known(ctx)
 	list := make([]hostDoc, len(known))
 	for i, h := range known {
 		list[i] = hostDoc{h}
@@ -105,7 +105,7 @@ func queuesOf(list []hostDoc) []string {
 }
 
 // jobNames are the names of the jobs that hosts run, by the jobs' IDs.
-func jobNames(ctx context.Context, svc *jobs.Service, list []hostDoc) (map[string]string, error) {
+func jobNames(ctx context.Context, svc service, list []hostDoc) (map[string]string, error) {
 	var ids []string
 	for _, h := range list {
 		ids = append(ids, h.Jobs...)

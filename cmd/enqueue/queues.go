@@ -112,7 +112,7 @@ func (a *app) queuesPauseCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "pause QUEUE[:PRIORITY]...", Short: "Hand out no jobs of queues until they are resumed", Args: someQueues}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who wonder")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		err := a.eachPart(cmd.Context(), args, func(svc *jobs.Service, part jobs.Pause) error {
+		err := a.eachPart(cmd.Context(), args, func(svc service, part jobs.Pause) error {
 			part.By, part.Reason = a.whoami(), reason
 			return svc.SetPause(cmd.Context(), part)
 		})
@@ -131,7 +131,7 @@ func (a *app) queuesResumeCmd() *cobra.Command {
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		any := false
-		err := a.eachPart(cmd.Context(), args, func(svc *jobs.Service, part jobs.Pause) error {
+		err := a.eachPart(cmd.Context(), args, func(svc service, part jobs.Pause) error {
 			was, err := svc.EndPause(cmd.Context(), part.Queue, part.Priority)
 			any = any || was
 			return err
@@ -150,7 +150,7 @@ func (a *app) queuesResumeCmd() *cobra.Command {
 }
 
 // eachPart does something to each part of queues that is named, once all names are read.
-func (a *app) eachPart(ctx context.Context, args []string, do func(*jobs.Service, jobs.Pause) error) error {
+func (a *app) eachPart(ctx context.Context, args []string, do func(service, jobs.Pause) error) error {
 	parts, err := queueParts(args)
 	if err != nil {
 		return err

@@ -96,15 +96,14 @@ func (a *app) apply(ctx context.Context, p printer, plan rebuild.Plan, f applyFl
 		fmt.Fprintln(a.stderr, "Nothing to build.")
 		return nil
 	}
-	svc, err := a.service(ctx)
-	if err != nil {
+	if _, err := a.service(ctx); err != nil {
 		return err
 	}
 	var names []string
 	for _, img := range plan.Images {
 		names = append(names, img.Name)
 	}
-	if err := a.runner(svc).Free(ctx, names); err != nil {
+	if err := rebuild.NewVerbs(nil, a.rebuilds).Free(ctx, names); err != nil {
 		return busy(err)
 	}
 	head, images, err := plan.Begin(rebuild.Order{
@@ -117,7 +116,7 @@ func (a *app) apply(ctx context.Context, p printer, plan rebuild.Plan, f applyFl
 	if err := a.rebuilds.BeginRebuild(ctx, head, images); err != nil {
 		return err
 	}
-	a.advance(ctx, svc, head.ID)
+	a.advance(ctx, head.ID)
 	if p.human() {
 		fmt.Fprintf(a.stdout, "Rebuild %s: images: %d, in waves: %d.\n", head.ID, len(images), plan.Waves)
 	}
@@ -148,15 +147,13 @@ func busy(err error) error {
 	return failure{code: jobs.ExitUsage, err: err, hint: hint}
 }
 
-// runner moves rebuilds on from here, so that nothing waits for the farm's next look. Tags are
-// the workers' to move.
-func (a *app) runner(svc *jobs.Service) *rebuild.Runner {
-	return rebuild.NewRunner(nil, a.rebuilds, a.recipes, svc, nil)
-}
-
-// advance moves a rebuild on. Where that fails the farm does it.
-func (a *app) advance(ctx context.Context, svc *jobs.Service, id string) {
-	if err := a.runner(svc).Advance(ctx, id); err != nil {
+// advance moves a rebuild on, so that nothing waits for the farm's next look. Where that fails
+// the farm does it.
+func (a *app) advance(ctx context.Context, id string) {
+	if a.move == nil {
+		return
+	}
+	if err := a.move(ctx, id); err != nil {
 		fmt.Fprintf(a.stderr, "warning: the change is noted, and the workers see it within a minute: %v\n", err)
 	}
 }

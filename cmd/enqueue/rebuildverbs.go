@@ -18,8 +18,7 @@ func (a *app) rebuildVerb(use, short string, from []jobs.RebuildState, change fu
 	return &cobra.Command{
 		Use: use + " ID", Short: short, Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			svc, err := a.service(cmd.Context())
-			if err != nil {
+			if _, err := a.service(cmd.Context()); err != nil {
 				return err
 			}
 			for {
@@ -37,7 +36,7 @@ func (a *app) rebuildVerb(use, short string, from []jobs.RebuildState, change fu
 					return err
 				}
 				if changed {
-					a.advance(cmd.Context(), svc, head.ID)
+					a.advance(cmd.Context(), head.ID)
 					fmt.Fprintln(a.stdout, head.ID)
 					return nil
 				}
@@ -63,22 +62,21 @@ func (a *app) rebuildCancelCmd() *cobra.Command {
 
 // rebuildAfter is a verb that goes on with a rebuild that has ended, if begin finds anything
 // to do; nothing is what there is to say when it does not.
-func (a *app) rebuildAfter(use, short, long, nothing string, begin func(r *rebuild.Runner, ctx context.Context, id string) (bool, error)) *cobra.Command {
+func (a *app) rebuildAfter(use, short, long, nothing string, begin func(v rebuild.Verbs, ctx context.Context, id string) (bool, error)) *cobra.Command {
 	return &cobra.Command{
 		Use: use + " ID", Short: short, Long: long, Args: rebuildID, ValidArgsFunction: a.completeRebuilds,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			svc, err := a.service(cmd.Context())
-			if err != nil {
+			if _, err := a.service(cmd.Context()); err != nil {
 				return err
 			}
-			began, err := begin(a.runner(svc), cmd.Context(), args[0])
+			began, err := begin(rebuild.NewVerbs(nil, a.rebuilds), cmd.Context(), args[0])
 			switch {
 			case err != nil:
 				return busy(noRebuild(args[0], err))
 			case !began:
 				return usage("", "rebuild %s has not ended, or %s", args[0], nothing)
 			}
-			a.advance(cmd.Context(), svc, args[0])
+			a.advance(cmd.Context(), args[0])
 			fmt.Fprintln(a.stdout, args[0])
 			return nil
 		},
@@ -87,7 +85,7 @@ func (a *app) rebuildAfter(use, short, long, nothing string, begin func(r *rebui
 
 func (a *app) rebuildRetryCmd() *cobra.Command {
 	cmd := a.rebuildAfter("retry", "Build those images of a rebuild again that are not done", "",
-		"all of its images are done: there is nothing to retry", (*rebuild.Runner).Retry)
+		"all of its images are done: there is nothing to retry", rebuild.Verbs.Retry)
 	failed := cmd.Flags().Bool("failed", true, "leave alone what is done, as retry always does")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if !*failed {
@@ -104,7 +102,7 @@ func (a *app) rebuildRollbackCmd() *cobra.Command {
 has yet another image by now stays, and so does one that had none. The recipes are those of
 before again, so that the images are stale as they were. The workers do it, within a minute;
 enqueue rebuild watch ID follows it.`,
-		"has moved no tags: there is nothing to roll back", (*rebuild.Runner).Rollback)
+		"has moved no tags: there is nothing to roll back", rebuild.Verbs.Rollback)
 }
 
 // rebuildID is the argument check of verbs that take one rebuild.

@@ -31,6 +31,8 @@ func (a *app) rootCmd() *cobra.Command {
 	}
 	fs := root.PersistentFlags()
 	fs.StringVar(&a.redisURL, "redis", a.defaultRedis(), "the farm's Redis (env SLIPWAY_REDIS)")
+	fs.StringVar(&a.server, "server", a.getenv("SLIPWAY_SERVER"), "URL of the farm's server (enqueue serve), in place of Redis and the store (env SLIPWAY_SERVER)")
+	fs.StringVar(&a.tokenFile, "token-file", a.getenv("SLIPWAY_TOKEN_FILE"), "`file` with the token for the server (env SLIPWAY_TOKEN_FILE; or the token itself in SLIPWAY_TOKEN)")
 	fs.StringVar(&a.storeURL, "store", a.defaultStore(), "artifact store of the farm: a directory, or s3://bucket/prefix with the AWS_ variables (env SLIPWAY_STORE)")
 	a.color = "auto"
 	fs.Var(flags.Choice(&a.color, "color mode", "auto", "always", "never"), "color", "colours on a terminal (also NO_COLOR, FORCE_COLOR)")

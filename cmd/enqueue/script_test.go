@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +15,11 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/slipway-farm/slipway/internal/access"
+	"github.com/slipway-farm/slipway/internal/api"
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/imagename"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/rebuild"
@@ -37,11 +43,47 @@ import (
 //	pause QUEUE PRIORITY     an operator pauses a part of a queue; ! resumes it
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	runScripts(t, false, func(env *testscript.Env, _ *farm) { env.Setenv("SLIPWAY_STORE", filepath.Join(env.WorkDir, ".store")) })
+}
+
+// The verbs do the same over HTTP, where they see neither Redis nor the artifact store.
+func TestScriptsOverHTTP(t *testing.T) {
+	t.Parallel()
+	runScripts(t, true, func(env *testscript.Env, f *farm) {
+		env.Setenv("SLIPWAY_STORE", "/nonexistent/store")
+		env.Setenv("SLIPWAY_REDIS", "redis://nowhere.invalid:6379")
+		served := f.served()
+		served.Blobs = artifacts.NewBlobs(f.store, env.WorkDir)
+		app := newApp(process{getenv: func(string) string { return "" }})
+		_ = app.reach(served)
+		server := api.New(api.Options{
+			Farm: served, Advance: app.move, Document: flags.FromParameters, Parameters: flags.Parameters(),
+			Rate: 10_000, Burst: 10_000, UploadDir: filepath.Join(env.WorkDir, ".uploads"), Limits: contexts.NoLimits(),
+		})
+		listener := httptest.NewServer(server)
+		env.Defer(func() {
+			server.Close()
+			listener.Close()
+		})
+		token, err := ownTokens{f.mem, f.mem}.MakeToken(context.Background(), access.Token{Name: app.whoami(), Scopes: access.Scopes()})
+		if err != nil {
+			t.Error(err)
+		}
+		env.Setenv("SLIPWAY_SERVER", listener.URL)
+		env.Setenv("SLIPWAY_TOKEN", token.Text)
+	})
+}
+
+// runScripts runs every script on a farm of its own, that connect makes known. The condition
+// [http] is true in scripts that reach it over HTTP.
+func runScripts(t *testing.T, overHTTP bool, connect func(env *testscript.Env, f *farm)) {
+	t.Helper()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("UPDATE") != "",
+		Condition:           func(cond string) (bool, error) { return cond == "http" && overHTTP, nil },
 		Setup: func(env *testscript.Env) error {
 			store := filepath.Join(env.WorkDir, ".store")
 			f, err := newFarm(t, store, farmOptions{paused: strings.HasSuffix(env.WorkDir, "_paused")})
@@ -50,7 +92,7 @@ func TestScripts(t *testing.T) {
 			}
 			env.Defer(f.close)
 			env.Values[farmKey{}] = &scriptFarm{farm: f, images: rebuildtest.NewRegistry(nil)}
-			env.Setenv("SLIPWAY_STORE", store)
+			connect(env, f)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -81,9 +123,12 @@ func scriptEnqueue(ts *testscript.TestScript, neg bool, args []string) {
 			args[i], _, _ = strings.Cut(ts.ReadFile(file), "\n")
 		}
 	}
-	f.code = f.app(process{
-		getenv: ts.Getenv, stdin: stdin, stdout: ts.Stdout(), stderr: ts.Stderr(),
-	}).run(context.Background(), args)
+	p := process{getenv: ts.Getenv, stdin: stdin, stdout: ts.Stdout(), stderr: ts.Stderr()}
+	app := newApp(p)
+	if ts.Getenv("SLIPWAY_SERVER") == "" {
+		app = f.app(p)
+	}
+	f.code = app.run(context.Background(), args)
 	if (f.code != 0) != neg {
 		ts.Fatalf("enqueue ended with %d", f.code)
 	}

@@ -63,12 +63,12 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		return usage("", "--rate: found %g; want more than 0", f.rate)
 	}
 	a.redisURL = withPool(a.redisURL)
-	farm, err := a.farm(ctx)
+	farm, err := a.served(ctx)
 	if err != nil {
 		return err
 	}
 	o := api.Options{
-		Farm: farm, Open: f.noTokens, Anyone: access.Principal{Name: a.whoami(), Scopes: access.Scopes()},
+		Farm: farm, Advance: a.move, Open: f.noTokens, Anyone: access.Principal{Name: a.whoami(), Scopes: access.Scopes()},
 		Document: flags.FromParameters, Parameters: flags.Parameters(),
 		Rate: f.rate, Burst: int(2*f.rate) + 1, UploadDir: f.uploadDir,
 		Ready: a.usable, Version: buildVersion(), Log: slog.New(slog.NewTextHandler(a.stderr, nil)),
@@ -106,20 +106,21 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	return failure{code: jobs.ExitUsage, what: "cannot serve", err: err, hint: "see --listen, --tls-cert and --tls-key"}
 }
 
-// farm is what the HTTP API works on.
-func (a *app) farm(ctx context.Context) (api.Farm, error) {
-	svc, err := a.service(ctx)
-	if err != nil {
+// served is what the HTTP API works on.
+func (a *app) served(ctx context.Context) (api.Farm, error) {
+	if a.server != "" {
+		return api.Farm{}, usage("leave out --server and SLIPWAY_SERVER", "serve needs the farm's Redis and artifact store")
+	}
+	if _, err := a.service(ctx); err != nil {
 		return api.Farm{}, err
 	}
 	blobs, err := a.artifacts(ctx)
 	if err != nil {
 		return api.Farm{}, err
 	}
-	return api.Farm{
-		Jobs: svc, Hosts: a.hosts, Orders: a.orders, Recipes: a.recipes, Rebuilds: a.rebuilds, Bases: a.bases,
-		Blobs: blobs, Tokens: a.tokens, Trail: a.trail,
-	}, nil
+	f := *a.farm
+	f.Blobs = blobs
+	return f, nil
 }
 
 // usable says why Redis or the artifact store cannot be used, nil when they can.

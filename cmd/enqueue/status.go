@@ -68,7 +68,7 @@ func (a *app) getAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
 
 // get reads a job. That there is no such job is the caller's mistake and names
 // the ID; the store's own words would say it twice.
-func (a *app) get(ctx context.Context, svc *jobs.Service, id string) (jobs.Job, error) {
+func (a *app) get(ctx context.Context, svc service, id string) (jobs.Job, error) {
 	j, err := svc.Get(ctx, id)
 	if errors.Is(err, jobs.ErrNotFound) {
 		return j, usage("enqueue ls shows the jobs of this farm", "no such job: %s", id)

@@ -147,7 +147,7 @@ type submission struct {
 	source  source
 	request flags.Request
 	spec    jobs.Spec
-	svc     *jobs.Service
+	svc     service
 	id      string
 }
 

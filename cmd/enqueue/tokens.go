@@ -20,7 +20,7 @@ func (a *app) tokensCmd() *cobra.Command {
 
   submit    submit jobs, cancel them and try them again
   read      jobs, their logs and outputs
-  operate   hosts and queues
+  operate   hosts, queues, recipes and rebuilds
   admin     tokens, and everything else
 
 One with a tenant submits jobs of this tenant, and sees no others.`,
@@ -57,21 +57,21 @@ func (a *app) tokensCreateCmd() *cobra.Command {
 		if expires > 0 {
 			t.Expires = now.Add(expires.D())
 		}
-		t, text, err := access.NewToken(t)
-		if err != nil {
+		if _, _, err := access.NewToken(t); err != nil {
 			return usage("such as enqueue tokens create ci --scope submit --scope read --expires 90d", "%s", err)
 		}
 		if _, err := a.service(cmd.Context()); err != nil {
 			return err
 		}
-		if err := a.tokens.AddToken(cmd.Context(), t); err != nil {
+		made, err := a.tokens.MakeToken(cmd.Context(), t)
+		if err != nil {
 			return err
 		}
 		if !p.human() {
-			return p.one(t.ID, access.Shown(t, text))
+			return p.one(made.ID, made)
 		}
-		fmt.Fprintln(a.stdout, text)
-		fmt.Fprintf(a.stderr, "token %s for %s may %s; it is shown this once\n", t.ID, t.Name, jobs.Either(t.Scopes))
+		fmt.Fprintln(a.stdout, made.Text)
+		fmt.Fprintf(a.stderr, "token %s for %s may %s; it is shown this once\n", made.ID, made.Name, jobs.Either(made.Scopes))
 		return nil
 	}
 	return cmd
@@ -172,7 +172,7 @@ func (a *app) tokensTrailCmd() *cobra.Command {
 		if _, err := a.service(cmd.Context()); err != nil {
 			return err
 		}
-		deeds, err := a.trail.Deeds(cmd.Context(), limit)
+		deeds, err := a.tokens.Deeds(cmd.Context(), limit)
 		if err != nil {
 			return err
 		}

@@ -107,7 +107,7 @@ const (
 const firstLook = 5 * time.Second
 
 // waitOne waits across a short absence of Redis, which the job survives too.
-func waitOne(ctx context.Context, svc *jobs.Service, id string, appear time.Duration) (jobs.Job, error) {
+func waitOne(ctx context.Context, svc service, id string, appear time.Duration) (jobs.Job, error) {
 	seen, err := appeared(ctx, svc, id, appear)
 	if err != nil {
 		return seen, err
@@ -137,7 +137,7 @@ func waitOne(ctx context.Context, svc *jobs.Service, id string, appear time.Dura
 }
 
 // appeared waits until a job is known, or appear is over.
-func appeared(ctx context.Context, svc *jobs.Service, id string, appear time.Duration) (jobs.Job, error) {
+func appeared(ctx context.Context, svc service, id string, appear time.Duration) (jobs.Job, error) {
 	deadline := time.Now().Add(appear)
 	for {
 		// Not under --timeout: a job that was there all the time is not unknown when

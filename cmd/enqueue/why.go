@@ -29,17 +29,13 @@ func (a *app) whyCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		sit, err := a.svc.Situation(cmd.Context(), a.hosts, list...)
+		all, err := a.svc.WhyAll(cmd.Context(), a.hosts, list...)
 		if err != nil {
 			return err
 		}
-		for _, j := range list {
-			why, err := a.svc.WhyIn(cmd.Context(), sit, j)
-			if err != nil {
-				return err
-			}
+		for _, why := range all {
 			if !p.human() {
-				err = p.one(j.ID, why)
+				err = p.one(why.ID, why)
 			} else {
 				err = a.showWhy(why)
 			}
@@ -72,26 +68,26 @@ func (a *app) whyWaits(ctx context.Context, j jobs.Job) jobs.Why {
 	if !j.State.Waits() {
 		return jobs.Why{}
 	}
-	why, err := a.svc.Why(ctx, a.hosts, j)
+	all, err := a.svc.WhyAll(ctx, a.hosts, j)
 	if err != nil {
 		return jobs.Why{}
 	}
-	return why
+	return all[0]
 }
 
 // blockers tells what keeps each of the jobs that wait, by their IDs; as whyWaits.
 func (a *app) blockers(ctx context.Context, list []jobs.Job) map[string]jobs.Blocker {
-	if !slices.ContainsFunc(list, func(j jobs.Job) bool { return j.State.Waits() }) {
+	list = slices.DeleteFunc(slices.Clone(list), func(j jobs.Job) bool { return !j.State.Waits() })
+	if len(list) == 0 {
 		return nil
 	}
-	sit, err := a.svc.Situation(ctx, a.hosts, list...)
+	whys, err := a.svc.WhyAll(ctx, a.hosts, list...)
 	if err != nil {
 		return nil
 	}
 	all := map[string]jobs.Blocker{}
-	for _, j := range list {
-		sit.Job = j
-		all[j.ID] = sit.Explain().Blocker
+	for _, why := range whys {
+		all[why.ID] = why.Blocker
 	}
 	return all
 }

@@ -21,7 +21,7 @@ type Scope string
 const (
 	Submit  Scope = "submit"  // submit jobs, cancel them and try them again
 	Read    Scope = "read"    // jobs, their logs and outputs
-	Operate Scope = "operate" // hosts and queues
+	Operate Scope = "operate" // hosts, queues, recipes and rebuilds
 	Admin   Scope = "admin"   // tokens, and everything else
 )
 

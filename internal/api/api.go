@@ -47,6 +47,8 @@ type Options struct {
 	// Check judges a normalized document that a principal submits; nil takes all. Its
 	// errors are *jobs.Failure.
 	Check func(jobs.Spec) error
+	// Advance moves a rebuild on that was begun or changed; nil leaves that to the workers.
+	Advance func(ctx context.Context, id string) error
 	// Limits of contexts that are uploaded.
 	Limits contexts.Limits
 	// TempDir holds contexts while they come, "" for the system's directory. UploadDir keeps

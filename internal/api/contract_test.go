@@ -81,11 +81,12 @@ func TestContractHasTheFields(t *testing.T) {
 		"Problem": Problem{}, "Finding": jobs.Problem{}, "Job": jobs.Job{}, "Container": jobs.Container{}, "Result": jobs.Result{},
 		"JobFailure": jobs.Failure{}, "BaseImage": jobs.BaseImage{}, "Output": jobs.Output{}, "LogInfo": jobs.LogInfo{},
 		"PastAttempt": jobs.PastAttempt{}, "ServiceStatus": jobs.ServiceStatus{}, "StageTime": jobs.StageTime{}, "BuiltBy": jobs.BuiltBy{},
-		"Jobs": page{}, "BulkJob": bulkDone{}, "LogEntry": entry{}, "Failure": summary{}, "Why": jobs.Why{}, "HostWhy": jobs.HostWhy{},
+		"Jobs": page{}, "Hosts": hostsDoc{}, "BulkJob": bulkDone{}, "LogEntry": entry{}, "Failure": summary{}, "Why": jobs.Why{}, "HostWhy": jobs.HostWhy{},
 		"Event": jobs.Event{}, "Steps": stepsOf{}, "Step": buildlog.Step{}, "StoredContext": stored{}, "Host": jobs.KnownHost{},
 		"HostOrder": jobs.HostOrder{}, "Queues": queuesDoc{}, "QueueLoad": jobs.QueueLoad{}, "Slots": jobs.Slots{}, "Pause": jobs.Pause{},
 		"Weight": jobs.Weight{}, "Recipe": jobs.Recipe{}, "RecipeSettings": jobs.RecipeSettings{}, "Base": jobs.Base{},
 		"BaseVersion": jobs.BaseVersion{}, "Rebuild": rebuildDoc{}, "RebuildImage": jobs.RebuildImage{}, "TagMove": jobs.TagMove{},
+		"BatchJob": batchDone{}, "News": news{}, "NewsPlace": newsPlace{}, "LogChunk": logChunk{}, "Learned": learned{},
 		"BaseMove": jobs.BaseMove{}, "Token": access.ShownToken{}, "Deed": access.Deed{}, "Principal": access.Principal{},
 	}
 	for name, v := range documents {

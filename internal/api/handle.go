@@ -29,7 +29,11 @@ func (s *Server) handle(r route) http.HandlerFunc {
 			x.Body = http.MaxBytesReader(w, body, r.body)
 		}
 		defer func() {
-			if v := recover(); v != nil {
+			v := recover()
+			if v == http.ErrAbortHandler { //nolint:errorlint // it is compared as net/http does
+				panic(v)
+			}
+			if v != nil {
 				s.Log.ErrorContext(req.Context(), "answering a request panicked", "request", called(req), "err", fmt.Errorf("%v", v), "stack", string(debug.Stack()))
 				if answer.status == 0 {
 					s.fail(answer, req, errors.New("the handler panicked"))
@@ -62,7 +66,7 @@ func (s *Server) answer(r route, x *exchange) (err error) {
 		switch {
 		case r.farm && x.who.Tenant != "":
 			return problem("forbidden", "this is about the whole farm, and the token is the tenant %s's", x.who.Tenant)
-		case !x.who.May(r.scope):
+		case r.scope != valid && !x.who.May(r.scope):
 			return problem("forbidden", "the token has %s; this needs %s", jobs.Either(x.who.Scopes), r.scope)
 		}
 	}

@@ -52,11 +52,16 @@ func (s *Server) rebuild(x *exchange) error {
 	if !jobs.IsID(id) {
 		return problem("not_found", "%q is no ID of a rebuild", jobs.Clip(id))
 	}
-	r, images, err := s.Rebuilds.Rebuild(x.Context(), id)
+	return s.showRebuild(x, http.StatusOK, id, x.params["name"]...)
+}
+
+// showRebuild answers with a rebuild and its images, or those of these names.
+func (s *Server) showRebuild(x *exchange, status int, id string, names ...string) error {
+	r, images, err := s.Rebuilds.Rebuild(x.Context(), id, names...)
 	if err != nil {
 		return err
 	}
-	return x.json(http.StatusOK, rebuildDoc{r, images})
+	return x.json(status, rebuildDoc{r, images})
 }
 
 // rebuildDoc is a rebuild with its images.

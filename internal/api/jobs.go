@@ -69,6 +69,16 @@ type page struct {
 
 // list answers GET /v1/jobs, newest first. A token of a tenant lists the jobs of this tenant.
 func (s *Server) list(x *exchange) error {
+	if x.params.Has("id") {
+		if len(x.params) > 1 {
+			return &ParameterError{Name: "id", Message: "it goes with no filter"}
+		}
+		list, err := s.ids(x)
+		if err != nil {
+			return err
+		}
+		return x.tagged(page{Jobs: list})
+	}
 	q, err := x.query()
 	if err != nil {
 		return err

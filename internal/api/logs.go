@@ -174,7 +174,7 @@ const ping = 15 * time.Second
 // follow writes the log until the job has ended, and the service that it keeps.
 func (l *logReading) follow(ctx context.Context) error {
 	if !l.server.follows.take() {
-		return problem("busy", "%d requests wait for jobs or follow logs", cap(l.server.follows)).retry(5 * time.Second)
+		return l.server.tooManyFollow()
 	}
 	defer l.server.follows.give()
 	if r := l.job.Result; r != nil && r.Log.Digest != "" && !l.job.Up() {

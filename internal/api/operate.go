@@ -3,17 +3,24 @@ package api
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
+// hostsDoc is all hosts, and the farm's time to compare theirs with.
+type hostsDoc struct {
+	Hosts []jobs.KnownHost `json:"hosts"`
+	Now   time.Time        `json:"now"`
+}
+
 // hosts answers GET /v1/hosts.
 func (s *Server) hosts(x *exchange) error {
-	list, _, err := jobs.KnownHosts(x.Context(), s.Hosts, s.Orders)
+	list, now, err := jobs.KnownHosts(x.Context(), s.Hosts, s.Orders)
 	if err != nil {
 		return err
 	}
-	return x.json(http.StatusOK, map[string][]jobs.KnownHost{"hosts": list})
+	return x.json(http.StatusOK, hostsDoc{list, now})
 }
 
 // named is the host that the path names, by its identity or the name of its worker.
@@ -112,15 +119,24 @@ type queuesDoc struct {
 
 // queues answers GET /v1/queues.
 func (s *Server) queues(x *exchange) error {
-	load, _, err := s.Jobs.Load(x.Context(), s.Hosts)
+	names := x.params["queue"]
+	for _, q := range names {
+		if !jobs.IsQueue(q) {
+			return &ParameterError{Name: "queue", Message: jobs.Clip(q) + " is not the name of a queue"}
+		}
+	}
+	load, _, err := s.Jobs.Load(x.Context(), s.Hosts, names...)
 	if err != nil {
 		return err
 	}
-	paused, err := s.Jobs.Paused(x.Context(), load.Known()...)
+	if len(names) == 0 {
+		names = load.Known()
+	}
+	paused, err := s.Jobs.Paused(x.Context(), names...)
 	if err != nil {
 		return err
 	}
-	weights, err := s.Jobs.Weights(x.Context(), load.Known()...)
+	weights, err := s.Jobs.Weights(x.Context(), names...)
 	if err != nil {
 		return err
 	}

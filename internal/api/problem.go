@@ -63,6 +63,7 @@ func own() []Problem {
 		{Type: "method_not_allowed", Status: http.StatusMethodNotAllowed, Title: "the resource has no such method"},
 		{Type: "wait_timeout", Status: http.StatusRequestTimeout, Title: "the body came too slowly"},
 		{Type: "job_finished", Status: http.StatusConflict, Title: "the job has ended"},
+		{Type: "changed_meanwhile", Status: http.StatusConflict, Title: "it is another one by now", Hint: "read it again"},
 		{Type: "job_not_finished", Status: http.StatusConflict, Title: "the job has not ended", Hint: "wait for it: GET /v1/jobs/ID?wait=10m"},
 		{Type: "upload_offset_wrong", Status: http.StatusConflict, Title: "the upload has another length"},
 		{Type: "content_not_found", Status: http.StatusGone, Title: "the artifact store does not have it any more"},

@@ -22,6 +22,9 @@ type route struct {
 	do   func(*Server, *exchange) error
 }
 
+// valid is what every token has.
+const valid access.Scope = "valid"
+
 const (
 	endless = -1
 	// smallBody is for documents about other things than jobs.
@@ -40,7 +43,8 @@ func routes() []route {
 	return []route{
 		{method: "POST", path: "/v1/build", scope: submit, params: waits, flags: true, body: endless, do: (*Server).build},
 		{method: "POST", path: "/v1/jobs", scope: submit, params: waits, flags: true, body: jobs.MaxSpecBytes, do: (*Server).submit},
-		{method: "GET", path: "/v1/jobs", scope: read, params: listParams(), lists: []string{"state", "kind"}, do: (*Server).list},
+		{method: "GET", path: "/v1/jobs", scope: read, params: listParams(), lists: []string{"state", "kind", "id"}, do: (*Server).list},
+		{method: "POST", path: "/v1/jobs/batch", scope: submit, body: batchBody, do: (*Server).batch},
 		{method: "POST", path: "/v1/jobs/bulk", scope: submit, body: smallBody, do: (*Server).bulk},
 		{method: "GET", path: "/v1/jobs/{id}", scope: read, params: waits, do: (*Server).get},
 		{method: "POST", path: "/v1/jobs/{id}/cancel", scope: submit, body: smallBody, do: (*Server).cancel},
@@ -49,6 +53,8 @@ func routes() []route {
 		{method: "GET", path: "/v1/jobs/{id}/logs", scope: read, params: []string{"format", "follow", "attempt", "after"}, do: (*Server).logs},
 		{method: "GET", path: "/v1/jobs/{id}/failure", scope: read, params: []string{"max_bytes"}, do: (*Server).failure},
 		{method: "GET", path: "/v1/jobs/{id}/why", scope: read, do: (*Server).why},
+		{method: "GET", path: "/v1/why", scope: read, lists: []string{"id"}, do: (*Server).whyAll},
+		{method: "GET", path: "/v1/jobs/{id}/news", scope: read, params: []string{"event", "log", "wait"}, do: (*Server).news},
 		{method: "GET", path: "/v1/jobs/{id}/events", scope: read, do: (*Server).events},
 		{method: "GET", path: "/v1/jobs/{id}/steps", scope: read, do: (*Server).steps},
 		{method: "GET", path: "/v1/jobs/{id}/outputs", scope: read, do: (*Server).outputs},
@@ -56,6 +62,8 @@ func routes() []route {
 
 		{method: "POST", path: "/v1/contexts", scope: submit, params: []string{"dockerfile", "digest"}, body: endless, do: (*Server).putContext},
 		{method: "GET", path: "/v1/contexts/{digest}", scope: submit, do: (*Server).context},
+		{method: "GET", path: "/v1/blobs/{digest}", scope: read, do: (*Server).blob},
+		{method: "PUT", path: "/v1/blobs/{digest}", scope: submit, body: endless, do: (*Server).putBlob},
 		{method: "POST", path: "/v1/uploads", scope: submit, params: []string{"dockerfile", "digest"}, body: endless, do: (*Server).beginUpload},
 		{method: "GET", path: "/v1/uploads/{upload}", scope: submit, do: (*Server).upload},
 		{method: "PATCH", path: "/v1/uploads/{upload}", scope: submit, body: endless, do: (*Server).resumeUpload},
@@ -66,21 +74,28 @@ func routes() []route {
 		{method: "POST", path: "/v1/hosts/{host}/drain", scope: operate, farm: true, body: smallBody, do: (*Server).drain},
 		{method: "POST", path: "/v1/hosts/{host}/cordon", scope: operate, farm: true, body: smallBody, do: (*Server).cordon},
 		{method: "POST", path: "/v1/hosts/{host}/resume", scope: operate, farm: true, body: smallBody, do: (*Server).resumeHost},
-		{method: "GET", path: "/v1/queues", scope: read, farm: true, do: (*Server).queues},
+		{method: "GET", path: "/v1/queues", scope: read, farm: true, lists: []string{"queue"}, do: (*Server).queues},
 		{method: "POST", path: "/v1/queues/{queue}/pause", scope: operate, farm: true, body: smallBody, do: (*Server).pause},
 		{method: "POST", path: "/v1/queues/{queue}/resume", scope: operate, farm: true, body: smallBody, do: (*Server).resumeQueue},
+		{method: "POST", path: "/v1/queues/{queue}/weights", scope: operate, farm: true, body: smallBody, do: (*Server).weigh},
 
 		{method: "GET", path: "/v1/recipes", scope: read, farm: true, do: (*Server).recipes},
 		{method: "GET", path: "/v1/recipes/{name}", scope: read, farm: true, do: (*Server).recipe},
+		{method: "PUT", path: "/v1/recipes/{name}", scope: operate, farm: true, body: batchBody, do: (*Server).learn},
+		{method: "PUT", path: "/v1/recipes/{name}/settings", scope: operate, farm: true, body: smallBody, do: (*Server).setRecipe},
+		{method: "DELETE", path: "/v1/recipes/{name}", scope: operate, farm: true, do: (*Server).removeRecipe},
 		{method: "GET", path: "/v1/bases", scope: read, farm: true, do: (*Server).bases},
+		{method: "POST", path: "/v1/bases/check", scope: operate, farm: true, do: (*Server).checkBases},
 		{method: "GET", path: "/v1/rebuilds", scope: read, farm: true, do: (*Server).rebuilds},
-		{method: "GET", path: "/v1/rebuilds/{rebuild}", scope: read, farm: true, do: (*Server).rebuild},
+		{method: "POST", path: "/v1/rebuilds", scope: operate, farm: true, body: batchBody, do: (*Server).beginRebuild},
+		{method: "GET", path: "/v1/rebuilds/{rebuild}", scope: read, farm: true, lists: []string{"name"}, do: (*Server).rebuild},
+		{method: "PATCH", path: "/v1/rebuilds/{rebuild}", scope: operate, farm: true, body: batchBody, do: (*Server).changeRebuild},
 
 		{method: "GET", path: "/v1/tokens", scope: admin, farm: true, do: (*Server).tokens},
 		{method: "POST", path: "/v1/tokens", scope: admin, farm: true, body: smallBody, do: (*Server).addToken},
 		{method: "DELETE", path: "/v1/tokens/{token}", scope: admin, farm: true, do: (*Server).revokeToken},
 		{method: "GET", path: "/v1/trail", scope: admin, farm: true, params: []string{"limit"}, do: (*Server).trail},
-		{method: "GET", path: "/v1/whoami", scope: read, do: (*Server).whoami},
+		{method: "GET", path: "/v1/whoami", scope: valid, do: (*Server).whoami},
 
 		{method: "GET", path: "/openapi.yaml", scope: none, do: (*Server).openAPI},
 		{method: "GET", path: "/schema.json", scope: none, do: (*Server).schema},

@@ -21,7 +21,7 @@ func (s *Server) waitFor(ctx context.Context, job jobs.Job, wait time.Duration, 
 		return job, nil
 	}
 	if !s.follows.take() {
-		return job, problem("busy", "%d requests wait for jobs or follow logs", cap(s.follows)).retry(5 * time.Second)
+		return job, s.tooManyFollow()
 	}
 	defer s.follows.give()
 	f, done, err := s.feeds.follow(job)
@@ -49,6 +49,10 @@ func (s *Server) waitFor(ctx context.Context, job jobs.Job, wait time.Duration, 
 			return job, ctx.Err()
 		}
 	}
+}
+
+func (s *Server) tooManyFollow() error {
+	return problem("busy", "%d requests wait for jobs or follow logs", cap(s.follows)).retry(5 * time.Second)
 }
 
 // ended is what most wait for.

@@ -75,6 +75,7 @@ func rules() []rule {
 		{"internal/supervisor", adapters, nil},
 		{"internal/commandline", adapters, []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}},
 		{"internal/flags", adapters, []string{"github.com/spf13/pflag"}},
+		{"internal/remote", adapters, nil},
 		{"internal/disks", adapters, nil},
 		{"internal/journal", adapters, nil},
 		// Worker and doctor judge alike.

@@ -15,6 +15,21 @@ func (s *Service) Why(ctx context.Context, hosts Hosts, job Job) (Why, error) {
 	return s.WhyIn(ctx, sit, job)
 }
 
+// WhyAll tells it of several jobs, for little more than of one.
+func (s *Service) WhyAll(ctx context.Context, hosts Hosts, list ...Job) ([]Why, error) {
+	sit, err := s.Situation(ctx, hosts, list...)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Why, len(list))
+	for i, j := range list {
+		if all[i], err = s.WhyIn(ctx, sit, j); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // recent is how many jobs tell how long jobs take.
 const recent = 50
 

@@ -29,6 +29,7 @@ type Recipes interface {
 // kept of a rebuild and from the records of its jobs. So any number of runners may work on
 // one rebuild, and each may be cut off at any step; the next one goes on.
 type Runner struct {
+	Verbs
 	log      *slog.Logger
 	rebuilds jobs.Rebuilds
 	recipes  Recipes
@@ -45,7 +46,7 @@ func NewRunner(lg *slog.Logger, rebuilds jobs.Rebuilds, recipes Recipes, js Jobs
 	if promote == nil {
 		promote = func(string, []string) {}
 	}
-	return &Runner{lg, rebuilds, recipes, js, promote}
+	return &Runner{NewVerbs(lg, rebuilds), lg, rebuilds, recipes, js, promote}
 }
 
 // keepEnded is how many rebuilds that have ended the farm remembers.

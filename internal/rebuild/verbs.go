@@ -3,18 +3,40 @@ package rebuild
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
+// Book is where rebuilds are kept, as far as what changes one that has ended needs it.
+type Book interface {
+	Rebuild(ctx context.Context, id string, names ...string) (jobs.Rebuild, []jobs.RebuildImage, error)
+	Rebuilds(ctx context.Context) ([]jobs.Rebuild, error)
+	ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, images ...jobs.RebuildImage) (bool, error)
+}
+
+// Verbs begin rebuilds again, or back. A [Runner] carries out what they note.
+type Verbs struct {
+	log  *slog.Logger
+	book Book
+}
+
+// NewVerbs works on a book; lg may be nil.
+func NewVerbs(lg *slog.Logger, book Book) Verbs {
+	if lg == nil {
+		lg = slog.New(slog.DiscardHandler)
+	}
+	return Verbs{lg, book}
+}
+
 // Retry begins the images again that are not done, of a rebuild that has ended. false
 // means that there is nothing to do. It fails with a [*BusyError] when another rebuild is
 // about to build one of them.
-func (r *Runner) Retry(ctx context.Context, id string) (bool, error) {
+func (v Verbs) Retry(ctx context.Context, id string) (bool, error) {
 	for {
-		head, images, err := r.rebuilds.Rebuild(ctx, id)
+		head, images, err := v.book.Rebuild(ctx, id)
 		if err != nil || head.State != jobs.RebuildFailed && head.State != jobs.RebuildCancelled {
 			return false, err
 		}
@@ -27,10 +49,10 @@ func (r *Runner) Retry(ctx context.Context, id string) (bool, error) {
 				})
 			}
 		}
-		if err := r.Free(ctx, s.names()); err != nil {
+		if err := v.Free(ctx, s.names()); err != nil {
 			return false, err
 		}
-		if kept, err := r.rebuilds.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {
+		if kept, err := v.book.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {
 			return kept, err
 		}
 	}
@@ -39,9 +61,9 @@ func (r *Runner) Retry(ctx context.Context, id string) (bool, error) {
 // Rollback moves the tags of a rebuild that has ended back where they were. false means that
 // it has moved none. It fails with a [*BusyError] when a rebuild is about to build one of
 // the images.
-func (r *Runner) Rollback(ctx context.Context, id string) (bool, error) {
+func (v Verbs) Rollback(ctx context.Context, id string) (bool, error) {
 	for {
-		head, images, err := r.rebuilds.Rebuild(ctx, id)
+		head, images, err := v.book.Rebuild(ctx, id)
 		if err != nil || !head.State.Terminal() {
 			return false, err
 		}
@@ -51,10 +73,10 @@ func (r *Runner) Rollback(ctx context.Context, id string) (bool, error) {
 		if len(s.changes) == 0 {
 			return false, nil
 		}
-		if err := r.Free(ctx, s.names()); err != nil {
+		if err := v.Free(ctx, s.names()); err != nil {
 			return false, err
 		}
-		if kept, err := r.rebuilds.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {
+		if kept, err := v.book.ChangeRebuild(ctx, head, s.next, s.list()...); err != nil || kept {
 			return kept, err
 		}
 	}
@@ -71,8 +93,8 @@ func (e *BusyError) Error() string {
 }
 
 // Free fails with a [*BusyError] when a rebuild is about to build one of the images.
-func (r *Runner) Free(ctx context.Context, names []string) error {
-	list, err := r.rebuilds.Rebuilds(ctx)
+func (v Verbs) Free(ctx context.Context, names []string) error {
+	list, err := v.book.Rebuilds(ctx)
 	if err != nil {
 		return err
 	}
@@ -80,9 +102,9 @@ func (r *Runner) Free(ctx context.Context, names []string) error {
 		if b.State.Terminal() {
 			continue
 		}
-		_, images, err := r.rebuilds.Rebuild(ctx, b.ID)
+		_, images, err := v.book.Rebuild(ctx, b.ID)
 		if err != nil {
-			r.log.WarnContext(ctx, "looking at a rebuild failed", "rebuild", b.ID, "err", err)
+			v.log.WarnContext(ctx, "looking at a rebuild failed", "rebuild", b.ID, "err", err)
 			continue
 		}
 		for _, img := range images {

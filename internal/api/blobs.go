@@ -1,0 +1,72 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
+
+// zstdMedia is how the artifact store has blobs, and how they travel.
+const zstdMedia = "application/zstd"
+
+// blob answers GET /v1/blobs/{digest}: zstd data of the blob. A digest is known to those who
+// see the job that has it; it cannot be guessed.
+func (s *Server) blob(x *exchange) error {
+	digest := x.PathValue("digest")
+	if !jobs.IsDigest(digest) {
+		return problem("not_found", "%q is no digest", jobs.Clip(digest))
+	}
+	data, err := s.Blobs.Open(x.Context(), digest)
+	if errors.Is(err, artifacts.ErrNotFound) {
+		return problem("not_found", "the artifact store has no %s", digest)
+	} else if err != nil {
+		return artifacts.StoreFailure(err, "the artifact")
+	}
+	defer data.Close() // only read
+	x.ResponseWriter.Header().Set("Content-Type", zstdMedia)
+	if x.Method == http.MethodHead {
+		return nil
+	}
+	if _, err := io.Copy(x.ResponseWriter, data); err != nil {
+		s.Log.WarnContext(x.Context(), "sending an artifact failed", "digest", digest, "err", err)
+		panic(http.ErrAbortHandler) // nothing else tells the client that it is cut off
+	}
+	return nil
+}
+
+// putBlob answers PUT /v1/blobs/{digest}: zstd data of what has to be this blob. A context
+// that came so is looked at by the worker.
+func (s *Server) putBlob(x *exchange) error {
+	digest := x.PathValue("digest")
+	if !jobs.IsDigest(digest) {
+		return problem("not_found", "%q is no digest; want sha256: and 64 lower-case hex digits, of the uncompressed content", jobs.Clip(digest))
+	}
+	if err := x.wants(zstdMedia); err != nil {
+		return err
+	}
+	if !s.uploads.take() {
+		return s.tooManyUploads()
+	}
+	defer s.uploads.give()
+	limits := s.Limits.Complete()
+	blob, existed, err := s.Blobs.Receive(x.Context(), x.Body, digest, limits.Compressed, limits.Size)
+	var wrong *artifacts.MismatchError
+	switch {
+	case errors.As(err, &wrong):
+		return ofKind(jobs.KindContextDigest, wrong.Error(), "compute the digest of the uncompressed content, or send it again")
+	case errors.Is(err, artifacts.ErrTooLarge):
+		return ofKind(jobs.KindContextTooLarge, err.Error(), "ask the operator for a higher limit")
+	case errors.Is(err, artifacts.ErrNotZstd):
+		return problem("body_invalid", "%v", err)
+	case err != nil:
+		return artifacts.StoreFailure(err, "the artifact")
+	}
+	status := http.StatusCreated
+	if existed {
+		status = http.StatusOK
+	}
+	return x.json(status, stored{Context: jobs.Context{Ref: artifacts.Ref(digest), Digest: digest, Size: blob.Size}, Existed: existed})
+}
