@@ -100,6 +100,8 @@ type farm struct {
 	url, producer string
 	// vars are added to the environment of the programs.
 	vars []string
+	// server is the farm's, where producers reach it over HTTP.
+	server apiServer
 	// at is the host whose network producers are on; nil is this machine's.
 	at *hosttest.Host
 	// cwd is the producers' working directory, that of the test when "".
@@ -226,7 +228,7 @@ func (f *farm) program(stdin []byte, name string, args ...string) answer {
 	}
 	cmd.Env, cmd.Dir = f.env(), f.cwd
 	if name == "enqueue" {
-		cmd.Env = f.envWith(f.producer)
+		cmd.Env = f.producerEnv()
 	}
 	cmd.Stdin = bytes.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
