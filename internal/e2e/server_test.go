@@ -27,7 +27,7 @@ func (f *farm) serve(args ...string) apiServer {
 	f.t.Helper()
 	argv := append([]string{"serve", "--listen", "127.0.0.1:0", "--rate", "10000", "--upload-dir", filepath.Join(f.dir, "uploads")}, args...)
 	cmd := exec.Command(filepath.Join(bins, "enqueue"), argv...)
-	cmd.Env = f.envWith(f.producer)
+	cmd.Env = f.envWith(f.serverURL())
 	stderr, err := cmd.StderrPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -65,7 +65,7 @@ func (f *farm) serve(args ...string) apiServer {
 		f.t.Fatal("enqueue serve did not begin to listen")
 	}
 	token := exec.Command(filepath.Join(bins, "enqueue"), "tokens", "create", "e2e", "--scope", "admin")
-	token.Env = f.envWith(f.producer)
+	token.Env = f.envWith(f.serverURL())
 	out, err := token.Output()
 	if err != nil {
 		f.t.Fatal(err)
@@ -73,6 +73,9 @@ func (f *farm) serve(args ...string) apiServer {
 	s.token = strings.TrimSpace(string(out))
 	return s
 }
+
+// serverURL is how the server reaches Redis, with its own rights.
+func (f *farm) serverURL() string { return strings.ReplaceAll(f.producer, "producer", "server") }
 
 // env is the environment of a producer that sees the server and nothing else of the farm.
 func (s apiServer) env(f *farm) []string {

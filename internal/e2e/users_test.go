@@ -30,7 +30,7 @@ func users(t *testing.T, all bool) (file string) {
 	}
 	var kept strings.Builder
 	for line := range strings.Lines(strings.ReplaceAll(string(text), "CHANGE-ME-", "s3cret-")) {
-		if all || strings.HasPrefix(line, "user worker ") || strings.HasPrefix(line, "user producer ") {
+		if all || strings.HasPrefix(line, "user worker ") || strings.HasPrefix(line, "user producer ") || strings.HasPrefix(line, "user server ") {
 			kept.WriteString(line)
 		}
 	}

@@ -224,10 +224,11 @@ const leaderKey = "slipway:leader"
 const promoterKey = "slipway:promoter"
 
 // tokensKey is a hash, the tokens of the HTTP API by their IDs, as JSON. trailKey is a
-// stream of {d: entry as JSON}, what was done with them.
+// stream of {d: entry as JSON}, what was done with them. Neither workers nor producers need
+// them.
 const (
-	tokensKey = "slipway:{access}:tokens"
-	trailKey  = "slipway:{access}:trail"
+	tokensKey = "slipway:tokens"
+	trailKey  = "slipway:trail"
 )
 
 // cancelChannel carries IDs of jobs that a user wants ended, and names of hosts
