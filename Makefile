@@ -40,6 +40,12 @@ test: ## Run all tests with the race detector (as root; installs what they need)
 	@# the longest begin first: e2e takes as long as all others together
 	go test -race -tags integration -count=1 -p 2 -timeout 60m ./internal/e2e ./internal/engine/docker ./internal/worker ./...
 
+.PHONY: test-http
+test-http: ## Run tests of whole farms again, with producers that have the farm's server only (as root)
+	@scripts/ensure-tools.sh test
+	go test -tags integration -count=1 -timeout 20m ./internal/e2e -e2e.http -run \
+		'Smoke$$|Example$$|Outputs$$|OutputFailures|Echo|LogOfARunningJob|BuildLog|ServiceInSight|ServiceCancel|Push$$|Secrets|TestRebuild$$|HostDrained|TestCancel$$|Idempotency|TestFailures$$'
+
 .PHONY: simulation
 simulation: ## Run 100,000 jobs with everything that goes wrong, and break the farm on purpose
 	go test -C internal/simulation -count=1 -timeout 20m -seed=0 -jobs=100000 -each=200
