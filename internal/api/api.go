@@ -127,6 +127,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
+	unread(http.NewResponseController(w), r, s.Patience)
 	if s.Open && r.Header.Get("Authorization") == "" {
 		if err := s.local(r); err != nil {
 			s.fail(w, r, err)

@@ -21,9 +21,13 @@ import (
 func (s *Server) handle(r route) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
 		control := http.NewResponseController(w)
-		answer := &answer{ResponseWriter: patientWriter{w, control, s.Patience}}
+		body := &patientBody{ReadCloser: req.Body, control: control, patience: s.Patience, began: time.Now(), ended: req.Body == http.NoBody}
+		answer := &answer{ResponseWriter: patientWriter{w, control, s.Patience}, before: func() {
+			if !body.ended {
+				unread(control, req, s.Patience)
+			}
+		}}
 		x := &exchange{ResponseWriter: answer, Request: req}
-		body := &patientBody{ReadCloser: req.Body, control: control, patience: s.Patience, began: time.Now()}
 		x.Body = body
 		if r.body != endless {
 			x.Body = http.MaxBytesReader(w, body, r.body)
@@ -129,11 +133,14 @@ func (s *Server) leaveTrail(x *exchange, status int) {
 type answer struct {
 	http.ResponseWriter
 	status int
+	// before is called before the answer begins.
+	before func()
 }
 
 func (a *answer) WriteHeader(status int) {
 	if a.status == 0 && status >= http.StatusOK {
 		a.status = status
+		a.before()
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
@@ -141,6 +148,7 @@ func (a *answer) WriteHeader(status int) {
 func (a *answer) Write(p []byte) (int, error) {
 	if a.status == 0 {
 		a.status = http.StatusOK
+		a.before()
 	}
 	return a.ResponseWriter.Write(p)
 }

@@ -58,6 +58,7 @@ type patientBody struct {
 	patience time.Duration
 	began    time.Time
 	n        int64
+	ended    bool
 	// failed is why it did not come to its end. What reads it ends with its request's
 	// context, too, and may tell of that in its place.
 	failed error
@@ -75,6 +76,12 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	_ = b.control.SetReadDeadline(until)
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
+	if artifacts.Ended(err) {
+		// The server watches a connection whose body has ended for the client's leaving. A
+		// deadline that runs out meanwhile would look like that, and end a request that waits.
+		_ = b.control.SetReadDeadline(time.Time{})
+		b.ended = true
+	}
 	if err == nil || artifacts.Ended(err) {
 		return n, err
 	}
@@ -85,6 +92,14 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	cut.err = err
 	b.failed = cut
 	return n, cut
+}
+
+// unread bounds how long the rest of a body is waited for that nothing reads any more: the
+// server takes it from the connection before it answers, and the answer has to go in time.
+func unread(control *http.ResponseController, r *http.Request, patience time.Duration) {
+	if r.Body != nil && r.Body != http.NoBody {
+		_ = control.SetReadDeadline(time.Now().Add(patience / 2))
+	}
 }
 
 // patientWriter does the same for what is sent.
