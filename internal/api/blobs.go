@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -31,8 +32,7 @@ func (s *Server) blob(x *exchange) error {
 		return nil
 	}
 	if _, err := io.Copy(x.ResponseWriter, data); err != nil {
-		s.Log.WarnContext(x.Context(), "sending an artifact failed", "digest", digest, "err", err)
-		panic(http.ErrAbortHandler) // nothing else tells the client that it is cut off
+		return fmt.Errorf("send artifact %s: %w", digest, err)
 	}
 	return nil
 }

@@ -32,27 +32,31 @@ func (s *Server) handle(r route) http.HandlerFunc {
 		if r.body != endless {
 			x.Body = http.MaxBytesReader(w, body, r.body)
 		}
-		defer func() {
-			v := recover()
-			if v == http.ErrAbortHandler { //nolint:errorlint // it is compared as net/http does
-				panic(v)
-			}
-			if v != nil {
-				s.Log.ErrorContext(req.Context(), "answering a request panicked", "request", called(req), "err", fmt.Errorf("%v", v), "stack", string(debug.Stack()))
-				if answer.status == 0 {
-					s.fail(answer, req, errors.New("the handler panicked"))
-				}
-			}
-		}()
-		err := s.answer(r, x)
+		err := s.recovered(r, x)
 		if err != nil && body.failed != nil {
 			err = body.failed
 		}
 		if err != nil && answer.status == 0 {
 			s.fail(answer, req, err)
+			err = nil
 		}
 		s.leaveTrail(x, answer.status)
+		if err != nil { // the client has to see that it does not have all
+			s.Log.WarnContext(req.Context(), "an answer was cut off", "request", called(req), "err", err)
+			panic(http.ErrAbortHandler)
+		}
 	}
+}
+
+// recovered is answer; a panic is an error of it.
+func (s *Server) recovered(r route, x *exchange) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.Log.ErrorContext(x.Context(), "answering a request panicked", "request", called(x.Request), "err", fmt.Errorf("%v", v), "stack", string(debug.Stack()))
+			err = errors.New("the handler panicked")
+		}
+	}()
+	return s.answer(r, x)
 }
 
 // answer does what the route is for.
@@ -113,9 +117,10 @@ func (s *Server) principal(r *http.Request) (access.Principal, error) {
 // called is a request in a line, for logs.
 func called(r *http.Request) string { return r.Method + " " + jobs.Line(r.URL.Path, 256) }
 
-// leaveTrail notes what a principal changed, or was refused to.
+// leaveTrail notes what a principal changed, or was refused to. Requests that are too many are
+// not noted: they would push out what was noted before.
 func (s *Server) leaveTrail(x *exchange, status int) {
-	if s.Trail == nil || x.who.Name == "" || x.Method == http.MethodGet || x.Method == http.MethodHead {
+	if s.Trail == nil || status == http.StatusTooManyRequests || x.who.Name == "" || x.Method == http.MethodGet || x.Method == http.MethodHead {
 		return
 	}
 	from, _, _ := net.SplitHostPort(x.RemoteAddr)
