@@ -137,3 +137,4 @@ func (discard) entry(entry) error    { return nil }
 func (discard) state(jobs.Job) error { return nil }
 func (discard) done(jobs.Job) error  { return nil }
 func (discard) idle() error          { return nil }
+func (discard) flush() error         { return nil }

@@ -42,6 +42,8 @@ type logWriter interface {
 	done(job jobs.Job) error
 	// idle is called when nothing has come for a while.
 	idle() error
+	// flush sends what was kept back until there is more of it.
+	flush() error
 }
 
 // logs answers GET /v1/jobs/{id}/logs.
@@ -82,6 +84,10 @@ func (s *Server) logs(x *exchange) error {
 		w = &lineWriter{stream: newStream(x, "application/jsonl")}
 	default:
 		w = &textWriter{stream: newStream(x, "text/plain; charset=utf-8")}
+	}
+	if x.Method == http.MethodHead { // nothing is read, nor followed, for nothing
+		w.begin()
+		return nil
 	}
 	l := s.reading(job, from, w)
 	switch {
@@ -141,6 +147,9 @@ func (l *logReading) print(ctx context.Context) error {
 	if r := l.job.Result; r != nil && r.Log.Digest != "" {
 		l.reader.At.Attempt = r.Attempt
 		missing = l.reader.FromStore(ctx, r.Log.Digest, -1)
+		if missing == nil && l.reader.At.Offset < r.Log.Size {
+			missing = fmt.Errorf("the stored log ends after %d of %d bytes", l.reader.At.Offset, r.Log.Size)
+		}
 		if missing == nil && !l.job.Up() {
 			return l.end(l.job)
 		}
@@ -162,8 +171,12 @@ func (l *logReading) print(ctx context.Context) error {
 			}
 		}
 	}
-	if !found && missing != nil {
+	switch r := l.job.Result; {
+	case missing == nil:
+	case !found:
 		return missing
+	case l.reader.At.Attempt == r.Attempt && l.reader.At.Offset < r.Log.Size:
+		l.Gap(r.Log.Size-l.reader.At.Offset, missing)
 	}
 	return l.end(l.job)
 }
@@ -198,17 +211,20 @@ func (l *logReading) follow(ctx context.Context) error {
 		if now := fmt.Sprint(look.job.State, look.job.Stage, look.job.Attempt); now != state && l.err == nil {
 			state, l.err = now, l.out.state(look.job)
 		}
+		if l.err == nil {
+			l.err = l.out.flush()
+		}
 		switch {
 		case look.over && look.err == nil:
 			l.reader.Rest(ctx, look.job)
 			return l.end(look.job)
-		case look.err != nil: // the client comes again
-			return nil
+		case look.err != nil: // the client comes again, for it was not told that the log is done
+			return fmt.Errorf("follow job %s: %w", l.job.ID, look.err)
 		}
 		select {
 		case <-look.changed:
 		case <-tick.C:
-			l.err = errors.Join(l.err, l.out.idle())
+			l.err = errors.Join(l.err, l.out.idle(), l.out.flush())
 		case <-ctx.Done():
 			return nil
 		}
@@ -219,7 +235,7 @@ func (l *logReading) follow(ctx context.Context) error {
 func (l *logReading) end(job jobs.Job) error {
 	if l.err == nil {
 		l.out.begin()
-		l.err = l.out.done(job)
+		l.err = errors.Join(l.out.done(job), l.out.flush())
 	}
 	return nil
 }
@@ -279,35 +295,3 @@ func (l *logReading) Unreadable(error) { l.Gap(-1, nil) }
 
 // Deferred implements logread.Sink.
 func (l *logReading) Deferred() {}
-
-// stream writes pieces to a client that has each at once.
-type stream struct {
-	*exchange
-	media string
-	begun bool
-}
-
-func newStream(x *exchange, media string) *stream { return &stream{exchange: x, media: media} }
-
-func (s *stream) begin() {
-	if s.begun {
-		return
-	}
-	s.begun = true
-	h := s.ResponseWriter.Header()
-	h.Set("Content-Type", s.media)
-	h.Set("X-Accel-Buffering", "no") // for nginx
-	s.WriteHeader(http.StatusOK)
-	_ = http.NewResponseController(s.ResponseWriter).Flush() // the client gets the headers later
-}
-
-// send writes one piece.
-func (s *stream) send(piece []byte) error {
-	if _, err := s.ResponseWriter.Write(piece); err != nil {
-		return fmt.Errorf("write to the client: %w", err)
-	}
-	if err := http.NewResponseController(s.ResponseWriter).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return fmt.Errorf("write to the client: %w", err)
-	}
-	return nil
-}
