@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path"
 	"strings"
 	"time"
 
@@ -128,6 +129,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
 	unread(http.NewResponseController(w), r, s.Patience)
+	if err := unambiguous(r); err != nil {
+		s.fail(w, r, err)
+		return
+	}
 	if s.Open && r.Header.Get("Authorization") == "" {
 		if err := s.local(r); err != nil {
 			s.fail(w, r, err)
@@ -135,6 +140,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.mux.ServeHTTP(w, r)
+}
+
+// unambiguous refuses what the server and something in front of it may read differently: a path
+// that has to be cleaned, and a header twice that may be there once.
+func unambiguous(r *http.Request) error {
+	raw := r.URL.EscapedPath()
+	if clean := path.Clean("/" + raw); raw != clean && raw != clean+"/" {
+		return problem("not_found", "%s is not how a path is written", jobs.Clip(r.URL.Path)).hint("leave out empty parts and dots")
+	}
+	for _, name := range []string{"Authorization", "Idempotency-Key", documentHeader, offsetHeader, completeHeader, "Content-Type", "Last-Event-Id"} {
+		if len(r.Header.Values(name)) > 1 {
+			return &ParameterError{name, "it may come once", ""}
+		}
+	}
+	return nil
 }
 
 // local refuses what a web page of strangers could make a browser on this machine send: a
