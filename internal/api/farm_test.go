@@ -42,6 +42,8 @@ type farm struct {
 	http   *httptest.Server
 	// tokens by who has them.
 	tokens map[string]string
+	// storeDir is where the artifact store is.
+	storeDir string
 }
 
 // who has which scopes: nothing is allowed beyond them.
@@ -62,11 +64,12 @@ func newFarm(t *testing.T, change func(*Options)) *farm {
 	mr := miniredis.RunT(t)
 	rdb := redis.NewClient(&redis.Options{Addr: mr.Addr(), PoolSize: 300})
 	t.Cleanup(func() { _ = rdb.Close() })
-	store, err := dirstore.New(t.TempDir())
+	storeDir := t.TempDir()
+	store, err := dirstore.New(storeDir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &farm{t: t, db: records.New(rdb, records.Options{}), redis: mr, blobs: artifacts.NewBlobs(store, t.TempDir()), tokens: map[string]string{}}
+	f := &farm{t: t, db: records.New(rdb, records.Options{}), redis: mr, blobs: artifacts.NewBlobs(store, t.TempDir()), tokens: map[string]string{}, storeDir: storeDir}
 	o := Options{
 		Farm: Farm{
 			Jobs:  jobs.NewService(f.db, queue.New(rdb), func() string { return uuid.Must(uuid.NewV7()).String() }),

@@ -174,7 +174,7 @@ func (l *logReading) print(ctx context.Context) error {
 	switch r := l.job.Result; {
 	case missing == nil:
 	case !found:
-		return missing
+		return storeFailed(missing, "the log")
 	case l.reader.At.Attempt == r.Attempt && l.reader.At.Offset < r.Log.Size:
 		l.Gap(r.Log.Size-l.reader.At.Offset, missing)
 	}

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -58,7 +59,11 @@ func (s *Server) output(x *exchange) error {
 	switch {
 	case whole && inside != path.Base(path.Clean(out.Path)):
 		return &ParameterError{"tar", fmt.Sprintf("%s is a part of the output %s", jobs.Clip(want), out.Path), "name the whole output, or leave tar out"}
-	case !whole:
+	case whole: // it is there, before the answer says so
+		if err := content.reopen(0); err != nil {
+			return err
+		}
+	default:
 		if err := content.narrow(inside); err != nil {
 			return err
 		}
@@ -71,11 +76,45 @@ func (s *Server) output(x *exchange) error {
 		h.Set("Content-Type", "application/x-tar")
 	}
 	h.Set("ETag", `"`+tag+`"`)
-	http.ServeContent(x.ResponseWriter, x.Request, "", time.Time{}, content)
+	if ranges := x.Request.Header["Range"]; len(ranges) > 1 || len(ranges) == 1 && strings.Contains(ranges[0], ",") {
+		// Each of many ranges would be looked for from the beginning. Who asks for them gets
+		// the whole, as RFC 9110 allows.
+		x.Request.Header.Del("Range")
+	}
+	w := &ranged{ResponseWriter: x.ResponseWriter}
+	http.ServeContent(w, x.Request, "", time.Time{}, content)
+	if w.refused != nil {
+		h.Del("Content-Disposition")
+		return w.refused
+	}
 	if content.err != nil { // the client sees that it is cut off
 		s.Log.ErrorContext(x.Context(), "reading an output failed", "job_id", job.ID, "digest", out.Digest, "err", content.err)
 	}
 	return nil
+}
+
+// ranged keeps back the words in which http.ServeContent refuses a request.
+type ranged struct {
+	http.ResponseWriter
+	refused *Problem
+}
+
+func (r *ranged) WriteHeader(status int) {
+	switch status {
+	case http.StatusRequestedRangeNotSatisfiable:
+		r.refused = problem("range_not_satisfiable", "%s", r.Header().Get("Content-Range"))
+	case http.StatusPreconditionFailed:
+		r.refused = problem("precondition_failed", "")
+	default:
+		r.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (r *ranged) Write(p []byte) (int, error) {
+	if r.refused != nil {
+		return len(p), nil
+	}
+	return r.ResponseWriter.Write(p)
 }
 
 // content is a blob, or a file in a tar, that can be read from any place: what is before it
@@ -115,6 +154,15 @@ func (c *content) narrow(name string) error {
 	}
 }
 
+// storeFailed is an error of the artifact store as such, whatever it is made of: what its
+// network says must not be taken for what Redis says.
+func storeFailed(err error, what string) error {
+	if errors.Is(err, artifacts.ErrNotFound) {
+		return err
+	}
+	return artifacts.StoreFailure(err, what)
+}
+
 // counting counts what was read.
 type counting struct {
 	r io.Reader
@@ -132,7 +180,7 @@ func (c *content) reopen(offset int64) error {
 	c.close()
 	r, err := c.blobs.Read(c.ctx, c.digest)
 	if err != nil {
-		return err
+		return storeFailed(err, "the output")
 	}
 	c.open = r
 	if _, err := io.CopyN(io.Discard, r, offset); err != nil {

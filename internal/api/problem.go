@@ -48,7 +48,10 @@ func (p *Problem) Unwrap() error { return p.err }
 // kind is the last part of the problem's type.
 func (p *Problem) kind() string { return strings.TrimPrefix(p.Type, problemPath) }
 
-const problemPath = "/problems/"
+const (
+	problemPath  = "/problems/"
+	problemMedia = "application/problem+json"
+)
 
 // own are the problems of the API itself, beside the kinds of jobs. They share one space
 // of names.
@@ -67,6 +70,8 @@ func own() []Problem {
 		{Type: "job_not_finished", Status: http.StatusConflict, Title: "the job has not ended", Hint: "wait for it: GET /v1/jobs/ID?wait=10m"},
 		{Type: "upload_offset_wrong", Status: http.StatusConflict, Title: "the upload has another length"},
 		{Type: "content_not_found", Status: http.StatusGone, Title: "the artifact store does not have it any more"},
+		{Type: "precondition_failed", Status: http.StatusPreconditionFailed, Title: "it is not as the request wants it to be"},
+		{Type: "range_not_satisfiable", Status: http.StatusRequestedRangeNotSatisfiable, Title: "it has no such part"},
 		{Type: "body_too_large", Status: http.StatusRequestEntityTooLarge, Title: "the body of the request is too large"},
 		{Type: "media_type_unsupported", Status: http.StatusUnsupportedMediaType, Title: "the body is of another type than is wanted"},
 		{Type: "idempotency_key_reused", Status: http.StatusUnprocessableEntity, Title: "the idempotency key stands for another document", Hint: "use a new key for another job"},
@@ -144,11 +149,16 @@ func problemOf(err error) *Problem {
 	case errors.Is(err, access.ErrNoToken), errors.Is(err, jobs.ErrNoRecipe), errors.Is(err, jobs.ErrNoRebuild):
 		return problem("not_found", "%v", err)
 	case errors.Is(err, artifacts.ErrNotFound):
-		return problem("content_not_found", "%v", err)
+		p = problem("content_not_found", "")
+		p.err = err
+		return p
 	case errors.Is(err, jobs.ErrFull):
 		return problem("farm_full", "%v", err).retry(30 * time.Second)
 	case errors.As(err, &failed):
 		p = ofKind(failed.Kind, failed.Message, failed.Hint)
+		if _, ok := errors.AsType[*artifacts.StoreError](err); ok { // it names where the store is
+			p.Detail, p.Hint = "", askOperator
+		}
 		p.err = err
 		return p
 	case redisconn.Unreachable(err), redisconn.Says(err, "OOM", "READONLY", "LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS"):
@@ -160,10 +170,12 @@ func problemOf(err error) *Problem {
 		p.err = err
 		return p
 	}
-	p = ofKind(jobs.KindInternal, "", "ask the operator to look at the server's log")
+	p = ofKind(jobs.KindInternal, "", askOperator)
 	p.err = err
 	return p
 }
+
+const askOperator = "ask the operator to look at the server's log"
 
 // fail answers with what is wrong.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
@@ -180,7 +192,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="slipway"`)
 	}
-	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Type", problemMedia)
 	w.WriteHeader(p.Status)
 	if r.Method != http.MethodHead {
 		_ = encode(w, p) // the client sees that it is cut off
