@@ -63,10 +63,10 @@ const mostRead = 400
 // likely has the fewest jobs, else those of the states.
 func indexes(q jobs.Query) []string {
 	switch {
+	case q.Tenant != "": // before all others: a page token names no job of another tenant
+		return []string{tenantKey(q.Tenant)}
 	case q.Up:
 		return []string{upKey}
-	case q.Tenant != "": // before the name: a page token names no job of another tenant
-		return []string{tenantKey(q.Tenant)}
 	case q.Name != "":
 		return []string{nameKey(q.Name)}
 	case q.Label != "":

@@ -2,8 +2,11 @@ package records_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/records"
@@ -37,6 +40,32 @@ func TestForgottenInIndexes(t *testing.T) {
 	}
 	if left := indexes(); len(left) > 0 {
 		t.Errorf("it is still in %q", left)
+	}
+}
+
+// The token of a tenant's page names no job of another tenant, whatever else the query asks for.
+func TestPageTokensOfATenant(t *testing.T) {
+	t.Parallel()
+	_, rdb := embeddedRedis(t)
+	s, ctx := records.New(rdb, records.Options{}), t.Context()
+	var batch []jobs.Job
+	for i, tenant := range []string{"blue", "red", "red", "red"} {
+		batch = append(batch, jobs.NewJob(tenant+string(rune('0'+i)), jobs.Spec{Name: "app", Tenant: tenant, Labels: map[string]string{"a": "b"}}.Normalize()))
+	}
+	if _, err := s.Create(ctx, batch); err != nil {
+		t.Fatal(err)
+	}
+	for i, job := range batch { // all of them keep a service
+		rdb.ZAdd(ctx, "slipway:up", redis.Z{Score: float64(epoch.UnixMicro() + int64(i)), Member: job.ID})
+	}
+	for name, q := range map[string]jobs.Query{
+		"up": {Up: true}, "name": {Name: "app"}, "label": {Label: "a=b"}, "state": {States: []jobs.State{jobs.Queued}}, "all": {Up: true, Name: "app", Label: "a=b"},
+	} {
+		q.Tenant, q.Look = "blue", 1
+		page, err := s.List(ctx, q)
+		if err != nil || strings.Contains(page.NextPageToken, "red") {
+			t.Errorf("%s: the token is %q (%v)", name, page.NextPageToken, err)
+		}
 	}
 }
 

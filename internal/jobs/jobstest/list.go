@@ -48,10 +48,10 @@ func (m *Memory) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
 func indexed(q jobs.Query) jobs.Query {
 	part := jobs.Query{CreatedAfter: q.CreatedAfter, CreatedBefore: q.CreatedBefore}
 	switch {
-	case q.Up:
-		part.Up = true
 	case q.Tenant != "":
 		part.Tenant = q.Tenant
+	case q.Up:
+		part.Up = true
 	case q.Name != "":
 		part.Name = q.Name
 	case q.Label != "":
