@@ -114,7 +114,8 @@ func Unreachable(err error) bool {
 			return true
 		}
 	}
-	return errors.Is(err, jobs.ErrUnreachable) || errors.Is(err, redis.ErrClosed) || errors.Is(err, net.ErrClosed)
+	// Who finds no connection free has not talked to it either.
+	return errors.Is(err, jobs.ErrUnreachable) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed) || errors.Is(err, net.ErrClosed)
 }
 
 // Says reports whether err is an answer of Redis that begins with one of the
