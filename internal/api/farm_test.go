@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -75,7 +76,7 @@ func newFarm(t *testing.T, change func(*Options)) *farm {
 			Jobs:  jobs.NewService(f.db, queue.New(rdb), func() string { return uuid.Must(uuid.NewV7()).String() }),
 			Hosts: f.db, Orders: f.db, Recipes: f.db, Rebuilds: f.db, Bases: f.db, Blobs: f.blobs, Tokens: f.db, Trail: f.db,
 		},
-		Document: fewFlags, Parameters: []string{"tag", "run", "name", "image"}, UploadDir: t.TempDir(), Version: "test",
+		Document: fewFlags, Parameters: []string{"tag", "run", "name", "image"}, UploadDir: filepath.Join(t.TempDir(), "uploads"), Version: "test",
 		Rate: 10_000, Burst: 10_000,
 	}
 	if change != nil {

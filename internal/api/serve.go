@@ -63,6 +63,9 @@ func (s *Server) Serve(ctx context.Context, l Listen, up func(url string)) error
 	if err := l.check(s.Open); err != nil {
 		return err
 	}
+	if err := s.parts.open(); err != nil {
+		return err
+	}
 	scheme := "http"
 	var secure *tls.Config
 	if l.CertFile != "" {

@@ -1,22 +1,13 @@
 package api
 
 import (
-	"crypto/rand"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
-	"path/filepath"
-	"regexp"
 	"strconv"
-	"strings"
-	"sync"
 	"time"
 
-	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -34,150 +25,10 @@ const (
 	completeHeader = "Upload-Complete"
 	// uploadKept is for how long an upload is kept to which nothing comes.
 	uploadKept = 24 * time.Hour
-	// mostUploads is how many are kept.
+	// mostUploads is how many are kept, mostOwn of one principal: the others have to have room.
 	mostUploads = 1000
+	mostOwn     = mostUploads / 10
 )
-
-// uploadNote is what is kept of an upload beside what has come.
-type uploadNote struct {
-	// Token is whose it is: no other may add to it.
-	Token      string `json:"token"`
-	Dockerfile string `json:"dockerfile,omitempty"`
-	Digest     string `json:"digest,omitempty"`
-}
-
-// uploadFiles keeps uploads in a directory.
-type uploadFiles struct {
-	dir string
-
-	mu   sync.Mutex
-	busy map[string]bool
-}
-
-var uploadPattern = regexp.MustCompile(`^[a-z0-9]{26}$`)
-
-func (u *uploadFiles) part(id string) string { return filepath.Join(u.dir, id+".part") }
-func (u *uploadFiles) note(id string) string { return filepath.Join(u.dir, id+".json") }
-
-// hold makes the caller the only one that works on an upload.
-func (u *uploadFiles) hold(id string) (release func(), err error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.busy[id] {
-		return nil, problem("busy", "another request adds to this upload").retry(time.Second)
-	}
-	if u.busy == nil {
-		u.busy = map[string]bool{}
-	}
-	u.busy[id] = true
-	return func() {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		delete(u.busy, id)
-	}, nil
-}
-
-// begin makes an upload without content.
-func (u *uploadFiles) begin(n uploadNote) (string, error) {
-	if err := os.MkdirAll(u.dir, 0o700); err != nil {
-		return "", fmt.Errorf("make the directory for uploads: %w", err)
-	}
-	if err := u.tidy(time.Now()); err != nil {
-		return "", err
-	}
-	raw, err := json.Marshal(n)
-	if err != nil {
-		return "", fmt.Errorf("encode the note of an upload: %w", err)
-	}
-	id := strings.ToLower(rand.Text())
-	if err := os.WriteFile(u.part(id), nil, 0o600); err != nil {
-		return "", fmt.Errorf("begin an upload: %w", err)
-	}
-	// The note comes last: without it there is no upload.
-	if err := os.WriteFile(u.note(id), raw, 0o600); err != nil {
-		return "", fmt.Errorf("begin an upload: %w", errors.Join(err, os.Remove(u.part(id))))
-	}
-	return id, nil
-}
-
-// tidy removes uploads that were left alone, and refuses more when there are too many.
-func (u *uploadFiles) tidy(now time.Time) error {
-	entries, err := os.ReadDir(u.dir)
-	if err != nil {
-		return fmt.Errorf("list uploads: %w", err)
-	}
-	n := 0
-	for _, e := range entries {
-		id, isPart := strings.CutSuffix(e.Name(), ".part")
-		info, err := e.Info()
-		if !isPart || !uploadPattern.MatchString(id) || err != nil {
-			continue
-		}
-		if now.Sub(info.ModTime()) < uploadKept {
-			n++
-			continue
-		}
-		if release, err := u.hold(id); err == nil {
-			u.drop(id)
-			release()
-		}
-	}
-	if n >= mostUploads {
-		return problem("busy", "%d uploads have begun and not ended", n).retry(time.Minute)
-	}
-	return nil
-}
-
-// drop removes an upload; what is left of it goes with a later tidy.
-func (u *uploadFiles) drop(id string) {
-	_ = os.Remove(u.note(id))
-	_ = os.Remove(u.part(id))
-}
-
-// find returns an upload of the principal, and how much of it has come.
-func (u *uploadFiles) find(x *exchange) (id string, n uploadNote, offset int64, err error) {
-	id = x.PathValue("upload")
-	none := problem("not_found", "there is no such upload").hint("begin one with POST /v1/uploads; those to which nothing comes for a day are removed")
-	if !uploadPattern.MatchString(id) {
-		return id, n, 0, none
-	}
-	raw, err := os.ReadFile(u.note(id))
-	if errors.Is(err, fs.ErrNotExist) {
-		return id, n, 0, none
-	}
-	if err == nil {
-		err = json.Unmarshal(raw, &n)
-	}
-	if err != nil {
-		return id, n, 0, fmt.Errorf("read the note of upload %s: %w", id, err)
-	}
-	if n.Token != x.who.Token {
-		return id, n, 0, none
-	}
-	info, err := os.Stat(u.part(id))
-	if err != nil {
-		return id, n, 0, fmt.Errorf("look at upload %s: %w", id, err)
-	}
-	return id, n, info.Size(), nil
-}
-
-// add appends a piece, as much of it as comes: what has come stays when the rest does not.
-func (u *uploadFiles) add(id string, r io.Reader, most int64) (size int64, err error) {
-	f, err := os.OpenFile(u.part(id), os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return 0, fmt.Errorf("open upload %s: %w", id, err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return 0, errors.Join(fmt.Errorf("look at upload %s: %w", id, err), f.Close())
-	}
-	n, err := io.Copy(f, io.LimitReader(r, most-info.Size()+1))
-	size = info.Size() + n
-	if err == nil && size > most {
-		err = contexts.TooMuchCompressed(most)
-	}
-	return size, errors.Join(err, f.Close())
-}
 
 // complete reads Upload-Complete, a boolean of structured fields.
 func (x *exchange) complete(absent bool) (bool, error) {
@@ -202,10 +53,15 @@ func (s *Server) beginUpload(x *exchange) error {
 	n := uploadNote{Token: x.who.Token, Dockerfile: x.params.Get("dockerfile"), Digest: x.params.Get("digest")}
 	id, err := s.parts.begin(n)
 	if err != nil {
+		return noRoom(err)
+	}
+	f, err := s.parts.hold(id)
+	if err != nil {
 		return err
 	}
+	defer f.Close() // what was written is looked at when it is read
 	x.ResponseWriter.Header().Set("Location", "/v1/uploads/"+id)
-	return s.addPart(x, id, n, 0, last, http.StatusCreated)
+	return s.addPart(x, f, id, n, 0, last, http.StatusCreated)
 }
 
 // resumeUpload answers PATCH /v1/uploads/{upload}.
@@ -222,17 +78,18 @@ func (s *Server) resumeUpload(x *exchange) error {
 	if err != nil {
 		return &ParameterError{offsetHeader, "want the number of bytes that have come", fmt.Sprintf("%d have; HEAD tells", offset)}
 	}
-	return s.addPart(x, id, n, from, last, http.StatusNoContent)
-}
-
-// addPart appends the body, and stores the context when that was the last piece.
-func (s *Server) addPart(x *exchange, id string, n uploadNote, from int64, last bool, status int) error {
-	release, err := s.parts.hold(id)
+	f, err := s.parts.hold(id)
 	if err != nil {
 		return err
 	}
-	defer release()
-	info, err := os.Stat(s.parts.part(id))
+	defer f.Close() // what was written is looked at when it is read
+	return s.addPart(x, f, id, n, from, last, http.StatusNoContent)
+}
+
+// addPart appends the body to an upload that is held, and stores the context when that was the
+// last piece.
+func (s *Server) addPart(x *exchange, f *os.File, id string, n uploadNote, from int64, last bool, status int) error {
+	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("look at upload %s: %w", id, err)
 	}
@@ -241,9 +98,13 @@ func (s *Server) addPart(x *exchange, id string, n uploadNote, from int64, last 
 	if from != info.Size() {
 		return problem("upload_offset_wrong", "the piece begins at %d, and %d bytes have come", from, info.Size()).hint("go on at %d", info.Size())
 	}
-	size, err := s.parts.add(id, x.Body, s.Limits.Complete().Compressed)
+	size, err := appendPiece(f, x.Body, from, s.Limits.Complete().Compressed)
 	h.Set(offsetHeader, strconv.FormatInt(size, 10))
 	if err != nil {
+		if problemOf(err).Fault == jobs.UserFault || size == 0 && from == 0 && problemOf(err).Status == http.StatusInsufficientStorage {
+			h.Del("Location")
+			s.parts.drop(id) // nothing can make it whole, or nothing of it is there
+		}
 		return err
 	}
 	if !last {
@@ -251,11 +112,9 @@ func (s *Server) addPart(x *exchange, id string, n uploadNote, from int64, last 
 		x.WriteHeader(status)
 		return nil
 	}
-	f, err := os.Open(s.parts.part(id))
-	if err != nil {
-		return fmt.Errorf("open upload %s: %w", id, err)
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("read upload %s: %w", id, err)
 	}
-	defer f.Close() // only read
 	h.Set(completeHeader, "?1")
 	err = s.keepContext(x, f, n.Dockerfile, n.Digest)
 	if err == nil || problemOf(err).Fault == jobs.UserFault {
@@ -283,11 +142,11 @@ func (s *Server) dropUpload(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	release, err := s.parts.hold(id)
+	f, err := s.parts.hold(id)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer f.Close() // it goes away
 	s.parts.drop(id)
 	x.WriteHeader(http.StatusNoContent)
 	return nil

@@ -2,10 +2,12 @@ package api
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -95,25 +97,25 @@ func (failing) Read([]byte) (int, error) { return 0, errors.New("cut off") }
 // Uploads to which nothing comes are removed, and there are not too many.
 func TestUploadsAreTidied(t *testing.T) {
 	t.Parallel()
-	u := &uploadFiles{dir: t.TempDir()}
+	u := &uploadFiles{dir: filepath.Join(t.TempDir(), "uploads")}
 	id, err := u.begin(uploadNote{Token: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := u.tidy(time.Now().Add(uploadKept / 2)); err != nil {
+	if err := u.tidy(time.Now().Add(uploadKept/2), ""); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(u.part(id)); err != nil {
 		t.Error("it was removed too soon")
 	}
-	if err := u.tidy(time.Now().Add(uploadKept + time.Minute)); err != nil {
+	if err := u.tidy(time.Now().Add(uploadKept+time.Minute), ""); err != nil {
 		t.Error(err)
 	}
 	if left, _ := os.ReadDir(u.dir); len(left) != 0 {
 		t.Errorf("left are %v", left)
 	}
 	for range mostUploads {
-		if _, err = u.begin(uploadNote{}); err != nil {
+		if err := os.WriteFile(u.part(strings.ToLower(rand.Text())), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
