@@ -162,7 +162,7 @@ func (a *app) dial(ctx context.Context) (service, io.Closer, error) {
 	a.pins, a.registry = db, db
 	r, q := faulty(db, queue.New(rdb))
 	return a.reach(api.Farm{
-		Jobs: jobs.NewService(r, q, newID), Hosts: db, Orders: db, Recipes: db, Rebuilds: db, Bases: db, Tokens: db, Trail: db,
+		Jobs: jobs.NewService(r, q, newID), Hosts: db, Orders: db, Recipes: db, Rebuilds: db, Bases: db, Changes: db, Tokens: db, Trail: db,
 	}), rdb, nil
 }
 

@@ -91,7 +91,7 @@ func (f *farm) close() {
 
 // served is the farm as the program reaches it.
 func (f *farm) served() api.Farm {
-	return api.Farm{Jobs: f.svc, Hosts: f.mem, Orders: f.mem, Recipes: f.mem, Rebuilds: f.mem, Bases: f.mem, Tokens: f.mem, Trail: f.mem}
+	return api.Farm{Jobs: f.svc, Hosts: f.mem, Orders: f.mem, Recipes: f.mem, Rebuilds: f.mem, Bases: f.mem, Changes: f.mem, Tokens: f.mem, Trail: f.mem}
 }
 
 // app is a run of the program on this farm.

@@ -15,6 +15,9 @@ func concrete(path string, ids map[string]string) string {
 	for name, id := range ids {
 		path = strings.NewReplacer("{"+name+"}", id, "{"+name+"...}", id).Replace(path)
 	}
+	if path == "/v1/events" { // which ends
+		path += "?for=0s"
+	}
 	return path
 }
 

@@ -29,6 +29,7 @@ type Farm struct {
 	Recipes  jobs.Recipes
 	Rebuilds jobs.Rebuilds
 	Bases    jobs.Bases
+	Changes  jobs.Changes
 	Blobs    *artifacts.Blobs
 	Tokens   access.Tokens
 	Trail    access.Trail
@@ -97,6 +98,7 @@ type Server struct {
 	routes  []route
 	mux     *http.ServeMux
 	feeds   *feeds
+	changes changes
 	rates   *rates
 	uploads slots
 	follows slots
@@ -108,6 +110,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{Options: o.complete(), routes: routes(), mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
 	s.feeds = newFeeds(s.Jobs, s.Log)
+	s.changes = changes{source: s.Changes, svc: s.Jobs, log: s.Log}
 	s.rates = newRates(s.Rate, s.Burst)
 	s.parts.dir = s.UploadDir
 	s.uploads, s.follows = make(slots, s.Uploads), make(slots, s.Followers)
@@ -119,7 +122,10 @@ func New(o Options) *Server {
 }
 
 // Close ends all followers, which the caller of http.Server.Shutdown waits for.
-func (s *Server) Close() { s.feeds.close() }
+func (s *Server) Close() {
+	s.changes.close()
+	s.feeds.close()
+}
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -95,6 +95,7 @@ func routes() []route {
 		{method: "POST", path: "/v1/tokens", scope: admin, farm: true, body: smallBody, do: (*Server).addToken},
 		{method: "DELETE", path: "/v1/tokens/{token}", scope: admin, farm: true, do: (*Server).revokeToken},
 		{method: "GET", path: "/v1/trail", scope: admin, farm: true, params: []string{"limit"}, do: (*Server).trail},
+		{method: "GET", path: "/v1/events", scope: read, params: []string{"for"}, do: (*Server).farmEvents},
 		{method: "GET", path: "/v1/whoami", scope: valid, do: (*Server).whoami},
 
 		{method: "GET", path: "/openapi.yaml", scope: none, do: (*Server).openAPI},

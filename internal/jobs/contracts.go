@@ -73,6 +73,13 @@ type Records interface {
 	Follow(ctx context.Context, id string, after Cursor, wait time.Duration) (News, error)
 }
 
+// Changes tells of jobs that change.
+type Changes interface {
+	// Changes delivers IDs of jobs that were made, or are in another state now, until ctx ends.
+	// It is a hint: a change may be missed, and told before it can be read.
+	Changes(ctx context.Context) <-chan string
+}
+
 // Cursor is a place in a job's events and in its live log.
 type Cursor struct{ Event, Log string }
 

@@ -456,8 +456,16 @@ func (db *DB) EndService(ctx context.Context, id, nonce string, e jobs.ServiceEn
 
 // Cancellations implements jobs.Claims.
 func (db *DB) Cancellations(ctx context.Context) <-chan string {
+	return db.hints(ctx, cancelChannel)
+}
+
+// Changes implements jobs.Changes.
+func (db *DB) Changes(ctx context.Context) <-chan string { return db.hints(ctx, changesChannel) }
+
+// hints delivers what a channel carries until ctx ends.
+func (db *DB) hints(ctx context.Context, channel string) <-chan string {
 	out := make(chan string)
-	sub := db.rdb.Subscribe(ctx, cancelChannel)
+	sub := db.rdb.Subscribe(ctx, channel)
 	go func() {
 		defer close(out)
 		defer sub.Close()

@@ -30,6 +30,7 @@ func (db *DB) reindex(ctx context.Context, id string, from, to jobs.State) error
 		pipe.ZAdd(ctx, stateKey(to), redis.Z{Score: created, Member: id})
 		pipe.ZRem(ctx, stateKey(from), id)
 		state := pipe.HGet(ctx, jobKey(id), "state")
+		pipe.Publish(ctx, changesChannel, id)
 		if _, err := pipe.Exec(ctx); errors.Is(err, redis.Nil) {
 			return nil // the record has gone, and the next scan of the index sees to that
 		} else if err != nil {

@@ -231,6 +231,9 @@ const (
 	trailKey  = "slipway:trail"
 )
 
+// changesChannel carries IDs of jobs that are in another state now, as a hint.
+const changesChannel = "slipway:changes"
+
 // cancelChannel carries IDs of jobs that a user wants ended, and names of hosts
 // whose holders are asked to keep their seats, and order:<host> when a host has another
 // order, as a hint.

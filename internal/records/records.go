@@ -62,6 +62,7 @@ var (
 	_ jobs.Hosts   = (*DB)(nil)
 	_ jobs.Seats   = (*DB)(nil)
 	_ jobs.Endings = (*DB)(nil)
+	_ jobs.Changes = (*DB)(nil)
 )
 
 // New makes a DB on an open client, which stays the caller's to close.
@@ -120,6 +121,7 @@ func (db *DB) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		}
 		states[i] = b.state
 		entry := redis.Z{Score: float64(created.UnixMicro()), Member: job.ID}
+		pipe.Publish(ctx, changesChannel, job.ID) // before there is a record: who hears of it looks a little later
 		pipe.ZAddNX(ctx, stateKey(jobs.Queued), entry)
 		if b.expires > 0 {
 			pipe.ZAddNX(ctx, deadlinesKey, redis.Z{Score: float64(b.expires), Member: job.ID})
