@@ -15,7 +15,7 @@ import (
 // are found by, who is there, which turns were handed out, and what asynq counts.
 var (
 	ofJob  = regexp.MustCompile(`^slipway:\{(.*)\}:(job|spec|result|past|log|stale|news)$`)
-	ofFarm = regexp.MustCompile(`^(slipway:(jobs:[a-z]+|name:.*|tenant:.*|label:.*|idem:.*|\{artifacts\}:.*|farm|farm:name|seat:.*|store|hosts|collect|leader|deadlines|groups|\{builds\}:(turns:[a-z]+|routes)|\{ended\}:(stream|ids|cursors|recipes|rebuilds|rebuild:.*))|asynq:(queues|(servers|workers)(:.*)?|\{builds(:high)?(~[a-z0-9._~-]+)?(@[0-9a-f]+)?\}:(processed|failed).*))$`)
+	ofFarm = regexp.MustCompile(`^(slipway:(jobs:[a-z]+|name:.*|tenant:.*|label:.*|idem:.*|\{artifacts\}:.*|farm|farm:name|seat:.*|store|hosts|collect|leader|deadlines|groups|\{builds\}:(turns:[a-z]+|routes)|\{ended\}:(stream|ids|cursors|recipes|rebuilds|rebuild:.*|webhooks|hook(fails|calls|log)))|asynq:(queues|(servers|workers)(:.*)?|\{builds(:high)?(~[a-z0-9._~-]+)?(@[0-9a-f]+)?\}:(processed|failed).*))$`)
 )
 
 // ofTwin is a ticket that the monkey made a second one of.

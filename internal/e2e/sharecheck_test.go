@@ -175,7 +175,7 @@ func (s *sharing) onlyRecords() {
 		s.t.Fatal(err)
 	}
 	allowed := regexp.MustCompile(`^(slipway:\{[0-9a-f-]{36}\}:(job|spec|result|past|log|news)|slipway:jobs:(succeeded|failed|refused)|slipway:name:m[0-9]{3}` +
-		`|slipway:\{builds\}:(bell:(\+[0-9a-f-]{36}|\w*)|warm:m[0-9]{3}|warmth:[0-9a-f-]{36}|turns:(high|normal|low))|slipway:leader|slipway:farm(:name)?|slipway:seat:[0-9a-f-]{36}|slipway:store(:marking)?|slipway:hosts|slipway:collect|slipway:\{ended\}:(stream|ids|cursors|recipes|moved:(metrics|recipes):[0-9a-f-]{36})|slipway:\{artifacts\}:pins|asynq:queues|asynq:\{builds(:high|:low)?(~m[0-9]{3}){0,2}\}:(processed|failed)(:[0-9-]+)?)$`)
+		`|slipway:\{builds\}:(bell:(\+[0-9a-f-]{36}|\w*)|warm:m[0-9]{3}|warmth:[0-9a-f-]{36}|turns:(high|normal|low))|slipway:(leader|caller)|slipway:farm(:name)?|slipway:seat:[0-9a-f-]{36}|slipway:store(:marking)?|slipway:hosts|slipway:collect|slipway:\{ended\}:(stream|ids|cursors|recipes|moved:(metrics|recipes|webhooks):[0-9a-f-]{36})|slipway:\{artifacts\}:pins|asynq:queues|asynq:\{builds(:high|:low)?(~m[0-9]{3}){0,2}\}:(processed|failed)(:[0-9-]+)?)$`)
 	for _, key := range keys {
 		if !allowed.MatchString(key) {
 			s.t.Errorf("redis still has %s", key)

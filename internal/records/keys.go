@@ -85,6 +85,28 @@ const (
 	recipeSettingsKey = "slipway:{ended}:recipesettings"
 )
 
+// webhooksKey is a hash, the farm's webhooks by their names, as JSON; hookFailsKey is one,
+// how many calls of each were given up in a row. hookCallsKey is a hash, calls by their IDs:
+//
+//	1 {"id": ..., "hook": ..., "job": ..., "event": ...}
+//
+// with 0 in front when the call has ended. hookDueKey is a sorted set of the calls of an
+// endpoint that are due, by when, in microseconds, and hookEndpointsKey is one of the
+// endpoints, by when their first call is due. hookLinesKey is a hash, the IDs of the calls of
+// a job to an endpoint in their order: only the first is due. hookLogKey is a sorted set of
+// calls by when something happened to them. They share the slot of the ended jobs: the
+// cursor of who makes calls of them is never ahead of the calls.
+const (
+	webhooksKey      = "slipway:{ended}:webhooks"
+	hookFailsKey     = "slipway:{ended}:hookfails"
+	hookCallsKey     = "slipway:{ended}:hookcalls"
+	hookEndpointsKey = "slipway:{ended}:hookendpoints"
+	hookLinesKey     = "slipway:{ended}:hooklines"
+	hookLogKey       = "slipway:{ended}:hooklog"
+)
+
+func hookDueKey(endpoint string) string { return "slipway:{ended}:hookdue:" + endpoint }
+
 // rebuildsKey is a hash, each rebuild by its ID as JSON; rebuildKey is one, the images of a
 // rebuild by their names. They are changed together.
 const rebuildsKey = "slipway:{ended}:rebuilds"
@@ -233,6 +255,9 @@ const (
 
 // changesChannel carries IDs of jobs that are in another state now, as a hint.
 const changesChannel = "slipway:changes"
+
+// callTurnKey is a string, the nonce of the worker that calls webhooks; it expires.
+const callTurnKey = "slipway:caller"
 
 // cancelChannel carries IDs of jobs that a user wants ended, and names of hosts
 // whose holders are asked to keep their seats, and order:<host> when a host has another

@@ -24,7 +24,7 @@ func real(t *testing.T) jobstest.DB {
 }
 
 func of(s *records.DB) jobstest.DB {
-	return jobstest.DB{Records: s, Claims: s, Hosts: s, Orders: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s, Digests: s, Builds: s}
+	return jobstest.DB{Records: s, Claims: s, Hosts: s, Orders: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s, Digests: s, Builds: s, Webhooks: s, Calls: s, DueCalls: s}
 }
 
 func onRedis(t *testing.T) *records.DB {
@@ -63,6 +63,8 @@ func TestRecipesOnRedis(t *testing.T) { jobstest.TestRecipes(t, real) }
 
 func TestRebuildsOnRedis(t *testing.T) { jobstest.TestRebuilds(t, real) }
 
+func TestWebhooksOnRedis(t *testing.T) { jobstest.TestWebhooks(t, real) }
+
 func TestBasesOnRedis(t *testing.T) { jobstest.TestBases(t, real) }
 
 func TestBuildsOnRedis(t *testing.T) { jobstest.TestBuilds(t, real) }
@@ -98,6 +100,7 @@ func TestOnACluster(t *testing.T) {
 	t.Run("endings", suites(jobstest.TestEndings))
 	t.Run("recipes", suites(jobstest.TestRecipes))
 	t.Run("rebuilds", suites(jobstest.TestRebuilds))
+	t.Run("webhooks", suites(jobstest.TestWebhooks))
 	t.Run("bases", suites(jobstest.TestBases))
 	t.Run("builds", suites(jobstest.TestBuilds))
 	t.Run("artifacts", func(t *testing.T) { testArtifacts(t, onCluster(t)) })

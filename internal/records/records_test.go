@@ -35,7 +35,7 @@ func embedded(t *testing.T) jobstest.DB {
 	now := epoch
 	s := records.New(rdb, records.Options{LogTail: 4 << 10})
 	return jobstest.DB{
-		Records: s, Claims: s, Hosts: s, Orders: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s, Digests: s, Builds: s,
+		Records: s, Claims: s, Hosts: s, Orders: s, Seats: s, Endings: s, Recipes: s, Rebuilds: s, Bases: s, Digests: s, Builds: s, Webhooks: s, Calls: s, DueCalls: s,
 		Advance: func(d time.Duration) {
 			now = now.Add(d)
 			server.SetTime(now)
@@ -104,6 +104,11 @@ func TestEndings(t *testing.T) {
 func TestRecipes(t *testing.T) {
 	t.Parallel()
 	jobstest.TestRecipes(t, embedded)
+}
+
+func TestWebhooks(t *testing.T) {
+	t.Parallel()
+	jobstest.TestWebhooks(t, embedded)
 }
 
 func TestRebuilds(t *testing.T) {

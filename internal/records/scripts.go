@@ -12,9 +12,9 @@ import (
 var scriptFiles embed.FS
 
 // scripts are the Lua programs that change a record, each with common.lua
-// and close.lua in front.
+// and close.lua in front; those on calls of webhooks have calls.lua there.
 type scripts struct {
-	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat, takeSeat, keepSeat, announce, acknowledge, learn, replaceRecipe, setRecipe, beginRebuild, changeRebuild, forgetRebuild, beginBuild, holdBuild, endBuild, enterGroup, leaveGroup, callGroup *redis.Script
+	create, claim, adopt, renew, note, finish, endService, release, end, reissue, restore, add, pin, condemn, beat, takeSeat, keepSeat, announce, acknowledge, learn, replaceRecipe, setRecipe, beginRebuild, changeRebuild, forgetRebuild, beginBuild, holdBuild, endBuild, enterGroup, leaveGroup, callGroup, addWebhook, changeWebhook, addCalls, takeCalls, keepCall, redeliver *redis.Script
 }
 
 func loadScripts() *scripts {
@@ -28,17 +28,20 @@ func loadScripts() *scripts {
 	common := read("common") + read("close")
 	script := func(name string) *redis.Script { return redis.NewScript(common + read(name)) }
 	alone := func(name string) *redis.Script { return redis.NewScript(read(name)) }
+	onCalls := func(name string) *redis.Script { return redis.NewScript(read("passed") + read("calls") + read(name)) }
 	return &scripts{
 		create: script("create"), claim: script("claim"), adopt: script("adopt"),
 		renew: script("renew"), note: script("note"), finish: script("finish"), endService: script("endservice"),
 		release: script("release"), end: script("end"), reissue: script("reissue"), restore: script("restore"), add: script("append"),
 		pin: script("pin"), condemn: script("condemn"), beat: script("beat"),
 		takeSeat: script("takeseat"), keepSeat: script("keepseat"),
-		announce: alone("announce"), acknowledge: alone("acknowledge"),
+		announce: alone("announce"), acknowledge: redis.NewScript(read("passed") + read("acknowledge")),
 		learn: alone("learn"), replaceRecipe: alone("replacerecipe"), setRecipe: alone("setrecipe"),
 		beginRebuild: alone("beginrebuild"), changeRebuild: alone("changerebuild"), forgetRebuild: alone("forgetrebuild"),
 		beginBuild: alone("beginbuild"), holdBuild: alone("holdbuild"), endBuild: alone("endbuild"),
 		enterGroup: script("entergroup"), leaveGroup: alone("leavegroup"), callGroup: alone("callgroup"),
+		addWebhook: alone("addwebhook"), changeWebhook: alone("changewebhook"),
+		addCalls: onCalls("addcalls"), takeCalls: onCalls("takecalls"), keepCall: onCalls("keepcall"), redeliver: onCalls("redeliver"),
 	}
 }
 
@@ -55,6 +58,7 @@ const (
 	replyAsked     = "asked"     // a worker has to end it
 	replyFinished  = "finished"  // it has ended before
 	replyAgain     = "again"     // what was asked for is done already
+	replyFull      = "full"      // there are as many as there may be
 	replyForbidden = "forbidden" // the table of moves has no such move
 )
 

@@ -53,13 +53,20 @@ func (m *Memory) Acknowledge(ctx context.Context, reader, nonce string, p jobs.E
 		return false, err
 	}
 	defer m.mu.Unlock()
+	mine, _ := m.passed(reader, nonce, p)
+	return mine, nil
+}
+
+// passed moves a reader past a page under the lock; again is true when this process has done
+// so before.
+func (m *Memory) passed(reader, nonce string, p jobs.EndedPage) (mine, again bool) {
 	moved := reader + " " + nonce // where this process moved it last
 	if m.cursors[moved] == p.To {
-		return true, nil
+		return true, true
 	}
 	if m.cursors[reader] != p.From || int64(len(m.ended)) < p.To || m.ended[p.To-1].mark != p.Mark {
-		return false, nil
+		return false, false
 	}
 	m.cursors[reader], m.cursors[moved] = p.To, p.To
-	return true, nil
+	return true, false
 }

@@ -13,7 +13,7 @@ import (
 
 func memory(*testing.T) jobstest.DB {
 	m := jobstest.NewMemory(jobstest.Options{})
-	return jobstest.DB{Records: m, Claims: m, Hosts: m, Orders: m, Seats: m, Endings: m, Recipes: m, Rebuilds: m, Bases: m, Digests: m, Builds: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
+	return jobstest.DB{Records: m, Claims: m, Hosts: m, Orders: m, Seats: m, Endings: m, Recipes: m, Rebuilds: m, Bases: m, Digests: m, Builds: m, Webhooks: m, Calls: m, DueCalls: m, Advance: m.Advance, Reconcile: func(ctx context.Context) error {
 		_, err := m.Reconcile(ctx)
 		return err
 	}}
@@ -52,6 +52,11 @@ func TestMemoryRecipes(t *testing.T) {
 func TestMemoryRebuilds(t *testing.T) {
 	t.Parallel()
 	jobstest.TestRebuilds(t, memory)
+}
+
+func TestMemoryWebhooks(t *testing.T) {
+	t.Parallel()
+	jobstest.TestWebhooks(t, memory)
 }
 
 func TestMemoryBases(t *testing.T) {

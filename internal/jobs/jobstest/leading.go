@@ -171,6 +171,7 @@ func (m *Memory) Snapshot() (restore func()) {
 	}
 	bases, watched, promoter, promotes := maps.Clone(m.bases), m.watched, m.promoter, m.promotes
 	quiet, orders := maps.Clone(m.quiet), maps.Clone(m.orders)
+	hooks, calls := maps.Clone(m.hooks), m.calls.clone()
 	lines := map[string]map[string]bool{}
 	for group, line := range m.lines {
 		lines[group] = maps.Clone(line)
@@ -187,6 +188,7 @@ func (m *Memory) Snapshot() (restore func()) {
 		m.ended, m.cursors, m.recipes, m.rebuilds = ended, cursors, recipes, rebuilds
 		m.bases, m.watched, m.promoter, m.promotes = bases, watched, promoter, promotes
 		m.quiet, m.orders, m.lines = quiet, orders, lines
+		m.hooks, m.calls = hooks, calls
 		m.touch()
 	}
 }

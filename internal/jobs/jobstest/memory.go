@@ -24,8 +24,8 @@ type Options struct {
 }
 
 // Memory keeps jobs in memory. It implements jobs.Records, jobs.Claims, jobs.Hosts,
-// jobs.Orders, jobs.Seats, jobs.Endings, jobs.Recipes, jobs.Rebuilds and jobs.Bases, and is
-// safe for concurrent use.
+// jobs.Orders, jobs.Seats, jobs.Endings, jobs.Recipes, jobs.Rebuilds, jobs.Bases,
+// jobs.Webhooks, jobs.HookCalls and jobs.DueCalls, and is safe for concurrent use.
 type Memory struct {
 	opts  Options
 	clock *clock
@@ -57,6 +57,8 @@ type Memory struct {
 	quiet    map[string]time.Time // until when registries are left alone
 	tokens   map[string]access.Token
 	trail    []access.Deed
+	hooks    map[string]jobs.Webhook
+	calls    *hookCalls
 	changed  chan struct{} // closed and replaced by every change
 }
 
@@ -72,6 +74,10 @@ var (
 	_ jobs.Bases    = (*Memory)(nil)
 	_ jobs.Digests  = (*Memory)(nil)
 	_ jobs.Builds   = (*Memory)(nil)
+
+	_ jobs.Webhooks  = (*Memory)(nil)
+	_ jobs.HookCalls = (*Memory)(nil)
+	_ jobs.DueCalls  = (*Memory)(nil)
 )
 
 // record is what the memory knows of a job.
@@ -108,6 +114,8 @@ func NewMemory(opts Options) *Memory {
 		digests: map[string]keptDigest{},
 		builds:  map[string]keyedBuild{},
 		quiet:   map[string]time.Time{},
+		hooks:   map[string]jobs.Webhook{},
+		calls:   newHookCalls(),
 		changed: make(chan struct{}),
 	}
 }

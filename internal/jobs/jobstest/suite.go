@@ -32,6 +32,10 @@ type DB struct {
 	Digests jobs.Digests
 	// Builds is what TestBuilds is about.
 	Builds jobs.Builds
+	// Webhooks, Calls and DueCalls are what TestWebhooks is about.
+	Webhooks jobs.Webhooks
+	Calls    jobs.HookCalls
+	DueCalls jobs.DueCalls
 	// Advance moves Redis time forward. It is nil when the clock cannot
 	// be moved, as with a real Redis: then the suites use leases and delays of
 	// some hundred milliseconds and wait for them to pass.
