@@ -63,6 +63,7 @@ func rules() []rule {
 		{"internal/worker", flow, nil},
 		{"internal/rebuild", flow, nil},
 		{"internal/reconcile", flow, nil},
+		{"internal/webhooks", flow, nil},
 		{"internal/garbage", flow, nil},
 		{"internal/images", flow, nil},
 		{"internal/pins", flow, nil},
