@@ -53,6 +53,7 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.StringVar(&c.RebuildGate, "rebuild-gate", c.RebuildGate, "URL or absolute path of a program that judges each rebuilt image before its tags are moved")
 	f.BoolVar(&c.Provenance, "provenance", c.Provenance, "attach to each pushed image how it was built (SLSA provenance)")
 	f.StringVar(&c.ProvenanceKey, "provenance-key", c.ProvenanceKey, "file with the Ed25519 private key that signs provenance, PKCS#8 in PEM (default: it is not signed)")
+	f.BoolVar(&c.Webhooks, "webhooks", c.Webhooks, "take turns at telling webhooks of ended jobs; off for hosts that reach them not, or have not their secrets")
 	f.DurationVar(&c.ImageAge, "image-age", c.ImageAge, "how long images and build cache must be unused to be removed when the daemon's disk fills (0: never)")
 	f.StringVar(&c.ImageNotes, "image-notes", c.ImageNotes, "directory of the notes on the daemon's images; workers that share a daemon share it (default: below --state)")
 	f.StringSliceVar(&c.KeepImages, "keep-image", c.KeepImages, "images that are never removed, as a pattern such as tools/*:* (repeatable)")
@@ -67,7 +68,7 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.StringToStringVar(&w.OnlyLabels, "only-label", w.OnlyLabels, "label of a host for those who ask: it takes only jobs that require it, as key=value (repeatable)")
 	f.DurationVar(&w.AffinityWait, "affinity-wait", w.AffinityWait, "for how long a build is left to hosts that have its images or caches (0: not at all)")
 	f.StringVar(&w.StateDir, "state", w.StateDir, "directory of this worker's identity and log spools; not shared")
-	f.StringVar(&w.SecretsDir, "secrets", w.SecretsDir, "directory with one file per build secret")
+	f.StringVar(&w.SecretsDir, "secrets", w.SecretsDir, "directory with one file per build secret, and folders for other secrets")
 	f.StringVar(&w.BuildSalt, "build-salt", w.BuildSalt, "any word; workers with different ones do not take over each other's builds")
 	f.StringVar(&w.PortAddress, "port-address", w.PortAddress, "host address that published ports are bound to")
 	f.StringVar(&w.AdvertiseAddress, "advertise-address", w.AdvertiseAddress,

@@ -40,6 +40,7 @@ func exposed(t *testing.T) map[string][]string {
 	m.Concluded("builds", failed)
 	m.GivenUp("builds", failed.Failure)
 	m.Lost("h-1", "boiler")
+	m.Called(jobs.CallGivenUp)
 	m.Stale(1, time.Hour)
 	m.Load(jobs.Load{Queues: []jobs.QueueLoad{{Depth: jobs.Depth{Queue: "builds", Waiting: 1}, Blocker: jobs.BlockedBySlots}}}, time.Hour)
 	checks := conditions{}.checks()

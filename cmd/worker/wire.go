@@ -44,6 +44,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/s3conn"
 	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/telemetry"
+	"github.com/slipway-farm/slipway/internal/webhooks"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -155,6 +156,13 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 			Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics, Watched: metrics, Rebuilds: rebuilds,
 		}).Run(reconciling)
 	})
+	if c.Webhooks {
+		sender := webhooks.NewSender(func() webhooks.Rules { return hookRules(admits.Policy()) }, hookSecrets(c.Worker.SecretsDir), webhooks.SenderOptions{})
+		caller := webhooks.New(lg, webhooks.Deps{Endings: records, Webhooks: records, Calls: records, Sender: sender}, webhooks.Options{
+			Nonce: uuid.NewString(), Farm: c.Worker.Farm, Observer: metrics,
+		})
+		background.Go(func() { caller.Run(reconciling) })
+	}
 	if c.GCEvery > 0 {
 		background.Go(func() { collector.Run(reconciling) })
 	}

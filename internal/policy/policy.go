@@ -36,6 +36,7 @@ type Policy struct {
 	Images     Images     `yaml:"images"`
 	Run        Run        `yaml:"run"`
 	Ports      Ports      `yaml:"ports"`
+	Webhooks   Webhooks   `yaml:"webhooks"`
 	// Tenants are left out as a whole where all may do the same: an empty list in
 	// them is not what no list is.
 	Tenants Tenants `yaml:"tenants,omitzero"`
@@ -177,6 +178,7 @@ func Defaults() Policy {
 		Images:     Images{Pull: "missing"},
 		Run:        Run{Pids: jobs.Unlimited, Ulimits: map[string]Bound{"nice": 0, "rtprio": 0}},
 		Ports:      Ports{Host: []PortRange{{1024, maxPort}}},
+		Webhooks:   Webhooks{Schemes: []string{"https"}},
 	}
 }
 
@@ -307,6 +309,7 @@ func (p Policy) check() error {
 	if !slices.Contains([]string{"recipe", "queue", "farm"}, p.Dockerfile.CacheMounts) {
 		add("dockerfile.cache_mounts: unknown scope %q: want recipe, queue or farm", p.Dockerfile.CacheMounts)
 	}
+	p.Webhooks.check(add)
 	if p.Run.Pids == 0 {
 		add("run.pids: want more than 0, or -1 for any number")
 	}

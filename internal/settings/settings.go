@@ -54,7 +54,9 @@ type Settings struct {
 	// the file of the key that signs it, "" for none.
 	Provenance    bool
 	ProvenanceKey string
-	Worker        worker.Options
+	// Webhooks has the worker take turns at telling webhooks of ended jobs.
+	Webhooks bool
+	Worker   worker.Options
 }
 
 // Defaults returns the settings of a worker whose operator has set nothing.
@@ -67,7 +69,7 @@ func Defaults() Settings {
 		Redis: "redis://127.0.0.1:6379/0", Store: filepath.Join(base, "store"), Queues: []string{jobs.DefaultQueue},
 		Admin: "127.0.0.1:18080", LogLevel: "info",
 		Retention: records.Retention{Age: 7 * 24 * time.Hour, Count: 100_000},
-		GCEvery:   time.Hour, GCAge: artifacts.Grace, ImageAge: time.Hour, WatchSettle: 10 * time.Minute,
+		GCEvery:   time.Hour, GCAge: artifacts.Grace, ImageAge: time.Hour, WatchSettle: 10 * time.Minute, Webhooks: true,
 		Worker: worker.Defaults(),
 	}
 	c.Worker.StateDir = filepath.Join(base, "state")

@@ -14,8 +14,8 @@ import (
 )
 
 // Metrics counts what a worker does, and asks for what is true at this moment when
-// it is scraped. It implements worker.Observer, reconcile.Observer and
-// reconcile.Watched. Base units, no label with unbounded values.
+// it is scraped. It implements worker.Observer, reconcile.Observer,
+// reconcile.Watched and webhooks.Observer. Base units, no label with unbounded values.
 type Metrics struct {
 	registry *prometheus.Registry
 	// queues are those that the worker serves: users who submit jobs choose the
@@ -27,6 +27,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	waited   *prometheus.HistogramVec
 	slots    *prometheus.GaugeVec
+	calls    *prometheus.CounterVec
 	dropped  prometheus.Counter
 	stale    *passing
 	load     *load
@@ -65,6 +66,10 @@ func NewMetrics(version string, queues []string) *Metrics {
 		slots: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "slipway_worker_slots", Help: "Slots of this worker by state.",
 		}, []string{"state"}),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "slipway_webhook_calls_total",
+			Help: "Tries of this worker to tell webhooks of jobs that ended, with the result: delivered, retry, given_up, or dropped for webhooks that are gone.",
+		}, []string{"result"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "slipway_log_dropped_bytes_total", Help: "Bytes of job output over the log limit.",
 		}),
@@ -76,7 +81,7 @@ func NewMetrics(version string, queues []string) *Metrics {
 		Name: "slipway_build_info", Help: "1, with the version of the worker.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.jobs, m.givenUp, m.lost, m.duration, m.waited, m.slots, m.dropped, m.stale, m.load, build,
+	m.registry.MustRegister(m.jobs, m.givenUp, m.lost, m.duration, m.waited, m.slots, m.calls, m.dropped, m.stale, m.load, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -122,6 +127,15 @@ func (m *Metrics) GivenUp(queue string, f *jobs.Failure) {
 
 // Lost implements reconcile.Observer.
 func (m *Metrics) Lost(host, worker string) { m.lost.WithLabelValues(host, worker).Inc() }
+
+// Called implements webhooks.Observer.
+func (m *Metrics) Called(s jobs.CallState) {
+	result := string(s)
+	if s == jobs.CallDue {
+		result = "retry"
+	}
+	m.calls.WithLabelValues(result).Inc()
+}
 
 // Slots implements worker.Observer.
 func (m *Metrics) Slots(busy, total int) {
