@@ -58,8 +58,11 @@ type app struct {
 	farm     *api.Farm
 	pins     artifacts.Pins
 	registry artifacts.Registry
-	blobs    *artifacts.Blobs
-	closers  []io.Closer
+	// hooks and calls are nil where the program does not reach Redis itself.
+	hooks   jobs.Webhooks
+	calls   jobs.HookCalls
+	blobs   *artifacts.Blobs
+	closers []io.Closer
 }
 
 func newApp(p process) *app {
@@ -159,7 +162,7 @@ func (a *app) dial(ctx context.Context) (service, io.Closer, error) {
 		return nil, nil, failure{code: jobs.ExitUsage, what: "--redis", err: err}
 	}
 	db := records.New(rdb, records.Options{})
-	a.pins, a.registry = db, db
+	a.pins, a.registry, a.hooks, a.calls = db, db, db, db
 	r, q := faulty(db, queue.New(rdb))
 	return a.reach(api.Farm{
 		Jobs: jobs.NewService(r, q, newID), Hosts: db, Orders: db, Recipes: db, Rebuilds: db, Bases: db, Changes: db, Tokens: db, Trail: db,

@@ -102,7 +102,7 @@ func (f *farm) app(p process) *app {
 		if _, err := f.svc.List(context.Background(), jobs.Query{Limit: 1}); err != nil {
 			return nil, nil, err
 		}
-		a.registry = f.registry
+		a.registry, a.hooks, a.calls = f.registry, f.mem, f.mem
 		return a.reach(f.served()), io.NopCloser(nil), nil
 	}
 	return a

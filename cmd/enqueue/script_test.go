@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +27,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/rebuild"
 	"github.com/slipway-farm/slipway/internal/rebuild/rebuildtest"
+	"github.com/slipway-farm/slipway/internal/webhooks"
 )
 
 // TestScripts runs the verbs in testdata/script, each script on a farm of its
@@ -40,6 +44,7 @@ import (
 //	reconciled               the farm moves rebuilds on, and their tags
 //	published IMAGE DIGEST   a worker finds what a registry has
 //	pass DURATION            the farm's clock goes on
+//	called STATUS BODY       a worker calls what is due, and receivers answer that
 //	pause QUEUE PRIORITY     an operator pauses a part of a queue; ! resumes it
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -97,7 +102,7 @@ func runScripts(t *testing.T, overHTTP bool, connect func(env *testscript.Env, f
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"enqueue": scriptEnqueue, "code": scriptCode, "farm": scriptFarmDo,
-			"host": scriptHost, "recipe": scriptRecipe, "built": scriptBuilt, "reconciled": scriptReconciled, "published": scriptPublished, "pass": scriptPass, "pause": scriptPause,
+			"host": scriptHost, "recipe": scriptRecipe, "built": scriptBuilt, "reconciled": scriptReconciled, "published": scriptPublished, "pass": scriptPass, "pause": scriptPause, "called": scriptCalled,
 		},
 	})
 }
@@ -237,6 +242,40 @@ func scriptPass(ts *testscript.TestScript, _ bool, args []string) {
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	f.mem.Advance(d)
+}
+
+// answers is a receiver.
+type answers func() *http.Response
+
+func (a answers) RoundTrip(*http.Request) (*http.Response, error) { return a(), nil }
+
+func scriptCalled(ts *testscript.TestScript, _ bool, args []string) {
+	f := ts.Value(farmKey{}).(*scriptFarm)
+	status, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	sender := webhooks.NewSender(func() webhooks.Rules { return webhooks.Rules{Schemes: []string{"https"}} }, func(string) ([]byte, error) {
+		return []byte("whsec_" + strings.Repeat("QUFB", 8)), nil
+	}, webhooks.SenderOptions{Transport: answers(func() *http.Response {
+		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(args[1]))}
+	})})
+	ctx, stop := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	caller := webhooks.New(nil, webhooks.Deps{Endings: f.mem, Webhooks: f.mem, Calls: f.mem, Sender: sender}, webhooks.Options{Nonce: "one", Farm: "default", Every: time.Millisecond})
+	all.Go(func() { caller.Run(ctx) })
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		unread, err := f.mem.Unread(ctx, "webhooks")
+		ts.Check(err)
+		calls, err := f.mem.Calls(ctx, "", 1000)
+		ts.Check(err)
+		if len(unread) == 0 && !slices.ContainsFunc(calls, func(c jobs.HookCall) bool { return c.State == jobs.CallDue && c.Tries == 0 }) {
+			break
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("calls are due still: %+v", calls)
+		}
+	}
+	stop()
+	all.Wait()
 }
 
 func scriptPause(ts *testscript.TestScript, neg bool, args []string) {

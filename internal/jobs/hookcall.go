@@ -40,7 +40,7 @@ type HookCall struct {
 	// Type of the event, and the Job that it is about, "" for a test.
 	Type string `json:"type"`
 	Job  string `json:"job,omitempty"`
-	// Event is the body.
+	// Event is the body; that of a test is made when it is tried.
 	Event json.RawMessage `json:"event,omitempty"`
 	// Test is a call that is tried once, and says nothing about the webhook.
 	Test  bool      `json:"test,omitempty"`
@@ -90,6 +90,14 @@ func (c HookCall) Endpoint() string {
 
 // Line is the part of its endpoint's calls in which the call keeps its place.
 func (c HookCall) Line() string { return cmp.Or(c.Job, c.ID) }
+
+// EventTest is the type of the event that tries a webhook out.
+const EventTest = "slipway.webhook.test"
+
+// NewTestCall makes a call that tries a webhook out. The farm makes its event.
+func NewTestCall(hook, id string) HookCall {
+	return HookCall{ID: id, Hook: hook, Type: EventTest, Test: true}
+}
 
 // Anew is the call as it was before its first try, made now.
 func (c HookCall) Anew(now time.Time) HookCall {

@@ -267,8 +267,11 @@ func (c *Caller) change(endpoint string, by int) {
 func (c *Caller) try(ctx context.Context, call jobs.HookCall) {
 	began := time.Now()
 	hooks, err := c.hooks(ctx)
+	if err == nil && call.Test && call.Event == nil {
+		call.Event, err = testEvent(c.opts.Farm, call)
+	}
 	if err != nil {
-		c.log.WarnContext(ctx, "reading the webhooks failed; their calls are tried again", "err", err)
+		c.log.WarnContext(ctx, "preparing a call failed; it is tried again", "call", call.ID, "err", err)
 		return
 	}
 	next, after := call, verdict{}

@@ -160,15 +160,13 @@ func TestGoneAndTests(t *testing.T) {
 		defer f.run()()
 		test := func(id string) jobs.HookCall {
 			t.Helper()
-			c, err := webhooks.NewTest("one", ci(), id, time.Now())
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := jobs.NewTestCall("ci", id)
 			if _, err := f.AddCalls(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(10 * time.Second)
-			if c, err = f.Call(t.Context(), c.ID); err != nil {
+			c, err := f.Call(t.Context(), c.ID)
+			if err != nil {
 				t.Fatal(err)
 			}
 			return c
@@ -303,7 +301,7 @@ func TestRedisAwayAfterATry(t *testing.T) {
 		f.answer = func(int, got) *http.Response { f.Break(jobs.ErrUnreachable); return answer(http.StatusOK, "") }
 		defer f.run()()
 		f.end("job-1", jobs.Spec{}, succeeded())
-		time.Sleep(30 * time.Second)
+		time.Sleep(20 * time.Second)
 		f.Break(nil)
 		time.Sleep(10 * time.Second)
 		if c := f.log()[0]; c.State != jobs.CallDelivered || len(f.requests()) != 1 {

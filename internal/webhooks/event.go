@@ -15,11 +15,8 @@ import (
 // MaxEvent is more than any event has, in bytes.
 const MaxEvent = 20_000
 
-// Types of events: that of a job has its state behind jobType.
-const (
-	jobType  = "slipway.job."
-	testType = "slipway.webhook.test"
-)
+// jobType and the state of a job are the type of its event.
+const jobType = "slipway.job."
 
 // event is a CloudEvent 1.0 in structured mode.
 type event struct {
@@ -80,12 +77,9 @@ func newCall(farm, whom string, e jobs.EndedJob) (jobs.HookCall, error) {
 	return c, err
 }
 
-// NewTest makes a call that tries a webhook out.
-func NewTest(farm string, w jobs.Webhook, id string, now time.Time) (jobs.HookCall, error) {
-	c := jobs.HookCall{ID: callID("test", id), Hook: w.Name, Type: testType, Test: true}
-	raw, err := encode(event{Subject: w.Name, Type: c.Type, ID: c.ID, Time: now.UTC(), Source: source(farm)}, map[string]string{"webhook": w.Name})
-	c.Event = raw
-	return c, err
+// testEvent is the event that tries a webhook out.
+func testEvent(farm string, c jobs.HookCall) ([]byte, error) {
+	return encode(event{Subject: c.Hook, Type: c.Type, ID: c.ID, Time: c.Made, Source: source(farm)}, map[string]string{"webhook": c.Hook})
 }
 
 func source(farm string) string { return "urn:slipway:farm:" + url.PathEscape(farm) }
