@@ -96,11 +96,11 @@ func TestSpecFromFlags(t *testing.T) {
 			[]string{
 				ref, "--name", "web", "--label", "tier=front", "--queue", "big", "--priority", "high", "--requires", "disk=ssd",
 				"--requires", "platform=linux/amd64", "--queue-timeout", "1h", "--idle-timeout", "1m", "--retries", "2",
-				"--idempotency-key", "k",
+				"--idempotency-key", "k", "--notify", "https://a.example.com/?b,c=d,secret=ci,state=failed,state=expired", "--notify", "https://e.example.com",
 			},
 			`{"build":{"labels":{"tier":"front"}},"name":"web","labels":{"tier":"front"},"queue":"big","priority":"high",
 			"requires":{"platform":"linux/amd64","labels":{"disk":"ssd"}},"timeouts":{"queue":"1h","idle":"1m"},"retries":2,
-			"idempotency_key":"k"}`,
+			"idempotency_key":"k","notify":[{"url":"https://a.example.com/?b,c=d","secret":"ci","states":["failed","expired"]},{"url":"https://e.example.com"}]}`,
 		},
 		{
 			"a label that jobs cannot have is the image's",

@@ -158,7 +158,10 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 	})
 	if c.Webhooks {
 		sender := webhooks.NewSender(func() webhooks.Rules { return hookRules(admits.Policy()) }, hookSecrets(c.Worker.SecretsDir), webhooks.SenderOptions{})
-		caller := webhooks.New(lg, webhooks.Deps{Endings: records, Webhooks: records, Calls: records, Sender: sender}, webhooks.Options{
+		caller := webhooks.New(lg, webhooks.Deps{
+			Endings: records, Webhooks: records, Calls: records, Sender: sender,
+			MaySign: func(tenant, secret string) bool { return admits.Policy().Tenants.MaySign(tenant, secret) },
+		}, webhooks.Options{
 			Nonce: uuid.NewString(), Farm: c.Worker.Farm, Observer: metrics,
 		})
 		background.Go(func() { caller.Run(reconciling) })

@@ -120,7 +120,7 @@ func TestWebhook(t *testing.T) {
 	host := hosts.Take(t)
 	f := newFarm(t)
 	server := newHookServer(t, host)
-	w := f.worker(host, "one", f.policy("webhooks: {schemes: [http], networks: [127.0.0.1/32]}\n"), server.secrets(f, "webhooks/ci"))
+	w := f.worker(host, "one", f.policy("webhooks: {schemes: [http], networks: [127.0.0.1/32]}\n"), server.secrets(f, "webhooks/ci", "notify/own"))
 	for _, args := range [][]string{
 		{"add", "ci", server.url + "/hook", "--secret", "ci", "--name", "app"},
 		{"add", "inside", strings.Replace(server.url, "127.0.0.1", "127.0.0.2", 1)},
@@ -138,13 +138,16 @@ func TestWebhook(t *testing.T) {
 
 	server.holds(true)
 	other := f.submit("--name", "other", "--image", "busybox", "--", "true")
-	id := f.submit("--name", "app", "--image", "busybox", "--", "sh", "-c", "exit 3")
+	id := f.submit("--name", "app", "--image", "busybox", "--notify", server.url+"/own,secret=own,state=failed", "--", "sh", "-c", "exit 3")
 	f.ended(id)
-	var held string
-	select {
-	case held = <-server.held:
-	case <-time.After(time.Minute):
-		t.Fatal("the receiver was not called")
+	var held []string
+	for range 2 { // it answers neither
+		select {
+		case one := <-server.held:
+			held = append(held, one)
+		case <-time.After(time.Minute):
+			t.Fatal("the receiver was not called")
+		}
 	}
 	w.Kill()
 	f.must(f.redis.Kill())
@@ -152,9 +155,15 @@ func TestWebhook(t *testing.T) {
 	server.holds(false)
 	w.start()
 	f.eventually(2*time.Minute, "the event comes after the crash", func() bool { return len(server.of(id)) > 0 })
-	got := server.of(id)[0]
-	if e := got.event; got.id != held || got.path != "/hook" || e.Type != "slipway.job.failed" || e.Data.Name != "app" || e.Data.State != "failed" {
-		t.Errorf("after the call %s it got %+v", held, got)
+	f.eventually(2*time.Minute, "the event comes to both addresses", func() bool { return len(server.of(id)) > 1 })
+	all := server.of(id)
+	slices.SortFunc(all, func(a, b hookRequest) int { return strings.Compare(a.path, b.path) })
+	got := all[0]
+	if own := all[1]; own.path != "/own" || own.id == got.id {
+		t.Errorf("the address of the job got %+v", own)
+	}
+	if e := got.event; !slices.Contains(held, got.id) || got.path != "/hook" || e.Type != "slipway.job.failed" || e.Data.Name != "app" || e.Data.State != "failed" {
+		t.Errorf("after the calls %q it got %+v", held, got)
 	}
 	f.eventually(time.Minute, "the log says so", func() bool {
 		return strings.Contains(f.enqueue("webhooks", "log", "ci", "-o", "template={{.job}} {{.state}}").stdout, id+" delivered\n")

@@ -58,6 +58,7 @@ func jobRows() []Row {
 		one(parsed(Duration), "/timeouts/idle", "idle-timeout", "end a build or run that is silent for this long",
 			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Idle }).withBake(),
 		change(whole, "/retries", "retries", "how often a failure of the job's own is tried again", func(s *jobs.Spec, v int) { s.Retries = v }).withBake(),
+		more(parsed(notifyVar), "/notify", "notify", "URL that hears of the end of the job; repeatable", func(s *jobs.Spec) *[]jobs.Notify { return &s.Notify }).withBake(),
 		one(text, "/idempotency_key", "idempotency-key", "the same key with the same job is one job, so that submit can be repeated",
 			func(s *jobs.Spec) *string { return &s.IdempotencyKey }),
 	}

@@ -260,6 +260,29 @@ func secretsVar(p *[]jobs.Secret) *Value {
 	}}
 }
 
+// notifyVar is URL[,secret=NAME][,state=STATE]..., repeatable. A comma may be a part of the URL.
+func notifyVar(p *[]jobs.Notify) *Value {
+	return &Value{kind: "url[,secret=..][,state=..]", set: func(s string) error {
+		var n jobs.Notify
+		for i, field := range strings.Split(s, ",") {
+			secret, isSecret := strings.CutPrefix(field, "secret=")
+			state, isState := strings.CutPrefix(field, "state=")
+			switch {
+			case isSecret && i > 0:
+				n.Secret = secret
+			case isState && i > 0:
+				n.States = append(n.States, jobs.State(state))
+			case i > 0:
+				n.URL += "," + field
+			default:
+				n.URL = field
+			}
+		}
+		*p = append(*p, n)
+		return nil
+	}}
+}
+
 // Choice is one of a few words; what names them in the error.
 func Choice(p *string, what string, words ...string) *Value {
 	return &Value{kind: strings.Join(words, "|"), set: func(s string) error {

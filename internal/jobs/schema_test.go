@@ -65,6 +65,7 @@ func TestSchemaAgrees(t *testing.T) {
 		"labels_too_large":        1,
 		"limit_below_minimum":     1,
 		"limit_invalid":           1,
+		"notify_duplicate":        1,
 		"output_on_mount":         6,
 		"outputs_with_keep":       1,
 		"path_invalid":            3,
@@ -76,6 +77,7 @@ func TestSchemaAgrees(t *testing.T) {
 		"timeout_invalid":         6,
 		"tmpfs_invalid":           3,
 		"ulimit_invalid":          3,
+		"url_invalid":             1,
 		"user_invalid":            3,
 	}
 	missed := map[string]int{}

@@ -35,6 +35,8 @@ type Spec struct {
 	// Retries is how often a failure that is the job's own may be tried again.
 	// Losses of workers, daemons or Redis never count.
 	Retries int `json:"retries,omitempty"`
+	// Notify are addresses outside the farm that hear of the end of the job.
+	Notify []Notify `json:"notify,omitempty"`
 	// Cause is set by the farm where it submits a job by itself.
 	Cause *Cause `json:"cause,omitempty"`
 }

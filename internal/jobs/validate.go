@@ -66,6 +66,7 @@ func (s Spec) Validate() error {
 		p.requires(*s.Requires)
 	}
 	p.timeouts(s.Timeouts)
+	p.notifies(s.Notify)
 	if s.Cause != nil {
 		p.cause(*s.Cause)
 	}

@@ -120,7 +120,7 @@ func (p *problems) hookURL(at, text string) {
 		refuse("want https://host/path (http:// where the operator allows it)")
 	case u.User != nil:
 		refuse("want no user and password in it: calls are signed with a secret")
-	case u.Fragment != "":
+	case strings.Contains(text, "#"):
 		refuse("want no # in it")
 	}
 }

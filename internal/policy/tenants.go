@@ -27,7 +27,8 @@ type Tenant struct {
 	// Push are how the names begin under which images may be pushed: with a / at the
 	// end all names below it, without one the name itself, too.
 	Push []string `yaml:"push,omitzero"`
-	// Secrets are those of builds, their keys for SSH, and the credentials of contexts.
+	// Secrets are those of builds, their keys for SSH, the credentials of contexts, and
+	// those that sign what tells of the end of a job.
 	Secrets []string `yaml:"secrets,omitzero"`
 }
 
@@ -57,12 +58,7 @@ func (t Tenants) Check(job jobs.Spec) error {
 	if t == nil {
 		return nil
 	}
-	key := job.Tenant
-	rules, ok := t[key]
-	if !ok {
-		key = OtherTenants
-		rules, ok = t[key]
-	}
+	rules, key, ok := t.of(job.Tenant)
 	if !ok {
 		return unknownTenant(job.Tenant)
 	}
@@ -72,6 +68,26 @@ func (t Tenants) Check(job jobs.Spec) error {
 		}
 	}
 	return nil
+}
+
+// of returns the rules for the jobs of a tenant, and the name that they have in the file.
+func (t Tenants) of(tenant string) (rules Tenant, key string, ok bool) {
+	if rules, ok = t[tenant]; ok {
+		return rules, tenant, true
+	}
+	rules, ok = t[OtherTenants]
+	return rules, OtherTenants, ok
+}
+
+// MaySign reports whether what tells of the jobs of a tenant may be signed with a secret. A
+// job that Check refuses ends, too, and must not have by its end what it may not name.
+func (t Tenants) MaySign(tenant, secret string) bool {
+	if t == nil {
+		return true
+	}
+	rules, _, ok := t.of(tenant)
+	w := wish{list: secretsList, name: secret}
+	return ok && (rules.Secrets == nil || slices.ContainsFunc(rules.Secrets, w.coveredBy))
 }
 
 // wish is one thing that a document names.
@@ -86,6 +102,11 @@ type wish struct {
 // of a job's life. Logins at registries are not among them: a job cannot name one.
 func wishes(job jobs.Spec) []wish {
 	all := []wish{{queuesList, job.Queue, "queue", jobs.StageQueue}}
+	for _, n := range job.Notify {
+		if n.Secret != "" {
+			all = append(all, wish{secretsList, n.Secret, "notify.secret", jobs.StageQueue})
+		}
+	}
 	if job.Context != nil && job.Context.Credential != "" {
 		all = append(all, wish{secretsList, job.Context.Credential, "context.credential", jobs.StageFetch})
 	}

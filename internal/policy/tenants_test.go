@@ -56,6 +56,8 @@ func TestTenants(t *testing.T) {
 		{"default queue of a tenant that has it not", jobs.Spec{Tenant: "pusher"}, `queue: the job asks for "builds", and jobs of the tenant "pusher" may have only pushes`, jobs.StageQueue},
 		{"no queue at all", jobs.Spec{Tenant: "closed", Queue: "builds"}, `jobs of the tenant "closed" may have none`, jobs.StageQueue},
 
+		{"secret of what hears of the end", jobs.Spec{Tenant: "acme", Notify: []jobs.Notify{{URL: "https://a"}, {URL: "https://b", Secret: "other"}}}, `notify.secret: the job asks for "other"`, jobs.StageQueue},
+
 		{"no rules", jobs.Spec{Tenant: "free", Queue: "any", Build: &jobs.Build{Tags: []string{"evil.example/x"}, Push: true, Secrets: secret("any")}}, allowed, ""},
 		{"no rule for pushes", jobs.Spec{Tenant: "pusher", Queue: "pushes", Build: &jobs.Build{Tags: []string{"evil.example/x"}, Push: true}}, allowed, ""},
 		{"no tenant", jobs.Spec{Queue: "public-1"}, allowed, ""},
@@ -149,6 +151,28 @@ func TestTenantsWithoutOthers(t *testing.T) {
 	}
 }
 
+// What a tenant may name signs what tells of its jobs, and nothing else does.
+func TestMaySign(t *testing.T) {
+	t.Parallel()
+	p, err := policy.Parse([]byte(`{version: 1, tenants: {acme: {secrets: [own, "acme-*"]}, free: {}, closed: {secrets: []}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		tenant, secret string
+		may            bool
+	}{
+		{"acme", "own", true}, {"acme", "acme-ci", true}, {"acme", "other", false}, {"free", "any", true}, {"closed", "own", false}, {"", "own", false}, {"red", "own", false},
+	} {
+		if may := p.Tenants.MaySign(tt.tenant, tt.secret); may != tt.may {
+			t.Errorf("MaySign(%q, %q) = %t", tt.tenant, tt.secret, may)
+		}
+	}
+	if !policy.Defaults().Tenants.MaySign("", "any") {
+		t.Error("without rules for tenants a secret is refused")
+	}
+}
+
 // The hint names the place in the file, and the kind is the user's fault and final.
 func TestTenantsHint(t *testing.T) {
 	t.Parallel()
@@ -172,12 +196,12 @@ func TestTenantsHint(t *testing.T) {
 // looks like that has to be among the wishes, or here with the reason why not.
 func TestTenantsJudgeEachField(t *testing.T) {
 	t.Parallel()
-	judged := []string{"queue", "context.credential", "build.tags", "build.secrets", "build.ssh", "build.push", "cause.tags"}
+	judged := []string{"queue", "context.credential", "build.tags", "build.secrets", "build.ssh", "build.push", "cause.tags", "notify.secret"}
 	telling := regexp.MustCompile(`queue|credential|tag|push|secret|ssh|login|auth|token|key`)
 	var found []string
 	var walk func(at string, typ reflect.Type)
 	walk = func(at string, typ reflect.Type) {
-		for typ.Kind() == reflect.Pointer {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
 			typ = typ.Elem()
 		}
 		if typ.Kind() != reflect.Struct {

@@ -23,6 +23,7 @@ import (
 func Spec(r jobs.Rebuild, img jobs.RebuildImage, recipe jobs.Recipe) jobs.Spec {
 	spec := copySpec(recipe.Spec)
 	spec.Cause, spec.Run, spec.Priority = &jobs.Cause{Rebuild: r.ID, Auto: r.Auto && img.Try <= 1}, trial(recipe.Spec.Run), r.Priority
+	spec.Notify = nil // who asked for the image has not asked for this job; the farm's webhooks hear of it
 	spec.IdempotencyKey = fmt.Sprintf("rebuild/%s/%s/%d", r.ID, img.Name, img.Try)
 	switch source := recipe.Settings.Source; {
 	case source != nil:

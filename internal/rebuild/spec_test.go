@@ -48,6 +48,16 @@ func TestSpecOfRuns(t *testing.T) {
 	}
 }
 
+// Who asked to hear of a job has not asked to hear of the farm's own.
+func TestSpecTellsNoOne(t *testing.T) {
+	t.Parallel()
+	r := recipe("app")
+	r.Spec = jobs.Spec{Name: "app", Build: &jobs.Build{}, Notify: []jobs.Notify{{URL: "https://ci.example.com"}}}.Normalize()
+	if spec := rebuild.Spec(jobs.Rebuild{ID: "r-1"}, jobs.RebuildImage{Name: "app", Try: 1}, r); spec.Notify != nil || len(r.Spec.Notify) != 1 {
+		t.Errorf("the job of a rebuild tells %v, and the recipe has %v", spec.Notify, r.Spec.Notify)
+	}
+}
+
 // What stands on an image that only a host has is built there.
 func TestSpecOfLocalBases(t *testing.T) {
 	t.Parallel()

@@ -26,7 +26,7 @@ import (
 
 // secrets are those of the worker; the one named damaged is a password.
 func secrets(name string) ([]byte, error) {
-	values := map[string]string{"webhooks/ci": secretOf('c') + "\n", "webhooks/next": secretOf('n'), "webhooks/damaged": "hunter2"}
+	values := map[string]string{"webhooks/ci": secretOf('c') + "\n", "webhooks/next": secretOf('n'), "webhooks/damaged": "hunter2", "notify/own": secretOf('o')}
 	v, ok := values[name]
 	if !ok {
 		return nil, fmt.Errorf("the worker has no secret named %q", name)
