@@ -263,11 +263,11 @@ func scriptCalled(ts *testscript.TestScript, _ bool, args []string) {
 	caller := webhooks.New(nil, webhooks.Deps{Endings: f.mem, Webhooks: f.mem, Calls: f.mem, Sender: sender}, webhooks.Options{Nonce: "one", Farm: "default", Every: time.Millisecond})
 	all.Go(func() { caller.Run(ctx) })
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		unread, err := f.mem.Unread(ctx, "webhooks")
+		unread, err := f.mem.Ended(ctx, jobs.CallsReader, 1)
 		ts.Check(err)
 		calls, err := f.mem.Calls(ctx, "", 1000)
 		ts.Check(err)
-		if len(unread) == 0 && !slices.ContainsFunc(calls, func(c jobs.HookCall) bool { return c.State == jobs.CallDue && c.Tries == 0 }) {
+		if len(unread.Jobs) == 0 && !slices.ContainsFunc(calls, func(c jobs.HookCall) bool { return c.State == jobs.CallDue && c.Tries == 0 }) {
 			break
 		}
 		if time.Now().After(deadline) {

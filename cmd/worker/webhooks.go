@@ -4,14 +4,29 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
 
+	"github.com/google/uuid"
+
+	"github.com/slipway-farm/slipway/internal/admission"
 	"github.com/slipway-farm/slipway/internal/netguard"
 	"github.com/slipway-farm/slipway/internal/policy"
+	"github.com/slipway-farm/slipway/internal/records"
+	"github.com/slipway-farm/slipway/internal/telemetry"
 	"github.com/slipway-farm/slipway/internal/webhooks"
 )
+
+// newCaller makes what calls webhooks by the policy of the moment.
+func newCaller(lg *slog.Logger, c config, db *records.DB, admits *admission.Admission, metrics *telemetry.Metrics) *webhooks.Caller {
+	sender := webhooks.NewSender(func() webhooks.Rules { return hookRules(admits.Policy()) }, hookSecrets(c.Worker.SecretsDir), webhooks.SenderOptions{})
+	return webhooks.New(lg, webhooks.Deps{
+		Endings: db, Webhooks: db, Calls: db, Sender: sender,
+		MaySign: func(tenant, secret string) bool { return admits.Policy().Tenants.MaySign(tenant, secret) },
+	}, webhooks.Options{Nonce: uuid.NewString(), Farm: c.Worker.Farm, Observer: metrics})
+}
 
 // hookRules returns what a policy allows webhooks.
 func hookRules(p policy.Policy) webhooks.Rules {

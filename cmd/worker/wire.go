@@ -44,7 +44,6 @@ import (
 	"github.com/slipway-farm/slipway/internal/s3conn"
 	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/telemetry"
-	"github.com/slipway-farm/slipway/internal/webhooks"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -151,21 +150,17 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 	promoter := rebuild.NewPromoter(lg, records, records, producer, tags{faultyTags(eng), pinned}, rebuild.PromoterOptions{Nonce: uuid.NewString(), Gate: rebuild.NewGate(c.RebuildGate)})
 	rebuilds := rebuild.NewRunner(lg, records, records, producer, promoter.Wake)
 	background.Go(func() { promoter.Run(reconciling, rebuilds.Advance) })
+	var wakeCaller func()
+	if c.Webhooks {
+		caller := newCaller(lg, c, records, admits, metrics)
+		background.Go(func() { caller.Run(reconciling) })
+		wakeCaller = caller.Wake
+	}
 	background.Go(func() {
 		reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{
-			Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics, Watched: metrics, Rebuilds: rebuilds,
+			Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics, Watched: metrics, Rebuilds: rebuilds, Calls: wakeCaller,
 		}).Run(reconciling)
 	})
-	if c.Webhooks {
-		sender := webhooks.NewSender(func() webhooks.Rules { return hookRules(admits.Policy()) }, hookSecrets(c.Worker.SecretsDir), webhooks.SenderOptions{})
-		caller := webhooks.New(lg, webhooks.Deps{
-			Endings: records, Webhooks: records, Calls: records, Sender: sender,
-			MaySign: func(tenant, secret string) bool { return admits.Policy().Tenants.MaySign(tenant, secret) },
-		}, webhooks.Options{
-			Nonce: uuid.NewString(), Farm: c.Worker.Farm, Observer: metrics,
-		})
-		background.Go(func() { caller.Run(reconciling) })
-	}
 	if c.GCEvery > 0 {
 		background.Go(func() { collector.Run(reconciling) })
 	}

@@ -2,13 +2,16 @@ package jobs
 
 import "context"
 
+// CallsReader is the reader that makes calls of webhooks.
+const CallsReader = "webhooks"
+
 // Endings is the stream of jobs that have ended, wherever that was: at a worker, in
 // the queue, by the reconciler, or before they began. Each reader has a cursor of its
 // own, by its name, and gets every entry at least once. The stream is bounded: what
 // falls off before a reader came is counted for it.
 type Endings interface {
-	// Unread returns those of these readers that may have something to read. It is one
-	// question for all of them.
+	// Unread returns those of these readers that may have something to read; CallsReader
+	// also when calls have not ended. It is one question for all of them.
 	Unread(ctx context.Context, readers ...string) ([]string, error)
 	// Ended lists up to limit jobs that ended after those that the reader has
 	// acknowledged, the oldest end first. A new reader begins with the oldest.

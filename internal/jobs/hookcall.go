@@ -129,8 +129,9 @@ type DueCalls interface {
 	// EndedCalls is AddCalls for the calls that a page of ended jobs leads to, and moves the
 	// reader past the page as [Endings].Acknowledge does: both, or neither.
 	EndedCalls(ctx context.Context, reader, nonce string, p EndedPage, calls ...HookCall) (mine bool, refused int, err error)
-	// DueEndpoints lists up to limit endpoints that have calls due, the longest due first.
-	DueEndpoints(ctx context.Context, limit int) ([]string, error)
+	// DueEndpoints lists up to limit endpoints that have calls due, the longest due first,
+	// and tells in how long the next one has, 0 when that is not known.
+	DueEndpoints(ctx context.Context, limit int) (due []string, next time.Duration, err error)
 	// TakeCalls takes up to n due calls of an endpoint: they are due again when lease has
 	// passed, unless KeepCall was called.
 	TakeCalls(ctx context.Context, endpoint string, n int, lease time.Duration) ([]HookCall, error)

@@ -82,6 +82,8 @@ type Options struct {
 	Watched Watched
 	// Rebuilds may be nil: then rebuilds are another's business.
 	Rebuilds Rebuilds
+	// Calls is called when there may be calls of webhooks to make or to try; nil asks not.
+	Calls func()
 }
 
 // Rebuilds moves rebuilds on.
@@ -292,29 +294,6 @@ func (r *Reconciler) scan(ctx context.Context, s jobs.State, limit int) ([]jobs.
 		r.skip[s] = 0
 	}
 	return found, nil
-}
-
-// readEnded lets the readers of the ended jobs read what is new to them, which is nothing
-// most of the time. Before jobs are forgotten it asks no question: a worker of another
-// version may have told of an end in another way.
-func (r *Reconciler) readEnded(ctx context.Context, now time.Time) error {
-	if err := r.countPage(ctx); err != nil {
-		return err
-	}
-	unread := []string{metricsReader, recipesReader}
-	if now.Sub(r.swept) < sweepEvery {
-		var err error
-		if unread, err = r.records.Unread(ctx, unread...); err != nil {
-			return err
-		}
-	}
-	readers := map[string]func(context.Context) error{metricsReader: r.count, recipesReader: r.learn}
-	for _, reader := range unread {
-		if err := readers[reader](ctx); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // sweep forgets ended jobs, now and then.

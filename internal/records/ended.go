@@ -25,13 +25,13 @@ func (db *DB) announce(ctx context.Context, c redis.Scripter, id string, s jobs.
 
 // Unread implements jobs.Endings.
 func (db *DB) Unread(ctx context.Context, readers ...string) ([]string, error) {
-	fields, err := db.rdb.HMGet(ctx, cursorsKey, append([]string{lastEnding}, readers...)...).Result()
+	fields, err := db.rdb.HMGet(ctx, cursorsKey, append([]string{lastEnding, callsLeft}, readers...)...).Result()
 	if err != nil {
 		return nil, fmt.Errorf("look where the readers of the ended jobs are: %w", err)
 	}
 	var list []string
 	for i, reader := range readers {
-		if fields[i+1] != fields[0] {
+		if fields[i+2] != fields[0] || reader == jobs.CallsReader && fields[1] != nil {
 			list = append(list, reader)
 		}
 	}

@@ -50,14 +50,14 @@ func (db *DB) addCalls(ctx context.Context, reader, nonce string, p jobs.EndedPa
 		}
 		args = append(args, place[e], e, c.ID, c.Line(), raw)
 	}
-	keys = append(keys, cursorsKey, movedKey(reader, nonce), endedKey)
+	keys = append(keys, movedKey(reader, nonce), endedKey)
 	n, err := db.scripts.addCalls.Run(ctx, db.rdb, keys, args...).Int()
 	return n >= 0, max(n, 0), wrapped("add calls of webhooks", err)
 }
 
 // callKeys are the keys that change with calls, before those of their endpoints.
 func callKeys(endpoints ...string) []string {
-	keys := []string{hookCallsKey, hookLinesKey, hookLogKey, hookEndpointsKey, hookFailsKey}
+	keys := []string{hookCallsKey, hookLinesKey, hookLogKey, hookEndpointsKey, hookFailsKey, cursorsKey}
 	for _, e := range endpoints {
 		keys = append(keys, hookDueKey(e))
 	}
@@ -65,13 +65,21 @@ func callKeys(endpoints ...string) []string {
 }
 
 // DueEndpoints implements jobs.DueCalls.
-func (db *DB) DueEndpoints(ctx context.Context, limit int) ([]string, error) {
-	now, err := db.Now(ctx)
-	if err != nil {
-		return nil, err
+func (db *DB) DueEndpoints(ctx context.Context, limit int) (due []string, next time.Duration, err error) {
+	pipe := db.rdb.Pipeline()
+	clock, first := pipe.Time(ctx), pipe.ZRangeWithScores(ctx, hookEndpointsKey, 0, int64(limit)-1)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, 0, fmt.Errorf("look which calls are due: %w", err)
 	}
-	due, err := db.rdb.ZRangeByScore(ctx, hookEndpointsKey, &redis.ZRangeBy{Min: "-inf", Max: strconv.FormatInt(now.UnixMicro(), 10), Count: int64(limit)}).Result()
-	return due, wrapped("look which calls are due", err)
+	for _, e := range first.Val() {
+		wait := time.Duration(int64(e.Score)-clock.Val().UnixMicro()) * time.Microsecond
+		if wait > 0 {
+			return due, wait, nil
+		}
+		name, _ := e.Member.(string)
+		due = append(due, name)
+	}
+	return due, 0, nil
 }
 
 // TakeCalls implements jobs.DueCalls.

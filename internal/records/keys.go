@@ -62,14 +62,15 @@ func staleKey(id string) string { return "slipway:{" + id + "}:stale" }
 // endedKey is a stream of {id, state}, an entry for each job that has ended, which
 // are numbered from 1-0 on; the oldest of more than endedMost fall off. announcedKey
 // is a sorted set of the IDs in it, by their number, so that a job comes once.
-// cursorsKey is a hash, the last entry that each reader is done with, and under
-// lastEnding the last one that there is. They share a slot, which is another than the
+// cursorsKey is a hash, the last entry that each reader is done with, under lastEnding the last one
+// that there is, and under callsLeft "1" while calls of webhooks have not ended. They share a slot, which is another than the
 // record's.
 const (
 	endedKey     = "slipway:{ended}:stream"
 	announcedKey = "slipway:{ended}:ids"
 	cursorsKey   = "slipway:{ended}:cursors"
-	lastEnding   = "*" // no reader has that name
+	lastEnding   = "*" // no reader has these names
+	callsLeft    = "!"
 )
 
 // recipesKey is a hash, the recipe of each name as it was learned, with when its job

@@ -32,7 +32,8 @@ type Options struct {
 	Farm string
 	// Observer counts what becomes of tries; it may be nil.
 	Observer Observer
-	// Every is how often the caller looks for ended jobs and for calls, 1 s when 0.
+	// Every is how often the caller looks for ended jobs and for calls when Wake is not
+	// called, 30 s when 0.
 	Every time.Duration
 	// Rand returns a number in [0, 1) that spreads retries; nil is a random one.
 	Rand func() float64
@@ -84,9 +85,18 @@ func New(lg *slog.Logger, d Deps, o Options) *Caller {
 		lg = slog.New(slog.DiscardHandler)
 	}
 	if o.Every == 0 {
-		o.Every = time.Second
+		o.Every = 30 * time.Second
 	}
 	return &Caller{log: lg, d: d, opts: o, wake: make(chan struct{}, 1), busy: map[string]int{}}
+}
+
+// Wake has the caller look soon. It is called where there may be something to do, and costs
+// nothing.
+func (c *Caller) Wake() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Run calls until ctx ends. Tries that are under way then have a moment to end.
@@ -96,13 +106,12 @@ func (c *Caller) Run(ctx context.Context) {
 	defer c.all.Wait()
 	context.AfterFunc(ctx, func() { time.AfterFunc(grace, cut) })
 	for {
-		mine, err := c.pass(ctx, trying)
-		wait := c.opts.Every
-		if err != nil && ctx.Err() == nil {
-			c.log.WarnContext(ctx, "calling webhooks failed; tried again", "err", err)
-		}
-		if err != nil || !mine {
+		wait, err := c.pass(ctx, trying)
+		if err != nil {
 			wait = lookAgain
+			if ctx.Err() == nil {
+				c.log.WarnContext(ctx, "calling webhooks failed; tried again", "err", err)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -114,16 +123,21 @@ func (c *Caller) Run(ctx context.Context) {
 }
 
 // pass makes calls of the jobs that have ended since the last time, and begins to try those
-// that are due. mine is false when another caller has the turn.
-func (c *Caller) pass(ctx, trying context.Context) (mine bool, err error) {
-	mine, err = c.d.Calls.CallTurn(ctx, c.opts.Nonce, turnTime)
+// that are due. It returns how long to wait for the next pass. While there is nothing to do
+// it is one question.
+func (c *Caller) pass(ctx, trying context.Context) (wait time.Duration, err error) {
+	unread, err := c.d.Endings.Unread(ctx, reader)
+	if err != nil || len(unread) == 0 {
+		return c.opts.Every, err
+	}
+	mine, err := c.d.Calls.CallTurn(ctx, c.opts.Nonce, turnTime)
 	if err != nil || !mine {
-		return mine, err
+		return lookAgain, err
 	}
 	if err := c.read(ctx); err != nil {
-		return true, err
+		return 0, err
 	}
-	return true, c.tryDue(ctx, trying)
+	return c.tryDue(ctx, trying)
 }
 
 // hooks are the farm's webhooks by their names.
@@ -140,11 +154,11 @@ func (c *Caller) hooks(ctx context.Context) (map[string]jobs.Webhook, error) {
 }
 
 // tryDue takes calls that are due, as many as there is room for at each endpoint, and begins
-// to try them.
-func (c *Caller) tryDue(ctx, trying context.Context) error {
-	endpoints, err := c.d.Calls.DueEndpoints(ctx, most)
+// to try them. It returns how long it is to the next look.
+func (c *Caller) tryDue(ctx, trying context.Context) (wait time.Duration, err error) {
+	endpoints, next, err := c.d.Calls.DueEndpoints(ctx, most)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, e := range endpoints {
 		n := c.room(e)
@@ -153,21 +167,21 @@ func (c *Caller) tryDue(ctx, trying context.Context) error {
 		}
 		calls, err := c.d.Calls.TakeCalls(ctx, e, n, lease)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		for _, call := range calls {
 			c.change(e, 1)
 			c.all.Go(func() {
 				c.try(trying, call)
 				c.change(e, -1)
-				select { // there may be more for this endpoint
-				case c.wake <- struct{}{}:
-				default:
-				}
+				c.Wake() // there may be more for this endpoint
 			})
 		}
 	}
-	return nil
+	if next == 0 {
+		next = lookAgain
+	}
+	return min(next, c.opts.Every), nil
 }
 
 // room is how many more calls of an endpoint may be tried now.

@@ -76,7 +76,7 @@ func goWrong(t *testing.T, at int, fault fault) string {
 	var first sync.WaitGroup
 	first.Go(func() {
 		webhooks.New(nil, webhooks.Deps{Endings: d, Webhooks: hooksOf{d}, Calls: d, Sender: senderTo(steppingTo{f.receiver, s})},
-			webhooks.Options{Nonce: "first", Farm: "one", Rand: func() float64 { return 0.5 }}).Run(ctx)
+			webhooks.Options{Nonce: "first", Farm: "one", Every: time.Second, Rand: func() float64 { return 0.5 }}).Run(ctx)
 	})
 	f.settle(func() bool { return ctx.Err() != nil })
 	die()

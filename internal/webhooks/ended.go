@@ -9,15 +9,11 @@ import (
 )
 
 // reader is the reader of the ended jobs whose cursor says of which jobs calls were made.
-const reader = "webhooks"
+const reader = jobs.CallsReader
 
 // read makes calls of all jobs that have ended since the last time. They are kept in one step
 // with the cursor.
 func (c *Caller) read(ctx context.Context) error {
-	unread, err := c.d.Endings.Unread(ctx, reader)
-	if err != nil || len(unread) == 0 {
-		return err
-	}
 	for {
 		p, err := c.d.Endings.Ended(ctx, reader, page)
 		if err != nil || len(p.Jobs) == 0 {

@@ -210,7 +210,7 @@ func (f *farm) run(change ...func(*webhooks.Deps, *webhooks.Options)) (stop func
 	f.t.Helper()
 	f.n++
 	d := webhooks.Deps{Endings: f.Memory, Webhooks: f.Memory, Calls: f.Memory, Sender: f.sender()}
-	o := webhooks.Options{Nonce: fmt.Sprint("caller ", f.n), Farm: "one", Rand: func() float64 { return 0.5 }}
+	o := webhooks.Options{Nonce: fmt.Sprint("caller ", f.n), Farm: "one", Every: time.Second, Rand: func() float64 { return 0.5 }}
 	for _, c := range change {
 		c(&d, &o)
 	}

@@ -150,9 +150,9 @@ func (d stepping) EndedCalls(ctx context.Context, reader, nonce string, p jobs.E
 	return mine, refused, err
 }
 
-func (d stepping) DueEndpoints(ctx context.Context, limit int) (list []string, err error) {
-	err = d.s.do("DueEndpoints", func() error { list, err = d.DueCalls.DueEndpoints(ctx, limit); return err })
-	return list, err
+func (d stepping) DueEndpoints(ctx context.Context, limit int) (due []string, next time.Duration, err error) {
+	err = d.s.do("DueEndpoints", func() error { due, next, err = d.DueCalls.DueEndpoints(ctx, limit); return err })
+	return due, next, err
 }
 
 func (d stepping) TakeCalls(ctx context.Context, endpoint string, n int, lease time.Duration) (calls []jobs.HookCall, err error) {

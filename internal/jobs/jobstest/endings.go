@@ -20,7 +20,7 @@ func (m *Memory) Unread(ctx context.Context, readers ...string) ([]string, error
 	defer m.mu.Unlock()
 	var list []string
 	for _, reader := range readers {
-		if m.cursors[reader] < int64(len(m.ended)) {
+		if m.cursors[reader] < int64(len(m.ended)) || reader == jobs.CallsReader && len(m.calls.lines) > 0 {
 			list = append(list, reader)
 		}
 	}

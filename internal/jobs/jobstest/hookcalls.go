@@ -138,18 +138,25 @@ func (m *Memory) addCalls(calls []jobs.HookCall) (refused int) {
 }
 
 // DueEndpoints implements jobs.DueCalls.
-func (m *Memory) DueEndpoints(ctx context.Context, limit int) ([]string, error) {
+func (m *Memory) DueEndpoints(ctx context.Context, limit int) (due []string, next time.Duration, err error) {
 	if err := m.begin(ctx); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer m.mu.Unlock()
-	var list []string
 	for _, c := range m.calls.heads("") {
-		if e := c.call.Endpoint(); len(list) < limit && !c.due.After(m.clock.now()) && !slices.Contains(list, e) {
-			list = append(list, e)
+		e := c.call.Endpoint()
+		wait := c.due.Sub(m.clock.now())
+		switch {
+		case slices.Contains(due, e):
+		case len(due) == limit:
+			return due, 0, nil
+		case wait > 0:
+			return due, wait, nil
+		default:
+			due = append(due, e)
 		}
 	}
-	return list, nil
+	return due, 0, nil
 }
 
 // TakeCalls implements jobs.DueCalls.

@@ -24,6 +24,7 @@ func TestWebhooks(t *testing.T, setup func(t *testing.T) DB) {
 		{"two changes of a webhook at once both count", testChangeWebhooksAtOnce},
 		{"calls that are added again change nothing", testAddCallsAgain},
 		{"calls of ended jobs are added with the cursor", testEndedCalls},
+		{"calls that have not ended are something to do", testCallsLeft},
 		{"a call that is taken is due again after a while", testTakeCalls},
 		{"calls of one job keep their order", testCallOrder},
 		{"endpoints do not stand before each other", testEndpoints},
@@ -161,8 +162,8 @@ func testAddCallsAgain(f *farm) {
 	b.URL, b.Secrets = "https://Ci.example.com:8443/x", []string{"s"}
 	f.addCalls(a, b)
 	f.addCalls(b, a)
-	if got, err := f.DueCalls.DueEndpoints(f.ctx, 10); err != nil || len(got) != 2 {
-		f.t.Errorf("DueEndpoints = %q, %v", got, err)
+	if got, next, err := f.DueCalls.DueEndpoints(f.ctx, 10); err != nil || len(got) != 2 || next != 0 {
+		f.t.Errorf("DueEndpoints = %q, %s, %v", got, next, err)
 	}
 	taken := f.takeCalls("hook:ci", "a")[0]
 	if diff := cmp.Diff(a, taken, cmpopts.IgnoreFields(jobs.HookCall{}, "Made", "Taken", "Until")); diff != "" || taken.Made.IsZero() || taken.Until.Sub(taken.Taken) != f.lease() {
@@ -172,8 +173,8 @@ func testAddCallsAgain(f *farm) {
 	f.addCalls(a)
 	f.takeCalls("hook:ci")
 	f.takeCalls("url:ci.example.com:8443", "b")
-	if got, err := f.DueCalls.DueEndpoints(f.ctx, 10); err != nil || len(got) != 0 {
-		f.t.Errorf("DueEndpoints = %q, %v; want none", got, err)
+	if got, next, err := f.DueCalls.DueEndpoints(f.ctx, 10); err != nil || len(got) != 0 || next <= 0 || next > f.lease() {
+		f.t.Errorf("DueEndpoints = %q, %s, %v; want none before the lease is over", got, next, err)
 	}
 }
 
@@ -204,6 +205,29 @@ func testEndedCalls(f *farm) {
 	unknown.From, unknown.To, unknown.Mark = rest.To, rest.To+1, "lost"
 	add("n1", unknown, false, hookCall("lost", "ci", "job-8"))
 	f.takeCalls("hook:ci")
+}
+
+func testCallsLeft(f *farm) {
+	left := func(want bool) {
+		f.t.Helper()
+		got, err := f.Endings.Unread(f.ctx, "metrics", jobs.CallsReader)
+		if err != nil || slices.Contains(got, jobs.CallsReader) != want || slices.Contains(got, "metrics") {
+			f.t.Errorf("Unread = %q, %v; want the one of calls: %t", got, err, want)
+		}
+	}
+	left(false)
+	f.addCalls(hookCall("a", "ci", "job-1"), hookCall("b", "other", "job-1"), hookCall("c", "ci", "job-1"))
+	left(true)
+	f.endCall(f.takeCalls("hook:ci", "a")[0], jobs.CallDelivered)
+	taken := f.takeCalls("hook:ci", "c")[0]
+	f.endCall(f.takeCalls("hook:other", "b")[0], jobs.CallDelivered)
+	left(true)
+	f.endCall(taken, jobs.CallGivenUp)
+	left(false)
+	if err := f.Calls.Redeliver(f.ctx, "a"); err != nil {
+		f.t.Fatalf("Redeliver: %v", err)
+	}
+	left(true)
 }
 
 func testTakeCalls(f *farm) {
@@ -264,13 +288,13 @@ func testEndpoints(f *farm) {
 	if calls, err := f.DueCalls.TakeCalls(f.ctx, "hook:slow", 3, time.Hour); err != nil || len(calls) != 3 {
 		f.t.Errorf("TakeCalls = %+v, %v; want three", calls, err)
 	}
-	due, err := f.DueCalls.DueEndpoints(f.ctx, 10)
+	due, _, err := f.DueCalls.DueEndpoints(f.ctx, 10)
 	slices.Sort(due)
 	if want := []string{"hook:quick", "hook:slow"}; err != nil || !slices.Equal(due, want) {
 		f.t.Errorf("DueEndpoints = %q, %v; want %q", due, err, want)
 	}
 	f.takeCalls("hook:quick", "a")
-	if due, err := f.DueCalls.DueEndpoints(f.ctx, 1); err != nil || !slices.Equal(due, []string{"hook:slow"}) {
+	if due, _, err := f.DueCalls.DueEndpoints(f.ctx, 1); err != nil || !slices.Equal(due, []string{"hook:slow"}) {
 		f.t.Errorf("DueEndpoints = %q, %v", due, err)
 	}
 }

@@ -1,5 +1,5 @@
 -- Prepended to the scripts on calls of webhooks, whose first keys are
--- KEYS calls lines log endpoints fails
+-- KEYS calls lines log endpoints fails cursors
 -- and then due of one or more endpoints. A call is kept as "1 <json>" while it has not ended,
 -- and as "0 <json>" then.
 
@@ -24,13 +24,16 @@ local function leave(due, line, id, now)
   redis.call('HSET', KEYS[2], line, behind)
   redis.call('ZADD', due, now, string.match(behind, '^%S+'))
 end
--- index notes when the first call of an endpoint is due.
+-- index notes when the first call of an endpoint is due, and whether any has calls that have
+-- not ended: it is beside the cursors, so that it costs no question of its own.
 local function index(due, endpoint)
   local first = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')
   if first[2] then
     redis.call('ZADD', KEYS[4], first[2], endpoint)
+    redis.call('HSET', KEYS[6], '!', 1)
   else
     redis.call('ZREM', KEYS[4], endpoint)
+    if redis.call('EXISTS', KEYS[4]) == 0 then redis.call('HDEL', KEYS[6], '!') end
   end
 end
 -- log puts a call on top of the log. Of more than most calls the oldest fall off, and
