@@ -4,6 +4,7 @@ package webhooks_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -185,6 +186,47 @@ func dieAt(t *testing.T, server *hosttest.Redis, at int, fault fault, dead *sync
 	}
 	f.check()
 	return s.hit()
+}
+
+// A producer, such as the HTTP API, cancels a job that waits, and dies at each command of that.
+func TestProducerDiesWhileItCancels(t *testing.T) {
+	t.Parallel()
+	server := hosttest.StartRedis(t)
+	for _, fault := range []fault{diesBefore, diesAfter} {
+		at := 1
+		for died := true; died; at++ {
+			if !t.Run(fmt.Sprint(fault, " ", at), func(t *testing.T) { died = cancelAt(t, server, at, fault) }) {
+				return
+			}
+		}
+		if at < 5 {
+			t.Errorf("%s: it died at %d commands; want more", fault, at-2)
+		}
+	}
+}
+
+func cancelAt(t *testing.T, server *hosttest.Redis, at int, fault fault) (died bool) {
+	f := newOnRedis(t, server)
+	ctx, die := context.WithCancel(t.Context())
+	defer die()
+	s := &steps{at: at, fault: fault, die: die}
+	rdb := dial(t, server)
+	rdb.AddHook(hooked{s})
+	if _, err := f.Create(t.Context(), []jobs.Job{jobs.NewJob("job-1", jobs.Spec{Run: &jobs.Run{Image: "busybox"}}.Normalize())}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := records.New(rdb, records.Options{}).Cancel(ctx, "job-1", "ada")
+	if died = s.hit() != ""; (err != nil) != died {
+		t.Fatalf("Cancel: %v, after %q", err, s.hit())
+	}
+	if died { // the producer asks again, as its answer did not come
+		if _, err := f.Cancel(t.Context(), "job-1", "ada"); err != nil && !errors.Is(err, jobs.ErrFinished) {
+			t.Fatal(err)
+		}
+	}
+	f.goesOn("second")
+	f.check()
+	return died
 }
 
 // goesOn has another worker reconcile and call until all calls are delivered.
