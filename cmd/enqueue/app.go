@@ -58,11 +58,8 @@ type app struct {
 	farm     *api.Farm
 	pins     artifacts.Pins
 	registry artifacts.Registry
-	// hooks and calls are nil where the program does not reach Redis itself.
-	hooks   jobs.Webhooks
-	calls   jobs.HookCalls
-	blobs   *artifacts.Blobs
-	closers []io.Closer
+	blobs    *artifacts.Blobs
+	closers  []io.Closer
 }
 
 func newApp(p process) *app {
@@ -162,10 +159,10 @@ func (a *app) dial(ctx context.Context) (service, io.Closer, error) {
 		return nil, nil, failure{code: jobs.ExitUsage, what: "--redis", err: err}
 	}
 	db := records.New(rdb, records.Options{})
-	a.pins, a.registry, a.hooks, a.calls = db, db, db, db
+	a.pins, a.registry = db, db
 	r, q := faulty(db, queue.New(rdb))
 	return a.reach(api.Farm{
-		Jobs: jobs.NewService(r, q, newID), Hosts: db, Orders: db, Recipes: db, Rebuilds: db, Bases: db, Changes: db, Tokens: db, Trail: db,
+		Jobs: jobs.NewService(r, q, newID), Hosts: db, Orders: db, Recipes: db, Rebuilds: db, Bases: db, Changes: db, Webhooks: db, Calls: db, Tokens: db, Trail: db,
 	}), rdb, nil
 }
 
@@ -177,7 +174,7 @@ func (a *app) reach(f api.Farm) service {
 			return jobs.KnownHosts(ctx, f.Hosts, f.Orders)
 		},
 		hosts: f.Hosts, orders: f.Orders, recipes: f.Recipes, rebuilds: f.Rebuilds, bases: f.Bases,
-		tokens: ownTokens{f.Trail, f.Tokens},
+		tokens: ownTokens{f.Trail, f.Tokens}, hooks: f.Webhooks, calls: f.Calls,
 		// Tags are the workers' to move.
 		move: rebuild.NewRunner(nil, f.Rebuilds, f.Recipes, f.Jobs, nil).Advance,
 	}
@@ -198,7 +195,7 @@ func (a *app) dialServer(ctx context.Context) (service, io.Closer, error) {
 	if _, err := f.Whoami(ctx); err != nil {
 		return nil, nil, err
 	}
-	a.link = link{known: f.Known, orders: f, recipes: f, rebuilds: f, bases: f, tokens: f}
+	a.link = link{known: f.Known, orders: f, recipes: f, rebuilds: f, bases: f, tokens: f, hooks: f, calls: f}
 	a.openStore = func() (artifacts.Store, error) { return f.Store(), nil }
 	return f, io.NopCloser(nil), nil
 }

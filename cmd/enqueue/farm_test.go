@@ -91,7 +91,7 @@ func (f *farm) close() {
 
 // served is the farm as the program reaches it.
 func (f *farm) served() api.Farm {
-	return api.Farm{Jobs: f.svc, Hosts: f.mem, Orders: f.mem, Recipes: f.mem, Rebuilds: f.mem, Bases: f.mem, Changes: f.mem, Tokens: f.mem, Trail: f.mem}
+	return api.Farm{Jobs: f.svc, Hosts: f.mem, Orders: f.mem, Recipes: f.mem, Rebuilds: f.mem, Bases: f.mem, Changes: f.mem, Webhooks: f.mem, Calls: f.mem, Tokens: f.mem, Trail: f.mem}
 }
 
 // app is a run of the program on this farm.
@@ -102,7 +102,7 @@ func (f *farm) app(p process) *app {
 		if _, err := f.svc.List(context.Background(), jobs.Query{Limit: 1}); err != nil {
 			return nil, nil, err
 		}
-		a.registry, a.hooks, a.calls = f.registry, f.mem, f.mem
+		a.registry = f.registry
 		return a.reach(f.served()), io.NopCloser(nil), nil
 	}
 	return a

@@ -38,6 +38,8 @@ type link struct {
 	rebuilds rebuilds
 	bases    bases
 	tokens   tokens
+	hooks    jobs.Webhooks
+	calls    jobs.HookCalls
 	// move moves a rebuild on at once, nil where the server does it.
 	move func(ctx context.Context, id string) error
 }

@@ -29,11 +29,8 @@ day until the receiver accepts it. docs/webhooks.md says what comes, and how to 
 	return cmd
 }
 
-// openHooks opens the way to webhooks, which the farm's server does not have.
+// openHooks opens the way to webhooks.
 func (a *app) openHooks(ctx context.Context) error {
-	if a.server != "" {
-		return usage("leave out --server and SLIPWAY_SERVER, where Redis can be reached", "webhooks needs the farm's Redis")
-	}
 	_, err := a.service(ctx)
 	return err
 }

@@ -44,7 +44,7 @@ func serveDev(ctx context.Context, c config, lg *slog.Logger, stderr io.Writer) 
 	server := api.New(api.Options{
 		Farm: api.Farm{
 			Jobs:  jobs.NewService(db, queue.New(rdb), func() string { return uuid.Must(uuid.NewV7()).String() }),
-			Hosts: db, Orders: db, Recipes: db, Rebuilds: db, Bases: db, Changes: db, Blobs: blobs, Tokens: db, Trail: db,
+			Hosts: db, Orders: db, Recipes: db, Rebuilds: db, Bases: db, Changes: db, Webhooks: db, Calls: db, Blobs: blobs, Tokens: db, Trail: db,
 		},
 		Document: flags.FromParameters, Parameters: flags.Parameters(), UploadDir: filepath.Join(c.Worker.StateDir, "uploads"),
 		Version: buildVersion(), Log: lg,

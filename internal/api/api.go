@@ -30,6 +30,8 @@ type Farm struct {
 	Rebuilds jobs.Rebuilds
 	Bases    jobs.Bases
 	Changes  jobs.Changes
+	Webhooks jobs.Webhooks
+	Calls    jobs.HookCalls
 	Blobs    *artifacts.Blobs
 	Tokens   access.Tokens
 	Trail    access.Trail

@@ -86,7 +86,7 @@ func TestContractHasTheFields(t *testing.T) {
 		"HostOrder": jobs.HostOrder{}, "Queues": queuesDoc{}, "QueueLoad": jobs.QueueLoad{}, "Slots": jobs.Slots{}, "Pause": jobs.Pause{},
 		"Weight": jobs.Weight{}, "Recipe": jobs.Recipe{}, "RecipeSettings": jobs.RecipeSettings{}, "Base": jobs.Base{},
 		"BaseVersion": jobs.BaseVersion{}, "Rebuild": rebuildDoc{}, "RebuildImage": jobs.RebuildImage{}, "TagMove": jobs.TagMove{},
-		"BatchJob": batchDone{}, "News": news{}, "NewsPlace": newsPlace{}, "LogChunk": logChunk{}, "Learned": learned{}, "Change": change{},
+		"BatchJob": batchDone{}, "News": news{}, "NewsPlace": newsPlace{}, "LogChunk": logChunk{}, "Learned": learned{}, "Change": change{}, "Webhook": jobs.Webhook{}, "WebhookFilter": jobs.HookFilter{}, "Call": jobs.HookCall{},
 		"BaseMove": jobs.BaseMove{}, "Token": access.ShownToken{}, "Deed": access.Deed{}, "Principal": access.Principal{},
 	}
 	for name, v := range documents {

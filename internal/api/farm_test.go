@@ -76,7 +76,7 @@ func newFarm(t *testing.T, change func(*Options)) *farm {
 	o := Options{
 		Farm: Farm{
 			Jobs:  jobs.NewService(f.db, queue.New(rdb), func() string { return uuid.Must(uuid.NewV7()).String() }),
-			Hosts: f.db, Orders: f.db, Recipes: f.db, Rebuilds: f.db, Bases: f.db, Changes: f.db, Blobs: f.blobs, Tokens: f.db, Trail: f.db,
+			Hosts: f.db, Orders: f.db, Recipes: f.db, Rebuilds: f.db, Bases: f.db, Changes: f.db, Webhooks: f.db, Calls: f.db, Blobs: f.blobs, Tokens: f.db, Trail: f.db,
 		},
 		Document: fewFlags, Parameters: []string{"tag", "run", "name", "image"}, UploadDir: filepath.Join(t.TempDir(), "uploads"), Version: "test",
 		Rate: 10_000, Burst: 10_000,

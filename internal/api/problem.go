@@ -66,6 +66,7 @@ func own() []Problem {
 		{Type: "method_not_allowed", Status: http.StatusMethodNotAllowed, Title: "the resource has no such method"},
 		{Type: "wait_timeout", Status: http.StatusRequestTimeout, Title: "the body came too slowly"},
 		{Type: "job_finished", Status: http.StatusConflict, Title: "the job has ended"},
+		{Type: "exists", Status: http.StatusConflict, Title: "there is such a thing already, or too many of them"},
 		{Type: "changed_meanwhile", Status: http.StatusConflict, Title: "it is another one by now", Hint: "read it again"},
 		{Type: "job_not_finished", Status: http.StatusConflict, Title: "the job has not ended", Hint: "wait for it: GET /v1/jobs/ID?wait=10m"},
 		{Type: "upload_offset_wrong", Status: http.StatusConflict, Title: "the upload has another length"},
@@ -146,7 +147,7 @@ func problemOf(err error) *Problem {
 		return problem("job_not_found", "")
 	case errors.Is(err, jobs.ErrFinished):
 		return problem("job_finished", "%v", err)
-	case errors.Is(err, access.ErrNoToken), errors.Is(err, jobs.ErrNoRecipe), errors.Is(err, jobs.ErrNoRebuild):
+	case errors.Is(err, access.ErrNoToken), errors.Is(err, jobs.ErrNoRecipe), errors.Is(err, jobs.ErrNoRebuild), errors.Is(err, jobs.ErrNoWebhook), errors.Is(err, jobs.ErrNoCall):
 		return problem("not_found", "%v", err)
 	case errors.Is(err, artifacts.ErrNotFound):
 		p = problem("content_not_found", "")

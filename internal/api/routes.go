@@ -91,6 +91,15 @@ func routes() []route {
 		{method: "GET", path: "/v1/rebuilds/{rebuild}", scope: read, farm: true, lists: []string{"name"}, do: (*Server).rebuild},
 		{method: "PATCH", path: "/v1/rebuilds/{rebuild}", scope: operate, farm: true, body: batchBody, do: (*Server).changeRebuild},
 
+		{method: "GET", path: "/v1/webhooks", scope: operate, farm: true, do: (*Server).webhooks},
+		{method: "POST", path: "/v1/webhooks", scope: operate, farm: true, body: smallBody, do: (*Server).addWebhook},
+		{method: "PUT", path: "/v1/webhooks/{name}", scope: operate, farm: true, body: smallBody, do: (*Server).changeWebhook},
+		{method: "DELETE", path: "/v1/webhooks/{name}", scope: operate, farm: true, do: (*Server).removeWebhook},
+		{method: "POST", path: "/v1/webhooks/{name}/test", scope: operate, farm: true, body: smallBody, do: (*Server).testWebhook},
+		{method: "GET", path: "/v1/calls", scope: operate, farm: true, params: []string{"hook", "limit"}, do: (*Server).calls},
+		{method: "GET", path: "/v1/calls/{call}", scope: operate, farm: true, do: (*Server).call},
+		{method: "POST", path: "/v1/calls/{call}/redeliver", scope: operate, farm: true, do: (*Server).redeliver},
+
 		{method: "GET", path: "/v1/tokens", scope: admin, farm: true, do: (*Server).tokens},
 		{method: "POST", path: "/v1/tokens", scope: admin, farm: true, body: smallBody, do: (*Server).addToken},
 		{method: "DELETE", path: "/v1/tokens/{token}", scope: admin, farm: true, do: (*Server).revokeToken},

@@ -72,7 +72,7 @@ func (p problem) err() error {
 	sentinels := map[string]error{
 		"job_not_found": jobs.ErrNotFound, "job_finished": jobs.ErrFinished, "idempotency_key_reused": jobs.ErrConflict,
 		"farm_full": jobs.ErrFull, "redis_unavailable": jobs.ErrUnreachable, "parameter_invalid": jobs.ErrInvalid,
-		"unauthorized": ErrDenied, "forbidden": ErrDenied, "not_found": errNotFound, "changed_meanwhile": errChanged,
+		"unauthorized": ErrDenied, "forbidden": ErrDenied, "not_found": errNotFound, "changed_meanwhile": errChanged, "exists": errExists,
 	}
 	if kind == "redis_unavailable" {
 		text = "the farm's server cannot use it"
@@ -99,6 +99,7 @@ func (p problem) err() error {
 var (
 	errNotFound = errors.New("not found")
 	errChanged  = errors.New("it is another one by now")
+	errExists   = errors.New("it exists")
 )
 
 // Whoami asks who the token is. It fails when the server cannot be reached, or does not take
