@@ -21,14 +21,11 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
-	"github.com/google/uuid"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/slipway-farm/slipway/internal/access"
+	"github.com/slipway-farm/slipway/internal/api/apitest"
 	"github.com/slipway-farm/slipway/internal/artifacts"
-	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/jobs"
-	"github.com/slipway-farm/slipway/internal/queue"
 	"github.com/slipway-farm/slipway/internal/records"
 )
 
@@ -36,6 +33,7 @@ import (
 // workers.
 type farm struct {
 	t      *testing.T
+	base   *apitest.Farm
 	db     *records.DB
 	redis  *miniredis.Miniredis
 	blobs  *artifacts.Blobs
@@ -64,18 +62,11 @@ func principalOf(name string) access.Principal { return principals()[name].Princ
 
 func newFarm(t *testing.T, change func(*Options)) *farm {
 	t.Helper()
-	mr := miniredis.RunT(t)
-	rdb := redis.NewClient(&redis.Options{Addr: mr.Addr(), PoolSize: 300})
-	t.Cleanup(func() { _ = rdb.Close() })
-	storeDir := t.TempDir()
-	store, err := dirstore.New(storeDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &farm{t: t, db: records.New(rdb, records.Options{}), redis: mr, blobs: artifacts.NewBlobs(store, t.TempDir()), tokens: map[string]string{}, storeDir: storeDir}
+	base := apitest.NewFarm(t)
+	f := &farm{t: t, base: base, db: base.DB, redis: base.Redis, blobs: base.Blobs, tokens: map[string]string{}, storeDir: base.StoreDir}
 	o := Options{
 		Farm: Farm{
-			Jobs:  jobs.NewService(f.db, queue.New(rdb), func() string { return uuid.Must(uuid.NewV7()).String() }),
+			Jobs:  base.Jobs,
 			Hosts: f.db, Orders: f.db, Recipes: f.db, Rebuilds: f.db, Bases: f.db, Changes: f.db, Webhooks: f.db, Calls: f.db, Blobs: f.blobs, Tokens: f.db, Trail: f.db,
 		},
 		Document: fewFlags, Parameters: []string{"tag", "run", "name", "image"}, UploadDir: filepath.Join(t.TempDir(), "uploads"), Version: "test",
@@ -90,14 +81,7 @@ func newFarm(t *testing.T, change func(*Options)) *farm {
 	t.Cleanup(f.http.Close)
 	for name, tok := range principals() {
 		tok.Name = name
-		tok, text, err := access.NewToken(tok)
-		if err == nil {
-			err = f.db.AddToken(t.Context(), tok)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.tokens[name] = text
+		f.tokens[name] = base.Token(tok)
 	}
 	return f
 }
@@ -287,45 +271,29 @@ func (f *farm) submit(as string) jobs.Job {
 // worker is the owner of a running job.
 type worker struct {
 	*farm
-	job    jobs.Job
-	offset int64
-	log    []byte
+	*apitest.Worker
+	job jobs.Job
 }
 
-const nonce = "0123456789abcdef"
+const nonce = apitest.Nonce
 
 // claim makes the test the worker of a job.
 func (f *farm) claim(id string) *worker {
 	f.t.Helper()
-	job, err := f.db.Claim(f.t.Context(), jobs.Ticket{ID: id}, jobs.Owner{Worker: "w1", Host: "h1", Nonce: nonce, Lease: time.Hour})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return &worker{farm: f, job: job}
+	w := f.base.Claim(id)
+	return &worker{f, w, w.Job}
 }
 
 // write appends a frame to the live log.
 func (w *worker) write(s jobs.Stream, text string) {
 	w.t.Helper()
-	raw := jobs.AppendFrame(nil, jobs.Frame{Stream: s, At: time.UnixMilli(1000), Data: []byte(text)})
-	if err := w.db.AppendLog(w.t.Context(), w.job.ID, nonce, jobs.LogChunk{Attempt: w.job.Attempt, Offset: w.offset, Data: raw}); err != nil {
-		w.t.Error(err)
-	}
-	w.offset += int64(len(raw))
-	w.log = append(w.log, raw...)
+	w.Write(s, text)
 }
 
 // finish stores the log and ends the job.
 func (w *worker) finish(r jobs.Result) {
 	w.t.Helper()
-	blob, err := w.blobs.Write(w.t.Context(), bytes.NewReader(w.log))
-	if err == nil {
-		r.Attempt, r.Log = w.job.Attempt, jobs.LogInfo{Digest: blob.Digest, Size: blob.Size}
-		err = w.db.Finish(w.t.Context(), w.job.ID, nonce, r)
-	}
-	if err != nil {
-		w.t.Error(err)
-	}
+	w.Finish(r)
 }
 
 // rewrite puts another result into the record of a job.

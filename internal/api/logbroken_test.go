@@ -28,11 +28,11 @@ func (f *farm) storedLogBreaksOff(within int) {
 	for i := range 100 {
 		w.write(jobs.Stdout, fmt.Sprintf("line %d\n", i))
 		if i == 50 {
-			half = len(w.log) + within
+			half = len(w.Log) + within
 		}
 	}
-	whole := w.log
-	w.log = bytes.Clone(whole[:half]) // what the store has
+	whole := w.Log
+	w.Log = bytes.Clone(whole[:half]) // what the store has
 	w.finish(jobs.Result{State: jobs.Succeeded})
 	job, err := f.db.Get(t.Context(), w.job.ID)
 	if err != nil {
