@@ -101,7 +101,7 @@ lint: ## Check format, code and scripts
 
 .PHONY: fmt
 fmt: ## Format the code
-	scripts/tool.sh gofumpt -l -w cmd internal examples
+	scripts/tool.sh gofumpt -l -w client cmd internal examples
 
 .PHONY: up
 up: ## Start a farm with compose: Redis and a worker on this host's Docker

@@ -65,7 +65,7 @@ func TestProject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{"cmd", "internal", "examples"} {
+	for _, dir := range []string{"cmd", "internal", "client", "examples"} {
 		look(t, filepath.Join(root, dir))
 	}
 	pkgs := load(t, root)
@@ -157,6 +157,10 @@ func TestCheckImports(t *testing.T) {
 		{in("internal/hosttest"), "github.com/docker/docker/client", ""},
 		{in("examples/asynq-producer"), "github.com/hibiken/asynq", ""},
 		{in("examples/asynq-producer"), in("internal/jobs"), "a stranger cannot"},
+		{in("examples/http-go"), in("client"), ""},
+		{in("cmd/enqueue"), in("client"), ""},
+		{in("client"), in("internal/jobs"), "strangers would get"},
+		{in("client"), "golang.org/x/sync/errgroup", "third-party"},
 		{in("internal/util"), "fmt", "in no layer"},
 	} {
 		wantFound(t, tt.from+" imports "+tt.imports, checkImports(pkg{ImportPath: tt.from, Imports: []string{tt.imports}}), tt.want)

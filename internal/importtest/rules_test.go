@@ -14,7 +14,8 @@ const module = "github.com/slipway-farm/slipway"
 type layer int
 
 const (
-	language  layer = iota // what all others speak
+	published layer = iota // what strangers import: it needs nothing of the module
+	language               // what all others speak
 	seams                  // contracts with the outside
 	reading                // what is made of several of them
 	adapters               // one outside thing each: Redis, Docker, a kind of store
@@ -26,7 +27,7 @@ const (
 )
 
 func (l layer) String() string {
-	return [...]string{"language", "seams", "reading", "adapters", "flow", "operation", "programs", "examples", "support"}[l]
+	return [...]string{"published", "language", "seams", "reading", "adapters", "flow", "operation", "programs", "examples", "support"}[l]
 }
 
 // rule places packages in a layer. The first pattern that matches the path
@@ -51,6 +52,7 @@ func rules() []rule {
 		{"internal/oracle", support, anyModule},
 		{"internal/scale", support, anyModule},
 		{"internal/simulation", support, anyModule},
+		{"client", published, nil},
 		{"examples", examples, anyModule},
 		{"examples/*", examples, anyModule},
 		{"cmd/*", programs, anyModule},
@@ -178,6 +180,9 @@ func checkImports(p pkg) []string {
 			case r.layer == support || !ok: // a package without a rule is found by itself
 			case to.layer == support:
 				add("imports %s, which is for tests", imp)
+			case r.layer == published:
+				add("imports %s, which strangers would get with it", imp)
+			case r.layer == examples && to.layer == published:
 			case r.layer == examples:
 				add("imports %s, which a stranger cannot", imp)
 			case to.layer == r.layer:
