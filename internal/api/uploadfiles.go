@@ -207,18 +207,34 @@ func (u *uploadFiles) find(x *exchange) (id string, n uploadNote, offset int64, 
 
 // appendPiece appends a piece to an upload of so many bytes, as much of it as comes: what has
 // come stays when the rest does not, unless the disk is full.
-func appendPiece(f *os.File, r io.Reader, had, most int64) (size int64, err error) {
-	n, err := io.Copy(f, io.LimitReader(r, most-had+1))
-	size = had + n
-	switch {
-	case err == nil && size > most:
-		return size, contexts.TooMuchCompressed(most)
-	case isFull(err):
-		_ = f.Truncate(had) // others need the room more than this piece
-		return had, noRoom(err)
+func appendPiece(f *os.File, r io.Reader, had int64, limits contexts.Limits) (size int64, err error) {
+	size = had
+	// What has come tells the limit, once it is as much as is taken of anything.
+	for most := min(limits.Compressed, limits.Size); ; {
+		n, err := io.Copy(f, io.LimitReader(r, most-size+1))
+		size += n
+		switch {
+		case isFull(err):
+			_ = f.Truncate(had) // others need the room more than this piece
+			return had, noRoom(err)
+		case err != nil || size <= most:
+			return size, err
+		}
+		head := make([]byte, sniffed)
+		read, _ := f.ReadAt(head, 0) // a short one tells nothing
+		switch more := limits.Arriving(head[:read]); {
+		case more > most:
+			most = more
+		case more == limits.Size:
+			return size, contexts.TooLarge(most)
+		default:
+			return size, contexts.TooMuchCompressed(most)
+		}
 	}
-	return size, err
 }
+
+// sniffed is how much of a context tells what it is, in bytes.
+const sniffed = 512
 
 func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)

@@ -127,10 +127,32 @@ func TestUploadsAreTidied(t *testing.T) {
 // A body that is larger than a context may be, or that stands still, is refused.
 func TestBodies(t *testing.T) {
 	t.Parallel()
-	f := newFarm(t, func(o *Options) { o.Limits.Compressed, o.Patience = 1000, 200*time.Millisecond })
+	f := newFarm(t, func(o *Options) { o.Limits.Compressed, o.Limits.Size, o.Patience = 1000, 1000, 200*time.Millisecond })
 	f.send(request{method: "POST", path: "/v1/uploads", as: "submitter", body: hello(t)}).want(t, http.StatusRequestEntityTooLarge).problem(t, "context_too_large")
 	in, out := io.Pipe()
 	defer out.Close()
 	go func() { _, _ = out.Write(hello(t).Bytes()[:600]) }()
 	f.send(request{method: "POST", path: "/v1/contexts", as: "submitter", body: in}).want(t, http.StatusRequestTimeout).problem(t, "wait_timeout")
+}
+
+// A tar that is not compressed may come in pieces as large as in one.
+func TestUploadsOfPlainTars(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t, func(o *Options) { o.Limits.Compressed, o.Limits.Size = 1000, 20_000 })
+	begin := func(complete string, body io.Reader) reply {
+		return f.send(request{method: "POST", path: "/v1/uploads", as: "submitter", header: http.Header{"Upload-Complete": {complete}}, body: body})
+	}
+	content := hello(t).Bytes()
+	begin("?1", bytes.NewReader(content)).want(t, http.StatusCreated)
+	r := begin("?0", bytes.NewReader(content[:1500])).want(t, http.StatusCreated)
+	more := f.send(request{
+		method: "PATCH", path: r.Header.Get("Location"), as: "submitter", body: bytes.NewReader(content[1500:]),
+		header: http.Header{"Upload-Offset": {"1500"}, "Upload-Complete": {"?1"}},
+	}).want(t, http.StatusOK)
+	if made := into[stored](t, more); made.Size != int64(len(content)) || !made.Existed {
+		t.Errorf("in two pieces it is %+v", made)
+	}
+	begin("?0", bytes.NewReader(append(content, make([]byte, 20_000)...))).want(t, http.StatusRequestEntityTooLarge).problem(t, "context_too_large")
+	packed := append([]byte("\x1f\x8b"), make([]byte, 2000)...)
+	begin("?0", bytes.NewReader(packed)).want(t, http.StatusRequestEntityTooLarge).problem(t, "context_too_large")
 }

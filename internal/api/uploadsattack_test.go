@@ -164,7 +164,7 @@ func TestUploadsOfOneToken(t *testing.T) {
 // One that is too large, or does not fit on the disk, leaves nothing.
 func TestUploadsThatDoNotFit(t *testing.T) {
 	t.Parallel()
-	f := newFarm(t, func(o *Options) { o.Limits.Compressed = 1000 })
+	f := newFarm(t, func(o *Options) { o.Limits.Compressed, o.Limits.Size = 1000, 1000 })
 	path := f.beginUpload("submitter")
 	f.patch(path, 0, "?0", make([]byte, 900)).want(t, http.StatusNoContent)
 	f.patch(path, 900, "?0", make([]byte, 900)).want(t, http.StatusRequestEntityTooLarge).problem(t, "context_too_large")

@@ -55,3 +55,12 @@ func (l Limits) Complete() Limits {
 		Ratio: cmp.Or(l.Ratio, d.Ratio), Depth: cmp.Or(l.Depth, d.Depth), Name: cmp.Or(l.Name, d.Name), SetID: l.SetID,
 	}
 }
+
+// Arriving is the most bytes of a context as they arrive that begins with head: a tar that is
+// not compressed may be as large as any. A head of less than 512 bytes tells nothing.
+func (l Limits) Arriving(head []byte) int64 {
+	if detect(head) == formatTar {
+		return l.Size
+	}
+	return l.Compressed
+}
