@@ -1,6 +1,9 @@
 package client
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Job is what the farm knows of a job. Times are the farm's; a time that has not come yet is
 // zero.
@@ -45,6 +48,23 @@ type Job struct {
 	Damaged string `json:"damaged,omitempty"`
 	// Newer is true when the record is of a version that the server does not know.
 	Newer bool `json:"newer,omitempty"`
+}
+
+// Err is nil for a job that has succeeded or goes on, and says why for one that has ended
+// otherwise.
+func (j Job) Err() error {
+	switch {
+	case j.State == Succeeded || !j.State.Ended():
+		return nil
+	case j.Result == nil || j.Result.Failure == nil:
+		return fmt.Errorf("job %s is %s", j.ID, j.State)
+	}
+	f := j.Result.Failure
+	text := f.Kind + ": " + f.Message
+	if f.Hint != "" {
+		text += " (" + f.Hint + ")"
+	}
+	return fmt.Errorf("job %s is %s: %s", j.ID, j.State, text)
 }
 
 // State is where a job is in its life.

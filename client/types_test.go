@@ -2,6 +2,7 @@ package client
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -143,5 +144,22 @@ func TestWords(t *testing.T) {
 	}
 	if err != nil || back.Timeouts.Build != Duration(90*time.Second) {
 		t.Errorf("the client reads %s as %+v (%v)", raw, back, err)
+	}
+}
+
+func TestErr(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		job  Job
+		want string
+	}{
+		{Job{State: Running}, "<nil>"},
+		{Job{State: Succeeded, Result: &Result{}}, "<nil>"},
+		{Job{ID: "a", State: Cancelled}, "job a is cancelled"},
+		{Job{ID: "a", State: Failed, Result: &Result{Failure: &Failure{Kind: "oom", Message: "too much", Hint: "use less"}}}, "job a is failed: oom: too much (use less)"},
+	} {
+		if got := fmt.Sprint(tt.job.Err()); got != tt.want {
+			t.Errorf("got %s, want %s", got, tt.want)
+		}
 	}
 }
