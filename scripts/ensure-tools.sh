@@ -51,6 +51,9 @@ want() {
 		need bindfs bindfs
 		# It reads the unit; no systemd runs.
 		need systemd systemd-analyze
+		# The examples of the HTTP API are programs of theirs.
+		need curl curl
+		need python3 python3
 		# It checks the alerting rules; no Prometheus runs.
 		need prometheus promtool
 		# The race detector links with the C compiler.
