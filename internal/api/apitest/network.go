@@ -21,6 +21,9 @@ type Network struct {
 	wg    sync.WaitGroup
 }
 
+// Whole is how many bytes a connection is good for that is not cut.
+const Whole = -1
+
 // NewNetwork leads to the server at upstream, HOST:PORT. The first connection is cut once
 // after[0] bytes have come through it, the second after[1], and so on; those that come later
 // are not.
@@ -58,12 +61,12 @@ func (n *Network) Cuts() int {
 	return n.cuts
 }
 
-// next is what a new connection is good for, -1 for all.
+// next is what a new connection is good for.
 func (n *Network) next() int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.after) == 0 {
-		return -1
+		return Whole
 	}
 	most := n.after[0]
 	n.after = n.after[1:]
@@ -99,14 +102,14 @@ func (n *Network) carry(client net.Conn) {
 // budget is what a connection is good for.
 type budget struct {
 	mu   sync.Mutex
-	left int64 // -1 for all
+	left int64 // or Whole
 }
 
 // take takes up to so many bytes, and reports whether these were the last.
 func (b *budget) take(n int) (int, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.left < 0 {
+	if b.left == Whole {
 		return n, false
 	}
 	if int64(n) < b.left {
