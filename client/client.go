@@ -26,6 +26,8 @@ type Client struct {
 	server, token string
 	// silence is how long a log may send nothing: the server sends something every 15 seconds.
 	silence time.Duration
+	// answer is how long a request may take that has nothing to wait for.
+	answer time.Duration
 	// piece is how much of a context goes in one request, in bytes.
 	piece int
 	// first is how long the first pause before another try is.
@@ -40,7 +42,7 @@ func New(server, token string) *Client {
 		HTTP:     &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		Patience: 2 * time.Minute,
 		server:   strings.TrimRight(server, "/"), token: token,
-		silence: time.Minute, piece: 8 << 20, first: 200 * time.Millisecond,
+		silence: time.Minute, answer: time.Minute, piece: 8 << 20, first: 200 * time.Millisecond,
 	}
 }
 
@@ -66,18 +68,14 @@ func (r call) with(name, value string) call {
 	return r
 }
 
-// slowest is how slow a body may travel, in bytes a second, and answering is how long a
-// request takes that has nothing to wait for.
-const (
-	slowest   = 16 << 10
-	answering = time.Minute
-)
+// slowest is how slow a body may travel, in bytes a second.
+const slowest = 16 << 10
 
 // document does a call and reads the answer into doc, nil for an answer that has none.
 func (c *Client) document(ctx context.Context, r call, doc any) (http.Header, error) {
 	var header http.Header
 	err := c.tries().do(ctx, r.again, func() error {
-		limit := answering + r.wait + time.Duration(len(r.body)/slowest)*time.Second
+		limit := c.answer + r.wait + time.Duration(len(r.body)/slowest)*time.Second
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		resp, err := c.send(ctx, r)

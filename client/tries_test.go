@@ -108,6 +108,29 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// A server that does not answer is asked again, and one that answers slowly is waited for.
+func TestSlowServers(t *testing.T) {
+	t.Parallel()
+	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	half := func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `{"id": "b`)
+		_ = http.NewResponseController(w).Flush()
+		hang(w, r)
+	}
+	slow := func(w http.ResponseWriter, _ *http.Request) {
+		for _, b := range []byte(`{"id": "a"}`) {
+			_, _ = w.Write([]byte{b})
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	c, r := serve(t, hang, half, slow)
+	c.answer = 500 * time.Millisecond
+	if job, err := c.Job(t.Context(), "a"); err != nil || job.ID != "a" || len(r.take()) != 3 {
+		t.Errorf("got %+v, %v", job, err)
+	}
+}
+
 // What cannot work is told at once.
 func TestBadServers(t *testing.T) {
 	t.Parallel()
