@@ -92,7 +92,7 @@ func stream(text string, then func(*http.Request)) http.HandlerFunc {
 func TestFollowBadServers(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t)
-	f.client.silence = 300 * time.Millisecond
+	f.client.silence = 2 * time.Second
 	const gap = "id: 1:5\nevent: log\ndata: {\"place\":\"1:5\",\"attempt\":1,\"stream\":\"gap\",\"missing\":-1,\"text\":\"lost\"}\n\n"
 	hang := func(r *http.Request) { <-r.Context().Done() }
 	abort := func(*http.Request) { panic(http.ErrAbortHandler) }
