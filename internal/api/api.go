@@ -154,7 +154,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // that has to be cleaned, and a header twice that may be there once.
 func unambiguous(r *http.Request) error {
 	raw := r.URL.EscapedPath()
-	if clean := path.Clean("/" + raw); raw != clean && raw != clean+"/" {
+	if clean := path.Clean("/" + raw); raw != clean && (clean == "/" || raw != clean+"/") {
 		return problem("not_found", "%s is not how a path is written", jobs.Clip(r.URL.Path)).hint("leave out empty parts and dots")
 	}
 	for _, name := range []string{"Authorization", "Idempotency-Key", documentHeader, offsetHeader, completeHeader, "Content-Type", "Last-Event-Id"} {

@@ -1,0 +1,8 @@
+//go:build !integration
+
+package api
+
+import "time"
+
+// fuzzDefault keeps go test ./... short.
+const fuzzDefault = 1500 * time.Millisecond
