@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -62,7 +63,8 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	if f.rate <= 0 {
 		return usage("", "--rate: found %g; want more than 0", f.rate)
 	}
-	a.redisURL = withPool(a.redisURL)
+	var feeds int
+	a.redisURL, feeds = withPool(a.redisURL)
 	farm, err := a.served(ctx)
 	if err != nil {
 		return err
@@ -70,7 +72,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	o := api.Options{
 		Farm: farm, Advance: a.move, Open: f.noTokens, Anyone: access.Principal{Name: a.whoami(), Scopes: access.Scopes()},
 		Document: flags.FromParameters, Parameters: flags.Parameters(),
-		Rate: f.rate, Burst: int(2*f.rate) + 1, UploadDir: f.uploadDir,
+		Rate: f.rate, Burst: int(2*f.rate) + 1, Feeds: feeds, UploadDir: f.uploadDir,
 		Ready: a.usable, Version: buildVersion(), Log: slog.New(slog.NewTextHandler(a.stderr, nil)),
 	}
 	if f.policy != "" {
@@ -132,20 +134,33 @@ func (a *app) usable(ctx context.Context) error {
 	return err
 }
 
-// servePool is how many connections a server may have to each Redis: each job that is followed
-// waits on one.
-const servePool = "600"
+const (
+	// servePool is how many connections a server may have to each Redis: each job that is
+	// followed waits on one.
+	servePool = 600
+	// servePatience is how long it waits for one that is free, serveRetries how often it tries
+	// again: clients try again, too, and are told so before they give up.
+	servePatience = "3s"
+	serveRetries  = "1"
+)
 
-// withPool adds that to a URL that does not say.
-func withPool(redisURL string) string {
+// withPool adds these to a URL that does not say, and returns how many jobs may be followed: some
+// connections are left for all else.
+func withPool(redisURL string) (string, int) {
 	u, err := url.Parse(redisURL)
 	if err != nil {
-		return redisURL // the connection reports it
+		return redisURL, 0 // the connection reports it
 	}
 	q := u.Query()
-	if !q.Has("pool_size") {
-		q.Set("pool_size", servePool)
+	for name, v := range map[string]string{"pool_size": strconv.Itoa(servePool), "pool_timeout": servePatience, "max_retries": serveRetries} {
+		if !q.Has(name) {
+			q.Set(name, v)
+		}
 	}
 	u.RawQuery = q.Encode()
-	return u.String()
+	size, err := strconv.Atoi(q.Get("pool_size"))
+	if err != nil || size < 1 {
+		return u.String(), 0 // the connection reports it
+	}
+	return u.String(), max(1, size-size/6)
 }

@@ -63,7 +63,9 @@ type Options struct {
 	Burst int
 	// Uploads is how many contexts may come at the same time, Followers how many requests
 	// may wait for jobs or follow logs.
-	Uploads, Followers int
+	// Feeds is how many jobs may be followed at the same time: each of them waits on a
+	// connection to Redis. One token has at most half of each.
+	Uploads, Followers, Feeds int
 	// Patience is how long a client may take to send or to take a piece of a body.
 	Patience time.Duration
 	// Ready says why the server cannot do its work, nil when it can.
@@ -77,6 +79,7 @@ func (o Options) complete() Options {
 	set(&o.Burst, 400)
 	set(&o.Uploads, 16)
 	set(&o.Followers, 1000)
+	set(&o.Feeds, 500)
 	set(&o.Patience, time.Minute)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -111,11 +114,11 @@ type Server struct {
 // New makes a Server. Close ends what it reads in the background.
 func New(o Options) *Server {
 	s := &Server{Options: o.complete(), routes: routes(), mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
-	s.feeds = newFeeds(s.Jobs, s.Log)
+	s.feeds = newFeeds(s.Jobs, s.Log, s.Feeds)
 	s.changes = changes{source: s.Changes, svc: s.Jobs, log: s.Log}
 	s.rates = newRates(s.Rate, s.Burst)
 	s.parts.dir = s.UploadDir
-	s.uploads, s.follows = make(slots, s.Uploads), make(slots, s.Followers)
+	s.uploads.most, s.follows.most = s.Uploads, s.Followers
 	for _, r := range s.routes {
 		s.mux.Handle(r.method+" "+r.path, s.handle(r))
 	}
@@ -181,18 +184,3 @@ func (s *Server) local(r *http.Request) error {
 	}
 	return nil
 }
-
-// slots bound how many do something at the same time.
-type slots chan struct{}
-
-// take takes a slot, and reports whether there was one; give gives it back.
-func (s slots) take() bool {
-	select {
-	case s <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-func (s slots) give() { <-s }

@@ -47,10 +47,10 @@ func (s *Server) putBlob(x *exchange) error {
 	if err := x.wants(zstdMedia); err != nil {
 		return err
 	}
-	if !s.uploads.take() {
+	if !s.uploads.take(x.who.Token) {
 		return s.tooManyUploads()
 	}
-	defer s.uploads.give()
+	defer s.uploads.give(x.who.Token)
 	limits := s.Limits.Complete()
 	blob, existed, err := s.Blobs.Receive(x.Context(), x.Body, digest, limits.Compressed, limits.Size)
 	var wrong *artifacts.MismatchError

@@ -175,10 +175,10 @@ func (s *Server) farmEvents(x *exchange) error {
 	if !x.params.Has("for") {
 		long = longestListen
 	}
-	if !s.follows.take() {
+	if !s.follows.take(x.who.Token) {
 		return s.tooManyFollow()
 	}
-	defer s.follows.give()
+	defer s.follows.give(x.who.Token)
 	l, done := s.changes.listen(x.who)
 	defer done()
 	w := &eventWriter{stream: newStream(x, "text/event-stream")}

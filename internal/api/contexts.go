@@ -21,15 +21,15 @@ type stored struct {
 
 // store puts a tar into the artifact store, checked while it comes.
 func (s *Server) store(x *exchange, tar io.Reader, opts pack.Options) (pack.Uploaded, error) {
-	if !s.uploads.take() {
+	if !s.uploads.take(x.who.Token) {
 		return pack.Uploaded{}, s.tooManyUploads()
 	}
-	defer s.uploads.give()
+	defer s.uploads.give(x.who.Token)
 	return pack.UploadTar(x.Context(), s.Blobs, tar, pack.UploadOptions{Pack: opts, Limits: s.Limits, TempDir: s.TempDir})
 }
 
 func (s *Server) tooManyUploads() error {
-	return problem("busy", "%d contexts come at the same time", cap(s.uploads)).retry(5 * time.Second)
+	return problem("busy", "as many contexts come as may at the same time, in all or of this token").retry(5 * time.Second)
 }
 
 // putContext answers POST /v1/contexts: the body is a tar, which may be compressed.

@@ -19,26 +19,25 @@ const (
 	feedKept = 1 << 20
 	// feedLinger is how long a feed stays when nothing follows it any more.
 	feedLinger = 30 * time.Second
-	// mostFeeds bounds how many jobs are followed at the same time: each of them waits on a
-	// connection to Redis.
-	mostFeeds = 500
 )
 
 // feeds read the news of jobs from Redis, once for all who follow a job.
 type feeds struct {
 	svc *jobs.Service
 	log *slog.Logger
-	ctx context.Context //nolint:containedctx // ends with the server
-	end context.CancelFunc
-	wg  sync.WaitGroup
+	// most is how many jobs are followed at the same time.
+	most int
+	ctx  context.Context //nolint:containedctx // ends with the server
+	end  context.CancelFunc
+	wg   sync.WaitGroup
 
 	mu   sync.Mutex
 	open map[string]*feed
 }
 
-func newFeeds(svc *jobs.Service, log *slog.Logger) *feeds {
+func newFeeds(svc *jobs.Service, log *slog.Logger, most int) *feeds {
 	ctx, end := context.WithCancel(context.Background())
-	return &feeds{svc: svc, log: log, ctx: ctx, end: end, open: map[string]*feed{}}
+	return &feeds{svc: svc, log: log, most: most, ctx: ctx, end: end, open: map[string]*feed{}}
 }
 
 func (fs *feeds) close() {
@@ -49,6 +48,8 @@ func (fs *feeds) close() {
 // feed is what is new of one job.
 type feed struct {
 	id string
+	// token is whose request opened the feed.
+	token string
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced by every change
@@ -71,7 +72,7 @@ var errClosing = errors.New("the server ends")
 
 // follow returns the feed of a job, with job as it was just read, and what to call when the
 // caller needs it no more.
-func (fs *feeds) follow(job jobs.Job) (*feed, func(), error) {
+func (fs *feeds) follow(job jobs.Job, token string) (*feed, func(), error) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if fs.ctx.Err() != nil {
@@ -79,10 +80,16 @@ func (fs *feeds) follow(job jobs.Job) (*feed, func(), error) {
 	}
 	f := fs.open[job.ID]
 	if f == nil {
-		if len(fs.open) >= mostFeeds {
-			return nil, nil, problem("busy", "%d jobs are followed", len(fs.open)).retry(10 * time.Second)
+		own := 0 // of this token
+		for _, f := range fs.open {
+			if f.token == token {
+				own++
+			}
 		}
-		f = &feed{id: job.ID, changed: make(chan struct{}), job: job}
+		if len(fs.open) >= fs.most || token != "" && own >= share(fs.most) {
+			return nil, nil, problem("busy", "as many jobs are followed as may, in all or by this token").retry(10 * time.Second)
+		}
+		f = &feed{id: job.ID, token: token, changed: make(chan struct{}), job: job}
 		fs.open[job.ID] = f
 		fs.wg.Go(func() { fs.run(f) })
 	}

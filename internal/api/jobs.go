@@ -48,7 +48,7 @@ func (s *Server) get(x *exchange) error {
 			return err != nil || !matches(seen, tag)
 		}
 	}
-	if job, err = s.waitFor(x.Context(), job, w.wait, until); err != nil {
+	if job, err = s.waitFor(x, job, w.wait, until); err != nil {
 		return err
 	}
 	if w.fail && job.State.Terminal() && job.State != jobs.Succeeded {

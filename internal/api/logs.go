@@ -90,6 +90,7 @@ func (s *Server) logs(x *exchange) error {
 		return nil
 	}
 	l := s.reading(job, from, w)
+	l.token = x.who.Token
 	switch {
 	case attempt != 0 && attempt != job.Attempt:
 		return l.past(x.Context(), attempt)
@@ -103,6 +104,7 @@ func (s *Server) logs(x *exchange) error {
 // BuildKit says can be read only so, and hands on what is behind from.
 type logReading struct {
 	server *Server
+	token  string // whose reading it is
 	job    jobs.Job
 	from   logread.Place
 	out    logWriter
@@ -186,14 +188,14 @@ const ping = 15 * time.Second
 
 // follow writes the log until the job has ended, and the service that it keeps.
 func (l *logReading) follow(ctx context.Context) error {
-	if !l.server.follows.take() {
+	if !l.server.follows.take(l.token) {
 		return l.server.tooManyFollow()
 	}
-	defer l.server.follows.give()
+	defer l.server.follows.give(l.token)
 	if r := l.job.Result; r != nil && r.Log.Digest != "" && !l.job.Up() {
 		return l.print(ctx)
 	}
-	f, done, err := l.server.feeds.follow(l.job)
+	f, done, err := l.server.feeds.follow(l.job, l.token)
 	if err != nil {
 		return err
 	}

@@ -133,10 +133,10 @@ func (s *Server) news(x *exchange) error {
 		return err
 	}
 	if wait > 0 {
-		if !s.follows.take() {
+		if !s.follows.take(x.who.Token) {
 			return s.tooManyFollow()
 		}
-		defer s.follows.give()
+		defer s.follows.give(x.who.Token)
 	}
 	found, err := s.Jobs.Follow(x.Context(), job.ID, jobs.Cursor{Event: x.params.Get("event"), Log: x.params.Get("log")}, wait)
 	if err != nil {

@@ -165,7 +165,7 @@ func (s *Server) handOver(x *exchange, w waiting, spec jobs.Spec) error {
 		x.ResponseWriter.Header().Set("Idempotent-Replayed", "true")
 	}
 	// The client may go while it waits; the job stays.
-	if job, err = s.waitFor(x.Context(), job, w.wait, ended); err != nil {
+	if job, err = s.waitFor(x, job, w.wait, ended); err != nil {
 		return err
 	}
 	return x.outcome(w, http.StatusAccepted, job)

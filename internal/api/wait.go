@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"regexp"
@@ -16,15 +15,15 @@ import (
 const longestWait = time.Hour
 
 // waitFor returns the job as soon as until is true of it, or as it is after so long.
-func (s *Server) waitFor(ctx context.Context, job jobs.Job, wait time.Duration, until func(jobs.Job) bool) (jobs.Job, error) {
+func (s *Server) waitFor(x *exchange, job jobs.Job, wait time.Duration, until func(jobs.Job) bool) (jobs.Job, error) {
 	if wait <= 0 || until(job) {
 		return job, nil
 	}
-	if !s.follows.take() {
+	if !s.follows.take(x.who.Token) {
 		return job, s.tooManyFollow()
 	}
-	defer s.follows.give()
-	f, done, err := s.feeds.follow(job)
+	defer s.follows.give(x.who.Token)
+	f, done, err := s.feeds.follow(job, x.who.Token)
 	if err != nil {
 		return job, err
 	}
@@ -45,14 +44,14 @@ func (s *Server) waitFor(ctx context.Context, job jobs.Job, wait time.Duration, 
 		case <-l.changed:
 		case <-timeout.C:
 			return job, nil
-		case <-ctx.Done():
-			return job, ctx.Err()
+		case <-x.Context().Done():
+			return job, x.Context().Err()
 		}
 	}
 }
 
 func (s *Server) tooManyFollow() error {
-	return problem("busy", "%d requests wait for jobs or follow logs", cap(s.follows)).retry(5 * time.Second)
+	return problem("busy", "as many requests wait for jobs or follow logs as may, in all or of this token").retry(5 * time.Second)
 }
 
 // ended is what most wait for.
