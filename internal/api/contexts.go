@@ -40,8 +40,8 @@ func (s *Server) putContext(x *exchange) error {
 // keepContext stores a context and answers with it. digest is what it has to be, if that is
 // not "".
 func (s *Server) keepContext(x *exchange, tar io.Reader, dockerfile, digest string) error {
-	if digest != "" && !jobs.IsDigest(digest) {
-		return &ParameterError{"digest", "found " + jobs.Clip(digest) + "; want sha256: and 64 lower-case hex digits, of the uncompressed tar", ""}
+	if err := checkDigest(digest); err != nil {
+		return err
 	}
 	up, err := s.store(x, tar, pack.Options{Dockerfile: cmp.Or(dockerfile, jobs.DefaultDockerfile)})
 	if err != nil {
@@ -56,6 +56,14 @@ func (s *Server) keepContext(x *exchange, tar io.Reader, dockerfile, digest stri
 	}
 	x.ResponseWriter.Header().Set("Location", "/v1/contexts/"+up.Context.Digest)
 	return x.json(status, stored{up.Context, up.Existed, up.Warnings})
+}
+
+// checkDigest checks what a context has to be, if that is said.
+func checkDigest(digest string) error {
+	if digest == "" || jobs.IsDigest(digest) {
+		return nil
+	}
+	return &ParameterError{"digest", "found " + jobs.Clip(digest) + "; want sha256: and 64 lower-case hex digits, of the uncompressed tar", ""}
 }
 
 // context answers GET /v1/contexts/{digest}: whether a context needs to be sent. One that is

@@ -64,13 +64,14 @@ func (s *Server) logs(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	after := x.params.Get("after")
-	if last := x.Request.Header.Get("Last-Event-ID"); last != "" {
-		after = last
-	}
-	from, err := logread.ParsePlace(after)
+	from, err := x.place("after", x.params.Get("after"))
 	if err != nil {
-		return &ParameterError{"after", err.Error(), "take the place of the last entry that you have"}
+		return err
+	}
+	if last := x.Request.Header.Get("Last-Event-ID"); last != "" {
+		if from, err = x.place("Last-Event-ID", last); err != nil {
+			return err
+		}
 	}
 	job, err := s.job(x)
 	if err != nil {
@@ -98,6 +99,15 @@ func (s *Server) logs(x *exchange) error {
 		return l.follow(x.Context())
 	}
 	return l.print(x.Context())
+}
+
+// place is a place in a log that the client has.
+func (x *exchange) place(name, text string) (logread.Place, error) {
+	at, err := logread.ParsePlace(text)
+	if err != nil {
+		return at, &ParameterError{name, err.Error(), "take the place of the last entry that you have"}
+	}
+	return at, nil
 }
 
 // logReading is one reading of a log. It takes the log from its beginning, because what

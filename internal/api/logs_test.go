@@ -191,9 +191,10 @@ func TestLogFormats(t *testing.T) {
 	if len(steps.Build) != 1 || !steps.Build[0].Cached {
 		t.Errorf("the steps are %+v", steps)
 	}
-	for _, query := range []string{"?format=html", "?after=x", "?after=1", "?attempt=0", "?follow=2", "?attempt=7&x=1"} {
+	for _, query := range []string{"?format=html", "?after=x", "?after=1", "?after=%2b1:2", "?after=1:%2b2", "?attempt=0", "?follow=2", "?attempt=7&x=1"} {
 		f.send(request{method: "GET", path: path + query, as: "reader"}).want(t, http.StatusBadRequest).problem(t, "parameter_invalid")
 	}
+	f.send(request{method: "GET", path: path + "?after=x", as: "reader", header: http.Header{"Last-Event-Id": {"1:0"}}}).want(t, http.StatusBadRequest).problem(t, "parameter_invalid")
 	f.send(request{method: "GET", path: path + "?attempt=7", as: "reader"}).want(t, http.StatusNotFound).problem(t, "not_found")
 	events := into[struct{ Events []jobs.Event }](t, f.send(request{method: "GET", path: "/v1/jobs/" + w.job.ID + "/events", as: "reader"}).want(t, http.StatusOK))
 	if len(events.Events) < 3 {

@@ -51,6 +51,9 @@ func (s *Server) beginUpload(x *exchange) error {
 		return err
 	}
 	n := uploadNote{Token: x.who.Token, Dockerfile: x.params.Get("dockerfile"), Digest: x.params.Get("digest")}
+	if err := checkDigest(n.Digest); err != nil { // before all of it has come
+		return err
+	}
 	id, err := s.parts.begin(n)
 	if err != nil {
 		return noRoom(err)

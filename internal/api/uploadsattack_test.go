@@ -146,6 +146,16 @@ func TestUploadsOfOthers(t *testing.T) {
 	}
 }
 
+// What cannot come to an end is refused before it has begun.
+func TestUploadsWithAWrongDigest(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t, nil)
+	f.send(request{method: "POST", path: "/v1/uploads?digest=md5:1", as: "submitter", header: http.Header{"Upload-Complete": {"?0"}}}).want(t, http.StatusBadRequest).problem(t, "parameter_invalid")
+	if left, err := os.ReadDir(f.server.UploadDir); len(left) != 0 {
+		t.Errorf("left are %v (%v)", left, err)
+	}
+}
+
 // One token cannot take the room for uploads of the others.
 func TestUploadsOfOneToken(t *testing.T) {
 	t.Parallel()

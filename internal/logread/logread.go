@@ -35,7 +35,8 @@ func ParsePlace(text string) (Place, error) {
 	a, o, _ := strings.Cut(text, ":")
 	attempt, err1 := strconv.Atoi(a)
 	offset, err2 := strconv.ParseInt(o, 10, 64)
-	if err1 != nil || err2 != nil || attempt < 1 || offset < 0 {
+	signed := strings.ContainsAny(text, "+-")
+	if err1 != nil || err2 != nil || signed || attempt < 1 || offset < 0 {
 		return Place{}, fmt.Errorf("%w: %q is no place in a log; want <attempt>:<offset>, such as 1:4096", jobs.ErrInvalid, jobs.Clip(text))
 	}
 	return Place{attempt, offset}, nil
