@@ -178,8 +178,10 @@ func (s *Server) keepsContract(ctx context.Context, req *http.Request, resp *htt
 	if item == nil || item.GetOperation(method) == nil {
 		return &ParameterError{Name: pattern, Message: "openapi.yaml does not have it"}
 	}
+	params := req.URL.Query()
+	maps.DeleteFunc(params, func(_ string, values []string) bool { return len(values) == 1 && values[0] == "" }) // as one that is absent
 	input := &openapi3filter.RequestValidationInput{
-		Request: req, PathParams: pathParams(path, req.URL.Path), QueryParams: req.URL.Query(),
+		Request: req, PathParams: pathParams(path, req.URL.Path), QueryParams: params,
 		Route:   &routers.Route{Spec: doc, Path: path, PathItem: item, Method: method, Operation: item.GetOperation(method)},
 		Options: &openapi3filter.Options{IncludeResponseStatus: true, ExcludeRequestBody: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, MultiError: true},
 	}

@@ -40,8 +40,8 @@ var uploadPattern = regexp.MustCompile(`^[a-z0-9]{26}$`)
 func (u *uploadFiles) part(id string) string { return filepath.Join(u.dir, id+".part") }
 func (u *uploadFiles) note(id string) string { return filepath.Join(u.dir, id+".json") }
 
-// open makes the directory, and refuses one that others can write to: below /tmp another user may
-// have made it, and could have uploads written to files of their choice.
+// open makes the directory, and refuses one that others can write to: below /tmp another user
+// may have made it, and could have uploads written to files of their choice.
 func (u *uploadFiles) open() error {
 	if err := os.MkdirAll(u.dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory for uploads: %w", err)
