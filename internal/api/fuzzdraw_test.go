@@ -28,6 +28,14 @@ func (d *drawing) value(name string) string {
 	switch name {
 	case "wait":
 		return one(d, "0", "10ms", "20ms", "1", "0.01s", "-1s", "2h")
+	case "for":
+		return one(d, "0", "10ms", "-1s", "48h")
+	case "id":
+		return one(d, d.ids...)
+	case "event":
+		return one(d, "1700000000000-1", "0-0", "1-x")
+	case "log":
+		return one(d, "0-0", "1700000000000-5", "$", "x")
 	case "fail", "up", "tar", "follow", "run", "push":
 		return one(d, "", "true", "false", "1", "0", "yes")
 	case "state":
@@ -159,6 +167,9 @@ func (d *drawing) target(r route) string {
 		if q.Get("format") == "sse" {
 			q.Del("format")
 		}
+	}
+	if r.path == "/v1/events" && !q.Has("for") { // it would go on
+		q.Set("for", "10ms")
 	}
 	raw := q.Encode()
 	if d.IntN(30) == 0 {

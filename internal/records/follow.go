@@ -22,6 +22,9 @@ const followBatch = 64
 // streams of events and log, and reads again.
 func (db *DB) Follow(ctx context.Context, id string, after jobs.Cursor, wait time.Duration) (jobs.News, error) {
 	seen, err := eventNumber(after.Event)
+	if err == nil {
+		err = checkLogPlace(after.Log)
+	}
 	if err != nil {
 		return jobs.News{Next: after}, err
 	}
@@ -131,6 +134,18 @@ func eventNumber(id string) (int, error) {
 		return 0, fmt.Errorf("%w: cursor %q is not one of ours", jobs.ErrInvalid, id)
 	}
 	return n, nil
+}
+
+// checkLogPlace refuses what is no ID of a stream, "" but for the beginning: Redis would call
+// it an error.
+func checkLogPlace(id string) error {
+	at, number, _ := strings.Cut(id, "-")
+	_, err1 := strconv.ParseUint(at, 10, 64)
+	_, err2 := strconv.ParseUint(number, 10, 64)
+	if id != "" && (err1 != nil || err2 != nil) {
+		return fmt.Errorf("%w: cursor %q is not one of ours", jobs.ErrInvalid, jobs.Clip(id))
+	}
+	return nil
 }
 
 func decodeChunk(m redis.XMessage) jobs.LogChunk {

@@ -3,6 +3,7 @@ package records_test
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"testing"
@@ -461,5 +462,25 @@ func TestKeptServiceOfAnEarlierVersion(t *testing.T) {
 	kept, err := s.Kept(t.Context(), "h")
 	if err != nil || len(kept) != 1 || !kept[0].Keeps("h", 1) {
 		t.Errorf("kept %+v (%v), want the service", kept, err)
+	}
+}
+
+// A cursor that Redis would not understand is the caller's mistake.
+func TestFollowCursors(t *testing.T) {
+	t.Parallel()
+	_, rdb := embeddedRedis(t)
+	db := records.New(rdb, records.Options{})
+	if _, err := db.Create(t.Context(), []jobs.Job{jobs.NewJob("job-1", jobs.Spec{Run: &jobs.Run{Image: "a"}}.Normalize())}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []jobs.Cursor{{Log: "x"}, {Log: "$"}, {Log: "1"}, {Log: "1-"}, {Log: "1-2-3"}, {Log: "+1-1"}, {Log: "99999999999999999999-1"}, {Event: "1-x"}, {Event: "1--1"}} {
+		if _, err := db.Follow(t.Context(), "job-1", c, 0); !errors.Is(err, jobs.ErrInvalid) {
+			t.Errorf("Follow from %+v: %v; want ErrInvalid", c, err)
+		}
+	}
+	for _, c := range []jobs.Cursor{{}, {Log: "0-0"}, {Log: "1700000000000-5", Event: "1700000000000-1"}} {
+		if _, err := db.Follow(t.Context(), "job-1", c, 0); err != nil {
+			t.Errorf("Follow from %+v: %v", c, err)
+		}
 	}
 }
