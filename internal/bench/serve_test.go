@@ -5,6 +5,7 @@ package bench_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -37,8 +38,8 @@ const (
 	serveFollowers = 200
 	serveReads     = 500 // a second
 	serveLines     = 10_000
-	serveJobs      = 400 // in a block
-	serveBlocks    = 3
+	serveJobs      = 100 // at once
+	serveUploads   = 3
 )
 
 // server is a real enqueue serve on a real Redis. No daemon is there: the workers are
@@ -110,35 +111,27 @@ func (s *server) get(ctx context.Context, path string) (*http.Response, error) {
 	return s.client.Do(req)
 }
 
-// followed measures reads and jobs with and without followers of one log, in turn.
+// followed measures reads and jobs with and without followers of one log.
 func (s *server) followed(r *report) {
 	sample := jobs.Job{Spec: jobs.Spec{Run: &jobs.Run{Image: "a"}}.Normalize(), Worker: "w", Host: "h", Result: &jobs.Result{State: jobs.Succeeded}}
 	id := s.submitted()
-	block := *serveFor / (2 * serveBlocks)
-	var with, without []time.Duration
-	var fast, slow []float64
+	s.load(*serveFor/10, id, sample) // what is needed once
+	without, alone := s.load(*serveFor, id, sample)
 	var came atomic.Int64
-	for range serveBlocks {
-		waits, rate := s.load(block, id, sample)
-		without, slow = append(without, waits...), append(slow, rate)
-		ctx, end := context.WithCancel(s.ctx)
-		var wg sync.WaitGroup
-		followed := s.submitted()
-		for range serveFollowers {
-			wg.Go(func() { came.Add(s.follow(ctx, followed)) })
-		}
-		wg.Go(func() { s.write(ctx, followed, block) })
-		waits, rate = s.load(block, id, sample)
-		with, fast = append(with, waits...), append(fast, rate)
-		wg.Wait() // the log has ended, and with it its followers
-		end()
+	var wg sync.WaitGroup
+	followed := s.submitted()
+	for range serveFollowers {
+		wg.Go(func() { came.Add(s.follow(s.ctx, followed)) })
 	}
-	if want := int64(serveBlocks * serveFollowers * serveLines); came.Load() != want {
+	wg.Go(func() { s.write(s.ctx, followed, *serveFor) })
+	with, beside := s.load(*serveFor, id, sample)
+	wg.Wait() // the log has ended, and with it its followers
+	if want := int64(serveFollowers * serveLines); came.Load() != want {
 		s.Errorf("%d lines came to the followers, want %d", came.Load(), want)
 	}
 	r.latency(fmt.Sprintf("%d reads a second beside %d followers of 10,000 lines, p99", serveReads, serveFollowers), "without", 3, quantile(with, 0.99), quantile(without, 0.99))
 	r.note("reads, p50: %s with followers, %s without", millis(quantile(with, 0.5)), millis(quantile(without, 0.5)))
-	r.rate("jobs a second beside them", "without", 0.9, fast, slow)
+	r.rate("jobs a second beside them", "without", 0.9, []float64{beside}, []float64{alone})
 	r.atMost("peak memory of enqueue serve, bar in MB", "10,000 lines", "", 200, s.peakOf()/1e6, 1)
 }
 
@@ -155,16 +148,19 @@ func (s *server) load(d time.Duration, id string, sample jobs.Job) (waits []time
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.Go(func() error {
-		start := time.Now()
 		specs := make([]jobs.Spec, serveJobs)
 		for i := range specs {
 			specs[i] = sample.Spec
 		}
-		if _, err := s.svc.SubmitBatch(s.ctx, specs); err != nil {
-			return err
+		n, start := 0, time.Now()
+		for time.Since(start) < d {
+			if _, err := s.svc.SubmitBatch(s.ctx, specs); err != nil {
+				return err
+			}
+			s.work(s.redis, s.records, sample, serveJobs)
+			n += serveJobs
 		}
-		s.work(s.redis, s.records, sample, serveJobs)
-		rate = serveJobs / time.Since(start).Seconds()
+		rate = float64(n) / time.Since(start).Seconds()
 		return nil
 	})
 	tick := time.NewTicker(time.Second / serveReads)
@@ -254,31 +250,43 @@ func (s *server) uploads(r *report) {
 	d, err := dirstore.New(s.store)
 	s.must(err)
 	blobs := artifacts.NewBlobs(d, s.dir)
-	var ours, theirs []float64
-	for range serveBlocks {
-		in, err := os.Open(name)
-		s.must(err)
-		start := time.Now()
+	in, err := os.Open(name)
+	s.must(err)
+	defer in.Close() // only read
+	packed := func() {
 		up, err := pack.UploadTar(s.ctx, blobs, in, pack.UploadOptions{TempDir: s.dir})
 		s.must(err)
-		theirs = append(theirs, contextBytes/1e6/time.Since(start).Seconds())
 		s.must(blobs.Delete(s.ctx, up.Context.Digest))
-		_, err = in.Seek(0, io.SeekStart)
-		s.must(err)
-		req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, s.url+"/v1/contexts", in)
+	}
+	sent := func() {
+		req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, s.url+"/v1/contexts", io.NopCloser(in))
 		s.must(err)
 		req.Header.Set("Authorization", "Bearer "+s.token)
-		start = time.Now()
 		resp, err := s.client.Do(req)
 		s.must(err)
-		body, err := io.ReadAll(resp.Body)
-		s.must(err)
-		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusCreated {
-			s.Fatalf("upload: %s %s", resp.Status, body)
+		defer resp.Body.Close()
+		var up struct{ Digest string }
+		if err := json.NewDecoder(resp.Body).Decode(&up); err != nil || resp.StatusCode != http.StatusCreated {
+			s.Fatalf("upload: %s, %v", resp.Status, err)
 		}
-		ours = append(ours, contextBytes/1e6/time.Since(start).Seconds())
-		s.must(blobs.Delete(s.ctx, up.Context.Digest))
+		s.must(blobs.Delete(s.ctx, up.Digest))
+	}
+	timed := func(upload func()) float64 {
+		_, err := in.Seek(0, io.SeekStart)
+		s.must(err)
+		start := time.Now()
+		upload()
+		return contextBytes / 1e6 / time.Since(start).Seconds()
+	}
+	var ours, theirs []float64
+	for i := range serveUploads { // in turn, now one first and now the other
+		if i%2 == 0 {
+			theirs = append(theirs, timed(packed))
+		}
+		ours = append(ours, timed(sent))
+		if i%2 == 1 {
+			theirs = append(theirs, timed(packed))
+		}
 	}
 	r.rate("upload of a 1 GiB context over HTTP in MB/s", "pack.UploadTar", 0.9, ours, theirs)
 	r.note("peak memory of enqueue serve after the uploads: %.0f MB", s.peakOf()/1e6)
