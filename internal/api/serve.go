@@ -22,6 +22,9 @@ type Listen struct {
 	CertFile, KeyFile string
 	// Insecure allows what lets strangers on the network read along or in.
 	Insecure bool
+	// Handler answers in place of the Server, to which it hands on what it does not
+	// answer itself; nil for the Server alone.
+	Handler http.Handler
 }
 
 // ErrExposed is returned for an address that others than this machine can reach without TLS,
@@ -79,8 +82,12 @@ func (s *Server) Serve(ctx context.Context, l Listen, up func(url string)) error
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", l.Address, err)
 	}
+	var handler http.Handler = s
+	if l.Handler != nil {
+		handler = l.Handler
+	}
 	server := &http.Server{
-		Handler: s, TLSConfig: secure, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: handler, TLSConfig: secure, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 	}
 	failed := make(chan error, 1)
 	go func() {
