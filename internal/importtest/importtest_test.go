@@ -148,6 +148,8 @@ func TestCheckImports(t *testing.T) {
 		{in("internal/worker"), "github.com/hibiken/asynq", "third-party"},
 		{in("internal/control"), in("internal/worker"), ""},
 		{in("internal/worker"), in("internal/control"), "flow do not know operation"},
+		{in("internal/pages"), in("internal/api"), ""},
+		{in("internal/api"), in("internal/pages"), "flow do not know operation"},
 		{in("cmd/worker"), in("internal/worker"), ""},
 		{in("cmd/worker"), "github.com/spf13/cobra", ""},
 		{in("cmd/worker"), in("cmd/enqueue"), "sibling"},

@@ -59,6 +59,8 @@ func rules() []rule {
 
 		{"internal/control", operation, nil},
 		{"internal/settings", operation, nil},
+		// Pages are a client of the API.
+		{"internal/pages", operation, nil},
 
 		// A token bucket is not worth our own code.
 		{"internal/api", flow, []string{"golang.org/x/time/rate"}},
