@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/pages"
 	"github.com/slipway-farm/slipway/internal/policy"
 )
 
@@ -25,7 +26,8 @@ const serveHelp = `Serve the farm over HTTP, for programs that have neither Redi
   curl --data-binary @ctx.tar -H "Authorization: Bearer $T" "$S/v1/build?tag=app:1&run&wait=10m"
 
 builds a tar, runs the image and answers with the finished job. /openapi.yaml describes all
-routes. Clients need a token: enqueue tokens create makes one.
+routes. A browser gets pages at the same address. Clients and browsers need a token: enqueue
+tokens create makes one.
 
 An address that other machines can reach needs --tls-cert and --tls-key, unless --insecure
 says that something in front of it sees to that. A certificate is read again when it changes.
@@ -90,7 +92,13 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	}
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
-	err = api.New(o).Serve(ctx, f.listen, func(url string) {
+	server := api.New(o)
+	web, err := pages.New(pages.Options{API: server, Open: o.Open, Jobs: farm.Jobs, Hosts: farm.Hosts, Log: o.Log})
+	if err != nil {
+		return err
+	}
+	f.listen.Handler = web
+	err = server.Serve(ctx, f.listen, func(url string) {
 		fmt.Fprintf(a.stderr, "serving the farm at %s\n", url)
 		if !f.noTokens {
 			fmt.Fprintln(a.stderr, "clients need a token: enqueue tokens create NAME")
