@@ -49,6 +49,9 @@ want() {
 		need docker-registry docker-registry
 		# A file system that can be stopped, for /dev/fuse.
 		need bindfs bindfs
+		# The pages are looked at with a real browser, which draws letters and signs.
+		need chromium-headless-shell chromium-headless-shell chromium
+		[[ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ]] || missing+=(fonts-dejavu-core)
 		# It reads the unit; no systemd runs.
 		need systemd systemd-analyze
 		# The examples of the HTTP API are programs of theirs.
