@@ -77,7 +77,7 @@ func (p *Pages) job(v *visit) error {
 		}
 	}
 	if top {
-		return p.part(v, "jobtop", page)
+		return p.part(v, "jobparts", page)
 	}
 	return p.render(v, http.StatusOK, "job", called(job)+" "+string(job.State), page)
 }

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -144,6 +145,41 @@ func TestRunningJob(t *testing.T) {
 	}})
 	a := f.visit("builder").get("/jobs/"+job.ID).want(t, http.StatusOK, "It runs on red, in the stage build.", "[2/2] RUN make", "so far", "cached", `hx-sse:connect="/jobs/`+job.ID+"/live?after=1%3A", "#1 CACHED", "Cancel…")
 	a.lacks(t, "Retry…")
+}
+
+// A part of a log that is missing is a line that says so.
+func TestGap(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t, false, nil)
+	job := f.submit(jobs.Spec{Name: "app"})
+	w := f.claim(job.ID)
+	w.write(jobs.Stdout, "before\n")
+	w.offset += 100
+	w.write(jobs.Stdout, "after\n")
+	f.visit("reader").get("/jobs/"+job.ID).want(t, http.StatusOK, `s-gap" id="L2"`, "100 bytes of the log are missing", `id="L3"`)
+}
+
+// The log of an attempt that was not the last has an address of its own.
+func TestPastLog(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t, false, nil)
+	job := f.submit(jobs.Spec{Name: "app"})
+	f.claim(job.ID)
+	blob, err := f.blobs.Write(t.Context(), bytes.NewReader(jobs.AppendFrame(nil, jobs.Frame{Stream: jobs.Stdout, At: time.Now(), Data: []byte("the first try\n")})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := &jobs.PastAttempt{Attempt: 1, Worker: "red", Log: jobs.LogInfo{Digest: blob.Digest, Size: blob.Size}}
+	if _, err := f.db.Release(t.Context(), job.ID, nonce, jobs.Release{Reason: "handed back", Past: past}); err != nil {
+		t.Fatal(err)
+	}
+	w := f.claim(job.ID)
+	w.write(jobs.Stdout, "the second try\n")
+	w.finish(jobs.Result{State: jobs.Succeeded})
+	b := f.visit("reader")
+	b.get("/jobs/"+job.ID).want(t, http.StatusOK, "?attempt=1#log", "handed back, not your fault", "the second try")
+	b.get("/jobs/"+job.ID+"?attempt=1").want(t, http.StatusOK, "Log of attempt 1", "the first try", "raw?attempt=1").lacks(t, "the second try")
+	b.get("/jobs/"+job.ID+"?attempt=7").want(t, http.StatusOK, "No log of this attempt is kept")
 }
 
 func TestOutputs(t *testing.T) {

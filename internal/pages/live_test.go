@@ -98,8 +98,11 @@ func TestLive(t *testing.T) {
 	b.click("#newlines")
 	b.until("following to go on", `document.getElementById('follow').getAttribute('aria-pressed') === 'true'`)
 
-	w.finish(jobs.Result{State: jobs.Succeeded})
-	b.until("the end of the job", `document.querySelector('.sentence').textContent.includes('It succeeded in') && document.getElementById('do-retry')`)
+	w.finish(jobs.Result{State: jobs.Succeeded, Tags: []string{"app:9"}})
+	b.until("the end of the job", `document.querySelector('.sentence').textContent.includes('It succeeded in') && document.getElementById('do-retry') && document.getElementById('facts').textContent.includes('app:9')`)
+	if n := value[int](b, `document.querySelectorAll('#facts').length + document.querySelectorAll('#top').length`); n != 2 {
+		t.Errorf("%d parts of the page", n)
+	}
 	if value[string](b, `window.loaded`) != "once" {
 		t.Error("the page was loaded again")
 	}
@@ -131,6 +134,13 @@ func TestLiveList(t *testing.T) {
 	w.finish(jobs.Result{State: jobs.Succeeded})
 	f.submit(jobs.Spec{Name: "two"})
 	b.until("its end, and another job", `document.querySelector('.jobs').textContent.includes('succeeded') && document.querySelector('.jobs').textContent.includes('two')`)
+	// In a tab that is not seen it does not.
+	b.do(chromedp.Evaluate[chromedp.Void](`
+		document.addEventListener('htmx:before:request', (e) => { window.paused = e.defaultPrevented });
+		Object.defineProperty(document, 'hidden', {configurable: true, get: () => true})`))
+	b.until("no refresh", `window.paused === true`)
+	b.do(chromedp.Evaluate[chromedp.Void](`delete document.hidden`))
+	b.until("refreshing to go on", `window.paused === false`)
 	two := value[string](b, `document.querySelector('.jobs input').value`)
 	b.click(".jobs input")
 	f.submit(jobs.Spec{Name: "three"})

@@ -45,8 +45,10 @@ func readTemplates(assets map[string]asset) (*template.Template, error) {
 // layout is what every page has around it.
 type layout struct {
 	Title, Theme, Path string
-	Themes             []string
-	Who                access.Principal
+	// At is the part of the navigation that the page is in.
+	At     string
+	Themes []string
+	Who    access.Principal
 	// Open is set where no token is asked for.
 	Open, MayOperate bool
 	Page             any
@@ -58,7 +60,10 @@ func (p *Pages) render(v *visit, status int, name, title string, page any) error
 	var content bytes.Buffer
 	l := layout{
 		Title: title, Theme: theme(v.Request), Path: v.URL.RequestURI(), Themes: themes(), Who: v.who, Open: p.Open,
-		MayOperate: v.mayOperate(), Page: page,
+		MayOperate: v.mayOperate(), Page: page, At: "jobs",
+	}
+	if name == "failures" || name == "hosts" {
+		l.At = name
 	}
 	if v.Method != http.MethodGet {
 		l.Path = "/jobs"
