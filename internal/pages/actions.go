@@ -117,6 +117,10 @@ type bulkPage struct {
 	Able int
 }
 
+// All and Some count the jobs of the list, and those with which it can be done, in words.
+func (b bulkPage) All() string  { return plural(len(b.Jobs), "job", "jobs") }
+func (b bulkPage) Some() string { return plural(b.Able, "job", "jobs") }
+
 // bulk answers POST /jobs/bulk: what would be done, and with confirm what was.
 func (p *Pages) bulk(v *visit) error {
 	a, ok := actionCalled(v.PostFormValue("action"))

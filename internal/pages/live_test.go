@@ -145,9 +145,9 @@ func TestLiveList(t *testing.T) {
 	b.click(".jobs input")
 	f.submit(jobs.Spec{Name: "three"})
 	b.click(`button[value="cancel"]`)
-	b.until("what would be done", `document.querySelector('h1').textContent === 'Cancel 1 jobs'`)
+	b.until("what would be done", `document.querySelector('h1').textContent === 'Cancel 1 job'`)
 	b.click("button.danger")
-	b.until("what was done", `document.querySelector('[role=status]')?.textContent.includes('1 of these 1 jobs')`)
+	b.until("what was done", `document.querySelector('[role=status]')?.textContent.includes('1 of 1 job')`)
 	if job, err := f.svc.Get(t.Context(), two); err != nil || job.Spec.Name != "two" || job.State != jobs.Cancelled {
 		t.Errorf("the job %s is %s (%v)", job.Spec.Name, job.State, err)
 	}
