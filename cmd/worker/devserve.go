@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/pages"
 	"github.com/slipway-farm/slipway/internal/queue"
 	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
@@ -58,10 +59,16 @@ func serveDev(ctx context.Context, c config, lg *slog.Logger, stderr io.Writer) 
 		_ = rdb.Close()
 		return nil, err
 	}
+	web, err := pages.New(pages.Options{API: server, Jobs: server.Jobs, Hosts: db, Log: lg})
+	if err != nil {
+		server.Close()
+		_ = rdb.Close()
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	up, done := make(chan struct{}), make(chan error, 1)
 	go func() {
-		done <- server.Serve(ctx, api.Listen{Address: c.Listen}, func(url string) {
+		done <- server.Serve(ctx, api.Listen{Address: c.Listen, Handler: web}, func(url string) {
 			_, _ = fmt.Fprintf(stderr, devHelp, url, text)
 			close(up)
 		})
@@ -84,7 +91,7 @@ func serveDev(ctx context.Context, c config, lg *slog.Logger, stderr io.Writer) 
 }
 
 // devHelp is what is said of the HTTP API: URL and token, and what to do with them.
-const devHelp = `or from any program, over HTTP:
+const devHelp = `or from any program, over HTTP; a browser gets pages at the same address, with the token:
 
   export S=%s T=%s
   tar c . | curl --data-binary @- -H "Authorization: Bearer $T" "$S/v1/build?tag=app:1&wait=10m"
