@@ -10,20 +10,20 @@ import (
 	"github.com/slipway-farm/slipway/internal/commandline/commandlinetest"
 )
 
-// pages are what people read, and copy from.
-func pages(t *testing.T) []string {
+// allPages are what people read, and copy from.
+func allPages(t *testing.T) []string {
 	t.Helper()
-	pages, err := filepath.Glob(filepath.Join("..", "..", "docs", "*.md"))
-	if err != nil || len(pages) < 10 {
-		t.Fatalf("%d pages, %v; want the documentation", len(pages), err)
+	allPages, err := filepath.Glob(filepath.Join("..", "..", "docs", "*.md"))
+	if err != nil || len(allPages) < 10 {
+		t.Fatalf("%d allPages, %v; want the documentation", len(allPages), err)
 	}
-	return append(pages, filepath.Join("..", "..", "README.md"))
+	return append(allPages, filepath.Join("..", "..", "README.md"))
 }
 
 // The worker takes each command that the documentation gives.
 func TestCommandsInDocs(t *testing.T) {
 	t.Parallel()
-	for _, c := range commandlinetest.Documented(t, "worker", pages(t)...) {
+	for _, c := range commandlinetest.Documented(t, "worker", allPages(t)...) {
 		commandlinetest.Check(t, rootCommand(nil, t.Context()), c)
 	}
 }
@@ -32,7 +32,7 @@ func TestCommandsInDocs(t *testing.T) {
 func TestVariablesInDocs(t *testing.T) {
 	t.Parallel()
 	set := regexp.MustCompile(`\b(SLIPWAY_[A-Z0-9_]+)[=:]\s*\S`)
-	files := append(pages(t), filepath.Join("..", "..", "deploy", "worker.env.example"))
+	files := append(allPages(t), filepath.Join("..", "..", "deploy", "worker.env.example"))
 	found := 0
 	for _, file := range files {
 		text, err := os.ReadFile(file)

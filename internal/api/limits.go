@@ -69,7 +69,7 @@ const slowest = 1 << 10
 
 func (b *patientBody) Read(p []byte) (int, error) {
 	until := time.Now().Add(b.patience)
-	if all := b.began.Add(b.patience + time.Duration(b.n)*time.Second/slowest); all.Before(until) {
+	if all := b.began.Add(b.patience + time.Duration(b.n/slowest)*time.Second); all.Before(until) {
 		until = all
 	}
 	// Servers of tests need not know deadlines; then there are none.

@@ -253,6 +253,9 @@ func (s *server) uploads(r *report) {
 	in, err := os.Open(name)
 	s.must(err)
 	defer in.Close() // only read
+	info, err := in.Stat()
+	s.must(err)
+	length := info.Size()
 	packed := func() {
 		up, err := pack.UploadTar(s.ctx, blobs, in, pack.UploadOptions{TempDir: s.dir})
 		s.must(err)
@@ -261,6 +264,7 @@ func (s *server) uploads(r *report) {
 	sent := func() {
 		req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, s.url+"/v1/contexts", io.NopCloser(in))
 		s.must(err)
+		req.ContentLength = length // as curl sends a file
 		req.Header.Set("Authorization", "Bearer "+s.token)
 		resp, err := s.client.Do(req)
 		s.must(err)
