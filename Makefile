@@ -95,6 +95,7 @@ lint: ## Check format, code and scripts
 	@scripts/ensure-tools.sh lint
 	shellcheck -x .ci/run scripts/*.sh examples/*/*.sh
 	go vet ./... # golangci-lint reads the code with build tags; go test ./... has none
+	GOOS=windows go build -o /dev/null ./cmd/enqueue # producers have it, too
 	scripts/tool.sh golangci-lint run ./...
 	@go test -C tools/callgraph .
 	@go run -C tools/callgraph . ../.. ceilings.txt

@@ -50,8 +50,7 @@ func (u *uploadFiles) open() error {
 	if err != nil {
 		return fmt.Errorf("look at the directory for uploads: %w", err)
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !info.IsDir() || !ok || int(stat.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+	if !info.IsDir() || !isOwn(info) {
 		return fmt.Errorf("the directory for uploads %s is not this user's own: want one that no other user can write to", u.dir)
 	}
 	return nil
@@ -67,11 +66,11 @@ func (u *uploadFiles) lock(id string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open upload %s: %w", id, err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	mine, err := tryLock(f)
 	switch {
-	case err == nil:
+	case mine:
 		return f, nil
-	case errors.Is(err, syscall.EWOULDBLOCK):
+	case err == nil:
 		err = problem("busy", "another request adds to this upload").retry(time.Second)
 	default:
 		err = fmt.Errorf("lock upload %s: %w", id, err)
