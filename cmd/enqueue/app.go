@@ -47,6 +47,10 @@ type app struct {
 	// server is the URL of the farm's server, "" where Redis and the store are reached
 	// without it.
 	server, tokenFile string
+	// contextName is the farm in the configuration that is used, "" for its current one;
+	// given reports whether a flag of these was.
+	contextName string
+	given       func(flag string) bool
 	// openService and openStore reach the farm; tests put a farm in memory here.
 	openService func(context.Context) (service, io.Closer, error)
 	openStore   func() (artifacts.Store, error)
@@ -90,6 +94,9 @@ func (a *app) close() {
 func (a *app) service(ctx context.Context) (service, error) {
 	if a.svc != nil {
 		return a.svc, nil
+	}
+	if _, err := a.settle(); err != nil {
+		return nil, err
 	}
 	svc, closer, err := a.openService(ctx)
 	if err != nil {

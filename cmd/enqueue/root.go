@@ -33,6 +33,9 @@ func (a *app) rootCmd() *cobra.Command {
 	fs.StringVar(&a.redisURL, "redis", a.defaultRedis(), "the farm's Redis (env SLIPWAY_REDIS)")
 	fs.StringVar(&a.server, "server", a.getenv("SLIPWAY_SERVER"), "URL of the farm's server (enqueue serve), in place of Redis and the store (env SLIPWAY_SERVER)")
 	fs.StringVar(&a.tokenFile, "token-file", a.getenv("SLIPWAY_TOKEN_FILE"), "`file` with the token for the server (env SLIPWAY_TOKEN_FILE; or the token itself in SLIPWAY_TOKEN)")
+	fs.StringVar(&a.contextName, "context", a.getenv("SLIPWAY_CONTEXT"), "`name` of the farm in the configuration (enqueue context; env SLIPWAY_CONTEXT)")
+	_ = root.RegisterFlagCompletionFunc("context", a.completeContexts) // the flag is declared above
+	a.given = func(name string) bool { return fs.Changed(name) }
 	fs.StringVar(&a.storeURL, "store", a.defaultStore(), "artifact store of the farm: a directory, or s3://bucket/prefix with the AWS_ variables (env SLIPWAY_STORE)")
 	a.color = "auto"
 	fs.Var(flags.Choice(&a.color, "color mode", "auto", "always", "never"), "color", "colours on a terminal (also NO_COLOR, FORCE_COLOR)")
@@ -41,7 +44,7 @@ func (a *app) rootCmd() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		a.submitCmd(), a.statusCmd(), a.listCmd(), a.logsCmd(), a.waitCmd(), a.cancelCmd(), a.resultCmd(), a.outputsCmd(),
-		a.hostsCmd(), a.queuesCmd(), a.whyCmd(), a.recipesCmd(), a.rebuildCmd(), a.depsCmd(), a.rdepsCmd(), a.basesCmd(), a.staleCmd(), a.whyStaleCmd(), a.provenanceCmd(), a.serveCmd(), a.tokensCmd(), a.webhooksCmd(), a.schemaCmd(), a.versionCmd(), exitCodesTopic(),
+		a.hostsCmd(), a.queuesCmd(), a.whyCmd(), a.recipesCmd(), a.rebuildCmd(), a.depsCmd(), a.rdepsCmd(), a.basesCmd(), a.staleCmd(), a.whyStaleCmd(), a.provenanceCmd(), a.serveCmd(), a.tokensCmd(), a.webhooksCmd(), a.contextCmd(), a.configCmd(), a.schemaCmd(), a.versionCmd(), exitCodesTopic(),
 	)
 	_ = root.RegisterFlagCompletionFunc("color", words("auto", "always", "never")) // the flag is declared above
 	return root

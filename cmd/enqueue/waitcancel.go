@@ -37,6 +37,10 @@ job that is not known is waited for, too; --appear says how long.`,
 		}
 		ctx, stop := a.interruptible(cmd.Context())
 		defer stop()
+		// The way to the farm is no part of the time that jobs are waited for.
+		if _, err := a.service(ctx); err != nil {
+			return err
+		}
 		if timeout != 0 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeoutCause(ctx, timeout.D(), errWaitedEnough)
