@@ -82,7 +82,9 @@ func (v *visit) ask(q question, into any) error {
 		req.Header.Del(name)
 	}
 	a := &kept{header: http.Header{}}
-	v.pages.API.ServeHTTP(a, req)
+	if err := v.serve(a, req); err != nil {
+		return err
+	}
 	if a.status >= http.StatusMultipleChoices {
 		return problemIn(a.body.Bytes(), a.status)
 	}
@@ -111,7 +113,26 @@ func (v *visit) hand(q question) error {
 		return err
 	}
 	v.sent = true
-	v.pages.API.ServeHTTP(v.ResponseWriter, req)
+	if v.serve(v.ResponseWriter, req) != nil {
+		panic(http.ErrAbortHandler) // the browser has to see that it does not have all
+	}
+	return nil
+}
+
+// errCutOff is the error of an answer of the API that broke off.
+var errCutOff = errors.New("the answer of the API broke off")
+
+// serve has the API answer. One that breaks off there is a panic of its handler, which ends
+// the process where no server is around it.
+func (v *visit) serve(w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if e := recover(); e == http.ErrAbortHandler { //nolint:errorlint // it is compared as net/http does
+			err = errCutOff
+		} else if e != nil {
+			err = fmt.Errorf("the API panicked: %v", e)
+		}
+	}()
+	v.pages.API.ServeHTTP(w, r)
 	return nil
 }
 
@@ -128,10 +149,10 @@ func (v *visit) stream(q question, live bool, read func(io.Reader) error) error 
 	a := &piped{header: http.Header{}, pipe: bufio.NewWriterSize(w, 64<<10), live: live, began: make(chan struct{})}
 	var api sync.WaitGroup
 	api.Go(func() {
-		v.pages.API.ServeHTTP(a, req)
+		err := v.serve(a, req)
 		a.WriteHeader(http.StatusOK)
-		_ = a.pipe.Flush() // the reader has gone if this fails
-		_ = w.Close()
+		_ = a.pipe.Flush()        // the reader has gone if this fails
+		_ = w.CloseWithError(err) // nil is the end
 	})
 	defer api.Wait()
 	defer func() {

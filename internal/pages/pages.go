@@ -106,7 +106,11 @@ func (p *Pages) handle(r route) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
 		v := &visit{pages: p, ResponseWriter: w, Request: req}
 		defer func() {
-			if e := recover(); e != nil {
+			e := recover()
+			if e == http.ErrAbortHandler { //nolint:errorlint // it is compared as net/http does
+				panic(e)
+			}
+			if e != nil {
 				p.Log.ErrorContext(req.Context(), "answering a request panicked", "request", jobs.Line(req.URL.Path, 256), "err", fmt.Errorf("%v", e), "stack", string(debug.Stack()))
 				p.fail(v, errors.New("the page panicked"))
 			}
