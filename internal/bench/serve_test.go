@@ -262,7 +262,9 @@ func (s *server) uploads(r *report) {
 		s.must(blobs.Delete(s.ctx, up.Context.Digest))
 	}
 	sent := func() {
-		req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, s.url+"/v1/contexts", io.NopCloser(in))
+		file, err := os.Open(name) // the client closes it
+		s.must(err)
+		req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, s.url+"/v1/contexts", file)
 		s.must(err)
 		req.ContentLength = length // as curl sends a file
 		req.Header.Set("Authorization", "Bearer "+s.token)
