@@ -126,14 +126,24 @@ func (db *DB) ReplaceRecipe(ctx context.Context, job string, r jobs.Recipe) erro
 
 // RemoveRecipe implements jobs.Recipes.
 func (db *DB) RemoveRecipe(ctx context.Context, name string) error {
-	pipe := db.rdb.TxPipeline() // both keys are in one slot
-	removed := pipe.HDel(ctx, recipesKey, name)
-	pipe.HDel(ctx, recipeSettingsKey, name)
-	if _, err := pipe.Exec(ctx); err != nil {
+	removed, err := db.removeField(ctx, name, recipesKey, recipeSettingsKey)
+	switch {
+	case err != nil:
 		return fmt.Errorf("remove the recipe of %s: %w", name, err)
-	}
-	if removed.Val() == 0 {
+	case !removed:
 		return fmt.Errorf("%w: %s", jobs.ErrNoRecipe, name)
 	}
 	return nil
+}
+
+// removeField removes a field of a hash, and of one beside it in the same slot. It tells
+// whether the first had it.
+func (db *DB) removeField(ctx context.Context, name, hash, beside string) (bool, error) {
+	pipe := db.rdb.TxPipeline()
+	removed := pipe.HDel(ctx, hash, name)
+	pipe.HDel(ctx, beside, name)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return false, err
+	}
+	return removed.Val() > 0, nil
 }

@@ -90,13 +90,11 @@ func (db *DB) ChangeWebhook(ctx context.Context, name string, change func(*jobs.
 
 // RemoveWebhook implements jobs.Webhooks.
 func (db *DB) RemoveWebhook(ctx context.Context, name string) error {
-	pipe := db.rdb.TxPipeline() // both keys are in one slot
-	removed := pipe.HDel(ctx, webhooksKey, name)
-	pipe.HDel(ctx, hookFailsKey, name)
-	if _, err := pipe.Exec(ctx); err != nil {
+	removed, err := db.removeField(ctx, name, webhooksKey, hookFailsKey)
+	switch {
+	case err != nil:
 		return fmt.Errorf("remove the webhook %s: %w", name, err)
-	}
-	if removed.Val() == 0 {
+	case !removed:
 		return fmt.Errorf("%w: %s", jobs.ErrNoWebhook, name)
 	}
 	return nil
