@@ -57,10 +57,10 @@ func (a *app) baseTable(list []rebuild.Base) error {
 	for _, b := range list {
 		digest, since, checked := b.Digest, "", "never"
 		if !b.Since.IsZero() {
-			since = age(time.Since(b.Since))
+			since = jobs.Age(time.Since(b.Since))
 		}
 		if !b.Checked.IsZero() {
-			checked = age(time.Since(b.Checked))
+			checked = jobs.Age(time.Since(b.Checked))
 		}
 		if b.Error != "" {
 			checked += ": " + b.Error
@@ -181,7 +181,7 @@ than their recipe's max age.`,
 		w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 		fmt.Fprintln(w, "NAME\tBUILT\tBECAUSE")
 		for _, img := range plan.Images {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", oneLine(img.Name), age(time.Since(img.Made)), oneLine(img.Because()))
+			fmt.Fprintf(w, "%s\t%s\t%s\n", oneLine(img.Name), jobs.Age(time.Since(img.Made)), oneLine(img.Because()))
 		}
 		return w.Flush()
 	}
@@ -226,12 +226,12 @@ func (a *app) tellWhy(name string, plan rebuild.Plan, chain []rebuild.Image) err
 		return err
 	}
 	for _, img := range chain {
-		built := age(time.Since(img.Made)) + " ago"
+		built := jobs.Age(time.Since(img.Made)) + " ago"
 		for _, r := range img.Reasons {
 			line := ""
 			switch r.Kind {
 			case rebuild.BecauseBase:
-				line = fmt.Sprintf("was built %s on %s as %s, which is %s since %s ago", built, imagename.Familiar(r.Ref), r.Digest, r.Now, age(time.Since(r.Since)))
+				line = fmt.Sprintf("was built %s on %s as %s, which is %s since %s ago", built, imagename.Familiar(r.Ref), r.Digest, r.Now, jobs.Age(time.Since(r.Since)))
 			case rebuild.BecauseParent:
 				line = fmt.Sprintf("stands on %s, which is to be built again", r.Parent)
 			case rebuild.BecauseAge:

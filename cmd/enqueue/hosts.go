@@ -162,7 +162,7 @@ func seen(h jobs.Host, now time.Time) string {
 	if h.Seen.IsZero() {
 		return ""
 	}
-	return age(h.Silent(now))
+	return jobs.Age(h.Silent(now))
 }
 
 // jobsShown is how many jobs of a host the table names.

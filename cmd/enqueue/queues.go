@@ -90,7 +90,7 @@ func (a *app) printQueues(p printer, l jobs.Load, paused []jobs.Pause, weights [
 		for _, q := range l.Queues {
 			oldest := "" // it was not looked for
 			if q.OldestSeconds != nil {
-				oldest = age(l.Now.Sub(q.Oldest))
+				oldest = jobs.Age(l.Now.Sub(q.Oldest))
 			}
 			fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%s\t%s\n", oneLine(q.Queue), q.Priority, q.Waiting, oldest, q.Hosts, q.Blocker, oneLine(q.Route.String()))
 		}

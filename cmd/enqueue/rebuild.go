@@ -215,7 +215,7 @@ func (a *app) depsTable(edges []rebuild.Edge) error {
 		case e.Local:
 			digest += " (only on its host)"
 		case e.Now != "":
-			digest += ", changed " + age(time.Since(e.Since)) + " ago"
+			digest += ", changed " + jobs.Age(time.Since(e.Since)) + " ago"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", e.Role, oneLine(imagename.Familiar(e.Ref)), oneLine(e.Recipe), digest)
 	}

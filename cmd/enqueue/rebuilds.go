@@ -212,7 +212,7 @@ func (a *app) rebuildTable(list []jobs.Rebuild) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "ID\tSTATE\tBEGAN\tTOOK\tBY\tASKED FOR")
 	for _, r := range list {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.State, age(time.Since(r.Created)), short(tookOf(r)), oneLine(r.By), oneLine(r.Question))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.State, jobs.Age(time.Since(r.Created)), short(tookOf(r)), oneLine(r.By), oneLine(r.Question))
 	}
 	return w.Flush()
 }
@@ -258,7 +258,7 @@ func (a *app) describeRebuild(r rebuildDoc) error {
 		field(a.stdout, p, "undone", r.Why+": all or nothing")
 	}
 	field(a.stdout, p, "asked for", r.Question)
-	field(a.stdout, p, "began", fmt.Sprintf("%s ago by %s", age(time.Since(r.Created)), r.By))
+	field(a.stdout, p, "began", fmt.Sprintf("%s ago by %s", jobs.Age(time.Since(r.Created)), r.By))
 	field(a.stdout, p, "took", short(tookOf(r.Rebuild)))
 	field(a.stdout, p, "images", countImages(r.Images))
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)

@@ -84,7 +84,7 @@ func (a *app) importHistory(cmd *cobra.Command, p printer, o *flags.Options, nam
 			fmt.Fprintln(w, r.Name)
 			continue
 		}
-		fmt.Fprintf(w, "%s\tof job %s\tbuilt %s ago\n", oneLine(r.Name), r.Job, age(time.Since(r.Made)))
+		fmt.Fprintf(w, "%s\tof job %s\tbuilt %s ago\n", oneLine(r.Name), r.Job, jobs.Age(time.Since(r.Made)))
 	}
 	if err := w.Flush(); err != nil || o.Quiet {
 		return err

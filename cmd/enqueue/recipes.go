@@ -63,7 +63,7 @@ func (a *app) recipeTable(list []jobs.Recipe) error {
 			fmt.Fprintf(w, "%s\t%s\t\tdamaged: %s\t\t\n", oneLine(r.Name), r.Settings.Policy, oneLine(r.Damaged))
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(r.Name), policyOf(r), age(time.Since(r.Made)),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(r.Name), policyOf(r), jobs.Age(time.Since(r.Made)),
 			oneLine(standsOn(r)), oneLine(sourceOf(r)), oneLine(strings.Join(r.Tags, ", ")))
 	}
 	return w.Flush()
@@ -103,7 +103,7 @@ func sourceText(anew *jobs.Context, ref string, made time.Time) string {
 	if anew != nil {
 		return strings.TrimSuffix(anew.Ref+" "+anew.Dir, " ")
 	}
-	same := "same as " + age(time.Since(made)) + " ago"
+	same := "same as " + jobs.Age(time.Since(made)) + " ago"
 	if ref != "" && !strings.HasPrefix(ref, "cas:") {
 		same += " at " + ref
 	}
@@ -163,7 +163,7 @@ func (a *app) describeRecipe(r jobs.Recipe) {
 	}
 	field(a.stdout, p, "source", sourceOf(r))
 	field(a.stdout, p, "job", r.Job)
-	field(a.stdout, p, "built", fmt.Sprintf("%s ago in %s on %s", age(time.Since(r.Made)), r.Took, r.Host))
+	field(a.stdout, p, "built", fmt.Sprintf("%s ago in %s on %s", jobs.Age(time.Since(r.Made)), r.Took, r.Host))
 	field(a.stdout, p, "image", r.ImageID)
 	for _, pushed := range r.RepoDigests {
 		field(a.stdout, p, "pushed", pushed)

@@ -184,7 +184,7 @@ func (a *app) table(list []jobs.Job, blockers map[string]jobs.Blocker) error {
 			stage = j.Result.Failure.Stage
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, oneLine(j.Spec.Name), painter{}.state(j.State)+ofService(j), stage,
-			age(time.Since(j.Created)), lasted(j), oneLine(j.Worker))
+			jobs.Age(time.Since(j.Created)), lasted(j), oneLine(j.Worker))
 	}
 	return w.Flush()
 }
@@ -210,7 +210,7 @@ func (a *app) upTable(list []jobs.Job) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "ID\tNAME\tUP FOR\tLEFT\tWORKER\tADDRESS")
 	for _, j := range list {
-		left := age(time.Until(j.Result.KeepUntil))
+		left := jobs.Age(time.Until(j.Result.KeepUntil))
 		if overdue(*j.Result) {
 			left = "overdue"
 		}
@@ -218,22 +218,8 @@ func (a *app) upTable(list []jobs.Job) error {
 		for i, addr := range j.Result.Addresses {
 			where[i] = address(j, i, addr)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.Spec.Name, age(time.Since(j.Finished)), left,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.Spec.Name, jobs.Age(time.Since(j.Finished)), left,
 			oneLine(j.Result.Worker), oneLine(strings.Join(where, ", ")))
 	}
 	return w.Flush()
-}
-
-// age is a duration in its largest unit.
-func age(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
-	default:
-		return fmt.Sprintf("%dd", int(d.Hours()/24))
-	}
 }

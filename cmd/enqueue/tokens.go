@@ -128,7 +128,7 @@ func (a *app) tokenTable(all []access.Token) error {
 		case !t.Expires.IsZero():
 			expires = t.Expires.Local().Format(time.DateTime)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(t.ID), oneLine(t.Name), jobs.Either(t.Scopes), t.Tenant, age(now.Sub(t.Created)), expires)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(t.ID), oneLine(t.Name), jobs.Either(t.Scopes), t.Tenant, jobs.Age(now.Sub(t.Created)), expires)
 	}
 	return w.Flush()
 }

@@ -221,7 +221,7 @@ func (a *app) cancelAll(ctx context.Context, p printer, ids []string) error {
 			err = usage("enqueue ls shows the jobs of this farm", "no such job: %s", id)
 		case errors.Is(err, jobs.ErrFinished) && j.Result != nil && j.Result.Service != nil:
 			s := j.Result.Service
-			err = usage("", "the service of job %s is over already: %s, %s ago; there is nothing to cancel", id, s, age(time.Since(s.Ended)))
+			err = usage("", "the service of job %s is over already: %s, %s ago; there is nothing to cancel", id, s, jobs.Age(time.Since(s.Ended)))
 		case errors.Is(err, jobs.ErrFinished):
 			err = usage("", "job %s has ended already; there is nothing to cancel", id)
 		default:

@@ -145,7 +145,7 @@ func (a *app) webhooksLogCmd() *cobra.Command {
 		for _, c := range calls {
 			last := ""
 			if !c.Last.IsZero() {
-				last = age(time.Since(c.Last))
+				last = jobs.Age(time.Since(c.Last))
 			}
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", oneLine(c.ID), oneLine(cmp.Or(c.Hook, jobs.HookPlace(c.URL))), oneLine(c.Type), oneLine(c.Job), callText(c), c.Tries, last, oneLine(answerText(c)))
 		}
@@ -157,7 +157,7 @@ func (a *app) webhooksLogCmd() *cobra.Command {
 // callText is the state of a call, with when it is tried again.
 func callText(c jobs.HookCall) string {
 	if c.State == jobs.CallDue && !c.Next.IsZero() {
-		return "again in " + age(time.Until(c.Next))
+		return "again in " + jobs.Age(time.Until(c.Next))
 	}
 	return string(c.State)
 }

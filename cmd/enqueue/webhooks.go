@@ -266,7 +266,7 @@ func hookState(w jobs.Webhook) string {
 	case w.Damaged != "":
 		return "damaged: " + w.Damaged
 	case w.Disabled != "":
-		return fmt.Sprintf("disabled for %s: %s", age(time.Since(w.DisabledAt)), w.Disabled)
+		return fmt.Sprintf("disabled for %s: %s", jobs.Age(time.Since(w.DisabledAt)), w.Disabled)
 	}
 	return "enabled"
 }

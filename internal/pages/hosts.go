@@ -124,7 +124,7 @@ func describeHost(h jobs.KnownHost, names map[string]string, at time.Time) hostR
 	}
 	if !h.Up {
 		if !h.Seen.IsZero() {
-			row.Silent = age(h.Silent(at))
+			row.Silent = jobs.Age(h.Silent(at))
 		}
 	} else {
 		for _, id := range h.Jobs {

@@ -27,7 +27,7 @@ func readTemplates(assets map[string]asset) (*template.Template, error) {
 			}
 			return a.address, nil
 		},
-		"age":     func(t time.Time) string { return age(time.Since(t)) },
+		"age":     func(t time.Time) string { return jobs.Age(time.Since(t)) },
 		"at":      func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"glyph":   glyph,
