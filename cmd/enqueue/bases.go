@@ -26,25 +26,17 @@ the names of the images that recipes stand on, and no recipe makes.`,
 }
 
 func (a *app) basesListCmd() *cobra.Command {
-	var format string
-	cmd := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List the bases, and how many images have an older one", Args: noArgs}
-	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		p, err := newPrinter(a.stdout, format, "table")
-		if err != nil {
-			return err
-		}
-		g, err := a.graph(cmd.Context())
-		if err != nil {
-			return err
-		}
-		list := g.Bases()
-		if p.human() {
-			return a.baseTable(list)
-		}
-		return printAll(p, "bases", list, func(b rebuild.Base) string { return imagename.Familiar(b.Ref) })
-	}
-	return cmd
+	return listing[rebuild.Base]{
+		short: "List the bases, and how many images have an older one", plural: "bases", table: a.baseTable,
+		name: func(b rebuild.Base) string { return imagename.Familiar(b.Ref) },
+		all: func(ctx context.Context) ([]rebuild.Base, error) {
+			g, err := a.graph(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return g.Bases(), nil
+		},
+	}.cmd(a)
 }
 
 func (a *app) baseTable(list []rebuild.Base) error {

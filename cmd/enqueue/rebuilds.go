@@ -181,27 +181,11 @@ func noRebuild(id string, err error) error {
 }
 
 func (a *app) rebuildListCmd() *cobra.Command {
-	var format string
-	cmd := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List rebuilds, the newest first", Args: noArgs}
-	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		p, err := newPrinter(a.stdout, format, "table")
-		if err != nil {
-			return err
-		}
-		if _, err := a.service(cmd.Context()); err != nil {
-			return err
-		}
-		list, err := a.rebuilds.Rebuilds(cmd.Context())
-		if err != nil {
-			return err
-		}
-		if p.human() {
-			return a.rebuildTable(list)
-		}
-		return printAll(p, "rebuilds", list, func(r jobs.Rebuild) string { return r.ID })
-	}
-	return cmd
+	return listing[jobs.Rebuild]{
+		short: "List rebuilds, the newest first", plural: "rebuilds", table: a.rebuildTable,
+		name: func(r jobs.Rebuild) string { return r.ID },
+		all:  func(ctx context.Context) ([]jobs.Rebuild, error) { return a.rebuilds.Rebuilds(ctx) },
+	}.cmd(a)
 }
 
 func (a *app) rebuildTable(list []jobs.Rebuild) error {

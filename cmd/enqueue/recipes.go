@@ -28,27 +28,11 @@ when the job itself is forgotten, and with it an archive in the artifact store.`
 }
 
 func (a *app) recipesListCmd() *cobra.Command {
-	var format string
-	cmd := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List recipes by name", Args: noArgs}
-	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		p, err := newPrinter(a.stdout, format, "table")
-		if err != nil {
-			return err
-		}
-		if _, err := a.service(cmd.Context()); err != nil {
-			return err
-		}
-		all, err := a.recipes.AllRecipes(cmd.Context())
-		if err != nil {
-			return err
-		}
-		if p.human() {
-			return a.recipeTable(all)
-		}
-		return printAll(p, "recipes", all, func(r jobs.Recipe) string { return r.Name })
-	}
-	return cmd
+	return listing[jobs.Recipe]{
+		short: "List recipes by name", plural: "recipes", table: a.recipeTable,
+		name: func(r jobs.Recipe) string { return r.Name },
+		all:  func(ctx context.Context) ([]jobs.Recipe, error) { return a.recipes.AllRecipes(ctx) },
+	}.cmd(a)
 }
 
 func (a *app) recipeTable(list []jobs.Recipe) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -85,34 +86,21 @@ func oneName(cmd *cobra.Command, args []string) error {
 }
 
 func (a *app) tokensListCmd() *cobra.Command {
-	var format string
-	cmd := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List tokens by name, also those that have expired", Args: noArgs}
-	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		p, err := newPrinter(a.stdout, format, "table")
-		if err != nil {
-			return err
-		}
-		if _, err := a.service(cmd.Context()); err != nil {
-			return err
-		}
-		all, err := a.tokens.Tokens(cmd.Context())
-		if err != nil {
-			return err
-		}
-		if !p.human() {
-			docs := make([]access.ShownToken, len(all))
+	return listing[access.ShownToken]{
+		short: "List tokens by name, also those that have expired", plural: "tokens", table: a.tokenTable,
+		name: func(t access.ShownToken) string { return t.ID },
+		all: func(ctx context.Context) ([]access.ShownToken, error) {
+			all, err := a.tokens.Tokens(ctx)
+			shown := make([]access.ShownToken, len(all))
 			for i, t := range all {
-				docs[i] = access.Shown(t, "")
+				shown[i] = access.Shown(t, "")
 			}
-			return printAll(p, "tokens", docs, func(t access.ShownToken) string { return t.ID })
-		}
-		return a.tokenTable(all)
-	}
-	return cmd
+			return shown, err
+		},
+	}.cmd(a)
 }
 
-func (a *app) tokenTable(all []access.Token) error {
+func (a *app) tokenTable(all []access.ShownToken) error {
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(a.stdout, "No tokens: enqueue tokens create NAME makes one.")
 		return err
@@ -123,7 +111,7 @@ func (a *app) tokenTable(all []access.Token) error {
 	for _, t := range all {
 		expires := "never"
 		switch {
-		case t.Expired(now):
+		case t.Expired:
 			expires = "expired"
 		case !t.Expires.IsZero():
 			expires = t.Expires.Local().Format(time.DateTime)

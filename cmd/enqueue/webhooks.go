@@ -227,38 +227,26 @@ func (a *app) webhooksRemoveCmd() *cobra.Command {
 }
 
 func (a *app) webhooksListCmd() *cobra.Command {
-	var format string
-	cmd := &cobra.Command{
-		Use: "ls", Aliases: []string{"list"}, Short: "List webhooks by name, and which are disabled and why", Args: noArgs,
-		Long: "List webhooks by name, and which are disabled and why. The table has no more of a URL than its host: the rest may\nbe a secret. -o json has all.",
+	return listing[jobs.Webhook]{
+		short:  "List webhooks by name, and which are disabled and why",
+		long:   "List webhooks by name, and which are disabled and why. The table has no more of a URL than its host: the rest may\nbe a secret. -o json has all.",
+		plural: "webhooks", table: a.webhookTable,
+		name: func(w jobs.Webhook) string { return w.Name },
+		all:  func(ctx context.Context) ([]jobs.Webhook, error) { return a.hooks.Webhooks(ctx) },
+	}.cmd(a)
+}
+
+func (a *app) webhookTable(list []jobs.Webhook) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(a.stdout, "No webhooks: enqueue webhooks add NAME URL adds one.")
+		return err
 	}
-	cmd.Flags().StringVarP(&format, "output", "o", "", "table, json, jsonl, name or template=...")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		p, err := newPrinter(a.stdout, format, "table")
-		if err != nil {
-			return err
-		}
-		if err := a.openHooks(cmd.Context()); err != nil {
-			return err
-		}
-		list, err := a.hooks.Webhooks(cmd.Context())
-		switch {
-		case err != nil:
-			return err
-		case !p.human():
-			return printAll(p, "webhooks", list, func(w jobs.Webhook) string { return w.Name })
-		case len(list) == 0:
-			_, err := fmt.Fprintln(a.stdout, "No webhooks: enqueue webhooks add NAME URL adds one.")
-			return err
-		}
-		t := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
-		fmt.Fprintln(t, "NAME\tURL\tSECRETS\tONLY\tSTATE")
-		for _, w := range list {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", oneLine(w.Name), oneLine(jobs.HookPlace(w.URL)), oneLine(strings.Join(w.Secrets, ",")), oneLine(onlyText(w.Only)), oneLine(hookState(w)))
-		}
-		return t.Flush()
+	t := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "NAME\tURL\tSECRETS\tONLY\tSTATE")
+	for _, w := range list {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", oneLine(w.Name), oneLine(jobs.HookPlace(w.URL)), oneLine(strings.Join(w.Secrets, ",")), oneLine(onlyText(w.Only)), oneLine(hookState(w)))
 	}
-	return cmd
+	return t.Flush()
 }
 
 func hookState(w jobs.Webhook) string {
