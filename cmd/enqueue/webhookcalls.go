@@ -56,7 +56,7 @@ but in one try. One that is disabled gets it, too.`,
 
 // webhook finds a webhook.
 func (a *app) webhook(ctx context.Context, name string) (jobs.Webhook, error) {
-	if err := a.openHooks(ctx); err != nil {
+	if _, err := a.service(ctx); err != nil {
 		return jobs.Webhook{}, err
 	}
 	list, err := a.hooks.Webhooks(ctx)
@@ -127,7 +127,7 @@ func (a *app) webhooksLogCmd() *cobra.Command {
 		if len(args) > 0 {
 			name = args[0]
 		}
-		if err := a.openHooks(cmd.Context()); err != nil {
+		if _, err := a.service(cmd.Context()); err != nil {
 			return err
 		}
 		calls, err := a.calls.Calls(cmd.Context(), name, limit)
@@ -173,7 +173,7 @@ func (a *app) webhooksRedeliverCmd() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.openHooks(cmd.Context()); err != nil {
+			if _, err := a.service(cmd.Context()); err != nil {
 				return err
 			}
 			for _, id := range args {

@@ -29,12 +29,6 @@ day until the receiver accepts it. docs/webhooks.md says what comes, and how to 
 	return cmd
 }
 
-// openHooks opens the way to webhooks.
-func (a *app) openHooks(ctx context.Context) error {
-	_, err := a.service(ctx)
-	return err
-}
-
 // hookFlags are the flags of webhooks add and set.
 type hookFlags struct {
 	url                                                     string
@@ -142,7 +136,7 @@ calls are not signed, and their receiver cannot know who sent them.`,
 		if err := f.change(&w, cmd.Flags().Changed); err != nil {
 			return err
 		}
-		if err := a.openHooks(cmd.Context()); err != nil {
+		if _, err := a.service(cmd.Context()); err != nil {
 			return err
 		}
 		if err := a.hooks.AddWebhook(cmd.Context(), w); err != nil {
@@ -176,7 +170,7 @@ wait go to the new URL.`,
 }
 
 func (a *app) changeWebhook(ctx context.Context, name string, change func(*jobs.Webhook) error) error {
-	if err := a.openHooks(ctx); err != nil {
+	if _, err := a.service(ctx); err != nil {
 		return err
 	}
 	return noWebhook(name, a.hooks.ChangeWebhook(ctx, name, change))
@@ -212,7 +206,7 @@ func (a *app) webhooksRemoveCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "rm NAME...", Short: "Forget webhooks; their calls that wait are dropped", Args: hookNames(1, 0), ValidArgsFunction: a.completeWebhooks,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.openHooks(cmd.Context()); err != nil {
+			if _, err := a.service(cmd.Context()); err != nil {
 				return err
 			}
 			for _, name := range args {
@@ -318,7 +312,7 @@ func (a *app) completeWebhooks(cmd *cobra.Command, args []string, prefix string)
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
 	defer cancel()
-	if err := a.openHooks(ctx); err != nil {
+	if _, err := a.service(ctx); err != nil {
 		return nil, files
 	}
 	list, err := a.hooks.Webhooks(ctx)
