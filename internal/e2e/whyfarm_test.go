@@ -28,8 +28,9 @@ const (
 	toldIn = 6 * time.Second
 	// missedIn is how soon a host counts as silent that a job waits for.
 	missedIn = 16 * time.Second
-	// turnFor is how long a job may be about to be taken.
-	turnFor = 10 * time.Second
+	// turnFor is how long a job may be about to be taken: the host that would take it may
+	// be one that was just killed.
+	turnFor = missedIn
 )
 
 // waiting is a job in a situation, and what its owner is told.
