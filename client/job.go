@@ -37,6 +37,8 @@ type Job struct {
 	Host      string    `json:"host,omitempty"`
 	Container Container `json:"container,omitzero"`
 	Submitter string    `json:"submitter,omitempty"`
+	// Traceparent is the W3C trace context of the submission.
+	Traceparent string `json:"traceparent,omitempty"`
 	// CancelBy is who asked for the job to end.
 	CancelBy string `json:"cancel_by,omitempty"`
 

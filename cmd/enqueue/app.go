@@ -185,7 +185,7 @@ func (a *app) reach(f api.Farm) service {
 		// Tags are the workers' to move.
 		move: rebuild.NewRunner(nil, f.Rebuilds, f.Recipes, f.Jobs, nil).Advance,
 	}
-	return f.Jobs.By(a.whoami())
+	return f.Jobs.By(a.whoami()).Within(a.traceparent())
 }
 
 // dialServer takes a farm behind its server.
@@ -198,6 +198,7 @@ func (a *app) dialServer(ctx context.Context) (service, io.Closer, error) {
 	if err != nil {
 		return nil, nil, failure{code: jobs.ExitUsage, what: "--server", err: err}
 	}
+	f.Traceparent = a.traceparent()
 	// First things first: to pack a context for a farm that is not there is work for nothing.
 	if _, err := f.Whoami(ctx); err != nil {
 		return nil, nil, err
@@ -278,6 +279,9 @@ func (a *app) whoami() string {
 	}
 	return strings.TrimPrefix(name+"@"+host, "@")
 }
+
+// traceparent is the trace that the program runs in, as build systems and shells hand it on.
+func (a *app) traceparent() jobs.Traceparent { return jobs.ParseTraceparent(a.getenv("TRACEPARENT")) }
 
 // interruptible returns a context that the first interrupt cancels, for verbs
 // that only read. stop ends the watch. A verb that is held up all the same, by a

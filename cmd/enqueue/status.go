@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -81,6 +82,9 @@ func (a *app) describe(j jobs.Job, why string) {
 	p := a.paint(a.stdout)
 	field(a.stdout, p, "job", j.ID)
 	field(a.stdout, p, "submitter", j.Submitter)
+	if trace, _, _ := j.Traceparent.IDs(); j.Traceparent != "" {
+		field(a.stdout, p, "trace", hex.EncodeToString(trace[:]))
+	}
 	if j.State.Terminal() {
 		summarize(a.stdout, p, j)
 		attempts(a.stdout, p, j)

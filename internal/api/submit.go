@@ -171,8 +171,10 @@ func (s *Server) handOver(x *exchange, w waiting, spec jobs.Spec) error {
 	return x.outcome(w, http.StatusAccepted, job)
 }
 
-// submitter is the service, for submissions of the principal.
-func (s *Server) submitter(x *exchange) *jobs.Service { return s.Jobs.By(x.who.Name) }
+// submitter is the service, for submissions of the principal in the trace of the request.
+func (s *Server) submitter(x *exchange) *jobs.Service {
+	return s.Jobs.By(x.who.Name).Within(jobs.ParseTraceparent(x.Request.Header.Get("Traceparent")))
+}
 
 // again submits what a job asked for once more, as a job of its own.
 func (s *Server) again(x *exchange, fresh bool) error {

@@ -230,3 +230,23 @@ func TestBulk(t *testing.T) {
 	f.send(request{method: "POST", path: "/v1/jobs/bulk", as: "submitter", body: strings.NewReader(`{"action":"cancel","ids":[]}`)}).want(t, 400).problem(t, "body_invalid")
 	f.send(request{method: "POST", path: "/v1/jobs/bulk", as: "submitter", body: strings.NewReader(`{"action":"cancel","job":[]}`)}).want(t, 400).problem(t, "body_invalid")
 }
+
+// The job belongs to the trace of the request, which is no part of what an idempotency key
+// stands for: a client that tries again does so in another span.
+func TestTraceOfARequest(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t, nil)
+	const first, second = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b8-01"
+	submit := func(trace string) jobs.Job {
+		header := http.Header{"Traceparent": {trace}, "Idempotency-Key": {"k"}}
+		return into[jobs.Job](t, f.send(request{method: "POST", path: "/v1/jobs?image=a", as: "submitter", header: header}).want(t, http.StatusAccepted))
+	}
+	job, again := submit(first), submit(second)
+	if job.ID != again.ID || job.Traceparent != first || again.Traceparent != first {
+		t.Errorf("job %s of trace %q, and once more job %s of %q; want one of %q", job.ID, job.Traceparent, again.ID, again.Traceparent, first)
+	}
+	none := into[jobs.Job](t, f.send(request{method: "POST", path: "/v1/jobs?image=a", as: "submitter", header: http.Header{"Traceparent": {"none"}}}).want(t, http.StatusAccepted))
+	if none.Traceparent != "" {
+		t.Errorf("what is no trace context became %q", none.Traceparent)
+	}
+}

@@ -49,6 +49,8 @@ type Job struct {
 	// decides nothing. It is "" for jobs of plain asynq producers and of rebuilds. One
 	// printable line of at most [MaxSubmitter] bytes.
 	Submitter string `json:"submitter,omitempty"`
+	// Traceparent is the trace that the submission belongs to, "" for none.
+	Traceparent Traceparent `json:"traceparent,omitempty"`
 	// CancelBy is who asked for the job to end, "" when it was not cancelled.
 	CancelBy string `json:"cancel_by,omitempty"`
 
@@ -141,6 +143,8 @@ type Delivery struct {
 	Failure *Failure
 	// StartBy is the producer's deadline for the job to begin, zero for none.
 	StartBy time.Time
+	// Traceparent is of the task's headers, "" for none.
+	Traceparent Traceparent
 	// GivenUp is set when the queue has taken the task back already: it only brings
 	// its document, and the job needs a ticket.
 	GivenUp bool

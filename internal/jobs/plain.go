@@ -22,7 +22,7 @@ type Recorded struct {
 // task. A job that no worker may have ends as it is made, and says why.
 func (s *Service) Record(ctx context.Context, d Delivery) (Recorded, error) {
 	job := NewJob(d.Ticket.ID, d.spec())
-	job.StartBy = d.StartBy
+	job.StartBy, job.Traceparent = d.StartBy, d.Traceparent
 	failure, err := s.refusal(ctx, d, job)
 	if err != nil {
 		return Recorded{}, err

@@ -19,6 +19,8 @@ type Service struct {
 	newID   func() string
 	// submitter is who submits, "" when that is not said.
 	submitter string
+	// traceparent is the trace that submissions belong to, "" for none.
+	traceparent Traceparent
 }
 
 // NewService makes a Service. newID returns a new job ID: [a-z0-9-], at most
@@ -33,6 +35,14 @@ func (s *Service) By(submitter string) *Service {
 	by := *s
 	by.submitter = Line(submitter, MaxSubmitter)
 	return &by
+}
+
+// Within returns a Service whose submissions belong to a trace. They are the same job
+// without it: it takes no part in what an idempotency key stands for.
+func (s *Service) Within(t Traceparent) *Service {
+	within := *s
+	within.traceparent = t
+	return &within
 }
 
 // Submitted is the answer to one submission.
@@ -78,7 +88,7 @@ func (s *Service) SubmitBatch(ctx context.Context, specs []Spec) ([]Submitted, e
 			}
 		}
 		job := NewJob(out[i].ID, spec)
-		job.Submitter = s.submitter
+		job.Submitter, job.Traceparent = s.submitter, s.traceparent
 		batch = append(batch, job)
 		at = append(at, i)
 	}

@@ -133,7 +133,7 @@ const handBackFor = time.Second
 func (in *Intake) delivery(ctx context.Context, task *asynq.Task) (jobs.Delivery, error) {
 	name, _ := asynq.GetTaskID(ctx)
 	from, _ := asynq.GetQueueName(ctx)
-	d := read(from, name, task.Payload())
+	d := read(from, name, task.Payload(), task.Headers())
 	d.Ticket.Route, _ = in.disp.routes.text(d.Ticket.Queue, parseLane(from).route)
 	if !d.Plain() {
 		return d, nil

@@ -13,11 +13,11 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// read makes a delivery of the payload of a task. Whatever a plain producer pushed
+// read makes a delivery of the payload and the headers of a task. Whatever a plain producer pushed
 // is a job: one that no worker can run says so.
-func read(queue, task string, payload []byte) jobs.Delivery {
+func read(queue, task string, payload []byte, headers map[string]string) jobs.Delivery {
 	env, err := jobs.DecodeEnvelope(payload)
-	d := jobs.Delivery{Ticket: jobs.Ticket{ID: env.ID}, Task: task, Spec: env.Spec}
+	d := jobs.Delivery{Ticket: jobs.Ticket{ID: env.ID}, Task: task, Spec: env.Spec, Traceparent: jobs.ParseTraceparent(headers["traceparent"])}
 	d.Ticket.Attempt, d.Ticket.Seq = parseTaskID(env.ID, task)
 	in := parseLane(queue)
 	d.Ticket.Queue, d.Ticket.Priority, d.Ticket.Turn, d.Ticket.Recipe = in.queue, in.priority, in.turn, in.recipe

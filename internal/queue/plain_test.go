@@ -107,6 +107,23 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
+// A plain producer's trace comes in the headers of its task, as asynq hands traces on.
+func TestTraceOfATask(t *testing.T) {
+	t.Parallel()
+	dial, _, plain := embedded(t)
+	got := deliveries(t, dial(), nil)
+	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	for sent, want := range map[string]jobs.Traceparent{trace: trace, "bad": ""} {
+		task := asynq.NewTaskWithHeaders(queue.TaskType, []byte(document), map[string]string{"traceparent": sent})
+		if _, err := plain.EnqueueContext(t.Context(), task, asynq.Queue("builds")); err != nil {
+			t.Fatal(err)
+		}
+		if d := next(t, got); d.Traceparent != want || !d.Plain() {
+			t.Errorf("%q: got %+v; want trace %q", sent, d, want)
+		}
+	}
+}
+
 // Before asynq takes a task back, the handler hears of its document.
 func TestTasksThatAsynqTakesBack(t *testing.T) {
 	t.Parallel()

@@ -308,7 +308,7 @@ func (t *tidying) take(ctx context.Context, queue, id string, state asynq.TaskSt
 	if info.Type != TaskType || info.State != state {
 		return nil
 	}
-	d := read(queue, id, info.Payload)
+	d := read(queue, id, info.Payload, info.Headers)
 	d.StartBy, d.GivenUp = startBy(info), true
 	switch {
 	case d.Plain():

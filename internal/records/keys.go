@@ -19,11 +19,12 @@ const recordVersion = 1
 //
 //	v state stage attempt seq retries losses created queued started finished
 //	claimed not_before expires start_by worker host nonce lease name cid deadline cancel
-//	submitter kept ended lb en e1 e2 ...
+//	submitter traceparent kept ended lb en e1 e2 ...
 //
 // start_by is a plain producer's deadline for the first attempt, there when expires
 // comes from it.
-// submitter is who submitted the job, there when the producer said so.
+// submitter is who submitted the job, and traceparent the trace that it belongs to; they
+// are there when the producer said so.
 // nonce proves the owner, name and cid the container's, lb the bytes in
 // the live log tail. kept is 1 while the job keeps a service, which goes on under
 // the nonce, and ended is when a kept service ended. e<n> is an event,

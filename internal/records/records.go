@@ -141,7 +141,7 @@ func (db *DB) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 			pipe.SetNX(ctx, reserveKey(key), reservation(job.ID, jobs.SpecDigest(job.Spec)), db.opts.Retention.Age)
 		}
 		keys := []string{jobKey(job.ID), specKey(job.ID), resultKey(job.ID)}
-		args := []any{spec, created.UnixMicro(), b.expires, recordVersion, b.startBy, string(b.state), b.result, before(b.state), job.Submitter}
+		args := []any{spec, created.UnixMicro(), b.expires, recordVersion, b.startBy, string(b.state), b.result, before(b.state), job.Submitter, string(job.Traceparent)}
 		made[i] = db.scripts.create.EvalSha(ctx, pipe, keys, args...)
 		again[i] = func(pipe redis.Scripter) { made[i] = db.scripts.create.Eval(ctx, pipe, keys, args...) }
 	}
@@ -355,7 +355,7 @@ func decodeJob(id string, rec map[string]string, spec, result string) jobs.Job {
 		NotBefore: at("not_before"), Expires: at("expires"), StartBy: at("start_by"),
 		Worker: rec["worker"], Host: rec["host"], Nonce: rec["nonce"], Lease: at("lease"),
 		Container: jobs.Container{Name: rec["name"], ID: rec["cid"], Deadline: at("deadline")},
-		Submitter: rec["submitter"], CancelBy: rec["cancel"], Newer: number("v") > recordVersion,
+		Submitter: rec["submitter"], Traceparent: jobs.Traceparent(rec["traceparent"]), CancelBy: rec["cancel"], Newer: number("v") > recordVersion,
 	}
 	if err := json.Unmarshal([]byte(spec), &job.Spec); err != nil {
 		job.Spec, job.Damaged = jobs.Spec{}, fmt.Sprintf("its document cannot be read: %v", err)

@@ -28,6 +28,9 @@ var ErrServer = errors.New("cannot reach the farm's server")
 
 // Farm sends requests to a server. It is safe for concurrent use.
 type Farm struct {
+	// Traceparent is the trace that requests belong to, "" for none.
+	Traceparent jobs.Traceparent
+
 	server *url.URL
 	token  string
 	http   *http.Client
@@ -184,6 +187,9 @@ func (f *Farm) once(ctx context.Context, r request) (resp *http.Response, wait t
 	}
 	if f.token != "" {
 		req.Header.Set("Authorization", "Bearer "+f.token)
+	}
+	if f.Traceparent != "" {
+		req.Header.Set("Traceparent", string(f.Traceparent))
 	}
 	resp, err = f.http.Do(req)
 	if err != nil {

@@ -27,7 +27,7 @@ func (m *Memory) Create(ctx context.Context, batch []jobs.Job) ([]bool, error) {
 		}
 		r := &record{at: len(m.order), job: jobs.Job{
 			ID: j.ID, Spec: copyJSON(j.Spec), State: jobs.Queued, Attempt: 1, Seq: 1, Created: m.clock.now(),
-			Submitter: j.Submitter,
+			Submitter: j.Submitter, Traceparent: j.Traceparent,
 		}}
 		m.wait(&r.job, 0)
 		m.records[j.ID] = r

@@ -14,7 +14,7 @@ import (
 func TestRecords(t *testing.T, setup func(t *testing.T) DB) {
 	tests := []subtest{
 		{"create", testCreate},
-		{"create with a submitter", testSubmitter},
+		{"create with who submits and a trace", testSubmitter},
 		{"create once", testCreateOnce},
 		{"create once at the same time", testCreateConcurrently},
 		{"create one that has ended", testCreateEnded},
@@ -59,6 +59,7 @@ func testCreate(f *farm) {
 func testSubmitter(f *farm) {
 	anns := jobs.NewJob(f.newID(), spec("app"))
 	anns.Submitter = "ann <&> \u00e4@host"
+	anns.Traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	ended := endedJob(f.newID(), spec("app"))
 	ended.Submitter = "bob"
 	none := jobs.NewJob(f.newID(), spec("app"))
@@ -68,13 +69,13 @@ func testSubmitter(f *farm) {
 		f.t.Fatal(err)
 	}
 	for _, want := range []jobs.Job{anns, ended, none} {
-		if got := f.get(want.ID); got.Submitter != want.Submitter {
-			f.t.Errorf("the submitter is %q; want %q", got.Submitter, want.Submitter)
+		if got := f.get(want.ID); got.Submitter != want.Submitter || got.Traceparent != want.Traceparent {
+			f.t.Errorf("the submitter is %q, the trace %q; want %q, %q", got.Submitter, got.Traceparent, want.Submitter, want.Traceparent)
 		}
 	}
 	f.finish(f.claim(anns.ID), done())
-	if got := f.get(anns.ID); got.Submitter != anns.Submitter {
-		f.t.Errorf("once the job has ended, the submitter is %q; want %q", got.Submitter, anns.Submitter)
+	if got := f.get(anns.ID); got.Submitter != anns.Submitter || got.Traceparent != anns.Traceparent {
+		f.t.Errorf("once the job has ended, the submitter is %q, the trace %q; want %q, %q", got.Submitter, got.Traceparent, anns.Submitter, anns.Traceparent)
 	}
 }
 
