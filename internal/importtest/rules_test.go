@@ -104,6 +104,7 @@ func rules() []rule {
 		{"internal/contexts", reading, []string{"github.com/klauspost/compress", "golang.org/x/text"}},
 
 		{"internal/logread", reading, nil},
+		{"internal/timeline", reading, nil},
 
 		{"internal/artifacts", seams, []string{"github.com/klauspost/compress"}},
 		{"internal/engine", seams, nil},
