@@ -44,6 +44,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/s3conn"
 	"github.com/slipway-farm/slipway/internal/seat"
 	"github.com/slipway-farm/slipway/internal/telemetry"
+	"github.com/slipway-farm/slipway/internal/traces"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -109,6 +110,10 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
+	traceTo, traced, err := traces.Environment(ctx, os.Getenv, c.Worker.Farm, buildVersion())
+	if err != nil {
+		return commandline.BadUsage(err)
+	}
 	attests, err := newProvenance(c, eng)
 	if err != nil {
 		return commandline.BadUsage(err)
@@ -150,15 +155,20 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 	promoter := rebuild.NewPromoter(lg, records, records, producer, tags{faultyTags(eng), pinned}, rebuild.PromoterOptions{Nonce: uuid.NewString(), Gate: rebuild.NewGate(c.RebuildGate)})
 	rebuilds := rebuild.NewRunner(lg, records, records, producer, promoter.Wake)
 	background.Go(func() { promoter.Run(reconciling, rebuilds.Advance) })
-	var wakeCaller func()
+	readers := map[string]func(){}
 	if c.Webhooks {
 		caller := newCaller(lg, c, records, admits, metrics)
 		background.Go(func() { caller.Run(reconciling) })
-		wakeCaller = caller.Wake
+		readers[jobs.CallsReader] = caller.Wake
+	}
+	if traced {
+		exporter := traces.New(lg, traces.Deps{Endings: records, Records: records, Blobs: blobs, Collector: traceTo}, traces.Options{Nonce: uuid.NewString()})
+		background.Go(func() { exporter.Run(reconciling) })
+		readers[traces.Reader] = exporter.Wake
 	}
 	background.Go(func() {
 		reconcile.New(lg, records, tickets, uuid.NewString(), reconcile.Options{
-			Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics, Watched: metrics, Rebuilds: rebuilds, Calls: wakeCaller,
+			Interval: min(5*time.Second, c.Worker.Lease/4), Observer: metrics, Watched: metrics, Rebuilds: rebuilds, Readers: readers,
 		}).Run(reconciling)
 	})
 	if c.GCEvery > 0 {

@@ -2,9 +2,9 @@ package reconcile
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
-
-	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // readEnded lets the readers of the ended jobs read what is new to them, which is nothing
@@ -14,18 +14,16 @@ func (r *Reconciler) readEnded(ctx context.Context, now time.Time) error {
 	if err := r.countPage(ctx); err != nil {
 		return err
 	}
-	unread := []string{metricsReader, recipesReader}
-	if r.opts.Calls != nil {
-		unread = append(unread, jobs.CallsReader)
+	readers := map[string]func(context.Context) error{metricsReader: r.count, recipesReader: r.learn}
+	for name, wake := range r.opts.Readers {
+		readers[name] = func(context.Context) error { wake(); return nil }
 	}
+	unread := slices.Sorted(maps.Keys(readers))
 	if now.Sub(r.swept) < sweepEvery {
 		var err error
 		if unread, err = r.records.Unread(ctx, unread...); err != nil {
 			return err
 		}
-	}
-	readers := map[string]func(context.Context) error{
-		metricsReader: r.count, recipesReader: r.learn, jobs.CallsReader: func(context.Context) error { r.opts.Calls(); return nil },
 	}
 	for _, reader := range unread {
 		if err := readers[reader](ctx); err != nil {

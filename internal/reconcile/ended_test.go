@@ -14,7 +14,7 @@ func TestCallsAreWoken(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t)
 	woken := 0
-	r := reconcile.New(nil, f.DB, f.queue, "caller", reconcile.Options{Calls: func() { woken++ }})
+	r := reconcile.New(nil, f.DB, f.queue, "caller", reconcile.Options{Readers: map[string]func(){jobs.CallsReader: func() { woken++ }}})
 	pass := func(want int) {
 		t.Helper()
 		f.move(20 * time.Second) // the one of the farm leads no more

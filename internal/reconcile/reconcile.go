@@ -82,8 +82,9 @@ type Options struct {
 	Watched Watched
 	// Rebuilds may be nil: then rebuilds are another's business.
 	Rebuilds Rebuilds
-	// Calls is called when there may be calls of webhooks to make or to try; nil asks not.
-	Calls func()
+	// Readers are the other readers of the ended jobs, by their names. One is called when
+	// there may be something for it to read, and must be quick.
+	Readers map[string]func()
 }
 
 // Rebuilds moves rebuilds on.
