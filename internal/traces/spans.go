@@ -173,7 +173,7 @@ func pairs(attrs []attribute.KeyValue) []*commonpb.KeyValue {
 		case attribute.INT64:
 			v.Value = &commonpb.AnyValue_IntValue{IntValue: a.Value.AsInt64()}
 		default:
-			text := jobs.Line(a.Value.Emit(), longest)
+			text := jobs.Line(a.Value.String(), longest)
 			if text == "" {
 				continue
 			}
