@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -132,13 +133,11 @@ func (s *Server) news(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if wait > 0 {
-		if !s.follows.take(x.who.Token) {
-			return s.tooManyFollow()
-		}
-		defer s.follows.give(x.who.Token)
+	after := jobs.Cursor{Event: x.params.Get("event"), Log: x.params.Get("log")}
+	found, err := s.Jobs.Follow(x.Context(), job.ID, after, 0)
+	if err == nil && wait > 0 && len(found.Events)+len(found.Log) == 0 {
+		found, err = s.awaitNews(x, job, after, wait)
 	}
-	found, err := s.Jobs.Follow(x.Context(), job.ID, jobs.Cursor{Event: x.params.Get("event"), Log: x.params.Get("log")}, wait)
 	if err != nil {
 		return err
 	}
@@ -147,4 +146,35 @@ func (s *Server) news(x *exchange) error {
 		n.Log = append(n.Log, logChunk(c))
 	}
 	return x.json(http.StatusOK, n)
+}
+
+// awaitNews returns what comes after a place within some time. It waits with all others who
+// follow the job, so that they hold one connection to Redis together.
+func (s *Server) awaitNews(x *exchange, job jobs.Job, after jobs.Cursor, wait time.Duration) (jobs.News, error) {
+	if !s.follows.take(x.who.Token) {
+		return jobs.News{}, s.tooManyFollow()
+	}
+	defer s.follows.give(x.who.Token)
+	f, done, err := s.feeds.follow(job, x.who.Token)
+	if err != nil {
+		return jobs.News{}, err
+	}
+	defer done()
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
+	for {
+		// What comes after this changes the feed, and what came before is read now.
+		l := f.look(place{})
+		found, err := s.Jobs.Follow(x.Context(), job.ID, after, 0)
+		if err != nil || len(found.Events)+len(found.Log) > 0 || l.over || l.err != nil {
+			return found, err
+		}
+		select {
+		case <-l.changed:
+		case <-timeout.C:
+			return found, nil
+		case <-x.Context().Done():
+			return found, x.Context().Err()
+		}
+	}
 }

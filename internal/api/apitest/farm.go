@@ -25,8 +25,10 @@ type Farm struct {
 	T     *testing.T
 	DB    *records.DB
 	Redis *miniredis.Miniredis
-	Blobs *artifacts.Blobs
-	Jobs  *jobs.Service
+	// Client is the farm's, for tests that look at its connections.
+	Client *redis.Client
+	Blobs  *artifacts.Blobs
+	Jobs   *jobs.Service
 	// StoreDir is where the artifact store is.
 	StoreDir string
 }
@@ -44,7 +46,7 @@ func NewFarm(t *testing.T) *Farm {
 	}
 	db := records.New(rdb, records.Options{})
 	return &Farm{
-		T: t, DB: db, Redis: mr, StoreDir: dir, Blobs: artifacts.NewBlobs(store, t.TempDir()),
+		T: t, DB: db, Redis: mr, Client: rdb, StoreDir: dir, Blobs: artifacts.NewBlobs(store, t.TempDir()),
 		Jobs: jobs.NewService(db, queue.New(rdb), func() string { return uuid.Must(uuid.NewV7()).String() }),
 	}
 }
