@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -82,9 +81,7 @@ func (a *app) describe(j jobs.Job, why string) {
 	p := a.paint(a.stdout)
 	field(a.stdout, p, "job", j.ID)
 	field(a.stdout, p, "submitter", j.Submitter)
-	if trace, _, _ := j.Traceparent.IDs(); j.Traceparent != "" {
-		field(a.stdout, p, "trace", hex.EncodeToString(trace[:]))
-	}
+	field(a.stdout, p, "trace", j.Traceparent.Trace())
 	if j.State.Terminal() {
 		summarize(a.stdout, p, j)
 		attempts(a.stdout, p, j)

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/seat"
+	"github.com/slipway-farm/slipway/internal/webhooks"
 )
 
 func doctorCommand(getenv func(string) string) *cobra.Command {
@@ -76,6 +77,11 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 		defer rdb.Close()
 		records := records.New(rdb, records.Options{})
 		deps.Records = records
+		if c.Webhooks {
+			deps.Webhooks = func(ctx context.Context) (int, error) {
+				return webhooks.CheckSecrets(ctx, records, hookSecrets(c.Worker.SecretsDir))
+			}
+		}
 		deps.StoreOwner = func(ctx context.Context) error {
 			blobs, err := openStore(c.Store, "")
 			if err != nil {

@@ -102,6 +102,9 @@ type Deps struct {
 	Look func(s jobs.Seat, daemon string) (why string, err error)
 	// Former lists folders with the files of hosts that the state directory was before.
 	Former func() ([]string, error)
+	// Webhooks looks whether this worker can sign the calls of the farm's webhooks, and
+	// returns how many there are; nil when it calls none.
+	Webhooks func(ctx context.Context) (count int, err error)
 	// Lock takes the state directory's lock and says how to give it back, or
 	// that a running worker has it.
 	Lock func() (release func() error, running bool, err error)
@@ -179,6 +182,7 @@ func checks() []check {
 		{"store.owner", []string{"redis", "store"}, storeOwner},
 		{"policy", nil, policyFile},
 		{"secrets", nil, secretsDirectory},
+		{"webhooks", redis, webhookSecrets},
 		{"registry-auth", nil, registryAuth},
 		{"provenance-key", nil, provenanceKey},
 		{"disk.docker", docker, diskDocker},

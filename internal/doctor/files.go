@@ -200,6 +200,17 @@ func secretsDirectory(_ context.Context, e *exam) Finding {
 	return private(e.SecretsDir, fmt.Sprintf("secrets: %d", len(inside)))
 }
 
+func webhookSecrets(ctx context.Context, e *exam) Finding {
+	if e.Webhooks == nil {
+		return ok("left to other workers (--webhooks=false)")
+	}
+	n, err := e.Webhooks(ctx)
+	if err != nil {
+		return broken(err, "put the file into the folder webhooks of --secrets, or leave webhooks to other workers with --webhooks=false: those that fail for long are disabled")
+	}
+	return ok("%d, and their secrets are here", n)
+}
+
 func registryAuth(_ context.Context, e *exam) Finding {
 	if e.RegistryAuth == "" {
 		return ok("none; registries are asked anonymously")

@@ -29,6 +29,14 @@ func traceparent() *regexp.Regexp {
 	return regexp.MustCompile(`^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$`)
 }
 
+// Trace is the ID of the trace in hex, "" for none.
+func (t Traceparent) Trace() string {
+	if parts := strings.Split(string(t), "-"); len(parts) == 4 {
+		return parts[1]
+	}
+	return ""
+}
+
 // IDs are the trace and the span that it names, and whether they are recorded; zero for none.
 func (t Traceparent) IDs() (trace [16]byte, span [8]byte, sampled bool) {
 	parts := strings.Split(string(t), "-")

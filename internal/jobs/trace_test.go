@@ -32,6 +32,9 @@ func TestTraceparent(t *testing.T) {
 			t.Errorf("ParseTraceparent(%q) = %q; want %q", text, got, want)
 		}
 		ids, parent, sampled := got.IDs()
+		if id := got.Trace(); want != "" && id != trace || want == "" && id != "" {
+			t.Errorf("%q has the trace %q", text, id)
+		}
 		switch {
 		case want == "":
 			if ids != [16]byte{} || parent != [8]byte{} || sampled {

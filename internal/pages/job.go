@@ -261,6 +261,7 @@ func (page *jobPage) addFacts() {
 	add(f, "Worker", cmp.Or(page.Row.Where, j.Worker), false)
 	add(f, "Submitted by", j.Submitter, false)
 	add(f, "Tenant", j.Spec.Tenant, false)
+	add(f, "Trace", j.Traceparent.Trace(), true)
 	add(f, "Queue", j.Spec.Queue+", priority "+string(j.Spec.Priority), false)
 	for _, k := range slices.Sorted(maps.Keys(j.Spec.Labels)) {
 		add(f, "Label", k+"="+j.Spec.Labels[k], false)

@@ -2,6 +2,7 @@ package webhooks_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -379,4 +380,31 @@ func (f forgotten) Ended(ctx context.Context, reader string, limit int) (jobs.En
 		p.Jobs[i].Job = nil
 	}
 	return p, err
+}
+
+// A worker without a secret of a webhook, or with one that cannot sign, is told of before
+// calls fail.
+func TestCheckSecrets(t *testing.T) {
+	t.Parallel()
+	hook := func(name string, secrets ...string) jobs.Webhook {
+		return jobs.Webhook{Name: name, URL: "https://a", Secrets: secrets}
+	}
+	f := newFarm(t, hook("open"), hook("signed", "ci", "next"))
+	check := func() string {
+		n, err := webhooks.CheckSecrets(t.Context(), f.Memory, secrets)
+		return fmt.Sprint(n, " ", err)
+	}
+	if got := check(); got != "2 <nil>" {
+		t.Errorf("checked: %s", got)
+	}
+	for _, w := range []jobs.Webhook{hook("bad", "damaged"), hook("away", "ci", "none")} {
+		if err := f.AddWebhook(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"4 ", "webhook bad: the worker's secret webhooks/damaged is not one of Standard Webhooks: want whsec_", `webhook away: the worker has no secret named "webhooks/none"`} {
+		if got := check(); !strings.Contains(got, want) || strings.Contains(got, "hunter2") {
+			t.Errorf("checked: %s; want %q, and no secret", got, want)
+		}
+	}
 }

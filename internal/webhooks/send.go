@@ -131,13 +131,9 @@ func (s *Sender) request(ctx context.Context, to string, secrets []string, id st
 	req.Header.Set("Webhook-Timestamp", strconv.FormatInt(now.Unix(), 10))
 	var signatures []string
 	for _, name := range secrets {
-		text, err := s.secret(name)
+		key, err := signingKey(s.secret, name)
 		if err != nil {
 			return nil, err
-		}
-		key, err := ParseSecret(text)
-		if err != nil {
-			return nil, fmt.Errorf("the worker's secret %s is not one of Standard Webhooks: %w", name, err)
 		}
 		signatures = append(signatures, sign(key, id, now, body))
 	}
