@@ -15,7 +15,9 @@ type Filter struct {
 	States []State
 	Kinds  []string
 	// Fault is whose fault it was that a job failed.
-	Fault                                Fault
+	Fault Fault
+	// IDPrefix is what the IDs begin with.
+	IDPrefix                             string
 	Name, Tenant, Queue, Host, Submitter string
 	// Label is key=value.
 	Label string
@@ -36,7 +38,7 @@ func (f Filter) query() url.Values {
 		q.Add("kind", k)
 	}
 	for name, text := range map[string]string{
-		"fault": string(f.Fault), "name": f.Name, "tenant": f.Tenant, "queue": f.Queue, "host": f.Host,
+		"fault": string(f.Fault), "id_prefix": f.IDPrefix, "name": f.Name, "tenant": f.Tenant, "queue": f.Queue, "host": f.Host,
 		"submitter": f.Submitter, "label": f.Label, "base": f.Base,
 	} {
 		if text != "" {

@@ -38,15 +38,12 @@ Ctrl-C ends only this command.`,
 		if follow && attempt != 0 {
 			return usage("leave one of them out", "--attempt and --follow: an earlier attempt has ended")
 		}
-		svc, err := a.service(cmd.Context())
+		list, err := a.getAll(cmd.Context(), args)
 		if err != nil {
 			return err
 		}
-		job, err := a.get(cmd.Context(), svc, args[0])
-		if err != nil {
-			return err
-		}
-		f := &follower{svc: svc, store: a.artifacts, view: a.newView(mode, false, false), id: job.ID, service: true, why: a.whyWaits}
+		job := list[0]
+		f := &follower{svc: a.svc, store: a.artifacts, view: a.newView(mode, false, false), id: job.ID, service: true, why: a.whyWaits}
 		if follow && (!job.State.Terminal() || job.Up()) {
 			job, err = a.watch(cmd.Context(), f)
 			if err == nil {

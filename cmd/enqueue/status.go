@@ -49,15 +49,15 @@ func (p printer) jobs(list []jobs.Job) error {
 	return p.many(list, "")
 }
 
-// getAll reads jobs by ID.
+// getAll reads jobs by their IDs, or the beginnings of these.
 func (a *app) getAll(ctx context.Context, ids []string) ([]jobs.Job, error) {
-	svc, err := a.service(ctx)
+	ids, err := a.jobIDs(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
 	list := make([]jobs.Job, 0, len(ids))
 	for _, id := range ids {
-		j, err := a.get(ctx, svc, id)
+		j, err := a.get(ctx, a.svc, id)
 		if err != nil {
 			return nil, err
 		}

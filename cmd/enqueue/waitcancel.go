@@ -38,7 +38,7 @@ job that is not known is waited for, too; --appear says how long.`,
 		ctx, stop := a.interruptible(cmd.Context())
 		defer stop()
 		// The way to the farm is no part of the time that jobs are waited for.
-		if _, err := a.service(ctx); err != nil {
+		if args, err = a.jobIDs(ctx, args); err != nil {
 			return err
 		}
 		if timeout != 0 {
@@ -208,6 +208,9 @@ func (a *app) cancelAll(ctx context.Context, p printer, ids []string) error {
 	}
 	var list []jobs.Job
 	var first error
+	if ids, err = a.jobIDs(ctx, ids); err != nil {
+		return err
+	}
 	for _, id := range ids {
 		j, err := svc.Cancel(ctx, id, a.whoami())
 		switch {

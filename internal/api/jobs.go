@@ -58,7 +58,7 @@ func (s *Server) get(x *exchange) error {
 }
 
 func listParams() []string {
-	return []string{"fault", "name", "tenant", "label", "queue", "host", "base", "submitter", "after", "before", "up", "limit", "page_token"}
+	return []string{"fault", "id_prefix", "name", "tenant", "label", "queue", "host", "base", "submitter", "after", "before", "up", "limit", "page_token"}
 }
 
 // page is a part of a listing.
@@ -123,6 +123,7 @@ func (x *exchange) query() (q jobs.Query, err error) {
 	if q.CreatedBefore, err = x.time("before"); err != nil {
 		return q, err
 	}
+	q.IDPrefix = x.params.Get("id_prefix")
 	q.Name, q.Label, q.PageToken = x.params.Get("name"), x.params.Get("label"), x.params.Get("page_token")
 	q.Queue, q.Host, q.Submitter, q.Tenant = x.params.Get("queue"), x.params.Get("host"), x.params.Get("submitter"), x.params.Get("tenant")
 	if base := x.params.Get("base"); base != "" {

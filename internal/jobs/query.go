@@ -3,6 +3,7 @@ package jobs
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -10,8 +11,10 @@ import (
 // Query selects the jobs that all of its fields select. Zero fields select everything.
 type Query struct {
 	States []State
-	Name   string
-	Tenant string
+	// IDPrefix selects jobs whose ID begins with it.
+	IDPrefix string
+	Name     string
+	Tenant   string
 	// Label is key=value.
 	Label string
 	// Up selects jobs that keep a service whose end is not recorded.
@@ -61,10 +64,47 @@ func (q Query) Bounds() (limit, look int) {
 	return min(limit, 200), look
 }
 
+// Made is when the jobs were made that the query may select, by its times and by the prefix: the
+// ID of a job of [Service] begins with the moment of its submission. Zero times are no bounds.
+func (q Query) Made() (after, before time.Time) {
+	after, before = q.CreatedAfter, q.CreatedBefore
+	first, last, ok := idTimes(q.IDPrefix)
+	if !ok {
+		return after, before
+	}
+	if first = first.Add(-clockSkew); after.Before(first) {
+		after = first
+	}
+	if last = last.Add(clockSkew); before.IsZero() || last.Before(before) {
+		before = last
+	}
+	return after, before
+}
+
+// clockSkew is how far the clock of a producer, which makes the ID, may be from Redis' own.
+const clockSkew = time.Hour
+
+// idTimes are the first and the last moment that a UUID of version 7 names which begins so.
+func idTimes(prefix string) (first, last time.Time, ok bool) {
+	const digits = 12 // of the time, in milliseconds
+	head := strings.Replace(prefix, "-", "", 1)
+	if len(prefix) > 8 && prefix[8] != '-' || len(prefix) <= 8 && head != prefix {
+		return first, last, false
+	}
+	head = head[:min(len(head), digits)]
+	low, err1 := strconv.ParseInt(head+strings.Repeat("0", digits-len(head)), 16, 64)
+	high, err2 := strconv.ParseInt(head+strings.Repeat("f", digits-len(head)), 16, 64)
+	first, last = time.UnixMilli(low), time.UnixMilli(high+1)
+	// Another's IDs may be hexadecimal as well, such as those of commits.
+	likely := first.Year() >= 2020 && last.Year() < 2100
+	return first, last, likely && err1 == nil && err2 == nil
+}
+
 // Selects reports whether the job is among those that the query asks for.
 func (q Query) Selects(j Job) bool {
 	switch {
 	case len(q.States) > 0 && !slices.Contains(q.States, j.State),
+		!strings.HasPrefix(j.ID, q.IDPrefix),
 		q.Up && !j.Up(),
 		!q.CreatedAfter.IsZero() && j.Created.Before(q.CreatedAfter),
 		!q.CreatedBefore.IsZero() && !j.Created.Before(q.CreatedBefore),

@@ -24,14 +24,18 @@ func (db *DB) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
 		return jobs.Page{}, err
 	}
 	page := jobs.Page{Jobs: make([]jobs.Job, 0, limit)}
+	ask, most := limit, mostRead
+	if q.IDPrefix != "" { // that is looked at without its record
+		ask, most, look = mostIDs, mostIDs, look*mostIDs/mostRead
+	}
 	// More are read at once the longer nothing fits.
-	for ask := limit; ; ask = min(2*ask, mostRead) {
+	for ; ; ask = min(2*ask, most) {
 		n := min(ask, look)
 		entries, err := db.before(ctx, keys, within, place, n)
 		if err != nil {
 			return jobs.Page{}, err
 		}
-		found, err := db.recordsOf(ctx, entries)
+		found, err := db.recordsOf(ctx, entries, q.IDPrefix)
 		if err != nil {
 			return jobs.Page{}, err
 		}
@@ -56,8 +60,11 @@ func (db *DB) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
 	}
 }
 
-// mostRead is how many records a listing reads at once.
-const mostRead = 400
+const (
+	// mostRead is how many records a listing reads at once, and mostIDs how many IDs.
+	mostRead = 400
+	mostIDs  = 4000
+)
 
 // indexes are the keys that a listing walks: of what the query names, the index that most
 // likely has the fewest jobs, else those of the states.
@@ -83,11 +90,13 @@ func indexes(q jobs.Query) []string {
 	return keys
 }
 
-// recordsOf reads the records of entries, by their IDs.
-func (db *DB) recordsOf(ctx context.Context, entries []listPlace) (map[string]jobs.Job, error) {
-	ids := make([]string, len(entries))
-	for i, e := range entries {
-		ids[i] = e.id
+// recordsOf reads the records of entries whose IDs begin so, by their IDs.
+func (db *DB) recordsOf(ctx context.Context, entries []listPlace, prefix string) (map[string]jobs.Job, error) {
+	var ids []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.id, prefix) {
+			ids = append(ids, e.id)
+		}
 	}
 	all, err := db.GetAll(ctx, ids)
 	if err != nil {
@@ -106,11 +115,12 @@ type span struct{ first, last float64 }
 
 func spanOf(q jobs.Query) span {
 	s := span{math.Inf(-1), math.Inf(1)}
-	if !q.CreatedAfter.IsZero() {
-		s.first = roundedUp(q.CreatedAfter)
+	after, before := q.Made()
+	if !after.IsZero() {
+		s.first = roundedUp(after)
 	}
-	if !q.CreatedBefore.IsZero() {
-		s.last = roundedUp(q.CreatedBefore) - 1
+	if !before.IsZero() {
+		s.last = roundedUp(before) - 1
 	}
 	return s
 }

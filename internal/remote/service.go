@@ -96,6 +96,7 @@ func (f *Farm) List(ctx context.Context, q jobs.Query) (jobs.Page, error) {
 		query.Add("kind", string(k))
 	}
 	set("fault", string(q.Fault))
+	set("id_prefix", q.IDPrefix)
 	set("name", q.Name)
 	set("tenant", q.Tenant)
 	set("label", q.Label)

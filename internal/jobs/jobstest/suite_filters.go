@@ -3,6 +3,7 @@ package jobstest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -209,5 +210,35 @@ func testListToken(f *farm) {
 	for _, token := range []string{"x", "x:y", ":", "12:", "NaN:y", fmt.Sprintf("%01000d", 7) + "x"} {
 		_, err := f.Records.List(f.ctx, jobs.Query{PageToken: token})
 		f.refused("List(token "+jobs.Clip(token)+")", err, jobs.ErrInvalid)
+	}
+}
+
+// The IDs of this farm's jobs begin with the moment at which they were made; those of others
+// do not, though they may look like it.
+func testListPrefix(f *farm) {
+	now, err := f.Claims.Now(f.ctx)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	stamp := func(at time.Time, rest string) string {
+		hex := fmt.Sprintf("%012x", at.UnixMilli())
+		return hex[:8] + "-" + hex[8:] + "-7" + rest
+	}
+	early, late := stamp(now.Add(-time.Minute), "abc-8def-0123456789ab"), stamp(now.Add(time.Minute), "abc-8def-0123456789ab")
+	ids := []string{early, late, late[:len(late)-1] + "c", "nightly-1", "nightly-2", "3f2a91c-1"}
+	var batch []jobs.Job
+	for _, id := range ids {
+		batch = append(batch, jobs.NewJob(id, spec("app")))
+	}
+	if _, err := f.Records.Create(f.ctx, batch); err != nil {
+		f.t.Fatal(err)
+	}
+	for prefix, want := range map[string][]string{
+		"": newest(ids), early: {early}, early[:13]: {early}, late[:13]: {ids[2], late}, late[:12]: {ids[2], late},
+		late: {late}, "0": {ids[2], late, early}, "night": {"nightly-2", "nightly-1"}, "nightly-2": {"nightly-2"}, "ightly": nil,
+		"3f2a": {"3f2a91c-1"}, "01": {ids[2], late, early}, strings.ReplaceAll(early, "-", ""): nil, "g": nil,
+	} {
+		f.wantList(jobs.Query{IDPrefix: prefix}, want)
+		f.wantList(jobs.Query{IDPrefix: prefix, Limit: 1, Look: 1, Name: "app"}, want)
 	}
 }

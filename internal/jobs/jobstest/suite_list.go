@@ -16,6 +16,7 @@ func listTests() []subtest {
 		{"list by filter and page", testListFilteredPages},
 		{"list by each filter", testListEachFilter},
 		{"list by time", testListTimes},
+		{"list by the beginning of IDs", testListPrefix},
 		{"list what is rare", testListRare},
 		{"list by index", testListIndexes},
 		{"list follows the state", testListStates},
