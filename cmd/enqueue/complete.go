@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,12 +15,37 @@ func words(list ...string) cobra.CompletionFunc {
 	return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
 }
 
-// completeIDs completes job IDs, newest first, described by state and name. A
+// completeIDs completes job IDs, newest first, described by state and what the job is. A
 // farm that does not answer within a second completes nothing.
 func (a *app) completeIDs(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	return a.completeJobs(cmd, args, jobs.Query{IDPrefix: prefix})
+}
+
+// completeLiving completes those of jobs that have not ended.
+func (a *app) completeLiving(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	return a.completeJobs(cmd, args, jobs.Query{IDPrefix: prefix, States: statesThat(func(s jobs.State) bool { return !s.Terminal() })})
+}
+
+// completeEnded completes those of jobs that have.
+func (a *app) completeEnded(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	return a.completeJobs(cmd, args, jobs.Query{IDPrefix: prefix, States: statesThat(jobs.State.Terminal)})
+}
+
+// completeCancel completes those that can be cancelled: kept services can be, too.
+func (a *app) completeCancel(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	living, how := a.completeLiving(cmd, args, prefix)
+	up, _ := a.completeJobs(cmd, args, jobs.Query{IDPrefix: prefix, Up: true})
+	return append(living, up...), how
+}
+
+func statesThat(fit func(jobs.State) bool) []jobs.State {
+	return slices.DeleteFunc(jobs.States(), func(s jobs.State) bool { return !fit(s) })
+}
+
+func (a *app) completeJobs(cmd *cobra.Command, args []string, q jobs.Query) ([]string, cobra.ShellCompDirective) {
 	const files = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 	// logs and result take one ID; ids refuses a second one.
-	if len(args) > 0 && cmd.Args(cmd, append(args, prefix)) != nil {
+	if len(args) > 0 && cmd.Args(cmd, append(args, q.IDPrefix)) != nil {
 		return nil, files
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
@@ -29,15 +54,14 @@ func (a *app) completeIDs(cmd *cobra.Command, args []string, prefix string) ([]s
 	if err != nil {
 		return nil, files
 	}
-	page, err := svc.List(ctx, jobs.Query{Limit: 100})
+	q.Limit = 100
+	page, err := svc.List(ctx, q)
 	if err != nil {
 		return nil, files
 	}
 	var found []string
 	for _, j := range page.Jobs {
-		if strings.HasPrefix(j.ID, prefix) {
-			found = append(found, j.ID+"\t"+strings.TrimSpace(string(j.State)+" "+j.Spec.Name))
-		}
+		found = append(found, j.ID+"\t"+oneLine(string(j.State)+" "+j.Spec.Called()))
 	}
 	return found, files
 }

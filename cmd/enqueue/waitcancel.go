@@ -18,7 +18,7 @@ func (a *app) waitCmd() *cobra.Command {
 	var timeout jobs.Duration
 	appear := appearTime
 	cmd := &cobra.Command{
-		Use: "wait ID...", Short: "Wait until jobs have ended", Args: ids(1, 0), ValidArgsFunction: a.completeIDs,
+		Use: "wait ID...", Short: "Wait until jobs have ended", Args: ids(1, 0), ValidArgsFunction: a.completeLiving,
 		Long: `Wait until jobs have ended and print what became of each. Ends with the exit
 code of the job; of several, with that of the first that is not 0. With
 --timeout it ends with 8 when some have not ended by then.
@@ -164,7 +164,7 @@ func (a *app) cancelCmd() *cobra.Command {
 	var format string
 	var dryRun bool
 	cmd := &cobra.Command{
-		Use: "cancel ID...", Short: "End jobs, and services that are kept up", Args: ids(1, 0), ValidArgsFunction: a.completeIDs,
+		Use: "cancel ID...", Short: "End jobs, and services that are kept up", Args: ids(1, 0), ValidArgsFunction: a.completeCancel,
 		Long: `End jobs. One that waits ends at once, a running one as soon as its worker has
 stopped it (enqueue wait ID), and a kept service ends early (enqueue logs -f ID). A
 job that has ended already, and whose service has, is reported with exit code 2.`,

@@ -88,7 +88,7 @@ func (s *Server) one(x *exchange, req bulkRequest, id string) (bulkDone, error) 
 			return d, err
 		}
 	default:
-		spec := repeated(job.Spec, req.Action == "rerun")
+		spec := job.Spec.Again(req.Action == "rerun")
 		if err := s.acceptable(spec); err != nil {
 			return d, err
 		}

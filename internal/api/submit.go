@@ -189,21 +189,9 @@ func (s *Server) again(x *exchange, fresh bool) error {
 	if !job.State.Terminal() {
 		return problem("job_not_finished", "job %s is %s", job.ID, job.State)
 	}
-	spec := repeated(job.Spec, fresh)
+	spec := job.Spec.Again(fresh)
 	spec.IdempotencyKey = x.Request.Header.Get("Idempotency-Key")
 	return s.handOver(x, w, spec)
-}
-
-// repeated is a document for another job that does the same; fresh asks the registries what
-// the bases are now.
-func repeated(spec jobs.Spec, fresh bool) jobs.Spec {
-	spec.IdempotencyKey, spec.Cause = "", nil
-	if fresh && spec.Build != nil {
-		b := *spec.Build
-		b.Pull = true
-		spec.Build = &b
-	}
-	return spec
 }
 
 // retry answers POST /v1/jobs/{id}/retry: the same document, and with it the same context.

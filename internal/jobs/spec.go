@@ -1,5 +1,7 @@
 package jobs
 
+import "strings"
+
 // SpecVersion is the newest job document this build understands. A document
 // that names no version has this one.
 const SpecVersion = 1
@@ -49,6 +51,42 @@ func (s Spec) ReservedKey() string {
 	}
 	// A key is UTF-8, and has no such byte.
 	return s.Tenant + "\xff" + s.IdempotencyKey
+}
+
+// Called is what people know the job by, on one line of at most [MaxCalled] bytes: its name, a
+// tag of what it builds, or what it runs.
+func (s Spec) Called() string {
+	var words []string
+	switch {
+	case s.Name != "":
+		words = []string{s.Name}
+	case s.Build != nil && len(s.Build.Tags) > 0:
+		words = s.Build.Tags[:1]
+	case s.Run != nil && s.Run.Image != "":
+		words = append([]string{s.Run.Image}, s.Run.Command...)
+	case s.Run != nil && len(s.Run.Command) > 0:
+		words = s.Run.Command
+	case s.Build != nil && s.Build.Target != "":
+		words = []string{"build of", s.Build.Target}
+	case s.Build != nil:
+		words = []string{"build"}
+	}
+	return Line(strings.Join(words, " "), MaxCalled)
+}
+
+// MaxCalled bounds what Called returns, in bytes.
+const MaxCalled = 120
+
+// Again is the document of another job that does the same; fresh asks the registries what the
+// bases are now.
+func (s Spec) Again(fresh bool) Spec {
+	s.IdempotencyKey, s.Cause = "", nil
+	if fresh && s.Build != nil {
+		b := *s.Build
+		b.Pull = true
+		s.Build = &b
+	}
+	return s
 }
 
 // Normalize fills in what an absent field means, so that two documents that

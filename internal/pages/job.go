@@ -294,7 +294,7 @@ func (page *jobPage) addCommands(server string) {
 	if j.State.Terminal() {
 		page.Commands = append(page.Commands,
 			fact{"Do the same again", curl + "/retry", true}, fact{"Again, on new bases", curl + "/rerun", true},
-			fact{"Again, with enqueue", "enqueue status " + j.ID + " -o 'template={{json .spec}}' | enqueue submit -f -", true})
+			fact{"Again, with enqueue", "enqueue retry " + j.ID, true})
 	} else {
 		page.Commands = append(page.Commands,
 			fact{"Wait for its end", "enqueue wait " + j.ID, true}, fact{"Cancel", "enqueue cancel " + j.ID, true})

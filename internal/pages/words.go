@@ -95,7 +95,7 @@ func size(n int64) string {
 }
 
 // called is what people call a job.
-func called(j jobs.Job) string { return cmp.Or(j.Spec.Name, shortID(j.ID)) }
+func called(j jobs.Job) string { return cmp.Or(j.Spec.Called(), shortID(j.ID)) }
 
 // took is how long the job took from its submission, or takes so far.
 func took(j jobs.Job, now time.Time) string {
