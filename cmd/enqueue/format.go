@@ -14,7 +14,7 @@ import (
 // every format.
 type printer struct {
 	w    io.Writer
-	kind string // "", table, json, jsonl, name, template
+	kind string // "", table, wide, json, jsonl, name, template
 	tmpl *template.Template
 }
 
@@ -54,7 +54,7 @@ func toJSON(v any) (string, error) {
 }
 
 // human reports whether no machine-readable format was asked for.
-func (p printer) human() bool { return p.kind == "" || p.kind == "table" }
+func (p printer) human() bool { return p.kind == "" || p.kind == "table" || p.kind == "wide" }
 
 // one prints a document as json (indented), jsonl (one line) or through the
 // template. id is what -o name prints.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/moby/buildkit/util/progress/progressui"
 	"golang.org/x/term"
@@ -65,10 +67,19 @@ func (a *app) colored(w io.Writer) bool {
 	}
 }
 
-// painter colours words, or leaves them as they are.
-type painter struct{ on bool }
+// painter colours words, or leaves them as they are; with ascii it writes no other letters
+// and signs of its own.
+type painter struct{ on, ascii bool }
 
-func (a *app) paint(w io.Writer) painter { return painter{on: a.colored(w)} }
+func (a *app) paint(w io.Writer) painter { return painter{on: a.colored(w), ascii: a.ascii()} }
+
+// ascii reports whether the locale or the terminal has ASCII alone. One that does not say is
+// taken for a UTF-8 one, as nearly all are.
+func (a *app) ascii() bool {
+	locale := cmp.Or(a.getenv("LC_ALL"), a.getenv("LC_CTYPE"), a.getenv("LANG"))
+	charset := strings.ReplaceAll(strings.ToLower(locale), "-", "")
+	return a.getenv("TERM") == "dumb" || locale != "" && !strings.Contains(charset, "utf8")
+}
 
 func (p painter) sgr(code, s string) string {
 	if !p.on {
@@ -84,19 +95,25 @@ func (p painter) bold(s string) string   { return p.sgr("1", s) }
 
 // state is a glyph and a word, so that colour never carries the meaning alone.
 func (p painter) state(s jobs.State) string {
+	glyph := func(sign, ascii string) string {
+		if p.ascii {
+			sign = ascii
+		}
+		return sign + " " + string(s)
+	}
 	switch s {
 	case jobs.Queued:
-		return "○ " + string(s)
+		return glyph("○", "o")
 	case jobs.Running:
-		return p.bold("● " + string(s))
+		return p.bold(glyph("●", "*"))
 	case jobs.Waiting:
-		return p.yellow("◌ " + string(s))
+		return p.yellow(glyph("◌", "~"))
 	case jobs.Succeeded:
-		return p.green("✓ " + string(s))
+		return p.green(glyph("✓", "+"))
 	case jobs.Cancelled:
-		return p.yellow("⊘ " + string(s))
+		return p.yellow(glyph("⊘", "-"))
 	default:
-		return p.red("✗ " + string(s))
+		return p.red(glyph("✗", "x"))
 	}
 }
 
