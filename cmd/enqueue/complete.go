@@ -61,6 +61,9 @@ func (a *app) completeJobs(cmd *cobra.Command, args []string, q jobs.Query) ([]s
 	}
 	var found []string
 	for _, j := range page.Jobs {
+		if slices.Contains(args, j.ID) {
+			continue
+		}
 		found = append(found, j.ID+"\t"+oneLine(string(j.State)+" "+j.Spec.Called()))
 	}
 	return found, files

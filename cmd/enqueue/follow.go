@@ -94,11 +94,13 @@ func (f *follower) run(ctx context.Context) (jobs.Job, error) {
 		switch {
 		case job.Up() && f.service:
 			f.reader().Rest(ctx, job) // what is there so far
+			f.view.caughtUp()
 			ended = false
 		case job.State.Terminal() && (quiet || job.Up()): // the log of a service goes on
 			f.reader().Rest(ctx, job)
 			return job, nil
 		case quiet:
+			f.view.caughtUp()
 			f.waiting(ctx, job)
 			if built {
 				built = false

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/flags"
@@ -13,62 +16,155 @@ import (
 	"github.com/slipway-farm/slipway/internal/logread"
 )
 
+// logsFlags are the flags of logs.
+type logsFlags struct {
+	follow   bool
+	attempt  int
+	progress string
+	tail     int
+	since    time.Time
+	stamp    bool
+}
+
 func (a *app) logsCmd() *cobra.Command {
-	var follow bool
-	var attempt int
-	var progress string
+	o := logsFlags{}
 	cmd := &cobra.Command{
-		Use: "logs ID", Short: "Print the log of a job", Args: ids(1, 1), ValidArgsFunction: a.completeIDs,
+		Use: "logs ID...", Short: "Print the logs of jobs", Args: ids(1, 0), ValidArgsFunction: a.completeIDs,
 		Long: `Print the log of a job: the build on stderr, the container's output on stdout
 and stderr byte for byte (a terminal gets it without control sequences other
 than colours). The log of an ended job comes from the artifact store (--store),
 that of a running one from Redis, and that of a service that is up from both.
 Why a job failed comes last, on stderr: not every failure printed something.
-Ctrl-C ends only this command.`,
+Ctrl-C ends only this command.
+
+--tail, --since and --timestamps print it line by line, and so do several IDs:
+each line begins with the job's then, and with -f their lines come as they are
+printed.`,
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job has ended, and the service that it keeps")
-	cmd.Flags().IntVar(&attempt, "attempt", 0, "what is kept of an earlier attempt, by its number (enqueue status lists them)")
-	cmd.Flags().StringVar(&progress, "progress", "plain", "auto, tty, plain, rawjson or quiet")
+	fs := cmd.Flags()
+	fs.BoolVarP(&o.follow, "follow", "f", false, "go on until the job has ended, and the service that it keeps")
+	fs.IntVar(&o.attempt, "attempt", 0, "what is kept of an earlier attempt, by its number (enqueue status lists them)")
+	fs.StringVar(&o.progress, "progress", "plain", "auto, tty, plain, rawjson or quiet")
+	fs.IntVarP(&o.tail, "tail", "n", -1, "print the last so many `lines` of what is there")
+	fs.Var(flags.Time(&o.since), "since", "print what came then or later: a time, or how long ago, such as 90s or 2h")
+	fs.BoolVarP(&o.stamp, "timestamps", "t", false, "put the time before each line, in UTC")
+	fs.Lookup("tail").DefValue = ""
 	_ = cmd.RegisterFlagCompletionFunc("progress", words(flags.ProgressWords()...)) // the flag is declared above
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		mode, err := a.progressMode(progress)
+		mode, err := a.progressMode(o.progress)
 		if err != nil {
 			return err
 		}
-		if follow && attempt != 0 {
+		given := cmd.Flags().Changed
+		byLine := given("tail") || given("since") || o.stamp || len(args) > 1
+		switch {
+		case o.follow && o.attempt != 0:
 			return usage("leave one of them out", "--attempt and --follow: an earlier attempt has ended")
+		case given("tail") && o.tail < 0:
+			return usage("", "--tail: found %d; want 0 or more", o.tail)
+		case byLine && given("progress"):
+			return usage("leave --progress out", "the log is printed line by line here, builds as plain text")
+		case len(args) > 1 && o.attempt != 0:
+			return usage("", "--attempt is about one job, found %d", len(args))
 		}
 		list, err := a.getAll(cmd.Context(), args)
 		if err != nil {
 			return err
 		}
-		job := list[0]
-		f := &follower{svc: a.svc, store: a.artifacts, view: a.newView(mode, false, false), id: job.ID, service: true, why: a.whyWaits}
-		if follow && (!job.State.Terminal() || job.Up()) {
-			job, err = a.watch(cmd.Context(), f)
-			if err == nil {
-				summarize(a.stderr, a.paint(a.stderr), job)
+		var views []*view
+		for _, job := range list {
+			views = append(views, a.newView(mode, false, false))
+			if byLine {
+				views[len(views)-1].lines = o.lines(views, list, job)
 			}
-			return err
 		}
-		ctx, stop := a.interruptible(cmd.Context())
-		defer stop()
-		defer f.view.close()
-		if attempt != 0 {
-			return a.printAttempt(ctx, f, job, attempt)
+		if len(list) == 1 {
+			return a.logs(cmd.Context(), o, views[0], list[0])
 		}
-		if err := f.print(ctx, job); err != nil {
-			return err
-		}
-		f.view.close()
-		if r := job.Result; r != nil && r.Failure != nil {
-			why := *r.Failure
-			why.Tail = nil // it has just been printed
-			explainFailure(a.stderr, a.paint(a.stderr), why)
-		}
-		return nil
+		return a.manyLogs(cmd.Context(), o, views, list)
 	}
 	return cmd
+}
+
+// lines print one of the logs, into the writers that the first view has.
+func (o logsFlags) lines(views []*view, list []jobs.Job, job jobs.Job) *logLines {
+	first := views[0]
+	l := &logLines{tail: o.tail, since: o.since, stamp: o.stamp, out: first.out, errOut: first.errOut, mu: &sync.Mutex{}}
+	if first.lines != nil {
+		l.mu = first.lines.mu
+	}
+	if len(list) > 1 {
+		l.label = cut(job.ID, idWidth, "") + " | "
+	}
+	return l
+}
+
+// logs prints the log of one job.
+func (a *app) logs(ctx context.Context, o logsFlags, v *view, job jobs.Job) error {
+	f := &follower{svc: a.svc, store: a.artifacts, view: v, id: job.ID, service: true, why: a.whyWaits}
+	if o.follow && (!job.State.Terminal() || job.Up()) {
+		job, err := a.watch(ctx, f)
+		if err == nil {
+			summarize(a.stderr, a.paint(a.stderr), job)
+		}
+		return err
+	}
+	ctx, stop := a.interruptible(ctx)
+	defer stop()
+	defer f.view.close()
+	if o.attempt != 0 {
+		return a.printAttempt(ctx, f, job, o.attempt)
+	}
+	if err := f.print(ctx, job); err != nil {
+		return err
+	}
+	f.view.close()
+	if r := job.Result; r != nil && r.Failure != nil {
+		why := *r.Failure
+		why.Tail = nil // it has just been printed
+		explainFailure(a.stderr, a.paint(a.stderr), why)
+	}
+	return nil
+}
+
+// manyLogs prints the logs of several jobs: one after the other, or as they come.
+func (a *app) manyLogs(ctx context.Context, o logsFlags, views []*view, list []jobs.Job) error {
+	ctx, stop := a.interruptible(ctx)
+	defer stop()
+	one := func(v *view, job jobs.Job) error {
+		f := &follower{svc: a.svc, store: a.artifacts, view: v, id: job.ID, service: true, why: a.whyWaits}
+		err := error(nil)
+		if o.follow && (!job.State.Terminal() || job.Up()) {
+			job, err = f.run(ctx)
+		} else {
+			err = f.print(ctx, job)
+		}
+		v.close()
+		if err == nil && job.State.Terminal() {
+			v.note("%s", outcomeOf(job))
+		}
+		return err
+	}
+	var all errgroup.Group
+	if !o.follow {
+		all.SetLimit(1)
+	}
+	for i, job := range list {
+		all.Go(func() error { return one(views[i], job) })
+	}
+	err := all.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, errInterrupted) {
+		return cause
+	}
+	return err
+}
+
+// outcomeOf is what became of a job, in a line.
+func outcomeOf(j jobs.Job) string {
+	if j.Result != nil && j.Result.Failure != nil {
+		return fmt.Sprintf("%s: %s", j.State, oneLine(j.Result.Failure.Message))
+	}
+	return string(j.State)
 }
 
 // print shows the log as it is now: the stored one of an ended job, or what the live

@@ -302,11 +302,7 @@ func (s *submission) follow(ctx context.Context) error {
 
 // complain is the one line that -q leaves of a failure.
 func (s *submission) complain(job jobs.Job) {
-	what := string(job.State)
-	if job.Result != nil && job.Result.Failure != nil {
-		what += ": " + job.Result.Failure.Message
-	}
-	fmt.Fprintf(s.stderr, "%s %s (enqueue logs %s)\n", s.paint(s.stderr).red("error:"), oneLine(what), job.ID)
+	fmt.Fprintf(s.stderr, "%s %s (enqueue logs %s)\n", s.paint(s.stderr).red("error:"), outcomeOf(job), job.ID)
 }
 
 // say prints progress on stderr unless -q was given.

@@ -25,6 +25,8 @@ type view struct {
 	paint painter
 	// quiet shows nothing at all.
 	quiet bool
+	// lines print the log in place of the display and the container's bytes, nil for these.
+	lines *logLines
 
 	build *buildDisplay
 	// held are notes that wait until a drawn display is closed.
@@ -55,6 +57,10 @@ func (a *app) newView(mode progressui.DisplayMode, quiet, dataOnStdout bool) *vi
 // reader that went away must not change what became of the job.
 func (v *view) frame(f jobs.Frame) {
 	if v.quiet || len(f.Data) == 0 {
+		return
+	}
+	if v.lines != nil {
+		v.lines.frame(f)
 		return
 	}
 	switch f.Stream {
@@ -120,6 +126,9 @@ func (v *view) note(format string, args ...any) {
 	default:
 		v.resetColor()
 		v.endLine()
+		if v.lines != nil {
+			line = v.lines.label + line
+		}
 		fmt.Fprintln(v.errw, v.paint.yellow(line))
 	}
 }
@@ -147,8 +156,18 @@ func (v *view) closeBuild() {
 	}
 }
 
+// caughtUp tells that all of the log that was there has come.
+func (v *view) caughtUp() {
+	if v.lines != nil {
+		v.lines.caughtUp()
+	}
+}
+
 // close leaves the terminal in order. The view can be used again afterwards.
 func (v *view) close() {
+	if v.lines != nil {
+		v.lines.close()
+	}
 	v.closeBuild()
 	v.resetColor()
 	v.endLine()
