@@ -133,7 +133,7 @@ func (a *app) manyLogs(ctx context.Context, o logsFlags, views []*view, list []j
 	defer stop()
 	one := func(v *view, job jobs.Job) error {
 		f := &follower{svc: a.svc, store: a.artifacts, view: v, id: job.ID, service: true, why: a.whyWaits}
-		err := error(nil)
+		var err error
 		if o.follow && (!job.State.Terminal() || job.Up()) {
 			job, err = f.run(ctx)
 		} else {
