@@ -31,6 +31,9 @@ import (
 // Before the @ of sentinels are user and password for the sentinels; those for the servers
 // are username= and password= behind it, as the library has them.
 //
+// password_file=FILE has the password of the servers, in place of one in the URL; the file
+// is read anew for each connection.
+//
 // With rediss in place of redis, all connections are over TLS, those to sentinels, too:
 //
 //	ca=FILE                 certificates to trust instead of the system's

@@ -9,13 +9,13 @@ import (
 	"os"
 )
 
-// tlsFiles is what a URL says about TLS beyond its scheme.
-type tlsFiles struct{ ca, cert, key, name string }
+// files is what a URL says of files, and about TLS beyond its scheme.
+type files struct{ password, ca, cert, key, name string }
 
-// takeTLS takes what the library does not know out of a URL.
-func takeTLS(u *url.URL) (f tlsFiles, err error) {
+// takeFiles takes what the library does not know out of a URL.
+func takeFiles(u *url.URL) (f files, err error) {
 	query := u.Query()
-	for name, value := range map[string]*string{"ca": &f.ca, "cert": &f.cert, "key": &f.key, "server_name": &f.name} {
+	for name, value := range map[string]*string{"password_file": &f.password, "ca": &f.ca, "cert": &f.cert, "key": &f.key, "server_name": &f.name} {
 		if !query.Has(name) {
 			continue
 		}
@@ -24,12 +24,14 @@ func takeTLS(u *url.URL) (f tlsFiles, err error) {
 		}
 		query.Del(name)
 	}
-	if f == (tlsFiles{}) {
+	if f == (files{}) {
 		return f, nil
 	}
 	u.RawQuery = query.Encode()
+	tls := f
+	tls.password = ""
 	switch {
-	case u.Scheme != "rediss":
+	case tls != (files{}) && u.Scheme != "rediss":
 		return f, errors.New("ca=, cert=, key= and server_name= are for TLS: write rediss instead of redis")
 	case f.key == "" && f.cert != "":
 		return f, errors.New("cert= needs the key= of the certificate")
@@ -40,7 +42,7 @@ func takeTLS(u *url.URL) (f tlsFiles, err error) {
 }
 
 // secure completes the TLS settings of a target that has some.
-func (t target) secure(f tlsFiles) error {
+func (t target) secure(f files) error {
 	var c *tls.Config
 	switch {
 	case t.sentinels != nil:

@@ -32,7 +32,7 @@ func parse(rawURL string) (target, error) {
 		// What the parser says may hold a part of the password.
 		return target{}, invalid(rawURL, errors.New("it cannot be read; write /, ?, # and % in user and password as %2F, %3F, %23 and %25"))
 	}
-	files, err := takeTLS(u)
+	files, err := takeFiles(u)
 	if err != nil {
 		return target{}, fmt.Errorf("redis URL %s: %w", Redact(rawURL), err)
 	}
@@ -40,7 +40,7 @@ func parse(rawURL string) (target, error) {
 	if err != nil {
 		return target{}, invalid(rawURL, err)
 	}
-	if err := t.secure(files); err != nil {
+	if err := errors.Join(t.secure(files), t.authenticate(files.password)); err != nil {
 		return target{}, fmt.Errorf("redis URL %s: %w", Redact(rawURL), err)
 	}
 	return t, nil
