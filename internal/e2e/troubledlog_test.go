@@ -76,13 +76,16 @@ func TestLogOfAWorkerInTrouble(t *testing.T) {
 		switch l["msg"] {
 		case "took a job":
 			took++
-			if l["job_id"] == nil || l["attempt"] == nil || l["waited"] == nil {
+			if l["job_id"] == nil || l["attempt"] == nil || l["waited"] == nil || l["queue"] == nil {
 				t.Errorf("which job, and since when? %s", line)
 			}
 		case "attempt ended":
 			ended++
-			if l["job_id"] == nil || l["outcome"] == "" || l["took"] == nil {
+			if l["job_id"] == nil || l["outcome"] == "" || l["took"] == nil || l["queue"] == nil {
 				t.Errorf("which job, how, after how long? %s", line)
+			}
+			if l["outcome"] == "failed" && (l["kind"] == nil || l["fault"] == nil) {
+				t.Errorf("whose fault? %s", line)
 			}
 		}
 		if l["level"] != "INFO" && l["err"] == nil && l["text"] == nil && l["job_id"] == nil {

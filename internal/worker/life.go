@@ -24,7 +24,13 @@ func (a *attempt) live(work func(context.Context) error) {
 	began := time.Now()
 	err := a.guarded(work)
 	a.conclude(err)
-	lg := a.log.With("outcome", a.outcome(err), "took", rounded(time.Since(began)))
+	lg := a.log.With("queue", a.job.Spec.Queue, "outcome", a.outcome(err), "took", rounded(time.Since(began)))
+	if a.res.ExitCode != nil {
+		lg = lg.With("exit_code", *a.res.ExitCode)
+	}
+	if f := a.res.Failure; f != nil {
+		lg = lg.With("kind", f.Kind, "fault", f.Kind.Info().Fault)
+	}
 	if err != nil {
 		lg = lg.With("err", err)
 	}

@@ -136,7 +136,7 @@ func (w *Worker) claim(ctx context.Context, t jobs.Ticket) (*attempt, error) {
 	if w.opts.Once {
 		w.holdIntake()
 	}
-	a.log.InfoContext(ctx, "took a job", "queue", job.Spec.Queue, "waited", rounded(waited))
+	a.log.InfoContext(ctx, "took a job", "queue", job.Spec.Queue, "name", job.Spec.Name, "submitter", job.Submitter, "waited", rounded(waited))
 	if err := job.Spec.Validate(); err != nil { // an older worker made the record
 		a.refusal = jobs.Malformed(err)
 	}
