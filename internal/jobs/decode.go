@@ -72,6 +72,9 @@ func decodeStrict(data []byte, into any) error {
 			w.add("spec_invalid", "", "%s: more data after the end of the document", w.at(int64(len(data)-len(rest))))
 		}
 	}
+	if at, what := notText(data); w.syntax == nil && what != "" {
+		w.add("text_invalid", "", "%s: %s", w.at(int64(at)), what)
+	}
 	if w.syntax != nil {
 		w.list = []Problem{{Code: "spec_invalid", Message: w.syntax.Error()}}
 	}

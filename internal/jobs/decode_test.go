@@ -82,6 +82,13 @@ func TestDecodeSpec(t *testing.T) {
 		{"not an object", `"x"`, "spec_wrong_type", "want an object"},
 		{"a list of documents", `[{}]`, "spec_wrong_type", "found a list, want an object"},
 
+		{"a byte that is no text", "{\n\"run\":{\"command\":[\"a\xff\"]}}", "text_invalid", `line 2, column 21: the byte "\xff" is not UTF-8`},
+		{"a key that is no text", "{\"labels\":{\"\xc3\":\"a\"}}", "text_invalid", "line 1, column 13"},
+		{"half of a character", `{"name":"\ud800"}`, "text_invalid", "line 1, column 10: the escape is half of a character"},
+		{"the other half", `{"name":"\udc00\ud800"}`, "text_invalid", "line 1, column 10"},
+		{"halves that do not fit", `{"name":"\ud800\u0041"}`, "text_invalid", "line 1, column 10"},
+		{"both halves", `{"run":{"command":["\ud83d\ude00 \\ud800 \u00e4 \""]}}`, "", ""},
+		{"the character that stands for none", "{\"run\":{\"command\":[\"\uFFFD\\ufffd\"]}}", "", ""},
 		{"nothing", ``, "spec_invalid", "line 1, column 1: not valid JSON: the document ends too early"},
 		{"cut", "{\n  \"name\": \"x", "spec_invalid", "line 2, column 13: not valid JSON: the document ends too early"},
 		{"not JSON", "{\n  name: 1}", "spec_invalid", "line 2, column 3: not valid JSON: invalid character 'n'"},

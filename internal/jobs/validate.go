@@ -3,11 +3,11 @@ package jobs
 import (
 	"maps"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Limits of the job document. The operator's policy may be stricter.
@@ -48,13 +48,14 @@ func (s Spec) Validate() error {
 	if s.Version < 0 || s.Version > SpecVersion {
 		p.add("spec_version_unsupported", "/spec_version", "found %d; this build understands up to %d", s.Version, SpecVersion)
 	}
+	p.text("", reflect.ValueOf(s))
 	p.match(namePattern, "name_invalid", "/name", s.Name, "lower-case letters, digits and . _ -, at most 64")
 	p.match(namePattern, "tenant_invalid", "/tenant", s.Tenant, "lower-case letters, digits and . _ -, at most 64")
 	p.match(queuePattern, "queue_invalid", "/queue", s.Queue, "lower-case letters, digits and -, at most 32")
 	p.priority(s.Priority)
 	p.labels("/labels", s.Labels)
-	if len(s.IdempotencyKey) > 255 || !utf8.ValidString(s.IdempotencyKey) {
-		p.add("idempotency_key_invalid", "/idempotency_key", "want at most 255 bytes of text")
+	if len(s.IdempotencyKey) > 255 {
+		p.add("idempotency_key_invalid", "/idempotency_key", "want at most 255 bytes")
 	}
 	if s.Retries < 0 || s.Retries > MaxRetries {
 		p.add("retries_invalid", "/retries", "found %d; the limit is 0 to %d", s.Retries, MaxRetries)

@@ -363,7 +363,7 @@ func TestValidateFromGo(t *testing.T) {
 	}{
 		{"cpus NaN", func(s *jobs.Spec) { s.Run.Limits.CPUs = math.NaN() }, "limit_invalid /run/limits/cpus"},
 		{"cpus infinite", func(s *jobs.Spec) { s.Run.Limits.CPUs = math.Inf(1) }, "limit_invalid /run/limits/cpus"},
-		{"key of broken UTF-8", func(s *jobs.Spec) { s.IdempotencyKey = "\xff" }, "idempotency_key_invalid /idempotency_key"},
+		{"key of broken UTF-8", func(s *jobs.Spec) { s.IdempotencyKey = "\xff" }, "text_invalid /idempotency_key"},
 		{"the shortest duration", func(s *jobs.Spec) { s.Timeouts.Run = math.MinInt64 }, "timeout_invalid /timeouts/run"},
 	} {
 		s := base()
