@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"text/template"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/safetext"
 )
 
 // printer writes documents in the format of -o. Field names are the API's in
@@ -68,18 +70,27 @@ func (p printer) one(id string, doc any) error {
 		if err != nil {
 			return err
 		}
-		if err := p.tmpl.Execute(p.w, fields); err != nil {
+		w := p.w
+		if isTerminal(w) { // the fields are raw
+			w = &sanitizer{w: w, keepColor: true}
+		}
+		if err := p.tmpl.Execute(w, fields); err != nil {
 			return failure{code: jobs.ExitUsage, what: "--output", err: err}
 		}
 		_, err = fmt.Fprintln(p.w)
 		return err
 	default:
-		enc := json.NewEncoder(p.w)
+		var text bytes.Buffer
+		enc := json.NewEncoder(&text)
 		enc.SetEscapeHTML(false)
 		if p.kind != "jsonl" {
 			enc.SetIndent("", "  ")
 		}
-		return enc.Encode(doc)
+		if err := enc.Encode(doc); err != nil {
+			return err
+		}
+		_, err := p.w.Write(safetext.JSON(text.Bytes()))
+		return err
 	}
 }
 

@@ -31,11 +31,12 @@ func (a *app) logsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "logs ID...", Short: "Print the logs of jobs", Args: ids(1, 0), ValidArgsFunction: a.completeIDs,
 		Long: `Print the log of a job: the build on stderr, the container's output on stdout
-and stderr byte for byte (a terminal gets it without control sequences other
-than colours). The log of an ended job comes from the artifact store (--store),
-that of a running one from Redis, and that of a service that is up from both.
-Why a job failed comes last, on stderr: not every failure printed something.
-Ctrl-C ends only this command.
+and stderr byte for byte (a terminal gets it without control sequences other than
+colours, and with U+FFFD for characters that hide or turn around others; through a
+pipe, as in enqueue logs ID | cat, comes all as it was). The log of an ended job
+comes from the artifact store (--store), that of a running one from Redis, and
+that of a service that is up from both. Why a job failed comes last, on stderr:
+not every failure printed something. Ctrl-C ends only this command.
 
 --tail, --since and --timestamps print it line by line, and so do several IDs:
 each line begins with the job's then, and with -f their lines come as they are

@@ -200,7 +200,7 @@ func (a *app) upTable(list []jobs.Job) error {
 		for i, addr := range j.Result.Addresses {
 			where[i] = address(j, i, addr)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.Spec.Name, jobs.Age(time.Since(j.Finished)), left,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, oneLine(j.Spec.Name), jobs.Age(time.Since(j.Finished)), left,
 			oneLine(j.Result.Worker), oneLine(strings.Join(where, ", ")))
 	}
 	return w.Flush()

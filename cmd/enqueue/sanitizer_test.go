@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/slipway-farm/slipway/internal/safetext"
 )
 
 func TestSanitizer(t *testing.T) {
@@ -31,6 +33,8 @@ func TestSanitizer(t *testing.T) {
 		{name: "reset", in: "a\x1bcb", want: "ab"},
 		{name: "controls", in: "a\x00\x05\x07\x08\x0e\x7fb", want: "ab"},
 		{name: "not utf-8", in: "a\xffb\xc3", want: "a\ufffdb"},
+		{name: "bidi, zero width", in: "a\u202eexe.gpj\u2066b\u200bc\u2028", want: "a\ufffdexe.gpj\ufffdb\ufffdc\ufffd"},
+		{name: "emoji", in: "👩\u200d🚀", want: "👩\u200d🚀"},
 		{name: "broken sequence", in: "a\x1b[31\nb", want: "a\nb"},
 		{name: "escape in a sequence", in: "\x1b[3\x1b[32mg", want: "\x1b[32mg"},
 		{name: "endless parameters", in: "a\x1b[" + string(bytes.Repeat([]byte("1;"), 100)) + "mb", want: "ab"},
@@ -90,7 +94,7 @@ func FuzzSanitizer(f *testing.F) {
 		rest := stripSGR(bytes.ReplaceAll(out, []byte(":"), []byte(";")))
 		for len(rest) > 0 {
 			r, n := utf8.DecodeRune(rest)
-			if r == utf8.RuneError && n == 1 || r < ' ' && r != '\n' && r != '\r' && r != '\t' || r >= 0x7f && r < 0xa0 {
+			if r == utf8.RuneError && n == 1 || r != '\n' && r != '\r' && safetext.Visible(r) != r {
 				t.Fatalf("%q left %q", in, out)
 			}
 			rest = rest[n:]

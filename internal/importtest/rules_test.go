@@ -128,6 +128,7 @@ func rules() []rule {
 		{"internal/buildlog", seams, nil},
 		{"internal/atomicfile", seams, nil},
 		{"internal/quiet", seams, nil},
+		{"internal/safetext", seams, nil},
 		{"internal/systemd", seams, nil},
 		// clock_gettime(2) for the boot clock is not in the standard library.
 		{"internal/bootclock", seams, []string{"golang.org/x/sys"}},

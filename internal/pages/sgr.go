@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/slipway-farm/slipway/internal/safetext"
 )
 
 // span is a piece of a line that looks the same throughout.
@@ -52,12 +54,10 @@ func (l look) class() string {
 // maxParams bounds a sequence: longer ones are no colours.
 const maxParams = 32
 
-// readLine takes a line of a terminal's output apart. Colours (ECMA-48 SGR) become looks, and
-// every other sequence is dropped: what it says is for terminals only, such as titles, links
-// and the clipboard. What stands before a carriage return was drawn over. Characters that
-// cannot be seen, or change the direction of others, become visible.
+// readLine takes a line of a terminal's output apart. Colours become looks. What stands before a
+// carriage return was drawn over. Characters that cannot be seen, or change the direction of
+// others, become visible.
 func readLine(line string) []span {
-	line = strings.TrimRight(line, "\r\n")
 	// Colours that were set before a carriage return stay; the text does not.
 	var spans []span
 	var now look
@@ -68,88 +68,22 @@ func readLine(line string) []span {
 			text.Reset()
 		}
 	}
-	for i := 0; i < len(line); {
-		c := line[i]
-		switch {
-		case c == '\r':
+	var parser safetext.Parser
+	parser.Parse([]byte(strings.TrimRight(line, "\r\n")), func(r rune) {
+		if r == '\r' {
 			text.Reset()
 			spans = spans[:0]
-			i++
-		case c == 0x1b:
-			n, params, isColour := sequence(line[i:])
-			if isColour {
-				flush()
-				now = now.apply(params)
-			}
-			i += n
-		default:
-			r, size := utf8.DecodeRuneInString(line[i:])
-			if r == 0x9b || r >= 0x80 && r < 0xa0 { // C1 controls, of which some terminals take sequences
-				text.WriteRune(utf8.RuneError)
-			} else {
-				text.WriteRune(visible(r))
-			}
-			i += size
+			return
 		}
-	}
+		text.WriteRune(safetext.Visible(r))
+	}, func(seq []byte) {
+		if params, ok := numbers(string(seq[2 : len(seq)-1])); ok {
+			flush()
+			now = now.apply(params)
+		}
+	})
 	flush()
 	return spans
-}
-
-// visible makes a character one that can be seen and acts on nothing.
-func visible(r rune) rune {
-	switch {
-	case r == '\t', r == ' ':
-		return r
-	case r < 0x20 || r == 0x7f:
-		return utf8.RuneError
-	case unicode.Is(unicode.Cf, r) && r != 0x200d, r == 0x2028, r == 0x2029: // bidi controls among them; the joiner makes emoji
-		return utf8.RuneError
-	}
-	return r
-}
-
-// sequence measures the escape sequence at the beginning of text, and reads the parameters
-// of one that sets colours. One that does not end takes the whole rest.
-func sequence(text string) (n int, params []int, isColour bool) {
-	if len(text) < 2 {
-		return len(text), nil, false
-	}
-	switch text[1] {
-	case '[':
-		for i := 2; i < len(text); i++ {
-			c := text[i]
-			switch {
-			case c >= 0x40 && c <= 0x7e:
-				if c != 'm' {
-					return i + 1, nil, false
-				}
-				params, ok := numbers(text[2:i])
-				return i + 1, params, ok
-			case c < 0x20 || c > 0x7e: // no part of a sequence
-				return i, nil, false
-			}
-		}
-		return len(text), nil, false
-	case ']', 'P', 'X', '^', '_': // strings, which end with BEL or ESC \
-		for i := 2; i < len(text); i++ {
-			switch {
-			case text[i] == 0x07:
-				return i + 1, nil, false
-			case text[i] == 0x1b && i+1 < len(text) && text[i+1] == '\\':
-				return i + 2, nil, false
-			}
-		}
-		return len(text), nil, false
-	}
-	i := 1
-	for i < len(text) && text[i] >= 0x20 && text[i] <= 0x2f {
-		i++
-	}
-	if i < len(text) && text[i] >= 0x30 && text[i] <= 0x7e {
-		i++
-	}
-	return i, nil, false
 }
 
 // numbers reads parameters between ; or :.
