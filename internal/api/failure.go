@@ -1,12 +1,14 @@
 package api
 
 import (
+	"math"
 	"net/http"
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/buildlog"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/logread"
+	"github.com/slipway-farm/slipway/internal/safetext"
 )
 
 // summary says in one bounded document why a job did not succeed.
@@ -53,6 +55,7 @@ func (s *Server) failure(x *exchange) error {
 		Message: f.Message, Cause: f.Cause, Hint: f.Hint, ExitCode: r.ExitCode, Attempt: max(r.Attempt, 1), Worker: r.Worker, Host: r.Host,
 		Tail: append([]string{}, f.Tail...), Log: "/v1/jobs/" + job.ID + "/logs",
 	}
+	sum.harmless()
 	if err := sum.fit(most); err != nil {
 		return err
 	}
@@ -60,6 +63,16 @@ func (s *Server) failure(x *exchange) error {
 		return x.text("%s", sum.lines())
 	}
 	return x.json(http.StatusOK, sum)
+}
+
+// harmless takes out of the words of strangers what acts on a terminal, or on who reads them.
+func (sum *summary) harmless() {
+	for _, p := range []*string{&sum.Name, &sum.Message, &sum.Cause, &sum.Hint, &sum.Worker, &sum.Host} {
+		*p = jobs.Line(*p, math.MaxInt)
+	}
+	for i, line := range sum.Tail {
+		sum.Tail[i] = safetext.Line(line)
+	}
 }
 
 // fit makes the document at most so many bytes long: the first lines of the tail go first,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/safetext"
 )
 
 // textWriter writes a log as text: the container's bytes as they came, the build as docker
@@ -99,12 +100,13 @@ func (w *eventWriter) done(job jobs.Job) error { return w.event("done", "", job)
 // idle keeps what is between from taking the connection for dead.
 func (w *eventWriter) idle() error { return w.send([]byte(": ping\n\n")) }
 
+// marshal makes JSON that acts on no terminal, and is one line to whatever splits lines.
 func marshal(doc any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(doc); err != nil {
-		return nil, fmt.Errorf("encode a log entry: %w", err)
+		return nil, fmt.Errorf("encode the answer: %w", err)
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return safetext.JSON(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
 }

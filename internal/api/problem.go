@@ -2,9 +2,9 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -196,7 +196,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Content-Type", problemMedia)
 	w.WriteHeader(p.Status)
 	if r.Method != http.MethodHead {
-		_ = encode(w, p) // the client sees that it is cut off
+		shown := *p // what was sent is in it
+		shown.Detail, shown.Hint = jobs.Line(p.Detail, math.MaxInt), jobs.Line(p.Hint, math.MaxInt)
+		_ = encode(w, shown) // the client sees that it is cut off
 	}
 }
 
@@ -219,7 +221,9 @@ func (s *Server) describeProblem(x *exchange) error {
 
 // encode writes a document as JSON with a newline.
 func encode(w http.ResponseWriter, doc any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(doc)
+	text, err := marshal(doc)
+	if err == nil {
+		_, err = w.Write(append(text, '\n'))
+	}
+	return err
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/safetext"
 )
 
 const (
@@ -286,7 +287,7 @@ func (l *Log) Lines() []string {
 	all = all[max(0, len(all)-recentLines):]
 	out := make([]string, len(all))
 	for i, line := range all {
-		out[i] = string(bytes.ToValidUTF8(line[:min(len(line), 500)], []byte("\ufffd")))
+		out[i] = safetext.Line(string(bytes.ToValidUTF8(line[:min(len(line), 500)], []byte("\ufffd"))))
 	}
 	return out
 }

@@ -52,6 +52,28 @@ func TestLogIsClosedUnderItsWriters(t *testing.T) {
 	}
 }
 
+// The last lines are for people who see them on a terminal or a page: they are plain text. The log
+// itself has what came.
+func TestLinesArePlain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "spool")
+	l, err := Open(path, 0, func(context.Context, int64, []byte) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close(t.Context())
+	const text = "\x1b[31mFAIL\x1b[0m \x1b]0;title\x07x\r\n10%\r100%\n\u202egpj.exe\x00\xff\n"
+	if _, err := l.Writer(jobs.Stdout).Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprintf("%q", l.Lines()), fmt.Sprintf("%q", []string{"FAIL x", "100%", "\ufffdgpj.exe\ufffd\ufffd"}); got != want {
+		t.Errorf("the last lines are %s, want %s", got, want)
+	}
+	if raw, err := os.ReadFile(path); err != nil || !strings.Contains(string(raw), text) {
+		t.Errorf("the log is %q (%v)", raw, err)
+	}
+}
+
 // A disk that has no room for a while costs nothing; one that stays full costs
 // what does not fit into memory, and the log tells.
 func TestLogWaitsForItsDisk(t *testing.T) {

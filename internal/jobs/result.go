@@ -3,6 +3,7 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -23,7 +24,7 @@ type Failure struct {
 	Cause string `json:"cause,omitempty"`
 	// Hint says what to do about it, "" when there is nothing to say.
 	Hint string `json:"hint,omitempty"`
-	// Tail is the last output before the failure, at most 20 lines.
+	// Tail is the last output before the failure, at most 20 lines of plain text.
 	Tail []string `json:"tail,omitempty"`
 	// After is how long the registry that refused wants to be left alone, 0 when it
 	// did not say.
@@ -41,7 +42,7 @@ const MaxCause = 500
 // Fail makes a Failure without a stage; the worker adds the stage it is in.
 // err may be nil.
 func Fail(kind Kind, err error, hint, format string, args ...any) *Failure {
-	return &Failure{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint, err: err}
+	return &Failure{Kind: kind, Message: Line(fmt.Sprintf(format, args...), math.MaxInt), Hint: hint, err: err}
 }
 
 // Said adds the words of the engine, registry or server that refused, made fit for

@@ -25,6 +25,9 @@ func TestSaid(t *testing.T) {
 			if got != c.want {
 				t.Errorf("Said(%q) is %q, want %q", c.words, got, c.want)
 			}
+			if f := jobs.Fail(jobs.KindPush, nil, "", "refused: %s", c.words); jobs.Line(f.Message, len(f.Message)) != f.Message {
+				t.Errorf("a failure with the words %q says %q", c.words, f.Message)
+			}
 			if len(got) > jobs.MaxCause || !utf8.ValidString(got) {
 				t.Errorf("Said(%q) has %d bytes, valid UTF-8: %v", c.words, len(got), utf8.ValidString(got))
 			}

@@ -13,6 +13,8 @@ import (
 	control "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/client"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-farm/slipway/internal/safetext"
 )
 
 // IDs of the messages in the daemon's answer to a build.
@@ -237,7 +239,7 @@ func (t *tail) last() []string {
 	slices.SortStableFunc(all, func(a, b line) int { return a.at - b.at })
 	var texts []string
 	for _, l := range all {
-		texts = append(texts, l.text)
+		texts = append(texts, safetext.Line(l.text))
 	}
 	return texts
 }
