@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"strings"
 	"time"
 
@@ -57,11 +58,30 @@ type Step struct {
 	Error     string    `json:"error,omitempty"`
 }
 
+// A Dockerfile can have many steps, and each of them names, errors and transfers: a reader keeps
+// some 16 MiB of a build at most, whatever that says.
+const (
+	// maxSteps is how many steps are kept. Output of later ones has no number.
+	maxSteps = 10_000
+	// maxLine bounds a line of BuildKit's own, in bytes. Once the texts of the steps have more
+	// than maxText bytes, what is kept of each is shortLine.
+	maxLine, maxText, shortLine = 4096, 4 << 20, 80
+	// maxTransfers is how many transfers are told of.
+	maxTransfers = 50_000
+)
+
 // Reader reads the messages of one build in their order. The zero value is before the
-// first of them.
+// first of them. What it keeps of them is bounded.
 type Reader struct {
 	steps  []*Step
 	byName map[string]*step // by the digests of vertexes
+	// more is true once there were more steps than are kept.
+	more bool
+	// texts and parts are how many bytes of text and of unfinished lines the steps have.
+	texts, parts int
+	// done are the transfers that were told of, by a hash of their step and ID.
+	done map[uint64]struct{}
+	seed maphash.Seed
 }
 
 // step is a step with what is needed to write its lines.
@@ -69,8 +89,6 @@ type step struct {
 	*Step
 	// part is a line of output that has not ended.
 	part []byte
-	// done are the transfers that were told of.
-	done map[string]bool
 }
 
 // Steps are the steps so far, in the order in which they began.
@@ -99,8 +117,7 @@ func (r *Reader) Lines(message []byte) string {
 		if p == nil || p.Completed == nil {
 			continue
 		}
-		if s := r.byName[p.Vertex]; s != nil && !s.done[p.ID] {
-			s.done[p.ID] = true
+		if s := r.byName[p.Vertex]; s != nil && r.ends(s, p.ID) {
 			fmt.Fprintf(&b, "#%d %s done\n", s.Number, line(p.ID))
 		}
 	}
@@ -127,44 +144,79 @@ func (r *Reader) begin(b *strings.Builder, v *vertex) {
 		s.Started = *v.Started // a step may run again, once others have what it needs
 		return
 	}
-	s := &step{Step: &Step{Number: len(r.steps) + 1, Name: line(v.Name), Started: *v.Started}, done: map[string]bool{}}
+	if len(r.steps) == maxSteps {
+		if !r.more {
+			r.more = true
+			fmt.Fprintf(b, "WARNING: the build has more than %d steps; those that follow have no numbers\n", maxSteps)
+		}
+		fmt.Fprintf(b, "%s\n", line(v.Name))
+		return
+	}
 	if r.byName == nil {
 		r.byName = map[string]*step{}
 	}
-	r.byName[v.Digest] = s
+	name := line(v.Name)
+	s := &step{Step: &Step{Number: len(r.steps) + 1, Name: r.kept(name), Started: *v.Started}}
+	r.byName[r.kept(v.Digest)] = s
 	r.steps = append(r.steps, s.Step)
-	fmt.Fprintf(b, "#%d %s\n", s.Number, s.Name)
+	fmt.Fprintf(b, "#%d %s\n", s.Number, name)
+}
+
+// kept is what is kept of a text.
+func (r *Reader) kept(text string) string {
+	if r.texts > maxText {
+		text = jobs.Line(text, shortLine)
+	}
+	r.texts += len(text)
+	return text
+}
+
+// ends reports whether a transfer of a step has ended that was not told of.
+func (r *Reader) ends(s *step, id string) bool {
+	if r.done == nil {
+		r.done, r.seed = map[uint64]struct{}{}, maphash.MakeSeed()
+	}
+	key := maphash.Comparable(r.seed, struct {
+		step int
+		id   string
+	}{s.Number, id})
+	if _, told := r.done[key]; told || len(r.done) == maxTransfers {
+		return false
+	}
+	r.done[key] = struct{}{}
+	return true
 }
 
 // output writes whole lines, and keeps the rest until more comes.
 func (r *Reader) output(b *strings.Builder, l *output) {
 	s := r.byName[l.Vertex]
 	if s == nil {
+		if r.more {
+			b.Write(l.Data)
+		}
 		return
 	}
-	s.part = append(s.part, l.Data...)
-	for {
-		end := bytes.IndexByte(s.part, '\n')
-		if end < 0 {
-			break
+	for data := l.Data; len(data) > 0; {
+		text, rest, whole := bytes.Cut(data, []byte("\n"))
+		s.part = append(s.part, text...)
+		r.parts += len(text)
+		if whole || r.parts > jobs.MaxFrame { // of all steps together
+			r.write(b, s, l.Timestamp)
 		}
-		write(b, s, l.Timestamp, s.part[:end])
-		s.part = s.part[end+1:]
-	}
-	if len(s.part) > jobs.MaxFrame {
-		write(b, s, l.Timestamp, s.part)
-		s.part = nil
+		data = rest
 	}
 }
 
-// write writes a line of output. A carriage return draws over what is before it.
-func write(b *strings.Builder, s *step, at time.Time, text []byte) {
-	text = bytes.TrimSuffix(text, []byte("\r"))
+// write writes what there is of a line of output. A carriage return draws over what is before it.
+func (r *Reader) write(b *strings.Builder, s *step, at time.Time) {
+	text := bytes.TrimSuffix(s.part, []byte("\r"))
 	if i := bytes.LastIndexByte(text, '\r'); i >= 0 {
 		text = text[i+1:]
 	}
 	seconds := max(0, at.Sub(s.Started).Seconds())
 	fmt.Fprintf(b, "#%d %.3f %s\n", s.Number, seconds, text)
+	r.parts -= len(s.part)
+	s.part = nil
 }
 
 func (r *Reader) end(b *strings.Builder, v *vertex) {
@@ -177,10 +229,9 @@ func (r *Reader) end(b *strings.Builder, v *vertex) {
 		return
 	}
 	if len(s.part) > 0 {
-		write(b, s, *v.Completed, s.part)
-		s.part = nil
+		r.write(b, s, *v.Completed)
 	}
-	s.Completed, s.Cached, s.Error = *v.Completed, v.Cached, v.Error
+	s.Completed, s.Cached, s.Error = *v.Completed, v.Cached, r.kept(line(v.Error))
 	switch {
 	case v.Error != "":
 		fmt.Fprintf(b, "#%d ERROR: %s\n", s.Number, line(v.Error))
@@ -192,4 +243,4 @@ func (r *Reader) end(b *strings.Builder, v *vertex) {
 }
 
 // line is text of BuildKit's own as one printable line.
-func line(text string) string { return jobs.Line(text, 4096) }
+func line(text string) string { return jobs.Line(text, maxLine) }

@@ -2,6 +2,8 @@ package buildlog
 
 import (
 	"encoding/json"
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -78,5 +80,59 @@ func TestLongLine(t *testing.T) {
 	}
 	if n < 1<<20 {
 		t.Errorf("%d bytes came of 1.5 MiB without a newline", n)
+	}
+}
+
+// A build of very many steps, each with a name, an error and a line without an end, leaves no
+// more in memory than a reader may keep, and no output is lost. It is not parallel, for it measures the heap.
+func TestHostileBuild(t *testing.T) {
+	const perMessage = 50
+	long := strings.Repeat("n", 1000)
+	now := time.Now()
+	var r Reader
+	var lines, output int
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for n := 0; n < 2*maxSteps; n += perMessage {
+		var st client.SolveStatus
+		for i := range perMessage {
+			d := digest.FromString(fmt.Sprint(n + i))
+			st.Vertexes = append(st.Vertexes, &client.Vertex{Digest: d, Name: long, Started: &now, Error: long})
+			st.Logs = append(st.Logs, &client.VertexLog{Vertex: d, Data: []byte(strings.Repeat("x", 1000)), Timestamp: now})
+			for j := range 6 {
+				st.Statuses = append(st.Statuses, &client.VertexStatus{ID: fmt.Sprint("layer ", j), Vertex: d, Completed: &now})
+			}
+		}
+		out := r.Lines(message(t, st))
+		lines += strings.Count(out, "\n")
+		output += strings.Count(out, "x")
+	}
+	kept := func() int64 { return int64(heap()) - int64(before) }
+	const most = 16 << 20
+	if n := kept(); n > most {
+		t.Errorf("%d bytes are kept, want %d at most", n, most)
+	} else {
+		t.Logf("%d bytes are kept", n)
+	}
+	for n := 0; n < maxSteps; n += perMessage {
+		var st client.SolveStatus
+		for i := range perMessage {
+			st.Vertexes = append(st.Vertexes, &client.Vertex{Digest: digest.FromString(fmt.Sprint(n + i)), Started: &now, Completed: &now, Error: long})
+		}
+		output += strings.Count(r.Lines(message(t, st)), "x")
+	}
+	if n := kept(); n > most {
+		t.Errorf("after the end %d bytes are kept, want %d at most", n, most)
+	}
+	if want := 2 * maxSteps * 1000; output < want || output > want+10 {
+		t.Errorf("%d bytes of output came, want %d", output, want)
+	}
+	if len(r.Steps()) != maxSteps || lines < 2*maxSteps {
+		t.Errorf("%d steps, %d lines", len(r.Steps()), lines)
 	}
 }
