@@ -7,8 +7,11 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/buildkit/client"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -210,6 +213,20 @@ func TestTail(t *testing.T) {
 	lines = both.last()
 	if diff := cmp.Diff([]string{"the reason", "line 11", "line 29"}, []string{lines[0], lines[1], lines[maxTail-1]}); diff != "" || len(lines) != maxTail {
 		t.Errorf("%d lines of both streams (-want +got):\n%s", len(lines), diff)
+	}
+}
+
+// The output of steps that went well is not kept: a build may have any number of them.
+func TestTailOfSteps(t *testing.T) {
+	t.Parallel()
+	tr := newTrace(nil)
+	well, badly, now := digest.FromString("well"), digest.FromString("badly"), time.Now()
+	err := tr.add(&client.SolveStatus{
+		Vertexes: []*client.Vertex{{Digest: well, Started: &now, Completed: &now}, {Digest: badly, Started: &now, Completed: &now, Error: "exit code: 1"}},
+		Logs:     []*client.VertexLog{{Vertex: well, Stream: 1, Data: []byte("it went well\n")}, {Vertex: badly, Stream: 1, Data: []byte("it went badly\n")}},
+	})
+	if got := tr.step(badly).tail.last(); err != nil || len(tr.step(well).tail.last()) != 0 || len(got) != 1 || got[0] != "it went badly" {
+		t.Errorf("kept are %q and %q (%v)", tr.step(well).tail.last(), got, err)
 	}
 }
 

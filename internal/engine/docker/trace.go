@@ -116,6 +116,11 @@ func (t *trace) add(s *client.SolveStatus) error {
 	for _, l := range s.Logs {
 		t.step(l.Vertex).tail.add(l.Stream, string(l.Data))
 	}
+	for _, v := range s.Vertexes { // one that went well is not what a failure quotes, and there may be many
+		if v.Completed != nil && v.Error == "" {
+			t.step(v.Digest).tail = tail{}
+		}
+	}
 	if t.status == nil {
 		return nil
 	}
