@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,7 +34,11 @@ type uploadNote struct {
 //	<id>.json       the note; without it there is no upload
 //
 // A server that is killed in between leaves one of them at most, which a later tidy removes.
-type uploadFiles struct{ dir string }
+type uploadFiles struct {
+	dir string
+	// beginning is held while uploads are counted and one more is made.
+	beginning sync.Mutex
+}
 
 var uploadPattern = regexp.MustCompile(`^[a-z0-9]{26}$`)
 
@@ -101,6 +106,8 @@ func (u *uploadFiles) begin(n uploadNote) (string, error) {
 	if err := u.open(); err != nil {
 		return "", err
 	}
+	u.beginning.Lock()
+	defer u.beginning.Unlock()
 	if err := u.tidy(time.Now(), n.Token); err != nil {
 		return "", err
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,6 +170,36 @@ func TestUploadsOfOneToken(t *testing.T) {
 		t.Errorf("one more: %v", err)
 	}
 	f.beginUpload("submitter")
+}
+
+// Nor by beginning them all at once. Those that are refused are told when to come again, and leave
+// nothing.
+func TestUploadsBegunAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t, nil)
+	const many = 4 * mostOwn
+	var begun, refused atomic.Int32
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range many / 16 {
+				r := f.send(request{method: "POST", path: "/v1/uploads", as: "submitter", header: http.Header{"Upload-Complete": {"?0"}}})
+				switch {
+				case r.StatusCode == http.StatusCreated:
+					begun.Add(1)
+				case r.StatusCode == http.StatusServiceUnavailable && r.Header.Get("Retry-After") == "60":
+					refused.Add(1)
+				default:
+					t.Errorf("answered with %d %s", r.StatusCode, r.body)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	left, err := os.ReadDir(f.server.UploadDir)
+	if begun.Load() != mostOwn || refused.Load() != many-mostOwn || err != nil || len(left) != 2*mostOwn {
+		t.Errorf("%d began and %d were refused, %d files are there (%v); want %d and %d, %d", begun.Load(), refused.Load(), len(left), err, mostOwn, many-mostOwn, 2*mostOwn)
+	}
 }
 
 // One that is too large, or does not fit on the disk, leaves nothing.
