@@ -175,16 +175,20 @@ func (b *Blobs) buffer() *[]byte {
 	return &buf
 }
 
+// window is how far back a blob refers, in bytes, and what each of its readers needs twice: a log may
+// have hundreds of them. More makes blobs hardly smaller at this level, and slower.
+const window = 512 << 10
+
 func (b *Blobs) encoder() (*zstd.Encoder, error) {
 	if e, ok := b.encoders.Get().(*zstd.Encoder); ok {
 		return e, nil
 	}
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(window))
 }
 
 func (b *Blobs) decoder() (*zstd.Decoder, error) {
 	if d, ok := b.decoders.Get().(*zstd.Decoder); ok {
 		return d, nil
 	}
-	return zstd.NewReader(nil)
+	return zstd.NewReader(nil, zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1))
 }
