@@ -62,7 +62,7 @@ type Options struct {
 	Rate  float64
 	Burst int
 	// Uploads is how many contexts may come at the same time, Followers how many requests
-	// may wait for jobs or follow logs.
+	// may wait for jobs or read logs.
 	// Feeds is how many jobs may be followed at the same time: each of them waits on a
 	// connection to Redis. One token has at most half of each.
 	Uploads, Followers, Feeds int

@@ -125,6 +125,10 @@ func (s *Server) steps(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if !s.follows.take(x.who.Token) {
+		return s.tooManyFollow()
+	}
+	defer s.follows.give(x.who.Token)
 	found := stepsOf{}
 	l := s.reading(job, logread.Place{}, discard{})
 	if err := l.print(x.Context()); err != nil {

@@ -90,6 +90,10 @@ func (s *Server) logs(x *exchange) error {
 		w.begin()
 		return nil
 	}
+	if !s.follows.take(x.who.Token) {
+		return s.tooManyFollow()
+	}
+	defer s.follows.give(x.who.Token)
 	l := s.reading(job, from, w)
 	l.token = x.who.Token
 	switch {
@@ -198,10 +202,6 @@ const ping = 15 * time.Second
 
 // follow writes the log until the job has ended, and the service that it keeps.
 func (l *logReading) follow(ctx context.Context) error {
-	if !l.server.follows.take(l.token) {
-		return l.server.tooManyFollow()
-	}
-	defer l.server.follows.give(l.token)
 	if r := l.job.Result; r != nil && r.Log.Digest != "" && !l.job.Up() {
 		return l.print(ctx)
 	}

@@ -2,8 +2,11 @@ package api
 
 import (
 	"net/http"
+	"runtime"
 	"testing"
 	"time"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // One token cannot take what waits, follows and uploads the others may have.
@@ -73,5 +76,31 @@ func TestFollowersLeave(t *testing.T) {
 	f.server.Close()
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("Close took %s", took)
+	}
+}
+
+// A log that is read takes a slot, whether or not it is followed: each reader costs memory for as
+// long as it takes.
+func TestReadersTakeSlots(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t, func(o *Options) { o.Followers = 2 })
+	w := f.claim(f.submit("submitter").ID)
+	w.write(jobs.Stdout, "line\n")
+	w.finish(jobs.Result{State: jobs.Succeeded})
+	path := "/v1/jobs/" + w.job.ID
+	for _, what := range []string{"/logs", "/logs?format=jsonl", "/logs?follow", "/steps"} {
+		f.send(request{method: "GET", path: path + what, as: "reader"}).want(t, http.StatusOK)
+		for range 2 {
+			for !f.server.follows.take("") { // the request before may be giving it back
+				runtime.Gosched()
+			}
+		}
+		r := f.send(request{method: "GET", path: path + what, as: "reader"}).want(t, http.StatusServiceUnavailable)
+		if r.problem(t, "busy"); r.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %v", what, r.Header)
+		}
+		for range 2 {
+			f.server.follows.give("")
+		}
 	}
 }

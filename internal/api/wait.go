@@ -51,7 +51,7 @@ func (s *Server) waitFor(x *exchange, job jobs.Job, wait time.Duration, until fu
 }
 
 func (s *Server) tooManyFollow() error {
-	return problem("busy", "as many requests wait for jobs or follow logs as may, in all or of this token").retry(5 * time.Second)
+	return problem("busy", "as many requests wait for jobs or read logs as may, in all or of this token").retry(5 * time.Second)
 }
 
 // ended is what most wait for.
