@@ -14,12 +14,13 @@ import (
 func TestHosts(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t, nil)
-	for _, h := range []jobs.Host{{Name: "id-1", Worker: "one", State: jobs.HostReady, Every: jobs.Duration(time.Minute)}, {Name: "id-2", Worker: "two"}, {Name: "id-3", Worker: "two"}} {
+	disk := jobs.HostDisk{Directory: "docker", Free: 3 << 30, Size: 100 << 30, Least: 2 << 30}
+	for _, h := range []jobs.Host{{Name: "id-1", Worker: "one", State: jobs.HostReady, Every: jobs.Duration(time.Minute), Disks: []jobs.HostDisk{disk}}, {Name: "id-2", Worker: "two"}, {Name: "id-3", Worker: "two"}} {
 		if err := f.db.Beat(t.Context(), h); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if list := into[struct{ Hosts []jobs.KnownHost }](t, f.send(request{method: "GET", path: "/v1/hosts", as: "reader"}).want(t, http.StatusOK)); len(list.Hosts) != 3 || !list.Hosts[0].Up {
+	if list := into[struct{ Hosts []jobs.KnownHost }](t, f.send(request{method: "GET", path: "/v1/hosts", as: "reader"}).want(t, http.StatusOK)); len(list.Hosts) != 3 || !list.Hosts[0].Up || len(list.Hosts[0].Disks) != 1 || list.Hosts[0].Disks[0] != disk {
 		t.Errorf("the hosts are %+v", list)
 	}
 	post := func(path, body string) reply {

@@ -5,7 +5,10 @@ package diskroom
 
 import (
 	"fmt"
+	"strings"
 	"syscall"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // Room is what is free of a file system, in bytes and in files.
@@ -52,6 +55,24 @@ func (r Room) String() string {
 		text += fmt.Sprintf(", %d of %d inodes", r.Inodes, r.AllInodes)
 	}
 	return text
+}
+
+// Free says in a line what is free of a host's disks. Directories on one disk, as far as their
+// numbers tell, are named together.
+func Free(disks []jobs.HostDisk) string {
+	var texts []string
+	names := map[string][]string{}
+	for _, d := range disks {
+		text := fmt.Sprintf("%s of %s free, at least %s wanted", Bytes(int64(d.Free)), Bytes(int64(d.Size)), Bytes(int64(d.Least)))
+		if names[text] == nil {
+			texts = append(texts, text)
+		}
+		names[text] = append(names[text], d.Directory)
+	}
+	for i, text := range texts {
+		texts[i] = strings.Join(names[text], ", ") + ": " + text
+	}
+	return strings.Join(texts, "; ")
 }
 
 // Bytes is a size as people read it.

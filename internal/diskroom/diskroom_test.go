@@ -1,6 +1,10 @@
 package diskroom
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
+)
 
 func TestShort(t *testing.T) {
 	t.Parallel()
@@ -30,5 +34,28 @@ func TestShort(t *testing.T) {
 	}
 	if _, err := At("/no/such/directory"); err == nil {
 		t.Error("At(nothing) = nil, want an error")
+	}
+}
+
+func TestFree(t *testing.T) {
+	t.Parallel()
+	const gib = 1 << 30
+	disk := func(name string, free jobs.Bytes) jobs.HostDisk {
+		return jobs.HostDisk{Directory: name, Free: free, Size: 100 * gib, Least: 2 * gib}
+	}
+	for _, tt := range []struct {
+		disks []jobs.HostDisk
+		want  string
+	}{
+		{nil, ""},
+		{[]jobs.HostDisk{disk("docker", 50*gib)}, "docker: 50.0 GiB of 100.0 GiB free, at least 2.0 GiB wanted"},
+		{
+			[]jobs.HostDisk{disk("docker", 50*gib), disk("state", 1*gib), disk("store", 50*gib-4096)},
+			"docker, store: 50.0 GiB of 100.0 GiB free, at least 2.0 GiB wanted; state: 1.0 GiB of 100.0 GiB free, at least 2.0 GiB wanted",
+		},
+	} {
+		if got := Free(tt.disks); got != tt.want {
+			t.Errorf("Free(%v) = %q, want %q", tt.disks, got, tt.want)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/fsop"
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // Engine says where an engine keeps its data.
@@ -121,6 +122,17 @@ func (d *Disks) Left() []Left {
 		}
 	}
 	return seen
+}
+
+// FreeDisk is Left as the registry of hosts has it.
+func (d *Disks) FreeDisk() []jobs.HostDisk {
+	var all []jobs.HostDisk
+	for _, l := range d.Left() {
+		all = append(all, jobs.HostDisk{
+			Directory: l.Name, Free: jobs.Bytes(l.Room.Free), Size: jobs.Bytes(l.Room.Total), Least: jobs.Bytes(l.Room.Least()),
+		})
+	}
+	return all
 }
 
 // Left is what is left of the disk of a directory.

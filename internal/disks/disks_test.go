@@ -70,6 +70,10 @@ func TestLeft(t *testing.T) {
 	if left := d.Left(); len(left) != 2 || left[0].Name != "state" || left[1].Room.Total == 0 {
 		t.Errorf("left %+v; want the disks of both", left)
 	}
+	free := d.FreeDisk()
+	if len(free) != 2 || free[1].Directory != "store" || free[1].Free <= 0 || free[1].Free > free[1].Size || free[1].Least <= 0 || free[1].Least > free[1].Size/10 {
+		t.Errorf("the registry hears %+v; want the disks of both", free)
+	}
 	if err := os.Remove(state); err != nil {
 		t.Fatal(err)
 	}

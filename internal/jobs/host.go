@@ -56,6 +56,8 @@ type Host struct {
 	// the operator's figure for builds that name none.
 	UsedCPUs   float64 `json:"used_cpus,omitempty"`
 	UsedMemory Bytes   `json:"used_memory,omitempty"`
+	// Disks are those that jobs use, as far as the worker sees them.
+	Disks []HostDisk `json:"disks,omitempty"`
 	// Services is how many services are kept up.
 	Services int               `json:"services,omitempty"`
 	Queues   []string          `json:"queues,omitempty"`
@@ -83,6 +85,17 @@ type Host struct {
 	// Damaged says why the document cannot be read, "" when it can. Name is right
 	// all the same.
 	Damaged string `json:"damaged,omitempty"`
+}
+
+// HostDisk is the disk of a directory that jobs use.
+type HostDisk struct {
+	// Directory is docker for where the engine keeps images, containers and caches, state for
+	// the worker's state directory, store for an artifact store that is a directory.
+	Directory string `json:"directory"`
+	Free      Bytes  `json:"free"`
+	Size      Bytes  `json:"size"`
+	// Least is what has to be free for jobs to be taken.
+	Least Bytes `json:"least"`
 }
 
 // Offer is what the host has that jobs may need.

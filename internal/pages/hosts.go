@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -21,6 +22,8 @@ type hostRow struct {
 	Silent string
 	Slots  []slot
 	Labels []string
+	// Disk is what is free of its disks, "" when that is not known.
+	Disk string
 	// Last is the newest failure that was of the farm's making there.
 	Last *jobRow
 }
@@ -133,6 +136,9 @@ func describeHost(h jobs.KnownHost, names map[string]string, at time.Time) hostR
 		for len(row.Slots) < max(h.Host.Slots, h.Running) {
 			row.Slots = append(row.Slots, slot{Busy: len(row.Slots) < h.Running})
 		}
+	}
+	if h.Up {
+		row.Disk = diskroom.Free(h.Disks)
 	}
 	for _, key := range slices.Sorted(maps.Keys(h.Host.Labels)) {
 		if key != jobs.HostLabel {

@@ -147,6 +147,19 @@ func TestScopes(t *testing.T) {
 	}
 }
 
+// A host's page says what is free of its disks, as long as its worker is heard of.
+func TestFreeDisk(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t, false, nil)
+	disks := []jobs.HostDisk{{Directory: "docker", Free: 3 << 30, Size: 100 << 30, Least: 2 << 30}, {Directory: "<b>", Free: 3 << 30, Size: 100 << 30, Least: 2 << 30}}
+	f.host(jobs.Host{Name: "h1", Worker: "red", State: jobs.HostReady, Disks: disks})
+	f.host(jobs.Host{Name: "h2", Worker: "blue", State: jobs.HostReady})
+	a := f.visit("reader").get("/hosts").want(t, http.StatusOK, "docker, &lt;b&gt;: 3.0 GiB of 100.0 GiB free, at least 2.0 GiB wanted")
+	if n := strings.Count(a.body, "<dt>Disk</dt>"); n != 1 {
+		t.Errorf("%d hosts of two have disks", n)
+	}
+}
+
 // A job of another tenant does not exist, on any page; hosts are not for tenants.
 func TestTenants(t *testing.T) {
 	t.Parallel()

@@ -87,7 +87,10 @@ func (f *farm) showcase() map[string]string {
 	steps(running, false)
 	f.keep(ids, "queued", jobs.Spec{Name: "arm-image", Requires: &jobs.Requires{Platform: "linux/arm64"}, Run: &jobs.Run{Image: "alpine:3", Command: []string{"uname", "-m"}}})
 
-	f.host(jobs.Host{Name: "h1", Worker: "red", Slots: 4, Running: 1, Jobs: []string{ids["running"]}, State: jobs.HostReady, Labels: map[string]string{"disk": "nvme", "zone": "a"}})
+	f.host(jobs.Host{
+		Name: "h1", Worker: "red", Slots: 4, Running: 1, Jobs: []string{ids["running"]}, State: jobs.HostReady, Labels: map[string]string{"disk": "nvme", "zone": "a"},
+		Disks: []jobs.HostDisk{{Directory: "docker", Free: 211 << 30, Size: 480 << 30, Least: 2 << 30}, {Directory: "state", Free: 211 << 30, Size: 480 << 30, Least: 2 << 30}},
+	})
 	f.host(jobs.Host{Name: "h2", Worker: "blue-2", Slots: 4, State: jobs.HostUnfit, Reason: "the Docker daemon does not answer"})
 	f.host(jobs.Host{Name: "h3", Worker: "green-3", Slots: 2, State: jobs.HostDrained, Order: &jobs.HostOrder{Kind: jobs.OrderDrain}})
 	if _, err := f.db.Order(t.Context(), "h3", jobs.HostOrder{Kind: jobs.OrderDrain, By: "ann", Reason: "a new disk comes on Thursday", Worker: "green-3"}); err != nil {

@@ -72,7 +72,7 @@ func (w *Worker) untilNextLook(ctx context.Context) bool {
 // look speaks if there is a reason to.
 func (r *registration) look(ctx context.Context) {
 	h := r.w.describe()
-	if !r.spoke.IsZero() && time.Since(r.spoke) < h.Every.D() && reflect.DeepEqual(h, r.told) {
+	if h.Disks = r.w.Host.FreeDisk(); !r.spoke.IsZero() && time.Since(r.spoke) < h.Every.D() && !r.news(h) {
 		return
 	}
 	spoke := time.Now()
@@ -91,6 +91,19 @@ func (r *registration) look(ctx context.Context) {
 		}
 		r.told, r.spoke, r.mute = h, spoke, false
 	}
+}
+
+// news reports whether a host has anything new to tell. What is free of a disk changes all the time
+// while jobs run: only a twentieth of the disk is worth more than the beats there are anyway.
+func (r *registration) news(h jobs.Host) bool {
+	if slices.EqualFunc(h.Disks, r.told.Disks, func(a, b jobs.HostDisk) bool {
+		moved := max(a.Free-b.Free, b.Free-a.Free)
+		a.Free = b.Free
+		return a == b && moved <= a.Size/20
+	}) {
+		h.Disks = r.told.Disks
+	}
+	return !reflect.DeepEqual(h, r.told)
 }
 
 func (r *registration) say(ctx context.Context, h jobs.Host) error {

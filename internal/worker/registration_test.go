@@ -102,6 +102,62 @@ func TestRegistration(t *testing.T) {
 	})
 }
 
+// disky is a host with disks that the test fills.
+type disky struct {
+	Trusted
+	free atomic.Int64
+}
+
+func (d *disky) FreeDisk() []jobs.HostDisk {
+	return []jobs.HostDisk{{Directory: "docker", Free: jobs.Bytes(d.free.Load()), Size: 1000, Least: 100}}
+}
+
+// What is free of the disks goes along with the beats there are. Only when much of it has come or
+// gone is there one more.
+func TestRegistrationOfDisks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const renew = 5 * time.Second
+		memory := jobstest.NewMemory(jobstest.Options{})
+		registry := &counted{Memory: memory}
+		disk := &disky{Trusted: NewTrusted()}
+		disk.free.Store(700)
+		w := New(nil, Deps{Claims: memory, Hosts: registry, Host: disk}, Options{Name: "one", HostID: "host-1", Slots: 2, Renew: renew})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); w.register(ctx) }()
+		said := func(what string, beats int64, free jobs.Bytes) {
+			t.Helper()
+			synctest.Wait()
+			list, _, err := memory.Hosts(t.Context())
+			if err != nil || len(list) != 1 || len(list[0].Disks) != 1 {
+				t.Fatalf("%s: hosts %+v, %v; want one with a disk", what, list, err)
+			}
+			if got := registry.beats.Swap(0); got != beats || list[0].Disks[0].Free != free {
+				t.Errorf("%s: %d beats, and %d bytes are free; want %d and %d", what, got, list[0].Disks[0].Free, beats, free)
+			}
+		}
+		said("at the start", 1, 700)
+		for range quietLooks - 2 { // fewer than until the next beat
+			disk.free.Add(-4)
+			time.Sleep(renew)
+		}
+		said("while little changes", 0, 700)
+		time.Sleep(2 * renew)
+		said("with the next beat", 1, 660)
+		disk.free.Store(600)
+		time.Sleep(renew)
+		said("when much has gone", 1, 600)
+		disk.free.Store(900)
+		time.Sleep(renew)
+		said("when much has come", 1, 900)
+		time.Sleep((quietLooks - 1) * renew)
+		said("while nothing changes", 0, 900)
+		stop()
+		<-ended
+	})
+}
+
 // The registry hears at once what a host has, when its engine tells.
 func TestRegistrationOfTheEngine(t *testing.T) {
 	t.Parallel()

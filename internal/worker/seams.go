@@ -51,6 +51,8 @@ type Host interface {
 	Uptime() time.Duration
 	// Room says which of the host's disks is short of room, nil when none is.
 	Room() error
+	// FreeDisk is what is free of the host's disks, for people. It takes some seconds at most.
+	FreeDisk() []jobs.HostDisk
 	// Store says in a sentence, within seconds, why the artifact store cannot be used;
 	// with prove it writes to the store, too.
 	Store(ctx context.Context, prove bool) error
@@ -73,6 +75,9 @@ func (t Trusted) Uptime() time.Duration { return time.Since(t.began) }
 
 // Room implements Host.
 func (Trusted) Room() error { return nil }
+
+// FreeDisk implements Host.
+func (Trusted) FreeDisk() []jobs.HostDisk { return nil }
 
 // Store implements Host.
 func (Trusted) Store(context.Context, bool) error { return nil }

@@ -23,6 +23,7 @@ func registered(name, worker string) jobs.Host {
 	return jobs.Host{
 		Name: name, Worker: worker, Version: "v1.2.3", Engine: "docker 28.0.1", Platform: "linux/amd64", CPUs: 8, Memory: 32 << 30,
 		Slots: 4, Running: 2, Queues: []string{"builds", "gpu"}, Labels: map[string]string{"disk": "<ssd>"},
+		Disks: []jobs.HostDisk{{Directory: "docker", Free: 3 << 30, Size: 100 << 30, Least: 2 << 30}},
 		State: jobs.HostUnfit, Reason: "the disk of \u00e4 is full: 1 % free", Every: jobs.Duration(time.Minute),
 		Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
