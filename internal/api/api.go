@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/access"
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -117,7 +118,7 @@ func New(o Options) *Server {
 	s.feeds = newFeeds(s.Jobs, s.Log, s.Feeds)
 	s.changes = changes{source: s.Changes, svc: s.Jobs, log: s.Log}
 	s.rates = newRates(s.Rate, s.Burst)
-	s.parts.dir = s.UploadDir
+	s.parts.dir, s.parts.room = s.UploadDir, diskroom.At
 	s.uploads.most, s.follows.most = s.Uploads, s.Followers
 	for _, r := range s.routes {
 		s.mux.Handle(r.method+" "+r.path, s.handle(r))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/atomicfile"
 	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -36,6 +37,8 @@ type uploadNote struct {
 // A server that is killed in between leaves one of them at most, which a later tidy removes.
 type uploadFiles struct {
 	dir string
+	// room looks at the disk of a directory.
+	room func(dir string) (diskroom.Room, error)
 	// beginning is held while uploads are counted and one more is made.
 	beginning sync.Mutex
 }
@@ -239,6 +242,31 @@ func appendPiece(f *os.File, r io.Reader, had int64, limits contexts.Limits) (si
 	}
 }
 
+// sparing reads what goes to the directory of uploads, for as long as its disk has room. What else is
+// on that disk, such as Redis or the artifact store, must not stand still because of uploads that may
+// never end.
+type sparing struct {
+	io.Reader
+	u *uploadFiles
+	// until is how much is read before the next look.
+	until int
+}
+
+// lookEvery is how much is read between two looks at the disk, in bytes.
+const lookEvery = 16 << 20
+
+func (r *sparing) Read(p []byte) (int, error) {
+	if r.until <= 0 {
+		r.until = lookEvery
+		if room, err := r.u.room(r.u.dir); err == nil && room.Short(1) {
+			return 0, fmt.Errorf("%w: %w", diskroom.Shortage{Path: r.u.dir, Room: room}, syscall.ENOSPC)
+		}
+	}
+	n, err := r.Reader.Read(p)
+	r.until -= n
+	return n, err
+}
+
 // sniffed is how much of a context tells what it is, in bytes.
 const sniffed = 512
 
@@ -251,5 +279,5 @@ func noRoom(err error) error {
 	if !isFull(err) {
 		return err
 	}
-	return jobs.Fail(jobs.KindDiskFull, err, "send it again later, or ask the operator to make room", "the server's directory for uploads is full")
+	return jobs.Fail(jobs.KindDiskFull, err, "send it again later, or ask the operator to make room", "the server's directory for uploads has no room")
 }

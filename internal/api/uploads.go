@@ -101,7 +101,7 @@ func (s *Server) addPart(x *exchange, f *os.File, id string, n uploadNote, from 
 	if from != info.Size() {
 		return problem("upload_offset_wrong", "the piece begins at %d, and %d bytes have come", from, info.Size()).hint("go on at %d", info.Size())
 	}
-	size, err := appendPiece(f, x.Body, from, s.Limits.Complete())
+	size, err := appendPiece(f, &sparing{Reader: x.Body, u: &s.parts}, from, s.Limits.Complete())
 	h.Set(offsetHeader, strconv.FormatInt(size, 10))
 	if err != nil {
 		if problemOf(err).Fault == jobs.UserFault || size == 0 && from == 0 && problemOf(err).Status == http.StatusInsufficientStorage {

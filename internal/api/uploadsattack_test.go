@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -225,4 +226,33 @@ func TestUploadsThatDoNotFit(t *testing.T) {
 	if left, err := os.ReadDir(f.server.UploadDir); err != nil || len(left) != 0 {
 		t.Errorf("left are %v (%v)", left, err)
 	}
+}
+
+// Uploads leave the disk as much room as a build host needs, also when one piece is more than that:
+// others are on that disk, too. What has come before stays.
+func TestUploadsLeaveRoom(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t, nil)
+	var free, takes atomic.Int64 // and what each look finds less than the one before
+	free.Store(2<<30 + 1)
+	f.server.parts.room = func(string) (diskroom.Room, error) {
+		return diskroom.Room{Free: uint64(free.Add(-takes.Load()) + takes.Load()), Total: 200 << 30}, nil
+	}
+	path := f.beginUpload("submitter")
+	f.patch(path, 0, "?0", []byte("x")).want(t, http.StatusNoContent)
+	refused := func(piece []byte) {
+		t.Helper()
+		p := f.patch(path, 1, "?0", piece).want(t, http.StatusInsufficientStorage).problem(t, string(jobs.KindDiskFull))
+		if strings.Contains(fmt.Sprint(p), f.server.UploadDir) {
+			t.Errorf("the problem tells where uploads are: %+v", p)
+		}
+		if got := f.send(request{method: "HEAD", path: path, as: "submitter"}).want(t, http.StatusNoContent).Header.Get("Upload-Offset"); got != "1" {
+			t.Errorf("%s bytes have come, want 1", got)
+		}
+	}
+	takes.Store(lookEvery) // after the first look
+	refused(make([]byte, 2*lookEvery))
+	refused([]byte("y"))
+	free.Store(100 << 30)
+	f.patch(path, 1, "?0", []byte("y")).want(t, http.StatusNoContent)
 }
