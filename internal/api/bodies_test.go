@@ -27,7 +27,7 @@ func (f *farm) dial() net.Conn {
 // A request that waits for a job waits longer than the patience with its body, which has come.
 func TestWaitOutlastsTheBody(t *testing.T) {
 	t.Parallel()
-	f := newFarm(t, func(o *Options) { o.Patience = 100 * time.Millisecond })
+	f := newFarm(t, func(o *Options) { o.Patience = 500 * time.Millisecond })
 	for name, r := range map[string]request{
 		"a document": {method: "POST", path: "/v1/jobs?wait=1s", as: "submitter", body: strings.NewReader(`{"run":{"image":"a"}}`)},
 		"a context":  {method: "POST", path: "/v1/build?wait=1s&run", as: "submitter", body: hello(t)},
