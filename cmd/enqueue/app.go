@@ -181,7 +181,8 @@ func (a *app) reach(f api.Farm) service {
 			return jobs.KnownHosts(ctx, f.Hosts, f.Orders)
 		},
 		hosts: f.Hosts, orders: f.Orders, recipes: f.Recipes, rebuilds: f.Rebuilds, bases: f.Bases,
-		tokens: ownTokens{f.Trail, f.Tokens}, hooks: f.Webhooks, calls: f.Calls,
+		planner: rebuild.NewService(nil, f.Rebuilds, f.Recipes, f.Bases, newID),
+		tokens:  ownTokens{f.Trail, f.Tokens}, hooks: f.Webhooks, calls: f.Calls,
 		// Tags are the workers' to move.
 		move: rebuild.NewRunner(nil, f.Rebuilds, f.Recipes, f.Jobs, nil).Advance,
 	}
@@ -203,7 +204,10 @@ func (a *app) dialServer(ctx context.Context) (service, io.Closer, error) {
 	if _, err := f.Whoami(ctx); err != nil {
 		return nil, nil, err
 	}
-	a.link = link{known: f.Known, orders: f, recipes: f, rebuilds: f, bases: f, tokens: f, hooks: f, calls: f}
+	a.link = link{
+		known: f.Known, orders: f, recipes: f, rebuilds: f, bases: f, tokens: f, hooks: f, calls: f,
+		planner: rebuild.NewService(nil, f, f, f, newID),
+	}
 	a.openStore = func() (artifacts.Store, error) { return f.Store(), nil }
 	return f, io.NopCloser(nil), nil
 }

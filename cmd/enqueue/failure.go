@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/remote"
 )
@@ -78,12 +79,15 @@ func (a *app) report(err error) int {
 func (a *app) explain(err error) failure {
 	var f failure
 	var m *flags.Mistake
+	var refusal rebuild.Refusal
 	place, mend := a.place()
 	switch {
 	case errors.As(err, &f) && f.code != 0:
 		return f
 	case errors.As(err, &m):
 		return failure{code: jobs.ExitUsage, what: m.Message, hint: m.Hint}
+	case errors.As(err, &refusal):
+		return failure{code: jobs.ExitUsage, err: refusal, hint: refusal.Hint()}
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return failure{code: jobs.ExitDetached, what: "interrupted"}
 	case errors.Is(err, jobs.ErrInvalid):

@@ -6,6 +6,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/access"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 )
 
 // service is what the verbs ask of the farm: jobs.Service where the program reaches Redis
@@ -36,6 +37,7 @@ type link struct {
 	orders   orders
 	recipes  recipes
 	rebuilds rebuilds
+	planner  planner
 	bases    bases
 	tokens   tokens
 	hooks    jobs.Webhooks
@@ -58,10 +60,15 @@ type recipes interface {
 }
 
 type rebuilds interface {
-	BeginRebuild(ctx context.Context, r jobs.Rebuild, images []jobs.RebuildImage) error
 	Rebuild(ctx context.Context, id string, names ...string) (jobs.Rebuild, []jobs.RebuildImage, error)
 	Rebuilds(ctx context.Context) ([]jobs.Rebuild, error)
-	ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, images ...jobs.RebuildImage) (bool, error)
+}
+
+// planner plans rebuilds and changes them; see rebuild.Service.
+type planner interface {
+	Plan(ctx context.Context, q rebuild.Question) (rebuild.Plan, error)
+	Begin(ctx context.Context, q rebuild.Question, o rebuild.Order) (jobs.Rebuild, []jobs.RebuildImage, error)
+	Do(ctx context.Context, verb rebuild.Verb, id, by string) error
 }
 
 type bases interface {

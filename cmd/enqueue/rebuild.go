@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -72,20 +71,19 @@ func questionFlags(fs *pflag.FlagSet, q *rebuild.Question) {
 	fs.BoolVar(&q.All, "all", false, "every image")
 }
 
-// plan works a plan out from the recipes of the farm.
+// plan asks for a plan.
 func (a *app) plan(ctx context.Context, q rebuild.Question) (rebuild.Plan, error) {
-	if len(q.Bases) == 0 && len(q.Names) == 0 && !q.Stale && !q.All {
+	if q.Empty() {
 		return rebuild.Plan{}, usage("enqueue recipes ls shows what the images stand on", "nothing to plan: give --base, --name, --stale or --all")
 	}
-	g, err := a.graph(ctx)
-	if err != nil {
+	if _, err := a.service(ctx); err != nil {
 		return rebuild.Plan{}, err
 	}
-	plan, err := g.Plan(q, time.Now())
-	if err != nil {
-		return rebuild.Plan{}, unplannable(err)
+	plan, err := a.planner.Plan(ctx, q)
+	for _, r := range plan.Unread {
+		a.unread(r.Name, r.Reason)
 	}
-	return plan, nil
+	return plan, err
 }
 
 // graph reads the recipes of the farm.
@@ -99,7 +97,7 @@ func (a *app) graph(ctx context.Context) (*rebuild.Graph, error) {
 	}
 	for _, r := range list {
 		if r.Damaged != "" {
-			fmt.Fprintf(a.stderr, "warning: the recipe %s is left out: %s\n", oneLine(r.Name), oneLine(r.Damaged))
+			a.unread(r.Name, r.Damaged)
 		}
 	}
 	bases, err := a.bases.Bases(ctx)
@@ -109,21 +107,8 @@ func (a *app) graph(ctx context.Context) (*rebuild.Graph, error) {
 	return rebuild.NewGraph(list, bases), nil
 }
 
-// unplannable says for people why there is no plan.
-func unplannable(err error) error {
-	var unknown *rebuild.UnknownError
-	var cycle *rebuild.CycleError
-	switch {
-	case errors.As(err, &unknown):
-		hint := "enqueue recipes ls shows what the images stand on"
-		if unknown.Nearest != "" {
-			hint = fmt.Sprintf("did you mean %s?", unknown.Nearest)
-		}
-		return failure{code: jobs.ExitUsage, err: err, hint: hint}
-	case errors.As(err, &cycle):
-		return failure{code: jobs.ExitUsage, err: err, hint: "give one of them another tag, or remove its recipe with enqueue recipes rm"}
-	}
-	return err
+func (a *app) unread(recipe, why string) {
+	fmt.Fprintf(a.stderr, "warning: the recipe %s is left out: %s\n", oneLine(recipe), oneLine(why))
 }
 
 func (a *app) planTable(plan rebuild.Plan) error {
@@ -246,7 +231,7 @@ func (a *app) rdepsCmd() *cobra.Command {
 		found, err := g.Dependants(args[0])
 		switch {
 		case err != nil:
-			return unplannable(err)
+			return err
 		case p.human():
 			return a.rdepsTable(found)
 		}

@@ -59,66 +59,30 @@ The farm goes on by itself; enqueue rebuild watch ID follows it.`,
 		if f.canaries < 0 {
 			return usage("", "--canary: found %d; want 0 (none) or more", f.canaries)
 		}
-		plan, err := a.plan(cmd.Context(), q)
-		if err != nil {
-			return err
-		}
-		return a.apply(cmd.Context(), p, plan, f, questionText(q))
+		return a.apply(cmd.Context(), p, q, f)
 	}
 	_ = cmd.RegisterFlagCompletionFunc("priority", words(flags.PriorityWords()...)) // the flag is declared above
 	return cmd
 }
 
-// questionText is a question as its flags.
-func questionText(q rebuild.Question) string {
-	var list []string
-	for _, base := range q.Bases {
-		list = append(list, "--base "+base)
-	}
-	for _, name := range q.Names {
-		list = append(list, "--name "+name)
-	}
-	if q.Stale {
-		list = append(list, "--stale")
-	}
-	if q.All {
-		list = append(list, "--all")
-	}
-	return strings.Join(list, " ")
-}
-
 // apply has the farm carry a plan out.
-func (a *app) apply(ctx context.Context, p printer, plan rebuild.Plan, f applyFlags, question string) error {
-	if f.plan != "" && f.plan != plan.Hash {
-		return usage("look at it again: enqueue rebuild plan "+question, "the plan is another one by now: %s, not %s", plan.Hash, f.plan)
+func (a *app) apply(ctx context.Context, p printer, q rebuild.Question, f applyFlags) error {
+	if _, err := a.plan(ctx, q); err != nil { // it warns of recipes that cannot be read
+		return err
 	}
-	if len(plan.Images) == 0 {
+	head, images, err := a.planner.Begin(ctx, q, rebuild.Order{
+		ID: newID(), By: a.whoami(), Plan: f.plan, Priority: jobs.Priority(f.priority), MaxParallel: f.parallel, FailFast: f.failFast, AllOrNothing: f.allOrNothing, Canaries: f.canaries,
+	})
+	switch {
+	case err != nil:
+		return err
+	case head.ID == "":
 		fmt.Fprintln(a.stderr, "Nothing to build.")
 		return nil
 	}
-	if _, err := a.service(ctx); err != nil {
-		return err
-	}
-	var names []string
-	for _, img := range plan.Images {
-		names = append(names, img.Name)
-	}
-	if err := rebuild.NewVerbs(nil, a.rebuilds).Free(ctx, names); err != nil {
-		return busy(err)
-	}
-	head, images, err := plan.Begin(rebuild.Order{
-		ID: newID(), By: a.whoami(), Question: question, Priority: jobs.Priority(f.priority), MaxParallel: f.parallel, FailFast: f.failFast, AllOrNothing: f.allOrNothing, Canaries: f.canaries,
-	}, time.Now())
-	var unpushed *rebuild.UnpushedError
-	if errors.As(err, &unpushed) {
-		return failure{code: jobs.ExitUsage, err: err, hint: "have " + unpushed.On + " pushed to a registry (submit --push), and submit " + unpushed.Name + " once more"}
-	}
-	if err := a.rebuilds.BeginRebuild(ctx, head, images); err != nil {
-		return err
-	}
 	a.advance(ctx, head.ID)
 	if p.human() {
-		fmt.Fprintf(a.stdout, "Rebuild %s: images: %d, in waves: %d.\n", head.ID, len(images), plan.Waves)
+		fmt.Fprintf(a.stdout, "Rebuild %s: images: %d, in waves: %d.\n", head.ID, len(images), images[len(images)-1].Wave)
 	}
 	switch {
 	case f.watch:
@@ -132,19 +96,6 @@ func (a *app) apply(ctx context.Context, p printer, plan rebuild.Plan, f applyFl
 		return err
 	}
 	return p.one(head.ID, r)
-}
-
-// busy says for people that another rebuild is about to build an image.
-func busy(err error) error {
-	var b *rebuild.BusyError
-	if !errors.As(err, &b) {
-		return err
-	}
-	hint := "wait for it (enqueue rebuild watch " + b.Rebuild.ID + "), or end it (enqueue rebuild cancel " + b.Rebuild.ID + ")"
-	if b.Rebuild.State == jobs.RebuildPaused {
-		hint = "it is paused: go on with it (enqueue rebuild resume " + b.Rebuild.ID + "), or end it (enqueue rebuild cancel " + b.Rebuild.ID + ")"
-	}
-	return failure{code: jobs.ExitUsage, err: err, hint: hint}
 }
 
 // advance moves a rebuild on, so that nothing waits for the farm's next look. Where that fails

@@ -58,12 +58,8 @@ func (b *Beginner) Begin(ctx context.Context) error {
 			return nil
 		}
 	}
-	var names []string
-	for _, img := range plan.Images {
-		names = append(names, img.Name)
-	}
 	var busy *BusyError
-	if err := b.runner.Free(ctx, names); errors.As(err, &busy) {
+	if err := b.runner.Free(ctx, plan.names()); errors.As(err, &busy) {
 		return nil // what that has not built is found the next time
 	} else if err != nil {
 		return err

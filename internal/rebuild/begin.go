@@ -2,7 +2,6 @@ package rebuild
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -12,29 +11,18 @@ import (
 
 // Order says how a plan is carried out.
 type Order struct {
-	// ID is the rebuild's, By who asked, and Question what for, in words.
-	ID, By, Question string
-	Priority         jobs.Priority
-	MaxParallel      int
-	FailFast         bool
-	AllOrNothing     bool
+	// ID is that of the new rebuild, By who asked, and Question what for, in words.
+	ID       string `json:"id,omitempty"`
+	By       string `json:"-"`
+	Question string `json:"-"`
+	// Plan is the hash of the plan that was looked at, "" for whichever there is.
+	Plan         string        `json:"plan,omitempty"`
+	Priority     jobs.Priority `json:"priority,omitempty"`
+	MaxParallel  int           `json:"max_parallel,omitempty"`
+	FailFast     bool          `json:"fail_fast,omitempty"`
+	AllOrNothing bool          `json:"all_or_nothing,omitempty"`
 	// Canaries is how many images are built before the others, with what they stand on.
-	Canaries int
-}
-
-// UnpushedError says that images stand on images that no registry has.
-type UnpushedError struct {
-	// Name is the first of them, On what it stands on, More how many others there are.
-	Name, On string
-	More     int
-}
-
-func (e *UnpushedError) Error() string {
-	text := fmt.Sprintf("%s stands on %s, which only its build host has: another host would build it on what it has under that name", e.Name, e.On)
-	if e.More > 0 {
-		text += fmt.Sprintf(" (%d more images like that)", e.More)
-	}
-	return text
+	Canaries int `json:"canaries,omitempty"`
 }
 
 // Begin makes a rebuild of a plan. It fails with an [*UnpushedError].

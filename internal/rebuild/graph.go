@@ -5,10 +5,12 @@
 //	graph.go     what stands on what
 //	plan.go      what is built again, and why; what is left out, and why
 //	begin.go     a plan becomes a rebuild
+//	service.go   the one way in for those who ask for plans and rebuilds
+//	refusal.go   why they do not get them
 //	runner.go    a rebuild is carried out, one step after the other
 //	promoter.go  which images have tags to move, and when
 //	promote.go   the tags of an image are moved, or moved back
-//	verbs.go     a rebuild that has ended goes on, or back
+//	verbs.go     what operators do with rebuilds that there are
 package rebuild
 
 import (
@@ -29,6 +31,7 @@ type Graph struct {
 	// pinned are the recipes that name the digest of an image, by its repository.
 	pinned map[string][]*node
 	bases  map[string]jobs.Base // by their full names
+	unread []LeftOut            // recipes that cannot be read
 }
 
 // node is an image of the farm.
@@ -68,6 +71,7 @@ func NewGraph(recipes []jobs.Recipe, bases []jobs.Base) *Graph {
 	}
 	for _, r := range recipes {
 		if r.Damaged != "" {
+			g.unread = append(g.unread, LeftOut{r.Name, r.Damaged})
 			continue
 		}
 		n := &node{Recipe: r}

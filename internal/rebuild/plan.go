@@ -18,18 +18,41 @@ import (
 // Question is which images are to be built again. With them go all that stand on them.
 type Question struct {
 	// Bases are images that have changed, by any of their names.
-	Bases []string
+	Bases []string `json:"bases,omitempty"`
 	// Names are patterns of recipes, in which * stands for any characters.
-	Names []string
+	Names []string `json:"names,omitempty"`
 	// Stale asks for the images that stand on bases which have changed, as far as the farm
 	// has looked, and for those that are older than their recipes' max age.
-	Stale bool
+	Stale bool `json:"stale,omitempty"`
 	// All asks for every image.
-	All bool
+	All bool `json:"all,omitempty"`
 	// Auto asks for the stale images that the farm is to build by itself, on bases that have
 	// not changed since Settled. No others go with them.
-	Auto    bool
-	Settled time.Time
+	Auto    bool      `json:"-"`
+	Settled time.Time `json:"-"`
+}
+
+// Empty reports whether it asks for nothing.
+func (q Question) Empty() bool {
+	return len(q.Bases) == 0 && len(q.Names) == 0 && !q.Stale && !q.All && !q.Auto
+}
+
+// String is the question as the flags of enqueue rebuild plan.
+func (q Question) String() string {
+	var list []string
+	for _, base := range q.Bases {
+		list = append(list, "--base "+base)
+	}
+	for _, name := range q.Names {
+		list = append(list, "--name "+name)
+	}
+	if q.Stale {
+		list = append(list, "--stale")
+	}
+	if q.All {
+		list = append(list, "--all")
+	}
+	return strings.Join(list, " ")
 }
 
 // Plan is what is built again, and in which order. Its images are sorted by wave, then by
@@ -39,7 +62,9 @@ type Plan struct {
 	Images []Image `json:"images"`
 	// LeftOut are images that the question is about and that are not built.
 	LeftOut []LeftOut `json:"left_out"`
-	Waves   int       `json:"waves"`
+	// Unread are recipes that cannot be read: whether the question is about them is not known.
+	Unread []LeftOut `json:"unread,omitempty"`
+	Waves  int       `json:"waves"`
 	// Work is how long the builds take one after the other, by their last durations, and
 	// Longest the longest chain of them, which no number of workers makes shorter.
 	Work    jobs.Duration `json:"work"`
@@ -101,32 +126,6 @@ type Reason struct {
 type LeftOut struct {
 	Name   string `json:"name"`
 	Reason string `json:"reason"`
-}
-
-// CycleError says that images stand on each other, so that there is no order to build
-// them in.
-type CycleError struct {
-	// Path begins and ends with the same recipe.
-	Path []string
-}
-
-func (e *CycleError) Error() string {
-	return "the recipes stand on each other: " + strings.Join(e.Path, " -> ")
-}
-
-// UnknownError says that a question is about something that no recipe knows.
-type UnknownError struct {
-	// What is "base" or "recipe".
-	What, Name string
-	// Nearest is the most similar name, "" when none is.
-	Nearest string
-}
-
-func (e *UnknownError) Error() string {
-	if e.What == "base" {
-		return "no recipe stands on " + e.Name
-	}
-	return "no recipe has the name " + e.Name
 }
 
 // Plan answers a question at a time. It fails with a [*CycleError] or an
@@ -346,7 +345,7 @@ func (p *planner) cycle(waits map[string]int) *CycleError {
 }
 
 func (p *planner) plan(wave map[string]int) Plan {
-	plan := Plan{Images: []Image{}, LeftOut: []LeftOut{}}
+	plan := Plan{Images: []Image{}, LeftOut: []LeftOut{}, Unread: p.graph.unread}
 	for name, n := range wave {
 		r := p.graph.recipes[name]
 		img := Image{

@@ -17,7 +17,19 @@ type Book interface {
 	ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, images ...jobs.RebuildImage) (bool, error)
 }
 
-// Verbs begin rebuilds again, or back. A [Runner] carries out what they note.
+// Verb is something that an operator does with a rebuild.
+type Verb string
+
+// The verbs. The last two are for rebuilds that have ended.
+const (
+	Pause    Verb = "pause"    // begin no more images
+	Resume   Verb = "resume"   // go on
+	Cancel   Verb = "cancel"   // end its jobs
+	Retry    Verb = "retry"    // build the images again that are not done
+	Rollback Verb = "rollback" // move the tags back where they were
+)
+
+// Verbs change rebuilds. A [Runner] carries out what they note.
 type Verbs struct {
 	log  *slog.Logger
 	book Book
@@ -29,6 +41,52 @@ func NewVerbs(lg *slog.Logger, book Book) Verbs {
 		lg = slog.New(slog.DiscardHandler)
 	}
 	return Verbs{lg, book}
+}
+
+// Do does a verb with a rebuild, for an operator. It fails with a [Refusal] when the rebuild is
+// in no state for that.
+func (v Verbs) Do(ctx context.Context, verb Verb, id, by string) error {
+	switch verb {
+	case Pause:
+		return v.change(ctx, verb, id, func(r *jobs.Rebuild) { r.State = jobs.RebuildPaused }, jobs.RebuildRunning)
+	case Resume:
+		return v.change(ctx, verb, id, func(r *jobs.Rebuild) { r.State = jobs.RebuildRunning }, jobs.RebuildPaused)
+	case Cancel:
+		return v.change(ctx, verb, id, func(r *jobs.Rebuild) { r.State, r.CancelledBy = jobs.RebuildCancelling, by }, jobs.RebuildRunning, jobs.RebuildPaused)
+	case Retry:
+		began, err := v.Retry(ctx, id)
+		return done(began, err, "rebuild %s has not ended, or all of its images are done: there is nothing to retry", id)
+	case Rollback:
+		began, err := v.Rollback(ctx, id)
+		return done(began, err, "rebuild %s has not ended, or has moved no tags: there is nothing to roll back", id)
+	}
+	return fmt.Errorf("rebuilds have no verb %q", verb)
+}
+
+// done is a refusal when nothing was done.
+func done(was bool, err error, format string, args ...any) error {
+	if err == nil && !was {
+		return &Refused{Text: fmt.Sprintf(format, args...)}
+	}
+	return err
+}
+
+// change changes a rebuild that is in one of some states.
+func (v Verbs) change(ctx context.Context, verb Verb, id string, change func(*jobs.Rebuild), from ...jobs.RebuildState) error {
+	for {
+		head, _, err := v.book.Rebuild(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(from, head.State) {
+			return &Refused{Text: fmt.Sprintf("rebuild %s is %s: there is nothing to %s", id, head.State, verb)}
+		}
+		next := head
+		change(&next)
+		if changed, err := v.book.ChangeRebuild(ctx, head, next); err != nil || changed {
+			return err
+		}
+	}
 }
 
 // Retry begins the images again that are not done, of a rebuild that has ended. false
@@ -80,16 +138,6 @@ func (v Verbs) Rollback(ctx context.Context, id string) (bool, error) {
 			return kept, err
 		}
 	}
-}
-
-// BusyError says that a rebuild is about to build an image already.
-type BusyError struct {
-	Rebuild jobs.Rebuild
-	Image   string
-}
-
-func (e *BusyError) Error() string {
-	return fmt.Sprintf("rebuild %s is about to build %s already", e.Rebuild.ID, e.Image)
 }
 
 // Free fails with a [*BusyError] when a rebuild is about to build one of the images.
