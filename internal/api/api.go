@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 )
 
 // Farm is what the API works on.
@@ -105,6 +106,7 @@ type Server struct {
 	mux     *http.ServeMux
 	feeds   *feeds
 	changes changes
+	planner *rebuild.Service
 	rates   *rates
 	uploads slots
 	follows slots
@@ -117,6 +119,7 @@ func New(o Options) *Server {
 	s := &Server{Options: o.complete(), routes: routes(), mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
 	s.feeds = newFeeds(s.Jobs, s.Log, s.Feeds)
 	s.changes = changes{source: s.Changes, svc: s.Jobs, log: s.Log}
+	s.planner = rebuild.NewService(s.Log, s.Rebuilds, s.Recipes, s.Bases, s.Jobs.NewID)
 	s.rates = newRates(s.Rate, s.Burst)
 	s.parts.dir, s.parts.room = s.UploadDir, diskroom.At
 	s.uploads.most, s.follows.most = s.Uploads, s.Followers

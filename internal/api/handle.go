@@ -40,7 +40,7 @@ func (s *Server) handle(r route) http.HandlerFunc {
 			s.fail(answer, req, err)
 			err = nil
 		}
-		s.leaveTrail(x, answer.status)
+		s.leaveTrail(r, x, answer.status)
 		if err != nil { // the client has to see that it does not have all
 			s.Log.WarnContext(req.Context(), "an answer was cut off", "request", called(req), "err", err)
 			panic(http.ErrAbortHandler)
@@ -119,8 +119,9 @@ func called(r *http.Request) string { return r.Method + " " + jobs.Line(r.URL.Pa
 
 // leaveTrail notes what a principal changed, or was refused to. Requests that are too many are
 // not noted: they would push out what was noted before.
-func (s *Server) leaveTrail(x *exchange, status int) {
-	if s.Trail == nil || status == http.StatusTooManyRequests || x.who.Name == "" || x.Method == http.MethodGet || x.Method == http.MethodHead {
+func (s *Server) leaveTrail(r route, x *exchange, status int) {
+	reads := x.Method == http.MethodGet || x.Method == http.MethodHead || r.scope == access.Read
+	if s.Trail == nil || status == http.StatusTooManyRequests || x.who.Name == "" || reads {
 		return
 	}
 	from, _, _ := net.SplitHostPort(x.RemoteAddr)

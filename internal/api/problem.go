@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 	"github.com/slipway-farm/slipway/internal/redisconn"
 )
 
@@ -68,6 +69,7 @@ func own() []Problem {
 		{Type: "job_finished", Status: http.StatusConflict, Title: "the job has ended"},
 		{Type: "exists", Status: http.StatusConflict, Title: "there is such a thing already, or too many of them"},
 		{Type: "changed_meanwhile", Status: http.StatusConflict, Title: "it is another one by now", Hint: "read it again"},
+		{Type: "rebuild_conflict", Status: http.StatusConflict, Title: "the rebuild, the plan or a rebuild of the same image does not let it be done now"},
 		{Type: "job_not_finished", Status: http.StatusConflict, Title: "the job has not ended", Hint: "wait for it: GET /v1/jobs/ID?wait=10m"},
 		{Type: "upload_offset_wrong", Status: http.StatusConflict, Title: "the upload has another length"},
 		{Type: "content_not_found", Status: http.StatusGone, Title: "the artifact store does not have it any more"},
@@ -75,6 +77,7 @@ func own() []Problem {
 		{Type: "range_not_satisfiable", Status: http.StatusRequestedRangeNotSatisfiable, Title: "it has no such part"},
 		{Type: "body_too_large", Status: http.StatusRequestEntityTooLarge, Title: "the body of the request is too large"},
 		{Type: "media_type_unsupported", Status: http.StatusUnsupportedMediaType, Title: "the body is of another type than is wanted"},
+		{Type: "rebuild_impossible", Status: http.StatusUnprocessableEntity, Title: "what was asked for cannot be planned or built"},
 		{Type: "idempotency_key_reused", Status: http.StatusUnprocessableEntity, Title: "the idempotency key stands for another document", Hint: "use a new key for another job"},
 		{Type: "too_many_requests", Status: http.StatusTooManyRequests, Title: "too many requests came with this token", Hint: "send fewer, or ask the operator to raise --rate"},
 		{Type: "busy", Status: http.StatusServiceUnavailable, Title: "the server does as much of this as it may at the same time", Hint: "try again in a moment"},
@@ -126,6 +129,7 @@ func problemOf(err error) *Problem {
 	var large *http.MaxBytesError
 	var invalid *jobs.Invalid
 	var failed *jobs.Failure
+	var refusal rebuild.Refusal
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -139,6 +143,8 @@ func problemOf(err error) *Problem {
 		p = ofKind(jobs.KindSpecInvalid, invalid.Error(), "correct the document; /schema.json is its JSON Schema")
 		p.Errors = invalid.Problems
 		return p
+	case errors.As(err, &refusal):
+		return ofRefusal(refusal)
 	case errors.Is(err, jobs.ErrInvalid):
 		return problem("parameter_invalid", "%v", err)
 	case errors.Is(err, jobs.ErrConflict):
@@ -173,6 +179,18 @@ func problemOf(err error) *Problem {
 	}
 	p = ofKind(jobs.KindInternal, "", askOperator)
 	p.err = err
+	return p
+}
+
+// ofRefusal is the problem of a rebuild that is not planned, begun or changed.
+func ofRefusal(r rebuild.Refusal) *Problem {
+	kind := "rebuild_conflict"
+	switch r.(type) {
+	case *rebuild.UnknownError, *rebuild.CycleError, *rebuild.UnpushedError:
+		kind = "rebuild_impossible" // until there are other recipes
+	}
+	p := problem(kind, "%v", r)
+	p.Hint = r.Hint()
 	return p
 }
 

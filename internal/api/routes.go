@@ -88,6 +88,7 @@ func routes() []route {
 		{method: "POST", path: "/v1/bases/check", scope: operate, farm: true, do: (*Server).checkBases},
 		{method: "GET", path: "/v1/rebuilds", scope: read, farm: true, do: (*Server).rebuilds},
 		{method: "POST", path: "/v1/rebuilds", scope: operate, farm: true, body: batchBody, do: (*Server).beginRebuild},
+		{method: "POST", path: "/v1/rebuilds/plan", scope: read, farm: true, body: smallBody, do: (*Server).planRebuild},
 		{method: "GET", path: "/v1/rebuilds/{rebuild}", scope: read, farm: true, lists: []string{"name"}, do: (*Server).rebuild},
 		{method: "PATCH", path: "/v1/rebuilds/{rebuild}", scope: operate, farm: true, body: batchBody, do: (*Server).changeRebuild},
 

@@ -65,7 +65,6 @@ func rules() []rule {
 		// A token bucket is not worth our own code.
 		{"internal/api", flow, []string{"golang.org/x/time/rate"}},
 		{"internal/worker", flow, nil},
-		{"internal/rebuild", flow, nil},
 		{"internal/reconcile", flow, nil},
 		{"internal/webhooks", flow, nil},
 		// Collectors are sent what OpenTelemetry's own client sends, by its variables and names.
@@ -107,6 +106,8 @@ func rules() []rule {
 
 		{"internal/logread", reading, nil},
 		{"internal/timeline", reading, nil},
+		// It speaks the language alone, so that the API and its clients have its questions and plans.
+		{"internal/rebuild", reading, nil},
 
 		{"internal/artifacts", seams, []string{"github.com/klauspost/compress"}},
 		{"internal/engine", seams, nil},

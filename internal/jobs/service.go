@@ -29,6 +29,9 @@ func NewService(records Records, queue Queue, newID func() string) *Service {
 	return &Service{records: records, queue: queue, newID: newID}
 }
 
+// NewID returns a new ID, also for what is no job and must not have the ID of one.
+func (s *Service) NewID() string { return s.newID() }
+
 // By returns a Service whose submissions say who submitted them; see [Job.Submitter]. A
 // submission that an idempotency key leads to another's job changes nothing about that job.
 func (s *Service) By(submitter string) *Service {
