@@ -204,10 +204,7 @@ func (a *app) dialServer(ctx context.Context) (service, io.Closer, error) {
 	if _, err := f.Whoami(ctx); err != nil {
 		return nil, nil, err
 	}
-	a.link = link{
-		known: f.Known, orders: f, recipes: f, rebuilds: f, bases: f, tokens: f, hooks: f, calls: f,
-		planner: rebuild.NewService(nil, f, f, f, newID),
-	}
+	a.link = link{known: f.Known, orders: f, recipes: f, rebuilds: f, planner: f, bases: f, tokens: f, hooks: f, calls: f}
 	a.openStore = func() (artifacts.Store, error) { return f.Store(), nil }
 	return f, io.NopCloser(nil), nil
 }

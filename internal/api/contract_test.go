@@ -86,7 +86,7 @@ func TestContractHasTheFields(t *testing.T) {
 		"Event": jobs.Event{}, "Steps": stepsOf{}, "Step": buildlog.Step{}, "StoredContext": stored{}, "Host": jobs.KnownHost{},
 		"HostOrder": jobs.HostOrder{}, "Queues": queuesDoc{}, "QueueLoad": jobs.QueueLoad{}, "Slots": jobs.Slots{}, "Pause": jobs.Pause{},
 		"Weight": jobs.Weight{}, "Recipe": jobs.Recipe{}, "RecipeSettings": jobs.RecipeSettings{}, "Base": jobs.Base{},
-		"BaseVersion": jobs.BaseVersion{}, "Rebuild": rebuildDoc{}, "RebuildQuestion": rebuild.Question{}, "RebuildPlan": rebuild.Plan{}, "PlannedImage": rebuild.Image{},
+		"BaseVersion": jobs.BaseVersion{}, "Rebuild": rebuildDoc{}, "RebuildQuestion": rebuild.Question{}, "RebuildRequest": rebuildRequest{}, "RebuildPlan": rebuild.Plan{}, "PlannedImage": rebuild.Image{},
 		"RebuildReason": rebuild.Reason{}, "LeftOut": rebuild.LeftOut{}, "RebuildImage": jobs.RebuildImage{}, "TagMove": jobs.TagMove{},
 		"BatchJob": batchDone{}, "News": news{}, "NewsPlace": newsPlace{}, "LogChunk": logChunk{}, "Learned": learned{}, "Change": change{}, "Webhook": jobs.Webhook{}, "WebhookFilter": jobs.HookFilter{}, "Call": jobs.HookCall{},
 		"BaseMove": jobs.BaseMove{}, "Token": access.ShownToken{}, "Deed": access.Deed{}, "Principal": access.Principal{},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/rebuild"
@@ -20,11 +21,20 @@ func (s *Server) rebuilds(x *exchange) error {
 
 // rebuild answers GET /v1/rebuilds/{rebuild}, with its images by wave and name.
 func (s *Server) rebuild(x *exchange) error {
-	id := x.PathValue("rebuild")
-	if !jobs.IsID(id) {
-		return problem("not_found", "%q is no ID of a rebuild", jobs.Clip(id))
+	id, err := rebuildID(x)
+	if err != nil {
+		return err
 	}
 	return s.showRebuild(x, http.StatusOK, id, x.params["name"]...)
+}
+
+// rebuildID is the one that the path names.
+func rebuildID(x *exchange) (string, error) {
+	id := x.PathValue("rebuild")
+	if !jobs.IsID(id) {
+		return "", problem("not_found", "%q is no ID of a rebuild", jobs.Clip(id))
+	}
+	return id, nil
 }
 
 // showRebuild answers with a rebuild and its images, or those of these names.
@@ -66,53 +76,60 @@ func asks(q rebuild.Question) error {
 	return nil
 }
 
-// beginRebuild answers POST /v1/rebuilds: a plan that the client has made of recipes and bases.
+// rebuildRequest is a question, and how what it asks for is built.
+type rebuildRequest struct {
+	rebuild.Question
+	rebuild.Order
+}
+
+func (r rebuildRequest) check() error {
+	switch {
+	case r.ID != "" && !jobs.IsID(r.ID):
+		return problem("body_invalid", "id: found %q; want lower-case letters, digits and -, at most 64", jobs.Clip(r.ID))
+	case r.Priority != "" && !slices.Contains(jobs.Priorities(), r.Priority):
+		return problem("body_invalid", "priority: found %q; want high, normal or low", jobs.Clip(string(r.Priority)))
+	case r.MaxParallel < 0 || r.Canaries < 0:
+		return problem("body_invalid", "found max_parallel %d and canaries %d; want 0 (the default) or more", r.MaxParallel, r.Canaries)
+	}
+	return asks(r.Question)
+}
+
+// beginRebuild answers POST /v1/rebuilds.
 func (s *Server) beginRebuild(x *exchange) error {
-	var req rebuildDoc
+	var req rebuildRequest
 	if err := x.document(&req); err != nil {
 		return err
 	}
-	if !jobs.IsID(req.ID) || len(req.Images) == 0 {
-		return problem("body_invalid", "want a rebuild with an id, and its images")
+	if err := req.check(); err != nil {
+		return err
 	}
 	req.By = x.who.Name
-	if err := s.Rebuilds.BeginRebuild(x.Context(), req.Rebuild, req.Images); err != nil {
-		return err
-	}
-	s.advance(x.Context(), req.ID)
-	return s.showRebuild(x, http.StatusCreated, req.ID)
-}
-
-// changeRequest replaces a rebuild, and some of its images, if nothing of it has changed since
-// the client saw it.
-type changeRequest struct {
-	Seen   jobs.Rebuild        `json:"seen"`
-	Next   jobs.Rebuild        `json:"next"`
-	Images []jobs.RebuildImage `json:"images"`
-}
-
-// changeRebuild answers PATCH /v1/rebuilds/{rebuild}.
-func (s *Server) changeRebuild(x *exchange) error {
-	var req changeRequest
-	if err := x.document(&req); err != nil {
-		return err
-	}
-	id := x.PathValue("rebuild")
-	if req.Seen.ID != id || req.Next.ID != id || !jobs.IsID(id) {
-		return problem("body_invalid", "want the rebuild of the path, as it was seen and as it is to be")
-	}
-	if req.Next.CancelledBy != req.Seen.CancelledBy {
-		req.Next.CancelledBy = x.who.Name
-	}
-	changed, err := s.Rebuilds.ChangeRebuild(x.Context(), req.Seen, req.Next, req.Images...)
+	r, _, err := s.planner.Begin(x.Context(), req.Question, req.Order)
 	switch {
 	case err != nil:
 		return err
-	case !changed:
-		return problem("changed_meanwhile", "rebuild %s is another one by now", id)
+	case r.ID == "": // there is nothing to build
+		x.WriteHeader(http.StatusNoContent)
+		return nil
 	}
-	s.advance(x.Context(), id)
-	return s.showRebuild(x, http.StatusOK, id)
+	s.advance(x.Context(), r.ID)
+	x.ResponseWriter.Header().Set("Location", "/v1/rebuilds/"+r.ID)
+	return s.showRebuild(x, http.StatusCreated, r.ID)
+}
+
+// rebuildVerb answers POST /v1/rebuilds/{rebuild}/VERB.
+func rebuildVerb(verb rebuild.Verb) func(*Server, *exchange) error {
+	return func(s *Server, x *exchange) error {
+		id, err := rebuildID(x)
+		if err != nil {
+			return err
+		}
+		if err := s.planner.Do(x.Context(), verb, id, x.who.Name); err != nil {
+			return err
+		}
+		s.advance(x.Context(), id)
+		return s.showRebuild(x, http.StatusOK, id)
+	}
 }
 
 // advance moves a rebuild on at once. Where that fails the farm does it within a minute.

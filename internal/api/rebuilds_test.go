@@ -68,3 +68,57 @@ func TestPlanRebuild(t *testing.T) {
 		t.Errorf("the trail has %+v", deeds)
 	}
 }
+
+// What was asked for is begun as it was planned, once, and followed to its end and back.
+func TestBeginRebuild(t *testing.T) {
+	t.Parallel()
+	f := withRecipes(t)
+	plan := into[rebuild.Plan](t, f.post("reader", "/v1/rebuilds/plan", `{"bases":["debian:12"]}`))
+	const id = "00000000-0000-7000-8000-000000000001"
+	body := `{"bases":["debian:12"],"id":"` + id + `","plan":"` + plan.Hash + `","priority":"normal","max_parallel":1,"canaries":1}`
+	for range 2 {
+		r := f.post("operator", "/v1/rebuilds", body).want(t, http.StatusCreated)
+		if got := into[rebuildDoc](t, r); got.ID != id || got.Plan != plan.Hash || got.By != "operator" || got.Question != "--base debian:12" || len(got.Images) != 2 || !got.Images[0].Canary ||
+			got.Priority != jobs.PriorityNormal || got.MaxParallel != 1 || r.Header.Get("Location") != "/v1/rebuilds/"+id {
+			t.Errorf("it is %+v", got)
+		}
+	}
+	for body, kind := range map[string]string{
+		`{"all":true,"id":"` + id + `"}`: "rebuild_conflict", `{"names":["app"]}`: "rebuild_conflict", `{"all":true,"plan":"0000"}`: "rebuild_conflict",
+		`{"names":["nothing"]}`: "rebuild_impossible", `{}`: "body_invalid", `{"all":true,"priority":"fast"}`: "body_invalid", `{"all":true,"id":"A"}`: "body_invalid",
+		`{"all":true,"max_parallel":-1}`: "body_invalid", `{"all":true,"canaries":-1}`: "body_invalid", `{"all":true,"by":"me"}`: "body_invalid", `{"all":true,"question":"x"}`: "body_invalid",
+	} {
+		f.post("operator", "/v1/rebuilds", body).problem(t, kind)
+	}
+	f.post("operator", "/v1/rebuilds", `{"bases":["registry.example/app:1"]}`).want(t, http.StatusNoContent)
+	f.post("blue", "/v1/rebuilds", body).want(t, http.StatusForbidden).problem(t, "forbidden")
+	if list, err := f.db.Rebuilds(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("the rebuilds are %+v (%v)", list, err)
+	}
+}
+
+func TestRebuildVerbs(t *testing.T) {
+	t.Parallel()
+	f := withRecipes(t)
+	r := into[rebuildDoc](t, f.post("operator", "/v1/rebuilds", `{"names":["app"]}`).want(t, http.StatusCreated))
+	for _, step := range []struct{ verb, state string }{
+		{"resume", ""},
+		{"retry", ""},
+		{"rollback", ""},
+		{"pause", "paused"},
+		{"pause", ""},
+		{"resume", "running"},
+		{"cancel", "cancelling"},
+		{"cancel", ""},
+	} {
+		got := f.post("operator", "/v1/rebuilds/"+r.ID+"/"+step.verb, "")
+		if step.state == "" {
+			got.want(t, http.StatusConflict).problem(t, "rebuild_conflict")
+			continue
+		}
+		if r := into[rebuildDoc](t, got.want(t, http.StatusOK)); string(r.State) != step.state || r.State == jobs.RebuildCancelling && r.CancelledBy != "operator" {
+			t.Errorf("%s: it is %+v", step.verb, r.Rebuild)
+		}
+	}
+	f.post("operator", "/v1/rebuilds/none/pause", "").want(t, http.StatusNotFound).problem(t, "not_found")
+}

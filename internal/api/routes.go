@@ -3,6 +3,7 @@ package api
 import (
 	"github.com/slipway-farm/slipway/internal/access"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 )
 
 // route is a row of the table of routes.
@@ -87,10 +88,14 @@ func routes() []route {
 		{method: "GET", path: "/v1/bases", scope: read, farm: true, do: (*Server).bases},
 		{method: "POST", path: "/v1/bases/check", scope: operate, farm: true, do: (*Server).checkBases},
 		{method: "GET", path: "/v1/rebuilds", scope: read, farm: true, do: (*Server).rebuilds},
-		{method: "POST", path: "/v1/rebuilds", scope: operate, farm: true, body: batchBody, do: (*Server).beginRebuild},
+		{method: "POST", path: "/v1/rebuilds", scope: operate, farm: true, body: smallBody, do: (*Server).beginRebuild},
 		{method: "POST", path: "/v1/rebuilds/plan", scope: read, farm: true, body: smallBody, do: (*Server).planRebuild},
 		{method: "GET", path: "/v1/rebuilds/{rebuild}", scope: read, farm: true, lists: []string{"name"}, do: (*Server).rebuild},
-		{method: "PATCH", path: "/v1/rebuilds/{rebuild}", scope: operate, farm: true, body: batchBody, do: (*Server).changeRebuild},
+		{method: "POST", path: "/v1/rebuilds/{rebuild}/pause", scope: operate, farm: true, do: rebuildVerb(rebuild.Pause)},
+		{method: "POST", path: "/v1/rebuilds/{rebuild}/resume", scope: operate, farm: true, do: rebuildVerb(rebuild.Resume)},
+		{method: "POST", path: "/v1/rebuilds/{rebuild}/cancel", scope: operate, farm: true, do: rebuildVerb(rebuild.Cancel)},
+		{method: "POST", path: "/v1/rebuilds/{rebuild}/retry", scope: operate, farm: true, do: rebuildVerb(rebuild.Retry)},
+		{method: "POST", path: "/v1/rebuilds/{rebuild}/rollback", scope: operate, farm: true, do: rebuildVerb(rebuild.Rollback)},
 
 		{method: "GET", path: "/v1/webhooks", scope: operate, farm: true, do: (*Server).webhooks},
 		{method: "POST", path: "/v1/webhooks", scope: operate, farm: true, body: smallBody, do: (*Server).addWebhook},

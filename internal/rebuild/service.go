@@ -16,25 +16,14 @@ import (
 // it notes. It is safe for concurrent use.
 type Service struct {
 	Verbs
-	book    Beginnings
+	book    jobs.Rebuilds
 	recipes AllRecipes
-	bases   AllBases
+	bases   jobs.Bases
 	newID   func() string
 }
 
-// Beginnings is where rebuilds are kept, as far as those who ask for them need it.
-type Beginnings interface {
-	Book
-	BeginRebuild(ctx context.Context, r jobs.Rebuild, images []jobs.RebuildImage) error
-}
-
-// AllBases lists what registries have, as far as the farm has looked.
-type AllBases interface {
-	Bases(ctx context.Context) ([]jobs.Base, error)
-}
-
 // NewService makes a Service. newID returns a new ID, as for jobs; lg may be nil.
-func NewService(lg *slog.Logger, book Beginnings, recipes AllRecipes, bases AllBases, newID func() string) *Service {
+func NewService(lg *slog.Logger, book jobs.Rebuilds, recipes AllRecipes, bases jobs.Bases, newID func() string) *Service {
 	return &Service{NewVerbs(lg, book), book, recipes, bases, newID}
 }
 

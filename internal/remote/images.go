@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/access"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 )
 
 func ofRecipe(name, part string) string { return "/v1/recipes/" + url.PathEscape(name) + part }
@@ -81,10 +82,18 @@ func (f *Farm) AskForBases(ctx context.Context) error {
 	return f.call(ctx, request{method: http.MethodPost, path: "/v1/bases/check", again: true}, nil)
 }
 
-// rebuild is a rebuild with its images.
-type rebuild struct {
+// shownRebuild is a rebuild with its images.
+type shownRebuild struct {
 	jobs.Rebuild
 	Images []jobs.RebuildImage `json:"images,omitempty"`
+}
+
+// noRebuild gives an answer about a rebuild its meaning.
+func noRebuild(id string, err error) error {
+	if errors.Is(err, errNotFound) {
+		return fmt.Errorf("%w: %s", jobs.ErrNoRebuild, id)
+	}
+	return err
 }
 
 func ofRebuild(id string) string { return "/v1/rebuilds/" + url.PathEscape(id) }
@@ -99,27 +108,31 @@ func (f *Farm) Rebuilds(ctx context.Context) ([]jobs.Rebuild, error) {
 
 // Rebuild is that of jobs.Rebuilds.
 func (f *Farm) Rebuild(ctx context.Context, id string, names ...string) (jobs.Rebuild, []jobs.RebuildImage, error) {
-	var got rebuild
+	var got shownRebuild
 	err := f.call(ctx, request{method: http.MethodGet, path: ofRebuild(id), query: url.Values{"name": names}, again: true}, &got)
-	if errors.Is(err, errNotFound) {
-		err = fmt.Errorf("%w: %s", jobs.ErrNoRebuild, id)
-	}
+	return got.Rebuild, got.Images, noRebuild(id, err)
+}
+
+// Plan is that of rebuild.Service.
+func (f *Farm) Plan(ctx context.Context, q rebuild.Question) (p rebuild.Plan, err error) {
+	return p, f.call(ctx, request{method: http.MethodPost, path: "/v1/rebuilds/plan", doc: q, again: true}, &p)
+}
+
+// Begin is that of rebuild.Service; who begins it is the holder of the token.
+func (f *Farm) Begin(ctx context.Context, q rebuild.Question, o rebuild.Order) (jobs.Rebuild, []jobs.RebuildImage, error) {
+	doc := struct {
+		rebuild.Question
+		rebuild.Order
+	}{q, o}
+	var got shownRebuild
+	// With an ID one rebuild comes of it when it is sent again.
+	err := f.call(ctx, request{method: http.MethodPost, path: "/v1/rebuilds", doc: doc, again: o.ID != ""}, &got)
 	return got.Rebuild, got.Images, err
 }
 
-// BeginRebuild is that of jobs.Rebuilds; who begins it is the holder of the token.
-func (f *Farm) BeginRebuild(ctx context.Context, r jobs.Rebuild, images []jobs.RebuildImage) error {
-	return f.call(ctx, request{method: http.MethodPost, path: "/v1/rebuilds", doc: rebuild{r, images}, again: true}, nil)
-}
-
-// ChangeRebuild is that of jobs.Rebuilds.
-func (f *Farm) ChangeRebuild(ctx context.Context, seen, next jobs.Rebuild, images ...jobs.RebuildImage) (bool, error) {
-	doc := map[string]any{"seen": seen, "next": next, "images": images}
-	err := f.call(ctx, request{method: http.MethodPatch, path: ofRebuild(seen.ID), doc: doc}, nil)
-	if errors.Is(err, errChanged) || errors.Is(err, errNotFound) {
-		return false, nil
-	}
-	return err == nil, err
+// Do is that of rebuild.Service; who does it is the holder of the token.
+func (f *Farm) Do(ctx context.Context, verb rebuild.Verb, id, _ string) error {
+	return noRebuild(id, f.call(ctx, request{method: http.MethodPost, path: ofRebuild(id) + "/" + string(verb)}, nil))
 }
 
 // Tokens is that of access.Tokens.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/access"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 )
 
 // ErrDenied is returned, wrapped, when the server does not take the token, or not for this.
@@ -83,6 +84,9 @@ func (p problem) err() error {
 	if kind == string(jobs.KindSpecInvalid) && len(p.Errors) > 0 {
 		return &jobs.Invalid{Problems: p.Errors}
 	}
+	if kind == "rebuild_conflict" || kind == "rebuild_impossible" {
+		return &rebuild.Refused{Text: text, Advice: p.Hint}
+	}
 	if sentinel := sentinels[kind]; sentinel != nil {
 		// The server's words begin with those of the error, where it has made them of one.
 		if text = strings.TrimPrefix(text, sentinel.Error()+": "); text == sentinel.Error() || text == p.Title {
@@ -130,7 +134,7 @@ func (f *Farm) call(ctx context.Context, r request, out any) error {
 		return err
 	}
 	defer resp.Body.Close()
-	if out == nil {
+	if out == nil || resp.StatusCode == http.StatusNoContent {
 		return nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
