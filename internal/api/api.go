@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/access"
@@ -112,11 +113,16 @@ type Server struct {
 	follows slots
 	parts   uploadFiles
 	origins *http.CrossOriginProtection
+	// closing is closed by shut, once.
+	closing chan struct{}
+	shut    func()
 }
 
 // New makes a Server. Close ends what it reads in the background.
 func New(o Options) *Server {
 	s := &Server{Options: o.complete(), routes: routes(), mux: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
+	s.closing = make(chan struct{})
+	s.shut = sync.OnceFunc(func() { close(s.closing) })
 	s.feeds = newFeeds(s.Jobs, s.Log, s.Feeds)
 	s.changes = changes{source: s.Changes, svc: s.Jobs, log: s.Log}
 	s.planner = rebuild.NewService(s.Log, s.Rebuilds, s.Recipes, s.Bases, s.Jobs.NewID)
@@ -132,6 +138,7 @@ func New(o Options) *Server {
 
 // Close ends all followers, which the caller of http.Server.Shutdown waits for.
 func (s *Server) Close() {
+	s.shut()
 	s.changes.close()
 	s.feeds.close()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/rebuild"
@@ -25,7 +26,48 @@ func (s *Server) rebuild(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	wait, err := x.duration("wait", longestWait)
+	if err == nil && wait > 0 {
+		err = s.waitForRebuild(x, id, wait)
+	}
+	if err != nil {
+		return err
+	}
 	return s.showRebuild(x, http.StatusOK, id, x.params["name"]...)
+}
+
+const (
+	// rebuildLook is how often a rebuild that is waited for is looked at.
+	rebuildLook = time.Second
+	// noImage is the name of no recipe: who reads these images of a rebuild reads its head alone.
+	noImage = "-"
+)
+
+// waitForRebuild returns when nothing more of a rebuild happens by itself, or after so long: it
+// has ended, or has paused after its canaries.
+func (s *Server) waitForRebuild(x *exchange, id string, wait time.Duration) error {
+	if !s.follows.take(x.who.Token) {
+		return s.tooManyFollow()
+	}
+	defer s.follows.give(x.who.Token)
+	timeout, look := time.NewTimer(wait), time.NewTicker(rebuildLook)
+	defer timeout.Stop()
+	defer look.Stop()
+	for {
+		r, _, err := s.Rebuilds.Rebuild(x.Context(), id, noImage)
+		if err != nil || r.State.Terminal() || r.State == jobs.RebuildPaused && r.Tried {
+			return err
+		}
+		select {
+		case <-look.C:
+		case <-timeout.C:
+			return nil
+		case <-s.closing:
+			return nil
+		case <-x.Context().Done():
+			return x.Context().Err()
+		}
+	}
 }
 
 // rebuildID is the one that the path names.

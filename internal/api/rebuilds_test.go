@@ -122,3 +122,35 @@ func TestRebuildVerbs(t *testing.T) {
 	}
 	f.post("operator", "/v1/rebuilds/none/pause", "").want(t, http.StatusNotFound).problem(t, "not_found")
 }
+
+// Who waits for a rebuild hears of its end, and after so long in any case; a server that ends
+// keeps no one waiting.
+func TestWaitForRebuild(t *testing.T) {
+	t.Parallel()
+	f := withRecipes(t)
+	r := into[rebuildDoc](t, f.post("operator", "/v1/rebuilds", `{"names":["app"]}`).want(t, http.StatusCreated))
+	get := func(wait string) rebuildDoc {
+		return into[rebuildDoc](t, f.send(request{method: "GET", path: "/v1/rebuilds/" + r.ID + "?wait=" + wait, as: "reader"}).want(t, http.StatusOK))
+	}
+	if got := get("10ms"); got.State != jobs.RebuildRunning || len(got.Images) != 1 {
+		t.Errorf("after so long it is %+v", got)
+	}
+	ends := make(chan rebuildDoc)
+	go func() { ends <- get("1h") }()
+	done := r.Rebuild
+	done.State = jobs.RebuildDone
+	if ok, err := f.db.ChangeRebuild(t.Context(), r.Rebuild, done); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if got := <-ends; got.State != jobs.RebuildDone || len(got.Images) != 1 {
+		t.Errorf("at its end it is %+v", got)
+	}
+	r = into[rebuildDoc](t, f.post("operator", "/v1/rebuilds", `{"names":["base"]}`).want(t, http.StatusCreated))
+	go func() { ends <- get("1h") }()
+	f.server.Close()
+	if got := <-ends; got.State != jobs.RebuildRunning {
+		t.Errorf("at the end of the server it is %+v", got)
+	}
+	f.send(request{method: "GET", path: "/v1/rebuilds/" + r.ID + "?wait=2h", as: "reader"}).problem(t, "parameter_invalid")
+	f.send(request{method: "GET", path: "/v1/rebuilds/none?wait=1h", as: "reader"}).want(t, http.StatusNotFound).problem(t, "not_found")
+}

@@ -90,7 +90,7 @@ func routes() []route {
 		{method: "GET", path: "/v1/rebuilds", scope: read, farm: true, do: (*Server).rebuilds},
 		{method: "POST", path: "/v1/rebuilds", scope: operate, farm: true, body: smallBody, do: (*Server).beginRebuild},
 		{method: "POST", path: "/v1/rebuilds/plan", scope: read, farm: true, body: smallBody, do: (*Server).planRebuild},
-		{method: "GET", path: "/v1/rebuilds/{rebuild}", scope: read, farm: true, lists: []string{"name"}, do: (*Server).rebuild},
+		{method: "GET", path: "/v1/rebuilds/{rebuild}", scope: read, farm: true, params: []string{"wait"}, lists: []string{"name"}, do: (*Server).rebuild},
 		{method: "POST", path: "/v1/rebuilds/{rebuild}/pause", scope: operate, farm: true, do: rebuildVerb(rebuild.Pause)},
 		{method: "POST", path: "/v1/rebuilds/{rebuild}/resume", scope: operate, farm: true, do: rebuildVerb(rebuild.Resume)},
 		{method: "POST", path: "/v1/rebuilds/{rebuild}/cancel", scope: operate, farm: true, do: rebuildVerb(rebuild.Cancel)},
