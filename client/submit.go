@@ -87,16 +87,22 @@ const oneWait = 50 * time.Second
 // ended, as a job, once it is ready. How the job ended is in its State and Result: a job that
 // failed is no error.
 func (c *Client) Wait(ctx context.Context, id string) (Job, error) {
+	return wait(ctx, c, jobPath(id), func(j Job) bool { return j.State.Ended() })
+}
+
+// wait reads what is at a path until over is true of it.
+func wait[T any](ctx context.Context, c *Client, path string, over func(T) bool) (T, error) {
 	query := url.Values{"wait": {strconv.Itoa(int(oneWait / time.Second))}}
 	for {
 		began := time.Now()
-		job, err := c.job(ctx, call{method: http.MethodGet, path: jobPath(id), query: query, again: true, wait: oneWait})
-		if err != nil || job.State.Ended() {
-			return job, err
+		var got T
+		_, err := c.document(ctx, call{method: http.MethodGet, path: path, query: query, again: true, wait: oneWait}, &got)
+		if err != nil || over(got) {
+			return got, err
 		}
 		if time.Since(began) < time.Second { // a server that ends does not wait
-			if err := sleep(ctx, time.Second, errors.New("waiting for job "+id)); err != nil {
-				return job, err
+			if err := sleep(ctx, time.Second, errors.New("waiting for "+path)); err != nil {
+				return got, err
 			}
 		}
 	}

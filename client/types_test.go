@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/rebuild"
 )
 
 // The types have the fields that the farm's own have, under their names and of their kinds, so
@@ -22,6 +23,8 @@ func TestTypesAreTheFarms(t *testing.T) {
 		{Job{}, jobs.Job{}},
 		{Document{}, jobs.Spec{}},
 		{Finding{}, jobs.Problem{}},
+		{Plan{}, rebuild.Plan{}},
+		{RebuildImage{}, jobs.RebuildImage{}},
 	} {
 		compare(t, reflect.TypeOf(tt.ours).Name(), reflect.TypeOf(tt.ours), reflect.TypeOf(tt.farms))
 	}
@@ -91,7 +94,7 @@ func TestTypesAreTheDescribed(t *testing.T) {
 	if err := yaml.Unmarshal(raw, &doc); err != nil {
 		t.Fatal(err)
 	}
-	for name, v := range map[string]any{"Problem": Problem{}, "Finding": Finding{}, "LogEntry": Entry{}, "StoredContext": Stored{}} {
+	for name, v := range map[string]any{"Problem": Problem{}, "Finding": Finding{}, "LogEntry": Entry{}, "StoredContext": Stored{}, "RebuildQuestion": RebuildQuestion{}, "RebuildRequest": RebuildRequest{}, "Rebuild": Rebuild{}} {
 		want := doc.Components.Schemas[name].Properties
 		if len(want) == 0 {
 			t.Errorf("openapi.yaml has no schema %s", name)
