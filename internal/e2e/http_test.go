@@ -152,7 +152,7 @@ func TestHTTP(t *testing.T) {
 			t.Errorf("exit code %d, stdout %q\n%.2000s", a.code, a.stdout, a.stderr)
 		}
 	})
-	t.Run("docs", func(t *testing.T) { s.docs(t, contextDir(t, talker())) })
+	t.Run("docs", func(t *testing.T) { f.docs(t, s, contextDir(t, talker())) })
 	t.Run("ci", func(t *testing.T) { f.ci(t, s, dir) })
 	clean(t, hostA, before)
 }

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -31,7 +32,11 @@ func blocks(t *testing.T, page, language string) (all []string) {
 }
 
 // docs runs what docs/api.md gives to clients, one block after the other in one shell.
-func (s *httpServer) docs(t *testing.T, dir string) {
+func (f *farm) docs(t *testing.T, s *httpServer, dir string) {
+	if job, a := f.run("--name", "app", "-t", "app:1", dir); job.State != jobs.Succeeded {
+		t.Fatalf("the job is %s\n%s", job.State, a.stderr)
+	}
+	f.eventually(time.Minute, "the farm has learned the recipe", func() bool { return f.enqueue("recipes", "show", "app").code == 0 })
 	var script strings.Builder
 	for _, b := range blocks(t, "api.md", "sh") {
 		if !strings.HasPrefix(b, "enqueue ") { // those are the operator's
@@ -42,7 +47,7 @@ func (s *httpServer) docs(t *testing.T, dir string) {
 	if file, err := os.ReadFile(filepath.Join(dir, "report.txt")); a.code != 0 || err != nil || string(file) != report {
 		t.Errorf("exit code %d, report.txt is %q (%v)\n%.3000s\n%.3000s", a.code, file, err, a.stdout, a.stderr)
 	}
-	for _, want := range []string{"event: done", `"state":"succeeded"`, "upload-offset: 4096"} {
+	for _, want := range []string{"event: done", `"state":"succeeded"`, "upload-offset: 4096", `"state":"done"`, "has moved no tags"} {
 		if !strings.Contains(strings.ToLower(a.stdout+a.stderr), want) {
 			t.Errorf("the answers have no %s", want)
 		}
