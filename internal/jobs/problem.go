@@ -67,6 +67,9 @@ func (p *problems) err() error {
 func Nearest(name string, known []string) string {
 	best, bestDist := "", len(name)/3+1
 	for _, k := range known {
+		if max(len(name)-len(k), len(k)-len(name)) > bestDist {
+			continue // that many letters differ in any case
+		}
 		if d := editDistance(strings.ToLower(name), strings.ToLower(k)); d <= bestDist {
 			if best == "" || d < bestDist {
 				best, bestDist = k, d
