@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-farm/slipway/client"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/rebuild"
@@ -201,6 +202,32 @@ func TestRebuild(t *testing.T) {
 		t.Errorf("%d images are stale after the rollback", n)
 	}
 	tell("== Every tag has the digest of this morning")
+	d.byProgram(plan.Hash, before)
+}
+
+// byProgram has a program that sees the farm's server alone do the same once more.
+func (d *day) byProgram(hash string, before map[string]string) {
+	d.t.Helper()
+	ctx, s := d.t.Context(), d.serve()
+	c := client.New(s.url, s.token)
+	q := client.RebuildQuestion{Stale: true}
+	plan, err := c.PlanRebuild(ctx, q)
+	if err != nil || plan.Hash != hash {
+		d.t.Fatalf("the plan is %+v (%v), want that of before: %s", plan, err, hash)
+	}
+	r, err := c.BeginRebuild(ctx, client.RebuildRequest{RebuildQuestion: q, Plan: hash})
+	if err == nil {
+		r, err = c.WaitRebuild(ctx, r.ID)
+	}
+	if err != nil || r.State != client.RebuildDone || maps.Equal(d.tags(), before) {
+		d.t.Fatalf("the rebuild is %+v (%v), and the registry has %v", r, err, d.tags())
+	}
+	if r, err = c.ChangeRebuild(ctx, r.ID, client.RollBackRebuild); err == nil {
+		r, err = c.WaitRebuild(ctx, r.ID)
+	}
+	if got := d.tags(); err != nil || r.State != client.RebuildRolledBack || !maps.Equal(got, before) {
+		d.t.Errorf("the rebuild is %+v (%v), and the registry has %v, want %v", r, err, got, before)
+	}
 }
 
 // plan checks that the plan has the right images in the right waves.
