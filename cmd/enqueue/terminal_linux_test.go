@@ -55,7 +55,7 @@ func TestHostileJobOnATerminal(t *testing.T) {
 	const evil = "<b>&\x1b]0;title\x07\x1b]8;;https://evil.example\x1b\\link\x1b]8;;\x1b\\\x1b]52;c;ZXZpbA==\x07\x1b[2J\x1b[1;1H\x1bc\x00\x07\x08\x9b31m\x9d0;x\u009b31m\u202egpj.exe\u2066\u200b"
 	const log = "\x1b[31mred\x1b[0m " + evil + "\r\nend\n"
 	f := startFarm(t, farmOptions{paused: true})
-	sub, err := f.svc.Submit(t.Context(), jobs.Spec{Name: "app", Run: &jobs.Run{Image: "a", Command: []string{strings.ReplaceAll(evil, "\x00", "")}}})
+	sub, err := f.svc.Submit(t.Context(), jobs.Spec{Name: "app", Run: &jobs.Run{Image: "a", Command: []string{strings.ToValidUTF8(strings.ReplaceAll(evil, "\x00", ""), "")}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,7 +54,12 @@ func TestProgramAsGate(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "gate")
-			if err := os.WriteFile(path, []byte("#!/bin/sh\n"+tt.script+"\n"), 0o700); err != nil {
+			// A process that is forked meanwhile would have the file open for writing, and a
+			// file that is open so cannot be run.
+			syscall.ForkLock.RLock()
+			err := os.WriteFile(path, []byte("#!/bin/sh\n"+tt.script+"\n"), 0o700)
+			syscall.ForkLock.RUnlock()
+			if err != nil {
 				t.Fatal(err)
 			}
 			if tt.name == "it refuses in words" {
