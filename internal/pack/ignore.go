@@ -1,6 +1,8 @@
 package pack
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -143,13 +145,19 @@ func readIgnoreFile(root *os.Root, name string) ([]string, error) {
 		return nil, ignoreFailure(name, err)
 	}
 	defer f.Close()
-	r := &io.LimitedReader{R: f, N: maxIgnoreFile + 1}
-	patterns, err := ignorefile.ReadAll(r)
+	text, err := io.ReadAll(&io.LimitedReader{R: f, N: maxIgnoreFile + 1})
 	if err != nil {
 		return nil, ignoreFailure(name, err)
 	}
-	if r.N <= 0 {
+	if len(text) > maxIgnoreFile {
 		return nil, jobs.Fail(jobs.KindIgnoreFile, nil, "use patterns instead of a list of files", "%s is larger than %s", name, jobs.Bytes(maxIgnoreFile))
+	}
+	if n := longLine(text); n > 0 {
+		return nil, jobs.Fail(jobs.KindIgnoreFile, nil, "correct it", "line %d of %s is longer than %s", n, name, jobs.Bytes(bufio.MaxScanTokenSize))
+	}
+	patterns, err := ignorefile.ReadAll(bytes.NewReader(text))
+	if err != nil {
+		return nil, ignoreFailure(name, err)
 	}
 	for _, p := range patterns {
 		if strings.ContainsRune(p, 0) {
@@ -168,4 +176,16 @@ func readIgnoreFile(root *os.Root, name string) ([]string, error) {
 
 func ignoreFailure(name string, err error) *jobs.Failure {
 	return jobs.Fail(jobs.KindIgnoreFile, err, "correct its patterns and make it a readable file", "%s cannot be used: %s", name, reason(err))
+}
+
+// longLine is the number of the first line that is longer than the reader of patterns takes,
+// 0 when there is none.
+func longLine(text []byte) int {
+	n := 0
+	for line := range bytes.Lines(text) {
+		if n++; len(line) >= bufio.MaxScanTokenSize {
+			return n
+		}
+	}
+	return 0
 }

@@ -193,6 +193,7 @@ func TestPackRefuses(t *testing.T) {
 		{name: "NUL in a pattern", files: map[string]string{"Dockerfile": from, ".dockerignore": "a\x00b\n"}, kind: jobs.KindIgnoreFile, says: `a pattern with a NUL byte: "a\x00b"`},
 		{name: "65 levels", files: map[string]string{"Dockerfile": from, strings.Repeat("d/", 64) + "x": ""}, kind: jobs.KindTooDeep, says: "levels deep; the limit is 64"},
 		{name: "lone exclamation mark", files: map[string]string{"Dockerfile": from, ".dockerignore": "!\n"}, kind: jobs.KindIgnoreFile, says: `.dockerignore has a pattern that cannot be used: "!"`},
+		{name: "a long line in the ignore file", files: map[string]string{"Dockerfile": from, ".dockerignore": "a\n\n" + strings.Repeat("x", 70_000) + "\nb\n"}, kind: jobs.KindIgnoreFile, says: "line 3 of .dockerignore is longer than 64KiB"},
 		{name: "huge ignore file", files: map[string]string{"Dockerfile": from, ".dockerignore": strings.Repeat("xyz\n", 1<<19)}, kind: jobs.KindIgnoreFile, says: ".dockerignore is larger than 1MiB"},
 		{name: "too many patterns", files: map[string]string{"Dockerfile": from, ".dockerignore": strings.Repeat("x\n", 10_001)}, kind: jobs.KindIgnoreFile, says: ".dockerignore has 10001 patterns; the limit is 10000"},
 		{name: "name of the farm's own", files: map[string]string{"Dockerfile": from, ".dockerignore": "Dockerfile", ".slipway-Dockerfile": ""}, kind: jobs.KindContextInvalid, says: `".slipway-Dockerfile" has a name that the farm needs`},

@@ -128,6 +128,8 @@ func (p *packer) header(hdr *tar.Header) error {
 	switch depth := strings.Count(name, "/") + 1; {
 	case p.entries > p.limits.Entries:
 		return contexts.TooManyEntries(p.limits.Entries)
+	case hdr.Size > p.limits.Size-p.report.Size: // before it is read
+		return contexts.TooLarge(p.limits.Size)
 	case depth > p.limits.Depth:
 		return jobs.Fail(jobs.KindTooDeep, nil, "use fewer directories inside each other", "%q is %d levels deep; the limit is %d", jobs.Clip(name), depth, p.limits.Depth)
 	case max(len(name), len(hdr.Linkname)) > p.limits.Name:

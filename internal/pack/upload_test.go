@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,6 +80,11 @@ func TestUploadRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// It would take minutes to read.
+	huge := tree(t, map[string]string{"Dockerfile": "FROM scratch\n", "huge": ""})
+	if err := os.Truncate(filepath.Join(huge, "huge"), 1<<40); err != nil {
+		t.Fatal(err)
+	}
 	readOnly := fmt.Errorf("create: %w", syscall.EACCES)
 	full := fmt.Errorf("write: %w", syscall.ENOSPC)
 	tests := []struct {
@@ -92,6 +98,7 @@ func TestUploadRefuses(t *testing.T) {
 	}{
 		{name: "no Dockerfile", dir: t.TempDir(), kind: jobs.KindDockerfileMissing, says: "which is empty"},
 		{name: "big directory", dir: dir, limit: 100_000, kind: jobs.KindContextTooLarge, says: "unpacks to more than"},
+		{name: "huge file", dir: huge, kind: jobs.KindContextTooLarge, says: "unpacks to more than"},
 		{name: "big tar", tar: plain, limit: 100_000, kind: jobs.KindContextTooLarge, says: "unpacks to more than"},
 		{name: "no tar", tar: []byte("hello"), kind: jobs.KindContextNotTar, says: "not a tar archive"},
 		{name: "cut tar", tar: contextstest.Gzip(t, plain)[:200], kind: jobs.KindContextTruncated, says: "truncated"},
