@@ -36,7 +36,9 @@ func NewRecording(dir string, compressed bool) (*Recording, error) {
 		return r, nil
 	}
 	// Two goroutines: the one that fills a recording has work of its own to do.
-	r.enc, err = zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(window))
+	// With zstd.WithLowerEncoderMem it would move all of its window for each block of 128 KiB;
+	// without it keeps twice that.
+	r.enc, err = zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(window))
 	if err != nil {
 		_ = f.Close()
 		return nil, recordingFailure(err)
