@@ -25,7 +25,9 @@ func (s *Server) store(x *exchange, tar io.Reader, opts pack.Options) (pack.Uplo
 		return pack.Uploaded{}, s.tooManyUploads()
 	}
 	defer s.uploads.give(x.who.Token)
-	return pack.UploadTar(x.Context(), s.Blobs, tar, pack.UploadOptions{Pack: opts, Limits: s.Limits, TempDir: s.TempDir})
+	body := readAhead(tar)
+	defer body.stop(x.leaveBody)
+	return pack.UploadTar(x.Context(), s.Blobs, body, pack.UploadOptions{Pack: opts, Limits: s.Limits, TempDir: s.TempDir})
 }
 
 func (s *Server) tooManyUploads() error {

@@ -26,6 +26,8 @@ type exchange struct {
 	*http.Request
 	who    access.Principal
 	params url.Values
+	// leaveBody bounds the read of the body that another goroutine is in, and lets no other begin.
+	leaveBody func()
 }
 
 // json answers with a document.

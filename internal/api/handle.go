@@ -23,12 +23,15 @@ func (s *Server) handle(r route) http.HandlerFunc {
 		control := http.NewResponseController(w)
 		body := &patientBody{ReadCloser: req.Body, control: control, patience: s.Patience, began: time.Now(), ended: req.Body == http.NoBody}
 		answer := &answer{ResponseWriter: patientWriter{w, control, s.Patience}, before: func() {
-			if !body.ended {
+			switch {
+			case body.broken: // there is no rest to wait for
+				w.Header().Set("Connection", "close")
+			case !body.ended:
 				unread(control, req, s.Patience)
 			}
 		}}
 		x := &exchange{ResponseWriter: answer, Request: req}
-		x.Body = body
+		x.Body, x.leaveBody = body, body.leave
 		if r.body != endless {
 			x.Body = http.MaxBytesReader(w, body, r.body)
 		}

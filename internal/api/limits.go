@@ -62,18 +62,22 @@ type patientBody struct {
 	// failed is why it did not come to its end. What reads it ends with its request's
 	// context, too, and may tell of that in its place.
 	failed error
+	// broken is true when a read failed, which nothing may want any more.
+	broken bool
+
+	mu      sync.Mutex // guards what follows
+	reading bool
+	// left is true when nothing wants the rest.
+	left bool
 }
 
 // slowest is in bytes a second.
 const slowest = 1 << 10
 
 func (b *patientBody) Read(p []byte) (int, error) {
-	until := time.Now().Add(b.patience)
-	if all := b.began.Add(b.patience + time.Duration(b.n/slowest)*time.Second); all.Before(until) {
-		until = all
+	if !b.begin() {
+		return 0, errStopped
 	}
-	// Servers of tests need not know deadlines; then there are none.
-	_ = b.control.SetReadDeadline(until)
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
 	if artifacts.Ended(err) {
@@ -82,16 +86,56 @@ func (b *patientBody) Read(p []byte) (int, error) {
 		_ = b.control.SetReadDeadline(time.Time{})
 		b.ended = true
 	}
+	wanted := b.end()
 	if err == nil || artifacts.Ended(err) {
 		return n, err
 	}
+	b.broken = true
 	cut := problem("body_invalid", "it was cut off after %d bytes", b.n).hint("send it again")
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		cut = problem("wait_timeout", "%d bytes came in %s", b.n, jobs.Duration(time.Since(b.began).Round(time.Second)))
 	}
 	cut.err = err
-	b.failed = cut
+	if wanted {
+		b.failed = cut
+	}
 	return n, cut
+}
+
+// begin sets the deadline of a read, and reports whether the body is still wanted.
+func (b *patientBody) begin() bool {
+	until := time.Now().Add(b.patience)
+	if all := b.began.Add(b.patience + time.Duration(b.n/slowest)*time.Second); all.Before(until) {
+		until = all
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left {
+		return false
+	}
+	b.reading = true
+	// Servers of tests need not know deadlines; then there are none.
+	_ = b.control.SetReadDeadline(until)
+	return true
+}
+
+// end reports whether what was read is still wanted.
+func (b *patientBody) end() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reading = false
+	return !b.left
+}
+
+// leave lets no other read begin, and bounds how long the one takes that another goroutine is
+// in: as long as the server waits for what is not read.
+func (b *patientBody) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left = true
+	if b.reading {
+		_ = b.control.SetReadDeadline(time.Now().Add(b.patience / 2))
+	}
 }
 
 // unread bounds how long the rest of a body is waited for that nothing reads any more: the
