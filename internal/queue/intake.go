@@ -213,12 +213,3 @@ func (in *Intake) Close() error {
 	}
 	return nil
 }
-
-// asynqLog sends asynq's own messages to slog.
-type asynqLog struct{ lg *slog.Logger }
-
-func (l asynqLog) Debug(args ...any) { l.lg.Debug("asynq", "text", fmt.Sprint(args...)) }
-func (l asynqLog) Info(args ...any)  { l.lg.Info("asynq", "text", fmt.Sprint(args...)) }
-func (l asynqLog) Warn(args ...any)  { l.lg.Warn("asynq", "text", fmt.Sprint(args...)) }
-func (l asynqLog) Error(args ...any) { l.lg.Error("asynq", "text", fmt.Sprint(args...)) }
-func (l asynqLog) Fatal(args ...any) { l.lg.Error("asynq", "text", fmt.Sprint(args...)) }
