@@ -208,6 +208,8 @@ type LogInfo struct {
 	Size int64 `json:"size,omitempty"`
 	// Dropped counts the bytes of output that were too many.
 	Dropped int64 `json:"dropped,omitempty"`
+	// Clipped is true when the Docker daemon did not pass on all output of a build's step.
+	Clipped bool `json:"clipped,omitempty"`
 	// Missing is true when the log is lost.
 	Missing bool `json:"missing,omitempty"`
 }

@@ -100,6 +100,9 @@ func facts(w io.Writer, p painter, j jobs.Job, r jobs.Result) {
 	if r.Log.Dropped > 0 {
 		field(w, p, "log", fmt.Sprintf("%s cut out by the farm's cap", jobs.Bytes(r.Log.Dropped)))
 	}
+	if r.Log.Clipped {
+		field(w, p, "log", "the Docker daemon left out output of a step (BUILDKIT_STEP_LOG_MAX_SIZE)")
+	}
 }
 
 // serviceFacts prints where a service is, or what became of it. The addresses of one

@@ -191,6 +191,8 @@ type Build struct {
 	// Status receives each progress message of the build as the JSON of a
 	// BuildKit SolveStatus. It may be nil.
 	Status func(statusJSON []byte)
+	// Clipped is called when the daemon did not pass on all output of a step. It may be nil.
+	Clipped func()
 }
 
 // Image is an image that a build is going to use, as far as its Dockerfile says it.

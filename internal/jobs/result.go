@@ -162,13 +162,16 @@ type LogInfo struct {
 	// Dropped counts the bytes of output that the cap cut out; a marker stands
 	// in their place.
 	Dropped int64 `json:"dropped,omitempty"`
+	// Clipped is true when the daemon did not pass on all output of a step of the build: it
+	// has a limit of its own. How much is missing it does not say.
+	Clipped bool `json:"clipped,omitempty"`
 	// Missing is true when there was output and the artifact store did not take
 	// it: the log is lost.
 	Missing bool `json:"missing,omitempty"`
 }
 
 // Complete reports whether the log holds every byte of output.
-func (l LogInfo) Complete() bool { return l.Dropped == 0 && !l.Missing }
+func (l LogInfo) Complete() bool { return l.Dropped == 0 && !l.Clipped && !l.Missing }
 
 // StageTime is how long a stage took in one attempt.
 type StageTime struct {

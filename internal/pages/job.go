@@ -253,6 +253,9 @@ func (page *jobPage) addFacts() {
 		if r.BuiltBy != nil {
 			add(f, "Built by", "job "+r.BuiltBy.Job+", which had built the same", false)
 		}
+		if r.Log.Clipped {
+			add(f, "Log", "the Docker daemon left out output of a step", false)
+		}
 		if r.Log.Dropped > 0 {
 			add(f, "Log", size(r.Log.Dropped)+" cut out by the farm's cap", false)
 		}

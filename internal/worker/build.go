@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -79,10 +80,13 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admi
 	}
 	defer tarball.Close()
 	dockerfile, began := beside(&spec, fetched.Dockerfile, pinned), time.Now()
+	var clipped atomic.Bool
+	defer func() { a.res.Log.Clipped = clipped.Load() }()
 	built, err := a.w.Engine.Build(ctx, engine.Build{
 		Spec: spec, Name: a.imageName(), Context: tarball, Dockerfile: dockerfile, Images: images,
 		CacheSpace: admitted.CacheSpace, Limits: a.w.buildLimits(spec), Secret: a.w.secret, SSHKey: a.w.sshKey,
-		Status: func(status []byte) { a.joblog.Write(jobs.BuildStatus, status) },
+		Status:  func(status []byte) { a.joblog.Write(jobs.BuildStatus, status) },
+		Clipped: func() { clipped.Store(true) },
 	})
 	if err == nil || jobs.AsFailure(err).Kind != jobs.KindDaemonLost {
 		ended() // else an image may have been made and not named

@@ -32,6 +32,7 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 		return engine.Built{}, err
 	}
 	t := newTrace(b.Status)
+	t.clipped = b.Clipped
 	how, err := e.way(ctx, b)
 	if err != nil {
 		return engine.Built{}, err

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/docker/docker/api/types/image"
 	"github.com/google/go-cmp/cmp"
@@ -113,6 +114,25 @@ func TestBuildTail(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, jobs.AsFailure(err).Tail); diff != "" {
 		t.Errorf("tail (-want +got):\n%s", diff)
+	}
+}
+
+// The daemon has a limit of its own for the output of a step, and says where it reached it.
+func TestBuildIsClipped(t *testing.T) {
+	t.Parallel()
+	e := open(t, host, Options{})
+	for script, want := range map[string]bool{
+		"echo a": false,
+		"head -c 4000000 /dev/zero | tr '\\0' x | fold -w 100; echo " + fmt.Sprint(time.Now().UnixNano()): true,
+	} {
+		clipped := false
+		_, err := e.Build(t.Context(), engine.Build{
+			Name: "engine-test:clipped", Context: bytes.NewReader(enginetest.Archive(t, "Dockerfile", "FROM busybox:latest\nRUN "+script+"\n")),
+			Clipped: func() { clipped = true },
+		})
+		if err != nil || clipped != want {
+			t.Errorf("%.20s: clipped %t, %v; want %t", script, clipped, err, want)
+		}
 	}
 }
 

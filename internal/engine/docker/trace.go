@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,6 +35,7 @@ const (
 // is made of.
 type trace struct {
 	status  func([]byte)
+	clipped func() // nil where that is not of interest
 	imageID string
 	steps   map[digest.Digest]*step
 	order   []*step // as they appeared
@@ -115,6 +117,9 @@ func (t *trace) add(s *client.SolveStatus) error {
 	}
 	for _, l := range s.Logs {
 		t.step(l.Vertex).tail.add(l.Stream, string(l.Data))
+		if t.clipped != nil && bytes.Contains(l.Data, []byte(clippedMark)) {
+			t.clipped()
+		}
 	}
 	for _, v := range s.Vertexes { // one that went well is not what a failure quotes, and there may be many
 		if v.Completed != nil && v.Error == "" {
@@ -131,6 +136,9 @@ func (t *trace) add(s *client.SolveStatus) error {
 	t.status(raw)
 	return nil
 }
+
+// clippedMark is what BuildKit puts into the output of a step where it leaves some out.
+const clippedMark = "[output clipped, log limit "
 
 func (t *trace) step(d digest.Digest) *step {
 	st := t.steps[d]
