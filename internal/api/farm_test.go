@@ -96,8 +96,10 @@ func fewFlags(s jobs.Spec, params url.Values) (jobs.Spec, error) {
 			}
 			s.Build.Tags = params[name]
 		case "run":
-			if v := params.Get(name); v != "" && v != "true" {
-				return s, &ParameterError{Name: name, Message: "want true"}
+			for _, v := range params[name] {
+				if v != "" && v != "true" {
+					return s, &ParameterError{Name: name, Message: "want true"}
+				}
 			}
 			s.Run = &jobs.Run{}
 		case "image":

@@ -192,8 +192,9 @@ func (d *drawing) round(n int) int {
 	for err == nil && resp.StatusCode == http.StatusContinue {
 		resp, err = http.ReadResponse(in, req)
 	}
-	// A connection with more than the server reads of it ends with a reset.
-	upsets = upsets || len(raw) > 64<<10
+	// A connection with more than the server reads of it ends with a reset, and of what is no
+	// request it reads nothing more.
+	upsets = upsets || len(raw) > 64<<10 || unreadable != nil
 	if err != nil {
 		if unreadable == nil && !upsets {
 			complain("no answer: %v", err)
