@@ -14,7 +14,7 @@ func (t target) authenticate(file string) error {
 	if file == "" {
 		return nil
 	}
-	user, password := "", ""
+	var user, password string
 	var provide *func(ctx context.Context) (user, password string, err error)
 	switch {
 	case t.sentinels != nil:
