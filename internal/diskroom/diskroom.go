@@ -6,23 +6,12 @@ package diskroom
 import (
 	"fmt"
 	"strings"
-	"syscall"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // Room is what is free of a file system, in bytes and in files.
 type Room struct{ Free, Total, Inodes, AllInodes uint64 }
-
-// At looks at the file system of path.
-func At(path string) (Room, error) {
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(path, &s); err != nil {
-		return Room{}, fmt.Errorf("look at the disk of %s: %w", path, err)
-	}
-	unit := blockSize(s)
-	return Room{s.Bavail * unit, s.Blocks * unit, s.Ffree, s.Files}, nil
-}
 
 // Least is the floor: a tenth of the disk, and no more than is enough for a
 // build.
