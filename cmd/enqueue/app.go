@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
+	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/download"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/queue"
@@ -30,7 +31,9 @@ import (
 
 // process is what the program gets from the operating system.
 type process struct {
-	getenv         func(string) string
+	getenv func(string) string
+	// environ is all that getenv knows.
+	environ        commandline.Environment
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	// interrupts delivers SIGINT and SIGTERM.
@@ -81,6 +84,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
+	commandline.Strict(root, unknownVerb)
 	return a.report(root.ExecuteContext(ctx))
 }
 

@@ -25,7 +25,7 @@ func main() {
 	code := make(chan int)
 	go func() {
 		code <- run(context.Background(), os.Args[1:], process{
-			getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interrupts: interrupts, exit: os.Exit,
+			getenv: os.Getenv, environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, interrupts: interrupts, exit: os.Exit,
 		})
 	}()
 	os.Exit(<-code)

@@ -42,6 +42,9 @@ func (a *app) rootCmd() *cobra.Command {
 	// The default of --redis may hold a password from the environment.
 	fs.Lookup("redis").DefValue = a.redisName()
 	root.SetFlagErrorFunc(flagError)
+	root.Version = buildVersion() // adds --version
+	root.SetVersionTemplate(versionText())
+	root.PersistentPreRun = a.warnOfVariables
 	root.AddCommand(
 		a.submitCmd(), a.statusCmd(), a.listCmd(), a.logsCmd(), a.waitCmd(), a.cancelCmd(), a.retryCmd(), a.resultCmd(), a.outputsCmd(),
 		a.hostsCmd(), a.queuesCmd(), a.whyCmd(), a.recipesCmd(), a.rebuildCmd(), a.depsCmd(), a.rdepsCmd(), a.basesCmd(), a.staleCmd(), a.whyStaleCmd(), a.provenanceCmd(), a.serveCmd(), a.tokensCmd(), a.webhooksCmd(), a.contextCmd(), a.configCmd(), a.schemaCmd(), a.versionCmd(), exitCodesTopic(),
@@ -50,12 +53,27 @@ func (a *app) rootCmd() *cobra.Command {
 	return root
 }
 
+// warnOfVariables says what is not in force although it was meant. The programs of
+// completion, and those who asked for quiet, hear nothing of it.
+func (a *app) warnOfVariables(cmd *cobra.Command, _ []string) {
+	if quiet, _ := cmd.Flags().GetBool("quiet"); quiet || strings.HasPrefix(cmd.Name(), "__") {
+		return
+	}
+	for _, said := range a.environ.Mistyped() {
+		fmt.Fprintln(a.stderr, "warning: "+oneLine(said))
+	}
+}
+
+// unknownVerb refuses a word that no verb or topic of help below cmd has.
 func unknownVerb(cmd *cobra.Command, verb string) error {
 	known := []string{"help", "completion"}
 	for _, c := range cmd.Commands() {
 		known = append(known, c.Name())
 	}
 	hint := "enqueue help lists the verbs"
+	if cmd.HasParent() {
+		hint = cmd.CommandPath() + " --help lists its verbs"
+	}
 	if n := jobs.Nearest(verb, known); n != "" {
 		hint = fmt.Sprintf("did you mean %s %s?", cmd.CommandPath(), n)
 	}

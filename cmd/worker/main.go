@@ -51,6 +51,7 @@ func run(ctx, hurry context.Context, args []string, environ commandline.Environm
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	commandline.Strict(root, commandline.UnknownArgument)
 	if err := root.ExecuteContext(ctx); err != nil {
 		if code := supervisor.Exit(0); errors.As(err, &code) {
 			return int(code)

@@ -58,7 +58,7 @@ func rootCommand(environ commandline.Environment, hurry context.Context) *cobra.
 
 	version := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) { cmd.Println("worker", buildVersion()) },
+		Run: func(cmd *cobra.Command, _ []string) { cmd.Print(versionText()) },
 	}
 	root.AddCommand(dev, policyCommand(getenv), gcCommand(getenv), storeCommand(getenv), pruneCommand(getenv), drainCommand(getenv), doctorCommand(getenv), renameFarmCommand(getenv), version)
 	// All commands share one environment, so each command checks the variables of all.
@@ -68,6 +68,8 @@ func rootCommand(environ commandline.Environment, hurry context.Context) *cobra.
 		}
 		return commandline.BadUsage(environ.Unknown(root, others()...))
 	}
+	root.Version = buildVersion() // adds --version
+	root.SetVersionTemplate(versionText())
 	commandline.Polite(root)
 	return root
 }
@@ -82,6 +84,8 @@ func prepare(cmd *cobra.Command, c *config, getenv func(string) string) error {
 // version is set by the linker (-X main.version=...). When it is empty, buildVersion
 // returns the version of the module.
 var version string
+
+func versionText() string { return "worker " + buildVersion() + "\n" }
 
 func buildVersion() string {
 	if version != "" {

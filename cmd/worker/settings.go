@@ -14,7 +14,7 @@ import (
 // others lists the farm's variables that are not flags of this program: those of producers,
 // of deploy/compose.yaml, of tests, and of the worker's two processes.
 func others() []string {
-	return []string{"SLIPWAY_PROGRESS", "SLIPWAY_SERVER", "SLIPWAY_TOKEN", "SLIPWAY_TOKEN_FILE", "SLIPWAY_IMAGE", "SLIPWAY_FAULTS", "SLIPWAY_CI_RUN", supervisor.WatchdogVariable}
+	return append(commandline.Producers(), "SLIPWAY_IMAGE", "SLIPWAY_FAULTS", "SLIPWAY_CI_RUN", supervisor.WatchdogVariable)
 }
 
 // checkFiles finds files of the settings that cannot be used. Without it the first job

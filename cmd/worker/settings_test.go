@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -145,5 +148,32 @@ func TestArguments(t *testing.T) {
 		if code := run(t.Context(), t.Context(), tt.args, nil, &stderr, &stderr); code != jobs.ExitUsage || !strings.Contains(stderr.String(), tt.want) {
 			t.Errorf("%q: exit code %d, %q; want 2 and %q", tt.args, code, stderr.String(), tt.want)
 		}
+	}
+}
+
+// A producer in the environment of a worker is told nothing of the worker's variables.
+func TestVariablesAreNotTakenForProducers(t *testing.T) {
+	t.Parallel()
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			name := "SLIPWAY_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+			if said := (commandline.Environment{name + "=x"}).Mistyped(); len(said) > 0 {
+				t.Error(said)
+			}
+		})
+		for _, c := range cmd.Commands() {
+			visit(c)
+		}
+	}
+	visit(rootCommand(nil, t.Context()))
+}
+
+func TestVersionFlag(t *testing.T) {
+	t.Parallel()
+	var verb, flag bytes.Buffer
+	a, b := run(t.Context(), t.Context(), []string{"version"}, nil, &verb, &verb), run(t.Context(), t.Context(), []string{"--version"}, nil, &flag, &flag)
+	if a != 0 || b != 0 || verb.String() != flag.String() || !strings.HasPrefix(flag.String(), "worker ") {
+		t.Errorf("version ended with %d and printed %q, --version with %d and %q; want the same", a, verb.String(), b, flag.String())
 	}
 }

@@ -2,6 +2,7 @@ package commandline
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,5 +102,49 @@ func TestVariablesOfOthers(t *testing.T) {
 		if err := (Environment{entry}).Unknown(root, "SLIPWAY_PROGRESS"); err != nil {
 			t.Errorf("%s: %v; want it left alone", entry, err)
 		}
+	}
+}
+
+// What help and completion do not know is an error of usage, with the nearest that they do.
+func TestStrict(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ args, want string }{
+		{"help", ""},
+		{"help plant", ""},
+		{"completion", ""},
+		{"completion bash", ""},
+		{"help plan", `unknown argument "plan": did you mean farmer plant?`},
+		{"help plant seed", `unknown argument "seed": farmer plant --help says what it takes`},
+		{"completion tcsh", `unknown argument "tcsh": farmer completion --help says what it takes`},
+		{"completion bach", "did you mean farmer completion bash?"},
+	} {
+		root, _ := program(nil)
+		var out strings.Builder
+		root.SetOut(&out)
+		Strict(root, UnknownArgument)
+		root.SetArgs(strings.Fields(tt.args))
+		err := root.ExecuteContext(t.Context())
+		switch {
+		case tt.want == "" && (err != nil || out.Len() == 0):
+			t.Errorf("%s: %v, printed %q; want help", tt.args, err, out.String())
+		case tt.want != "" && (!errors.As(err, new(UsageError)) || !strings.Contains(err.Error(), tt.want) || out.Len() != 0):
+			t.Errorf("%s: error %v, printed %q; want only one of usage that says %q", tt.args, err, out.String(), tt.want)
+		}
+	}
+}
+
+// A producer is told of what looks like one of its variables; what else there is may be a worker's.
+func TestMistyped(t *testing.T) {
+	t.Parallel()
+	env := Environment{
+		"SLIPWAY_SERVR=hunter2", "SLIPWAY_SERVER=x", "SLIPWAY_STATE=x", "SLIPWAY_STOR=", "SLIPWAY_SLOTS=3", "SLIPWAY_REDIS_PORT=x",
+		"SLIPWAY_TOKENFILE=x",
+	}
+	want := []string{
+		"unknown environment variable SLIPWAY_SERVR: did you mean SLIPWAY_SERVER?",
+		"unknown environment variable SLIPWAY_TOKENFILE: did you mean SLIPWAY_TOKEN_FILE?",
+	}
+	if got := env.Mistyped(); !slices.Equal(got, want) {
+		t.Errorf("found %q; want %q", got, want)
 	}
 }

@@ -34,8 +34,7 @@ func Polite(root *cobra.Command) {
 				err := check(cmd, args)
 				for i := range args {
 					if err != nil && check(cmd, args[:i]) == nil && check(cmd, args[:i+1]) != nil {
-						err = fmt.Errorf("unknown argument %q: %s", args[i], suggestion(cmd, args[i]))
-						break
+						return UnknownArgument(cmd, args[i])
 					}
 				}
 				return BadUsage(err)
