@@ -94,10 +94,17 @@ func flagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	var unknown *pflag.NotExistError
 	help := fmt.Sprintf("%s --help lists the flags", cmd.CommandPath())
+	isUnknown := errors.As(err, &unknown)
 	switch {
 	case errors.As(err, &invalid):
 		return failure{code: jobs.ExitUsage, what: "--" + invalid.GetFlag().Name, err: flags.NotValue(err)}
-	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
+	case isUnknown && cmd.Name() == "submit" && flags.Refused(unknown.GetSpecifiedName()) != "":
+		dashes := "--"
+		if unknown.GetSpecifiedShortnames() != "" {
+			dashes = "-"
+		}
+		return usage("", "%s%s: %s", dashes, unknown.GetSpecifiedName(), flags.Refused(unknown.GetSpecifiedName()))
+	case isUnknown && unknown.GetSpecifiedShortnames() == "":
 		var known []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 		if n := jobs.Nearest(unknown.GetSpecifiedName(), known); n != "" {

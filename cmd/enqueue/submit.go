@@ -61,6 +61,9 @@ func (a *app) submitCmd() *cobra.Command {
 	for _, g := range groups {
 		cmd.Flags().AddFlagSet(g.Flags)
 	}
+	// Containers are removed anyway: hands that know docker type it all the same.
+	cmd.Flags().Bool("rm", true, "")
+	_ = cmd.Flags().MarkHidden("rm") // the flag is declared above
 	groupedUsage(cmd, groups)
 	for f := range table.Rows(func(f flags.Row) bool { return len(f.Words) > 0 }) {
 		_ = cmd.RegisterFlagCompletionFunc(f.Name, words(f.Words...)) // the flag is declared above
