@@ -8,7 +8,7 @@ func buildRows(o *Options, getenv func(string) string) []Row {
 		more(texts, "/build/tags", "tag", "`name[:tag]` for the image; repeatable", func(s *jobs.Spec) *[]string { return &s.Build.Tags }).short("t"),
 		option(text, &o.File, "file", "Dockerfile (default PATH/Dockerfile); without PATH: the job document").short("f").
 			sets("/build/dockerfile").asking(neither),
-		keyed(pairs(getenv), "/build/args", "build-arg", "build argument, KEY alone takes it from the environment; repeatable",
+		keyed(pairs(getenv), "/build/args", "build-arg", "build argument, KEY alone takes it from the environment; repeatable, the last of a key counts",
 			func(s *jobs.Spec) *map[string]string { return &s.Build.Args }),
 		one(text, "/build/target", "target", "stage to build", func(s *jobs.Spec) *string { return &s.Build.Target }),
 		option(text, &o.Platform, "platform", "os/arch[/variant] of the image, or of the worker when nothing is built").

@@ -44,12 +44,12 @@ func jobRows() []Row {
 		one(text, "/name", "name", "name of the recipe this job belongs to", func(s *jobs.Spec) *string { return &s.Name }),
 		one(text, "/tenant", "tenant", "who the job is for; tenants take turns, and without one the jobs of each name do",
 			func(s *jobs.Spec) *string { return &s.Tenant }).withBake(),
-		change(pairs(nil), "/labels", "label", "label of the job (ls --label) and of the image that is built, which alone has those over 256 bytes; repeatable", addLabels).
+		change(pairs(nil), "/labels", "label", "label of the job (ls --label) and of the image that is built, which alone has those over 256 bytes; repeatable, the last of a key counts", addLabels).
 			sets("/labels", "/build/labels").withBake(),
 		one(text, "/queue", "queue", "queue (default "+jobs.DefaultQueue+")", func(s *jobs.Spec) *string { return &s.Queue }).withBake(),
 		change(choice("priority", PriorityWords()...), "/priority", "priority", "high, normal or low", func(s *jobs.Spec, v string) { s.Priority = jobs.Priority(v) }).
 			oneOf(PriorityWords()...).withBake(),
-		change(pairs(nil), "/requires/labels", "requires", "label a worker must have, or platform=os/arch; repeatable", addRequires).
+		change(parsed(distinctPairsVar), "/requires/labels", "requires", "label a worker must have, or platform=os/arch; repeatable", addRequires).
 			sets("/requires/labels", "/requires/platform").withBake(),
 		change(parsed(concurrencyVar), "/concurrency", "concurrency", "GROUP=N: no more than N jobs of the group run at once; those that wait begin in their order",
 			func(s *jobs.Spec, c jobs.Concurrency) { s.Concurrency = &c }).sets("/concurrency/group", "/concurrency/limit").withBake(),

@@ -8,7 +8,7 @@ func runRows(o *Options, getenv func(string) string) []Row {
 		option(toggle, new(bool), "run", "run the image after the build").asking(runHalf),
 		held(text, &o.Image, "/run/image", "image", "build nothing, run this image", replace(func(s *jobs.Spec) *string { return &s.Run.Image })),
 		change(text, "/run/entrypoint", "entrypoint", "replace the image's entrypoint", func(s *jobs.Spec, v string) { s.Run.Entrypoint = []string{v} }),
-		keyed(pairs(getenv), "/run/env", "env", "environment variable, KEY alone takes it from the environment; repeatable",
+		keyed(pairs(getenv), "/run/env", "env", "environment variable, KEY alone takes it from the environment; repeatable, the last of a key counts",
 			func(s *jobs.Spec) *map[string]string { return &s.Run.Env }).short("e"),
 		one(text, "/run/workdir", "workdir", "working directory in the container", func(s *jobs.Spec) *string { return &s.Run.Workdir }).short("w"),
 		one(text, "/run/user", "user", "user[:group] in the container", func(s *jobs.Spec) *string { return &s.Run.User }).short("u"),

@@ -157,6 +157,20 @@ func pairsVar(p *map[string]string, lookup func(string) string) *Value {
 	}}
 }
 
+// distinctPairsVar is KEY=VALUE, repeatable, where no key has two values.
+func distinctPairsVar(p *map[string]string) *Value {
+	v := pairsVar(p, nil)
+	parse := v.set
+	v.set = func(s string) error {
+		key, value, _ := strings.Cut(s, "=")
+		if before, ok := (*p)[key]; ok && before != value {
+			return fmt.Errorf("found %s=%s and %s=%s; both cannot be true of one host", key, before, key, value)
+		}
+		return parse(s)
+	}
+	return v
+}
+
 // put sets a key of a map that may not be there yet.
 func put[V any](m *map[string]V, k string, v V) {
 	if *m == nil {
