@@ -43,7 +43,10 @@ func (a *app) findSource(arg string) (source, error) {
 	}
 	info, err := os.Stat(arg)
 	_, _, reference := jobs.Context{Ref: arg}.Scheme()
+	repository, isGit := parseGit(arg)
 	switch {
+	case err != nil && isGit:
+		return source{}, repository.refuse()
 	case err != nil && reference:
 		return source{fromRef, arg}, nil
 	case err == nil && info.IsDir():
