@@ -48,7 +48,7 @@ func (a *app) outputsCmd() *cobra.Command {
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.to, "to", ".", "directory to download into")
+	fs.StringVar(&f.to, "to", ".", "directory to download into, which is made where there is none")
 	fs.StringVar(&f.tar, "tar", "", "write the tar as it is to this `file`, - for stdout")
 	fs.BoolVar(&f.all, "all", false, "download every path")
 	fs.StringVarP(&f.format, "output", "o", "", "list as json, jsonl, name or template=...")
@@ -173,14 +173,15 @@ func (a *app) download(ctx context.Context, job jobs.Job, want, to string) error
 		return err
 	}
 	defer r.Close() // only read
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return usage("give another directory with --to", "--to: the directory %s cannot be made: %v", to, pathReason(err))
+	}
 	done, err := outputs.Extract(ctx, r, artifacts.Blob{Digest: o.Digest, Size: o.Size}, at, to)
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		return usage("give another directory with --to, or remove it", "%s is there already", path.Join(to, done.Name))
 	case errors.Is(err, fs.ErrNotExist) && done.Name != "":
 		return usage("enqueue outputs "+job.ID+" "+o.Path+" --tar - | tar t lists what is in it", "the output %s has no %q", o.Path, want)
-	case errors.Is(err, fs.ErrNotExist):
-		return usage("make it first", "--to: there is no directory %s", to)
 	case err != nil:
 		return outputFailure(o, err)
 	}
