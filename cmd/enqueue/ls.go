@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -130,6 +131,9 @@ func (a *app) list(ctx context.Context, q jobs.Query, limit int) ([]jobs.Job, st
 	for {
 		q.Limit = min(limit-len(list), 200)
 		page, err := svc.List(ctx, q)
+		if errors.Is(err, jobs.ErrInvalid) && q.PageToken != "" {
+			return nil, "", usage("take the next_page_token of an earlier -o json", "--page-token: found %q, which no listing of this farm gave", jobs.Clip(q.PageToken))
+		}
 		if err != nil {
 			return nil, "", err
 		}
