@@ -52,7 +52,7 @@ printed.`,
 	fs.Lookup("tail").DefValue = ""
 	_ = cmd.RegisterFlagCompletionFunc("progress", words(flags.ProgressWords()...)) // the flag is declared above
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		mode, err := a.progressMode(o.progress)
+		mode, err := a.progressMode(o.progress, false)
 		if err != nil {
 			return err
 		}

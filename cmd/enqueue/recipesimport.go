@@ -43,7 +43,7 @@ that is as new. It brings back one that was removed.`,
 		if history {
 			return a.importHistory(cmd, p, o, args)
 		}
-		mode, err := a.progressMode(o.Progress)
+		mode, err := a.progressMode(o.Progress, o.Quiet)
 		if err != nil {
 			return err
 		}

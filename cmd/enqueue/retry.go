@@ -40,7 +40,7 @@ func (a *app) retry(ctx context.Context, o *flags.Options, ids []string, pull bo
 	if err != nil {
 		return err
 	}
-	mode, err := a.progressMode(o.Progress)
+	mode, err := a.progressMode(o.Progress, o.Quiet)
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (a *app) submit(cmd *cobra.Command, o *flags.Options, table flags.Table, ar
 	if err != nil {
 		return err
 	}
-	mode, err := a.progressMode(o.Progress)
+	mode, err := a.progressMode(o.Progress, o.Quiet)
 	if err != nil {
 		return err
 	}

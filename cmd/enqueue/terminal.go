@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -22,8 +23,9 @@ func isTerminal(w any) bool {
 func (a *app) dumb() bool { return a.getenv("TERM") == "dumb" || a.getenv("CI") != "" }
 
 // progressMode settles --progress: flag, SLIPWAY_PROGRESS, BUILDKIT_PROGRESS,
-// then tty when stderr is a terminal that can be drawn on.
-func (a *app) progressMode(flag string) (progressui.DisplayMode, error) {
+// then tty when stderr is a terminal that can be drawn on. One that was asked for and
+// cannot be had is plain, as in docker; quiet has that not said.
+func (a *app) progressMode(flag string, quiet bool) (progressui.DisplayMode, error) {
 	from := "--progress"
 	if flag == "" {
 		flag, from = a.getenv("SLIPWAY_PROGRESS"), "SLIPWAY_PROGRESS"
@@ -37,7 +39,10 @@ func (a *app) progressMode(flag string) (progressui.DisplayMode, error) {
 		return mode, nil
 	case progressui.TtyMode:
 		if !tty {
-			return "", usage("use plain, or auto", "%s: tty needs a terminal on stderr", from)
+			if !quiet {
+				fmt.Fprintf(a.stderr, "%s: tty needs a terminal on stderr; the progress is plain\n", from)
+			}
+			return progressui.PlainMode, nil
 		}
 		return mode, nil
 	case progressui.AutoMode, progressui.DefaultMode:

@@ -60,13 +60,13 @@ func TestProgressMode(t *testing.T) {
 		{name: "ours before BuildKit's", env: env("SLIPWAY_PROGRESS=rawjson", "BUILDKIT_PROGRESS=quiet"), want: progressui.RawJSONMode},
 		{name: "BuildKit's", env: env("BUILDKIT_PROGRESS=quiet"), want: progressui.QuietMode},
 		{name: "flag first", flag: "plain", env: env("SLIPWAY_PROGRESS=rawjson"), want: progressui.PlainMode},
-		{name: "tty without one", flag: "tty", env: env(), fails: "--progress: tty needs a terminal"},
+		{name: "tty without one", flag: "tty", env: env(), want: progressui.PlainMode},
 		{name: "the variable is named", env: env("SLIPWAY_PROGRESS=loud"), fails: `SLIPWAY_PROGRESS: unknown display "loud": want auto, tty, plain, rawjson or quiet`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := newApp(process{getenv: tt.env, stderr: &buffer{}}).progressMode(tt.flag)
+			got, err := newApp(process{getenv: tt.env, stderr: &buffer{}}).progressMode(tt.flag, false)
 			if tt.fails != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.fails) {
 					t.Errorf("got %q, %v; want error %q", got, err, tt.fails)
