@@ -107,6 +107,9 @@ func (a *app) submit(cmd *cobra.Command, o *flags.Options, table flags.Table, ar
 		return s.beforeSubmit(ctx, err)
 	}
 	if o.DryRun {
+		if s.source.kind != noSource && s.source.kind != fromRef {
+			s.say("the context was not stored: submit -f takes this document once a submit of the same context has stored it")
+		}
 		return p.one(s.spec.Name, s.spec)
 	}
 	if err := s.handOver(ctx); err != nil {
