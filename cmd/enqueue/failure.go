@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 
@@ -80,8 +82,11 @@ func (a *app) explain(err error) failure {
 	var f failure
 	var m *flags.Mistake
 	var refusal rebuild.Refusal
+	var file *fs.PathError
 	place, mend := a.place()
 	switch {
+	case errors.As(err, &file) && file.Path == os.Stdout.Name() && file.Op == "write": // not the farm's, whatever it did
+		return failure{code: jobs.ExitFailed, what: "stdout cannot be written", err: file.Err}
 	case errors.As(err, &f) && f.code != 0:
 		return f
 	case errors.As(err, &m):

@@ -248,9 +248,9 @@ func (s *submission) handOver(ctx context.Context) error {
 	}
 	s.say(what, s.id)
 	if s.printer.human() && (s.options.Quiet || s.options.Detach) {
-		fmt.Fprintln(s.stdout, s.id)
+		_, err = fmt.Fprintln(s.stdout, s.id)
 	}
-	return nil
+	return err
 }
 
 // beforeSubmit adds to an error that no job was made by it, where that is
