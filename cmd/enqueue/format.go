@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"text/template"
 
@@ -58,6 +59,15 @@ func toJSON(v any) (string, error) {
 // human reports whether no machine-readable format was asked for.
 func (p printer) human() bool { return p.kind == "" || p.kind == "table" || p.kind == "wide" }
 
+// fits refuses a template with a field that no document like this one has. Verbs that wait
+// before they print ask it before.
+func (p printer) fits(doc any) error {
+	if p.tmpl == nil || doc == nil {
+		return nil
+	}
+	return checkFields(p.tmpl.Tree, reflect.TypeOf(doc))
+}
+
 // one prints a document as json (indented), jsonl (one line) or through the
 // template. id is what -o name prints.
 func (p printer) one(id string, doc any) error {
@@ -68,6 +78,9 @@ func (p printer) one(id string, doc any) error {
 	case "template":
 		fields, err := asFields(doc)
 		if err != nil {
+			return err
+		}
+		if err := p.fits(doc); err != nil {
 			return err
 		}
 		w := p.w

@@ -44,6 +44,9 @@ func (a *app) retry(ctx context.Context, o *flags.Options, ids []string, pull bo
 	if err != nil {
 		return err
 	}
+	if err := p.fits(jobs.Job{}); err != nil {
+		return err
+	}
 	list, err := a.getAll(ctx, ids)
 	if err != nil {
 		return err

@@ -97,6 +97,11 @@ func (a *app) submit(cmd *cobra.Command, o *flags.Options, table flags.Table, ar
 	if o.Batch != "" {
 		return a.submitBatch(cmd, o, table, p, path, command)
 	}
+	if !o.DryRun {
+		if err := p.fits(jobs.Job{}); err != nil {
+			return err
+		}
+	}
 	s := submission{app: a, options: o, table: table, printer: p, mode: mode}
 	if err := s.read(path, command, cmd.Flags().Changed); err != nil {
 		return err

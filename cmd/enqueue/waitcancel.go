@@ -32,6 +32,9 @@ job that is not known is waited for, too; --appear says how long.`,
 	cmd.Flags().StringVarP(&format, "output", "o", "", "json, jsonl, name or template=...")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p, err := newPrinter(a.stdout, format)
+		if err == nil {
+			err = p.fits(jobs.Job{})
+		}
 		if err != nil {
 			return err
 		}
