@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
 
@@ -177,6 +178,9 @@ func (s *submission) read(path string, command []string, changed func(string) bo
 			return err
 		}
 	}
+	if s.request.Env, err = s.readEnvFiles(o.EnvFiles); err != nil {
+		return err
+	}
 	if path != "" {
 		if s.source, err = s.findSource(path); err != nil {
 			return err
@@ -234,6 +238,24 @@ func (s *submission) readDocument(name string) (jobs.Spec, error) {
 		bad.hint = "-f without PATH is a job document; to build with this Dockerfile add the directory: enqueue submit -f " + name + " ."
 	}
 	return spec, bad
+}
+
+// readEnvFiles reads them in their order: of a variable the last counts.
+func (s *submission) readEnvFiles(names []string) (map[string]string, error) {
+	all := map[string]string{}
+	for _, name := range names {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, usage("", "--env-file: %s cannot be read: %v", name, pathReason(err))
+		}
+		env, err := flags.ReadEnv(file, s.getenv)
+		_ = file.Close() // only read
+		if err != nil {
+			return nil, usage("", "--env-file: %s: %v", name, pathReason(err))
+		}
+		maps.Copy(all, env)
+	}
+	return all, nil
 }
 
 // handOver submits the job and prints its ID where that is asked for.

@@ -21,6 +21,7 @@ type Options struct {
 	// the document, by way of [request.spec]
 	File, Platform, Image, Network, ReadyHTTP string
 	ReadyTCP                                  bool
+	EnvFiles                                  []string
 
 	// how to show it
 	Detach, Quiet, CancelOnInterrupt bool

@@ -28,6 +28,8 @@ type Request struct {
 	HasContext bool
 	// Command is what stands behind --.
 	Command []string
+	// Env are the variables of files, before those of --env.
+	Env map[string]string
 	// Dockerfile is the path of the Dockerfile inside the context.
 	Dockerfile string
 }
@@ -61,6 +63,9 @@ func (r Request) apply(builds, runs bool) jobs.Spec {
 	}
 	if runs {
 		s.Run = copyOf(s.Run)
+	}
+	for k, v := range r.Env {
+		put(&s.Run.Env, k, v)
 	}
 	for f := range r.Table.Rows(r.Given) {
 		if f.Apply != nil {

@@ -10,6 +10,8 @@ func runRows(o *Options, getenv func(string) string) []Row {
 		change(text, "/run/entrypoint", "entrypoint", "replace the image's entrypoint", func(s *jobs.Spec, v string) { s.Run.Entrypoint = []string{v} }),
 		keyed(pairs(getenv), "/run/env", "env", "environment variable, KEY alone takes it from the environment; repeatable, the last of a key counts",
 			func(s *jobs.Spec) *map[string]string { return &s.Run.Env }).short("e"),
+		option(texts, &o.EnvFiles, "env-file", "`file` of environment variables, as of docker run; --env goes before it. The values become a part of the document, which all of the farm may read: no secrets; repeatable").
+			asking(runHalf),
 		one(text, "/run/workdir", "workdir", "working directory in the container", func(s *jobs.Spec) *string { return &s.Run.Workdir }).short("w"),
 		one(text, "/run/user", "user", "user[:group] in the container", func(s *jobs.Spec) *string { return &s.Run.User }).short("u"),
 		more(parsed(portsVar), "/run/ports", "publish", "publish a container port; repeatable", func(s *jobs.Spec) *[]jobs.Port { return &s.Run.Ports }).short("p"),
