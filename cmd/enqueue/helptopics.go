@@ -53,7 +53,7 @@ func exitCodes() string {
 		meaning string
 	}{
 		{jobs.ExitOK, "the job succeeded, or the verb did what it was asked"},
-		{jobs.ExitFailed, "the job failed: its build or its run; or stdout could not be written"},
+		{jobs.ExitFailed, "the job failed: its build or its run; or stdout, or a file, could not be written"},
 		{jobs.ExitUsage, "usage: invalid command line or job document"},
 		{jobs.ExitInfra, "the farm failed: its infrastructure, not the job"},
 		{jobs.ExitAuth, "access was denied, by Redis or by a registry"},

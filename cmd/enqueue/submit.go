@@ -107,6 +107,9 @@ func (a *app) submit(cmd *cobra.Command, o *flags.Options, table flags.Table, ar
 	if err := s.read(path, command, cmd.Flags().Changed); err != nil {
 		return err
 	}
+	if s.files, err = newResultFiles(o); err != nil {
+		return err
+	}
 	ctx, stop := a.interruptible(cmd.Context())
 	defer func() { stop() }()
 	if err := s.storeContext(ctx); err != nil {
@@ -161,6 +164,7 @@ type submission struct {
 	spec    jobs.Spec
 	svc     service
 	id      string
+	files   resultFiles
 }
 
 // read makes the document and checks all of it but the context.
@@ -329,6 +333,9 @@ func (s *submission) follow(ctx context.Context) error {
 		if err := s.printer.one(job.ID, job); err != nil {
 			return err
 		}
+	}
+	if err := s.files.write(job); err != nil {
+		return err
 	}
 	return exit(exitOf(job, o.ExitCodeFrom != ""))
 }

@@ -26,6 +26,7 @@ type Options struct {
 	// how to show it
 	Detach, Quiet, CancelOnInterrupt bool
 	Format, Progress, ExitCodeFrom   string
+	IIDFile, MetadataFile            string
 }
 
 func whatRows(o *Options) []Row {
@@ -105,6 +106,8 @@ func outputRows(o *Options) []Row {
 		option(text, &o.Format, "output", "print the finished job: json, jsonl, name or template=...").short("o").withBatch().withBake().
 			oneOf("json", "jsonl", "name", "template="),
 		option(text, &o.Progress, "progress", "auto, tty, plain, rawjson or quiet").oneOf(ProgressWords()...).withBatch().withBake(),
+		option(text, &o.IIDFile, "iidfile", "write the ID of the built image to this `file`").asking(buildHalf),
+		option(text, &o.MetadataFile, "metadata-file", "write digest and names of the built image to this `file`, as JSON").asking(buildHalf),
 		option(toggle, &o.CancelOnInterrupt, "cancel-on-interrupt", "the first Ctrl-C cancels the job, for CI"),
 		option(choice("part of the job", "run"), &o.ExitCodeFrom, "exit-code-from", "exit with the container's exit code").oneOf("run").asking(runHalf),
 	}
