@@ -48,6 +48,9 @@ func jobRows() []Row {
 			func(s *jobs.Spec) *string { return &s.Tenant }).withBake(),
 		change(pairs(nil), "/labels", "label", "label of the job (ls --label) and of the image that is built, which alone has those over 256 bytes; repeatable, the last of a key counts", addLabels).
 			sets("/labels", "/build/labels").withBake(),
+		// After --label: of both the image has this one.
+		keyed(pairs(nil), "/build/labels", "image-label", "label of the image that is built, and not of the job; repeatable, the last of a key counts",
+			func(s *jobs.Spec) *map[string]string { return &s.Build.Labels }).withBake(),
 		one(text, "/queue", "queue", "queue (default "+jobs.DefaultQueue+")", func(s *jobs.Spec) *string { return &s.Queue }).withBake(),
 		change(choice("priority", PriorityWords()...), "/priority", "priority", "high, normal or low", func(s *jobs.Spec, v string) { s.Priority = jobs.Priority(v) }).
 			oneOf(PriorityWords()...).withBake(),

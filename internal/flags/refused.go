@@ -90,7 +90,7 @@ func refusals() []refusal {
 		{
 			[]string{"annotation", "label-file"},
 			nil,
-			"an image gets labels by --label",
+			"an image gets labels by --label and --image-label",
 		},
 		{
 			[]string{"builder", "squash", "compress", "force-rm", "call", "check"},

@@ -13,11 +13,11 @@ const (
 	maxLabels = 32
 	// maxImageLabelBytes keeps a build request within the megabyte that the engine
 	// reads of one: labels travel in its URL, where a byte can take eight, beside
-	// the build arguments.
-	maxImageLabelBytes = 64 << 10
-	maxImageLabels     = 128
-	maxImageLabelKey   = 255
-	maxLabelBytes      = 256
+	// the build arguments. What stands around a label there takes as much as three.
+	maxImageLabelBytes  = 64 << 10
+	imageLabelSurrounds = 3
+	maxImageLabelKey    = 255
+	maxLabelBytes       = 256
 )
 
 var labelKeyPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]{0,62}[A-Za-z0-9])?$`)
@@ -52,7 +52,7 @@ func (p *problems) imageLabels(ptr string, labels map[string]string) {
 	total := 0
 	for _, k := range slices.Sorted(maps.Keys(labels)) {
 		at := ptr + "/" + escape(k)
-		total += len(k) + len(labels[k])
+		total += len(k) + len(labels[k]) + imageLabelSurrounds
 		switch {
 		case strings.HasPrefix(k, "slipway.") || strings.HasPrefix(k, "com.docker."):
 			p.add("label_reserved", at, "labels that start with slipway. or com.docker. are reserved")
@@ -63,8 +63,8 @@ func (p *problems) imageLabels(ptr string, labels map[string]string) {
 			p.add("label_invalid", at, "the value has a NUL byte")
 		}
 	}
-	if len(labels) > maxImageLabels || total > maxImageLabelBytes {
-		p.add("labels_too_large", ptr, "found %d labels with %d bytes; the limit is %d with %d bytes, names included", len(labels), total, maxImageLabels, maxImageLabelBytes)
+	if total > maxImageLabelBytes {
+		p.add("labels_too_large", ptr, "found %d labels with %d bytes; the limit is %d bytes, with names and %d more for each", len(labels), total, maxImageLabelBytes, imageLabelSurrounds)
 	}
 }
 

@@ -62,7 +62,7 @@ func TestSchemaAgrees(t *testing.T) {
 		"env_too_large":           1,
 		"image_ref_invalid":       3,
 		"keep_invalid":            1,
-		"labels_too_large":        1,
+		"labels_too_large":        2,
 		"limit_below_minimum":     1,
 		"limit_invalid":           1,
 		"notify_duplicate":        1,
