@@ -46,7 +46,7 @@ func (a *app) rootCmd() *cobra.Command {
 	root.SetVersionTemplate(versionText())
 	root.PersistentPreRun = a.warnOfVariables
 	root.AddCommand(
-		a.submitCmd(), a.statusCmd(), a.listCmd(), a.logsCmd(), a.waitCmd(), a.cancelCmd(), a.retryCmd(), a.showCmd(), a.resultCmd(), a.outputsCmd(),
+		a.submitCmd(), a.statusCmd(), a.listCmd(), a.logsCmd(), a.waitCmd(), a.cancelCmd(), a.retryCmd(), a.showCmd(), a.openCmd(), a.resultCmd(), a.outputsCmd(),
 		a.hostsCmd(), a.queuesCmd(), a.whyCmd(), a.recipesCmd(), a.rebuildCmd(), a.depsCmd(), a.rdepsCmd(), a.basesCmd(), a.staleCmd(), a.whyStaleCmd(), a.provenanceCmd(), a.serveCmd(), a.tokensCmd(), a.webhooksCmd(), a.contextCmd(), a.configCmd(), a.schemaCmd(), a.versionCmd(), exitCodesTopic(),
 	)
 	_ = root.RegisterFlagCompletionFunc("color", words("auto", "always", "never")) // the flag is declared above
