@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,6 +41,69 @@ func (a *app) completeCancel(cmd *cobra.Command, args []string, prefix string) (
 
 func statesThat(fit func(jobs.State) bool) []jobs.State {
 	return slices.DeleteFunc(jobs.States(), func(s jobs.State) bool { return !fit(s) })
+}
+
+// completing is a completion by what the farm has: the words that ask returns, each with what
+// follows a tab as its description. A farm that does not answer within a second completes nothing.
+func (a *app) completing(ask func(context.Context) ([]string, error)) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
+		defer cancel()
+		if _, err := a.service(ctx); err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		all, err := ask(ctx)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		slices.Sort(all)
+		return slices.DeleteFunc(slices.Compact(all), func(word string) bool { // words of others
+			return !strings.HasPrefix(word, prefix) || strings.ReplaceAll(word, "\t", " ") != oneLine(word)
+		}), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// queueWords are the queues that there are.
+func (a *app) queueWords(ctx context.Context) ([]string, error) {
+	l, _, err := a.svc.Load(ctx, a.hosts)
+	return l.Known(), err
+}
+
+// hostLabels are the labels of all hosts, and their platforms, as submit --requires has them.
+func (a *app) hostLabels(ctx context.Context) ([]string, error) {
+	list, _, err := a.knownHosts(ctx)
+	var words []string
+	for _, h := range list {
+		words = append(words, "platform="+h.Platform)
+		for _, labels := range []map[string]string{h.Labels, h.OnlyLabels} {
+			for k, v := range labels {
+				words = append(words, k+"="+v)
+			}
+		}
+	}
+	return words, err
+}
+
+// recipeTags are the images that recipes make.
+func (a *app) recipeTags(ctx context.Context) ([]string, error) {
+	list, err := a.recipes.AllRecipes(ctx)
+	var words []string
+	for _, r := range list {
+		for _, tag := range r.Tags {
+			words = append(words, tag+"\t"+r.Name)
+		}
+	}
+	return words, err
+}
+
+// recipeNames are those of all recipes.
+func (a *app) recipeNames(ctx context.Context) ([]string, error) {
+	list, err := a.recipes.AllRecipes(ctx)
+	var words []string
+	for _, r := range list {
+		words = append(words, r.Name+"\t"+string(policyOf(r)))
+	}
+	return words, err
 }
 
 func (a *app) completeJobs(cmd *cobra.Command, args []string, q jobs.Query) ([]string, cobra.ShellCompDirective) {

@@ -23,8 +23,8 @@ type filters struct {
 	host        string
 }
 
-// declare adds the flags; hosts completes the names of hosts.
-func (f *filters) declare(cmd *cobra.Command, hosts cobra.CompletionFunc) {
+// declare adds the flags.
+func (f *filters) declare(cmd *cobra.Command, a *app) {
 	fs := cmd.Flags()
 	fs.StringSliceVar(&f.states, "state", nil, "only jobs in these states (comma separated or repeated)")
 	fs.BoolVar(&f.query.Up, "up", false, "only services that are up, with their addresses")
@@ -39,7 +39,9 @@ func (f *filters) declare(cmd *cobra.Command, hosts cobra.CompletionFunc) {
 	fs.StringVar(&f.base, "base", "", "only jobs whose build used this image, a name or a digest")
 	fs.Var(flags.Time(&f.query.CreatedAfter), "since", "only jobs submitted then or later: a time, or how long ago, such as 2h or 7d")
 	fs.Var(flags.Time(&f.query.CreatedBefore), "until", "only jobs submitted earlier than that")
-	_ = cmd.RegisterFlagCompletionFunc("host", hosts) // the flag is declared above
+	_ = cmd.RegisterFlagCompletionFunc("host", a.completeHosts) // the flag is declared above
+	_ = cmd.RegisterFlagCompletionFunc("queue", a.completing(a.queueWords))
+	_ = cmd.RegisterFlagCompletionFunc("name", a.completing(a.recipeNames))
 	for flag, list := range map[string][]string{"state": stateWords(), "kind": kindWords(), "fault": faultWords()} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, words(list...)) // they are, too
 	}

@@ -31,7 +31,7 @@ func (a *app) listCmd() *cobra.Command {
 or what it runs), its state, the stage that it is in, failed in, or what keeps it from running.
 On a terminal the table fits the width; the beginning of an ID stands for its job everywhere.`,
 	}
-	f.declare(cmd, a.completeHosts)
+	f.declare(cmd, a)
 	fs := cmd.Flags()
 	fs.IntVar(&o.limit, "limit", o.limit, "how many jobs")
 	fs.BoolVarP(&o.all, "all", "a", false, "all jobs that the farm remembers, however many")

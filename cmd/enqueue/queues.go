@@ -25,7 +25,7 @@ func (a *app) queuesCmd() *cobra.Command {
 func (a *app) queuesLsCmd() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
-		Use: "ls [QUEUE...]", Aliases: []string{"list"}, Short: "List what waits in queues, and what keeps it",
+		Use: "ls [QUEUE...]", Aliases: []string{"list"}, Short: "List what waits in queues, and what keeps it", ValidArgsFunction: a.completing(a.queueWords),
 		Long: "List what waits in queues: for each priority and each kind of host that jobs need, how many wait, since when\n" +
 			"the oldest does, how many hosts may take them, and what keeps them. Without QUEUE it lists all, also those that\n" +
 			"no host serves. Pauses and weights are named below. -o json has hosts and slots by their states, too.",
@@ -109,7 +109,7 @@ func (a *app) printQueues(p printer, l jobs.Load, paused []jobs.Pause, weights [
 
 func (a *app) queuesPauseCmd() *cobra.Command {
 	var reason string
-	cmd := &cobra.Command{Use: "pause QUEUE[:PRIORITY]...", Short: "Hand out no jobs of queues until they are resumed", Args: someQueues}
+	cmd := &cobra.Command{Use: "pause QUEUE[:PRIORITY]...", Short: "Hand out no jobs of queues until they are resumed", Args: someQueues, ValidArgsFunction: a.completing(a.queueWords)}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who wonder")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		err := a.eachPart(cmd.Context(), args, func(svc service, part jobs.Pause) error {
@@ -126,7 +126,7 @@ func (a *app) queuesPauseCmd() *cobra.Command {
 
 func (a *app) queuesResumeCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "resume QUEUE[:PRIORITY]...", Short: "Hand out jobs of queues again", Args: someQueues,
+		Use: "resume QUEUE[:PRIORITY]...", Short: "Hand out jobs of queues again", Args: someQueues, ValidArgsFunction: a.completing(a.queueWords),
 		Long: "Hand out jobs of queues again, also of those that were paused with asynq's tools.",
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -271,29 +271,12 @@ func (a *app) recipesRemoveCmd() *cobra.Command {
 	}
 }
 
-// completeRecipes completes names of recipes. A farm that does not answer within a
-// second completes nothing.
+// completeRecipes completes names of recipes.
 func (a *app) completeRecipes(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	const files = cobra.ShellCompDirectiveNoFileComp
 	if len(args) > 0 && cmd.Args(cmd, append(args, prefix)) != nil {
-		return nil, files
+		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
-	defer cancel()
-	if _, err := a.service(ctx); err != nil {
-		return nil, files
-	}
-	list, err := a.recipes.AllRecipes(ctx)
-	if err != nil {
-		return nil, files
-	}
-	var found []string
-	for _, r := range list {
-		if strings.HasPrefix(r.Name, prefix) {
-			found = append(found, r.Name+"\t"+string(policyOf(r)))
-		}
-	}
-	return found, files
+	return a.completing(a.recipeNames)(cmd, args, prefix)
 }
 
 // names is the argument check of verbs that take names of recipes.

@@ -69,6 +69,11 @@ func (a *app) submitCmd() *cobra.Command {
 	for f := range table.Rows(func(f flags.Row) bool { return len(f.Words) > 0 }) {
 		_ = cmd.RegisterFlagCompletionFunc(f.Name, words(f.Words...)) // the flag is declared above
 	}
+	for name, ask := range map[string]func(context.Context) ([]string, error){
+		"queue": a.queueWords, "requires": a.hostLabels, "image": a.recipeTags, "name": a.recipeNames,
+	} {
+		_ = cmd.RegisterFlagCompletionFunc(name, a.completing(ask)) // they are, too
+	}
 	return cmd
 }
 
