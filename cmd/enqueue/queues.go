@@ -15,6 +15,7 @@ import (
 func (a *app) queuesCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "queues", Short: "List queues, pause and resume them, and say whose turns are how many",
+		Args: cobra.ArbitraryArgs, RunE: helpOrUnknown,
 		Long: "List queues, pause and resume them. A queue that is paused hands out no jobs; those that run go on. It stays\n" +
 			"so when workers, or Redis, start again. QUEUE:PRIORITY, such as builds:low, is a part of a queue.",
 	}
