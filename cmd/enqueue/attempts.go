@@ -18,7 +18,7 @@ func attempts(w io.Writer, p painter, j jobs.Job) {
 			continue
 		}
 		for _, line := range past.Failure.Tail {
-			fmt.Fprintf(w, "  | %s\n", oneLine(line))
+			fmt.Fprintf(w, "  | %s\n", printed(line))
 		}
 	}
 	if n := len(j.Past); n > 0 && j.Past[n-1].Log.Digest != "" {

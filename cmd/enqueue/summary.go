@@ -70,12 +70,15 @@ func explainFailure(w io.Writer, p painter, f jobs.Failure) {
 	fmt.Fprintf(w, "  %s (%s)\n", oneLine(f.Message), where)
 	field(w, p, "cause", f.Cause)
 	for _, l := range f.Tail {
-		fmt.Fprintf(w, "  | %s\n", oneLine(l))
+		fmt.Fprintf(w, "  | %s\n", printed(l))
 	}
 	if f.Hint != "" {
 		field(w, p, "hint", f.Hint)
 	}
 }
+
+// printed is a line that a program printed, without its colours.
+func printed(line string) string { return oneLine(string(clean([]byte(line), false))) }
 
 // facts lists what the result knows, in the order of the stages.
 func facts(w io.Writer, p painter, j jobs.Job, r jobs.Result) {
