@@ -223,5 +223,5 @@ func (s shown) Unreadable(err error) { s.note("[unreadable log: %v]", err) }
 
 // Deferred implements logread.Sink.
 func (s shown) Deferred() {
-	s.note("the output is faster than the live log; the rest follows when the job has ended")
+	s.note("a part of the output left the live log before it was read; the rest follows when the job has ended")
 }
