@@ -93,7 +93,7 @@ scale: ## Measure 500 workers, 100,000 waiting and 1,000,000 ended jobs on one R
 .PHONY: lint
 lint: ## Check format, code and scripts
 	@scripts/ensure-tools.sh lint
-	shellcheck -x .ci/run scripts/*.sh examples/*/*.sh
+	shellcheck -x .ci/run scripts/*.sh examples/*/*.sh deploy/debian/p*
 	go vet ./... # golangci-lint reads the code with build tags; go test ./... has none
 	GOOS=windows go build -o /dev/null ./cmd/enqueue # producers have it, too
 	scripts/tool.sh golangci-lint run ./...
@@ -116,6 +116,11 @@ down: ## Stop that farm; its data stays in its volumes
 compose-check: ## Bring the compose stack up offline, run a job through it, take it down
 	@scripts/ensure-tools.sh compose
 	@scripts/compose-check.sh
+
+.PHONY: package-check
+package-check: ## Install, upgrade, remove and purge the Debian package in a throw-away copy of this system (as root)
+	@scripts/ensure-tools.sh package
+	@scripts/package-check.sh
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs with apt what the named groups need and the machine does not have.
 #
-#   scripts/ensure-tools.sh [go|demo|test|engines|bench|lint|compose]...      (default: demo)
+#   scripts/ensure-tools.sh [go|demo|test|engines|bench|lint|compose|package]...      (default: demo)
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -80,7 +80,12 @@ want() {
 		need redis-server redis-server
 		docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
 		;;
-	*) die "unknown group $1" "want go, demo, test, engines, bench, lint or compose" ;;
+	package)
+		need dpkg dpkg-deb
+		# It reads the installed unit; no systemd runs.
+		need systemd systemd-analyze
+		;;
+	*) die "unknown group $1" "want go, demo, test, engines, bench, lint, compose or package" ;;
 	esac
 }
 
