@@ -98,6 +98,7 @@ lint: ## Check format, code and scripts
 	GOOS=windows go build -o /dev/null ./cmd/enqueue # producers have it, too
 	scripts/tool.sh golangci-lint run ./...
 	@go test -C tools/callgraph .
+	@go test -C tools/manifests .
 	@go run -C tools/callgraph . ../.. ceilings.txt
 
 .PHONY: fmt
