@@ -111,7 +111,7 @@ up: ## Start a farm with compose: Redis and a worker on this host's Docker
 
 .PHONY: down
 down: ## Stop that farm; its data stays in its volumes
-	@scripts/compose.sh down
+	@scripts/compose.sh --profile api down
 
 .PHONY: compose-check
 compose-check: ## Bring the compose stack up offline, run a job through it, take it down

@@ -94,7 +94,8 @@ build_stack_image() {
 	die "no docker command here can use BuildKit" "install docker-buildx-plugin"
 }
 
-healthy() { [[ $(docker inspect --format '{{.State.Health.Status}}' "$(compose ps -q worker)") == healthy ]]; }
+# healthy SERVICE
+healthy() { [[ $(docker inspect --format '{{.State.Health.Status}}' "$(compose --profile api ps -q "$1")") == healthy ]]; }
 
 compose() { scripts/compose.sh "$@" </dev/null; }
 
@@ -105,6 +106,16 @@ run_jobs() {
 	said=$(compose run --rm -T -v "$context:/src:ro" enqueue submit /src -t compose-check --run)
 	[[ $said == *'built here'* ]] || die "the job's container said '$said'" "see the messages above"
 	[[ -z $(docker ps -aq --filter label=slipway.job) ]] || die "a job's container is left" "see 'docker ps -a' above"
+}
+
+# ask_server lists the job that ran, as a client with a token and nothing else.
+ask_server() {
+	local token said
+	compose --profile api up -d --no-build api
+	wait_for 60 healthy api || die "the server did not get healthy" "see its log above"
+	token=$(compose run --rm -T enqueue tokens create compose-check)
+	said=$(compose --profile api exec -T -e SLIPWAY_TOKEN="$token" api enqueue ls --server http://127.0.0.1:8470)
+	[[ $said == *compose-check* ]] || die "the server said '$said'" "see the messages above"
 }
 
 # objects lists all that a stack could leave.
@@ -125,13 +136,15 @@ before=$(objects)
 compose config -q
 say "compose up"
 compose up -d --no-build
-wait_for 60 healthy || die "the worker did not get healthy" "see its log above"
+wait_for 60 healthy worker || die "the worker did not get healthy" "see its log above"
 say "running a job through enqueue"
 run_jobs
+say "asking the server"
+ask_server
 say "compose down"
-compose down -v --timeout 30
+compose --profile api down -v --timeout 30
 [[ $(objects) == "$before" ]] || {
 	diff <(echo "$before") <(objects) >&2 || true
 	die "compose down left something behind" "see the lines above"
 }
-say "the compose stack came up, ran a job and went down without a trace"
+say "the compose stack came up, ran a job, served it and went down without a trace"
