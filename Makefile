@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
-version := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+version := $(or $(VERSION),$(shell git describe --tags --always --dirty 2>/dev/null || echo devel))
 go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(version)'
 
 .DEFAULT_GOAL := help
@@ -98,6 +98,7 @@ lint: ## Check format, code and scripts
 	GOOS=windows go build -o /dev/null ./cmd/enqueue # producers have it, too
 	scripts/tool.sh golangci-lint run ./...
 	@go test -C tools/callgraph .
+	@go test -C tools/sbom .
 	@go test -C tools/manifests .
 	@go run -C tools/callgraph . ../.. ceilings.txt
 
@@ -118,6 +119,16 @@ compose-check: ## Bring the compose stack up offline, run a job through it, take
 	@scripts/ensure-tools.sh compose
 	@scripts/compose-check.sh
 
+.PHONY: release
+release: ## Make archives, Debian packages, SBOMs and SHA256SUMS in dist/ (VERSION= names another version)
+	@scripts/ensure-tools.sh package
+	@scripts/release.sh
+
+.PHONY: release-check
+release-check: ## Make a release twice, in two directories, and compare (some minutes)
+	@scripts/ensure-tools.sh package
+	@scripts/release-check.sh
+
 .PHONY: package-check
 package-check: ## Install, upgrade, remove and purge the Debian package in a throw-away copy of this system (as root)
 	@scripts/ensure-tools.sh package
@@ -125,4 +136,4 @@ package-check: ## Install, upgrade, remove and purge the Debian package in a thr
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf bin .tools
+	rm -rf bin dist .tools

@@ -82,6 +82,7 @@ want() {
 		;;
 	package)
 		need dpkg dpkg-deb
+		need zip zip
 		# It reads the installed unit; no systemd runs.
 		need systemd systemd-analyze
 		;;
