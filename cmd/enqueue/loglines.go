@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -86,8 +87,8 @@ func (l *logLines) caughtUp() {
 	l.tail, l.kept = -1, nil
 }
 
-// close prints the lines that were left open, too.
-func (l *logLines) close() {
+// close prints the lines that were left open, too, and has the colours reset that are left on.
+func (l *logLines) close(reset func()) {
 	for _, stream := range []jobs.Stream{jobs.BuildStatus, jobs.Stdout, jobs.Stderr, jobs.Note} {
 		if line := l.open[stream]; line != nil {
 			delete(l.open, stream)
@@ -95,6 +96,16 @@ func (l *logLines) close() {
 		}
 	}
 	l.caughtUp()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	reset()
+}
+
+// note prints a line of the farm.
+func (l *logLines) note(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintln(l.errOut, l.label+text)
 }
 
 // print writes a line in one piece. A writer that fails is not reported, as by view.

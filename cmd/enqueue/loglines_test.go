@@ -37,7 +37,7 @@ func TestLogLines(t *testing.T) {
 	if out.String() != "a | four\n" {
 		t.Errorf("live it printed %q", out.String())
 	}
-	l.close()
+	l.close(func() {})
 	if out.String() != "a | four\na | fi\n" {
 		t.Errorf("at the end it has printed %q", out.String())
 	}

@@ -72,32 +72,16 @@ printed.`,
 		if err != nil {
 			return err
 		}
-		var views []*view
-		for _, job := range list {
-			views = append(views, a.newView(mode, false, false))
-			if byLine {
-				views[len(views)-1].lines = o.lines(views, list, job)
-			}
+		v := a.newView(mode, false, false)
+		if byLine {
+			v.lines = &logLines{tail: o.tail, since: o.since, stamp: o.stamp, out: v.out, errOut: v.errOut, mu: &sync.Mutex{}}
 		}
 		if len(list) == 1 {
-			return a.logs(cmd.Context(), o, views[0], list[0])
+			return a.logs(cmd.Context(), o, v, list[0])
 		}
-		return a.manyLogs(cmd.Context(), o, views, list)
+		return a.manyLogs(cmd.Context(), o, v, list)
 	}
 	return cmd
-}
-
-// lines print one of the logs, into the writers that the first view has.
-func (o logsFlags) lines(views []*view, list []jobs.Job, job jobs.Job) *logLines {
-	first := views[0]
-	l := &logLines{tail: o.tail, since: o.since, stamp: o.stamp, out: first.out, errOut: first.errOut, mu: &sync.Mutex{}}
-	if first.lines != nil {
-		l.mu = first.lines.mu
-	}
-	if len(list) > 1 {
-		l.label = cut(job.ID, idWidth, "") + " | "
-	}
-	return l
 }
 
 // logs prints the log of one job.
@@ -128,12 +112,22 @@ func (a *app) logs(ctx context.Context, o logsFlags, v *view, job jobs.Job) erro
 	return nil
 }
 
-// manyLogs prints the logs of several jobs: one after the other, or as they come.
-func (a *app) manyLogs(ctx context.Context, o logsFlags, views []*view, list []jobs.Job) error {
+// manyLogs prints the logs of several jobs: one after the other, or as they come. Each has lines
+// of its own, which share the writers of first.
+func (a *app) manyLogs(ctx context.Context, o logsFlags, first *view, list []jobs.Job) error {
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
-	one := func(v *view, job jobs.Job) error {
-		f := &follower{svc: a.svc, store: a.artifacts, view: v, id: job.ID, service: true, why: a.whyWaits}
+	// The store is opened once, when the first log needs it.
+	var opening sync.Mutex
+	store := func(ctx context.Context) (*artifacts.Blobs, error) {
+		opening.Lock()
+		defer opening.Unlock()
+		return a.artifacts(ctx)
+	}
+	one := func(job jobs.Job) error {
+		v, lines := *first, *first.lines
+		lines.label, v.lines = cut(job.ID, idWidth, "")+" | ", &lines
+		f := &follower{svc: a.svc, store: store, view: &v, id: job.ID, service: true, why: a.whyWaits}
 		var err error
 		if o.follow && (!job.State.Terminal() || job.Up()) {
 			job, err = f.run(ctx)
@@ -150,8 +144,8 @@ func (a *app) manyLogs(ctx context.Context, o logsFlags, views []*view, list []j
 	if !o.follow {
 		all.SetLimit(1)
 	}
-	for i, job := range list {
-		all.Go(func() error { return one(views[i], job) })
+	for _, job := range list {
+		all.Go(func() error { return one(job) })
 	}
 	err := all.Wait()
 	if cause := context.Cause(ctx); errors.Is(cause, errInterrupted) {

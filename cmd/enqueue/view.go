@@ -120,15 +120,14 @@ func (v *view) clean(b []byte) []byte { return clean(b, v.color) }
 func (v *view) note(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	switch {
+	case v.lines != nil:
+		v.lines.note(v.paint.yellow(line))
 	case v.quiet || v.mode == progressui.RawJSONMode && v.build != nil:
 	case v.mode == progressui.TtyMode && v.build != nil:
 		v.held = append(v.held, line)
 	default:
 		v.resetColor()
 		v.endLine()
-		if v.lines != nil {
-			line = v.lines.label + line
-		}
 		fmt.Fprintln(v.errw, v.paint.yellow(line))
 	}
 }
@@ -166,7 +165,8 @@ func (v *view) caughtUp() {
 // close leaves the terminal in order. The view can be used again afterwards.
 func (v *view) close() {
 	if v.lines != nil {
-		v.lines.close()
+		v.lines.close(v.resetColor)
+		return
 	}
 	v.closeBuild()
 	v.resetColor()
