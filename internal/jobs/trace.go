@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"encoding/hex"
+	"errors"
 	"regexp"
 	"strings"
 )
@@ -10,10 +11,13 @@ import (
 // that the job's own spans stand below. "" is none.
 type Traceparent string
 
+// traceparentPattern is of every version: what a later one adds comes last.
+var traceparentPattern = regexp.MustCompile(`^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$`)
+
 // ParseTraceparent reads a header or variable of that name, whatever its version. What is no
 // trace context is none, as the standard has it: a trace is no reason to refuse a job.
 func ParseTraceparent(text string) Traceparent {
-	parts := traceparent().FindStringSubmatch(strings.TrimSpace(text))
+	parts := traceparentPattern.FindStringSubmatch(strings.TrimSpace(text))
 	if parts == nil {
 		return ""
 	}
@@ -25,29 +29,23 @@ func ParseTraceparent(text string) Traceparent {
 	return Traceparent("00-" + trace + "-" + span + "-" + flags)
 }
 
-func traceparent() *regexp.Regexp {
-	return regexp.MustCompile(`^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$`)
-}
-
 // Trace is the ID of the trace in hex, "" for none.
 func (t Traceparent) Trace() string {
-	if parts := strings.Split(string(t), "-"); len(parts) == 4 {
-		return parts[1]
+	if parts := traceparentPattern.FindStringSubmatch(string(t)); parts != nil {
+		return parts[2]
 	}
 	return ""
 }
 
 // IDs are the trace and the span that it names, and whether they are recorded; zero for none.
 func (t Traceparent) IDs() (trace [16]byte, span [8]byte, sampled bool) {
-	parts := strings.Split(string(t), "-")
-	if len(parts) != 4 {
+	parts := traceparentPattern.FindStringSubmatch(string(t))
+	if parts == nil {
 		return trace, span, false
 	}
 	var flags [1]byte
-	for i, to := range [][]byte{1: trace[:], 2: span[:], 3: flags[:]} {
-		if len(to) > 0 && len(parts[i]) == hex.EncodedLen(len(to)) {
-			_, _ = hex.Decode(to, []byte(parts[i])) // it was read by ParseTraceparent
-		}
-	}
-	return trace, span, flags[0]&1 == 1
+	_, err1 := hex.Decode(trace[:], []byte(parts[2]))
+	_, err2 := hex.Decode(span[:], []byte(parts[3]))
+	_, err3 := hex.Decode(flags[:], []byte(parts[4]))
+	return trace, span, errors.Join(err1, err2, err3) == nil && flags[0]&1 == 1
 }
