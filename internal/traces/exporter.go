@@ -6,6 +6,7 @@
 package traces
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,11 +77,7 @@ func New(lg *slog.Logger, d Deps, o Options) *Exporter {
 	if lg == nil {
 		lg = slog.New(slog.DiscardHandler)
 	}
-	for d, otherwise := range map[*time.Duration]time.Duration{&o.Every: 30 * time.Second, &o.Again: 10 * time.Second, &o.GiveUp: 15 * time.Minute} {
-		if *d == 0 {
-			*d = otherwise
-		}
-	}
+	o.Every, o.Again, o.GiveUp = cmp.Or(o.Every, 30*time.Second), cmp.Or(o.Again, 10*time.Second), cmp.Or(o.GiveUp, 15*time.Minute)
 	return &Exporter{log: lg, d: d, opts: o, wake: make(chan struct{}, 1)}
 }
 
