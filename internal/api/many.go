@@ -148,33 +148,13 @@ func (s *Server) news(x *exchange) error {
 	return x.json(http.StatusOK, n)
 }
 
-// awaitNews returns what comes after a place within some time. It waits with all others who
-// follow the job, so that they hold one connection to Redis together.
-func (s *Server) awaitNews(x *exchange, job jobs.Job, after jobs.Cursor, wait time.Duration) (jobs.News, error) {
-	if !s.follows.take(x.who.Token) {
-		return jobs.News{}, s.tooManyFollow()
-	}
-	defer s.follows.give(x.who.Token)
-	f, done, err := s.feeds.follow(job, x.who.Token)
-	if err != nil {
-		return jobs.News{}, err
-	}
-	defer done()
-	timeout := time.NewTimer(wait)
-	defer timeout.Stop()
-	for {
-		// What comes after this changes the feed, and what came before is read now.
-		l := f.look(place{})
-		found, err := s.Jobs.Follow(x.Context(), job.ID, after, 0)
-		if err != nil || len(found.Events)+len(found.Log) > 0 || l.over || l.err != nil {
-			return found, err
-		}
-		select {
-		case <-l.changed:
-		case <-timeout.C:
-			return found, nil
-		case <-x.Context().Done():
-			return found, x.Context().Err()
-		}
-	}
+// awaitNews returns what comes after a place within some time.
+func (s *Server) awaitNews(x *exchange, job jobs.Job, after jobs.Cursor, wait time.Duration) (found jobs.News, err error) {
+	err = s.looks(x, job, wait, func(l look) (bool, error) {
+		// What comes after the look changes the feed, and what came before is read now.
+		var err error
+		found, err = s.Jobs.Follow(x.Context(), job.ID, after, 0)
+		return len(found.Events)+len(found.Log) > 0 || l.over || l.err != nil, err
+	})
+	return found, err
 }

@@ -19,33 +19,41 @@ func (s *Server) waitFor(x *exchange, job jobs.Job, wait time.Duration, until fu
 	if wait <= 0 || until(job) {
 		return job, nil
 	}
+	err := s.looks(x, job, wait, func(l look) (bool, error) {
+		if l.err != nil && !errors.Is(l.err, errClosing) {
+			return true, l.err
+		}
+		job = l.job
+		return until(job) || l.over || l.err != nil, nil
+	})
+	return job, err
+}
+
+// looks looks at a job, and again each time that something is new of it, until enough says so or
+// for so long. All who follow the job hold one connection to Redis together.
+func (s *Server) looks(x *exchange, job jobs.Job, wait time.Duration, enough func(look) (bool, error)) error {
 	if !s.follows.take(x.who.Token) {
-		return job, s.tooManyFollow()
+		return s.tooManyFollow()
 	}
 	defer s.follows.give(x.who.Token)
 	f, done, err := s.feeds.follow(job, x.who.Token)
 	if err != nil {
-		return job, err
+		return err
 	}
 	defer done()
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
-	var at place
 	for {
-		l := f.look(at)
-		at = l.next
-		if l.err != nil && !errors.Is(l.err, errClosing) {
-			return job, l.err
-		}
-		if job = l.job; until(job) || l.over || l.err != nil {
-			return job, nil
+		l := f.look(place{})
+		if over, err := enough(l); over || err != nil {
+			return err
 		}
 		select {
 		case <-l.changed:
 		case <-timeout.C:
-			return job, nil
+			return nil
 		case <-x.Context().Done():
-			return job, x.Context().Err()
+			return x.Context().Err()
 		}
 	}
 }
