@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -18,13 +19,9 @@ func (a *app) retryCmd() *cobra.Command {
 		Long: `Submit what a job asked for once more, as a job of its own, with the same context.
 It is followed like one of submit. Several jobs are not followed: give -d.`,
 	}
-	fs := cmd.Flags()
-	fs.BoolVar(&pull, "pull", false, "build on what the registries have of the base images now")
-	fs.BoolVarP(&o.Detach, "detach", "d", false, "do not follow it")
-	fs.BoolVarP(&o.Quiet, "quiet", "q", false, "print the job ID, or what -o says, and nothing else but errors")
-	fs.StringVarP(&o.Format, "output", "o", "", "print the finished job: json, jsonl, name or template=...")
-	fs.StringVar(&o.Progress, "progress", "", "auto, tty, plain, rawjson or quiet")
-	fs.BoolVar(&o.CancelOnInterrupt, "cancel-on-interrupt", false, "the first Ctrl-C cancels the job, for CI")
+	cmd.Flags().BoolVar(&pull, "pull", false, "build on what the registries have of the base images now")
+	shared := []string{"detach", "quiet", "output", "progress", "cancel-on-interrupt"}
+	cmd.Flags().AddFlagSet(flags.New(o, a.getenv).Flags(func(f flags.Row) bool { return slices.Contains(shared, f.Name) }))
 	_ = cmd.RegisterFlagCompletionFunc("progress", words(flags.ProgressWords()...)) // the flag is declared above
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 1 && !o.Detach {

@@ -5,8 +5,6 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/spf13/pflag"
-
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -42,10 +40,7 @@ func (f Row) isParameter() bool { return len(f.Pointers) > 0 || f.Name == "run" 
 func FromParameters(base jobs.Spec, params url.Values) (jobs.Spec, error) {
 	o := &Options{}
 	r := Request{Options: o, Table: New(o, nil), Base: base, Command: params[commandParam]}
-	fs := pflag.NewFlagSet("parameters", pflag.ContinueOnError)
-	for f := range r.Table.Rows(Row.isParameter) {
-		f.declare(fs, f)
-	}
+	fs := r.Table.Flags(Row.isParameter)
 	r.Changed = fs.Changed
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		if name == contextParam || name == commandParam {

@@ -217,6 +217,15 @@ func (t Table) Declare() []Set {
 	return sets
 }
 
+// Flags makes some of the flags, as submit has them, outside the groups of its help.
+func (t Table) Flags(keep func(Row) bool) *pflag.FlagSet {
+	fs := pflag.NewFlagSet("flags", pflag.ContinueOnError)
+	for f := range t.Rows(keep) {
+		f.declare(fs, f)
+	}
+	return fs
+}
+
 // setter is the name of the flag that set the field at a JSON pointer, "" for
 // none: of the given flags the one whose pointer is the longest, and of those the
 // one that names the pointer earliest.
