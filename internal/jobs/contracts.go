@@ -224,8 +224,9 @@ type Handler func(ctx context.Context, d Delivery) error
 // Intake is where a worker's tickets come from.
 type Intake interface {
 	// Start begins to take tickets and returns. It takes those that fit now; fits must be
-	// quick, and is asked again for each ticket. A ticket that has waited for long and
-	// fits later is not passed over for ever: one host takes no others until it fits.
+	// quick, and is asked again for each ticket, until Close returns. A ticket that has
+	// waited for long and fits later is not passed over for ever: one host takes no others
+	// until it fits.
 	Start(h Handler, fits func(Needs) Fit) error
 	// Pause takes no tickets while it is on; those in hand go on.
 	Pause(on bool)
@@ -238,7 +239,8 @@ type Intake interface {
 	// StopTaking takes no more tickets; those in hand go on. It may be called
 	// again.
 	StopTaking()
-	// Close frees everything; call it once the jobs are done with.
+	// Close frees everything; call it once the jobs are done with. It waits for calls of
+	// fits, so the caller holds nothing that fits needs.
 	Close() error
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -239,7 +240,9 @@ func (r *running) end(t *testing.T) {
 		}
 		r.done <- nil
 	case <-time.After(patience):
-		t.Error("the worker did not end")
+		var where bytes.Buffer
+		_ = pprof.Lookup("goroutine").WriteTo(&where, 1)
+		t.Errorf("the worker did not end; it is at\n%s", where.String())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/jobs/jobstest"
 	"github.com/slipway-farm/slipway/internal/worker"
 )
 
@@ -113,4 +114,31 @@ func TestOnceWithoutAJob(t *testing.T) {
 		w.runs(t, "before its time")
 		w.end(t)
 	})
+}
+
+// asks is an intake that asks whether jobs fit until it is closed, as asynq does.
+type asks struct {
+	*jobstest.Intake
+	fits func(jobs.Needs) jobs.Fit
+}
+
+func (in *asks) Start(h jobs.Handler, fits func(jobs.Needs) jobs.Fit) error {
+	in.fits = fits
+	return in.Intake.Start(h, fits)
+}
+
+func (in *asks) Close() error {
+	in.fits(jobs.Needs{})
+	return in.Intake.Close()
+}
+
+// What the intake asks while it is closed does not keep the worker from its end.
+func TestIntakeAsksUntilItIsClosed(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	f.intake = &asks{Intake: jobstest.NewIntake(f.queue, jobstest.IntakeOptions{Queue: jobs.DefaultQueue, Again: 10 * time.Millisecond})}
+	r := f.start()
+	f.ended(f.submit(shell("true")))
+	r.stop()
+	r.end(t)
 }

@@ -193,13 +193,18 @@ func (w *Worker) isAnothers() bool {
 
 // over is the end of Run, with what ended it.
 func (w *Worker) over(ctx context.Context, err error) error {
+	return errors.Join(w.whyOver(ctx, err), w.Intake.Close())
+}
+
+// whyOver is what ended Run.
+func (w *Worker) whyOver(ctx context.Context, err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case w.anew:
-		err = w.lost
+		return w.lost
 	case isFinal(context.Cause(ctx)):
-		err = context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	return errors.Join(err, w.Intake.Close())
+	return err
 }
