@@ -140,6 +140,7 @@ func rules() []rule {
 		{"internal/s3conn", seams, []string{"github.com/minio/minio-go/v7"}},
 		{"internal/notify", seams, nil},
 
+		{"internal/mask", language, nil},
 		{"internal/jobs", language, nil},
 	}
 }
