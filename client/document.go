@@ -111,7 +111,8 @@ type BuildLimits struct {
 
 // Secret names a secret that the worker holds.
 type Secret struct {
-	// ID is what the Dockerfile calls it, Name what the worker does, when that is another.
+	// ID is what the Dockerfile, or the container's file, is called; Name is the worker's
+	// name for it, when that is another.
 	ID   string `json:"id"`
 	Name string `json:"name,omitempty"`
 }
@@ -132,7 +133,9 @@ type Run struct {
 	ReadOnly bool   `json:"read_only,omitempty"`
 	// Tmpfs maps a path in the container to a size.
 	Tmpfs map[string]Bytes `json:"tmpfs,omitempty"`
-	Init  bool             `json:"init,omitempty"`
+	// Secrets that the workers hold are files below /run/secrets, each under its ID.
+	Secrets []Secret `json:"secrets,omitempty"`
+	Init    bool     `json:"init,omitempty"`
 	// StopGrace is how long a container may take to end after SIGTERM.
 	StopGrace Duration `json:"stop_grace,omitempty"`
 	Ready     *Ready   `json:"ready,omitempty"`

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/mask"
 )
 
 // Labels that every container of the farm carries. They find candidates; they
@@ -186,6 +187,8 @@ type Build struct {
 	Limits jobs.Limits
 	// Secret returns the value of a secret of the worker by name.
 	Secret func(name string) ([]byte, error)
+	// Mask is covered in what Status receives, and in the failure of the build.
+	Mask mask.Values
 	// SSHKey returns the path of a private key of the worker by name.
 	SSHKey func(name string) (path string, err error)
 	// Status receives each progress message of the build as the JSON of a
@@ -254,6 +257,9 @@ type Container struct {
 	PortAddress string
 	// Defaults apply where Spec.Limits is zero.
 	Defaults jobs.Limits
+	// Secrets is a directory of the host with the files that the container sees in
+	// [jobs.SecretsDir] and cannot change, "" for none.
+	Secrets string
 }
 
 // Output takes the two streams of a container.

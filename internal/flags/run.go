@@ -28,6 +28,8 @@ func runRows(o *Options, getenv func(string) string) []Row {
 		one(toggle, "/run/read_only", "read-only", "mount the container's root read-only", func(s *jobs.Spec) *bool { return &s.Run.ReadOnly }),
 		keyed(parsed(tmpfsVar), "/run/tmpfs", "tmpfs", "mount a tmpfs, such as /tmp:size=64m; repeatable",
 			func(s *jobs.Spec) *map[string]jobs.Bytes { return &s.Run.Tmpfs }),
+		more(parsed(secretsVar), "/run/secrets", "run-secret", "secret of the workers, in the file /run/secrets/ID of the container; repeatable",
+			func(s *jobs.Spec) *[]jobs.Secret { return &s.Run.Secrets }),
 		one(toggle, "/run/init", "init", "run an init that reaps processes", func(s *jobs.Spec) *bool { return &s.Run.Init }),
 		one(parsed(secondsVar), "/run/stop_grace", "stop-timeout", "how long the container may take to end after SIGTERM (10 or 10s)",
 			func(s *jobs.Spec) *jobs.Duration { return &s.Run.StopGrace }),

@@ -17,6 +17,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/mask"
 	"github.com/slipway-farm/slipway/internal/safetext"
 )
 
@@ -60,6 +61,7 @@ type Log struct {
 	last      time.Time
 	recent    []byte
 	skip      engine.Skip // output bytes that came so far, also to an earlier process
+	covers    map[jobs.Stream]*mask.Stream
 	broken    error       // why the log lacks output that its cap allows
 }
 
@@ -113,6 +115,15 @@ func (l *Log) resume() (newest []piece, err error) {
 	return newest, err
 }
 
+// Mask covers secrets in the output of the container, from now on. What may be the beginning
+// of one is held back, and counts as received: a process that goes on with the file reads it
+// from the engine again.
+func (l *Log) Mask(v mask.Values) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.covers = map[jobs.Stream]*mask.Stream{jobs.Stdout: v.Stream(), jobs.Stderr: v.Stream()}
+}
+
 // Writer returns a writer for one stream.
 func (l *Log) Writer(s jobs.Stream) io.Writer { return streamWriter{l, s} }
 
@@ -147,13 +158,24 @@ func (l *Log) Write(s jobs.Stream, p []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last = time.Now()
+	l.count(s, len(p))
+	if c := l.covers[s]; c != nil {
+		p = c.Next(p)
+	}
+	l.add(s, p)
+}
+
+// add adds output as it is to be shown. l.mu is held.
+func (l *Log) add(s jobs.Stream, p []byte) {
+	if len(p) == 0 {
+		return
+	}
 	if s != jobs.BuildStatus {
 		l.recent = append(l.recent, p[max(0, len(p)-recentBytes):]...)
 		if len(l.recent) > 2*recentBytes {
 			l.recent = append(l.recent[:0], l.recent[len(l.recent)-recentBytes:]...)
 		}
 	}
-	l.count(s, len(p))
 	l.buf = jobs.AppendFrame(l.buf[:0], jobs.Frame{Stream: s, At: l.last, Data: p})
 	if l.dropped == 0 && len(l.end) == 0 && l.size+int64(len(l.unwritten)+len(l.buf)) <= l.cap {
 		l.append(l.buf)
@@ -309,6 +331,11 @@ func (l *Log) seal() (size, dropped int64, open bool) {
 	defer l.mu.Unlock()
 	if l.file == nil {
 		return l.size, l.dropped, false
+	}
+	for _, s := range []jobs.Stream{jobs.Stdout, jobs.Stderr} {
+		if c := l.covers[s]; c != nil {
+			l.add(s, c.Rest())
+		}
 	}
 	if l.dropped > 0 && l.broken == nil {
 		l.mark(fmt.Sprintf("the log is over its limit of %s", jobs.Bytes(l.cap+keepEnd)))

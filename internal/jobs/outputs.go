@@ -22,7 +22,7 @@ func (p *problems) outputs(r Run) {
 		p.abspath(at, o)
 		if o == "" || path.Clean(o) == "/" {
 			p.add("output_invalid", at, "want a path below /")
-		} else if why := EndsWithContainer(o, r.Tmpfs); why != "" {
+		} else if why := EndsWithContainer(o, r.Tmpfs, len(r.Secrets) > 0); why != "" {
 			p.add("output_on_mount", at, "%s cannot be collected: %s; write it to another path", Clip(o), why)
 		}
 	}
@@ -37,9 +37,12 @@ func kernelMounts() []string { return []string{"/dev", "/proc", "/sys"} }
 
 // EndsWithContainer says which mount takes what is at an absolute path away when the
 // container ends, "" when none does: it can be collected only from a container that
-// has ended. tmpfs are the paths that the job has mounted.
-func EndsWithContainer[V any](p string, tmpfs map[string]V) string {
+// has ended. tmpfs are the paths that the job has mounted; secrets tells that it has some.
+func EndsWithContainer[V any](p string, tmpfs map[string]V, secrets bool) string {
 	p = path.Clean(p)
+	if secrets && (below(p, SecretsDir) || below(SecretsDir, p)) {
+		return fmt.Sprintf("%s has the files of run.secrets, which go when the container ends", SecretsDir)
+	}
 	for _, mount := range kernelMounts() {
 		if below(p, mount) {
 			return fmt.Sprintf("it is on %s, which has nothing when the container has ended", mount)

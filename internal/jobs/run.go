@@ -34,7 +34,9 @@ type Run struct {
 	ReadOnly bool   `json:"read_only,omitempty"`
 	// Tmpfs maps a path in the container to a size.
 	Tmpfs map[string]Bytes `json:"tmpfs,omitempty"`
-	Init  bool             `json:"init,omitempty"`
+	// Secrets of the worker are files in [SecretsDir], each under its ID.
+	Secrets []Secret `json:"secrets,omitempty"`
+	Init    bool     `json:"init,omitempty"`
 	// StopGrace is how long a container may take to end after SIGTERM.
 	StopGrace Duration `json:"stop_grace,omitempty"`
 	Ready     *Ready   `json:"ready,omitempty"`
@@ -81,7 +83,8 @@ func (p *problems) run(r Run, built bool) {
 	p.user(r.User)
 	p.limits(r.Limits)
 	p.ports(r)
-	p.tmpfs(r.Tmpfs)
+	p.tmpfs(r)
+	p.secretFiles(r.Secrets)
 	p.duration("stop_grace_invalid", "/run/stop_grace", r.StopGrace, 10*time.Minute)
 	p.duration("keep_invalid", "/run/keep", r.Keep, MaxKeep)
 	p.ready(r)

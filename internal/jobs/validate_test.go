@@ -29,6 +29,15 @@ func list(n int, item string) string {
 	return "[" + strings.TrimSuffix(strings.Repeat(item+",", n), ",") + "]"
 }
 
+// manySecrets is a list of n secrets with IDs of their own.
+func manySecrets(n int) string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf(`{"id":"s%d"}`, i)
+	}
+	return "[" + strings.Join(all, ",") + "]"
+}
+
 // vars is an object of n text fields that start with prefix.
 func vars(n int, prefix, value string) string {
 	fields := make([]string, n)
@@ -273,6 +282,20 @@ func documents() []document {
 		{withRun(`"tmpfs":{"":1}`), "tmpfs_invalid /run/tmpfs/"},
 		{withRun(`"tmpfs":{"//":1}`), "tmpfs_invalid /run/tmpfs/~1~1"},
 		{withRun(`"tmpfs":{"/tmp":-1}`), "tmpfs_invalid /run/tmpfs/~1tmp"},
+		{withRun(`"tmpfs":{"/run":1,"/run/secret":1},"secrets":[{"id":"a"}]`), ""},
+		{withRun(`"tmpfs":{"/run/secrets/":1},"secrets":[{"id":"a"}]`), "tmpfs_invalid /run/tmpfs/~1run~1secrets~1"},
+		{withRun(`"tmpfs":{"/run/secrets/a":1},"secrets":[{"id":"a"}]`), "tmpfs_invalid /run/tmpfs/~1run~1secrets~1a"},
+		{withRun(`"tmpfs":{"/run/secrets":1}`), ""},
+		{withRun(`"secrets":[{"id":"npm"},{"id":"x","name":"team.npm"}]`), ""},
+		{withRun(`"secrets":[{"id":""}]`), "secret_invalid /run/secrets/0/id"},
+		{withRun(`"secrets":[{"id":"a"},{"id":"a","name":"b"}]`), "secret_invalid /run/secrets/1/id"},
+		{withRun(`"secrets":[{"id":"../a"}]`), "secret_invalid /run/secrets/0/id"},
+		{withRun(`"secrets":[{"id":"a","name":"b/c"}]`), "secret_invalid /run/secrets/0/name"},
+		{withRun(`"secrets":` + manySecrets(65)), "list_too_long /run/secrets"},
+		{withRun(`"secrets":[{"id":"a"}],"outputs":["/run/secrets/a"]`), "output_on_mount /run/outputs/0"},
+		{withRun(`"secrets":[{"id":"a"}],"outputs":["/run"]`), "output_on_mount /run/outputs/0"},
+		{withRun(`"secrets":[{"id":"a"}],"outputs":["/run/x"]`), ""},
+		{withRun(`"outputs":["/run/secrets"]`), ""},
 		{withRun(`"outputs":["/out","/a.txt"]`), ""},
 		{withRun(`"outputs":["out"]`), "path_invalid /run/outputs/0"},
 		{withRun(`"outputs":["/a/../../etc"]`), "path_invalid /run/outputs/0"},

@@ -1,6 +1,6 @@
 // Package mask covers the values of secrets in output, also where a value comes in pieces.
-// Each byte of a value becomes a star, so that output keeps its length: whoever reads it on
-// from an offset reads on from the right place.
+// Each byte of a value becomes a star, so that output keeps its length: a worker that reads
+// it on from an offset reads on from the right place.
 package mask
 
 import (
@@ -86,9 +86,6 @@ func (v Values) Empty() bool { return v.longest == 0 }
 
 // Text covers the values in a whole text.
 func (v Values) Text(text string) string {
-	if v.Empty() {
-		return text
-	}
 	shown := []byte(text)
 	v.cover(shown, []byte(text))
 	return string(shown)
@@ -108,6 +105,9 @@ func (v Values) at(raw []byte) [][]byte {
 
 // cover puts stars into shown where raw has a piece.
 func (v Values) cover(shown, raw []byte) {
+	if v.Empty() {
+		return
+	}
 	for i := range raw {
 		for _, piece := range v.at(raw[i:]) {
 			if bytes.HasPrefix(raw[i:], piece) {

@@ -27,7 +27,7 @@ type Tenant struct {
 	// Push are how the names begin under which images may be pushed: with a / at the
 	// end all names below it, without one the name itself, too.
 	Push []string `yaml:"push,omitzero"`
-	// Secrets are those of builds, their keys for SSH, the credentials of contexts, and
+	// Secrets are those of builds and runs, the keys for SSH, the credentials of contexts, and
 	// those that sign what tells of the end of a job.
 	Secrets []string `yaml:"secrets,omitzero"`
 }
@@ -121,6 +121,11 @@ func wishes(job jobs.Spec) []wish {
 			if b.Push {
 				all = append(all, wish{pushList, tag, "build.tags", jobs.StagePush})
 			}
+		}
+	}
+	if job.Run != nil {
+		for _, s := range job.Run.Secrets {
+			all = append(all, wish{secretsList, s.SecretName(), "run.secrets", jobs.StageRun})
 		}
 	}
 	if job.Cause != nil { // the farm moves these once the image is pushed under others

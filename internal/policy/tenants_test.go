@@ -37,6 +37,9 @@ func TestTenants(t *testing.T) {
 	}
 	push := func(tags ...string) jobs.Build { return jobs.Build{Tags: tags, Push: true} }
 	acme := func(b jobs.Build) jobs.Spec { return jobs.Spec{Tenant: "acme", Build: &b} }
+	running := func(secrets []jobs.Secret) jobs.Spec {
+		return jobs.Spec{Tenant: "acme", Run: &jobs.Run{Image: "busybox", Secrets: secrets}}
+	}
 	secret := func(names ...string) (list []jobs.Secret) {
 		for _, n := range names {
 			list = append(list, jobs.Secret{ID: "npm", Name: n})
@@ -87,6 +90,8 @@ func TestTenants(t *testing.T) {
 		{"secrets", acme(jobs.Build{Secrets: secret("acme-npm", "shared-", "shared-x")}), allowed, ""},
 		{"secret that is named by its ID", acme(jobs.Build{Secrets: []jobs.Secret{{ID: "acme-npm"}}}), allowed, ""},
 		{"secret behind an ID that is allowed", acme(jobs.Build{Secrets: []jobs.Secret{{ID: "acme-npm", Name: "blue-npm"}}}), `build.secrets: the job asks for "blue-npm", and jobs of the tenant "acme" may have only acme-npm or shared-*: ask`, jobs.StageBuild},
+		{"secret of a run", running(secret("acme-npm", "shared-x")), allowed, ""},
+		{"secret of a run that is another's", running(secret("acme-npm", "blue-npm")), `run.secrets: the job asks for "blue-npm", and jobs of the tenant "acme" may have only`, jobs.StageRun},
 		{"one ID twice", acme(jobs.Build{Secrets: secret("acme-npm", "blue-npm")}), `"blue-npm"`, jobs.StageBuild},
 		{"one secret twice", acme(jobs.Build{Secrets: secret("acme-npm", "acme-npm")}), allowed, ""},
 		{"longer name", acme(jobs.Build{Secrets: secret("acme-npm2")}), `"acme-npm2"`, jobs.StageBuild},
@@ -196,7 +201,7 @@ func TestTenantsHint(t *testing.T) {
 // looks like that has to be among the wishes, or here with the reason why not.
 func TestTenantsJudgeEachField(t *testing.T) {
 	t.Parallel()
-	judged := []string{"queue", "context.credential", "build.tags", "build.secrets", "build.ssh", "build.push", "cause.tags", "notify.secret"}
+	judged := []string{"queue", "context.credential", "build.tags", "build.secrets", "build.ssh", "build.push", "run.secrets", "cause.tags", "notify.secret"}
 	telling := regexp.MustCompile(`queue|credential|tag|push|secret|ssh|login|auth|token|key`)
 	var found []string
 	var walk func(at string, typ reflect.Type)

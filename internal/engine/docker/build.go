@@ -32,7 +32,7 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 		return engine.Built{}, err
 	}
 	t := newTrace(b.Status)
-	t.clipped = b.Clipped
+	t.clipped, t.cover.mask = b.Clipped, b.Mask
 	how, err := e.way(ctx, b)
 	if err != nil {
 		return engine.Built{}, err
@@ -41,6 +41,9 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 		err = e.buildControl(ctx, body, b, how, attachables, t)
 	} else {
 		err = e.buildRequest(ctx, body, optionsOf(b).request, attachables, t)
+	}
+	if failed := t.end(); err == nil {
+		err = failed
 	}
 	ref := t.awaits()
 	switch {
@@ -53,7 +56,7 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 		// connection.
 		return engine.Built{}, body.failure()
 	case err != nil:
-		return engine.Built{}, e.buildFailure(ctx, t, err, b.Spec)
+		return engine.Built{}, t.cover.failure(e.buildFailure(ctx, t, err, b.Spec))
 	}
 	bases, err := e.bases(ctx, t, b, before)
 	if err != nil {

@@ -6,9 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/mount"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -61,7 +63,8 @@ func (e *Engine) refuseLostContent(ctx context.Context, id, at string) error {
 	if err != nil {
 		return e.copyFailure(ctx, err, id, at)
 	}
-	if why := jobs.EndsWithContainer(real, have.HostConfig.Tmpfs); why != "" {
+	secrets := slices.ContainsFunc(have.HostConfig.Mounts, func(m mount.Mount) bool { return m.Target == jobs.SecretsDir })
+	if why := jobs.EndsWithContainer(real, have.HostConfig.Tmpfs, secrets); why != "" {
 		return jobs.Fail(jobs.KindOutputOnMount, nil, "write it to another path", "the output %s leads to %s and cannot be collected: %s", at, real, why)
 	}
 	return nil

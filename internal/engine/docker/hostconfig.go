@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/strslice"
 	"github.com/docker/go-connections/nat"
 	"github.com/docker/go-units"
@@ -76,6 +77,9 @@ func hostConfig(c engine.Container) *container.HostConfig {
 	}
 	if r.Network == "" {
 		h.NetworkMode = "none"
+	}
+	if c.Secrets != "" {
+		h.Mounts = []mount.Mount{{Type: mount.TypeBind, Source: c.Secrets, Target: jobs.SecretsDir, ReadOnly: true}}
 	}
 	if limits.Pids != 0 {
 		h.PidsLimit = &limits.Pids

@@ -36,6 +36,7 @@ const (
 type trace struct {
 	status  func([]byte)
 	clipped func() // nil where that is not of interest
+	cover   cover
 	imageID string
 	steps   map[digest.Digest]*step
 	order   []*step // as they appeared
@@ -106,6 +107,19 @@ func (t *trace) aux(id string, raw json.RawMessage) error {
 }
 
 func (t *trace) add(s *client.SolveStatus) error {
+	t.cover.logs(s)
+	return t.take(s)
+}
+
+// end takes what was held back of the outputs, once no more comes.
+func (t *trace) end() error {
+	if s := t.cover.rest(); len(s.Logs) > 0 {
+		return t.take(s)
+	}
+	return nil
+}
+
+func (t *trace) take(s *client.SolveStatus) error {
 	for _, v := range s.Vertexes {
 		st := t.step(v.Digest)
 		st.name = v.Name
@@ -129,6 +143,7 @@ func (t *trace) add(s *client.SolveStatus) error {
 	if t.status == nil {
 		return nil
 	}
+	t.cover.names(s)
 	raw, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("write build status: %w", err)

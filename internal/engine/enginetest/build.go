@@ -144,12 +144,19 @@ func (w *walk) base(ref string) error {
 
 func (w *walk) step(ctx context.Context, name, command string) error {
 	var tail []string
+	name = w.b.Mask.Text(name)
 	w.status(name, nil)
-	sh := &shell{ctx: ctx, build: func(_ jobs.Stream, data []byte) {
+	covered := w.b.Mask.Stream()
+	show := func(data []byte) {
+		if len(data) == 0 {
+			return
+		}
 		tail = append(tail, strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")...)
 		w.status(name, data)
-	}}
+	}
+	sh := &shell{ctx: ctx, build: func(_ jobs.Stream, data []byte) { show(covered.Next(data)) }}
 	code := sh.run([]string{"sh", "-c", command})
+	show(covered.Rest())
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -60,6 +61,9 @@ func (f *Fake) Create(ctx context.Context, c engine.Container) (engine.State, er
 	}
 	if c.Spec.Limits.CPUs > float64(f.info.CPUs) {
 		return engine.State{}, jobs.Fail(jobs.KindLimitAboveHost, nil, "ask for fewer", "%g CPUs are more than the host's %d", c.Spec.Limits.CPUs, f.info.CPUs)
+	}
+	if _, err := os.Stat(c.Secrets); c.Secrets != "" && err != nil {
+		return engine.State{}, jobs.Fail(jobs.KindEngine, err, "ask the operator", "the engine does not see the secrets")
 	}
 	id := strings.TrimPrefix(f.newID("container"), "sha256:")
 	f.containers[id] = &container{
@@ -330,7 +334,7 @@ func (f *Fake) CopyOut(ctx context.Context, id, from string) (io.ReadCloser, err
 		return nil, err
 	}
 	from = path.Clean(from)
-	if why := jobs.EndsWithContainer(from, c.spec.Spec.Tmpfs); why != "" {
+	if why := jobs.EndsWithContainer(from, c.spec.Spec.Tmpfs, c.spec.Secrets != ""); why != "" {
 		return nil, jobs.Fail(jobs.KindOutputOnMount, nil, "write it to another path", "%s cannot be collected: %s", from, why)
 	}
 	var buf bytes.Buffer

@@ -7,7 +7,9 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -189,6 +191,11 @@ func (s *shell) cat(name string, w io.Writer) int {
 	s.container.fake.mu.Lock()
 	data, ok := s.container.files[s.abs(name)]
 	s.container.fake.mu.Unlock()
+	if file, inside := strings.CutPrefix(s.abs(name), jobs.SecretsDir+"/"); inside && s.container.spec.Secrets != "" {
+		var err error
+		data, err = os.ReadFile(filepath.Join(s.container.spec.Secrets, file))
+		ok = err == nil
+	}
 	if !ok {
 		fmt.Fprintf(s.out(jobs.Stderr), "cat: can't open '%s': No such file or directory\n", name)
 		return 1

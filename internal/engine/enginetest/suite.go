@@ -30,6 +30,7 @@ func TestEngine(t *testing.T, setup func(t *testing.T) Rig) {
 		"info":                  testInfo,
 		"output and exit code":  testOutput,
 		"environment":           testEnvironment,
+		"secrets":               testSecrets,
 		"create adopts":         testAdopt,
 		"create without image":  testNoImage,
 		"start failures":        testStartFailures,
@@ -52,6 +53,7 @@ func TestEngine(t *testing.T, setup func(t *testing.T) Rig) {
 		"build bad context":     testBuildBadContext,
 		"build cancelled":       testBuildCancelled,
 		"build secret":          testBuildSecret,
+		"build covers":          testBuildCovers,
 		"build hidden":          testBuildHidden,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/mask"
 )
 
 // Archive makes a plain tar of files given as name, content, name, content.
@@ -305,6 +306,35 @@ func testBuildSecret(t *testing.T, s *trial) {
 		if !strings.Contains(f.Message, "deploy-token") || read {
 			t.Errorf("message = %q, context read = %v; want the name in it and nothing read", f.Message, read)
 		}
+	}
+}
+
+// testBuildCovers: what is to be covered is in no status and no failure, also where it is
+// printed in pieces.
+func testBuildCovers(t *testing.T, s *trial) {
+	secret := "hunter22-" + s.job()
+	half := len(secret) / 2
+	var output, all bytes.Buffer
+	_, err := s.build(s.ctx, fmt.Sprintf("FROM %s\nRUN echo of %s; echo -n %s; sleep 0.2; echo %s; exit 7\n", s.Image, secret, secret[:half], secret[half:]), func(b *engine.Build) {
+		b.Mask = mask.Of([]byte(secret))
+		b.Status = func(raw []byte) {
+			all.Write(raw)
+			var m struct{ Logs []struct{ Data []byte } }
+			if err := json.Unmarshal(raw, &m); err != nil {
+				t.Errorf("status %s: %v", raw, err)
+			}
+			for _, l := range m.Logs {
+				output.Write(l.Data)
+			}
+		}
+	})
+	stars := strings.Repeat("*", len(secret))
+	f := s.wantKind("build", err, jobs.KindBuildFailed)
+	if want := "of " + stars + "\n" + stars + "\n"; output.String() != want || !strings.HasSuffix(strings.Join(f.Tail, "\n")+"\n", want) {
+		t.Errorf("the output is %q, and the failure's end of it %q; want %q", output.String(), f.Tail, want)
+	}
+	if told := fmt.Sprint(all.String(), f.Message, f.Hint, f.Tail); strings.Contains(told, secret) {
+		t.Errorf("the secret is in what was told: %s", told)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -62,6 +64,36 @@ func testEnvironment(t *testing.T, s *trial) {
 	if got, want := rec.stdout(), "a=b c\n/tmp\n"; got != want {
 		t.Errorf("stdout = %q, want %q", got, want)
 	}
+}
+
+// testSecrets: a container reads the files of the directory and changes none, whoever it
+// runs as. A directory that is not there is no fault of the job's.
+func testSecrets(t *testing.T, s *trial) {
+	dir := t.TempDir()
+	for _, err := range []error{
+		os.Chmod(dir, 0o755), //nolint:gosec // the directory above is the user's own
+		os.WriteFile(filepath.Join(dir, "token"), []byte("hunter22\n"), 0o444), //nolint:gosec // containers run as other users
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := sh("cat " + jobs.SecretsDir + "/token; echo x > " + jobs.SecretsDir + "/token; cat " + jobs.SecretsDir + "/token")
+	c := s.container(run)
+	c.Spec.User, c.Secrets = "65534", dir
+	st, err := s.Engine.Create(s.ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, rec := s.start(st.ID)
+	s.wait(p)
+	if got, want := rec.stdout(), "hunter22\nhunter22\n"; got != want {
+		t.Errorf("stdout = %q, want %q", got, want)
+	}
+	c = s.container(run)
+	c.Name, c.Secrets = c.Name+"x", filepath.Join(dir, "away")
+	_, err = s.Engine.Create(s.ctx, c)
+	_ = s.wantKind("create without the directory", err, jobs.KindEngine)
 }
 
 func testAdopt(t *testing.T, s *trial) {
