@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/atomicfile"
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/diskroom"
+	"github.com/slipway-farm/slipway/internal/fsop"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -58,7 +59,7 @@ func (u *uploadFiles) open() error {
 	if err != nil {
 		return fmt.Errorf("look at the directory for uploads: %w", err)
 	}
-	if !info.IsDir() || !isOwn(info) {
+	if !info.IsDir() || !fsop.IsOwn(info) {
 		return fmt.Errorf("the directory for uploads %s is not this user's own: want one that no other user can write to", u.dir)
 	}
 	return nil

@@ -105,6 +105,7 @@ func rules() []rule {
 		{"internal/contexts", reading, []string{"github.com/klauspost/compress", "golang.org/x/text"}},
 
 		{"internal/logread", reading, nil},
+		{"internal/secretfiles", reading, nil},
 		{"internal/timeline", reading, nil},
 		// It speaks the language alone, so that the API and its clients have its questions and plans.
 		{"internal/rebuild", reading, nil},

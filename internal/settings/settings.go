@@ -73,6 +73,9 @@ func Defaults() Settings {
 		Worker: worker.Defaults(),
 	}
 	c.Worker.StateDir = filepath.Join(base, "state")
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Geteuid() != 0 {
+		c.Worker.RuntimeDir = filepath.Join(dir, "slipway")
+	}
 	return c
 }
 

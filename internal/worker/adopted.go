@@ -14,6 +14,7 @@ import (
 // adopted is the work of a job that an earlier incarnation began: what [resume] says of
 // how far its container has come and of what the engine shows.
 func (a *attempt) adopted(ctx context.Context) error {
+	a.cover(a.w.coverOf(ctx, a.job, a.w.opts.HostID, a.job.Attempt))
 	c := a.container()
 	var state engine.State
 	if c.Phase != journal.None {

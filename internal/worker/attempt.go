@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/joblog"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/journal"
+	"github.com/slipway-farm/slipway/internal/mask"
 )
 
 // attempt is one try at a job, from claim to acknowledged result.
@@ -39,9 +40,11 @@ type attempt struct {
 	refusal *jobs.Failure // decided before any work
 	joblog  *joblog.Log
 	res     jobs.Result
-	built   time.Duration // from the claim to the end of the build
-	keyed   *keyed        // the build, while it has a key
-	left    bool          // its container could not be ended, and is a stray from the attempt's end on
+	secrets map[string][]byte // what the job may use, by the worker's names
+	covered mask.Values       // the same, in its log
+	built   time.Duration     // from the claim to the end of the build
+	keyed   *keyed            // the build, while it has a key
+	left    bool              // its container could not be ended, and is a stray from the attempt's end on
 	// proc is the service that is ready, nil until then. It and the log are a kept
 	// service's once they were handed over.
 	proc       engine.Process

@@ -5,9 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -84,7 +81,7 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admi
 	defer func() { a.res.Log.Clipped = clipped.Load() }()
 	built, err := a.w.Engine.Build(ctx, engine.Build{
 		Spec: spec, Name: a.imageName(), Context: tarball, Dockerfile: dockerfile, Images: images,
-		CacheSpace: admitted.CacheSpace, Limits: a.w.buildLimits(spec), Secret: a.w.secret, SSHKey: a.w.sshKey,
+		CacheSpace: admitted.CacheSpace, Limits: a.w.buildLimits(spec), Secret: a.secret, SSHKey: a.w.sshKey, Mask: a.covered,
 		Status:  func(status []byte) { a.joblog.Write(jobs.BuildStatus, status) },
 		Clipped: func() { clipped.Store(true) },
 	})
@@ -198,42 +195,6 @@ func (a *attempt) admitBases(ctx context.Context, bases []jobs.BaseImage) error 
 		refs[i] = b.Ref
 	}
 	return a.w.Admission.Images(ctx, refs...)
-}
-
-// secret reads a secret of the worker. Names are validated with the document,
-// so they cannot leave the directory.
-func (w *Worker) secret(name string) ([]byte, error) {
-	missing := func(err error) error {
-		return jobs.Fail(jobs.KindSecretNotFound, err, "ask the operator to add it to the worker", "the worker has no secret named %q", name)
-	}
-	if w.opts.SecretsDir == "" {
-		return nil, missing(nil)
-	}
-	b, err := os.ReadFile(filepath.Join(w.opts.SecretsDir, filepath.Base(name)))
-	if err == nil {
-		return b, nil
-	}
-	// Only a name that is not in a directory that is there is the job's mistake.
-	if _, absent := os.Stat(w.opts.SecretsDir); absent != nil || !errors.Is(err, fs.ErrNotExist) {
-		return nil, jobs.Fail(jobs.KindEngine, err, "ask the operator to look at the worker's --secrets", "the worker cannot read its build secrets")
-	}
-	return nil, missing(err)
-}
-
-// sshKeys is the directory of private keys in that of the secrets, where no name of a
-// secret leads.
-const sshKeys = "ssh"
-
-// sshKey is the path of a private key of the worker.
-func (w *Worker) sshKey(name string) (string, error) {
-	path := filepath.Join(w.opts.SecretsDir, sshKeys, filepath.Base(name))
-	_, err := os.Stat(path)
-	if w.opts.SecretsDir == "" || errors.Is(err, fs.ErrNotExist) {
-		return "", jobs.Fail(jobs.KindSecretNotFound, err, "ask the operator to add it to the worker", "the worker has no SSH key named %q", name)
-	} else if err != nil {
-		return "", jobs.Fail(jobs.KindEngine, err, "ask the operator to look at the worker's --secrets", "the worker cannot read its SSH keys")
-	}
-	return path, nil
 }
 
 // watchIdle ends the returned context when the log is silent for too long. Silence

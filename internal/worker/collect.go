@@ -18,6 +18,9 @@ const collectTime = 10 * time.Minute
 // how the run ended, and what collect returns when it failed: then every output that
 // is there is collected, and what is not has only a line in the log.
 func (a *attempt) collect(ctx context.Context, ran error) error {
+	if a.res.ExitCode != nil {
+		a.emptySecrets(ctx)
+	}
 	if ran != nil && !a.collectsAfter(ran) || a.job.Spec.Run == nil || len(a.job.Spec.Run.Outputs) == 0 {
 		return ran
 	}

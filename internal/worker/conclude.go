@@ -290,7 +290,7 @@ func (a *attempt) endContainer(ctx context.Context, why error) {
 		return false
 	})
 	if err == nil {
-		a.gone()
+		a.gone(ctx)
 	}
 	a.left = err != nil
 }
@@ -307,7 +307,7 @@ func (a *attempt) removeContainer(ctx context.Context) {
 		return false
 	})
 	if err == nil {
-		a.gone()
+		a.gone(ctx)
 	}
 }
 

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"time"
@@ -87,8 +88,11 @@ func (a *attempt) stopping(why error) {
 	a.moved(true, func(c journal.Container) journal.Container { return c.Stopping(r) })
 }
 
-// gone notes that the container was removed.
-func (a *attempt) gone() { a.moved(false, journal.Container.Gone) }
+// gone notes that the container was removed, and with it goes what it was given.
+func (a *attempt) gone(ctx context.Context) {
+	a.moved(false, journal.Container.Gone)
+	a.removeSecrets(ctx)
+}
 
 // moved brings the container into another phase and writes that down; durable also for
 // a power failure.

@@ -26,6 +26,7 @@ func (s *keptService) openLog(ctx context.Context) error {
 		return err
 	}
 	l.Serve()
+	l.Mask(s.w.coverOf(ctx, s.job, s.job.Result.Host, s.job.Result.Attempt))
 	if gap != nil {
 		s.log.WarnContext(ctx, "lost the log of a kept service up to when it was ready", "err", gap)
 		fmt.Fprintln(l.Writer(jobs.Note), "[gap: the log up to here is lost; what follows is what the engine still has of it]")

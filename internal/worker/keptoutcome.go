@@ -96,8 +96,11 @@ func (s *keptService) cleanUp(ctx context.Context) {
 	s.removeFiles()
 }
 
-// removeFiles removes the spool and the note.
+// removeFiles removes the spool, the note and the secrets.
 func (s *keptService) removeFiles() {
+	if err := s.w.secretFiles(s.job.Result.Host).Remove(jobs.ContainerName(s.job.ID, s.job.Result.Attempt)); err != nil {
+		s.log.Warn("removing a container's secrets failed", "err", err)
+	}
 	if err := os.Remove(s.spool()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.log.Warn("remove log spool failed", "err", err)
 	}

@@ -90,6 +90,9 @@ func (a *attempt) fresh(ctx context.Context) error {
 	if err := a.admit(ctx); err != nil {
 		return err
 	}
+	if err := a.readSecrets(); err != nil { // no build is worth its time when the run lacks one
+		return err
+	}
 	image := ""
 	if a.job.Spec.Build != nil {
 		if err := a.image(ctx); err != nil {

@@ -26,6 +26,9 @@ type Options struct {
 	StateDir   string
 	// SecretsDir holds one file per secret, "" for none.
 	SecretsDir string
+	// RuntimeDir is where the containers that run have their secrets, on a file system in
+	// memory. The engine sees it at the same path.
+	RuntimeDir string
 	// Timeouts and Limits apply where a job sets none.
 	Timeouts jobs.Timeouts
 	Limits   jobs.Limits
@@ -62,7 +65,7 @@ type Options struct {
 // Defaults are the settings that an operator did not choose.
 func Defaults() Options {
 	return Options{
-		Farm: "default", Slots: 2, PortAddress: "127.0.0.1",
+		Farm: "default", Slots: 2, PortAddress: "127.0.0.1", RuntimeDir: "/run/slipway",
 		Timeouts: jobs.Timeouts{
 			Fetch: jobs.Duration(10 * time.Minute), Build: jobs.Duration(30 * time.Minute),
 			Push: jobs.Duration(15 * time.Minute), Run: jobs.Duration(time.Hour), Idle: jobs.Duration(15 * time.Minute),

@@ -191,8 +191,8 @@ func entryOf(left []leftover, job jobs.Job) journal.Entry {
 	return journal.Entry{}
 }
 
-// removeFiles removes log files, and notes about services, of attempts that are over
-// and that no job keeps. Most of the time there is none, and Redis is asked nothing.
+// removeFiles removes log files, notes about services and files of secrets, of attempts that
+// are over and that no job keeps. Most of the time there is none, and Redis is asked nothing.
 func (w *Worker) removeFiles(ctx context.Context) error {
 	lost, err := w.unusedFiles()
 	if err != nil || len(lost) == 0 {
@@ -209,7 +209,7 @@ func (w *Worker) removeFiles(ctx context.Context) error {
 	}
 	for path := range lost {
 		// An adopted attempt that ends right now removes its own.
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("remove what is left of an attempt: %w", err)
 		}
 	}
@@ -220,7 +220,7 @@ func (w *Worker) removeFiles(ctx context.Context) error {
 // directories are read before: what is made afterwards is not in the list.
 func (w *Worker) unusedFiles() (map[string]bool, error) {
 	unused := map[string]bool{}
-	for _, dir := range []string{filepath.Join(w.opts.StateDir, "spool"), w.serviceNotes.Path()} {
+	for _, dir := range []string{filepath.Join(w.opts.StateDir, "spool"), w.serviceNotes.Path(), w.secretFiles(w.opts.HostID).Path()} {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("list what is left in %s: %w", dir, err)
@@ -254,7 +254,8 @@ func (w *Worker) unusedFiles() (map[string]bool, error) {
 // filesOf are the files that an attempt may have besides its journal entry.
 func (w *Worker) filesOf(id string, attempt int) []string {
 	spool, note := w.spoolPath(id, attempt), w.serviceNotes.File(id, attempt)
-	return []string{spool, spool + partSuffix, note, note + atomicfile.Unfinished}
+	secrets := w.secretFiles(w.opts.HostID).Paths(jobs.ContainerName(id, attempt))
+	return append(secrets, spool, spool+partSuffix, note, note+atomicfile.Unfinished)
 }
 
 func orWord(s jobs.Stage, word string) string {

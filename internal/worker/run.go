@@ -57,8 +57,12 @@ func (a *attempt) launch(ctx context.Context, built string, timeout time.Duratio
 	if err := a.endTwins(ctx); err != nil {
 		return nil, err
 	}
+	secrets, err := a.placeSecrets()
+	if err != nil {
+		return nil, err
+	}
 	c, err := a.w.Engine.Create(ctx, engine.Container{
-		Name: name, Image: image, Spec: spec, Labels: a.w.labels(a.job.ID, a.job.Attempt),
+		Name: name, Image: image, Spec: spec, Labels: a.w.labels(a.job.ID, a.job.Attempt), Secrets: secrets,
 		LogBytes: a.w.opts.LogCap, PortAddress: a.w.opts.PortAddress, Defaults: a.w.opts.Limits,
 	})
 	if err != nil && jobs.AsFailure(err).Kind == jobs.KindImageMissing {

@@ -66,8 +66,8 @@ func testEnvironment(t *testing.T, s *trial) {
 	}
 }
 
-// testSecrets: a container reads the files of the directory and changes none, whoever it
-// runs as. A directory that is not there is no fault of the job's.
+// testSecrets: a container reads the files of the directory and changes none, whatever user
+// it runs as. A directory that is not there is no fault of the job's.
 func testSecrets(t *testing.T, s *trial) {
 	dir := t.TempDir()
 	for _, err := range []error{
