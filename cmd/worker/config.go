@@ -68,7 +68,7 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.StringToStringVar(&w.OnlyLabels, "only-label", w.OnlyLabels, "label of a host for those who ask: it takes only jobs that require it, as key=value (repeatable)")
 	f.DurationVar(&w.AffinityWait, "affinity-wait", w.AffinityWait, "for how long a build is left to hosts that have its images or caches (0: not at all)")
 	f.StringVar(&w.StateDir, "state", w.StateDir, "directory of this worker's identity and log spools; not shared")
-	f.StringVar(&w.SecretsDir, "secrets", w.SecretsDir, "directory with one file per secret of jobs, and folders for other secrets")
+	f.StringVar(&w.SecretsDir, "secrets", w.SecretsDir, "directory with one file per secret that jobs may use, and folders for other secrets")
 	f.StringVar(&w.RuntimeDir, "runtime-dir", w.RuntimeDir, "directory in memory (tmpfs) for the secrets of running containers; the Docker daemon sees it at the same path")
 	f.StringVar(&w.BuildSalt, "build-salt", w.BuildSalt, "any word; workers with different ones do not take over each other's builds")
 	f.StringVar(&w.PortAddress, "port-address", w.PortAddress, "host address that published ports are bound to")

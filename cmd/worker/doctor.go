@@ -102,7 +102,7 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 	}
 	opts := doctor.Options{
 		RedisURL: redisconn.Redact(c.Redis), UnsafeRedis: c.UnsafeRedis, Name: c.Worker.Name, Farm: c.Worker.Farm,
-		StateDir: c.Worker.StateDir, StorePath: c.Store, PolicyFile: c.Policy, SecretsDir: c.Worker.SecretsDir,
+		StateDir: c.Worker.StateDir, StorePath: c.Store, PolicyFile: c.Policy, SecretsDir: c.Worker.SecretsDir, RuntimeDir: c.Worker.RuntimeDir,
 		RegistryAuth: c.RegistryAuth, ProvenanceKey: c.ProvenanceKey, Limits: c.Worker.Limits, ProbePush: c.ProbePush, Fix: fix,
 	}
 	report := doctor.Report{Checks: []doctor.Finding{}}

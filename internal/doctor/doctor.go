@@ -71,6 +71,8 @@ type Options struct {
 	StorePath string
 	// PolicyFile, SecretsDir and RegistryAuth are "" when there is none.
 	PolicyFile, SecretsDir, RegistryAuth string
+	// RuntimeDir is where containers have their secrets.
+	RuntimeDir string
 	// ProvenanceKey is the file of the key that signs provenance, "" for none.
 	ProvenanceKey string
 	// Limits are those of a container that does not say.
@@ -182,6 +184,7 @@ func checks() []check {
 		{"store.owner", []string{"redis", "store"}, storeOwner},
 		{"policy", nil, policyFile},
 		{"secrets", nil, secretsDirectory},
+		{"secrets.runtime", []string{"secrets"}, runtimeDirectory},
 		{"webhooks", redis, webhookSecrets},
 		{"registry-auth", nil, registryAuth},
 		{"provenance-key", nil, provenanceKey},

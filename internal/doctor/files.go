@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/fsop"
 	"github.com/slipway-farm/slipway/internal/provenance"
+	"github.com/slipway-farm/slipway/internal/secretfiles"
 )
 
 // What a worker makes, with the modes it gives them.
@@ -198,6 +199,21 @@ func secretsDirectory(_ context.Context, e *exam) Finding {
 		return broken(fmt.Errorf("list the build secrets: %w", err), "make the directory of --secrets, readable to the worker's user")
 	}
 	return private(e.SecretsDir, fmt.Sprintf("secrets: %d", len(inside)))
+}
+
+// runtimeDirectory gives a container that is none a secret, as a worker does, and takes it
+// away.
+func runtimeDirectory(_ context.Context, e *exam) Finding {
+	if e.SecretsDir == "" {
+		return Finding{}
+	}
+	const container = "doctor"
+	dir := secretfiles.At(filepath.Join(e.RuntimeDir, container))
+	_, err := dir.Put(container, map[string][]byte{container: nil})
+	if err = errors.Join(err, os.RemoveAll(dir.Path())); err != nil {
+		return broken(err, "make --runtime-dir a directory of the worker's user on a tmpfs, which the Docker daemon sees at the same path; else jobs with run.secrets fail here")
+	}
+	return ok("containers can have their secrets in memory, below %s", e.RuntimeDir)
 }
 
 func webhookSecrets(ctx context.Context, e *exam) Finding {

@@ -64,6 +64,17 @@ func write(t *testing.T, path string, mode fs.FileMode) string {
 	return path
 }
 
+// inMemory is a directory on a tmpfs.
+func inMemory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "slipway-doctor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	bad := errors.New("it is no good")
@@ -107,6 +118,9 @@ func TestFiles(t *testing.T) {
 		{"none", "secrets", nil, OK, "none"},
 		{"missing", "secrets", func(e *exam) { e.SecretsDir = "/no-such-directory" }, Fail, "no such file"},
 		{"private", "secrets", func(e *exam) { e.SecretsDir = e.StateDir }, OK, "secrets: 1"},
+		{"none", "secrets.runtime", nil, "", ""},
+		{"on a disk", "secrets.runtime", func(e *exam) { e.SecretsDir, e.RuntimeDir = e.StateDir, t.TempDir() }, Fail, "is not in memory"},
+		{"in memory", "secrets.runtime", func(e *exam) { e.SecretsDir, e.RuntimeDir = e.StateDir, inMemory(t) }, OK, "in memory, below"},
 		{"left to others", "webhooks", nil, OK, "other workers"},
 		{"signed", "webhooks", func(e *exam) { e.Webhooks = func(context.Context) (int, error) { return 2, nil } }, OK, "2, and"},
 		{"no secret", "webhooks", func(e *exam) { e.Webhooks = func(context.Context) (int, error) { return 2, bad } }, Fail, "no good"},

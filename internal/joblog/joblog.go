@@ -62,7 +62,7 @@ type Log struct {
 	recent    []byte
 	skip      engine.Skip // output bytes that came so far, also to an earlier process
 	covers    map[jobs.Stream]*mask.Stream
-	broken    error       // why the log lacks output that its cap allows
+	broken    error // why the log lacks output that its cap allows
 }
 
 // Open opens the spool file at path, continuing one that an earlier process

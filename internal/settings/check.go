@@ -73,6 +73,8 @@ func (c *Settings) Complete() error {
 		return fmt.Errorf("--watch-settle %s: want 0 or more", c.WatchSettle)
 	case c.RebuildGate != "" && !strings.HasPrefix(c.RebuildGate, "http://") && !strings.HasPrefix(c.RebuildGate, "https://") && !filepath.IsAbs(c.RebuildGate):
 		return fmt.Errorf("--rebuild-gate %s: want an http or https URL, or the absolute path of a program", c.RebuildGate)
+	case !filepath.IsAbs(c.Worker.RuntimeDir):
+		return fmt.Errorf("--runtime-dir %q: want an absolute path; the Docker daemon looks there, too", c.Worker.RuntimeDir)
 	case c.WatchBases != 0 && c.WatchBases < minWatch:
 		return fmt.Errorf("--watch-bases %s: want at least %s, or 0 for never; registries count questions", c.WatchBases, minWatch)
 	case !jobs.IsName(c.Worker.Farm):

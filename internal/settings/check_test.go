@@ -38,6 +38,7 @@ func TestComplete(t *testing.T) {
 		{"little memory", func(s *Settings) { s.Worker.Limits.Memory = 1 << 20 }, "--memory 1MiB: the engine's minimum is 6MiB"},
 		{"young garbage", func(s *Settings) { s.GCAge = time.Hour }, "--gc-age 1h0m0s: want at least 24h0m0s"},
 		{"gate without a path", func(s *Settings) { s.RebuildGate = "gate.sh" }, "--rebuild-gate gate.sh: want an http or https URL, or the absolute path of a program"},
+		{"a place for secrets that only the worker finds", func(s *Settings) { s.Worker.RuntimeDir = "run" }, `--runtime-dir "run": want an absolute path`},
 		{"settled before it changed", func(s *Settings) { s.WatchSettle = -time.Second }, "--watch-settle -1s: want 0 or more"},
 		{"hasty watch", func(s *Settings) { s.WatchBases = time.Second }, "--watch-bases 1s: want at least 1m0s, or 0 for never; registries count questions"},
 		{"hasty garbage", func(s *Settings) { s.GCEvery = time.Second }, "--gc-every 1s: want at least 1m, or 0 for never"},
