@@ -105,7 +105,7 @@ func (a *attempt) timeLeft(ctx context.Context, id string) (left time.Duration, 
 func (a *attempt) restore(ctx context.Context) error {
 	if p := a.job.Partial; p != nil {
 		a.res.Context, a.res.ImageID, a.res.Tags, a.res.Bases = p.Context, p.ImageID, p.Tags, p.Bases
-		a.res.RepoDigests, a.res.Times = p.RepoDigests, p.Times
+		a.res.RepoDigests, a.res.Times, a.res.Log.Clipped = p.RepoDigests, p.Times, p.Log.Clipped
 		return nil
 	}
 	if a.job.Spec.Build != nil {

@@ -87,7 +87,7 @@ func (s *keptService) saveLog(ctx context.Context) (jobs.LogInfo, error) {
 	defer cancelDisk()
 	_ = repeat(disk, s.joblog.Flush, warn) // close has the last try
 	size, dropped := s.joblog.Close(ctx)
-	info := jobs.LogInfo{Size: size, Dropped: dropped}
+	info := jobs.LogInfo{Size: size, Dropped: dropped, Clipped: s.job.Result.Log.Clipped}
 	if size == 0 {
 		return info, nil
 	}

@@ -142,6 +142,9 @@ func (w *walk) base(ref string) error {
 	return nil
 }
 
+// clippedMark is what BuildKit prints where it leaves out output of a step.
+const clippedMark = "[output clipped, log limit "
+
 func (w *walk) step(ctx context.Context, name, command string) error {
 	var tail []string
 	name = w.b.Mask.Text(name)
@@ -153,6 +156,9 @@ func (w *walk) step(ctx context.Context, name, command string) error {
 		}
 		tail = append(tail, strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")...)
 		w.status(name, data)
+		if w.b.Clipped != nil && strings.Contains(string(data), clippedMark) {
+			w.b.Clipped()
+		}
 	}
 	sh := &shell{ctx: ctx, build: func(_ jobs.Stream, data []byte) { show(covered.Next(data)) }}
 	code := sh.run([]string{"sh", "-c", command})
