@@ -119,6 +119,8 @@ type Result struct {
 	Context string `json:"context,omitempty"`
 	// ImageID is the engine's ID of the built or run image.
 	ImageID string `json:"image_id,omitempty"`
+	// ImageSize of the built image in bytes, with what it shares with others.
+	ImageSize int64 `json:"image_size,omitempty"`
 	// Tags are the names the image got on the build host, RepoDigests name@sha256:... of every
 	// pushed one.
 	Tags        []string    `json:"tags,omitempty"`

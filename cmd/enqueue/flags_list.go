@@ -25,26 +25,32 @@ type filters struct {
 
 // declare adds the flags.
 func (f *filters) declare(cmd *cobra.Command, a *app) {
+	f.declareBuilt(cmd, a)
 	fs := cmd.Flags()
 	fs.StringSliceVar(&f.states, "state", nil, "only jobs in these states (comma separated or repeated)")
 	fs.BoolVar(&f.query.Up, "up", false, "only services that are up, with their addresses")
+	fs.StringSliceVar(&f.kinds, "kind", nil, "only jobs that ended with a failure of these kinds (comma separated or repeated)")
+	fs.Var(flags.Choice(&f.fault, "fault", faultWords()...), "fault", "only jobs that failed by a fault of the user, or of the infrastructure")
+	for flag, list := range map[string][]string{"state": stateWords(), "kind": kindWords(), "fault": faultWords()} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, words(list...)) // they are declared above
+	}
+}
+
+// declareBuilt adds those that also select jobs which have succeeded.
+func (f *filters) declareBuilt(cmd *cobra.Command, a *app) {
+	fs := cmd.Flags()
 	fs.StringVar(&f.query.Name, "name", "", "only jobs of this name")
 	fs.StringVar(&f.query.Tenant, "tenant", "", "only jobs of this tenant")
 	fs.StringVar(&f.query.Label, "label", "", "only jobs with this label, key=value")
 	fs.StringVar(&f.query.Queue, "queue", "", "only jobs of this queue")
 	fs.StringVar(&f.host, "host", "", "only jobs that this host runs, or ended: the name of its worker, or its identity")
 	fs.StringVar(&f.query.Submitter, "submitter", "", "only jobs that this user submitted, as status shows it")
-	fs.StringSliceVar(&f.kinds, "kind", nil, "only jobs that ended with a failure of these kinds (comma separated or repeated)")
-	fs.Var(flags.Choice(&f.fault, "fault", faultWords()...), "fault", "only jobs that failed by a fault of the user, or of the infrastructure")
 	fs.StringVar(&f.base, "base", "", "only jobs whose build used this image, a name or a digest")
 	fs.Var(flags.Time(&f.query.CreatedAfter), "since", "only jobs submitted then or later: a time, or how long ago, such as 2h or 7d")
 	fs.Var(flags.Time(&f.query.CreatedBefore), "until", "only jobs submitted earlier than that")
 	_ = cmd.RegisterFlagCompletionFunc("host", a.completeHosts) // the flag is declared above
 	_ = cmd.RegisterFlagCompletionFunc("queue", a.completing(a.queueWords))
 	_ = cmd.RegisterFlagCompletionFunc("name", a.completing(a.recipeNames))
-	for flag, list := range map[string][]string{"state": stateWords(), "kind": kindWords(), "fault": faultWords()} {
-		_ = cmd.RegisterFlagCompletionFunc(flag, words(list...)) // they are, too
-	}
 }
 
 // selected is the query that the flags make.

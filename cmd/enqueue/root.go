@@ -47,7 +47,7 @@ func (a *app) rootCmd() *cobra.Command {
 	root.PersistentPreRun = a.warnOfVariables
 	root.AddCommand(
 		a.submitCmd(), a.statusCmd(), a.listCmd(), a.logsCmd(), a.waitCmd(), a.cancelCmd(), a.retryCmd(), a.showCmd(), a.openCmd(), a.resultCmd(), a.outputsCmd(),
-		a.hostsCmd(), a.queuesCmd(), a.whyCmd(), a.recipesCmd(), a.rebuildCmd(), a.depsCmd(), a.rdepsCmd(), a.basesCmd(), a.staleCmd(), a.whyStaleCmd(), a.provenanceCmd(), a.serveCmd(), a.tokensCmd(), a.webhooksCmd(), a.contextCmd(), a.configCmd(), a.schemaCmd(), a.versionCmd(), exitCodesTopic(),
+		a.imagesCmd(), a.hostsCmd(), a.queuesCmd(), a.whyCmd(), a.recipesCmd(), a.rebuildCmd(), a.depsCmd(), a.rdepsCmd(), a.basesCmd(), a.staleCmd(), a.whyStaleCmd(), a.provenanceCmd(), a.serveCmd(), a.tokensCmd(), a.webhooksCmd(), a.contextCmd(), a.configCmd(), a.schemaCmd(), a.versionCmd(), exitCodesTopic(),
 	)
 	_ = root.RegisterFlagCompletionFunc("color", words("auto", "always", "never")) // the flag is declared above
 	return root
@@ -76,6 +76,9 @@ func unknownVerb(cmd *cobra.Command, verb string) error {
 	}
 	if n := jobs.Nearest(verb, known); n != "" {
 		hint = fmt.Sprintf("did you mean %s %s?", cmd.CommandPath(), n)
+	}
+	if there := elsewhere(verb); there != "" && !cmd.HasParent() {
+		hint = there
 	}
 	return usage(hint, "unknown verb %q", verb)
 }

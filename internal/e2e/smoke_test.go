@@ -26,7 +26,7 @@ func TestSmoke(t *testing.T) {
 	id := f.enqueue("ls", "-o", "name").stdout
 	job := f.job(id[:len(id)-1])
 	r := job.Result
-	if job.State != jobs.Succeeded || r.ImageID == "" || r.ContainerID == "" || *r.ExitCode != 0 || len(r.Bases) != 1 || !r.Log.Complete() {
+	if job.State != jobs.Succeeded || r.ImageID == "" || r.ImageSize < 100_000 || r.ContainerID == "" || *r.ExitCode != 0 || len(r.Bases) != 1 || !r.Log.Complete() {
 		t.Errorf("result %+v; want image, base, container, exit code 0 and the whole log", r)
 	}
 	clean(t, hostA, before)

@@ -158,6 +158,14 @@ func (i *Images) pull(ctx context.Context, ref string, progress io.Writer) (id s
 	return id, nil
 }
 
+// Size is how large an image is, in bytes, with what it shares with others; 0 when the
+// engine does not tell.
+func (i *Images) Size(ctx context.Context, id string) int64 {
+	facts, err := i.engine.ImageFacts(ctx, id)
+	i.warn(ctx, err)
+	return facts.Size
+}
+
 // leftByJob reports whether what has a name on the host is what a job made, and no
 // registry got it.
 func (i *Images) leftByJob(ctx context.Context, ref string) (bool, error) {

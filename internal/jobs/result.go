@@ -188,6 +188,9 @@ type Result struct {
 	Context string `json:"context,omitempty"`
 	// ImageID is the engine's ID of the built or run image.
 	ImageID string `json:"image_id,omitempty"`
+	// ImageSize is how large the built image is, in bytes, with what it shares with others;
+	// 0 when the engine did not tell.
+	ImageSize int64 `json:"image_size,omitempty"`
 	// Tags are the names the image got on the build host.
 	Tags []string `json:"tags,omitempty"`
 	// RepoDigests are name@sha256:... of every pushed tag.

@@ -56,6 +56,7 @@ func (a *attempt) build(ctx context.Context) error {
 		if err := a.nameImage(ctx); err != nil {
 			return err
 		}
+		a.res.ImageSize = a.w.Images.Size(ctx, a.res.ImageID)
 		a.w.warmth.add(a.job.Spec.Name)
 		return nil
 	})

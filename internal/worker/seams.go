@@ -112,6 +112,9 @@ type Images interface {
 	Tidy(ctx context.Context) error
 	// Built notes that a build of a recipe, "" for none, began then and has ended.
 	Built(ctx context.Context, recipe string, began time.Time)
+	// Size is how large an image is, in bytes, with what it shares with others; 0 when the
+	// engine does not tell.
+	Size(ctx context.Context, id string) int64
 	// Recipes lists the recipes of which the host has images or caches, the last used first.
 	Recipes(ctx context.Context) ([]string, error)
 	// Push publishes an image under a name, as engine.Engine does.

@@ -29,6 +29,8 @@ func (anyName) Tidy(context.Context) error { return nil }
 
 func (anyName) Built(context.Context, string, time.Time) {}
 
+func (anyName) Size(context.Context, string) int64 { return 0 }
+
 func (anyName) Recipes(context.Context) ([]string, error) { return nil, nil }
 
 func (i anyName) Push(ctx context.Context, n engine.Naming, progress io.Writer) (string, error) {
