@@ -179,9 +179,11 @@ type Ulimit struct {
 // Ready says when a service counts as up. One of HTTP and TCP is set.
 type Ready struct {
 	// HTTP is a path that must answer with a status below 400.
-	HTTP    string   `json:"http,omitempty"`
-	TCP     bool     `json:"tcp,omitempty"`
-	Port    int      `json:"port"`
+	HTTP string `json:"http,omitempty"`
+	TCP  bool   `json:"tcp,omitempty"`
+	// Health asks what the image's HEALTHCHECK says; there is no Port then.
+	Health  bool     `json:"health,omitempty"`
+	Port    int      `json:"port,omitempty"`
 	Timeout Duration `json:"timeout,omitempty"`
 }
 

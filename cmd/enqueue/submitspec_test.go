@@ -81,6 +81,12 @@ func TestSpecFromFlags(t *testing.T) {
 			"keep":"1h","ready":{"tcp":true,"port":80},"network":"bridge"}}`,
 		},
 		{
+			"ready by health",
+			[]string{"--image", "web", "-p", "80", "--keep", "1h", "--ready-health"},
+			`{"run":{"image":"web","ports":[{"container":80}],
+			"keep":"1h","ready":{"health":true},"network":"bridge"}}`,
+		},
+		{
 			"ready flags",
 			[]string{"--image", "web", "-p", "80", "-p", "81", "--keep", "1h", "--ready-http", "/ok", "--ready-port", "81", "--ready-timeout", "9s"},
 			`{"run":{"image":"web","ports":[{"container":80},{"container":81}],"keep":"1h",

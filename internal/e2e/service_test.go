@@ -297,6 +297,36 @@ func TestServiceNotReady(t *testing.T) {
 }
 
 // A kept service outlives its worker, and the next one ends it in time.
+// A service is ready when the HEALTHCHECK of its image says so, and not before.
+func TestServiceHealth(t *testing.T) {
+	t.Parallel()
+	hostA := hosts.Take(t)
+	before := baseline(t, hostA)
+	f := newFarm(t)
+	f.worker(hostA, "one")
+	image := func(check string) string {
+		return contextDir(t, map[string]string{"Dockerfile": "FROM busybox\n" + check + "\nCMD sleep 1; echo is here; touch /ok; sleep 600\n"})
+	}
+	asked := []string{"--keep", "1h", "--ready-health", "--stop-timeout", "1"}
+	up, a := f.run(append(asked, image("HEALTHCHECK --interval=300ms --retries=100 CMD ls /ok"))...)
+	if !up.Up() || !strings.Contains(a.stdout, "is here") {
+		t.Errorf("the service is %s, %+v\n%s", up.State, up.Result.Failure, a.stderr)
+	}
+	f.enqueue("cancel", up.ID)
+	for check, want := range map[string]string{
+		"HEALTHCHECK --interval=300ms --retries=2 CMD echo the cache is cold; exit 1": "is unhealthy",
+		"": "has no HEALTHCHECK",
+	} {
+		job, a := f.run(append(asked, image(check))...)
+		fail := job.Result.Failure
+		if job.State != jobs.Failed || fail.Kind != jobs.KindNotReady || !strings.Contains(fail.Message, want) || check != "" && fail.Cause != "the cache is cold" {
+			t.Errorf("%q: the job is %s, %+v; want it %q\n%s", check, job.State, fail, want, a.stderr)
+		}
+	}
+	f.eventually(time.Minute, "the service is over", func() bool { return !f.job(up.ID).Up() })
+	clean(t, hostA, before)
+}
+
 func TestServiceOutlivesWorker(t *testing.T) {
 	t.Parallel()
 	hostA := hosts.Take(t)

@@ -286,6 +286,9 @@ type State struct {
 	Torn bool
 	// Error is what the engine said when the container could not start.
 	Error string
+	// Health is what the image's own check says, HealthSaid what the check printed last.
+	Health     Health
+	HealthSaid string
 	// Addresses maps a container port such as "8080/tcp" to the host:port it is
 	// published on.
 	Addresses map[string]string
@@ -302,6 +305,17 @@ const (
 	StatusCreated Status = "created"
 	StatusRunning Status = "running"
 	StatusExited  Status = "exited"
+)
+
+// Health is what the check of an image says of its container.
+type Health string
+
+// Unchecked is a container whose image has no check.
+const (
+	Unchecked Health = ""
+	Starting  Health = "starting"
+	Healthy   Health = "healthy"
+	Unhealthy Health = "unhealthy"
 )
 
 // Listed is a container that was found by its labels.

@@ -20,7 +20,7 @@ type Options struct {
 
 	// the document, by way of [request.spec]
 	File, Platform, Image, Network, ReadyHTTP string
-	ReadyTCP                                  bool
+	ReadyTCP, ReadyHealth                     bool
 	EnvFiles                                  []string
 
 	// how to show it

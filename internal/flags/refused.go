@@ -50,7 +50,7 @@ func refusals() []refusal {
 		{
 			[]string{"health-cmd", "health-interval", "health-retries", "health-timeout", "health-start-period", "no-healthcheck"},
 			nil,
-			"a service is checked by --ready-http or --ready-tcp",
+			"a service is checked by --ready-http or --ready-tcp, or with --ready-health by the HEALTHCHECK of its image",
 		},
 		{
 			[]string{"stop-signal"},

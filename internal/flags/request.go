@@ -135,13 +135,15 @@ func (r Request) probe(run *jobs.Run) {
 	ready := Part(&run.Ready)
 	switch {
 	case r.ReadyHTTP != "":
-		ready.HTTP, ready.TCP = r.ReadyHTTP, r.ReadyTCP
+		ready.HTTP, ready.TCP, ready.Health = r.ReadyHTTP, r.ReadyTCP, r.ReadyHealth
 	case r.ReadyTCP:
-		ready.HTTP, ready.TCP = "", true
-	case ready.HTTP == "":
+		ready.HTTP, ready.TCP, ready.Health = "", true, r.ReadyHealth
+	case r.ReadyHealth:
+		ready.HTTP, ready.TCP, ready.Health = "", false, true
+	case ready.HTTP == "" && !ready.Health:
 		ready.TCP = true
 	}
-	if ready.Port == 0 {
+	if ready.Port == 0 && !ready.Health {
 		ready.Port = first
 	}
 }

@@ -40,6 +40,8 @@ func runRows(o *Options, getenv func(string) string) []Row {
 			sets("/run/ready/http", "/run/ready"),
 		option(toggle, &o.ReadyTCP, "ready-tcp", "with --keep: ready when the port accepts connections (the default with a tcp port)").
 			sets("/run/ready", "/run/ready/tcp"),
+		option(toggle, &o.ReadyHealth, "ready-health", "with --keep: ready when the HEALTHCHECK of the image says so").
+			sets("/run/ready", "/run/ready/health"),
 		one(whole, "/run/ready/port", "ready-port", "container port to ask (default the first published tcp port)",
 			func(s *jobs.Spec) *int { return &Part(&s.Run.Ready).Port }),
 		one(parsed(Duration), "/run/ready/timeout", "ready-timeout", "give up when it is not ready after this long",

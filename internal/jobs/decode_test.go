@@ -122,7 +122,7 @@ func TestDecodeSpec(t *testing.T) {
 }
 
 // fullDocuments have every field of the schema between them: not all go together.
-var fullDocuments = []string{"full.json", "full_outputs.json", "full_image.json"}
+var fullDocuments = []string{"full.json", "full_outputs.json", "full_image.json", "full_health.json"}
 
 // Every field of the schema arrives where it belongs.
 func TestDecodeSpecFull(t *testing.T) {

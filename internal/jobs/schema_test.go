@@ -71,7 +71,7 @@ func TestSchemaAgrees(t *testing.T) {
 		"path_invalid":            3,
 		"port_duplicate":          1,
 		"ports_without_network":   1,
-		"ready_invalid":           4,
+		"ready_invalid":           7,
 		"secret_invalid":          2,
 		"stop_grace_invalid":      1,
 		"timeout_invalid":         6,

@@ -81,8 +81,11 @@ func (a *attempt) probe(ctx context.Context) (reason string, err error) {
 	if state.Status != engine.StatusRunning {
 		return "the container does not run", nil
 	}
-	if ready == nil {
+	switch {
+	case ready == nil:
 		return "", nil
+	case ready.Health:
+		return a.health(state)
 	}
 	addr := loopback(state.Addresses[fmt.Sprintf("%d/tcp", ready.Port)])
 	if !ready.TCP {
@@ -97,6 +100,27 @@ func (a *attempt) probe(ctx context.Context) (reason string, err error) {
 		return "the container does not run", nil
 	}
 	return "", err
+}
+
+// health is what the image's own check says. A container that is found to be unhealthy is not
+// waited for: the check has its own retries, and its own patience with a start.
+func (a *attempt) health(state engine.State) (reason string, err error) {
+	said := jobs.Line(a.covered.Text(state.HealthSaid), jobs.MaxCause)
+	switch state.Health {
+	case engine.Healthy:
+		return "", nil
+	case engine.Unchecked:
+		return "", jobs.Fail(jobs.KindNotReady, nil, "give the image one, or ask with --ready-http or --ready-tcp", "the image has no HEALTHCHECK, by which the service is to be ready")
+	case engine.Unhealthy:
+		f := jobs.Fail(jobs.KindNotReady, nil, "look at what the HEALTHCHECK of the image asks, and at the log", "the service is unhealthy, as its HEALTHCHECK says").Said(said)
+		f.Tail = a.joblog.Lines()
+		return "", f
+	}
+	reason = "its HEALTHCHECK has not found it healthy yet"
+	if said != "" {
+		reason += ": " + said
+	}
+	return reason, nil
 }
 
 func dialOnce(ctx context.Context, addr string) string {

@@ -215,6 +215,12 @@ func (e *Engine) Inspect(ctx context.Context, id string) (engine.State, error) {
 		Started: parseTime(have.State.StartedAt), Finished: parseTime(have.State.FinishedAt),
 		Addresses: map[string]string{},
 	}
+	if h := have.State.Health; h != nil && h.Status != container.NoHealthcheck {
+		s.Health = engine.Health(h.Status)
+		if n := len(h.Log); n > 0 {
+			s.HealthSaid = h.Log[n-1].Output
+		}
+	}
 	if have.NetworkSettings != nil {
 		for port, bindings := range have.NetworkSettings.Ports {
 			if len(bindings) > 0 {

@@ -68,7 +68,7 @@ func (f *Fake) Create(ctx context.Context, c engine.Container) (engine.State, er
 	id := strings.TrimPrefix(f.newID("container"), "sha256:")
 	f.containers[id] = &container{
 		fake:  f,
-		state: engine.State{ID: id, Name: c.Name, Labels: maps.Clone(c.Labels), Status: engine.StatusCreated},
+		state: engine.State{ID: id, Name: c.Name, Labels: maps.Clone(c.Labels), Status: engine.StatusCreated, Health: f.health, HealthSaid: f.healthSaid},
 		image: img.id, argv: commandLine(img, c.Spec), spec: c,
 		files: map[string][]byte{}, listeners: map[int]net.Listener{},
 		term: make(chan struct{}), done: make(chan struct{}),

@@ -40,6 +40,9 @@ type Fake struct {
 	containers map[string]*container
 	serial     int
 	cached     []time.Time // when the last builds ended
+	// health is what the checks of new containers say, healthSaid what they print.
+	health     engine.Health
+	healthSaid string
 }
 
 // maxCached is how many builds the cache holds.
@@ -142,6 +145,22 @@ func (f *Fake) Lose(id string) {
 	defer f.mu.Unlock()
 	if c := f.containers[id]; c != nil {
 		f.discard(c)
+	}
+}
+
+// SetHealthOfNew has the checks of images say something of containers that are made from now on.
+func (f *Fake) SetHealthOfNew(h engine.Health, said string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.health, f.healthSaid = h, said
+}
+
+// SetHealth has the check of a container's image say something.
+func (f *Fake) SetHealth(id string, h engine.Health, said string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.containers[id]; c != nil {
+		c.state.Health, c.state.HealthSaid = h, said
 	}
 }
 
