@@ -309,7 +309,7 @@ func TestServiceHealth(t *testing.T) {
 	}
 	asked := []string{"--keep", "1h", "--ready-health", "--stop-timeout", "1"}
 	up, a := f.run(append(asked, image("HEALTHCHECK --interval=300ms --retries=100 CMD ls /ok"))...)
-	if !up.Up() || !strings.Contains(a.stdout, "is here") {
+	if !up.Up() || !strings.Contains(f.enqueue("logs", up.ID).stdout, "is here") {
 		t.Errorf("the service is %s, %+v\n%s", up.State, up.Result.Failure, a.stderr)
 	}
 	f.enqueue("cancel", up.ID)
