@@ -77,6 +77,7 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 		defer rdb.Close()
 		records := records.New(rdb, records.Options{})
 		deps.Records = records
+		deps.Writes = func(ctx context.Context) error { return redisconn.TryWrite(ctx, rdb) }
 		if c.Webhooks {
 			deps.Webhooks = func(ctx context.Context) (int, error) {
 				return webhooks.CheckSecrets(ctx, records, hookSecrets(c.Worker.SecretsDir))

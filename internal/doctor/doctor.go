@@ -86,6 +86,8 @@ type Options struct {
 // Deps are what the host is examined with.
 type Deps struct {
 	Redis func(ctx context.Context) (redisconn.Server, redisconn.Timing, error)
+	// Writes has Redis take a write that changes nothing.
+	Writes func(ctx context.Context) error
 	// Records are those of this Redis, nil when it cannot be reached.
 	Records Records
 	Daemon  Daemon
@@ -164,6 +166,7 @@ func checks() []check {
 		{"redis", nil, redisAnswers},
 		{"redis.version", redis, redisVersion},
 		{"redis.role", redis, redisRole},
+		{"redis.writes", redis, redisWrites},
 		{"redis.persistence", redis, redisPersistence},
 		{"redis.eviction", redis, redisEviction},
 		{"redis.memory", redis, redisMemory},

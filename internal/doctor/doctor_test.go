@@ -155,6 +155,7 @@ func TestRedis(t *testing.T) {
 	t.Parallel()
 	fresh := func() *exam {
 		return &exam{
+			Deps: Deps{Writes: func(context.Context) error { return nil }},
 			server: redisconn.Server{
 				Version: "7.0.15", Mode: "standalone", Role: "master", UsedMemory: 3 << 20, Eviction: "noeviction",
 				AppendOnly: true, Fsync: "everysec",
@@ -177,20 +178,25 @@ func TestRedis(t *testing.T) {
 		{"writable replica", "redis.role", func(e *exam) { e.server.Role = "slave" }, Warn, "resync"},
 		{"silent", "redis.role", func(e *exam) { e.server.Role = "" }, Warn, "not tell"},
 
+		{"taken", "redis.writes", nil, OK, "takes writes"},
+		{"refused", "redis.writes", func(e *exam) {
+			e.Writes = func(context.Context) error { return errors.New("OOM command not allowed") }
+		}, Fail, "OOM command"},
+
 		{"on", "redis.persistence", nil, OK, "appendonly yes, appendfsync everysec"},
 		{"fsync no", "redis.persistence", func(e *exam) { e.server.Fsync = "no" }, Warn, "appendfsync no"},
 		{"snapshots", "redis.persistence", func(e *exam) { e.server.AppendOnly, e.server.Save = false, "3600 1" }, Warn, "save 3600 1"},
 		{"nothing", "redis.persistence", func(e *exam) { e.server.AppendOnly = false }, Fail, "nothing is persisted"},
 		{"nothing, as it is meant", "redis.persistence", func(e *exam) { e.server.AppendOnly, e.UnsafeRedis = false, true }, Warn, "nothing is persisted"},
 		{"disk full", "redis.persistence", func(e *exam) { e.server.WriteFailed = true }, Fail, "the last write"},
-		{"CONFIG forbidden", "redis.persistence", func(e *exam) { e.server.AppendOnly, e.server.Hidden = false, denied }, Warn, "cannot be checked: NOPERM"},
+		{"CONFIG forbidden", "redis.persistence", func(e *exam) { e.server.AppendOnly, e.server.Hidden = false, denied }, Fail, "cannot be checked: NOPERM"},
 		{"CONFIG forbidden, AOF known", "redis.persistence", func(e *exam) { e.server.Hidden = denied }, OK, "appendonly yes; appendfsync is not told"},
 
 		{"never", "redis.eviction", nil, OK, "noeviction"},
 		{"LRU", "redis.eviction", func(e *exam) { e.server.Eviction, e.server.MaxMemory = "allkeys-lru", 64<<20 }, Fail, "allkeys-lru, maxmemory 64.0 MiB"},
-		{"LRU without bound", "redis.eviction", func(e *exam) { e.server.Eviction = "allkeys-lru" }, Fail, "without bound"},
-		{"LRU, as it is meant", "redis.eviction", func(e *exam) { e.server.Eviction, e.UnsafeRedis = "allkeys-lru", true }, Warn, "allkeys-lru"},
-		{"CONFIG forbidden", "redis.eviction", func(e *exam) { e.server.Eviction, e.server.Hidden = "", denied }, Warn, "cannot be checked"},
+		{"LRU without bound", "redis.eviction", func(e *exam) { e.server.Eviction = "allkeys-lru" }, Warn, "no maxmemory"},
+		{"LRU, as it is meant", "redis.eviction", func(e *exam) { e.server.Eviction, e.server.MaxMemory, e.UnsafeRedis = "allkeys-lru", 64<<20, true }, Warn, "allkeys-lru, maxmemory 64.0 MiB"},
+		{"CONFIG forbidden", "redis.eviction", func(e *exam) { e.server.Eviction, e.server.Hidden = "", denied }, Fail, "cannot be checked"},
 		{"CONFIG forbidden, INFO tells", "redis.eviction", func(e *exam) { e.server.Hidden = denied }, OK, "noeviction"},
 
 		{"unbound", "redis.memory", nil, OK, "3.0 MiB used, no maxmemory"},

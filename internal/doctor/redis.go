@@ -23,6 +23,10 @@ const (
 // hidden is what to do about a Redis that forbids CONFIG.
 const hidden = "let the user have it (ACL: +config|get), or see to it yourself and start the worker with --allow-unsafe-redis"
 
+// snapshotFails is what to do about a Redis that takes no writes because its last snapshot
+// failed. Such a one refuses a PING, too.
+const snapshotFails = "look into the log of Redis and at its disk: it takes writes again after the next snapshot that succeeds (BGSAVE)"
+
 func redisAnswers(ctx context.Context, e *exam) Finding {
 	var err error
 	e.server, e.timing, err = e.Redis(ctx)
@@ -33,6 +37,8 @@ func redisAnswers(ctx context.Context, e *exam) Finding {
 		return broken(err, "give user and password in the URL of --redis")
 	case redisconn.Says(err, "NOPERM"):
 		return broken(err, "let the user have all commands but the administrative ones, and INFO")
+	case redisconn.Says(err, "MISCONF"):
+		return broken(err, snapshotFails)
 	case err != nil:
 		return broken(err, "start Redis, or say where it is with --redis")
 	}
@@ -68,6 +74,27 @@ func redisRole(_ context.Context, e *exam) Finding {
 	return ok("%s", e.server.Role)
 }
 
+// redisWrites has Redis take a write: INFO does not tell of each reason to refuse one.
+func redisWrites(ctx context.Context, e *exam) Finding {
+	err := e.Writes(ctx)
+	advice := "look into the log of Redis"
+	switch {
+	case err == nil:
+		return ok("it takes writes")
+	case redisconn.Says(err, "OOM"):
+		advice = "raise maxmemory, or keep fewer jobs (--retention-age, --retention-count)"
+	case redisconn.Says(err, "MISCONF"):
+		advice = snapshotFails
+	case redisconn.Says(err, "READONLY"):
+		advice = "name its master with --redis, or its sentinels"
+	case redisconn.Says(err, "NOREPLICAS"):
+		advice = "start its replicas again, or lower min-replicas-to-write"
+	case redisconn.Says(err, "NOPERM"):
+		advice = "give the user the rights that deploy/redis/users.conf has"
+	}
+	return broken(err, advice)
+}
+
 func redisPersistence(_ context.Context, e *exam) Finding {
 	switch s := e.server; {
 	case s.WriteFailed:
@@ -75,7 +102,7 @@ func redisPersistence(_ context.Context, e *exam) Finding {
 	case s.Hidden != nil && s.AppendOnly:
 		return ok("appendonly yes; appendfsync is not told (CONFIG is forbidden)")
 	case s.Hidden != nil:
-		return warn(hidden, "persistence cannot be checked: %s", s.Hidden)
+		return e.unsafe(hidden, "persistence cannot be checked: %s", s.Hidden)
 	case s.Forgets():
 		return e.unsafe("set appendonly yes", "nothing is persisted (appendonly no, no snapshots): a restart forgets every job")
 	case !s.AppendOnly:
@@ -92,12 +119,14 @@ func redisEviction(_ context.Context, e *exam) Finding {
 		return ok("maxmemory-policy noeviction")
 	case "":
 		if s.Hidden != nil {
-			return warn(hidden, "maxmemory-policy cannot be checked: %s", s.Hidden)
+			return e.unsafe(hidden, "maxmemory-policy cannot be checked: %s", s.Hidden)
 		}
 		return warn("set maxmemory-policy noeviction", "it does not tell its maxmemory-policy")
-	default:
+	}
+	if s := e.server; s.Evicts() {
 		return e.unsafe("set maxmemory-policy noeviction", "maxmemory-policy %s, maxmemory %s: jobs are thrown away when memory is short", s.Eviction, bound(s.MaxMemory))
 	}
+	return warn("set maxmemory-policy noeviction", "maxmemory-policy %s, no maxmemory: with one, jobs would be thrown away when memory is short", e.server.Eviction)
 }
 
 func redisMemory(_ context.Context, e *exam) Finding {
