@@ -7,6 +7,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/disks"
 	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/settings"
 	"github.com/slipway-farm/slipway/internal/telemetry"
 	"github.com/slipway-farm/slipway/internal/worker"
@@ -27,7 +28,11 @@ func (c conditions) checks() []telemetry.Check {
 	return []telemetry.Check{
 		{
 			Name: "redis", Metric: "slipway_redis_up", Help: "1 when Redis answers now.",
-			Run: func(ctx context.Context) error { return c.redis.Ping(ctx).Err() },
+			Run: func(ctx context.Context) error { return answers(ctx, c.redis) },
+		},
+		{
+			Name: "redis_writes", Metric: "slipway_redis_writable", Help: "1 when Redis takes a write now.",
+			Run: func(ctx context.Context) error { return redisconn.TryWrite(ctx, c.redis) },
 		},
 		{
 			Name: "docker", Metric: "slipway_docker_up", Help: "1 when the Docker daemon answers now.",
@@ -55,15 +60,25 @@ func (c conditions) checks() []telemetry.Check {
 	}
 }
 
+// answers asks Redis for a sign of life. One whose snapshots fail refuses a PING as it does a
+// write, and answers.
+func answers(ctx context.Context, rdb redisClient) error {
+	if err := rdb.Ping(ctx).Err(); !redisconn.Says(err, "MISCONF") {
+		return err
+	}
+	return nil
+}
+
 // serveAdmin serves the admin address, if one is set, until the returned function is
 // called.
-func serveAdmin(ctx context.Context, lg *slog.Logger, c config, metrics *telemetry.Metrics, have conditions, room *disks.Disks) (end func() error, err error) {
+func serveAdmin(ctx context.Context, lg *slog.Logger, c config, metrics *telemetry.Metrics, have conditions, room *disks.Disks, known []telemetry.Fact) (end func() error, err error) {
 	none := func() error { return nil }
 	if c.Admin == "" {
 		return none, nil
 	}
 	checks := have.checks()
 	metrics.Watch(checks, diskMetrics(room))
+	metrics.Tell(known)
 	admin, err := telemetry.ListenAdmin(ctx, c.Admin, metrics.Handler(), checks)
 	if err != nil {
 		return none, settled(ctx, lg, c, settings.ListenError("--admin", c.Admin, err))

@@ -60,6 +60,8 @@ func TestMetricsSayWhatIsTrueNow(t *testing.T) {
 	checks := conditions{redis: rdb, engine: docker, store: owner, worker: worker.New(nil, worker.Deps{}, c.Worker)}.checks()
 	metrics := telemetry.NewMetrics("v1", c.Queues)
 	metrics.Watch(checks, diskMetrics(room))
+	var rejected error
+	metrics.Tell(facts(c, rdb, func(context.Context) error { return rejected }))
 	ask := func(h http.Handler) string {
 		t.Helper()
 		answer := httptest.NewRecorder()
@@ -75,13 +77,16 @@ func TestMetricsSayWhatIsTrueNow(t *testing.T) {
 			}
 		}
 	}
-	scraped("slipway_docker_up 1\n", "slipway_redis_up 1\n", "slipway_store_up 1\n", "slipway_host_fit 1\n", "slipway_host_in_service 1\n", "slipway_worker_taking 0\n", "slipway_worker_ready 0\n",
+	scraped("slipway_docker_up 1\n", "slipway_redis_up 1\n", "slipway_redis_writable 1\n", "slipway_policy_current 1\n", "slipway_redis_safe 0\n", "slipway_redis_clock_offset_seconds ", "slipway_store_up 1\n", "slipway_host_fit 1\n", "slipway_host_in_service 1\n", "slipway_worker_taking 0\n", "slipway_worker_ready 0\n",
 		`slipway_disk_free_bytes{directory="state"} `, `slipway_disk_free_bytes{directory="store"} `, `slipway_disk_least_bytes{directory="docker"} `)
-	docker.away = true
-	scraped("slipway_docker_up 0\n", "slipway_redis_up 1\n")
+	docker.away, rejected = true, errors.New("it is no policy")
+	scraped("slipway_policy_current 0\n", "slipway_docker_up 0\n", "slipway_redis_up 1\n")
 	docker.away = false
 	server.SetError("LOADING Redis is loading the dataset in memory")
 	scraped("slipway_docker_up 1\n", "slipway_redis_up 0\n")
+	if text := ask(metrics.Handler()); strings.Contains(text, "\nslipway_redis_safe ") || strings.Contains(text, "\nslipway_redis_clock_offset_seconds ") {
+		t.Error("metrics have what a Redis that is away cannot tell")
+	}
 	body := ask(telemetry.Ready(checks))
 	for _, want := range []string{`"ready":false`, `"reason":"redis: LOADING Redis is loading`, "intake: the worker has just started", `"docker":"ok"`} {
 		if !strings.Contains(body, want) {

@@ -50,6 +50,11 @@ func exposed(t *testing.T) map[string][]string {
 	m.Watch(checks, func(context.Context) []telemetry.Disk {
 		return []telemetry.Disk{{Directory: "state", CountsInodes: true}}
 	})
+	known := facts(defaults(), nil, nil)
+	for i := range known {
+		known[i].Value = func(context.Context) (float64, error) { return 0, nil }
+	}
+	m.Tell(known)
 
 	answer := httptest.NewRecorder()
 	m.Handler().ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))

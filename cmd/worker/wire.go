@@ -143,7 +143,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 	}), c.Worker)
 
 	metrics.Slots(w.Busy())
-	closeAdmin, err := serveAdmin(ctx, lg, c, metrics, conditions{redis: rdb, engine: eng, store: owner, worker: w}, room)
+	closeAdmin, err := serveAdmin(ctx, lg, c, metrics, conditions{redis: rdb, engine: eng, store: owner, worker: w}, room, facts(c, rdb, admits.Rejected))
 	if err != nil {
 		return err
 	}

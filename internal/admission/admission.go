@@ -42,6 +42,8 @@ type Admission struct {
 	mu      sync.Mutex
 	current *inForce
 	stamp   stamp
+	// rejected is why the changed file is not in force, nil when it is.
+	rejected error
 }
 
 // stamp tells one state of a file from another.
@@ -84,7 +86,7 @@ func (a *Admission) load() error {
 	if err != nil {
 		return fmt.Errorf("policy %s: %w", a.file, err)
 	}
-	a.current, a.stamp = &inForce{p, p.Rules(), f}, now
+	a.current, a.stamp, a.rejected = &inForce{p, p.Rules(), f}, now, nil
 	return nil
 }
 
@@ -103,12 +105,20 @@ func (a *Admission) get(ctx context.Context) *inForce {
 	if now := a.look(); a.file != "" && now != a.stamp {
 		if err := a.load(); err != nil {
 			a.lg.ErrorContext(ctx, "loading the changed policy file failed; the one before stays in force", "err", err)
-			a.stamp = now
+			a.stamp, a.rejected = now, err
 		} else {
 			a.lg.InfoContext(ctx, "loaded the changed policy file", "file", a.file)
 		}
 	}
 	return a.current
+}
+
+// Rejected is why the policy in force is not the one in the file, nil when it is.
+func (a *Admission) Rejected(ctx context.Context) error {
+	a.get(ctx)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.rejected
 }
 
 // Policy is the one in force.

@@ -105,12 +105,18 @@ func TestPolicyIsReadAgain(t *testing.T) {
 		if step.logs != "" && strings.Count(log.String(), step.logs) != 1 {
 			t.Errorf("%q: the log says %q, want once %q", step.text, log.String(), step.logs)
 		}
+		if err := a.Rejected(t.Context()); (err != nil) != strings.Contains(step.logs, "failed") {
+			t.Errorf("%q: rejected: %v", step.text, err)
+		}
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	if got := fetch(); got != jobs.KindSchemeNotAllowed || !strings.Contains(log.String(), "loading the changed policy file failed") {
 		t.Errorf("without its file: the fetch ends as %q, the log says %q", got, log.String())
+	}
+	if a.Rejected(t.Context()) == nil {
+		t.Error("a file that is gone is the policy in force")
 	}
 }
 

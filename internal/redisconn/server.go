@@ -103,15 +103,24 @@ func Measure(ctx context.Context, rdb redis.UniversalClient) (Timing, error) {
 	slices.Sort(took)
 	t := Timing{Median: took[pings/2], Max: took[pings-1]}
 	for i := range looks {
-		begun := time.Now()
-		theirs, err := rdb.Time(ctx).Result()
+		offset, uncertainty, err := Clock(ctx, rdb)
 		if err != nil {
-			return Timing{}, fmt.Errorf("ask redis for the time: %w", err)
+			return Timing{}, err
 		}
-		half := time.Since(begun) / 2
-		if i == 0 || half < t.Uncertainty { // the quickest answer says most
-			t.Offset, t.Uncertainty = theirs.Sub(begun.Add(half)), half
+		if i == 0 || uncertainty < t.Uncertainty { // the quickest answer says most
+			t.Offset, t.Uncertainty = offset, uncertainty
 		}
 	}
 	return t, nil
+}
+
+// Clock is how much the clock of Redis is ahead of this host's, give or take uncertainty.
+func Clock(ctx context.Context, rdb redis.UniversalClient) (offset, uncertainty time.Duration, err error) {
+	begun := time.Now()
+	theirs, err := rdb.Time(ctx).Result()
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask redis for the time: %w", err)
+	}
+	half := time.Since(begun) / 2
+	return theirs.Sub(begun.Add(half)), half, nil
 }
