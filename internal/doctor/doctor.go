@@ -136,6 +136,9 @@ type Daemon interface {
 	List(ctx context.Context, labels map[string]string) ([]engine.Listed, error)
 	Images(ctx context.Context, repository string) ([]engine.Named, error)
 	RemoveImage(ctx context.Context, ref string) error
+	// CheckLogin tries the login for a registry; a failure is registry_denied when the
+	// registry refuses it.
+	CheckLogin(ctx context.Context, registry string) error
 	strays.Engine
 }
 
@@ -190,6 +193,7 @@ func checks() []check {
 		{"secrets.runtime", []string{"secrets"}, runtimeDirectory},
 		{"webhooks", redis, webhookSecrets},
 		{"registry-auth", nil, registryAuth},
+		{"registry-logins", []string{"docker", "registry-auth"}, registryLogins},
 		{"provenance-key", nil, provenanceKey},
 		{"disk.docker", docker, diskDocker},
 		{"disk.state", nil, diskState},
@@ -200,6 +204,14 @@ func checks() []check {
 		{"leftovers.former", nil, leftFormer},
 		{"leftovers.doctor", docker, leftProbes},
 	}
+}
+
+// Names are those of all checks, in their order.
+func Names() (names []string) {
+	for _, c := range checks() {
+		names = append(names, c.name)
+	}
+	return names
 }
 
 // Bounds of one check and of one repair, which may have to end containers.

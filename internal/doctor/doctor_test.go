@@ -25,7 +25,11 @@ type fakeDaemon struct {
 	containers       []engine.Listed
 	images           []engine.Named
 	stopped, removed []string
+	// logins are what comes of a login at a registry.
+	logins map[string]error
 }
+
+func (d *fakeDaemon) CheckLogin(_ context.Context, registry string) error { return d.logins[registry] }
 
 func (d *fakeDaemon) Details(context.Context) (engine.Details, error) { return d.details, d.err }
 

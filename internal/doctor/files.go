@@ -227,17 +227,6 @@ func webhookSecrets(ctx context.Context, e *exam) Finding {
 	return ok("%d, and their secrets are here", n)
 }
 
-func registryAuth(_ context.Context, e *exam) Finding {
-	if e.RegistryAuth == "" {
-		return ok("none; registries are asked anonymously")
-	}
-	hosts, err := e.Registries()
-	if err != nil {
-		return broken(err, "correct the file of --registry-auth: builds and pushes fail with it")
-	}
-	return private(e.RegistryAuth, "logins for "+orNone(hosts))
-}
-
 func provenanceKey(_ context.Context, e *exam) Finding {
 	if e.ProvenanceKey == "" {
 		return Finding{}

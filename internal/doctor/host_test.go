@@ -125,6 +125,16 @@ func TestFiles(t *testing.T) {
 		{"signed", "webhooks", func(e *exam) { e.Webhooks = func(context.Context) (int, error) { return 2, nil } }, OK, "2, and"},
 		{"no secret", "webhooks", func(e *exam) { e.Webhooks = func(context.Context) (int, error) { return 2, bad } }, Fail, "no good"},
 		{"none", "registry-auth", nil, OK, "anonymously"},
+		{"none", "registry-logins", nil, "", ""},
+		{"taken", "registry-logins", func(e *exam) { e.RegistryAuth = file(e) }, OK, "taken by docker.io"},
+		{"refused", "registry-logins", func(e *exam) {
+			e.RegistryAuth = file(e)
+			e.Daemon = &fakeDaemon{logins: map[string]error{"docker.io": jobs.Fail(jobs.KindRegistryDenied, nil, "", "no")}}
+		}, Fail, "refused by docker.io"},
+		{"away", "registry-logins", func(e *exam) {
+			e.RegistryAuth = file(e)
+			e.Daemon = &fakeDaemon{logins: map[string]error{"docker.io": errors.New("no answer")}}
+		}, Warn, "could not be tried at docker.io (no answer)"},
 		{"bad", "registry-auth", func(e *exam) { e.RegistryAuth, e.Registries = "/x", func() ([]string, error) { return nil, bad } }, Fail, "no good"},
 		{"private", "registry-auth", func(e *exam) { e.RegistryAuth = file(e) }, OK, "docker.io"},
 		{"none", "provenance-key", nil, "", ""},
