@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,7 +125,7 @@ func (a *app) explain(err error) failure {
 		}
 	case redisconn.Unreachable(err), errors.Is(err, context.DeadlineExceeded):
 		f := failure{
-			code: jobs.ExitUnreachable, what: "cannot reach " + place, err: lastCause(err), hint: mend,
+			code: jobs.ExitUnreachable, what: "cannot reach " + place, err: lastCause(err), hint: cmp.Or(redisconn.Protocol(a.redisURL, err), mend),
 		}
 		if strings.HasPrefix(f.err.Error(), jobs.ErrUnreachable.Error()) {
 			f.what = "" // the error says it

@@ -222,6 +222,9 @@ func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, err
 		return rdb, nil
 	}
 	if !errors.Is(err, jobs.ErrUnreachable) || !worker.LeftSomething(c.Worker.StateDir) {
+		if hint := redisconn.Protocol(c.Redis, err); hint != "" {
+			return nil, fmt.Errorf("%w (%s)", err, hint)
+		}
 		return nil, err
 	}
 	lg.WarnContext(ctx, "connecting to Redis failed; the worker starts all the same, because jobs of this host have not ended", "err", err)

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -40,7 +41,7 @@ func redisAnswers(ctx context.Context, e *exam) Finding {
 	case redisconn.Says(err, "MISCONF"):
 		return broken(err, snapshotFails)
 	case err != nil:
-		return broken(err, "start Redis, or say where it is with --redis")
+		return broken(err, cmp.Or(redisconn.Protocol(e.RedisURL, err), "start Redis, or say where it is with --redis"))
 	}
 	return ok("%s answers", e.RedisURL)
 }

@@ -132,3 +132,20 @@ func TestTLS(t *testing.T) {
 		})
 	}
 }
+
+// Who takes TLS for none, or the other way round, is told so.
+func TestProtocol(t *testing.T) {
+	t.Parallel()
+	plain, secure := hosttest.StartRedis(t), hosttest.StartRedisTLS(t, hosttest.MakeCertificates(t))
+	for url, want := range map[string]string{
+		"redis://" + secure.Addr + "/0":  "write rediss",
+		"rediss://" + plain.Addr + "/0":  "write redis in place",
+		"rediss://" + secure.Addr + "/0": "put ca=FILE",
+		"redis://127.0.0.1:1/0":          "",
+	} {
+		_, err := redisconn.Open(t.Context(), url)
+		if got := redisconn.Protocol(url, err); err == nil || (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %v, advice %q; want %q", url, err, got, want)
+		}
+	}
+}
