@@ -18,6 +18,8 @@ type config struct {
 	DryRun bool
 	// RedisListen is where `worker dev` serves its embedded Redis.
 	RedisListen string
+	// Embedded is set when the Redis is that one.
+	Embedded bool
 	// Listen is where it serves the HTTP API, "" for nowhere.
 	Listen string
 	// Supervise runs the worker as a child that is started again.

@@ -35,8 +35,8 @@ func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
 	go keepTime(ticking, embedded)
 
 	c.Redis = "redis://" + embedded.Addr() + "/0"
-	c.UnsafeRedis = true // an embedded Redis keeps nothing on disk
-	c.GCEvery = 0        // other farms may use the store, and this Redis does not know their jobs
+	c.UnsafeRedis, c.Embedded = true, true // an embedded Redis keeps nothing on disk
+	c.GCEvery = 0                          // other farms may use the store, and this Redis does not know their jobs
 	if err := takeAnyStore(ctx, c); err != nil {
 		return err
 	}

@@ -357,6 +357,9 @@ func checkRedis(ctx context.Context, lg *slog.Logger, c config, rdb redisClient)
 		return err
 	}
 	for _, w := range safety.Warnings {
+		if c.Embedded {
+			break // it forgets all, which is what it is for
+		}
 		if !c.UnsafeRedis {
 			return fmt.Errorf("%s (or start with --allow-unsafe-redis)", w)
 		}
