@@ -150,7 +150,7 @@ func (a *app) notOurs(ctx context.Context, err error) error {
 	return failure{code: jobs.KindStore.Info().Exit, what: err.Error(), hint: "try again; if it stays, ask the operator to look at the artifact store"}
 }
 
-func unusable(err error) error {
+func unusable(err error) failure {
 	return failure{
 		code: jobs.ExitUsage, err: err, what: "cannot use the artifact store (--store, SLIPWAY_STORE)",
 		hint: "give the one that the workers use: a directory by its absolute path, or s3://bucket/prefix",

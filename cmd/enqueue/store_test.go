@@ -44,6 +44,22 @@ func TestSubmitFindsAFIFO(t *testing.T) {
 	}
 }
 
+// A store that can never be made is told with the system's own error, and not as one to try again.
+func TestSubmitToAStoreThatCannotBe(t *testing.T) {
+	t.Parallel()
+	f := startFarm(t, farmOptions{paused: true})
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs buffer
+	code := f.app(process{getenv: noEnv, stdin: strings.NewReader(""), stdout: &out, stderr: &errs}).run(t.Context(), []string{"submit", "--store", "/proc/slipway", dir})
+	want := "error: cannot use the artifact store (--store, SLIPWAY_STORE): mkdir /proc/slipway: no such file or directory\n"
+	if code != jobs.ExitUsage || !strings.HasPrefix(errs.String(), want) {
+		t.Errorf("exit code %d and %q; want 2 and %q", code, errs.String(), want)
+	}
+}
+
 // Interrupts end a verb that is held up by something that no context ends.
 func TestInterruptsEndWhatIsHeldUp(t *testing.T) {
 	t.Parallel()

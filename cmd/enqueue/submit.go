@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/moby/buildkit/util/progress/progressui"
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -293,9 +295,12 @@ func (s *submission) handOver(ctx context.Context) error {
 // certain.
 func (s *submission) beforeSubmit(ctx context.Context, err error) error {
 	var f *jobs.Failure
+	var file *fs.PathError
 	switch {
 	case errors.Is(context.Cause(ctx), errInterrupted):
 		return failure{code: jobs.ExitDetached, what: "interrupted before the job was submitted"}
+	case errors.As(err, &f) && f.Kind == jobs.KindStore && artifacts.IsSetting(err) && !errors.Is(err, fs.ErrPermission) && errors.As(err, &file):
+		return unusable(file) // no second try makes the directory
 	case errors.As(err, &f):
 		code := jobs.ExitUsage
 		if f.Kind.Info().Fault == jobs.InfraFault {
