@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -175,7 +176,7 @@ func (d hostDoc) runs(names map[string]string) string {
 	}
 	var parts []string
 	for _, id := range d.Jobs[:min(jobsShown, len(d.Jobs))] {
-		parts = append(parts, strings.TrimSpace(names[id]+" "+shortID(id)))
+		parts = append(parts, strings.TrimSpace(names[id]+" "+shortID(id, names)))
 	}
 	if more := d.Running - len(parts); more > 0 && len(parts) > 0 {
 		parts = append(parts, fmt.Sprintf("%d more", more))
@@ -186,13 +187,19 @@ func (d hostDoc) runs(names map[string]string) string {
 	return strings.Join(parts, ", ")
 }
 
-// shortID is an ID of a job by which a reader knows it again: those of one hour begin
-// with the same digits.
-func shortID(id string) string {
-	if len(id) <= 16 {
+// shortID is the beginning of a job's ID, which every verb takes for the whole, as long as no
+// other of these jobs begins so.
+func shortID(id string, among map[string]string) string {
+	if len(id) != len(uuid.Nil.String()) { // the submitter chose it
 		return id
 	}
-	return id[:8] + ".." + id[len(id)-4:]
+	n := idWidth
+	for other := range among {
+		for other != id && n < len(id) && strings.HasPrefix(other, id[:n]) {
+			n++
+		}
+	}
+	return id[:n]
 }
 
 // labelList has all labels but the worker's name.

@@ -81,3 +81,18 @@ func TestASCII(t *testing.T) {
 		}
 	}
 }
+
+// What a table shows of an ID can be typed: it is a beginning, and no other's.
+func TestShortID(t *testing.T) {
+	t.Parallel()
+	const a, b, c = "01a22e64-625b-7046-b342-3b19fe48f37a", "01a22e64-625b-7049-b342-3b19fe48f37a", "01a22e65-0000-7046-b342-3b19fe48f37a"
+	among := map[string]string{a: "", b: "", c: "", "nightly-2026-11-30-of-the-main-branch": ""}
+	for id, want := range map[string]string{
+		a: "01a22e64-625b-7046", b: "01a22e64-625b-7049", c: "01a22e65-0000",
+		"nightly-2026-11-30-of-the-main-branch": "nightly-2026-11-30-of-the-main-branch",
+	} {
+		if got := shortID(id, among); got != want {
+			t.Errorf("shortID(%s) = %s, want %s", id, got, want)
+		}
+	}
+}
