@@ -52,7 +52,7 @@ func jobRows() []Row {
 		keyed(pairs(nil), "/build/labels", "image-label", "label of the image that is built, and not of the job; repeatable, the last of a key counts",
 			func(s *jobs.Spec) *map[string]string { return &s.Build.Labels }).withBake(),
 		one(text, "/queue", "queue", "queue (default "+jobs.DefaultQueue+")", func(s *jobs.Spec) *string { return &s.Queue }).withBake(),
-		change(choice("priority", PriorityWords()...), "/priority", "priority", "high, normal or low", func(s *jobs.Spec, v string) { s.Priority = jobs.Priority(v) }).
+		change(choice("priority", PriorityWords()...), "/priority", "priority", "high, normal or low: in ten turns of a queue six, three and one", func(s *jobs.Spec, v string) { s.Priority = jobs.Priority(v) }).
 			oneOf(PriorityWords()...).withBake(),
 		change(parsed(distinctPairsVar), "/requires/labels", "requires", "label a worker must have, or platform=os/arch; repeatable", addRequires).
 			sets("/requires/labels", "/requires/platform").withBake(),
