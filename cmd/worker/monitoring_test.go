@@ -136,18 +136,18 @@ func problems(e expression, metrics map[string][]string) (found []string) {
 	return found
 }
 
-// rules are the expressions of the alerting rules, and the names that the rules record with
-// the labels of what they are made of.
-func rules(t *testing.T, metrics map[string][]string) (all []expression, made map[string][]string) {
+// rule is one of the file.
+type rule struct {
+	Record, Alert, Expr string
+	Labels, Annotations map[string]string
+}
+
+type ruleGroups struct {
+	Groups []struct{ Rules []rule }
+}
+
+func readRules(t *testing.T) (file ruleGroups) {
 	t.Helper()
-	var file struct {
-		Groups []struct {
-			Rules []struct {
-				Record, Alert, Expr string
-				Labels, Annotations map[string]string
-			}
-		}
-	}
 	text, err := os.ReadFile(rulesFile())
 	if err != nil {
 		t.Fatal(err)
@@ -155,6 +155,28 @@ func rules(t *testing.T, metrics map[string][]string) (all []expression, made ma
 	if err := yaml.Unmarshal(text, &file); err != nil {
 		t.Fatal(err)
 	}
+	return file
+}
+
+// alertRules are the alerts by their names.
+func alertRules(t *testing.T) map[string]rule {
+	t.Helper()
+	all := map[string]rule{}
+	for _, g := range readRules(t).Groups {
+		for _, r := range g.Rules {
+			if r.Alert != "" {
+				all[r.Alert] = r
+			}
+		}
+	}
+	return all
+}
+
+// rules are the expressions of the alerting rules, and the names that the rules record with
+// the labels of what they are made of.
+func rules(t *testing.T, metrics map[string][]string) (all []expression, made map[string][]string) {
+	t.Helper()
+	file := readRules(t)
 	made = map[string][]string{}
 	for _, g := range file.Groups {
 		for _, r := range g.Rules {

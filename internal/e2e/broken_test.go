@@ -286,17 +286,7 @@ func (f *brokenFarm) isMended(bad *hosttest.Host, mends func()) {
 	}
 }
 
-// adminSays asks the worker on a host for a page; 0 when it does not answer.
+// adminSays asks the worker that breaks for a page; 0 when it does not answer.
 func adminSays(h *hosttest.Host, path string) (code int, body string) {
-	client := &http.Client{Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true}, Timeout: 10 * time.Second}
-	answer, err := client.Get("http://" + brokenAdmin + path)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer answer.Body.Close()
-	raw, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return answer.StatusCode, string(raw)
+	return adminOf(h, brokenAdmin, path)
 }

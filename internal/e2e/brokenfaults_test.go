@@ -5,7 +5,6 @@ package e2e_test
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -128,25 +127,4 @@ func hostFaults(bad *hosttest.Host, room string) []hostFault {
 			return nil, signal(syscall.SIGSTOP), signal(syscall.SIGCONT)
 		},
 	}}
-}
-
-// mountTmpfs mounts a disk of a size at dir for the length of the test.
-func mountTmpfs(t *testing.T, dir, size string) string {
-	t.Helper()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0700,size="+size); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	return dir
-}
-
-// filler returns what fills a disk to the last byte, and what undoes it.
-func filler(t *testing.T, dir string) (fill, empty func()) {
-	file := filepath.Join(dir, "filler")
-	return func() { _ = exec.Command("dd", "if=/dev/zero", "of="+file, "bs=64k").Run() }, // it fails when the disk is full
-		func() {
-			if err := os.Remove(file); err != nil {
-				t.Error(err)
-			}
-		}
 }
