@@ -59,8 +59,49 @@ func (a *app) submitBatch(cmd *cobra.Command, o *flags.Options, table flags.Tabl
 		}
 	}
 	lines := make(chan document, batchSize)
-	go readDocuments(ctx, in, lines)
-	return b.run(ctx, lines)
+	go readDocuments(ctx, in, lines, func(s *jobs.Spec) {
+		for f := range table.Rows(func(f flags.Row) bool { return f.Batch && f.Apply != nil && cmd.Flags().Changed(f.Name) }) {
+			f.Apply(s)
+		}
+	})
+	if !o.AllOrNothing || o.DryRun {
+		return b.run(ctx, lines)
+	}
+	all, err := b.acceptable(ctx, lines)
+	if err != nil {
+		return err
+	}
+	return b.run(ctx, all)
+}
+
+// acceptable reads to the end, and returns all documents when each of them is acceptable.
+func (b *batch) acceptable(ctx context.Context, lines <-chan document) (<-chan document, error) {
+	var all, refused []document
+	for d := range lines {
+		if d.err == nil {
+			d.err = d.spec.Normalize().Validate()
+		}
+		if all = append(all, d); d.err != nil {
+			refused = append(refused, d)
+		}
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	for _, d := range refused {
+		if err := b.answer(b.stdout, d, jobs.Submitted{}); err != nil {
+			return nil, err
+		}
+	}
+	if len(refused) > 0 {
+		return nil, usage("correct them, or leave out --all-or-nothing", "nothing was submitted: %s of %d refused", count(len(refused), "line"), len(all))
+	}
+	again := make(chan document, len(all))
+	for _, d := range all {
+		again <- d
+	}
+	close(again)
+	return again, nil
 }
 
 // alone is a flag that was given and is not among those that go with --batch, or with
@@ -76,9 +117,9 @@ func alone(given *pflag.FlagSet, table flags.Table, goes func(flags.Row) bool) s
 }
 
 // readDocuments sends one document per line that is not blank, and closes both
-// ends. It stops when ctx ends; a read that blocks on stdin then ends with the
-// program.
-func readDocuments(ctx context.Context, in io.ReadCloser, out chan<- document) {
+// ends. change brings into each what the flags say of all. It stops when ctx ends; a
+// read that blocks on stdin then ends with the program.
+func readDocuments(ctx context.Context, in io.ReadCloser, out chan<- document, change func(*jobs.Spec)) {
 	defer close(out)
 	defer in.Close() // only read
 	r := bufio.NewReaderSize(in, 256<<10)
@@ -92,7 +133,9 @@ func readDocuments(ctx context.Context, in io.ReadCloser, out chan<- document) {
 		case err != nil && !errors.Is(err, io.EOF):
 			doc.err = fmt.Errorf("read: %w", err)
 		case len(raw) > 0:
-			doc.spec, doc.err = jobs.DecodeSpec(raw)
+			if doc.spec, doc.err = jobs.DecodeSpec(raw); doc.err == nil {
+				change(&doc.spec)
+			}
 		}
 		if len(raw) > 0 || doc.err != nil {
 			select {

@@ -36,7 +36,7 @@ func TestBatchLines(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			lines := make(chan document)
-			go readDocuments(t.Context(), io.NopCloser(strings.NewReader(tt.in)), lines)
+			go readDocuments(t.Context(), io.NopCloser(strings.NewReader(tt.in)), lines, func(*jobs.Spec) {})
 			got := ""
 			for d := range lines {
 				if d.err != nil {

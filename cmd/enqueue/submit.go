@@ -48,6 +48,10 @@ targets ask for. The jobs do not wait for each other, but for --in-order, which
 submits a target when those that it is built on are done, and waits for all.
 Other flags that go with it are for all targets.
 
+With --batch, flags about the job as a whole (--queue, --priority, --label and
+the like) change every document. A line that is not acceptable does not hold up
+the others; with --all-or-nothing none is submitted then.
+
 Ctrl-C lets go of the job, which goes on; a second Ctrl-C within two seconds
 cancels it. The exit codes are listed by "enqueue help exit-codes".`
 
@@ -104,6 +108,9 @@ func (a *app) submit(cmd *cobra.Command, o *flags.Options, table flags.Table, ar
 	}
 	if o.Batch != "" {
 		return a.submitBatch(cmd, o, table, p, path, command)
+	}
+	if o.AllOrNothing {
+		return usage("", "--all-or-nothing goes with --batch")
 	}
 	if !o.DryRun {
 		if err := p.fits(jobs.Job{}); err != nil {

@@ -8,7 +8,7 @@ type Options struct {
 	// what to do
 	Document, Batch, Bake string
 	DryRun, SkipRefused   bool
-	InOrder               bool
+	InOrder, AllOrNothing bool
 
 	// the context
 	Modes             string
@@ -33,6 +33,7 @@ func whatRows(o *Options) []Row {
 	return []Row{
 		option(text, &o.Document, "spec", "job document (JSON) to start from, - for stdin; other flags change it"),
 		option(text, &o.Batch, "batch", "submit one job document per line of this file, - for stdin; prints the IDs").withBatch(),
+		option(toggle, &o.AllOrNothing, "all-or-nothing", "with --batch: submit none when a line is no acceptable document; the file is read to its end before").withBatch(),
 		option(text, &o.Bake, "bake", "submit a job for each target of this file, which docker buildx bake --print has printed, - for stdin; prints the IDs").withBake(),
 		option(toggle, &o.SkipRefused, "skip-refused", "with --bake: submit the other targets when some cannot be taken over").withBake(),
 		option(toggle, &o.InOrder, "in-order", "with --bake: submit a target when the targets that it is built on are done, and wait for all").withBake(),
@@ -45,25 +46,25 @@ func jobRows() []Row {
 	return []Row{
 		one(text, "/name", "name", "name of the recipe this job belongs to", func(s *jobs.Spec) *string { return &s.Name }),
 		one(text, "/tenant", "tenant", "who the job is for; tenants take turns, and without one the jobs of each name do",
-			func(s *jobs.Spec) *string { return &s.Tenant }).withBake(),
+			func(s *jobs.Spec) *string { return &s.Tenant }).withBatch().withBake(),
 		change(pairs(nil), "/labels", "label", "label of the job (ls --label) and of the image that is built, which alone has those over 256 bytes; repeatable, the last of a key counts", addLabels).
-			sets("/labels", "/build/labels").withBake(),
+			sets("/labels", "/build/labels").withBatch().withBake(),
 		// After --label: of both the image has this one.
 		keyed(pairs(nil), "/build/labels", "image-label", "label of the image that is built, and not of the job; repeatable, the last of a key counts",
 			func(s *jobs.Spec) *map[string]string { return &s.Build.Labels }).withBake(),
-		one(text, "/queue", "queue", "queue (default "+jobs.DefaultQueue+")", func(s *jobs.Spec) *string { return &s.Queue }).withBake(),
+		one(text, "/queue", "queue", "queue (default "+jobs.DefaultQueue+")", func(s *jobs.Spec) *string { return &s.Queue }).withBatch().withBake(),
 		change(choice("priority", PriorityWords()...), "/priority", "priority", "high, normal or low: in ten turns of a queue six, three and one", func(s *jobs.Spec, v string) { s.Priority = jobs.Priority(v) }).
-			oneOf(PriorityWords()...).withBake(),
+			oneOf(PriorityWords()...).withBatch().withBake(),
 		change(parsed(distinctPairsVar), "/requires/labels", "requires", "label a worker must have, or platform=os/arch; repeatable", addRequires).
-			sets("/requires/labels", "/requires/platform").withBake(),
+			sets("/requires/labels", "/requires/platform").withBatch().withBake(),
 		change(parsed(concurrencyVar), "/concurrency", "concurrency", "GROUP=N: no more than N jobs of the group run at once; those that wait begin in their order",
-			func(s *jobs.Spec, c jobs.Concurrency) { s.Concurrency = &c }).sets("/concurrency/group", "/concurrency/limit").withBake(),
+			func(s *jobs.Spec, c jobs.Concurrency) { s.Concurrency = &c }).sets("/concurrency/group", "/concurrency/limit").withBatch().withBake(),
 		one(parsed(Duration), "/timeouts/queue", "queue-timeout", "give the job up when no worker took it after this long",
-			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Queue }).withBake(),
+			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Queue }).withBatch().withBake(),
 		one(parsed(Duration), "/timeouts/idle", "idle-timeout", "end a build or run that is silent for this long",
-			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Idle }).withBake(),
-		change(whole, "/retries", "retries", "how often a failure of the job's own is tried again", func(s *jobs.Spec, v int) { s.Retries = v }).withBake(),
-		more(parsed(notifyVar), "/notify", "notify", "URL that hears of the end of the job; repeatable", func(s *jobs.Spec) *[]jobs.Notify { return &s.Notify }).withBake(),
+			func(s *jobs.Spec) *jobs.Duration { return &s.Timeouts.Idle }).withBatch().withBake(),
+		change(whole, "/retries", "retries", "how often a failure of the job's own is tried again", func(s *jobs.Spec, v int) { s.Retries = v }).withBatch().withBake(),
+		more(parsed(notifyVar), "/notify", "notify", "URL that hears of the end of the job; repeatable", func(s *jobs.Spec) *[]jobs.Notify { return &s.Notify }).withBatch().withBake(),
 		one(text, "/idempotency_key", "idempotency-key", "the same key with the same job is one job, so that submit can be repeated",
 			func(s *jobs.Spec) *string { return &s.IdempotencyKey }),
 	}
