@@ -4,6 +4,7 @@
 package commandlinetest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Command is a command line in the documentation.
@@ -21,10 +23,12 @@ type Command struct {
 	Where string
 	// Args are what follows the name of the program.
 	Args []string
+	// InWords says that the text names it, and may leave arguments out.
+	InWords bool
 }
 
-// Documented returns the commands of a program in the sh blocks of these files, of which
-// there must be some.
+// Documented returns the commands of a program in these files, of which there must be some:
+// those in sh blocks, those after "$ " in console blocks, and those in the words of the text.
 func Documented(t *testing.T, program string, files ...string) (all []Command) {
 	t.Helper()
 	for _, file := range files {
@@ -42,15 +46,33 @@ func Documented(t *testing.T, program string, files ...string) (all []Command) {
 
 // find returns the commands of a program in a text.
 func find(name, program, text string) (all []Command) {
-	inside, line, begun, number := false, "", 0, 0
+	const outside = "outside"
+	inside, line, begun, number := outside, "", 0, 0
 	for l := range strings.Lines(text) {
 		number++
 		l = strings.TrimSpace(l)
 		if language, ok := strings.CutPrefix(l, "```"); ok {
-			inside = !inside && language == "sh"
+			if inside != outside {
+				language = outside
+			}
+			inside = language
 			continue
 		}
-		if !inside {
+		switch inside {
+		case "sh":
+		case "console":
+			command, ok := strings.CutPrefix(l, "$ ")
+			if more, continued := strings.CutPrefix(l, "> "); line != "" && continued {
+				command, ok = more, true
+			}
+			if !ok {
+				continue
+			}
+			l = command
+		case outside:
+			all = append(all, inWords(fmt.Sprintf("%s:%d", name, number), program, l)...)
+			continue
+		default:
 			continue
 		}
 		if line == "" {
@@ -62,10 +84,25 @@ func find(name, program, text string) (all []Command) {
 		}
 		for _, words := range split(line + l) {
 			if args, ok := argsOf(program, words); ok {
-				all = append(all, Command{fmt.Sprintf("%s:%d", name, begun), args})
+				all = append(all, Command{fmt.Sprintf("%s:%d", name, begun), args, false})
 			}
 		}
 		line = ""
+	}
+	return all
+}
+
+// inWords returns the commands of a program that a line of text has between backticks.
+func inWords(where, program, line string) (all []Command) {
+	for i, code := range strings.Split(line, "`") {
+		if i%2 == 0 || !strings.HasPrefix(code, program+" ") || strings.Contains(code, "...") {
+			continue // no code, another command, or a part of one
+		}
+		for _, words := range split(code) {
+			if args, ok := argsOf(program, words); ok {
+				all = append(all, Command{where, args, true})
+			}
+		}
 	}
 	return all
 }
@@ -130,6 +167,10 @@ func split(line string) (commands [][]string) {
 		case strings.ContainsRune("|&;()", r):
 			endCommand()
 		case r == '>' || r == '<':
+			if word.String() == "2" { // of stderr
+				word.Reset()
+				open = false
+			}
 			endCommand() // what follows is a file
 		default:
 			word.WriteRune(r)
@@ -144,11 +185,19 @@ func split(line string) (commands [][]string) {
 // for each command.
 func Check(t *testing.T, root *cobra.Command, c Command) {
 	t.Helper()
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	cmd, rest, err := root.Find(c.Args)
 	if err == nil {
 		err = cmd.ParseFlags(rest)
 	}
-	if err == nil {
+	var noValue *pflag.ValueRequiredError
+	switch {
+	case errors.Is(err, pflag.ErrHelp), c.InWords && errors.As(err, &noValue):
+		return
+	case err == nil && cmd == root && root.HasSubCommands() && cmd.Flags().NArg() > 0:
+		err = fmt.Errorf("unknown verb %q", cmd.Flags().Arg(0))
+	case err == nil && (!c.InWords || cmd.Flags().NArg() > 0):
 		err = cmd.ValidateArgs(cmd.Flags().Args())
 	}
 	if err != nil {

@@ -62,7 +62,7 @@ func Containers(t *testing.T, program string, files ...string) (all []Container)
 					if c.Image != image {
 						t.Errorf("%s: the image is %s; want %s", where, c.Image, image)
 					}
-					found := Container{Command{where, words[1:]}, nil, time.Duration(p.Grace) * time.Second}
+					found := Container{Command{where, words[1:], false}, nil, time.Duration(p.Grace) * time.Second}
 					for _, v := range c.Env {
 						found.Env = append(found.Env, v.Name)
 					}
