@@ -14,7 +14,7 @@ func TestCommandsInDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range commandlinetest.Documented(t, "enqueue", append(pages, filepath.Join("..", "..", "README.md"))...) {
+	for _, c := range commandlinetest.Documented(t, "enqueue", append(pages, filepath.Join("..", "..", "README.md"), filepath.Join("..", "..", "README.zh-CN.md"))...) {
 		a := newApp(process{getenv: func(string) string { return "" }})
 		commandlinetest.Check(t, a.rootCmd(), c)
 	}

@@ -17,7 +17,7 @@ func allPages(t *testing.T) []string {
 	if err != nil || len(allPages) < 10 {
 		t.Fatalf("%d allPages, %v; want the documentation", len(allPages), err)
 	}
-	return append(allPages, filepath.Join("..", "..", "README.md"))
+	return append(allPages, filepath.Join("..", "..", "README.md"), filepath.Join("..", "..", "README.zh-CN.md"))
 }
 
 // The worker takes each command that the documentation gives.

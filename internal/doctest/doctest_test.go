@@ -92,11 +92,15 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name, page string
+		notRun     map[string]string
 		// want are parts of the problems, one for each.
 		want []string
 	}{
 		{name: "right", page: right},
 		{name: "nothing", page: "'''go\nx\n'''\n", want: []string{"has no command to run"}},
+		{name: "not run", page: "'''sh\nexit 1\nexit 2\n'''\n'''sh\ntrue\n'''\n", notRun: map[string]string{"exit 1": "it ends the shell"}},
+		{name: "no longer there", page: "'''sh\ntrue\n'''\n", notRun: map[string]string{"exit 1": "it ends the shell"}, want: []string{`no block begins with "exit 1"`}},
+		{name: "another language", page: "'''sh\ntrue\n'''\n'''bash\ntrue\n'''\n", want: []string{`line 5: a block of "bash"`}},
 		{name: "another word", page: "'''console\n$ echo a\nb\n$ echo c\nd\n'''\n", want: []string{":2: $ echo a\nexit code 0", ":4: $ echo c"}},
 		{name: "less", page: "'''console\n$ seq 3\n1\n2\n'''\n", want: []string{"$ seq 3"}},
 		{name: "more", page: "'''console\n$ seq 1\n1\n2\n'''\n", want: []string{"$ seq 1"}},
@@ -110,6 +114,7 @@ func TestRun(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			o := options(t)
+			o.NotRun = tc.notRun
 			if tc.name == "no end" {
 				o.Limit = 200 * time.Millisecond
 			}

@@ -44,6 +44,11 @@ func Blocks(page string) (all []Block) {
 // runs reports whether the commands of a block are run.
 func (b Block) runs() bool { return b.Language == "console" || b.Language == "sh" }
 
+// NoCommands are the languages of blocks that are no commands.
+func NoCommands() []string {
+	return []string{"dockerfile", "go", "ini", "json", "mermaid", "nft", "python", "text", "yaml"}
+}
+
 // step is a command of a page and what it prints.
 type step struct {
 	// line is that of the command on the page, from 1; below it are lines more of the command,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
@@ -23,8 +24,8 @@ type Options struct {
 	Dir string
 	// Env is the whole environment. TERM=dumb keeps programs from painting.
 	Env []string
-	// Skip reports whether a block is not run; nil runs all.
-	Skip func(b Block) bool
+	// NotRun has the first lines of blocks that are not run, each with the reason.
+	NotRun map[string]string
 	// Limit is how long a command may take; 0 is two minutes.
 	Limit time.Duration
 	// Replace are texts that differ from run to run and have another on the page: old and new
@@ -61,14 +62,9 @@ func run(ctx context.Context, file string, o Options) (problems []string, err er
 		o: o, file: file, page: strings.Split(string(text), "\n"), shapes: newShapes(), names: newNames(),
 		notice: regexp.MustCompile(`^\[\d+\][-+ ] +(Done|Exit|Terminated|Killed)\b`),
 	}
-	var all []step
-	for _, b := range Blocks(string(text)) {
-		if b.runs() && (o.Skip == nil || !o.Skip(b)) {
-			all = append(all, b.steps()...)
-		}
-	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("%s has no command to run", file)
+	all, err := toRun(string(text), o.NotRun)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	s, err := start(ctx, o)
 	if err != nil {
@@ -87,6 +83,34 @@ func run(ctx context.Context, file string, o Options) (problems []string, err er
 		return nil, fmt.Errorf("update the page: %w", err)
 	}
 	return r.problems, nil
+}
+
+// toRun returns the commands of a page but those of the blocks that are named in notRun, each of
+// which there must be.
+func toRun(page string, notRun map[string]string) (all []step, err error) {
+	var errs []error
+	left := maps.Clone(notRun)
+	for _, b := range Blocks(page) {
+		first := ""
+		if len(b.Lines) > 0 {
+			first = strings.TrimSpace(b.Lines[0])
+		}
+		switch _, skipped := notRun[first]; {
+		case skipped:
+			delete(left, first)
+		case b.runs():
+			all = append(all, b.steps()...)
+		case !slices.Contains(NoCommands(), b.Language):
+			errs = append(errs, fmt.Errorf("line %d: a block of %q: say console or sh, or what it is", b.Line, b.Language))
+		}
+	}
+	for first := range left {
+		errs = append(errs, fmt.Errorf("no block begins with %q, which is not to be run", first))
+	}
+	if len(all) == 0 {
+		errs = append(errs, errors.New("it has no command to run"))
+	}
+	return all, errors.Join(errs...)
 }
 
 // runner runs the steps of a page.
