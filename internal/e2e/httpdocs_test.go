@@ -78,9 +78,9 @@ func scripts(v any) (all []string) {
 	return all
 }
 
-// ci runs the steps for CI systems in docs/api.md, as those would.
+// ci runs the steps for CI systems in docs/ci.md, as those would.
 func (f *farm) ci(t *testing.T, s *httpServer, dir string) {
-	for _, text := range blocks(t, "api.md", "yaml") {
+	for _, text := range blocks(t, "ci.md", "yaml") {
 		var doc any
 		if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
 			t.Errorf("%v\n%s", err, text)
