@@ -1,6 +1,7 @@
 package doctest
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -40,6 +41,9 @@ func Blocks(page string) (all []Block) {
 	}
 	return all
 }
+
+// HasCommands reports whether a page has blocks that are run.
+func HasCommands(page string) bool { return slices.ContainsFunc(Blocks(page), Block.runs) }
 
 // runs reports whether the commands of a block are run.
 func (b Block) runs() bool { return b.Language == "console" || b.Language == "sh" }

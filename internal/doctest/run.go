@@ -37,7 +37,7 @@ type Options struct {
 
 // Run runs the console and sh blocks of a page in one session, and fails the test for each
 // command that does not print what the page says. After a command that did not end, or an sh
-// block that failed, it runs no more.
+// block that failed, it runs no more. Each block is run, is named in NotRun, or is no command.
 func Run(t *testing.T, file string, o Options) {
 	t.Helper()
 	problems, err := run(t.Context(), file, o)
@@ -65,6 +65,9 @@ func run(ctx context.Context, file string, o Options) (problems []string, err er
 	all, err := toRun(string(text), o.NotRun)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if len(all) == 0 {
+		return nil, nil
 	}
 	s, err := start(ctx, o)
 	if err != nil {
@@ -107,7 +110,7 @@ func toRun(page string, notRun map[string]string) (all []step, err error) {
 	for first := range left {
 		errs = append(errs, fmt.Errorf("no block begins with %q, which is not to be run", first))
 	}
-	if len(all) == 0 {
+	if len(all) == 0 && len(notRun) == 0 {
 		errs = append(errs, errors.New("it has no command to run"))
 	}
 	return all, errors.Join(errs...)

@@ -53,29 +53,21 @@ func dev(t *testing.T, o doctest.Options) (stop func()) {
 	}
 }
 
-// notRun are the blocks of the README that TestReadme does not run, and why.
-func notRun() map[string]string {
-	return map[string]string{
-		"make demo        # Docker, a worker and a web server built and served as a job":  "CI runs it by itself, twice",
-		`make build && export PATH="$PWD/bin:$PATH"`:                                      "the test has built the programs, and has a store of its own",
-		"worker doctor     # examines this host, and says what to do about what it finds": "a worker does not end by itself; TestDoctor runs the doctor, and this test a worker",
-	}
-}
-
-// The README says what a farm does.
-func TestReadme(t *testing.T) {
-	t.Parallel()
-	h := hosts.Take(t)
-	before := baseline(t, h)
+// siteOnFreshHost are options for a page whose reader has a site to build, in a git checkout, and
+// the addresses of a farm.
+func siteOnFreshHost(t *testing.T, h *hosttest.Host) doctest.Options {
+	t.Helper()
 	o := onFreshHost(t, h)
-	store := t.TempDir()
-	o.Env = append(o.Env, "SLIPWAY_STATE="+t.TempDir(), "SLIPWAY_STORE="+store)
-	o.NotRun = notRun()
-	stop := dev(t, o)
+	o.Env = append(o.Env, "SLIPWAY_STATE="+t.TempDir(), "SLIPWAY_STORE="+t.TempDir(), "SLIPWAY_REDIS=redis://127.0.0.1:6379/0", "CI_JOB_ID=4711", "CI_COMMIT_SHA=c0ffee")
+	policy, err := os.ReadFile("../../deploy/policy.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, text := range map[string]string{
-		"Dockerfile": "FROM busybox\nRUN mkdir /www && echo hello >/www/index.html\nSTOPSIGNAL SIGKILL\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/www\"]\n",
-		"job.json":   `{"run": {"image": "busybox", "command": ["true"]}}`,
-		"jobs.jsonl": `{"run": {"image": "busybox", "command": ["true"]}}` + "\n" + `{"run": {"image": "busybox", "command": ["date"]}}` + "\n",
+		"Dockerfile":  "FROM busybox\nRUN mkdir /www && echo hello >/www/index.html\nSTOPSIGNAL SIGKILL\nCMD [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/www\"]\n",
+		"job.json":    `{"run": {"image": "busybox", "command": ["true"]}}`,
+		"jobs.jsonl":  `{"run": {"image": "busybox", "command": ["true"]}}` + "\n" + `{"run": {"image": "busybox", "command": ["date"]}}` + "\n",
+		"policy.yaml": string(policy),
 	} {
 		if err := os.WriteFile(filepath.Join(o.Dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -86,12 +78,36 @@ func TestReadme(t *testing.T) {
 			t.Fatalf("git %q: %v\n%s", args, err, out)
 		}
 	}
-	doctest.Run(t, "../../README.md", o)
-	farmtest.Until(t, time.Minute, "the service has ended", func() bool {
+	return o
+}
+
+// leave ends the farm when what its readers have started has ended, and removes the images that
+// have tags of theirs.
+func leave(t *testing.T, h *hosttest.Host, stop func()) {
+	t.Helper()
+	farmtest.Until(t, time.Minute, "the containers have ended", func() bool {
 		return len(docker(t, h, "ps", "-q", "--filter", "name=slipway-")) == 0
 	})
 	stop()
-	docker(t, h, "rmi", "myapp")
+	for _, tag := range docker(t, h, "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=myapp", "--filter", "reference=app") {
+		docker(t, h, "rmi", tag)
+	}
+}
+
+// The README says what a farm does.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	h := hosts.Take(t)
+	before := baseline(t, h)
+	o := siteOnFreshHost(t, h)
+	o.NotRun = map[string]string{
+		"make demo        # Docker, a worker and a web server built and served as a job":  "CI runs it by itself, twice",
+		`make build && export PATH="$PWD/bin:$PATH"`:                                      "the test has built the programs, and has a store of its own",
+		"worker doctor     # examines this host, and says what to do about what it finds": "a worker does not end by itself; TestDoctor runs the doctor, and this test a worker",
+	}
+	stop := dev(t, o)
+	doctest.Run(t, "../../README.md", o)
+	leave(t, h, stop)
 	clean(t, h, before)
 }
 
