@@ -146,6 +146,7 @@ const (
 	KindWorkerLost          Kind = "worker_lost"
 	KindEngine              Kind = "engine_failed"
 	KindDiskFull            Kind = "disk_full"
+	KindSecretsFailed       Kind = "secrets_failed"
 	KindPoisoned            Kind = "poisoned"
 	KindRecord              Kind = "record_damaged"
 	KindInternal            Kind = "internal_error"
@@ -258,6 +259,7 @@ func Kinds() []KindInfo {
 		{KindContainerLost, Failed, InfraFault, yes, unavail, ExitInfra, "the container was removed, or stopped by another client of the engine, while the job ran"},
 		{KindWorkerLost, Failed, InfraFault, yes, unavail, ExitInfra, "the worker was lost"},
 		{KindEngine, Failed, InfraFault, yes, unavail, ExitInfra, "the Docker daemon failed a request"},
+		{KindSecretsFailed, Failed, InfraFault, yes, unavail, ExitInfra, "the worker cannot read a secret, or give it to the container"},
 		{KindDiskFull, Failed, InfraFault, yes, http.StatusInsufficientStorage, ExitInfra, "the build host's disk is full"},
 		{KindPoisoned, Failed, InfraFault, no, unavail, ExitInfra, "infrastructure failed the job too often in a row"},
 		{KindRecord, Failed, InfraFault, no, http.StatusInternalServerError, ExitInfra, "the farm's record of the job cannot be read"},

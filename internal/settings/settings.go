@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/diskroom"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/records"
 	"github.com/slipway-farm/slipway/internal/worker"
@@ -73,10 +74,22 @@ func Defaults() Settings {
 		Worker: worker.Defaults(),
 	}
 	c.Worker.StateDir = filepath.Join(base, "state")
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Geteuid() != 0 {
-		c.Worker.RuntimeDir = filepath.Join(dir, "slipway")
-	}
+	c.Worker.RuntimeDir = filepath.Join(runtimeBase(), "slipway")
 	return c
+}
+
+// runtimeBase is a directory in memory: a host without systemd may have /run on its disk.
+func runtimeBase() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Geteuid() != 0 {
+		return dir
+	}
+	if inMemory, err := diskroom.InMemory("/run"); err == nil && inMemory {
+		return "/run"
+	}
+	if inMemory, err := diskroom.InMemory("/dev/shm"); err == nil && inMemory {
+		return "/dev/shm"
+	}
+	return "/run"
 }
 
 func dataHome() string {

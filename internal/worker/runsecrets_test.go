@@ -85,16 +85,21 @@ func TestRunSecretIsMissing(t *testing.T) {
 	}
 }
 
-// A worker that has no place in memory is at fault, not the job.
+// A worker that has no place in memory is at fault, not the job. Its host does all else well.
 func TestNoPlaceForSecrets(t *testing.T) {
 	t.Parallel()
 	f := newFarm(t)
 	held, _ := f.holding()
-	f.start(held, func(o *worker.Options) { o.RuntimeDir = t.TempDir() })
-	id := f.submit(withSecret("cat /run/secrets/db"))
-	f.eventually("the first attempt is over", func() bool { return f.job(id).State == jobs.Waiting || f.job(id).State.Terminal() })
-	if past := f.job(id).Past[0]; past.Failure.Kind != jobs.KindEngine || !strings.Contains(past.Failure.Hint, "--runtime-dir") {
-		t.Errorf("the attempt failed with %+v", past.Failure)
+	w := f.start(held, func(o *worker.Options) { o.RuntimeDir = t.TempDir() })
+	for range 5 {
+		id := f.submit(withSecret("cat /run/secrets/db"))
+		f.eventually("the first attempt is over", func() bool { return f.job(id).State == jobs.Waiting || f.job(id).State.Terminal() })
+		if past := f.job(id).Past[0]; past.Failure.Kind != jobs.KindSecretsFailed || !strings.Contains(past.Failure.Hint, "--runtime-dir") {
+			t.Errorf("the attempt failed with %+v", past.Failure)
+		}
+	}
+	if job := f.ended(f.submit(shell("true"))); job.State != jobs.Succeeded || w.Unfit() != nil {
+		t.Errorf("a job without secrets is %s, and the host %v; want it well", job.State, w.Unfit())
 	}
 }
 

@@ -22,8 +22,8 @@ func TestSecretFault(t *testing.T) {
 	}{
 		{"", "npm", jobs.KindSecretNotFound},
 		{dir, "npm", jobs.KindSecretNotFound},
-		{dir, "unreadable", jobs.KindEngine},
-		{filepath.Join(dir, "away"), "npm", jobs.KindEngine},
+		{dir, "unreadable", jobs.KindSecretsFailed},
+		{filepath.Join(dir, "away"), "npm", jobs.KindSecretsFailed},
 	} {
 		w := New(nil, Deps{}, Options{SecretsDir: tt.dir})
 		if tt.want == jobs.KindSecretNotFound {

@@ -27,7 +27,7 @@ func (w *Worker) secret(name string) ([]byte, error) {
 	}
 	// Only a name that is not in a directory that is there is the job's mistake.
 	if _, absent := os.Stat(w.opts.SecretsDir); absent != nil || !errors.Is(err, fs.ErrNotExist) {
-		return nil, jobs.Fail(jobs.KindEngine, err, "ask the operator to look at the worker's --secrets", "the worker cannot read its build secrets")
+		return nil, jobs.Fail(jobs.KindSecretsFailed, err, "ask the operator to look at the worker's --secrets", "the worker cannot read its build secrets")
 	}
 	return nil, missing(err)
 }
@@ -43,7 +43,7 @@ func (w *Worker) sshKey(name string) (string, error) {
 	if w.opts.SecretsDir == "" || errors.Is(err, fs.ErrNotExist) {
 		return "", jobs.Fail(jobs.KindSecretNotFound, err, "ask the operator to add it to the worker", "the worker has no SSH key named %q", name)
 	} else if err != nil {
-		return "", jobs.Fail(jobs.KindEngine, err, "ask the operator to look at the worker's --secrets", "the worker cannot read its SSH keys")
+		return "", jobs.Fail(jobs.KindSecretsFailed, err, "ask the operator to look at the worker's --secrets", "the worker cannot read its SSH keys")
 	}
 	return path, nil
 }
@@ -143,7 +143,7 @@ func (a *attempt) placeSecrets() (dir string, err error) {
 	}
 	dir, err = a.w.secretFiles(a.w.opts.HostID).Put(jobs.ContainerName(a.job.ID, a.job.Attempt), files)
 	if err != nil {
-		return "", jobs.Fail(jobs.KindEngine, err, "ask the operator to look at the worker's --runtime-dir", "the worker has no place in memory for the job's secrets")
+		return "", jobs.Fail(jobs.KindSecretsFailed, err, "ask the operator to look at the worker's --runtime-dir", "the worker has no place in memory for the job's secrets")
 	}
 	return dir, nil
 }

@@ -35,7 +35,7 @@ func (e *Engine) Create(ctx context.Context, c engine.Container) (engine.State, 
 	case ctx.Err() != nil, isLost(err), isDiskFull(err.Error()):
 		return engine.State{}, failure(ctx, err, "create the container")
 	case c.Secrets != "" && strings.Contains(err.Error(), "bind source path does not exist"):
-		return engine.State{}, jobs.Fail(jobs.KindEngine, err, "ask the operator: the worker's --runtime-dir has to be there for the engine, too, at the same path",
+		return engine.State{}, jobs.Fail(jobs.KindSecretsFailed, err, "ask the operator: the worker's --runtime-dir has to be there for the engine, too, at the same path",
 			"the engine does not see the directory in which the worker puts secrets")
 	}
 	if info, asked := e.cli.Info(ctx); asked == nil && c.Spec.Limits.CPUs > float64(info.NCPU) {

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"net"
 
 	"github.com/moby/buildkit/session"
@@ -66,7 +67,9 @@ func readSecrets(b engine.Build) (map[string][]byte, error) {
 	for _, s := range b.Spec.Secrets {
 		name := s.SecretName()
 		value, err := b.Secret(name)
-		if err != nil {
+		if f, failed := errors.AsType[*jobs.Failure](err); failed {
+			return nil, f
+		} else if err != nil {
 			return nil, jobs.Fail(jobs.KindSecretNotFound, err, "ask the operator to add it to the worker, or check the name", "the worker has no secret %q", name)
 		}
 		if len(value) > secretsprovider.MaxSecretSize {

@@ -63,7 +63,7 @@ func (f *Fake) Create(ctx context.Context, c engine.Container) (engine.State, er
 		return engine.State{}, jobs.Fail(jobs.KindLimitAboveHost, nil, "ask for fewer", "%g CPUs are more than the host's %d", c.Spec.Limits.CPUs, f.info.CPUs)
 	}
 	if _, err := os.Stat(c.Secrets); c.Secrets != "" && err != nil {
-		return engine.State{}, jobs.Fail(jobs.KindEngine, err, "ask the operator", "the engine does not see the secrets")
+		return engine.State{}, jobs.Fail(jobs.KindSecretsFailed, err, "ask the operator", "the engine does not see the secrets")
 	}
 	id := strings.TrimPrefix(f.newID("container"), "sha256:")
 	f.containers[id] = &container{

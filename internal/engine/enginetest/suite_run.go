@@ -93,7 +93,7 @@ func testSecrets(t *testing.T, s *trial) {
 	c = s.container(run)
 	c.Name, c.Secrets = c.Name+"x", filepath.Join(dir, "away")
 	_, err = s.Engine.Create(s.ctx, c)
-	_ = s.wantKind("create without the directory", err, jobs.KindEngine)
+	_ = s.wantKind("create without the directory", err, jobs.KindSecretsFailed)
 }
 
 func testAdopt(t *testing.T, s *trial) {
