@@ -152,7 +152,7 @@ func (f *follower) event(e jobs.Event) {
 	switch e.Type {
 	case jobs.EventClaimed:
 		f.claimed, f.reader().Whole = true, false
-		f.view.note("● running on worker %s", oneLine(e.Text))
+		f.view.note("%s on worker %s", painter{ascii: f.view.paint.ascii}.state(jobs.Running), oneLine(e.Text))
 	case jobs.EventStage:
 		r := f.reader()
 		r.Whole = r.Whole || f.whole && e.Text == string(jobs.StageRun)
