@@ -152,6 +152,9 @@ words
 $ echo 019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1b
 019ffff1-0000-7000-8000-000000000001
 $ echo again 019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1b; echo new 019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1c
+$ echo other 019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1d
+019ffff1-0000-7000-8000-000000000002
+$ echo 019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1d
 $ sh -c 'trap "exit 3" INT; echo before; echo begin; while :; do sleep 0.01; done'
 begin
 ^C
@@ -175,6 +178,10 @@ $ echo 019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1b
 $ echo again 019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1b; echo new 019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1c
 again 019ffff1-0000-7000-8000-000000000001
 new 019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1c
+$ echo other 019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1d
+other 019ffff1-0000-7000-8000-000000000002
+$ echo 019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1d
+019ffff1-0000-7000-8000-000000000002
 $ sh -c 'trap "exit 3" INT; echo before; echo begin; while :; do sleep 0.01; done'
 before
 begin

@@ -22,7 +22,7 @@ type Options struct {
 	Command func(ctx context.Context, argv ...string) *exec.Cmd
 	// Dir is the working directory at the beginning.
 	Dir string
-	// Env is the whole environment. TERM=dumb keeps programs from painting.
+	// Env is the whole environment.
 	Env []string
 	// NotRun has the first lines of blocks that are not run, each with the reason.
 	NotRun map[string]string
@@ -157,10 +157,12 @@ func (r *runner) step(s *session, one step) bool {
 	if ok {
 		err = r.names.learn(pairs)
 	}
+	if !ok {
+		r.names.guess(one.want, got) // for the commands below
+	}
 	switch {
 	case ok && err == nil:
 	case r.o.Update:
-		r.names.guess(one.want, got)
 		r.update(one, r.names.output(got))
 	case ok:
 		r.problem(one, "%v", err)

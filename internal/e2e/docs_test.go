@@ -27,7 +27,11 @@ func onFreshHost(t *testing.T, h *hosttest.Host) doctest.Options {
 	home := t.TempDir()
 	return doctest.Options{
 		Dir: home, Update: *updateDocs,
-		Env: []string{"HOME=" + home, "PATH=" + bins + ":" + os.Getenv("PATH"), "DOCKER_HOST=" + h.DockerHost(), "TERM=dumb", "LANG=C.UTF-8", "TMPDIR=" + t.TempDir()},
+		Env: []string{
+			"HOME=" + home, "PATH=" + bins + ":" + os.Getenv("PATH"), "DOCKER_HOST=" + h.DockerHost(), "TMPDIR=" + t.TempDir(),
+			// What a reader sees, but for colours and lines that are drawn anew.
+			"TERM=xterm", "LANG=C.UTF-8", "NO_COLOR=1", "SLIPWAY_PROGRESS=plain",
+		},
 		Command: func(ctx context.Context, argv ...string) *exec.Cmd {
 			named := []string{"--uts", "sh", "-c", `hostname anvil && exec "$@"`, "sh"}
 			return h.Command(ctx, "unshare", slices.Concat(named, argv)...)
