@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -136,6 +137,11 @@ type Daemon interface {
 	List(ctx context.Context, labels map[string]string) ([]engine.Listed, error)
 	Images(ctx context.Context, repository string) ([]engine.Named, error)
 	RemoveImage(ctx context.Context, ref string) error
+	// PublishedPorts lists the published ports of containers that are not on loopback alone.
+	PublishedPorts(ctx context.Context) ([]engine.PublishedPort, error)
+	// Reach tries from a container which addresses take a connection; errors.ErrUnsupported
+	// when it cannot be tried.
+	Reach(ctx context.Context, all []netip.AddrPort) ([]netip.AddrPort, error)
 	// CheckLogin tries the login for a registry; a failure is registry_denied when the
 	// registry refuses it.
 	CheckLogin(ctx context.Context, registry string) error
@@ -183,6 +189,7 @@ func checks() []check {
 		{"docker.logs", docker, dockerLogs},
 		{"docker.security", docker, dockerSecurity},
 		{"docker.container", docker, dockerContainer},
+		{"docker.reach", []string{"docker", "docker.container"}, dockerReach},
 		{"state", nil, stateDirectory},
 		{"state.identity", []string{"state"}, stateIdentity},
 		{"state.shared", []string{"redis", "state.identity"}, stateShared},

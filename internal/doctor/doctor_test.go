@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +28,18 @@ type fakeDaemon struct {
 	stopped, removed []string
 	// logins are what comes of a login at a registry.
 	logins map[string]error
+	// published are ports of containers, and reached what a container reaches.
+	published []engine.PublishedPort
+	reached   []netip.AddrPort
+	reachErr  error
+}
+
+func (d *fakeDaemon) PublishedPorts(context.Context) ([]engine.PublishedPort, error) {
+	return d.published, d.err
+}
+
+func (d *fakeDaemon) Reach(_ context.Context, all []netip.AddrPort) ([]netip.AddrPort, error) {
+	return slices.DeleteFunc(slices.Clone(all), func(a netip.AddrPort) bool { return !slices.Contains(d.reached, a) }), d.reachErr
 }
 
 func (d *fakeDaemon) CheckLogin(_ context.Context, registry string) error { return d.logins[registry] }
@@ -232,6 +245,7 @@ func TestDocker(t *testing.T) {
 	}
 	daemon := func(e *exam) *fakeDaemon { return e.Daemon.(*fakeDaemon) }
 	lost := errors.New("permission denied while trying to connect")
+	web := engine.PublishedPort{Container: "web", At: netip.MustParseAddrPort("172.17.0.1:8080")}
 	runRows(t, fresh, []row{
 		{"there", "docker", nil, OK, "docker 20.10.24 at unix:///run/docker.sock, API 1.41, linux/amd64, 2 CPUs, 4.0 GiB of memory"},
 		{"newer", "docker", func(e *exam) { daemon(e).details.API = "1.52" }, OK, "API 1.52"},
@@ -247,6 +261,14 @@ func TestDocker(t *testing.T) {
 		{"all", "docker.security", nil, OK, "apparmor; seccomp,profile=default"},
 		{"no seccomp", "docker.security", func(e *exam) { e.daemon.Security = []string{"apparmor"} }, Warn, "no seccomp (apparmor)"},
 		{"unconfined", "docker.security", func(e *exam) { e.daemon.Security = []string{"seccomp,profile=unconfined"} }, Warn, "no seccomp"},
+		{"reaches nothing", "docker.reach", func(e *exam) { daemon(e).published = []engine.PublishedPort{web} }, OK, "(tried: 1)"},
+		{"reaches the metadata", "docker.reach", func(e *exam) { daemon(e).reached = []netip.AddrPort{metadataAddress()} }, Warn, "reach the cloud's metadata address 169.254.169.254"},
+		{"reaches a neighbour", "docker.reach", func(e *exam) {
+			daemon(e).published, daemon(e).reached = []engine.PublishedPort{web}, []netip.AddrPort{web.At}
+		}, Warn, "reach port 8080 of this host, which container web publishes"},
+		{"too many neighbours", "docker.reach", func(e *exam) { daemon(e).published = slices.Repeat([]engine.PublishedPort{web}, 9) }, OK, "another 3 were not tried"},
+
+		{"cannot be tried", "docker.reach", func(e *exam) { daemon(e).reachErr = lost }, Warn, "could not be tried"},
 		{"can", "docker.container", nil, OK, "an image was built and run"},
 		{"warns", "docker.container", func(e *exam) { daemon(e).warnings = []string{"no swap limit"} }, Warn, "no swap limit"},
 		{"cannot", "docker.container", func(e *exam) { daemon(e).err = lost }, Fail, "permission denied"},

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -59,6 +60,12 @@ type Probe struct {
 	Limits jobs.Limits
 	// Push is a name to push to, "" for none.
 	Push string
+}
+
+// PublishedPort is a port of a container where other containers reach it.
+type PublishedPort struct {
+	Container string
+	At        netip.AddrPort
 }
 
 // UnknownExit is the exit code that an engine gives a container when its own was not

@@ -35,7 +35,12 @@ func exitProgram(platform string) []byte {
 	default:
 		return nil
 	}
-	// A header, one segment with all of the file, and the code.
+	return executable(machine, code)
+}
+
+// executable is a program of this code: a header, one segment with all of the file, and the
+// code, which runs from its beginning.
+func executable(machine elf.Machine, code []byte) []byte {
 	const base, headers = 0x400000, 64 + 56
 	size := uint64(headers + len(code))
 	header := elf.Header64{

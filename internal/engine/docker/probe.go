@@ -120,33 +120,50 @@ func (e *Engine) probeRun(ctx context.Context, c engine.Container, start bool) (
 	if !start {
 		return append(made.Warnings, "there is no program for this platform, so that a container was made and not started"), nil
 	}
-	p, err := e.Start(ctx, made.ID, engine.Output{})
+	code, err := e.exitCode(ctx, made.ID)
 	if err != nil {
-		return nil, fmt.Errorf("start a container: %w", err)
+		return nil, err
 	}
-	defer p.Detach()
-	state, err := p.Wait(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("wait for a container: %w", err)
-	}
-	if state.ExitCode != 0 {
-		return nil, fmt.Errorf("a container that does nothing ended with exit code %d", state.ExitCode)
+	if code != 0 {
+		return nil, fmt.Errorf("a container that does nothing ended with exit code %d", code)
 	}
 	return made.Warnings, nil
 }
 
+// exitCode starts a container and waits for its end.
+func (e *Engine) exitCode(ctx context.Context, id string) (int, error) {
+	p, err := e.Start(ctx, id, engine.Output{})
+	if err != nil {
+		return 0, fmt.Errorf("start a container: %w", err)
+	}
+	defer p.Detach()
+	state, err := p.Wait(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("wait for a container: %w", err)
+	}
+	return state.ExitCode, nil
+}
+
 func (e *Engine) removeProbe(ctx context.Context, ref, name string) error {
+	err := e.removeProbeContainer(ctx, name)
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	gone := func(what string, err error) error {
-		if err == nil || errdefs.IsNotFound(err) {
-			return nil
-		}
-		return fmt.Errorf("remove %s: %w", what, err)
-	}
-	err := e.cli.ContainerRemove(ctx, name, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	_, imageErr := e.cli.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true})
-	return errors.Join(gone("container "+name, err), gone("image "+ref, imageErr))
+	return errors.Join(err, unlessGone("image "+ref, imageErr))
+}
+
+func (e *Engine) removeProbeContainer(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	return unlessGone("container "+name, e.cli.ContainerRemove(ctx, name, container.RemoveOptions{Force: true, RemoveVolumes: true}))
+}
+
+// unlessGone is what removing something failed with, nil when it was gone.
+func unlessGone(what string, err error) error {
+	if err == nil || errdefs.IsNotFound(err) {
+		return nil
+	}
+	return fmt.Errorf("remove %s: %w", what, err)
 }
 
 // removeProbeCache removes what BuildKit keeps of the steps of a probe: that of the
