@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -77,6 +78,9 @@ func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) err
 		defer rdb.Close()
 		records := records.New(rdb, records.Options{})
 		deps.Records = records
+		if redisconn.Secure(c.Redis) {
+			deps.Certificates = func(ctx context.Context) (time.Time, error) { return redisconn.Expiry(ctx, c.Redis) }
+		}
 		deps.Writes = func(ctx context.Context) error { return redisconn.TryWrite(ctx, rdb) }
 		if c.Webhooks {
 			deps.Webhooks = func(ctx context.Context) (int, error) {

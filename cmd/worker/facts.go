@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/redisconn"
 	"github.com/slipway-farm/slipway/internal/telemetry"
@@ -22,6 +23,15 @@ func facts(c config, rdb redisClient, policy func(context.Context) error) []tele
 			Metric: "slipway_policy_current", Help: "1 when the policy in force is the one in the file, 0 when that is no good and the one before stays.",
 			Value: func(ctx context.Context) (float64, error) { return truth(policy(ctx) == nil), nil },
 		},
+	}
+	if redisconn.Secure(c.Redis) {
+		all = append(all, telemetry.Fact{
+			Metric: "slipway_redis_certificate_left_seconds", Help: "For how long all certificates of the connection to Redis are still good; absent without TLS.",
+			Value: func(ctx context.Context) (float64, error) {
+				end, err := redisconn.Expiry(ctx, c.Redis)
+				return time.Until(end).Seconds(), err
+			},
+		})
 	}
 	if c.UnsafeRedis { // as the operator wants it
 		return all

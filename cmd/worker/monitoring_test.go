@@ -50,7 +50,9 @@ func exposed(t *testing.T) map[string][]string {
 	m.Watch(checks, func(context.Context) []telemetry.Disk {
 		return []telemetry.Disk{{Directory: "state", CountsInodes: true}}
 	})
-	known := facts(defaults(), nil, nil)
+	c := defaults()
+	c.Redis = "rediss://127.0.0.1:6379/0"
+	known := facts(c, nil, nil)
 	for i := range known {
 		known[i].Value = func(context.Context) (float64, error) { return 0, nil }
 	}

@@ -89,6 +89,9 @@ type Deps struct {
 	Redis func(ctx context.Context) (redisconn.Server, redisconn.Timing, error)
 	// Writes has Redis take a write that changes nothing.
 	Writes func(ctx context.Context) error
+	// Certificates returns when the first certificate of the connection to Redis ends; nil
+	// for one without TLS.
+	Certificates func(ctx context.Context) (time.Time, error)
 	// Records are those of this Redis, nil when it cannot be reached.
 	Records Records
 	Daemon  Daemon
@@ -181,6 +184,7 @@ func checks() []check {
 		{"redis.memory", redis, redisMemory},
 		{"redis.latency", redis, redisLatency},
 		{"redis.clock", redis, redisClock},
+		{"redis.certificate", redis, redisCertificate},
 		{"farm", redis, farmName},
 		{"docker", nil, dockerAnswers},
 		{"docker.storage", docker, dockerStorage},

@@ -141,7 +141,7 @@ func want(t *testing.T, f Finding, s Status, says string) {
 	if f.Status != s || !strings.Contains(f.Found, says) {
 		t.Errorf("%s %q; want %s and %q", f.Status, f.Found, s, says)
 	}
-	if (f.Status == OK) != (f.Advice == "") {
+	if (f.Status == OK || f.Status == "") != (f.Advice == "") {
 		t.Errorf("%s %q has the advice %q; want some on anything but OK", f.Status, f.Found, f.Advice)
 	}
 }
@@ -179,6 +179,9 @@ func TestRedis(t *testing.T) {
 			},
 			timing: redisconn.Timing{Median: 300 * time.Microsecond, Max: time.Millisecond, Offset: -2 * time.Millisecond, Uncertainty: time.Millisecond},
 		}
+	}
+	until := func(d time.Duration) func(context.Context) (time.Time, error) {
+		return func(context.Context) (time.Time, error) { return time.Now().Add(d), nil }
 	}
 	denied := errors.New("NOPERM no permissions to run config|get")
 	runRows(t, fresh, []row{
@@ -219,6 +222,10 @@ func TestRedis(t *testing.T) {
 		{"unbound", "redis.memory", nil, OK, "3.0 MiB used, no maxmemory"},
 		{"79 %", "redis.memory", func(e *exam) { e.server.UsedMemory, e.server.MaxMemory = 79, 100 }, OK, "79 %"},
 		{"80 %", "redis.memory", func(e *exam) { e.server.UsedMemory, e.server.MaxMemory = 80, 100 }, Warn, "80 B used of 100 B, 80 %"},
+
+		{"no TLS", "redis.certificate", nil, "", ""},
+		{"for long", "redis.certificate", func(e *exam) { e.Certificates = until(15 * 24 * time.Hour) }, OK, "ends on 2"},
+		{"not for long", "redis.certificate", func(e *exam) { e.Certificates = until(13 * 24 * time.Hour) }, Warn, "ends on 2"},
 
 		{"near", "redis.latency", nil, OK, "PING takes 300µs, at most 1ms"},
 		{"far", "redis.latency", func(e *exam) { e.timing.Median = 11 * time.Millisecond }, Warn, "11ms"},
@@ -268,6 +275,7 @@ func TestDocker(t *testing.T) {
 		}, Warn, "reach port 8080 of this host, which container web publishes"},
 		{"too many neighbours", "docker.reach", func(e *exam) { daemon(e).published = slices.Repeat([]engine.PublishedPort{web}, 9) }, OK, "another 3 were not tried"},
 
+		{"other platform", "docker.reach", func(e *exam) { daemon(e).reachErr = errors.ErrUnsupported }, "", ""},
 		{"cannot be tried", "docker.reach", func(e *exam) { daemon(e).reachErr = lost }, Warn, "could not be tried"},
 		{"can", "docker.container", nil, OK, "an image was built and run"},
 		{"warns", "docker.container", func(e *exam) { daemon(e).warnings = []string{"no swap limit"} }, Warn, "no swap limit"},

@@ -151,6 +151,26 @@ func redisLatency(_ context.Context, e *exam) Finding {
 	return ok("PING takes %s, at most %s", brief(t.Median), brief(t.Max))
 }
 
+// certificateAlarm is how long before its end a certificate should have been renewed.
+const certificateAlarm = 14 * 24 * time.Hour
+
+// redisCertificate looks at the certificates of a connection over TLS: at the end of one, all
+// hosts lose Redis at once.
+func redisCertificate(ctx context.Context, e *exam) Finding {
+	if e.Certificates == nil {
+		return Finding{}
+	}
+	end, err := e.Certificates(ctx)
+	if err != nil {
+		return broken(err, "look at the certificates of Redis, and at ca=, cert= and key= in the URL of --redis")
+	}
+	text := fmt.Sprintf("the first certificate of the connection ends on %s", end.UTC().Format(time.DateTime))
+	if time.Until(end) < certificateAlarm {
+		return warn("renew that of Redis, or the client's (cert= in the URL), which is read anew for each connection", "%s", text)
+	}
+	return ok("%s", text)
+}
+
 // farmName compares the name that this worker knows the farm by with the others'.
 func farmName(ctx context.Context, e *exam) Finding {
 	name, err := e.Records.FarmName(ctx)

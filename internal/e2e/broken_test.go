@@ -288,5 +288,5 @@ func (f *brokenFarm) isMended(bad *hosttest.Host, mends func()) {
 
 // adminSays asks the worker that breaks for a page; 0 when it does not answer.
 func adminSays(h *hosttest.Host, path string) (code int, body string) {
-	return adminOf(h, brokenAdmin, path)
+	return adminOf(h.Dial, brokenAdmin, path)
 }

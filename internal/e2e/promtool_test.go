@@ -3,8 +3,10 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,13 +18,14 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
-
-	"github.com/slipway-farm/slipway/internal/hosttest"
 )
 
-// adminOf asks the worker on a host for a page; 0 when it does not answer.
-func adminOf(h *hosttest.Host, address, path string) (code int, body string) {
-	client := &http.Client{Transport: &http.Transport{DialContext: h.Dial, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+// dialing connects to addresses in some network.
+type dialing func(ctx context.Context, network, address string) (net.Conn, error)
+
+// adminOf asks a worker's admin address for a page; 0 when it does not answer.
+func adminOf(dial dialing, address, path string) (code int, body string) {
+	client := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	answer, err := client.Get("http://" + address + path)
 	if err != nil {
 		return 0, err.Error()

@@ -129,7 +129,7 @@ func (s *incident) smallDaemon() {
 	s.room = mountTmpfs(s.t, s.t.TempDir(), "256m")
 	s.host = hosttest.StartHost(s.t, "small", "--data-root", filepath.Join(s.room, "data"))
 	hosttest.Busybox(s.t, s.host)
-	s.dockerHost = s.host.DockerHost()
+	s.dockerHost, s.dial = s.host.DockerHost(), s.host.Dial
 }
 
 func (s *incident) secretsDir() {

@@ -10,8 +10,11 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/slipway-farm/slipway/internal/hosttest"
 )
 
 // Why some situations have no line of the doctor, or no alert.
@@ -76,7 +79,23 @@ func redisSituations() []situation {
 		until:  []string{"slipway_redis_clock_offset_seconds *"},
 		status: "WARN", check: "redis.clock", words: "ahead of this host's",
 		alerts: []string{"SlipwayClockOff"},
+	}, {
+		name:    "a certificate ends tomorrow",
+		prepare: (*incident).overTLS, breaks: func(s *incident) { s.certs.RenewClient(s.t, 24*time.Hour) },
+		until:  []string{"slipway_redis_certificate_left_seconds 8*"},
+		status: "WARN", check: "redis.certificate", words: "the first certificate of the connection ends on 20",
+		alerts: []string{"SlipwayCertificateEnds"},
 	}}
+}
+
+// overTLS has the farm reach a Redis over TLS. The worker is on this machine's network then.
+func (s *incident) overTLS() {
+	s.certs = hosttest.MakeCertificates(s.t)
+	s.url = as("worker", hosttest.StartRedisTLS(s.t, s.certs, "--include", users(s.t, false)).URL())
+	free, err := new(net.ListenConfig).Listen(s.t.Context(), "tcp", "127.0.0.1:0")
+	s.must(err)
+	s.address, s.dial = free.Addr().String(), new(net.Dialer).DialContext
+	s.must(free.Close())
 }
 
 // set changes a setting of Redis until the end of the test.

@@ -18,9 +18,6 @@ import (
 	"github.com/slipway-farm/slipway/internal/hosttest"
 )
 
-// incidentAdmin is the admin address of an incident's worker, in the network of its host.
-const incidentAdmin = "127.0.0.1:18091"
-
 // incident is a farm with one worker that gets into a situation.
 type incident struct {
 	*farm
@@ -29,12 +26,16 @@ type incident struct {
 	state, store, dockerHost string
 	args                     []string
 	worker                   *workerProcess
+	// address is the worker's admin address, which dial reaches.
+	address string
+	dial    dialing
 	// admin is a connection that may change the settings of Redis.
 	admin *redis.Client
 	// What some situations are made with: a listener before the daemon, the disk of a daemon of
-	// their own, a directory of secrets, and the address of a registry.
+	// their own, a directory of secrets, the address of a registry, and certificates.
 	spy                     *hosttest.Spy
 	room, secrets, registry string
+	certs                   *hosttest.Certificates
 	// clockOffset is how many seconds the clock of Redis is ahead, with behindOffsetClock.
 	clockOffset atomic.Int64
 }
@@ -76,7 +77,8 @@ func TestSituations(t *testing.T) {
 
 func newIncident(t *testing.T) *incident {
 	t.Helper()
-	s := &incident{farm: newFarm(t), host: hosts.Take(t)}
+	s := &incident{farm: newFarm(t), host: hosts.Take(t), address: "127.0.0.1:18091"}
+	s.dial = s.host.Dial
 	s.state, s.store, s.dockerHost = filepath.Join(s.dir, "incident"), filepath.Join(s.dir, "store"), s.host.DockerHost()
 	s.admin = adminOfRedis(s.redis.Socket)
 	t.Cleanup(func() { _ = s.admin.Close() })
@@ -88,7 +90,7 @@ func (s *incident) play(tt situation, page alertsPage) {
 	if tt.prepare != nil {
 		tt.prepare(s)
 	}
-	args := append([]string{"--admin", incidentAdmin, "--store", s.store, "--docker-host", s.dockerHost, "--lease", "10s", "--drain", "1s"}, s.args...)
+	args := append([]string{"--admin", s.address, "--store", s.store, "--docker-host", s.dockerHost, "--lease", "10s", "--drain", "1s"}, s.args...)
 	s.worker = s.farm.worker(s.host, "incident", args...)
 	before := s.scraped("slipway_worker_ready 1", `slipway_slots{state="idle"} N`)
 	tt.breaks(s)
@@ -104,7 +106,7 @@ func (s *incident) play(tt situation, page alertsPage) {
 func (s *incident) scraped(lines ...string) (text string) {
 	s.t.Helper()
 	s.eventually(3*time.Minute, fmt.Sprintf("the metrics have %q", lines), func() bool {
-		code, body := adminOf(s.host, incidentAdmin, "/metrics")
+		code, body := adminOf(s.dial, s.address, "/metrics")
 		if code != http.StatusOK {
 			text = ""
 			return len(lines) == 1 && lines[0] == ""

@@ -21,6 +21,9 @@ type Certificates struct {
 	// Server is for 127.0.0.1 and localhost.
 	Server, ServerKey string
 	Client, ClientKey string
+
+	ca  *x509.Certificate
+	key *ecdsa.PrivateKey
 }
 
 // MakeCertificates makes an authority that lasts as long as the test.
@@ -34,20 +37,33 @@ func MakeCertificates(t testing.TB) *Certificates {
 	now := time.Now()
 	ca := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "the test's authority"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(lifetime),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	key := newKey(t, at("ca.key"))
-	sign(t, c.CA, ca, ca, key, key)
-	for serial, leaf := range map[int64]struct{ cert, key string }{2: {c.Server, c.ServerKey}, 3: {c.Client, c.ClientKey}} {
-		sign(t, leaf.cert, &x509.Certificate{
-			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: filepath.Base(leaf.cert)},
-			NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, KeyUsage: x509.KeyUsageDigitalSignature,
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
-		}, ca, newKey(t, leaf.key), key)
-	}
+	c.ca, c.key = ca, newKey(t, at("ca.key"))
+	sign(t, c.CA, ca, ca, c.key, c.key)
+	c.issue(t, 2, c.Server, c.ServerKey, ca.NotAfter)
+	c.issue(t, 3, c.Client, c.ClientKey, ca.NotAfter)
 	return c
+}
+
+// lifetime is that of certificates, far from any warning.
+const lifetime = 100 * 24 * time.Hour
+
+// RenewClient puts a certificate in the place of the client's that is good for so long.
+func (c *Certificates) RenewClient(t testing.TB, d time.Duration) {
+	t.Helper()
+	c.issue(t, 4, c.Client, c.ClientKey, time.Now().Add(d))
+}
+
+func (c *Certificates) issue(t testing.TB, serial int64, cert, key string, until time.Time) {
+	t.Helper()
+	sign(t, cert, &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: filepath.Base(cert)},
+		NotBefore: c.ca.NotBefore, NotAfter: until, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
+	}, c.ca, newKey(t, key), c.key)
 }
 
 func newKey(t testing.TB, file string) *ecdsa.PrivateKey {

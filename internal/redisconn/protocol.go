@@ -17,12 +17,15 @@ func Protocol(rawURL string, err error) string {
 	secure := strings.HasPrefix(scheme, "rediss")
 	_, strange := errors.AsType[x509.UnknownAuthorityError](err)
 	_, otherName := errors.AsType[x509.HostnameError](err)
+	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	_, noRecord := errors.AsType[tls.RecordHeaderError](err)
 	switch {
 	case strange:
 		return "trust its authority: put ca=FILE behind the ? of the URL"
 	case otherName:
 		return "use an address that the certificate has, or put server_name=NAME behind the ? of the URL"
+	case isInvalid && invalid.Reason == x509.Expired:
+		return "renew the certificate, and look at the clocks of both sides"
 	case scheme == "unix":
 	case !secure && errors.Is(err, io.EOF):
 		return "it ends the connection at once: if it wants TLS, write rediss in place of redis"

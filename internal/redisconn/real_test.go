@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
@@ -147,5 +148,25 @@ func TestProtocol(t *testing.T) {
 		if got := redisconn.Protocol(url, err); err == nil || (got == "") != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("%s: %v, advice %q; want %q", url, err, got, want)
 		}
+	}
+}
+
+// The end of a connection's certificates is that of the first: the servers', or the client's.
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	certs := hosttest.MakeCertificates(t)
+	server := hosttest.StartRedisTLS(t, certs)
+	for _, want := range []time.Duration{100 * 24 * time.Hour, time.Hour} { // no client's is good for longer than the server's
+		certs.RenewClient(t, 2*want)
+		if want == time.Hour {
+			certs.RenewClient(t, want)
+		}
+		end, err := redisconn.Expiry(t.Context(), server.URL())
+		if err != nil || (time.Until(end)-want).Abs() > time.Minute {
+			t.Errorf("the first ends in %s, %v; want %s", time.Until(end), err, want)
+		}
+	}
+	if _, err := redisconn.Expiry(t.Context(), hosttest.StartRedis(t).URL()); err == nil {
+		t.Error("a connection without TLS has certificates")
 	}
 }

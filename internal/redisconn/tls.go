@@ -41,17 +41,20 @@ func takeFiles(u *url.URL) (f files, err error) {
 	return f, nil
 }
 
-// secure completes the TLS settings of a target that has some.
-func (t target) secure(f files) error {
-	var c *tls.Config
+// tls are the TLS settings of a target, nil when it has none.
+func (t target) tls() *tls.Config {
 	switch {
 	case t.sentinels != nil:
-		c = t.sentinels.TLSConfig
+		return t.sentinels.TLSConfig
 	case t.cluster != nil:
-		c = t.cluster.TLSConfig
-	default:
-		c = t.server.TLSConfig
+		return t.cluster.TLSConfig
 	}
+	return t.server.TLSConfig
+}
+
+// secure completes the TLS settings of a target that has some.
+func (t target) secure(f files) error {
+	c := t.tls()
 	if c == nil {
 		return nil
 	}

@@ -90,9 +90,14 @@ func (t target) client() redis.UniversalClient {
 // may be more servers.
 func Addresses(rawURL string) []string {
 	t, err := parse(rawURL)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil
+	}
+	return t.addresses()
+}
+
+func (t target) addresses() []string {
+	switch {
 	case t.sentinels != nil:
 		return t.sentinels.SentinelAddrs
 	case t.cluster != nil:
