@@ -111,8 +111,8 @@ func (s *incident) killRedis() {
 }
 
 func (s *incident) demoteRedis() {
-	s.must(s.admin.SlaveOf(s.t.Context(), "127.0.0.1", "1").Err())
-	s.t.Cleanup(func() { s.must(s.admin.SlaveOf(context.Background(), "NO", "ONE").Err()) })
+	s.must(s.admin.ReplicaOf(s.t.Context(), "127.0.0.1", "1").Err())
+	s.t.Cleanup(func() { s.must(s.admin.ReplicaOf(context.Background(), "NO", "ONE").Err()) })
 }
 
 // failSnapshot has a directory stand where the snapshot belongs.

@@ -31,7 +31,7 @@ func TestTryWrite(t *testing.T) {
 		}},
 		{"replica", "READONLY", func(t *testing.T, s *hosttest.Redis, rdb redis.UniversalClient) {
 			_, port, _ := net.SplitHostPort(s.Addr)
-			must(t, rdb.SlaveOf(t.Context(), "127.0.0.1", port).Err())
+			must(t, rdb.ReplicaOf(t.Context(), "127.0.0.1", port).Err())
 		}},
 		{"rights", "NOPERM", func(t *testing.T, _ *hosttest.Redis, rdb redis.UniversalClient) {
 			must(t, rdb.Do(t.Context(), "ACL", "SETUSER", "default", "resetkeys", "%R~*").Err())
