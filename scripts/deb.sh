@@ -36,14 +36,16 @@ version=$(deb_version "$version")
 doc=$tree/usr/share/doc/slipway
 install -D -m 755 -t "$tree/usr/bin" "$bin/worker" "$bin/enqueue"
 install -D -m 644 -t "$tree/etc/slipway" "$root/deploy/worker.env.example"
-install -D -m 644 -t "$doc" "$root/README.md" "$root/CHANGELOG.md" "$root/deploy/policy.example.yaml"
+install -D -m 644 -t "$doc" "$root/README.md" "$root/CHANGELOG.md" "$root"/deploy/{policy.example.yaml,redis/users.conf}
 install -D -m 644 "$root/LICENSE" "$doc/copyright"
-# The first lines of the unit say how to install it by hand. Where there are no settings
-# yet a start fails and says so, in place of a worker with settings that are not meant.
+# The first lines of the units say how to install them by hand. Where there are no settings
+# yet a start fails and says so, in place of a program with settings that are not meant.
 install -d "$tree/usr/lib/systemd/system"
-sed -e '1,/^$/d' -e 's|^ExecStart=/usr/local/bin/|ExecStart=/usr/bin/|' \
-	-e '/^StartLimitIntervalSec=/a AssertPathExists=/etc/slipway/worker.env' \
-	"$root/deploy/slipway-worker.service" >"$tree/usr/lib/systemd/system/slipway-worker.service"
+for name in worker server; do
+	sed -e '1,/^$/d' -e 's|^ExecStart=/usr/local/bin/|ExecStart=/usr/bin/|' \
+		-e "/^StartLimitIntervalSec=/a AssertPathExists=/etc/slipway/$name.env" \
+		"$root/deploy/slipway-$name.service" >"$tree/usr/lib/systemd/system/slipway-$name.service"
+done
 
 size=$(find "$tree" -type f -printf '%s\n' | awk '{s += $1} END {print int((s + 1023) / 1024)}')
 install -D -m 755 -t "$tree/DEBIAN" "$root"/deploy/debian/{postinst,prerm,postrm}

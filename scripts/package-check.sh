@@ -55,8 +55,8 @@ done
 say "installing"
 inside groupadd --system --force docker
 install_package 1.0.0
-for path in /usr/bin/{worker,enqueue} /usr/lib/systemd/system/slipway-worker.service \
-	/etc/slipway/worker.env.example /usr/share/doc/slipway/{copyright,policy.example.yaml}; do
+for path in /usr/bin/{worker,enqueue} /usr/lib/systemd/system/slipway-{worker,server}.service \
+	/etc/slipway/worker.env.example /usr/share/doc/slipway/{copyright,policy.example.yaml,users.conf}; do
 	there "$path" "after the installation"
 done
 inside worker version >/dev/null
@@ -65,9 +65,11 @@ is "the user" "$(inside getent passwd slipway | cut -d : -f 6,7)" /var/lib/slipw
 is "the user's groups" "$(inside id -nG slipway)" "slipway docker"
 is "the owners of the files" "$(inside dpkg -L slipway | xargs chroot "$work/root" stat -c %U:%G | sort -u)" root:root
 gone /etc/slipway/worker.env "without an operator"
-gone /etc/systemd/system/multi-user.target.wants/slipway-worker.service "without an operator"
+for unit in worker server; do
+	gone /etc/systemd/system/multi-user.target.wants/slipway-$unit.service "without an operator"
+	is "systemd-analyze verify" "$(inside systemd-analyze verify --man=no /usr/lib/systemd/system/slipway-$unit.service 2>&1)" ""
+done
 gone /var/lib/slipway "before the unit's StateDirectory makes it"
-is "systemd-analyze verify" "$(inside systemd-analyze verify --man=no /usr/lib/systemd/system/slipway-worker.service 2>&1)" ""
 inside dpkg --verify slipway
 
 say "upgrading: what an operator changed is kept"

@@ -178,20 +178,22 @@ func TestServiceManagerWatches(t *testing.T) {
 	clean(t, hostA, before)
 }
 
-// The unit has no setting that systemd does not know.
-func TestUnit(t *testing.T) {
+// The units have no setting that systemd does not know.
+func TestUnits(t *testing.T) {
 	t.Parallel()
-	unit, err := os.ReadFile(filepath.Join("..", "..", "deploy", "slipway-worker.service"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The program need not be installed here.
-	text := strings.ReplaceAll(string(unit), "=/usr/local/bin/worker", "="+filepath.Join(bins, "worker"))
-	file := filepath.Join(t.TempDir(), "slipway-worker.service")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--man=no", file).CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	for name, program := range map[string]string{"slipway-worker.service": "worker", "slipway-server.service": "enqueue"} {
+		unit, err := os.ReadFile(filepath.Join("..", "..", "deploy", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The program need not be installed here.
+		text := strings.ReplaceAll(string(unit), "=/usr/local/bin/"+program, "="+filepath.Join(bins, program))
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--man=no", file).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("systemd-analyze verify %s: %v\n%s", name, err, out)
+		}
 	}
 }
