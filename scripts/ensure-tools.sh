@@ -54,6 +54,12 @@ want() {
 		[[ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ]] || missing+=(fonts-dejavu-core)
 		# It reads the unit; no systemd runs.
 		need systemd systemd-analyze
+		# The machines of the walk-through have firewalls, ssh, certificates and a bus.
+		need nftables nft
+		need openssh-server sshd
+		need openssh-client scp
+		need openssl openssl
+		need dbus dbus-daemon
 		# The examples of the HTTP API are programs of theirs.
 		need curl curl
 		need python3 python3

@@ -1,8 +1,9 @@
 // Package hosttest starts what the integration tests run against: real
 // redis-servers and real build hosts, each a dockerd in a network namespace of
-// its own. Everything has a directory of its own, can exist several times at
+// its own. A [Machine] is more than that: a Debian machine with systemd, on a [Network] with
+// others. Everything has a directory of its own, can exist several times at
 // once, and leaves nothing behind. Only tests use it; it needs root, dockerd,
-// redis-server, ip and nsenter.
+// redis-server, systemd, ip and nsenter.
 //
 // Every Start function takes a testing.TB and cleans up by itself. The Run
 // functions beside them are for TestMain: they return a cleanup.
