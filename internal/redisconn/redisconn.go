@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -117,8 +118,9 @@ func Unreachable(err error) bool {
 			return true
 		}
 	}
-	// Who finds no connection free has not talked to it either.
-	return errors.Is(err, jobs.ErrUnreachable) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed) || errors.Is(err, net.ErrClosed)
+	// A Redis that ends closes its connections, and over TLS the library finds that out with the
+	// next command. Who finds no connection free has not talked to it either.
+	return errors.Is(err, jobs.ErrUnreachable) || errors.Is(err, io.EOF) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed) || errors.Is(err, net.ErrClosed)
 }
 
 // Says reports whether err is an answer of Redis that begins with one of the

@@ -2,6 +2,8 @@ package redisconn_test
 
 import (
 	"errors"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -51,6 +53,34 @@ func TestOpenFailures(t *testing.T) {
 				t.Errorf("the error shows the password: %v", err)
 			}
 		})
+	}
+}
+
+// A connection that Redis closes while it ends is one that does not reach it.
+func TestClosedByRedis(t *testing.T) {
+	t.Parallel()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 4096)) // unread, it would be a reset
+			_ = conn.Close()
+		}
+	}()
+	rdb, err := redisconn.Lazy("redis://" + l.Addr().String() + "/0?max_retries=-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rdb.Close()
+	if err := rdb.Ping(t.Context()).Err(); !errors.Is(err, io.EOF) || !redisconn.Unreachable(err) {
+		t.Errorf("ping: %v, unreachable %t; want the end of the connection, and that Redis cannot be reached", err, redisconn.Unreachable(err))
 	}
 }
 
