@@ -59,7 +59,7 @@ func commands(t *testing.T, page string) (all []block) {
 			inside = false
 			body := strings.Join(lines, "\n") + "\n"
 			switch {
-			case language == "" && len(all) > 0 && all[len(all)-1].want == "":
+			case language == "text" && len(all) > 0 && all[len(all)-1].want == "":
 				all[len(all)-1].want = body
 			case language == "sh":
 				names, found := strings.CutPrefix(lines[0], "# on ")
