@@ -74,22 +74,25 @@ func Defaults() Settings {
 		Worker: worker.Defaults(),
 	}
 	c.Worker.StateDir = filepath.Join(base, "state")
-	c.Worker.RuntimeDir = filepath.Join(runtimeBase(), "slipway")
+	c.Worker.RuntimeDir = runtimeDir()
 	return c
 }
 
-// runtimeBase is a directory in memory: a host without systemd may have /run on its disk.
-func runtimeBase() string {
+// runtimeDir is a directory in memory. A host without systemd may have /run on its disk; a
+// container has it on its own, but for the directory of the host that is mounted there.
+func runtimeDir() string {
+	const usual = "/run/slipway"
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Geteuid() != 0 {
-		return dir
+		return filepath.Join(dir, "slipway")
 	}
-	if inMemory, err := diskroom.InMemory("/run"); err == nil && inMemory {
-		return "/run"
+	for _, dir := range []string{usual, "/dev/shm/slipway"} {
+		for _, there := range []string{dir, filepath.Dir(dir)} {
+			if inMemory, err := diskroom.InMemory(there); err == nil && inMemory {
+				return dir
+			}
+		}
 	}
-	if inMemory, err := diskroom.InMemory("/dev/shm"); err == nil && inMemory {
-		return "/dev/shm"
-	}
-	return "/run"
+	return usual
 }
 
 func dataHome() string {
