@@ -18,7 +18,7 @@ const (
 	minLine = 8
 	// maxPiece is how much of a line is looked for at once. What may be the beginning of a
 	// piece is held back.
-	maxPiece = 4 << 10
+	maxPiece = 1 << 10
 )
 
 // Values are what to cover. The zero value covers nothing. It is safe for concurrent use.
