@@ -76,11 +76,18 @@ func (w *Worker) outOfPatience(silent time.Duration) bool {
 	return w.opts.EnginePatience > 0 && silent >= w.opts.EnginePatience
 }
 
-// patient bounds what is asked of an engine that is given up: its host keeps no
-// job back. What it still has is looked after when it answers again.
+// patient bounds what is asked of an engine that is given up, or will be meanwhile: its host
+// keeps no job back. What it still has is looked after when it answers again.
 func (w *Worker) patient(ctx context.Context) (context.Context, context.CancelFunc) {
-	if w.outOfPatience(w.silence.length(time.Now())) {
-		return context.WithTimeout(ctx, w.opts.Renew)
-	}
-	return context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	go func() { // it ends with the returned context
+		for !w.outOfPatience(w.silence.length(time.Now())) {
+			if !pause(ctx, min(w.opts.Renew, lookEvery)) {
+				return
+			}
+		}
+		pause(ctx, w.opts.Renew)
+		cancel()
+	}()
+	return ctx, cancel
 }

@@ -56,3 +56,26 @@ func TestEngineIsSilent(t *testing.T) {
 		})
 	}
 }
+
+// An engine that goes away while it starts a container fails the attempt at once. What the
+// attempt leaves is waited for as long as there is patience with the engine, and no longer.
+func TestEngineGoesAwayAtTheStart(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t)
+	var away atomic.Bool
+	f.engine.Hook(func(_ context.Context, op, _ string) error {
+		if op == "start" {
+			away.Store(true)
+		}
+		if away.Load() {
+			return jobs.Fail(jobs.KindDaemonLost, nil, "", "the connection was lost")
+		}
+		return nil
+	})
+	f.start(func(o *worker.Options) { o.EnginePatience = 100 * time.Millisecond })
+	id := f.submit(shell("sleep 60"))
+	f.eventually("the job is to begin anew", func() bool { return len(f.job(id).Past) == 1 })
+	if _, err := f.svc.Cancel(t.Context(), id, "ann"); err != nil {
+		t.Fatal(err)
+	}
+}
