@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +25,7 @@ var updateDocs = flag.Bool("docs.update", false, "write the outputs of commands 
 // farm. The page has the addresses of a host to itself.
 func onFreshHost(t *testing.T, h *hosttest.Host) doctest.Options {
 	t.Helper()
+	docker(t, h, "builder", "prune", "-af") // a page tells of builds that are new to the host
 	home := t.TempDir()
 	return doctest.Options{
 		Dir: home, Update: *updateDocs,
@@ -85,17 +87,22 @@ func siteOnFreshHost(t *testing.T, h *hosttest.Host) doctest.Options {
 	return o
 }
 
-// leave ends the farm when what its readers have started has ended, and removes the images that
-// have tags of theirs.
-func leave(t *testing.T, h *hosttest.Host, stop func()) {
+// leave ends the farm when it has cleaned up after what its readers have started, and removes
+// the images that have tags of theirs. The host is as before then.
+func leave(t *testing.T, h *hosttest.Host, before []string, stop func()) {
 	t.Helper()
-	farmtest.Until(t, time.Minute, "the containers have ended", func() bool {
-		return len(docker(t, h, "ps", "-q", "--filter", "name=slipway-")) == 0
+	farmtest.Eventually(t, time.Minute, "all services have ended", func() error {
+		now, err := belongings(t.Context(), h)
+		if err == nil && !slices.Equal(now, before) {
+			err = fmt.Errorf("on host %s are %q, and were %q", h.Name, now, before)
+		}
+		return err
 	})
 	stop()
 	for _, tag := range docker(t, h, "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=myapp", "--filter", "reference=app") {
 		docker(t, h, "rmi", tag)
 	}
+	clean(t, h, before)
 }
 
 // The README says what a farm does.
@@ -111,8 +118,7 @@ func TestReadme(t *testing.T) {
 	}
 	stop := dev(t, o)
 	doctest.Run(t, "../../README.md", o)
-	leave(t, h, stop)
-	clean(t, h, before)
+	leave(t, h, before, stop)
 }
 
 // The tour says what a farm does.

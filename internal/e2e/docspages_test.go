@@ -118,6 +118,5 @@ func TestPages(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("end the services: %v\n%s", err, out)
 	}
-	leave(t, h, stop)
-	clean(t, h, before)
+	leave(t, h, before, stop)
 }
