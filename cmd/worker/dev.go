@@ -25,6 +25,9 @@ func runDev(ctx, hurry context.Context, c config, stderr io.Writer) error {
 	if err := settings.CheckListen("--redis-listen", c.RedisListen, "127.0.0.1:6379"); err != nil {
 		return commandline.BadUsage(err)
 	}
+	if _, err := artifacts.IsBucket(c.Store); err != nil { // before it is told to people
+		return commandline.BadUsage(fmt.Errorf("--store: %w", err))
+	}
 	embedded := miniredis.NewMiniRedis()
 	if err := embedded.StartAddr(c.RedisListen); err != nil {
 		return commandline.BadUsage(settings.ListenError("--redis-listen", c.RedisListen, err))

@@ -151,6 +151,16 @@ func TestArguments(t *testing.T) {
 	}
 }
 
+// A farm for trying out says nothing of how to use it when it cannot use its store.
+func TestDevWithoutItsStore(t *testing.T) {
+	t.Parallel()
+	var stderr bytes.Buffer
+	code := run(t.Context(), t.Context(), []string{"dev", "--redis-listen", "127.0.0.1:0", "--store", "store"}, nil, &stderr, &stderr)
+	if said := stderr.String(); code != jobs.ExitUsage || !strings.Contains(said, `--store: "store" is neither`) || strings.Contains(said, "export") {
+		t.Errorf("exit code %d, %q; want 2 and that --store is wrong alone", code, said)
+	}
+}
+
 // A producer in the environment of a worker is told nothing of the worker's variables.
 func TestVariablesAreNotTakenForProducers(t *testing.T) {
 	t.Parallel()
