@@ -17,7 +17,7 @@
 //   - What the shell says of the end of a command in the background is left out.
 //   - An ID on a page stands for the ID that the run has in its place, from then on: commands
 //     below get that one, and an output that has another is wrong. The same holds for the
-//     beginning of an ID, from eight characters on.
+//     beginning of an ID, from eight characters on, and for the hash of a plan.
 //
 // With [Options.Update] a page gets the outputs of the run where they differ; its IDs stay where
 // they can.

@@ -26,7 +26,7 @@ const idPattern = `\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{1
 func newShapes() shapes {
 	return shapes{
 		{"<id>", regexp.MustCompile(idPattern)},
-		{"<digest>", regexp.MustCompile(`\bsha256:[0-9a-f]{6,64}\b`)},
+		{"<digest>", regexp.MustCompile(`\bsha256:([0-9a-f]{4,64}\.\.\.|[0-9a-f]{6,64}\b)`)},
 		{"<digest>", regexp.MustCompile(`\b[0-9a-f]{12,64}\b`)},
 		{"<time>", regexp.MustCompile(`\b\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d:\d\d)?\b`)},
 		{"<time>", regexp.MustCompile(`\b\d\d:\d\d(:\d\d(\.\d+)?)?\b`)},
@@ -86,7 +86,8 @@ func (s shapes) match(want, got []string, whole bool) ([]pair, bool) {
 	return append([]pair{{want[0], got[0]}}, pairs...), ok
 }
 
-// names are the IDs of a page, and those that the run has in their places.
+// names are the IDs of a page, and the hashes of plans, and those that the run has in their
+// places.
 type names struct {
 	id     *regexp.Regexp
 	begin  *regexp.Regexp
@@ -95,7 +96,7 @@ type names struct {
 }
 
 func newNames() *names {
-	return &names{regexp.MustCompile(idPattern), regexp.MustCompile(`\b[0-9a-f]{8}[0-9a-f-]*`), map[string]string{}, map[string]string{}}
+	return &names{regexp.MustCompile(idPattern + `|\b[0-9a-f]{16}\b`), regexp.MustCompile(`\b[0-9a-f]{8}[0-9a-f-]*`), map[string]string{}, map[string]string{}}
 }
 
 // learn notes which IDs stand for which, and says where that contradicts what it knows.

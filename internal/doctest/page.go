@@ -63,6 +63,8 @@ type step struct {
 	want    []string
 	// indent is that of the block.
 	indent string
+	// before is what happens before it; nil is nothing.
+	before func()
 	// silent says that the page shows no output, and that the command has to succeed.
 	silent bool
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"regexp"
@@ -28,9 +27,11 @@ type Options struct {
 	NotRun map[string]string
 	// Limit is how long a command may take; 0 is two minutes.
 	Limit time.Duration
-	// Replace are texts that differ from run to run and have another on the page: old and new
-	// in turns, as for [strings.NewReplacer].
+	// Replace are texts that differ from run to run and have another on the page: that of the run
+	// and that of the page in turns. Commands get that of the run.
 	Replace []string
+	// Before has what happens in the world before a block, by its first line.
+	Before map[string]func()
 	// Update writes outputs that differ to the page.
 	Update bool
 }
@@ -62,7 +63,7 @@ func run(ctx context.Context, file string, o Options) (problems []string, err er
 		o: o, file: file, page: strings.Split(string(text), "\n"), shapes: newShapes(), names: newNames(),
 		notice: regexp.MustCompile(`^\[\d+\][-+ ] +(Done|Exit|Terminated|Killed)\b`),
 	}
-	all, err := toRun(string(text), o.NotRun)
+	all, err := toRun(string(text), o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -75,6 +76,9 @@ func run(ctx context.Context, file string, o Options) (problems []string, err er
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	for _, one := range all {
+		if one.before != nil {
+			one.before()
+		}
 		if !r.step(s, one) {
 			break
 		}
@@ -88,29 +92,39 @@ func run(ctx context.Context, file string, o Options) (problems []string, err er
 	return r.problems, nil
 }
 
-// toRun returns the commands of a page but those of the blocks that are named in notRun, each of
-// which there must be.
-func toRun(page string, notRun map[string]string) (all []step, err error) {
+// toRun returns the commands of a page but those of the blocks that are not run. There must be
+// each block that the options name.
+func toRun(page string, o Options) (all []step, err error) {
 	var errs []error
-	left := maps.Clone(notRun)
+	left := map[string]bool{}
+	for first := range o.NotRun {
+		left[first] = true
+	}
+	for first := range o.Before {
+		left[first] = true
+	}
 	for _, b := range Blocks(page) {
 		first := ""
 		if len(b.Lines) > 0 {
 			first = strings.TrimSpace(b.Lines[0])
 		}
-		switch _, skipped := notRun[first]; {
+		delete(left, first)
+		switch _, skipped := o.NotRun[first]; {
 		case skipped:
-			delete(left, first)
 		case b.runs():
-			all = append(all, b.steps()...)
+			steps := b.steps()
+			if len(steps) > 0 {
+				steps[0].before = o.Before[first]
+			}
+			all = append(all, steps...)
 		case !slices.Contains(NoCommands(), b.Language):
 			errs = append(errs, fmt.Errorf("line %d: a block of %q: say console or sh, or what it is", b.Line, b.Language))
 		}
 	}
 	for first := range left {
-		errs = append(errs, fmt.Errorf("no block begins with %q, which is not to be run", first))
+		errs = append(errs, fmt.Errorf("no block begins with %q", first))
 	}
-	if len(all) == 0 && len(notRun) == 0 {
+	if len(all) == 0 && len(o.NotRun) == 0 {
 		errs = append(errs, errors.New("it has no command to run"))
 	}
 	return all, errors.Join(errs...)
@@ -136,7 +150,9 @@ func (r *runner) problem(one step, format string, args ...any) {
 
 // step runs a command and compares, and reports whether the next one makes sense.
 func (r *runner) step(s *session, one step) bool {
-	command := r.names.command(strings.Join(one.command, "\n"))
+	reverse := slices.Clone(r.o.Replace)
+	slices.Reverse(reverse)
+	command := strings.NewReplacer(reverse...).Replace(r.names.command(strings.Join(one.command, "\n")))
 	if one.silent {
 		command = "{ set -e\n" + command + "\nset +e\n}"
 	}

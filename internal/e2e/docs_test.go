@@ -44,10 +44,10 @@ func onFreshHost(t *testing.T, h *hosttest.Host) doctest.Options {
 
 // dev starts worker dev where the page is read, without its HTTP API, and waits until it
 // takes jobs. What is returned ends it.
-func dev(t *testing.T, o doctest.Options) (stop func()) {
+func dev(t *testing.T, o doctest.Options, args ...string) (stop func()) {
 	t.Helper()
 	w := farmtest.NewWorker(t, "dev", filepath.Join(t.TempDir(), "dev.log"), func() *exec.Cmd {
-		cmd := o.Command(context.Background(), filepath.Join(bins, "worker"), "dev", "--listen", "")
+		cmd := o.Command(context.Background(), append([]string{filepath.Join(bins, "worker"), "dev", "--listen", ""}, args...)...)
 		cmd.Env = o.Env
 		return cmd
 	})

@@ -15,14 +15,13 @@ import (
 // A page whose commands have a test of their own is not here.
 func notRun() map[string]map[string]string {
 	const (
-		service  = "does not end by itself"
-		outside  = "needs a machine or a registry outside of this one"
-		changes  = "changes the machine that it is read on"
-		doctor   = "TestDoctor runs the doctor"
-		buildx   = "needs buildx; submit_bake_paused.txtar submits what it prints"
-		rebuilds = "needs a base that changes: TestRebuild, and rebuild.txtar has the outputs"
-		key      = "needs a registry and a key: TestProvenance"
-		store    = "the store of worker dev is of no farm: TestStores"
+		service = "does not end by itself"
+		outside = "needs a machine or a registry outside of this one"
+		changes = "changes the machine that it is read on"
+		doctor  = "TestDoctor runs the doctor"
+		buildx  = "needs buildx; submit_bake_paused.txtar submits what it prints"
+		key     = "needs a registry and a key: TestProvenance"
+		store   = "the store of worker dev is of no farm: TestStores"
 	)
 	return map[string]map[string]string{
 		"ci.md":       {},
@@ -67,13 +66,6 @@ func notRun() map[string]map[string]string {
 			"$ enqueue provenance registry.example/team/app:1 --key key.pub":                                    key,
 			"jq -r .payload envelope.json | base64 -d > statement.json":                                         key,
 		},
-		"rebuilds.md": {
-			"$ enqueue submit --name base -t registry.example/base:1 --push ./base": rebuilds,
-			"$ enqueue bases check":                                                    rebuilds,
-			"$ enqueue rebuild plan --base debian:12":                                  rebuilds,
-			"$ enqueue rebuild apply --base debian:12 --plan 0c9f1a52e77b3d46 --watch": rebuilds,
-			"$ enqueue rebuild report 019a0b1c-2d3e-7f40-8a5b-6c7d8e9f0a1b":            rebuilds,
-		},
 		"webhooks.md": {
 			"enqueue webhooks add ci https://ci.example.com/slipway --secret ci --state failed --label team=web": "calls a machine outside: TestWebhook, webhooks.txtar",
 			"umask 077; mkdir -p /etc/slipway/secrets/webhooks":                                                  changes,
@@ -85,7 +77,7 @@ func notRun() map[string]map[string]string {
 // reason not to be.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	own := []string{"api.md", "tour.md"} // TestHTTP and TestTour run these
+	own := []string{"api.md", "rebuilds.md", "tour.md"} // TestHTTP, TestRebuildsPage and TestTour run these
 	h := hosts.Take(t)
 	before := baseline(t, h)
 	o := siteOnFreshHost(t, h)
