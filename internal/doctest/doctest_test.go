@@ -229,7 +229,7 @@ func TestShapes(t *testing.T) {
 		{"21:12:40.123  x", "<time> x"},
 		{"127.0.0.1:8080 and 10m, 3 files", "127.0.0.1:8080 and <duration>, 3 files"},
 		{"context: 3 files, 4.0 KiB (512 B sent), sha256:7b0c11223344", "context: 3 files, <size> (<size> sent), <digest>"},
-		{"as sha256:0123..., by sha256:0123456789abcdef", "as <digest>, by <digest>"},
+		{"as sha256:0123..., by sha256:0123456789abcdef, 01234567...", "as <digest>, by <digest>, <digest>"},
 		{"-m 64m -e a=b", "-m <duration> -e a=b"},
 	} {
 		if got := newShapes().plain(tc.line); got != tc.want {

@@ -27,7 +27,7 @@ func newShapes() shapes {
 	return shapes{
 		{"<id>", regexp.MustCompile(idPattern)},
 		{"<digest>", regexp.MustCompile(`\bsha256:([0-9a-f]{4,64}\.\.\.|[0-9a-f]{6,64}\b)`)},
-		{"<digest>", regexp.MustCompile(`\b[0-9a-f]{12,64}\b`)},
+		{"<digest>", regexp.MustCompile(`\b([0-9a-f]{8,64}\.\.\.|[0-9a-f]{12,64}\b)`)},
 		{"<time>", regexp.MustCompile(`\b\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d:\d\d)?\b`)},
 		{"<time>", regexp.MustCompile(`\b\d\d:\d\d(:\d\d(\.\d+)?)?\b`)},
 		{"[<number>] <process>", regexp.MustCompile(`^\[\d+\] \d+$`)}, // what a shell says of a command in the background

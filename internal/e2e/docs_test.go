@@ -87,6 +87,18 @@ func siteOnFreshHost(t *testing.T, h *hosttest.Host) doctest.Options {
 	return o
 }
 
+// asReader runs enqueue as the reader of a page does.
+func asReader(t *testing.T, o doctest.Options, args ...string) string {
+	t.Helper()
+	cmd := o.Command(t.Context(), append([]string{filepath.Join(bins, "enqueue")}, args...)...)
+	cmd.Env = o.Env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("enqueue %q: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
 // leave ends the farm when it has cleaned up after what its readers have started, and removes
 // the images that have tags of theirs. The host is as before then.
 func leave(t *testing.T, h *hosttest.Host, before []string, stop func()) {

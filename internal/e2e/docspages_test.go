@@ -20,7 +20,6 @@ func notRun() map[string]map[string]string {
 		changes = "changes the machine that it is read on"
 		doctor  = "TestDoctor runs the doctor"
 		buildx  = "needs buildx; submit_bake_paused.txtar submits what it prints"
-		key     = "needs a registry and a key: TestProvenance"
 		store   = "the store of worker dev is of no farm: TestStores"
 	)
 	return map[string]map[string]string{
@@ -61,11 +60,6 @@ func notRun() map[string]map[string]string {
 			"$ docker buildx bake --print >bake.json":                           buildx,
 			"enqueue wait nightly-2026-11-23          # right after the push":   "a program pushes this job: TestPlainProducer",
 		},
-		"provenance.md": {
-			"openssl genpkey -algorithm ed25519 -out key.pem     # for the workers: mode 0640, and their group": service,
-			"$ enqueue provenance registry.example/team/app:1 --key key.pub":                                    key,
-			"jq -r .payload envelope.json | base64 -d > statement.json":                                         key,
-		},
 		"webhooks.md": {
 			"enqueue webhooks add ci https://ci.example.com/slipway --secret ci --state failed --label team=web": "calls a machine outside: TestWebhook, webhooks.txtar",
 			"umask 077; mkdir -p /etc/slipway/secrets/webhooks":                                                  changes,
@@ -77,7 +71,7 @@ func notRun() map[string]map[string]string {
 // reason not to be.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	own := []string{"api.md", "rebuilds.md", "tour.md"} // TestHTTP, TestRebuildsPage and TestTour run these
+	own := []string{"api.md", "provenance.md", "rebuilds.md", "tour.md"} // these have tests of their own
 	h := hosts.Take(t)
 	before := baseline(t, h)
 	o := siteOnFreshHost(t, h)

@@ -4,7 +4,6 @@ package e2e_test
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -36,23 +35,14 @@ func TestRebuildsPage(t *testing.T) {
 		"app/Dockerfile":  "FROM " + registry + "/base:1\nRUN echo app >/app\n",
 	})
 	o.Replace = []string{base, "debian:12", registry, "registry.example"}
-	enqueue := func(args ...string) string {
-		cmd := o.Command(t.Context(), append([]string{filepath.Join(bins, "enqueue")}, args...)...)
-		cmd.Env = o.Env
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("enqueue %q: %v\n%s", args, err, out)
-		}
-		return string(out)
-	}
 	o.Before = map[string]func(){
 		"$ enqueue recipes ls": func() {
 			farmtest.Until(t, time.Minute, "the farm has learned the recipes", func() bool {
-				return strings.Count(enqueue("recipes", "ls", "-o", "name"), "\n") == 2
+				return strings.Count(asReader(t, o, "recipes", "ls", "-o", "name"), "\n") == 2
 			})
 		},
 		"$ enqueue bases check": func() {
-			enqueue("bases", "check") // the farm has seen the version of before
+			asReader(t, o, "bases", "check") // the farm has seen the version of before
 			publish("3.0.17-1~deb12u2")
 		},
 	}
