@@ -61,8 +61,8 @@ func notRun() map[string]map[string]string {
 			"enqueue wait nightly-2026-11-23          # right after the push":   "a program pushes this job: TestPlainProducer",
 		},
 		"webhooks.md": {
-			"enqueue webhooks add ci https://ci.example.com/slipway --secret ci --state failed --label team=web": "calls a machine outside: TestWebhook, webhooks.txtar",
-			"umask 077; mkdir -p /etc/slipway/secrets/webhooks":                                                  changes,
+			"enqueue webhooks test ci            # sends slipway.webhook.test, and says what the receiver answered": "calls a machine outside: TestWebhook, webhooks.txtar",
+			"umask 077; mkdir -p /etc/slipway/secrets/webhooks":                                                     changes,
 		},
 	}
 }
