@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -107,6 +108,48 @@ func TestUsersOfRedis(t *testing.T) {
 	f.mayNot(as("producer", server.URL()), "SCAN 0", "SET slipway:store x", "SET slipway:farm:name x", "HSET slipway:hosts a b", "HSET slipway:seat:a nonce x",
 		"DEL slipway:leader", "SUBSCRIBE slipway:cancel", "HSET asynq:servers:{a} b c")
 	clean(t, hostA, before)
+}
+
+// With the users that the documentation gives to operators, as a part of redis.conf and as the
+// aclfile, Redis has after a restart what it had before, and takes nothing from strangers.
+func TestRedisRestartsWithUsers(t *testing.T) {
+	t.Parallel()
+	file := users(t, true)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "user ") {
+			lines.WriteString(line)
+		}
+	}
+	acl := filepath.Join(t.TempDir(), "users.acl")
+	if err := os.WriteFile(acl, []byte(lines.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range map[string][]string{"include": {"--include", file}, "aclfile": {"--aclfile", acl}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := hosttest.StartRedis(t, args...)
+			rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: server.Socket, Username: "worker", Password: "s3cret-worker"})
+			defer rdb.Close()
+			script := rdb.Eval(t.Context(), `redis.call("SET", KEYS[1], "a") return redis.call("SET", KEYS[2], "b")`, []string{"slipway:{a}:1", "slipway:{a}:2"})
+			_, tx := rdb.TxPipelined(t.Context(), func(p redis.Pipeliner) error { return p.Set(t.Context(), "slipway:{a}:3", "c", 0).Err() })
+			if err := errors.Join(script.Err(), tx, server.Stop(), server.Start()); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := rdb.Exists(t.Context(), "slipway:{a}:1", "slipway:{a}:2", "slipway:{a}:3").Result(); n != 3 {
+				t.Errorf("%d of 3 keys are there after a restart, %v", n, err)
+			}
+			stranger := redis.NewClient(&redis.Options{Network: "unix", Addr: server.Socket})
+			defer stranger.Close()
+			if err := stranger.Exists(t.Context(), "slipway:{a}:1").Err(); !redisconn.Says(err, "NOAUTH") {
+				t.Errorf("without a password: %v; want it refused", err)
+			}
+		})
+	}
 }
 
 // nothingDenied checks that Redis denied the programs nothing but CONFIG GET, which they can
