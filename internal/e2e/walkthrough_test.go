@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
 )
@@ -112,13 +113,13 @@ printf 'StrictHostKeyChecking no\nLogLevel ERROR\n' >~/.ssh/config; cat ~/.ssh/i
 	}
 }
 
-// A farm of several machines is set up and changed with the commands
+// A farm of several machines is set up, changed, backed up and restored with the commands
 // of the documentation and no others.
 func TestWalkThrough(t *testing.T) {
 	t.Parallel()
 	debs := packages(t, "1.0.0", "1.1.0")
 	n := hosttest.StartNetwork(t)
-	w := &walk{t: t, terminals: map[string]*terminal{}, blocks: commands(t, "many-hosts.md")}
+	w := &walk{t: t, terminals: map[string]*terminal{}, blocks: append(commands(t, "many-hosts.md"), commands(t, "backup.md")...)}
 	w.machine(n, debs, "hub", "10.0.0.10", "redis-server.service")
 	w.machine(n, debs, "anvil", "10.0.0.21", "containerd.service", "docker.service")
 	w.machine(n, debs, "boiler", "10.0.0.22", "containerd.service", "docker.service")
@@ -131,6 +132,7 @@ func TestWalkThrough(t *testing.T) {
 	} {
 		w.section(name)
 	}
+	w.closed("anvil")
 
 	w.machine(n, debs, "crane", "10.0.0.23", "containerd.service", "docker.service")
 	w.trust("hub", "crane")
@@ -138,14 +140,16 @@ func TestWalkThrough(t *testing.T) {
 	w.again("many-hosts.md", "A build host", "anvil", "crane")
 	w.section("Another host")
 
-	leaving, kept := w.counting("anvil", 3), w.counting("anvil", 600, "--keep", "10m", "--stop-timeout", "1")
+	kept := w.counting("anvil", 600, "--keep", "10m", "--stop-timeout", "1")
+	w.succeeded(kept, 1)
+	leaving := w.runs(w.counting("anvil", 5))
 	w.section("A host goes")
 	w.succeeded(leaving, 1)
 	if got := w.status(kept, "{{.result.service.state}}"); got != "cancelled" {
 		t.Errorf("the service of the host that went is %s; want cancelled", got)
 	}
 
-	through := []string{w.counting("boiler", 40), w.counting("crane", 40)}
+	through := []string{w.runs(w.counting("boiler", 30)), w.runs(w.counting("crane", 30))}
 	w.section("Upgrading one by one")
 	old := w.on("hub", "cat redis.worker")
 	w.section("A new password")
@@ -156,10 +160,178 @@ func TestWalkThrough(t *testing.T) {
 	for _, id := range through {
 		w.succeeded(id, 1)
 	}
+
+	w.backupAndRestore()
 	if len(w.blocks) > 0 {
 		t.Errorf("%s and what follows has not been run", w.blocks[0])
 	}
 }
+
+// closed checks that it is the firewall of a build host that keeps jobs and builds from Redis.
+func (w *walk) closed(host string) {
+	w.t.Helper()
+	const probe = "nc -w 2 10.0.0.10 6379 </dev/null"
+	w.on("desk", "mkdir -p probe; printf 'FROM busybox\nRUN "+probe+"\n' >probe/Dockerfile")
+	run := "enqueue submit --requires host=" + host + " --image busybox --network bridge -- sh -c '" + probe + "'"
+	build := "enqueue submit --requires host=" + host + " --no-cache -t probe probe"
+	both := run + " && r=open || r=closed; " + build + " && b=open || b=closed; echo a job: $r, a build: $b"
+	if got := w.on("desk", both); !strings.HasSuffix(got, "a job: closed, a build: closed") {
+		w.t.Errorf("Redis from %s: %s", host, got)
+	}
+	w.on(host, "nft flush chain inet slipway forward")
+	if got := w.on("desk", both); !strings.HasSuffix(got, "a job: open, a build: open") {
+		w.t.Errorf("Redis from %s, without a firewall: %s; want it reached, or the check before proves nothing", host, got)
+	}
+	w.on(host, "nft -f /etc/nftables.conf")
+}
+
+// past is what the farm did before and after its backup.
+type past struct {
+	// ended, waiting, running and kept are jobs at the time of the backup, as is long, which
+	// runs all the time.
+	ended, kept, long string
+	waiting           []string
+	running           map[string]string // by host
+	// over is a service that was up, and is ended after the backup.
+	over string
+	// container is that of kept.
+	container string
+	// began is when long did.
+	began time.Time
+	// revoked is a token that is revoked after the backup; late ones are made after it.
+	revoked, lateToken string
+	late               string
+}
+
+// beforeBackup has the farm run jobs, keep services and leave jobs waiting.
+func (w *walk) beforeBackup() *past {
+	w.t.Helper()
+	p := &past{ended: w.submit("--image", hosttest.BusyboxTag, "--", "echo", "said before the backup"), running: map[string]string{}}
+	w.succeeded(p.ended, 1)
+	p.kept = w.counting("boiler", 600, "--keep", "10m", "--stop-timeout", "1")
+	p.over = w.counting("crane", 600, "--keep", "10m", "--stop-timeout", "1")
+	w.succeeded(p.kept, 1)
+	w.succeeded(p.over, 1)
+	p.container = w.status(p.kept, "{{.result.container_id}}")
+	p.began, p.long = time.Now(), w.counting("boiler", 300)
+	for _, host := range []string{"boiler", "crane"} {
+		p.running[host] = w.submit("--requires", "host="+host, "--image", hosttest.BusyboxTag, "--", "sh", "-c", "until [ -e /go ]; do sleep 0.1; done; echo gone")
+	}
+	for _, id := range []string{p.long, p.running["boiler"], p.running["crane"]} {
+		w.runs(id)
+	}
+	w.on("hub", "enqueue queues pause builds --reason 'the backup is looked at'")
+	for i := range 5 {
+		w.on("desk", fmt.Sprintf("echo '# %d' >>hello/Dockerfile", i)) // a context of its own
+		p.waiting = append(p.waiting, w.submit("-t", fmt.Sprintf("waiting:%d", i), "--run", "hello"))
+	}
+	p.revoked = w.on("hub", "enqueue tokens create early")
+	return p
+}
+
+// letGo lets the jobs go that ran at the time of the backup. Each ends in an attempt.
+func (w *walk) letGo(p *past, attempt int) {
+	w.t.Helper()
+	for host, id := range p.running {
+		w.on(host, "until docker exec $(docker ps -q --filter label=slipway.job="+id+") touch /go; do sleep 0.2; done")
+		w.succeeded(id, attempt)
+	}
+}
+
+// afterBackup has the farm go on, so that a restore takes it back.
+func (w *walk) afterBackup(p *past) {
+	w.t.Helper()
+	w.on("hub", "enqueue queues resume builds; enqueue tokens revoke "+tokenID(p.revoked))
+	p.lateToken = w.on("hub", "enqueue tokens create late")
+	w.letGo(p, 1)
+	for _, id := range p.waiting {
+		w.succeeded(id, 1)
+	}
+	w.on("desk", "enqueue cancel "+p.over+"; until [ -z \"$(enqueue ls --up --host crane -o name)\" ]; do sleep 0.2; done")
+	p.late = w.counting("crane", 600, "--idempotency-key", "late")
+	w.succeeded(w.counting("crane", 600, "--keep", "10m", "--stop-timeout", "1"), 1)
+	w.on("crane", "until [ $(docker ps -q | wc -l) = 2 ]; do sleep 0.2; done")
+}
+
+// backupAndRestore makes a backup while jobs run and wait, lets the farm go on, takes its
+// data away, and restores it.
+func (w *walk) backupAndRestore() {
+	w.t.Helper()
+	p := w.beforeBackup()
+	w.section("A backup")
+	w.afterBackup(p)
+	w.on("hub", "systemctl kill -s KILL redis-server versitygw; systemctl stop redis-server versitygw; rm -rf /var/lib/redis/* /var/lib/versitygw")
+
+	w.part("A restore", 2)
+	if got := w.on("hub", "enqueue tokens ls"); !strings.Contains(got, tokenID(p.revoked)) {
+		w.t.Errorf("the tokens are %s; want the one that was revoked after the backup, to be revoked again", got)
+	}
+	w.on("hub", "enqueue tokens revoke "+tokenID(p.revoked))
+	w.section("A restore")
+	w.asBefore(p)
+	w.forgotten(p)
+}
+
+// asBefore checks that what was acknowledged before the backup is there, and ends once.
+func (w *walk) asBefore(p *past) {
+	w.t.Helper()
+	// The lease, of 90 s, lasts: longer on a machine that is not too busy.
+	soon := time.Since(p.began) < time.Minute
+	if got := w.status(p.long, "{{.state}} {{.attempt}}"); soon && got != "running 1" {
+		w.t.Errorf("the job that runs all the time: %s; want it undisturbed", got)
+	}
+	w.on("desk", "enqueue cancel "+p.long+"; enqueue wait "+p.long+" || [ $? = 5 ]")
+	if got := w.on("hub", "enqueue queues ls -o json"); !strings.Contains(got, "the backup is looked at") {
+		w.t.Errorf("the queues are %s; want them paused as at the time of the backup", got)
+	}
+	w.on("hub", "enqueue queues resume builds")
+	w.letGo(p, 2)
+	for _, id := range append([]string{p.ended}, p.waiting...) {
+		w.succeeded(id, 1)
+	}
+	for _, id := range append([]string{p.running["boiler"], p.running["crane"]}, p.waiting...) {
+		if got := w.on("hub", "sh redis.sh xrange slipway:{ended}:stream - + | grep -cx "+id+" || true"); got != "1" {
+			w.t.Errorf("the end of job %s was announced %s times", id, got)
+		}
+	}
+	w.on("hub", "systemctl restart redis-server; until sh redis.sh ping; do sleep 0.2; done")
+	w.on("desk", "until enqueue ls; do sleep 0.2; done") // the server has connections that were closed
+	logs := map[string]string{p.ended: "said before the backup", p.running["boiler"]: "gone"}
+	for _, id := range p.waiting {
+		logs[id] = "hello"
+	}
+	for id, want := range logs {
+		if got := w.on("desk", "enqueue logs "+id); !strings.HasSuffix(got, want) {
+			w.t.Errorf("the log of job %s is %q; want %s", id, got, want)
+		}
+	}
+	if got := w.on("boiler", "docker ps -q --no-trunc"); got != p.container || w.status(p.kept, "{{.result.service.state}}") != "up" {
+		w.t.Errorf("boiler runs %q; want the service that is up, %s", got, p.container)
+	}
+	if got := w.status(p.over, "{{.result.service.state}}"); got != "cancelled" {
+		w.t.Errorf("the service that was ended after the backup is %s; want its end recorded again", got)
+	}
+}
+
+// forgotten checks what becomes of that which the farm does not know any more.
+func (w *walk) forgotten(p *past) {
+	w.t.Helper()
+	if got := w.on("crane", "docker ps -aq | wc -l"); got != "0" {
+		w.t.Errorf("%s containers are left on crane; want none of jobs that the farm does not know", got)
+	}
+	if got := w.on("desk", "enqueue status "+p.late+" 2>&1 || echo exit code $?"); !strings.Contains(got, "exit code 2") {
+		w.t.Errorf("a job of after the backup: %s; want it unknown", got)
+	}
+	w.succeeded(w.submit("--idempotency-key", "late", "--image", hosttest.BusyboxTag, "--", "true"), 1)
+	for token, want := range map[string]string{w.on("desk", "cat farm/token.desk"): "200", p.revoked: "401", p.lateToken: "401"} {
+		if got := w.on("desk", "curl -s -o /dev/null -w '%{http_code}' -H 'Authorization: Bearer "+token+"' https://hub:8470/v1/jobs"); got != want {
+			w.t.Errorf("the token %s: status %s; want %s", tokenID(token), got, want)
+		}
+	}
+}
+
+// tokenID is the part of a token that names it.
+func tokenID(text string) string { return strings.Split(text, "_")[1] }
 
 // counting submits a job that counts the seconds on a host.
 func (w *walk) counting(host string, seconds int, args ...string) string {
@@ -181,6 +353,13 @@ func (w *walk) submit(args ...string) string {
 func (w *walk) status(id, template string) string {
 	w.t.Helper()
 	return w.on("desk", "enqueue status "+id+" -o 'template="+template+"'")
+}
+
+// runs waits until a job runs, and returns its ID.
+func (w *walk) runs(id string) string {
+	w.t.Helper()
+	w.on("desk", "until [ \"$(enqueue status "+id+" -o 'template={{.state}}')\" = running ]; do sleep 0.2; done")
+	return id
 }
 
 // succeeded waits for the end of a job, which has to be good, in its attempt of this number.
