@@ -93,7 +93,7 @@ scale: ## Measure 500 workers, 100,000 waiting and 1,000,000 ended jobs on one R
 .PHONY: lint
 lint: ## Check format, code and scripts
 	@scripts/ensure-tools.sh lint
-	shellcheck -x .ci/run scripts/*.sh examples/*/*.sh deploy/debian/p*
+	shellcheck -x .ci/run scripts/*.sh internal/hosttest/*.sh examples/*/*.sh deploy/debian/p*
 	go vet ./... # golangci-lint reads the code with build tags; go test ./... has none
 	GOOS=windows go build -o /dev/null ./cmd/enqueue # producers have it, too
 	scripts/tool.sh golangci-lint run ./...
