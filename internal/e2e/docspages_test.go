@@ -23,6 +23,7 @@ func notRun() map[string]map[string]string {
 		store   = "the store of worker dev is of no farm: TestStores"
 	)
 	return map[string]map[string]string{
+		"alerts.md":   {"worker doctor": "TestSituations runs the doctor in each of them"},
 		"ci.md":       {},
 		"contexts.md": {},
 		"guarantees.md": {
@@ -34,16 +35,6 @@ func notRun() map[string]map[string]string {
 			"tar -xzf slipway_1.0.0_linux_amd64.tar.gz":                                                         changes,
 			"docker compose -p slipway -f deploy/compose.yaml --profile api up -d --build":                      "make compose-check, which CI runs",
 		},
-		"many-hosts.md": {
-			"groupadd --system --gid 970 slipway":                                                   changes,
-			"echo 'hub:/srv/slipway/store /mnt/slipway-store nfs4 hard,_netdev 0 0' >>/etc/fstab":   changes,
-			"systemd-run --pipe --wait --collect -p User=slipway -p SupplementaryGroups=docker \\":  doctor,
-			"systemctl enable --now slipway-worker":                                                 changes,
-			"nft -c -f /etc/nftables.conf && systemctl reload-or-restart nftables":                  changes,
-			"export SLIPWAY_REDIS=rediss://farm:PASSWORD@hub:6379/0 SLIPWAY_STORE=s3://builds/farm": outside,
-			"enqueue hosts drain anvil --timeout 30m --reason \"it goes back to the lessor\"":       changes,
-			"install -m 755 bin/worker bin/enqueue /usr/local/bin/":                                 changes,
-		},
 		"operating.md": {
 			"SLIPWAY_REDIS='rediss+cluster://worker:..@a:6379?addr=b:6379&ca=/etc/slipway/ca.pem&cert=/etc/slipway/client.pem&key=/etc/slipway/client.key'": outside,
 			"SLIPWAY_STORE=s3://builds/farm":                                                                 outside,
@@ -51,6 +42,9 @@ func notRun() map[string]map[string]string {
 			"enqueue serve --listen 0.0.0.0:8470 --tls-cert cert.pem --tls-key key.pem --policy policy.yaml": service,
 			"worker rename-farm NEW         # then start each worker again with --farm NEW":                  "TestFarmName",
 			"install -d -o slipway -g slipway -m 2770 /var/lib/slipway/store":                                changes,
+			"groupadd --system --gid 970 slipway":                                                            changes,
+			"install -d -o slipway -g slipway -m 2770 /srv/slipway/store":                                    outside,
+			"echo 'hub:/srv/slipway/store /mnt/slipway-store nfs4 hard,_netdev 0 0' >>/etc/fstab":            outside,
 			"worker gc --dry-run    # what it would delete":                                                  store,
 			"worker store                  # is the store at --store the farm's?":                            store,
 			"OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example.com:4318 worker":                           service,
@@ -71,7 +65,7 @@ func notRun() map[string]map[string]string {
 // reason not to be.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	own := []string{"api.md", "provenance.md", "rebuilds.md", "tour.md"} // these have tests of their own
+	own := []string{"api.md", "backup.md", "many-hosts.md", "provenance.md", "rebuilds.md", "tour.md"} // these have tests of their own
 	h := hosts.Take(t)
 	before := baseline(t, h)
 	o := siteOnFreshHost(t, h)
