@@ -44,13 +44,13 @@ func TestWaitOutlastsTheBody(t *testing.T) {
 // Nor does a log that is followed while nothing comes end with it.
 func TestFollowOutlastsThePatience(t *testing.T) {
 	t.Parallel()
-	f := newFarm(t, func(o *Options) { o.Patience = 100 * time.Millisecond })
+	f := newFarm(t, func(o *Options) { o.Patience = time.Second }) // a busy machine sends a request within it
 	w := f.claim(f.submit("submitter").ID)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		w.write(jobs.Stdout, "first\n")
-		time.Sleep(time.Second)
+		time.Sleep(3 * time.Second)
 		w.write(jobs.Stdout, "last\n")
 		w.finish(jobs.Result{State: jobs.Succeeded})
 	}()

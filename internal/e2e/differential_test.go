@@ -42,10 +42,16 @@ func TestImagesAsDockerBuildMakesThem(t *testing.T) {
 			if r.heredoc && heredocs {
 				r.fails = ""
 			}
-			want, got := f.in(t).buildTwice(hostA, r, fmt.Sprintf("differential-%03d", i))
-			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), anyTime()); diff != "" {
-				t.Errorf("the images differ (-docker build +slipway):\n%s", diff)
+			var diff string
+			// Docker 20.10 once put the files of a layer into the next one, too. What differs by
+			// our doing differs each time.
+			for range 2 {
+				want, got := f.in(t).buildTwice(hostA, r, fmt.Sprintf("differential-%03d", i))
+				if diff = cmp.Diff(want, got, cmpopts.EquateEmpty(), anyTime()); diff == "" {
+					return
+				}
 			}
+			t.Errorf("the images differ twice (-docker build +slipway):\n%s", diff)
 		})
 	}
 	contexts.wait()

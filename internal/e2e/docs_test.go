@@ -25,6 +25,7 @@ var updateDocs = flag.Bool("docs.update", false, "write the outputs of commands 
 // farm. The page has the addresses of a host to itself.
 func onFreshHost(t *testing.T, h *hosttest.Host) doctest.Options {
 	t.Helper()
+	untagDocs(t, h)
 	docker(t, h, "builder", "prune", "-af") // a page tells of builds that are new to the host
 	home := t.TempDir()
 	return doctest.Options{
@@ -111,10 +112,17 @@ func leave(t *testing.T, h *hosttest.Host, before []string, stop func()) {
 		return err
 	})
 	stop()
+	untagDocs(t, h)
+	clean(t, h, before)
+}
+
+// untagDocs removes the images of pages. Those of another test would be another farm's, whose
+// names no job gets.
+func untagDocs(t *testing.T, h *hosttest.Host) {
+	t.Helper()
 	for _, tag := range docker(t, h, "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=myapp", "--filter", "reference=app") {
 		docker(t, h, "rmi", tag)
 	}
-	clean(t, h, before)
 }
 
 // The README says what a farm does.
