@@ -286,6 +286,9 @@ func (m *monkey) tidy(ctx context.Context, tenders *sync.WaitGroup, before [][]s
 			m.Violation("%v", err)
 		}
 	}
+	if err := m.told(); err != nil {
+		m.Violation("I4 %v", err)
+	}
 	for _, h := range m.hosts {
 		if up, err := docker(ctx, h, "inspect", "-f", "{{.State.Running}}", "foreign"); err != nil || !slices.Equal(up, []string{"true"}) {
 			m.Violation("I4 another program's container on host %s: %q %v", h.Name, up, err)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,8 @@ type farm struct {
 	t *testing.T
 	// name keeps it apart from other farms on the same daemons.
 	name, dir string
+	// memory is where running containers have their secrets.
+	memory string
 	// url is how its programs reach Redis; the test itself goes there straight.
 	url     string
 	rdb     redis.UniversalClient
@@ -67,7 +70,16 @@ func farmOn(t *testing.T, name, url, straight string) *farm {
 			t.Error(err)
 		}
 	})
-	return &farm{t: t, name: name, dir: dir, url: url, rdb: rdb, records: records.New(rdb, records.Options{})}
+	memory, err := os.MkdirTemp("/dev/shm", "slipway-chaos-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(memory) })
+	f := &farm{t: t, name: name, dir: dir, memory: memory, url: url, rdb: rdb, records: records.New(rdb, records.Options{})}
+	if err := errors.Join(os.Mkdir(f.secretsDir(), 0o700), os.WriteFile(filepath.Join(f.secretsDir(), "token"), []byte(token+"\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // startRedis starts one that persists as the documentation advises.
@@ -75,6 +87,11 @@ func startRedis(t *testing.T, options ...string) *hosttest.Redis {
 	t.Helper()
 	return hosttest.StartRedis(t, append([]string{"--appendonly", "yes", "--appendfsync", "everysec"}, options...)...)
 }
+
+// token is the value of a secret that jobs print.
+const token = "tok-4711-of-chaos"
+
+func (f *farm) secretsDir() string { return filepath.Join(f.dir, "secrets") }
 
 func (f *farm) storeDir() string { return filepath.Join(f.dir, "store") }
 
@@ -147,5 +164,26 @@ func (f *farm) left(except ...string) error {
 			}
 		}
 	}
+	secrets, err := filepath.Glob(filepath.Join(f.memory, "*", "*"))
+	errs = append(errs, err)
+	for _, dir := range secrets {
+		errs = append(errs, fmt.Errorf("a container that is gone has its secrets in %s", dir))
+	}
 	return errors.Join(errs...)
+}
+
+// told lists the files of the farm that have the secret which jobs print.
+func (f *farm) told() error {
+	var errs []error
+	err := filepath.WalkDir(f.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || filepath.Dir(path) == f.secretsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if bytes.Contains(content, []byte(token)) {
+			errs = append(errs, fmt.Errorf("%s has the secret", path))
+		}
+		return err
+	})
+	return errors.Join(append(errs, err)...)
 }

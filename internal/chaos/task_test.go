@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/hosttest"
@@ -40,6 +41,10 @@ func draw(r *rand.Rand, n, of int, dir string) (task, error) {
 		k = 0
 	}
 	switch {
+	case k < 11 && n%3 == 0:
+		body = fmt.Sprintf("echo %s; sleep %d; cat /run/secrets/it; echo %s", begin, seconds, end)
+		t.Does, t.args = fmt.Sprintf("prints a secret after %d s", seconds), run(body, "--run-secret", "id=it,name=token")
+		t.Log = begin + "\n" + strings.Repeat("*", len(token)) + "\n" + end + "\n"
 	case k < 11:
 		t.Does, t.args = fmt.Sprintf("runs for %d s", seconds), run(body)
 	case k < 14:

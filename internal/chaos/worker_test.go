@@ -24,7 +24,10 @@ type worker struct {
 func (f *farm) worker(h *hosttest.Host, name, docker, faults string, args ...string) *worker {
 	f.t.Helper()
 	w := &worker{f: f, host: h}
-	args = append([]string{"--name", name, "--farm", f.name, "--state", filepath.Join(f.dir, name), "--admin", "", "--supervise=false"}, args...)
+	args = append([]string{
+		"--name", name, "--farm", f.name, "--state", filepath.Join(f.dir, name), "--admin", "", "--supervise=false",
+		"--secrets", f.secretsDir(), "--runtime-dir", f.memory,
+	}, args...)
 	w.Worker = farmtest.NewWorker(f.t, name, filepath.Join(f.dir, name+".log"), func() *exec.Cmd {
 		cmd := exec.Command(filepath.Join(bins, "worker"), args...)
 		cmd.Env = append(f.env(faults), "DOCKER_HOST="+docker)
