@@ -98,7 +98,7 @@ func registryCauses(addr string, engine int, containerd bool) []cause {
 	for _, fault := range []string{"manifest-hang", "token-hang"} {
 		image := addr + "/" + fault + "/app:1"
 		all = append(all,
-			cause{"base image: " + fault, map[string]string{"Dockerfile": "FROM " + image + "\nRUN true\n"}, []string{"--build-timeout", "10s"}, hangs},
+			cause{"base image: " + fault, map[string]string{"Dockerfile": "FROM " + image + "\nRUN true\n"}, []string{"--build-timeout", "20s"}, hangs},
 			cause{"image to run: " + fault, nil, []string{"--timeout", "10s", "--image", image, "--", "true"}, hangs},
 		)
 	}

@@ -215,7 +215,7 @@ func (w *walk) beforeBackup() *past {
 	p.container = w.status(p.kept, "{{.result.container_id}}")
 	p.began, p.long = time.Now(), w.counting("boiler", 300)
 	for _, host := range []string{"boiler", "crane"} {
-		p.running[host] = w.submit("--requires", "host="+host, "--image", hosttest.BusyboxTag, "--", "sh", "-c", "until [ -e /go ]; do sleep 0.1; done; echo gone")
+		p.running[host] = w.submit("--requires", "host="+host, "--image", hosttest.BusyboxTag, "--", "sh", "-c", "until [ -e /go ]; do sleep 0.1; done; sleep 2; echo gone") // docker exec returns before its end
 	}
 	for _, id := range []string{p.long, p.running["boiler"], p.running["crane"]} {
 		w.runs(id)
