@@ -27,7 +27,7 @@ func (w *Worker) secret(name string) ([]byte, error) {
 	}
 	// Only a name that is not in a directory that is there is the job's mistake.
 	if _, absent := os.Stat(w.opts.SecretsDir); absent != nil || !errors.Is(err, fs.ErrNotExist) {
-		return nil, jobs.Fail(jobs.KindSecretsFailed, err, "ask the operator to look at the worker's --secrets", "the worker cannot read its build secrets")
+		return nil, jobs.Fail(jobs.KindSecretsFailed, err, "ask the operator to look at the worker's --secrets", "the worker cannot read its secrets")
 	}
 	return nil, missing(err)
 }
