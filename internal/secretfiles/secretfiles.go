@@ -69,18 +69,26 @@ func (d Dir) Put(container string, files map[string][]byte) (path string, err er
 	}
 	path = d.Of(container)
 	part := d.Of(partPrefix + container)
+	// Containers run as users of their own, so all may read what they find inside.
+	err = errors.Join(os.MkdirAll(path, 0o755), os.Chmod(path, 0o755)) //nolint:gosec // see above
 	for name, value := range files {
-		at := filepath.Join(path, filepath.Base(name))
-		// Containers run as users of their own, so all may read what they find inside.
-		err := errors.Join(os.MkdirAll(path, 0o755), os.Chmod(path, 0o755), os.WriteFile(part, value, 0o600), os.Chmod(part, 0o444)) //nolint:gosec // see above
 		if err == nil {
-			err = os.Rename(part, at)
-		}
-		if err != nil {
-			return "", errors.Join(fmt.Errorf("write a secret of a container: %w", err), remove(part), d.Remove(container))
+			err = write(part, filepath.Join(path, filepath.Base(name)), value)
 		}
 	}
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("write a secret of a container: %w", err), remove(part), d.Remove(container))
+	}
 	return path, nil
+}
+
+// write makes a file whole. What a process that was killed left of one may be read-only, also
+// for its owner.
+func write(part, at string, value []byte) error {
+	if err := errors.Join(remove(part), os.WriteFile(part, value, 0o600), os.Chmod(part, 0o444)); err != nil { //nolint:gosec // the container's user reads it
+		return err
+	}
+	return os.Rename(part, at)
 }
 
 // Values are what a container's files have; none when it has no directory.
