@@ -116,7 +116,8 @@ type Engine interface {
 	// Create makes a container and returns its State, of which ID and Status
 	// are sure to be set. A container of that name and with the same farm, host,
 	// job and attempt labels is returned instead of a second one; it may have
-	// been started before.
+	// been started before. When ctx ends meanwhile, Create waits for a few seconds for
+	// what the engine has begun: its caller looks for what is left afterwards.
 	Create(ctx context.Context, c Container) (State, error)
 	// Start attaches, registers the wait, then starts the container: no output
 	// and no exit is missed. Output goes to out until the container ends or
