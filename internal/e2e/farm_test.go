@@ -342,7 +342,8 @@ func clean(t *testing.T, h *hosttest.Host, before []string) {
 			return
 		}
 	}
-	t.Errorf("left behind on host %s (%v):\n got %q\nwant %q", h.Name, err, now, before)
+	containers, _ := dockerLines(t.Context(), h, "ps", "-a", "--format", "{{.ID}} {{.Status}} {{.Image}} {{.Labels}}")
+	t.Errorf("left behind on host %s (%v):\n got %q\nwant %q\ncontainers:\n%s", h.Name, err, now, before, strings.Join(containers, "\n"))
 }
 
 // context writes files into a new directory.
