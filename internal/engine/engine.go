@@ -84,7 +84,8 @@ type Engine interface {
 	// Build makes an image from a plain tar stream. It reads the context to its
 	// end or until the build fails. An error of the context reader comes back
 	// as it is, whatever the daemon says about the broken upload. Cancelling
-	// ctx stops the build and the process of its running step.
+	// ctx stops the build and the process of its running step; Build waits for a few
+	// seconds until that is so.
 	Build(ctx context.Context, b Build) (Built, error)
 	// Tag gives an image another name, which another image loses.
 	Tag(ctx context.Context, id, name string) error

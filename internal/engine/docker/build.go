@@ -100,8 +100,11 @@ func (e *Engine) buildRequest(ctx context.Context, body io.Reader, opts build.Im
 		return err
 	}
 	defer end()
-	opts.SessionID = id
-	answer, err := e.cli.ImageBuild(ctx, body, opts)
+	opts.SessionID, opts.BuildID = id, id
+	asking, stop := outlast(ctx)
+	defer stop()
+	defer context.AfterFunc(ctx, func() { e.cancelBuild(asking, id) })()
+	answer, err := e.cli.ImageBuild(asking, body, opts)
 	if err != nil {
 		return err
 	}

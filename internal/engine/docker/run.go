@@ -19,25 +19,13 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// calledOffTime is for how long the daemon's answer is waited for once the caller has
-// given up.
-const calledOffTime = 10 * time.Second
-
-// Create implements engine.Engine. The daemon makes what it was asked for although its
-// client has gone, so the end of ctx does not end the request at once.
+// Create implements engine.Engine.
 func (e *Engine) Create(ctx context.Context, c engine.Container) (engine.State, error) {
 	if err := ctx.Err(); err != nil {
 		return engine.State{}, failure(ctx, err, "create the container")
 	}
-	asking, end := context.WithCancel(context.WithoutCancel(ctx))
+	asking, end := outlast(ctx)
 	defer end()
-	defer context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(calledOffTime):
-			end()
-		case <-asking.Done():
-		}
-	})()
 	made, err := e.cli.ContainerCreate(asking, containerConfig(c), hostConfig(c), nil, nil, c.Name)
 	switch {
 	case err == nil:
