@@ -87,8 +87,11 @@ type Build struct {
 	Target         string            `json:"target,omitempty"`
 	Args           map[string]string `json:"args,omitempty"`
 	Labels         map[string]string `json:"labels,omitempty"`
-	Platform       string            `json:"platform,omitempty"`
-	Tags           []string          `json:"tags,omitempty"`
+	// Contexts are what names in FROM, COPY --from and mounts stand for: docker-image://IMAGE,
+	// or a directory inside the context.
+	Contexts map[string]string `json:"contexts,omitempty"`
+	Platform string            `json:"platform,omitempty"`
+	Tags     []string          `json:"tags,omitempty"`
 	// Pull asks registries for every image that the build uses.
 	Pull      bool     `json:"pull,omitempty"`
 	NoCache   bool     `json:"no_cache,omitempty"`

@@ -56,7 +56,7 @@ type Fetched struct {
 
 // Fetch reads a context once, before the engine sees a byte of it: it is
 // decompressed, measured, compared with what c announces, every entry is looked
-// at, and the Dockerfile is found. Every error is a *jobs.Failure.
+// at, and the Dockerfile is found, unless it has no name. Every error is a *jobs.Failure.
 //
 // A transfer that brings damaged or wrong bytes is repeated once: what comes
 // the same twice is what is there, and the announcement or the archive is wrong;
@@ -141,7 +141,10 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 	if err != nil {
 		return nil, nil, err
 	}
-	p.find, p.keep = newFinder(dockerfile), k
+	p.keep = k
+	if dockerfile != "" {
+		p.find = newFinder(dockerfile)
+	}
 	stream, err := readAll(ctx, first, p)
 	if err != nil {
 		if inDoubt(err) {
@@ -152,8 +155,10 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 	got = &Fetched{Judged: stream.judged(), keep: k}
 	same := stream.sums.sum()
 	p.same, p.keep = &same, nil
-	if got.Dockerfile, err = followDockerfile(ctx, k.again, p); err != nil {
-		return nil, nil, err
+	if p.find != nil {
+		if got.Dockerfile, err = followDockerfile(ctx, k.again, p); err != nil {
+			return nil, nil, err
+		}
 	}
 	p.find, p.rewrite = nil, true
 	got.again = p
@@ -189,16 +194,14 @@ func inDoubt(err error) bool {
 
 // Open streams the context as plain tar: the same entries under headers of our
 // own, checked once more on their way. One stream at a time; every error of it
-// is a *jobs.Failure. drop leaves the Dockerfile out.
-func (c *Fetched) Open(ctx context.Context, drop bool) (*Stream, error) {
+// is a *jobs.Failure. without are paths that are left out, with what is below them.
+func (c *Fetched) Open(ctx context.Context, without ...string) (*Stream, error) {
 	src, err := c.keep.again()
 	if err != nil {
 		return nil, err
 	}
 	p := c.again
-	if drop {
-		p.drop = c.Dockerfile.Name
-	}
+	p.drop = without
 	return newStream(ctx, src, p)
 }
 

@@ -82,7 +82,11 @@ func fetch(t testing.TB, src memSource, c jobs.Context, dockerfile string, limit
 
 func send(t testing.TB, c *contexts.Fetched, drop bool) ([]byte, error) {
 	t.Helper()
-	s, err := c.Open(t.Context(), drop)
+	var without []string
+	if drop {
+		without = []string{c.Dockerfile.Name}
+	}
+	s, err := c.Open(t.Context(), without...)
 	if err != nil {
 		return nil, err
 	}
@@ -248,6 +252,30 @@ func TestTimes(t *testing.T) {
 }
 
 // entryNamed is the header of the last entry of that name.
+// What is left out is left out with all that is below it, and nothing else.
+func TestWithout(t *testing.T) {
+	t.Parallel()
+	var entries []contextstest.Entry
+	for _, name := range []string{"Dockerfile", "x", "xx", "y/x/a", "z/b", "z/c/d", "zz"} {
+		entries = append(entries, contextstest.File(name, "FROM scratch\n"))
+	}
+	got, err := contexts.NewFetcher(contexts.Options{}, near(contextstest.Tar(t, entries...))).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	s, err := got.Open(t.Context(), "x", "z", "nothing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	sent, err := io.ReadAll(s)
+	if have, want := strings.Join(contextstest.Names(t, sent), " "), "./ Dockerfile xx y/x/a zz"; err != nil || have != want {
+		t.Errorf("sent %q, %v; want %q", have, err, want)
+	}
+	checkSent(t, sent)
+}
+
 func entryNamed(t *testing.T, b []byte, name string) *tar.Header {
 	t.Helper()
 	var found *tar.Header
@@ -269,6 +297,9 @@ func entryNamed(t *testing.T, b []byte, name string) *tar.Header {
 func TestDrop(t *testing.T) {
 	t.Parallel()
 	a, b, dockerfile := contextstest.File("a", "a"), contextstest.File("b", "b"), contextstest.File("Dockerfile", "FROM scratch\n")
+	if got, err := contexts.NewFetcher(contexts.Options{}, near(contextstest.Tar(t, a, b))).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, ""); err != nil || got.Dockerfile.Name != "" {
+		t.Errorf("no Dockerfile is looked for: %+v, %v", got, err)
+	}
 	for _, tt := range []struct {
 		entries       []contextstest.Entry
 		dropped, kept string
@@ -637,7 +668,7 @@ func TestCancel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer got.Close()
-	s, err := got.Open(ctx, false)
+	s, err := got.Open(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -779,7 +810,7 @@ func TestSecondReadingEnds(t *testing.T) {
 	why := errors.New("the build took too long")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(10*time.Millisecond, func() { cancel(why) })
-	if _, err := got.Open(ctx, false); !errors.Is(err, why) {
+	if _, err := got.Open(ctx); !errors.Is(err, why) {
 		t.Errorf("Open = %v, want %v: the reading ends with its own context", err, why)
 	}
 	if err := got.Close(); err != nil {
@@ -807,7 +838,7 @@ func BenchmarkFetch(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		s, err := got.Open(b.Context(), false)
+		s, err := got.Open(b.Context())
 		if err != nil {
 			b.Fatal(err)
 		}

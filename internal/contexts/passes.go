@@ -14,6 +14,8 @@ import (
 type Judged struct {
 	// Blob describes the plain tar.
 	artifacts.Blob
+	// Dir is the directory of the archive that is the context, "" for all of it.
+	Dir string
 	// Dockerfile is what the build will read.
 	Dockerfile dockerfile.File
 	// Warnings are sentences about what was taken all the same.

@@ -21,7 +21,7 @@ func Rewrite(r io.Reader, l Limits) *Rewriting {
 	look := newInspector(l, jobs.Context{}, nil)
 	look.lenient, look.anonymous = true, true
 	in := &tap{r: r}
-	return &Rewriting{in: in, walk: newRewriter(in, look, "")}
+	return &Rewriting{in: in, walk: newRewriter(in, look, nil)}
 }
 
 // Read implements io.Reader. Its errors are *jobs.Failure, or r's own.

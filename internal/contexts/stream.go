@@ -2,6 +2,7 @@ package contexts
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -50,10 +51,10 @@ type pass struct {
 	limits Limits
 	// find looks for the Dockerfile; nil looks for none.
 	find *finder
-	// rewrite hands the archive on under headers of our own, without the entry
-	// drop.
+	// rewrite hands the archive on under headers of our own, without the paths in
+	// drop and what is below them.
 	rewrite bool
-	drop    string
+	drop    []string
 	// keep is where what cannot be read twice, or not fast, is kept; nil keeps
 	// nothing.
 	keep *keeper
@@ -154,7 +155,7 @@ func (s *Stream) Err() error {
 func (s *Stream) judged() Judged {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Judged{Blob: s.verify.Blob(), Warnings: s.look.warnings()}
+	return Judged{Blob: s.verify.Blob(), Dir: cmp.Or(s.look.of.top, s.look.of.Dir), Warnings: s.look.warnings()}
 }
 
 // Close ends the stream. A Read that is under way ends first, which it does as

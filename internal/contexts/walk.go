@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -25,8 +27,8 @@ type walker struct {
 	tr      *tar.Reader
 	look    *Inspector
 	rewrite bool
-	// drop is the path of an entry that is not handed on when rewriting.
-	drop string
+	// drop are paths that are not handed on when rewriting, with what is below them.
+	drop []string
 	err  error
 
 	// out is what Read has to hand on before anything else.
@@ -55,7 +57,7 @@ func newWalker(r io.Reader, look *Inspector) *walker {
 }
 
 // newRewriter is newWalker with headers of our own.
-func newRewriter(r io.Reader, look *Inspector, drop string) *walker {
+func newRewriter(r io.Reader, look *Inspector, drop []string) *walker {
 	w := newWalker(r, look)
 	w.rewrite, w.drop, w.out = true, drop, &bytes.Buffer{}
 	return w
@@ -151,7 +153,7 @@ func (w *walker) next() error {
 	if w.entry, err = w.look.Entry(hdr); err != nil || !w.rewrite {
 		return err
 	}
-	if w.entry == nil || w.drop != "" && w.entry.Name == w.drop {
+	if w.entry == nil || slices.ContainsFunc(w.drop, w.isIn) {
 		w.entry = nil
 		return nil
 	}
@@ -159,6 +161,12 @@ func (w *walker) next() error {
 		return jobs.Fail(jobs.KindNameInvalid, err, "rename it", "entry %d %q cannot be written as a tar header", w.look.n, jobs.Clip(hdr.Name))
 	}
 	return nil
+}
+
+// isIn reports whether the entry is a path, or below it.
+func (w *walker) isIn(path string) bool {
+	rest, ok := strings.CutPrefix(w.entry.Name, path)
+	return ok && (rest == "" || rest[0] == '/')
 }
 
 // send hands a header on. Each has a writer of its own: they have nothing in

@@ -83,11 +83,17 @@ func (c *checker) stage(s instructions.Stage) error {
 	if len(s.Location) > 0 {
 		line = s.Location[0].Start.Line
 	}
+	if _, other := c.build.Named(s.Name); other {
+		return invalid(c.name, line, fmt.Sprintf("the stage %q has the name of one of build.contexts, which stand for images and directories only; give one of them another name", jobs.Clip(s.Name)), nil)
+	}
 	base := c.expand(s.BaseName, c.global)
+	from, ok := c.named[strings.ToLower(base.text)]
+	if !ok {
+		base = c.standsFor(base)
+	}
 	if !c.rules.AnyRegistry && !c.sureRegistry(base) {
 		return c.doubtful(base, line)
 	}
-	from, ok := c.named[strings.ToLower(base.text)]
 	if !ok || base.guess {
 		if err := c.image(base, line); err != nil {
 			return err
@@ -178,10 +184,20 @@ func (c *checker) from(name word, line int) error {
 	if named || numbered {
 		return nil
 	}
+	name = c.standsFor(name)
 	if name.text != "scratch" && name.text != "" {
 		c.found.use(name.text)
 	}
 	return c.image(name, line)
+}
+
+// standsFor is the image that a name stands for by the contexts of the build, nothing for a
+// directory.
+func (c *checker) standsFor(name word) word {
+	if value, other := c.build.Named(name.text); other {
+		name.text, _ = jobs.ContextImage(value)
+	}
+	return name
 }
 
 func (c *checker) image(name word, line int) error {

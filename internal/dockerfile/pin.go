@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"cmp"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,6 +16,9 @@ import (
 // Pin writes digests into a Dockerfile: pin tells what is to be in the place of the name of
 // an image that the build uses, "" for the name itself. It is asked for the image of the
 // # syntax line, too, and not for what stays as it is. Lines keep their numbers.
+//
+// Names that stand for images by [jobs.Build.Contexts] are replaced, too, with or without a
+// digest: no frontend has to know of them.
 //
 // What is built from the new text is what would be built if each name stood for its digest;
 // else, or where that is not certain, ok is false. Triggers stay as they are: they are part
@@ -44,7 +48,35 @@ func Pin(d File, b jobs.Build, daemon string, pin func(Image) string) (pinned Fi
 	if now, _, _, _ := parser.DetectSyntax(pinned.Content); now != syntax {
 		return pinned, false
 	}
-	return pinned, edited && (!parsed || g.guess || slices.Equal(Used(pinned, b, daemon), want))
+	return pinned, edited && (!parsed || g.guess || slices.Equal(Used(pinned, directories(b), daemon), want))
+}
+
+// directories is a build whose contexts are directories alone.
+func directories(b jobs.Build) jobs.Build {
+	b.Contexts = maps.Clone(b.Contexts)
+	maps.DeleteFunc(b.Contexts, func(_, value string) bool {
+		_, image := jobs.ContextImage(value)
+		return image
+	})
+	return b
+}
+
+// NamesContexts reports whether a Dockerfile has, or may have, names that stand for images
+// by [jobs.Build.Contexts]: it cannot be built as it is.
+func NamesContexts(d File, b jobs.Build, daemon string) bool {
+	g, parsed := graphOf(d, b, daemon)
+	if !parsed || len(b.Contexts) == len(directories(b).Contexts) {
+		return false
+	}
+	other := g.guess
+	for i, st := range g.stages {
+		other = other || st.other && st.base.Ref != ""
+		for _, img := range g.needs(i) {
+			ref, named := g.image(img.Ref)
+			other = other || named && ref != "" && find(g.names, img.Ref) < 0
+		}
+	}
+	return other
 }
 
 // triggered are the images that triggers of the Dockerfile's own stages use.
@@ -63,14 +95,18 @@ type text []string
 // images pins what the stages are built on, and what their commands name. It reports
 // whether it has changed anything.
 func (t text) images(g *graph, pin func(Image) string) (edited bool) {
-	put := func(at []parser.Range, before, name, after string, img Image) {
-		if to := pin(img); to != "" {
+	put := func(at []parser.Range, before, name, after string, img Image, other bool) {
+		to := pin(img)
+		if to == "" && other {
+			to = img.Ref
+		}
+		if to != "" {
 			edited = t.replace(at, before, name, after, to) || edited
 		}
 	}
 	for _, st := range g.stages {
 		if st.base.Ref != "" {
-			put(st.Location, `(?:^|\s)`, st.BaseName, `(?:\s|$)`, st.base)
+			put(st.Location, `(?:^|\s)`, st.BaseName, `(?:\s|$)`, st.base, st.other)
 		}
 		for _, cmd := range st.Commands {
 			for _, img := range g.sourcesOf(cmd) {
@@ -81,7 +117,11 @@ func (t text) images(g *graph, pin func(Image) string) (edited bool) {
 				if _, run := cmd.(*instructions.RunCommand); run {
 					before, after = `(?:=|,|["'])from=["']?`, `(?:[,"'\s]|$)`
 				}
-				put(cmd.Location(), before, img.Ref, after, img)
+				name := img.Ref
+				ref, other := g.image(name)
+				if img.Ref = ref; ref != "" { // else it is a directory
+					put(cmd.Location(), before, name, after, img, other)
+				}
 			}
 		}
 	}

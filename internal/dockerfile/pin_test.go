@@ -22,6 +22,40 @@ func pinAll(img dockerfile.Image) string {
 	return img.Ref + "@" + img.Platform
 }
 
+// with is a build with these contexts, names and values in turn.
+func with(contexts ...string) jobs.Build {
+	b := jobs.Build{Contexts: map[string]string{}}
+	for i := 0; i < len(contexts); i += 2 {
+		b.Contexts[contexts[i]] = contexts[i+1]
+	}
+	return b
+}
+
+// TestNamesContexts: what is not known to stand for an image is told from what does not.
+func TestNamesContexts(t *testing.T) {
+	t.Parallel()
+	images := with("base", "docker-image://a:1")
+	for _, tt := range []struct {
+		text  string
+		build jobs.Build
+		want  bool
+	}{
+		{"FROM base\n", images, true},
+		{"FROM a\nCOPY --from=base:latest / /\n", images, true},
+		{"FROM a\nRUN --mount=from=base,target=/b x\n", images, true},
+		{"FROM a AS x\nONBUILD COPY --from=base / /\nFROM x\n", images, true},
+		{"FROM ${UNKNOWN:+b}ase\n", jobs.Build{Contexts: images.Contexts, Args: map[string]string{"UNKNOWN": "x"}}, true},
+		{"FROM a\nCOPY --from=base:2 / /\n", images, false},
+		{"FROM base\n", with("base", "libs"), false},
+		{"FROM base\n", jobs.Build{}, false},
+		{"no Dockerfile\n", images, false},
+	} {
+		if got := dockerfile.NamesContexts(dockerfile.File{Name: "Dockerfile", Content: []byte(tt.text)}, tt.build, amd64); got != tt.want {
+			t.Errorf("%q with %v: %t, want %t", tt.text, tt.build.Contexts, got, tt.want)
+		}
+	}
+}
+
 func TestPin(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -56,6 +90,19 @@ func TestPin(t *testing.T) {
 		{name: "syntax that only old frontends read", text: "# see below\n# syntax=a/b\nFROM a\n", want: "# see below\n# syntax=a/b\nFROM a@\n"},
 		{name: "variable that only a build knows", text: "FROM ${UNKNOWN:+b}a\n", build: jobs.Build{Args: map[string]string{"UNKNOWN": "x"}}},
 		{name: "no Dockerfile", text: "x\n"},
+		{
+			name: "image by another name", build: with("base", "docker-image://a:1", "b", "docker-image://c"),
+			text: "FROM base AS x\nFROM docker.io/library/b:latest\nCOPY --from=base / /\nRUN --mount=from=base,target=/b x\nCOPY --from=x / /\n",
+			want: "FROM a:1@ AS x\nFROM c@\nCOPY --from=a:1@ / /\nRUN --mount=from=a:1@,target=/b x\nCOPY --from=x / /\n",
+		},
+		{name: "image by another name that has a digest", text: "FROM base\n", build: with("base", "docker-image://a@sha256:1"), want: "FROM a@sha256:1\n"},
+		{name: "image by its own name", text: "FROM a\nCOPY --from=a:2 / /\n", build: with("a", "docker-image://a:3"), want: "FROM a:3@\nCOPY --from=a:2@ / /\n"},
+		{name: "images by each other's names", text: "FROM a\nCOPY --from=b / /\n", build: with("a", "docker-image://b", "b", "docker-image://a"), want: "FROM b@\nCOPY --from=a@ / /\n"},
+		{name: "directory", text: "FROM a\nCOPY --from=dir / /\nRUN --mount=from=dir,target=/x x\n", build: with("dir", "libs"), want: "FROM a@\nCOPY --from=dir / /\nRUN --mount=from=dir,target=/x x\n"},
+		{name: "built on a directory", text: "FROM dir\nCOPY --from=a / /\n", build: with("dir", "libs"), want: "FROM dir\nCOPY --from=a@ / /\n"},
+		{name: "stage before a directory", text: "FROM a AS x\nCOPY --from=0 / /\nFROM dir\n", build: with("dir", "libs"), want: "FROM a@ AS x\nCOPY --from=0 / /\nFROM dir\n"},
+		{name: "image by another name in a trigger", text: "FROM a AS x\nONBUILD COPY --from=base / /\nFROM x\n", build: with("base", "docker-image://b")},
+		{name: "image by another name in a variable", text: "ARG V=base\nFROM ${V}\n", build: with("base", "docker-image://b:1"), want: "ARG V=base\nFROM b:1@\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -39,7 +39,7 @@ func graphOf(d File, b jobs.Build, daemon string) (g graph, ok bool) {
 	}
 	c := checker{build: b, lex: shell.NewLex(p.ast.EscapeToken), left: maxWords}
 	c.meta(p.args, p.stages[len(p.stages)-1].Name, platformValues(b.Platform, daemon))
-	g.platform = b.Platform
+	g.build = b
 	for _, s := range p.stages {
 		base := c.expand(s.BaseName, c.global)
 		g.add(s, base.text, cmp.Or(c.expand(s.Platform, c.global).text, b.Platform))
@@ -67,10 +67,10 @@ func platformValues(target, daemon string) map[string]string {
 
 // graph is what the stages of a Dockerfile need of each other and of images.
 type graph struct {
-	names    []string
-	stages   []stage
-	target   int // the index of a stage
-	platform string
+	names  []string
+	stages []stage
+	target int // the index of a stage
+	build  jobs.Build
 	// guess is set when a frontend may know of other bases.
 	guess bool
 }
@@ -81,6 +81,8 @@ type stage struct {
 	// stands on the stage with the index on.
 	base Image
 	on   int
+	// other is set when what FROM has is not the name of base, or of any image.
+	other bool
 	// commands are its own, behind the triggers of the stage that it is built on.
 	commands []instructions.Command
 }
@@ -96,9 +98,21 @@ func (g *graph) add(s instructions.Stage, base, platform string) {
 	case st.on >= 0:
 		st.commands = append(triggers(g.stages[st.on].commands), s.Commands...)
 	case base != "scratch":
-		st.base = Image{Ref: base, Platform: platform}
+		st.base.Platform = platform
+		st.base.Ref, st.other = g.image(base)
 	}
 	g.names, g.stages = append(g.names, s.Name), append(g.stages, st)
+}
+
+// image is the image that a name stands for, "" when it is a directory. other is set when the
+// build says what it is.
+func (g *graph) image(name string) (ref string, other bool) {
+	value, other := g.build.Named(name)
+	if !other {
+		return name, false
+	}
+	ref, _ = jobs.ContextImage(value)
+	return ref, true
 }
 
 // triggers are the commands that a stage leaves to those which are built on it.
@@ -147,6 +161,7 @@ func (g *graph) used() (all []Image) {
 		for _, img := range g.needs(i) {
 			at := find(g.names, img.Ref)
 			if at < 0 {
+				img.Ref, _ = g.image(img.Ref)
 				use(img)
 			}
 			reach(at)
@@ -165,18 +180,18 @@ func (g *graph) needs(i int) (all []Image) {
 	return all
 }
 
-// sourcesOf are the images, or stages, that a command takes something from.
+// sourcesOf are what names the images, or stages, that a command takes something from.
 func (g *graph) sourcesOf(cmd instructions.Command) (all []Image) {
 	switch cmd := cmd.(type) {
 	case *instructions.CopyCommand:
-		return []Image{{Ref: cmd.From, Role: jobs.RoleCopy, Platform: g.platform}}
+		return []Image{{Ref: cmd.From, Role: jobs.RoleCopy, Platform: g.build.Platform}}
 	case *instructions.RunCommand:
 		// No frontend replaces variables in the name of an image here.
 		if cmd.Expand(func(word string) (string, error) { return word, nil }) != nil {
 			return nil
 		}
 		for _, m := range instructions.GetMounts(cmd) {
-			all = append(all, Image{Ref: m.From, Role: jobs.RoleMount, Platform: g.platform})
+			all = append(all, Image{Ref: m.From, Role: jobs.RoleMount, Platform: g.build.Platform})
 		}
 	}
 	return all

@@ -170,6 +170,8 @@ type Info struct {
 	Memory   int64 // bytes
 	// Storage is the name of the driver that keeps images and containers.
 	Storage string
+	// Contexts is set when builds may have contexts by names besides their own.
+	Contexts bool
 }
 
 // String is the engine version as a Result records it.
@@ -185,6 +187,10 @@ type Build struct {
 	// Dockerfile is what to build from when it is no part of the context; nil
 	// means that it is, at Spec.Dockerfile.
 	Dockerfile []byte
+	// Contexts are plain, verified tars by the names that the Dockerfile has for them in
+	// FROM, COPY --from and mounts. An engine whose frontend knows of no such contexts
+	// must not be given any: it would look for images of these names.
+	Contexts map[string]io.Reader
 	// Images are those that the build is going to use, and what for. From them [Built] has
 	// the roles of the images that the build really used, and their names where the
 	// Dockerfile has pins.

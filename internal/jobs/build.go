@@ -20,8 +20,11 @@ type Build struct {
 	Target         string            `json:"target,omitempty"`
 	Args           map[string]string `json:"args,omitempty"`
 	Labels         map[string]string `json:"labels,omitempty"`
-	Platform       string            `json:"platform,omitempty"`
-	Tags           []string          `json:"tags,omitempty"`
+	// Contexts are what names in the Dockerfile's FROM, COPY --from and mounts stand for:
+	// docker-image://IMAGE, or a directory inside the context, a slash-separated path.
+	Contexts map[string]string `json:"contexts,omitempty"`
+	Platform string            `json:"platform,omitempty"`
+	Tags     []string          `json:"tags,omitempty"`
 	// Pull asks registries for every image that the build uses: what is on the host, or
 	// was told to another worker a moment ago, does not count.
 	Pull      bool     `json:"pull,omitempty"`
@@ -61,6 +64,7 @@ func (p *problems) build(b Build) {
 	p.match(secretPattern, "target_invalid", "/build/target", b.Target, "a stage name")
 	p.vars("/build/args", "build_arg", b.Args)
 	p.imageLabels("/build/labels", b.Labels)
+	p.contexts("/build/contexts", b.Contexts)
 	p.choice("network_invalid", "/build/network", "network", b.Network, "default", "none")
 	p.count("/build/tags", len(b.Tags))
 	for i, t := range b.Tags {

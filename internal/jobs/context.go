@@ -60,7 +60,7 @@ func (p *problems) context(c Context) {
 		p.add("context_size_invalid", "/context/size", "found %d; want 0 (unknown) or more", c.Size)
 	}
 	p.match(secretPattern, "credential_invalid", "/context/credential", c.Credential, "letters, digits and . _ -, at most 64")
-	if d := path.Clean(c.Dir); path.IsAbs(d) || d == ".." || strings.HasPrefix(d, "../") || strings.ContainsAny(d, "\x00\n") || len(d) > 4096 {
+	if d := path.Clean(c.Dir); path.IsAbs(d) || leavesDir(d) || strings.ContainsAny(d, "\x00\n") || len(d) > 4096 {
 		p.add("context_dir_invalid", "/context/dir", "found %q; want a directory inside the archive, or * for its only top folder", Clip(c.Dir))
 	}
 	scheme, rest, named := c.Scheme()

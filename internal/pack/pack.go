@@ -25,6 +25,8 @@ type Options struct {
 	// Inline, when not nil, is the content of a Dockerfile that no file has: it is packed
 	// as one that is ignored, and only .dockerignore counts.
 	Inline []byte
+	// Beside are directories that are packed, too.
+	Beside []Beside
 	// Modes says which permission bits are recorded; "" means ModesAuto.
 	Modes Modes
 	// KeepGit sends .git, which is left out otherwise.
@@ -93,7 +95,7 @@ type Report struct {
 //
 // Ignore files work as in docker build. Besides, .git is left out, unless an
 // exception such as !.git names it. A Dockerfile that is ignored comes first, under
-// another name; only the build is to see it. A FIFO, a device and a file
+// another name; only the build is to see it. Directories beside the context come last. A FIFO, a device and a file
 // that cannot be read or that changes while it is read are errors, so that no
 // context is silently incomplete. What is wrong with the directory is reported
 // as a *jobs.Failure.
@@ -133,18 +135,15 @@ func Write(ctx context.Context, w io.Writer, dir string, opts Options) (Report, 
 	if err := p.tree(ctx, root, ig, !opts.KeepGit && !ig.names(gitDir)); err != nil {
 		return Report{}, err
 	}
+	for _, b := range opts.Beside {
+		if err := p.beside(ctx, root, b); err != nil {
+			return Report{}, err
+		}
+	}
 	if err := p.close(); err != nil {
 		return Report{}, err
 	}
 	return p.report, nil
-}
-
-func openDir(dir string) (*os.Root, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, jobs.Fail(jobs.KindContextNotFound, err, "give the directory that holds the Dockerfile", "the directory %q cannot be opened: %s", jobs.Clip(dir), reason(err))
-	}
-	return root, nil
 }
 
 // Look reads a Dockerfile of a directory and packs nothing. plain is true when the

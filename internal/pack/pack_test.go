@@ -85,7 +85,7 @@ func fetched(t testing.TB, b []byte, dockerfile string) (*contexts.Fetched, []by
 		t.Fatal(err)
 	}
 	defer got.Close()
-	stream, err := got.Open(t.Context(), false)
+	stream, err := got.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,6 +322,39 @@ func TestPackInline(t *testing.T) {
 	inline.Inline = make([]byte, contexts.MaxDockerfile+1)
 	if f, ok := errors.AsType[*jobs.Failure](second(packed(t, dir, inline))); !ok || f.Kind != jobs.KindDockerfileInvalid {
 		t.Errorf("too large: got %v", f)
+	}
+}
+
+// A directory beside the context has a path of its own, and its own ignore file.
+func TestPackBeside(t *testing.T) {
+	t.Parallel()
+	dir := tree(t, map[string]string{"Dockerfile": "FROM scratch\n", ".dockerignore": "x\n", "x": "", "b": ""})
+	other := tree(t, map[string]string{"a/x": "", "y": "", ".dockerignore": "y\n"})
+	opts := pack.Options{Beside: []pack.Beside{{Name: "other", Dir: other, Path: ".slipway-context-0"}, {Name: "none", Dir: t.TempDir(), Path: ".slipway-context-1"}}}
+	b, report, err := packed(t, dir, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		".dockerignore", "Dockerfile", "b",
+		".slipway-context-0/", ".slipway-context-0/.dockerignore", ".slipway-context-0/a/", ".slipway-context-0/a/x", ".slipway-context-1/",
+	}
+	if diff := cmp.Diff(want, contextstest.Names(t, b)); diff != "" {
+		t.Errorf("names differ (-want +got):\n%s", diff)
+	}
+	if report.Ignored != 2 || report.Files != 5 {
+		t.Errorf("%d files, %d left out; want 5 and 2", report.Files, report.Ignored)
+	}
+	if again, _, err := packed(t, dir, opts); err != nil || !bytes.Equal(again, b) {
+		t.Errorf("it is another one the second time, or %v", err)
+	}
+	grow(t, dir, map[string]string{".slipway-context-0/x": ""})
+	if f, ok := errors.AsType[*jobs.Failure](second(packed(t, dir, opts))); !ok || f.Kind != jobs.KindContextInvalid || !strings.Contains(f.Message, ".slipway-context-0") {
+		t.Errorf("a name that is taken: got %v", f)
+	}
+	opts.Beside = []pack.Beside{{Name: "other", Dir: filepath.Join(dir, "nowhere"), Path: ".slipway-context-2"}}
+	if f, ok := errors.AsType[*jobs.Failure](second(packed(t, dir, opts))); !ok || !strings.Contains(f.Message, `"other"`) || !strings.Contains(f.Message, "nowhere") {
+		t.Errorf("a directory that is not there: got %v", f)
 	}
 }
 

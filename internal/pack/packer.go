@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -25,6 +26,8 @@ type packer struct {
 
 	limits  contexts.Limits
 	entries int
+	prefix  string // of what is packed now, for all its names
+	before  leftOut
 	tar     *tar.Writer
 	buf     *bufio.Writer
 	hash    hash.Hash
@@ -86,6 +89,7 @@ func (p *packer) tree(ctx context.Context, root *os.Root, ig *ignores, leaveGit 
 	}
 	failed := <-walked
 	stop()
+	defer func() { p.before = leftOut{p.report.Ignored, p.report.GitLeftOut, p.report.Sockets} }()
 	if err == nil {
 		err = failed
 	}
@@ -104,13 +108,15 @@ func (p *packer) batch(ctx context.Context, b *batch) error {
 }
 
 func (p *packer) left(out leftOut) {
-	p.report.Ignored, p.report.GitLeftOut, p.report.Sockets = out.ignored, out.git, out.sockets
+	p.report.Ignored, p.report.GitLeftOut = p.before.ignored+out.ignored, p.before.git || out.git
+	p.report.Sockets = append(slices.Clip(p.before.sockets), out.sockets...)
 }
 
 func (p *packer) record(ctx context.Context, r *record) error {
 	if r.err != nil {
 		return r.err
 	}
+	r.hdr.Name = p.prefix + r.hdr.Name
 	if err := p.header(r.hdr); err != nil || r.st == nil {
 		return err
 	}

@@ -7,7 +7,17 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/slipway-farm/slipway/internal/jobs"
 )
+
+func openDir(dir string) (*os.Root, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, jobs.Fail(jobs.KindContextNotFound, err, "give the directory that holds the Dockerfile", "the directory %q cannot be opened: %s", jobs.Clip(dir), reason(err))
+	}
+	return root, nil
+}
 
 // readDir lists root sorted by name.
 func readDir(root *os.Root) ([]fs.DirEntry, error) {

@@ -88,6 +88,10 @@ func (p *Pins) Pin(ctx context.Context, d dockerfile.File, b jobs.Build, images 
 		}
 		return ""
 	})
+	if !ok && dockerfile.NamesContexts(d, b, native) {
+		return nil, nil, jobs.Fail(jobs.KindDockerfileInvalid, nil, "write the names without variables, one way to write each",
+			"%s: it cannot be told which of its names the images of build.contexts stand for", d.Name)
+	}
 	if !ok {
 		return images, nil, nil
 	}

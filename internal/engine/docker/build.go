@@ -76,7 +76,7 @@ type way struct {
 }
 
 func (e *Engine) way(ctx context.Context, b engine.Build) (way, error) {
-	w := way{control: b.Dockerfile != nil}
+	w := way{control: b.Dockerfile != nil || len(b.Contexts) > 0}
 	if !w.control {
 		var err error
 		if w.control, err = e.containerdStore(ctx); err != nil {

@@ -61,6 +61,7 @@ func TestOptionsOfNothing(t *testing.T) {
 func TestEveryOption(t *testing.T) {
 	t.Parallel()
 	elsewhere := map[string]string{
+		"Contexts":       "the worker writes images into the Dockerfile, and gives directories as engine.Build.Contexts",
 		"HideDockerfile": "the worker reads the Dockerfile and gives it as engine.Build.Dockerfile",
 		"Tags":           "the worker names the image after the build",
 		"Secrets":        "they travel in the session",

@@ -28,6 +28,7 @@ import (
 
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/system"
+	"github.com/docker/docker/api/types/versions"
 	"github.com/docker/docker/client"
 
 	"github.com/slipway-farm/slipway/internal/engine"
@@ -114,6 +115,7 @@ func describe(version types.Version, info system.Info) engine.Info {
 	return engine.Info{
 		ID: daemonID(info), Name: "docker", Version: version.Version, Platform: version.Os + "/" + version.Arch,
 		CPUs: info.NCPU, Memory: info.MemTotal, Storage: info.Driver,
+		Contexts: !versions.LessThan(version.APIVersion, "1.42"),
 	}
 }
 

@@ -53,6 +53,9 @@ func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Buil
 	attrs := opt.FrontendAttrs
 	attrs["context"] = upload.Add(chunked{body})
 	opt.Session = append(attachables, upload)
+	for name, tar := range b.Contexts {
+		nameContext(&opt, name, upload.Add(chunked{tar}))
+	}
 	if b.Dockerfile != nil {
 		attrs["dockerfilekey"] = hiddenSource
 		file := filesync.StaticDirSource{hiddenSource: newOneFile(attrs["filename"], b.Dockerfile)}
@@ -62,6 +65,21 @@ func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Buil
 		limitAttrs(attrs, b.Limits)
 	}
 	return solve(ctx, bk, nil, opt, t)
+}
+
+// nameContext has a name in the Dockerfile stand for the files of the tar behind a URL. The
+// frontend unpacks the context itself in the same way, and has none for a second tar.
+func nameContext(opt *client.SolveOpt, name, url string) {
+	const file = "context"
+	archive := llb.HTTP(url, llb.Filename(file), llb.WithCustomName("[context "+name+"] load"))
+	files := llb.Scratch().File(llb.Copy(archive, "/"+file, "/", &llb.CopyInfo{AttemptUnpack: true}), llb.WithCustomName("[context "+name+"] unpack"))
+	if opt.FrontendInputs == nil {
+		opt.FrontendInputs = map[string]llb.State{}
+	}
+	opt.FrontendInputs[name] = files
+	opt.FrontendAttrs["context:"+name] = "input:" + name
+	// A frontend that is named in the Dockerfile and knows of no such contexts says so.
+	opt.FrontendAttrs["frontend.caps"] = "moby.buildkit.frontend.contexts+forward"
 }
 
 // solve has BuildKit do what a frontend or a definition says.

@@ -34,6 +34,11 @@ func (f *Fake) Build(ctx context.Context, b engine.Build) (engine.Built, error) 
 			return engine.Built{}, err
 		}
 	}
+	for _, tar := range b.Contexts {
+		if _, err := io.Copy(io.Discard, tar); err != nil {
+			return engine.Built{}, err
+		}
+	}
 	dockerfile, err := readDockerfile(b)
 	if err != nil {
 		return engine.Built{}, err
@@ -118,7 +123,7 @@ func (w *walk) instruction(ctx context.Context, line int, text string) error {
 func (w *walk) base(ref string) error {
 	ref, _, _ = strings.Cut(ref, " ")
 	w.from = true
-	if ref == "scratch" {
+	if _, named := w.b.Contexts[ref]; ref == "scratch" || named {
 		return nil
 	}
 	f := w.fake

@@ -61,7 +61,7 @@ type image struct {
 func New() *Fake {
 	f := &Fake{
 		changed:    make(chan struct{}),
-		info:       engine.Info{ID: rand.Text(), Name: "fake", Version: "1.0", Platform: "linux/amd64", CPUs: 4, Memory: 8 << 30},
+		info:       engine.Info{ID: rand.Text(), Name: "fake", Version: "1.0", Platform: "linux/amd64", CPUs: 4, Memory: 8 << 30, Contexts: true},
 		images:     map[string]*image{},
 		tags:       map[string]string{},
 		remote:     map[string]bool{},
@@ -95,6 +95,13 @@ func (f *Fake) Replace() {
 	clear(f.images)
 	clear(f.tags)
 	f.cached = nil
+}
+
+// SetContexts tells whether builds may have named contexts, from now on.
+func (f *Fake) SetContexts(has bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.info.Contexts = has
 }
 
 // SetDown takes the daemon away or brings it back. Containers run on meanwhile.
