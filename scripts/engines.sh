@@ -9,7 +9,7 @@ source "$(dirname "$0")/lib.sh"
 cd "$root"
 
 # What builds, pushes, fails, collects, and is taken up again after a crash.
-readonly farms='^(TestSmoke|TestExample|TestPush|TestPushFailures|TestFailures|TestAttribution|TestAttributionOfLosses|TestOutputs|TestSecrets|TestCrashDuringRun|TestCrashDuringBuild|TestRebuild)$'
+readonly farms='^(TestSmoke|TestExample|TestPush|TestPushFailures|TestFailures|TestAttribution|TestAttributionOfLosses|TestOutputs|TestSecrets|TestCrashDuringRun|TestCrashDuringBuild|TestRebuild|TestNamedContexts)$'
 
 (($#)) || set -- 20.10 26.1 26.1-containerd 29
 failed=()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -25,7 +26,8 @@ func (t *baked) locate(base string) {
 	if !filepath.IsAbs(dir) {
 		dir = filepath.Join(base, dir)
 	}
-	switch info, err := os.Stat(dir); {
+	info, err := os.Stat(dir)
+	switch {
 	case err != nil:
 		t.refuse("context", "the directory %s cannot be read: %v", dir, pathReason(err))
 		return
@@ -34,6 +36,16 @@ func (t *baked) locate(base string) {
 		return
 	}
 	t.job.source = source{fromDir, dir}
+	named := map[string]string{}
+	for name, from := range t.Beside {
+		if named[name] = from; !filepath.IsAbs(from) {
+			named[name] = filepath.Join(base, from)
+		}
+	}
+	if t.job.beside, err = besides(named, t.job.spec.Build); err != nil {
+		t.refuse("contexts", "%v", err)
+		return
+	}
 	if t.Dockerfile == "" {
 		return
 	}
@@ -69,11 +81,11 @@ func inside(dir, file string) (string, bool) {
 
 // packing is what a packed context depends on: a directory, and the Dockerfile unless
 // it changes nothing.
-type packing struct{ dir, dockerfile, inline string }
+type packing struct{ dir, dockerfile, inline, beside string }
 
 // packing is that of a job. Many targets have one large directory, and it is packed once.
 func (s *submission) packing() packing {
-	key := packing{s.source.arg, s.spec.Build.Dockerfile, string(s.inline)}
+	key := packing{s.source.arg, s.spec.Build.Dockerfile, string(s.inline), fmt.Sprint(s.beside)}
 	if s.inline != nil {
 		return key
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/flags"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/pack"
 )
 
 const submitHelp = `Submit a job, follow it, and end with its exit code.
@@ -170,6 +171,8 @@ type submission struct {
 	about string
 	// inline is a Dockerfile that no file has, nil when one does.
 	inline []byte
+	// beside are directories that are packed with the context.
+	beside []pack.Beside
 	// checked is the Dockerfile of a context that was packed here.
 	checked dockerfile.File
 
@@ -220,6 +223,11 @@ func (s *submission) read(path string, command []string, changed func(string) bo
 	}
 	if s.spec, err = s.request.Spec(); err != nil {
 		return err
+	}
+	if s.source.kind == fromDir && len(o.Contexts) > 0 {
+		if s.beside, err = besides(o.Contexts, s.spec.Build); err != nil {
+			return usage("", "--build-context %v", err)
+		}
 	}
 	if s.source.kind != noSource {
 		flags.Part(&s.spec.Context).Ref = s.source.placeholder()

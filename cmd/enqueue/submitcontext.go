@@ -36,7 +36,7 @@ func (s *submission) storeContext(ctx context.Context) error {
 	}
 	progress := s.contextProgress(!s.options.Quiet && s.mode == progressui.TtyMode)
 	up, err := s.source.upload(ctx, store, s.stdin, progress.options(pack.UploadOptions{Limits: limits, Pack: pack.Options{
-		Dockerfile: s.spec.Build.Dockerfile, Inline: s.inline, Modes: pack.Modes(s.options.Modes), KeepGit: s.options.KeepGit,
+		Dockerfile: s.spec.Build.Dockerfile, Inline: s.inline, Beside: s.beside, Modes: pack.Modes(s.options.Modes), KeepGit: s.options.KeepGit,
 		Check: s.checkDockerfile,
 	}}))
 	progress.clear()

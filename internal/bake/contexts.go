@@ -51,12 +51,21 @@ func namedContexts(t *Target, v map[string]string) {
 		case strings.HasPrefix(from, "target:"):
 			t.refuse("contexts", "%s is the result of another target (%s), and jobs do not hand results on; have that target push a tag, and write the tag in FROM",
 				jobs.Clip(name), jobs.Clip(from))
-		case strings.HasPrefix(from, "docker-image:"):
-			t.refuse("contexts", "%s is an image by another name, and a job has no named contexts; write the image in FROM or COPY --from", jobs.Clip(name))
+		case strings.HasPrefix(from, "docker-image://"):
+			put(&t.Build.Contexts, name, from)
+		case gitPattern.MatchString(from) || bakePattern.MatchString(from) || strings.Contains(from, "://"):
+			t.refuse("contexts", "%s is neither an image (docker-image://) nor a directory", jobs.Clip(name))
 		default:
-			t.refuse("contexts", "a job has one context, and %s is a second one; submit a directory that holds both", jobs.Clip(name))
+			put(&t.Beside, name, from)
 		}
 	}
+}
+
+func put(m *map[string]string, key, value string) {
+	if *m == nil {
+		*m = map[string]string{}
+	}
+	(*m)[key] = value
 }
 
 func dockerfile(t *Target, v string) {

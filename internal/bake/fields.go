@@ -29,7 +29,7 @@ func rows() []row {
 		refused("annotations", "the farm sets no annotations of a manifest; labels are a part of the image"),
 		field("attest", "", attestations),
 		field("context", "/context", mainContext),
-		field("contexts", "", namedContexts),
+		field("contexts", "/build/contexts", namedContexts),
 		field("dockerfile", "/build/dockerfile", dockerfile),
 		field("dockerfile-inline", "", func(t *Target, v string) {
 			if text, ok := t.plain("dockerfile-inline", "", v); ok {

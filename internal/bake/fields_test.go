@@ -55,8 +55,11 @@ func TestFields(t *testing.T) {
 		{field: "context", value: `["app"]`, refused: "a value that bake does not print"},
 
 		{field: "contexts", value: `{"base":"target:base"}`, refused: "base is the result of another target (target:base), and jobs do not hand results on"},
-		{field: "contexts", value: `{"alpine":"docker-image://alpine:3"}`, refused: "alpine is an image by another name"},
-		{field: "contexts", value: `{"src":"../src"}`, refused: "src is a second one"},
+		{field: "contexts", value: `{"alpine":"docker-image://alpine:3"}`, want: `{"contexts":{"alpine":"docker-image://alpine:3"}}`},
+		{field: "contexts", value: `{"src":"../src"}`, want: `{"beside":{"src":"../src"}}`},
+		{field: "contexts", value: `{"src":"https://host/a.tar"}`, refused: "src is neither an image (docker-image://) nor a directory"},
+		{field: "contexts", value: `{"src":"oci-layout://x"}`, refused: "src is neither an image (docker-image://) nor a directory"},
+		{field: "contexts", value: `{"SRC":"docker-image://alpine"}`, refused: "context_name_invalid"},
 		{field: "contexts", value: `{"src":""}`, want: `{}`},
 
 		{field: "dockerfile", value: `"deploy//Dockerfile"`, want: `{"file":"deploy/Dockerfile"}`},
@@ -193,7 +196,18 @@ func made(t *testing.T, got bake.Target) map[string]any {
 			m[k] = v
 		}
 	}
+	if len(got.Beside) > 0 {
+		m["beside"] = anyMap(got.Beside)
+	}
 	return m
+}
+
+func anyMap(m map[string]string) map[string]any {
+	all := map[string]any{}
+	for k, v := range m {
+		all[k] = v
+	}
+	return all
 }
 
 // What takes more than one field to tell.

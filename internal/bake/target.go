@@ -3,6 +3,7 @@ package bake
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,6 +18,9 @@ type Target struct {
 	// Ref is the reference of the context, "" when it is a directory: Dir, which is
 	// relative to where the file belongs.
 	Ref, Dir string
+	// Beside are directories by the names that the Dockerfile has for them; they are
+	// relative as Dir is.
+	Beside map[string]string
 	// Dockerfile is the path of the Dockerfile of a directory: inside Dir, or absolute.
 	Dockerfile string
 	// Inline is the content of the Dockerfile, nil when a file has it.
@@ -77,6 +81,8 @@ func (t *Target) together() {
 	switch {
 	case t.Inline != nil && t.Ref != "":
 		t.refuse("dockerfile-inline", "its context is a reference, which the farm does not change; put the Dockerfile into that archive")
+	case len(t.Beside) > 0 && t.Ref != "":
+		t.refuse("contexts", "its context is a reference, which the farm does not change; put the directory %s into that archive", slices.Min(slices.Collect(maps.Keys(t.Beside))))
 	case t.Inline != nil:
 		t.Dockerfile = "" // as in bake, which prints the default beside it
 	case t.Ref != "":

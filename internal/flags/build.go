@@ -10,6 +10,12 @@ func buildRows(o *Options, getenv func(string) string) []Row {
 			sets("/build/dockerfile").asking(neither),
 		keyed(pairs(getenv), "/build/args", "build-arg", "build argument, KEY alone takes it from the environment; repeatable, the last of a key counts",
 			func(s *jobs.Spec) *map[string]string { return &s.Build.Args }),
+		held(pairs(nil), &o.Contexts, "/build/contexts", "build-context", "what a name in FROM, COPY --from and mounts stands for: NAME=docker-image://IMAGE or NAME=DIR; repeatable",
+			func(s *jobs.Spec, v map[string]string) {
+				for name, value := range v {
+					put(&s.Build.Contexts, name, value)
+				}
+			}),
 		one(text, "/build/target", "target", "stage to build", func(s *jobs.Spec) *string { return &s.Build.Target }),
 		option(text, &o.Platform, "platform", "os/arch[/variant] of the image, or of the worker when nothing is built").
 			sets("/build/platform", "/requires/platform").asking(neither),

@@ -17,6 +17,7 @@ type Options struct {
 	// the build, of which bake files have to be told
 	Push         bool
 	Secrets, SSH []jobs.Secret
+	Contexts     map[string]string
 
 	// the document, by way of [request.spec]
 	File, Platform, Image, Network, ReadyHTTP string

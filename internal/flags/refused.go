@@ -63,11 +63,6 @@ func refusals() []refusal {
 			"-o template={{.result.container_id}} prints the ID of the container when the job has ended",
 		},
 		{
-			[]string{"build-context"},
-			nil,
-			"a job has one context: put what the build needs into it, or name an image in the Dockerfile",
-		},
-		{
 			[]string{"cache-to"},
 			nil,
 			"the cache stays on the hosts, and builds go where theirs is; --push with --build-arg BUILDKIT_INLINE_CACHE=1 publishes it for --cache-from",
