@@ -77,6 +77,21 @@ func (r *Recording) Rewind() (f *os.File, size int64, err error) {
 	return r.f, size, nil
 }
 
+// Reader reads what was written, as Rewind does, and independently of it. It ends the
+// writing.
+func (r *Recording) Reader() (io.Reader, error) {
+	if r.enc != nil {
+		if _, _, err := r.Rewind(); err != nil {
+			return nil, err
+		}
+	}
+	st, err := r.f.Stat()
+	if err != nil {
+		return nil, recordingFailure(err)
+	}
+	return io.NewSectionReader(r.f, 0, st.Size()), nil
+}
+
 // Close frees the file.
 func (r *Recording) Close() {
 	if r.enc != nil {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"io"
 	"maps"
 	"math"
+	"path"
 	"slices"
 	"strings"
 
@@ -56,7 +58,7 @@ type Fetched struct {
 
 // Fetch reads a context once, before the engine sees a byte of it: it is
 // decompressed, measured, compared with what c announces, every entry is looked
-// at, and the Dockerfile is found, unless it has no name. Every error is a *jobs.Failure.
+// at, and the Dockerfile is found. Every error is a *jobs.Failure.
 //
 // A transfer that brings damaged or wrong bytes is repeated once: what comes
 // the same twice is what is there, and the announcement or the archive is wrong;
@@ -127,11 +129,12 @@ func (f *Fetcher) unknown(scheme string) *jobs.Failure {
 // read makes the first pass. When it fails, the sum of what came over a network
 // is returned, too.
 func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, dockerfile string) (got *Fetched, s *sum, err error) {
-	raw, err := src.Open(ctx, c)
+	open := func(ctx context.Context) (io.ReadCloser, error) { return src.Open(ctx, c) }
+	raw, err := open(ctx)
 	if err != nil {
 		return nil, nil, fetchFailure(err)
 	}
-	k := newKeeper(f.opts.TempDir, raw)
+	k := newKeeper(f.opts.TempDir, raw, open)
 	defer func() {
 		if err != nil {
 			_ = k.close() // what was read is no good anyway
@@ -141,10 +144,7 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 	if err != nil {
 		return nil, nil, err
 	}
-	p.keep = k
-	if dockerfile != "" {
-		p.find = newFinder(dockerfile)
-	}
+	p.find, p.keep = newFinder(dockerfile), k
 	stream, err := readAll(ctx, first, p)
 	if err != nil {
 		if inDoubt(err) {
@@ -155,10 +155,8 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 	got = &Fetched{Judged: stream.judged(), keep: k}
 	same := stream.sums.sum()
 	p.same, p.keep = &same, nil
-	if p.find != nil {
-		if got.Dockerfile, err = followDockerfile(ctx, k.again, p); err != nil {
-			return nil, nil, err
-		}
+	if got.Dockerfile, err = followDockerfile(ctx, k.again, p); err != nil {
+		return nil, nil, err
 	}
 	p.find, p.rewrite = nil, true
 	got.again = p
@@ -203,6 +201,31 @@ func (c *Fetched) Open(ctx context.Context, without ...string) (*Stream, error) 
 	p := c.again
 	p.drop = without
 	return newStream(ctx, src, p)
+}
+
+// Directory streams a directory inside the context as Open streams the context, and beside
+// it: any number of them may be read at once. Nothing of the context outside of the directory
+// may be needed in there.
+func (c *Fetched) Directory(ctx context.Context, dir string) (*Stream, error) {
+	src, end, err := c.keep.beside(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := c.again
+	if p.of.Dir = path.Join(c.Dir, dir); p.of.Dir == "." {
+		p.of.Dir = ""
+	}
+	s, err := newStream(ctx, src, p)
+	if err != nil {
+		end()
+		return nil, err
+	}
+	free := s.free
+	s.free = func() {
+		free()
+		end()
+	}
+	return s, nil
 }
 
 // Close frees what was kept. Streams must be closed before.

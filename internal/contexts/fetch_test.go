@@ -12,6 +12,7 @@ import (
 	"path"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -276,6 +277,84 @@ func TestWithout(t *testing.T) {
 	checkSent(t, sent)
 }
 
+// Directories of a context are read beside it and each other, from wherever it comes.
+func TestDirectory(t *testing.T) {
+	t.Parallel()
+	plain := contextstest.Tar(
+		t, contextstest.File("top/Dockerfile", "FROM scratch\n"), contextstest.File("top/a/x", strings.Repeat("x", 300_000)),
+		contextstest.File("top/a/b/y", "y"), contextstest.Hardlink("top/c", "top/a/b/y"),
+		contextstest.Hardlink("top/d/e", "top/a/b/y"),
+	)
+	for name, source := range map[string]memSource{"near": near(plain), "far": far(plain), "gzip": near(contextstest.Gzip(t, plain))} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := contexts.NewFetcher(contexts.Options{TempDir: t.TempDir()}, source).Fetch(t.Context(), jobs.Context{Ref: "mem:x", Dir: "*"}, "Dockerfile")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer got.Close()
+			main, err := got.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer main.Close()
+			begun := make([]byte, 2000)
+			if _, err := io.ReadFull(main, begun); err != nil {
+				t.Fatal(err)
+			}
+			var reading sync.WaitGroup
+			for dir, want := range map[string]string{"a": "./ x b/y", "a/b": "./ y", ".": "./ Dockerfile a/x a/b/y c d/e", "nowhere": "context_invalid", "c": "context_invalid", "d": "context_hardlink_escape"} {
+				reading.Go(func() {
+					s, err := got.Directory(t.Context(), dir)
+					if err != nil {
+						t.Errorf("%s: %v", dir, err)
+						return
+					}
+					defer s.Close()
+					sent, err := io.ReadAll(s)
+					var have string
+					if err != nil {
+						have = string(jobs.AsFailure(err).Kind)
+					} else {
+						have = strings.Join(contextstest.Names(t, sent), " ")
+					}
+					if have != want {
+						t.Errorf("%s: sent %q, %v; want %q", dir, have, err, want)
+					}
+				})
+			}
+			reading.Wait()
+			rest, err := io.ReadAll(main)
+			if have, want := strings.Join(contextstest.Names(t, append(begun, rest...)), " "), "./ Dockerfile a/x a/b/y c d/e"; err != nil || have != want {
+				t.Errorf("the context itself: sent %q, %v; want %q", have, err, want)
+			}
+		})
+	}
+}
+
+// What is opened once more has to be what was read before.
+func TestDirectoryChanges(t *testing.T) {
+	t.Parallel()
+	times := 0
+	source := memSource(func(ctx context.Context) (io.ReadCloser, error) {
+		times++
+		return near(contextstest.Tar(t, contextstest.File("Dockerfile", "FROM scratch\n"), contextstest.File("a/x", fmt.Sprint(times))))(ctx)
+	})
+	got, err := contexts.NewFetcher(contexts.Options{}, source).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, "Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	s, err := got.Directory(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err = io.ReadAll(s); err == nil || !strings.Contains(err.Error(), "changed while it was used") {
+		t.Errorf("got %v; want to be told that it changed", err)
+	}
+}
+
 func entryNamed(t *testing.T, b []byte, name string) *tar.Header {
 	t.Helper()
 	var found *tar.Header
@@ -297,9 +376,6 @@ func entryNamed(t *testing.T, b []byte, name string) *tar.Header {
 func TestDrop(t *testing.T) {
 	t.Parallel()
 	a, b, dockerfile := contextstest.File("a", "a"), contextstest.File("b", "b"), contextstest.File("Dockerfile", "FROM scratch\n")
-	if got, err := contexts.NewFetcher(contexts.Options{}, near(contextstest.Tar(t, a, b))).Fetch(t.Context(), jobs.Context{Ref: "mem:x"}, ""); err != nil || got.Dockerfile.Name != "" {
-		t.Errorf("no Dockerfile is looked for: %+v, %v", got, err)
-	}
 	for _, tt := range []struct {
 		entries       []contextstest.Entry
 		dropped, kept string

@@ -1,6 +1,7 @@
 package contexts
 
 import (
+	"context"
 	"hash/maphash"
 	"io"
 
@@ -14,13 +15,19 @@ import (
 //	gzip, from anywhere       is kept unpacked, in zstd: gzip is four times as
 //	                          slow to read, and once is enough
 type keeper struct {
-	dir string
-	raw io.ReadCloser
-	rec *artifacts.Recording
+	dir  string
+	raw  io.ReadCloser
+	open opener
+	rec  *artifacts.Recording
 }
 
-// newKeeper keeps what raw yields, in temporary files in dir.
-func newKeeper(dir string, raw io.ReadCloser) *keeper { return &keeper{dir: dir, raw: raw} }
+// opener opens a context at its source.
+type opener func(context.Context) (io.ReadCloser, error)
+
+// newKeeper keeps what raw yields, in temporary files in dir. open opens it once more.
+func newKeeper(dir string, raw io.ReadCloser, open opener) *keeper {
+	return &keeper{dir: dir, raw: raw, open: open}
+}
 
 // rewindable tells what is near and quick from what came over a network.
 func (k *keeper) rewindable() bool {
@@ -65,6 +72,19 @@ func (k *keeper) again() (*source, error) {
 		return &source{r: f}, err
 	}
 	return &source{r: k.raw, rewind: k.raw.(artifacts.Rewinder)}, nil
+}
+
+// beside starts a reading that goes on beside others; end ends it.
+func (k *keeper) beside(ctx context.Context) (s *source, end func(), err error) {
+	if k.rec != nil {
+		r, err := k.rec.Reader()
+		return &source{r: r}, func() {}, err
+	}
+	raw, err := k.open(ctx)
+	if err != nil {
+		return nil, nil, fetchFailure(err)
+	}
+	return &source{r: raw}, func() { _ = raw.Close() }, nil // only read
 }
 
 func (k *keeper) close() error {

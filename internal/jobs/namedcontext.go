@@ -22,7 +22,10 @@ func ContextImage(value string) (ref string, ok bool) {
 // ContextName is a name of [Build.Contexts], or what a Dockerfile has in its place, in the
 // form in which both are compared: alpine, alpine:latest and docker.io/library/alpine are one.
 func ContextName(name string) string {
-	name = strings.TrimPrefix(strings.TrimPrefix(name, "docker.io/"), "library/")
+	name = strings.TrimPrefix(name, "docker.io/")
+	if inner, ok := strings.CutPrefix(name, "library/"); ok && !strings.Contains(inner, "/") {
+		name = inner
+	}
 	return strings.TrimSuffix(name, ":latest")
 }
 

@@ -37,7 +37,7 @@ func (a *attempt) build(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		built, err := a.once(ctx, a.keyOf(admitted.Build, fetched.Fetched, pinned, images, admitted), func() (engine.Built, error) {
+		built, err := a.once(ctx, a.keyOf(admitted.Build, fetched, pinned, images, admitted), func() (engine.Built, error) {
 			return a.buildFrom(ctx, fetched, admitted, images, pinned)
 		})
 		if err != nil {
@@ -63,7 +63,7 @@ func (a *attempt) build(ctx context.Context) error {
 }
 
 // buildFrom makes the image, under the private name of this attempt.
-func (a *attempt) buildFrom(ctx context.Context, fetched *buildContext, admitted dockerfile.Admitted, images []engine.Image, pinned []byte) (engine.Built, error) {
+func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admitted dockerfile.Admitted, images []engine.Image, pinned []byte) (engine.Built, error) {
 	spec, sources := admitted.Build, admitted.Sources
 	ctx, done := a.watchIdle(ctx, jobs.StageBuild, a.w.cacheLocks.take(a, admitted.CacheSpace, sources.Locks))
 	defer a.w.cacheLocks.drop(a)
@@ -72,16 +72,16 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *buildContext, admitted
 	if err != nil {
 		return engine.Built{}, explain(ctx, jobs.StageBuild, err)
 	}
-	archives, err := fetched.open(ctx, spec)
+	in, err := open(ctx, fetched, spec)
 	if err != nil {
 		return engine.Built{}, explain(ctx, jobs.StageFetch, err)
 	}
-	defer archives.Close()
+	defer in.Close()
 	dockerfile, began := beside(&spec, fetched.Dockerfile, pinned), time.Now()
 	var clipped atomic.Bool
 	defer func() { a.res.Log.Clipped = clipped.Load() }()
 	built, err := a.w.Engine.Build(ctx, engine.Build{
-		Spec: spec, Name: a.imageName(), Context: archives.context, Contexts: archives.readers(), Dockerfile: dockerfile, Images: images,
+		Spec: spec, Name: a.imageName(), Context: in.context, Contexts: in.readers(), Dockerfile: dockerfile, Images: images,
 		CacheSpace: admitted.CacheSpace, Limits: a.w.buildLimits(spec), Secret: a.secret, SSHKey: a.w.sshKey, Mask: a.covered,
 		Status:  func(status []byte) { a.joblog.Write(jobs.BuildStatus, status) },
 		Clipped: func() { clipped.Store(true) },
@@ -93,8 +93,8 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *buildContext, admitted
 		a.w.Images.Built(ctx, a.job.Spec.Name, began)
 	}
 	switch {
-	case archives.Err() != nil:
-		return built, explain(ctx, jobs.StageFetch, archives.Err())
+	case in.Err() != nil:
+		return built, explain(ctx, jobs.StageFetch, in.Err())
 	case errors.Is(err, engine.ErrSyntax) && sources.Parsed:
 		return built, explain(ctx, jobs.StageBuild, a.unsupported(sources.Frontend, err))
 	default:
@@ -139,18 +139,16 @@ func (a *attempt) naming(tag string) engine.Naming {
 
 // fetch reads the context to its last byte before the engine sees the first, and
 // holds the build to the operator's policy.
-func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted dockerfile.Admitted, fetched *buildContext, err error) {
+func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted dockerfile.Admitted, fetched *contexts.Fetched, err error) {
 	timeout := a.job.Spec.Timeouts.Fetch.Or(a.w.opts.Timeouts.Fetch.D())
 	err = a.stage(ctx, jobs.StageFetch, timeout, func(ctx context.Context) error {
 		if err := a.note(ctx, jobs.Progress{Stage: jobs.StageFetch}); err != nil {
 			return err
 		}
 		c := *a.job.Spec.Context
-		got, err := a.w.Admission.Context(ctx, c, spec.Dockerfile)
-		if err != nil {
+		if fetched, err = a.w.Admission.Context(ctx, c, spec.Dockerfile); err != nil {
 			return err
 		}
-		fetched = &buildContext{Fetched: got, named: map[string]*contexts.Fetched{}}
 		for _, w := range fetched.Warnings {
 			fmt.Fprintln(a.joblog.Writer(jobs.Note), "context:", w)
 		}
@@ -162,7 +160,7 @@ func (a *attempt) fetch(ctx context.Context, spec jobs.Build) (admitted dockerfi
 		if err != nil {
 			return explain(ctx, jobs.StageBuild, err)
 		}
-		return a.fetchNamed(ctx, c, fetched, admitted.Build)
+		return a.checkNamed(ctx, fetched, admitted.Build)
 	})
 	if err != nil && fetched != nil {
 		err = errors.Join(err, fetched.Close())

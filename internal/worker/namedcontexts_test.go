@@ -1,13 +1,9 @@
 package worker_test
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"io"
 	"testing"
 
-	"github.com/slipway-farm/slipway/internal/engine/enginetest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -46,24 +42,5 @@ func TestNamedContextsOfAnOldEngine(t *testing.T) {
 	f.start()
 	job := f.ended(f.submit(namedBuild("libs")))
 	wantFailure(t, job, jobs.Failed, jobs.StageFetch, jobs.KindUnsupported, `no contexts by names, such as "lib"`)
-	f.empty()
-}
-
-// What is read a second time has to be what was read before: an image of two contexts would
-// be one that was never asked for.
-func TestNamedContextsChange(t *testing.T) {
-	t.Parallel()
-	f := newFarm(t)
-	times := 0
-	f.fetch = func(context.Context, jobs.Context) (io.ReadCloser, error) {
-		times++
-		content := min(times, 2) // it changes once
-		return io.NopCloser(bytes.NewReader(enginetest.Archive(t, "Dockerfile", "FROM lib\n", "libs/a", fmt.Sprint(content)))), nil
-	}
-	f.start()
-	job := f.ended(f.submit(namedBuild("libs")))
-	if job.State != jobs.Succeeded || job.Attempt != 2 {
-		t.Errorf("job is %s at attempt %d with %+v; want it built anew", job.State, job.Attempt, job.Result.Failure)
-	}
 	f.empty()
 }

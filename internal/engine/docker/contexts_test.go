@@ -9,18 +9,18 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/docker/docker/api/types/versions"
-
 	"github.com/slipway-farm/slipway/internal/engine"
 	"github.com/slipway-farm/slipway/internal/engine/enginetest"
 )
 
-// TestNamedContexts: a name in FROM, COPY --from and a mount is a tar beside the context.
+// TestNamedContexts: a name in FROM, COPY --from and a mount is a tar beside the context. No
+// frontend that knows of no such names builds without them.
 func TestNamedContexts(t *testing.T) {
 	t.Parallel()
 	e := open(t, host, Options{})
-	if versions.LessThan(e.cli.ClientVersion(), "1.42") {
-		t.Skip("the frontend of this engine has no named contexts")
+	info, err := e.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
 	const dockerfile = `FROM busybox:latest AS work
 RUN --mount=from=shared,target=/s cat /s/dir/a > /mounted
@@ -38,6 +38,12 @@ COPY main /
 			"unused":       bytes.NewReader(nil),
 		},
 	})
+	if !info.Contexts {
+		if err == nil || !strings.Contains(err.Error(), "unsupported frontend capability") {
+			t.Errorf("got %v of an engine whose frontend knows of no contexts by names", err)
+		}
+		return
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
