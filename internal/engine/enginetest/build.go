@@ -52,6 +52,13 @@ func (f *Fake) Build(ctx context.Context, b engine.Build) (engine.Built, error) 
 	return w.finish()
 }
 
+// SetContexts tells whether builds may have named contexts, from now on.
+func (f *Fake) SetContexts(has bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.info.Contexts = has
+}
+
 // readDockerfile reads the context to its end and returns the Dockerfile.
 func readDockerfile(b engine.Build) ([]byte, error) {
 	name := path.Clean(b.Spec.Dockerfile)

@@ -97,13 +97,6 @@ func (f *Fake) Replace() {
 	f.cached = nil
 }
 
-// SetContexts tells whether builds may have named contexts, from now on.
-func (f *Fake) SetContexts(has bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.info.Contexts = has
-}
-
 // SetDown takes the daemon away or brings it back. Containers run on meanwhile.
 func (f *Fake) SetDown(down bool) {
 	f.mu.Lock()
