@@ -11,6 +11,8 @@ type Block struct {
 	Language string
 	// Line is that of the first line inside, from 1.
 	Line int
+	// Section is the "## " heading above it.
+	Section string
 	// Lines are those inside, without the indentation of the mark.
 	Lines []string
 	// indent is that of the mark.
@@ -23,7 +25,7 @@ func (b Block) Text() string { return strings.Join(b.Lines, "\n") + "\n" }
 // Blocks returns the blocks of code of a page.
 func Blocks(page string) (all []Block) {
 	var open *Block
-	number := 0
+	number, section := 0, ""
 	for line := range strings.Lines(page) {
 		number++
 		line = strings.TrimSuffix(line, "\n")
@@ -31,10 +33,12 @@ func Blocks(page string) (all []Block) {
 		mark, isMark := strings.CutPrefix(trimmed, "```")
 		switch {
 		case open == nil && isMark:
-			open = &Block{Language: strings.TrimSpace(mark), Line: number + 1, indent: line[:len(line)-len(trimmed)]}
+			open = &Block{Language: strings.TrimSpace(mark), Line: number + 1, Section: section, indent: line[:len(line)-len(trimmed)]}
 		case open != nil && isMark && strings.TrimSpace(mark) == "":
 			all = append(all, *open)
 			open = nil
+		case open == nil && strings.HasPrefix(line, "## "):
+			section = strings.TrimPrefix(line, "## ")
 		case open != nil:
 			open.Lines = append(open.Lines, strings.TrimPrefix(line, open.indent))
 		}

@@ -5,13 +5,13 @@ package e2e_test
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/slipway-farm/slipway/internal/doctest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -22,8 +22,10 @@ func blocks(t *testing.T, page, language string) (all []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
-		all = append(all, m[1])
+	for _, b := range doctest.Blocks(string(text)) {
+		if b.Language == language {
+			all = append(all, b.Text())
+		}
 	}
 	if len(all) == 0 {
 		t.Fatalf("%s has no block of %s", page, language)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/doctest"
 	"github.com/slipway-farm/slipway/internal/hosttest"
 )
 
@@ -42,34 +43,18 @@ func commands(t *testing.T, page string) (all []block) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var section, language string
-	var lines []string
-	began, inside := 0, false
-	for i, l := range strings.Split(string(text), "\n") {
-		mark, isMark := strings.CutPrefix(l, "```")
+	for _, b := range doctest.Blocks(string(text)) {
 		switch {
-		case isMark && !inside:
-			language, began, lines, inside = mark, i+2, nil, true
-		case !inside && strings.HasPrefix(l, "## "):
-			section = strings.TrimPrefix(l, "## ")
-		case !inside:
-		case !isMark:
-			lines = append(lines, l)
-		default:
-			inside = false
-			body := strings.Join(lines, "\n") + "\n"
-			switch {
-			case language == "text" && len(all) > 0 && all[len(all)-1].want == "":
-				all[len(all)-1].want = body
-			case language == "sh":
-				names, found := strings.CutPrefix(lines[0], "# on ")
-				if !found {
-					t.Fatalf("%s:%d: found %q; want a comment that names the machines", page, began, lines[0])
-				}
-				all = append(all, block{page, began, section, regexp.MustCompile(`, | and `).Split(names, -1), body, ""})
-			default:
-				t.Fatalf("%s:%d: a block %q is neither commands nor what they print", page, began, language)
+		case b.Language == "text" && len(all) > 0 && all[len(all)-1].want == "":
+			all[len(all)-1].want = b.Text()
+		case b.Language == "sh":
+			names, found := strings.CutPrefix(b.Lines[0], "# on ")
+			if !found {
+				t.Fatalf("%s:%d: found %q; want a comment that names the machines", page, b.Line, b.Lines[0])
 			}
+			all = append(all, block{page, b.Line, b.Section, regexp.MustCompile(`, | and `).Split(names, -1), b.Text(), ""})
+		default:
+			t.Fatalf("%s:%d: a block %q is neither commands nor what they print", page, b.Line, b.Language)
 		}
 	}
 	return all
