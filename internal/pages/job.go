@@ -283,6 +283,9 @@ func (page *jobPage) addFacts() {
 		for _, k := range slices.Sorted(maps.Keys(b.Args)) {
 			add(in, "Build argument", k+"="+b.Args[k], false)
 		}
+		for _, k := range slices.Sorted(maps.Keys(b.Contexts)) {
+			add(in, "Context by name", k+"="+b.Contexts[k], false)
+		}
 	}
 	if run := j.Spec.Run; run != nil {
 		add(in, "Run image", run.Image, false)
