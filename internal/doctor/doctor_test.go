@@ -265,7 +265,7 @@ func TestDocker(t *testing.T) {
 		{"on", "docker.live-restore", nil, OK, "on"},
 		{"off", "docker.live-restore", func(e *exam) { e.daemon.LiveRestore = false }, Warn, "ends all containers"},
 		{"json-file", "docker.logs", nil, OK, "json-file"},
-		{"all", "docker.security", nil, OK, "apparmor; seccomp,profile=default"},
+		{"all", "docker.security", nil, OK, "apparmor; seccomp,profile=default; steps of builds have Docker's fourteen capabilities"},
 		{"no seccomp", "docker.security", func(e *exam) { e.daemon.Security = []string{"apparmor"} }, Warn, "no seccomp (apparmor)"},
 		{"unconfined", "docker.security", func(e *exam) { e.daemon.Security = []string{"seccomp,profile=unconfined"} }, Warn, "no seccomp"},
 		{"reaches nothing", "docker.reach", func(e *exam) { daemon(e).published = []engine.PublishedPort{web} }, OK, "(tried: 1)"},
