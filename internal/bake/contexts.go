@@ -45,27 +45,23 @@ func isRepository(v string) bool {
 }
 
 func namedContexts(t *Target, v map[string]string) {
+	t.Build.Contexts, t.Beside = map[string]string{}, map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(v)) {
-		switch from := v[name]; {
+		from := v[name]
+		_, image := jobs.ContextImage(from)
+		switch {
 		case from == "": // bake leaves it out
 		case strings.HasPrefix(from, "target:"):
 			t.refuse("contexts", "%s is the result of another target (%s), and jobs do not hand results on; have that target push a tag, and write the tag in FROM",
 				jobs.Clip(name), jobs.Clip(from))
-		case strings.HasPrefix(from, "docker-image://"):
-			put(&t.Build.Contexts, name, from)
+		case image:
+			t.Build.Contexts[name] = from
 		case gitPattern.MatchString(from) || bakePattern.MatchString(from) || strings.Contains(from, "://"):
 			t.refuse("contexts", "%s is neither an image (docker-image://) nor a directory", jobs.Clip(name))
 		default:
-			put(&t.Beside, name, from)
+			t.Beside[name] = from
 		}
 	}
-}
-
-func put(m *map[string]string, key, value string) {
-	if *m == nil {
-		*m = map[string]string{}
-	}
-	(*m)[key] = value
 }
 
 func dockerfile(t *Target, v string) {

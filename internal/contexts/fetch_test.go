@@ -252,7 +252,6 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// entryNamed is the header of the last entry of that name.
 // What is left out is left out with all that is below it, and nothing else.
 func TestWithout(t *testing.T) {
 	t.Parallel()
@@ -355,6 +354,7 @@ func TestDirectoryChanges(t *testing.T) {
 	}
 }
 
+// entryNamed is the header of the last entry of that name.
 func entryNamed(t *testing.T, b []byte, name string) *tar.Header {
 	t.Helper()
 	var found *tar.Header

@@ -194,8 +194,8 @@ func (c *checker) from(name word, line int) error {
 // standsFor is the image that a name stands for by the contexts of the build, nothing for a
 // directory.
 func (c *checker) standsFor(name word) word {
-	if value, other := c.build.Named(name.text); other {
-		name.text, _ = jobs.ContextImage(value)
+	if image, other := c.build.Named(name.text); other {
+		name.text = image
 	}
 	return name
 }

@@ -2,7 +2,6 @@ package dockerfile
 
 import (
 	"cmp"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -48,24 +47,15 @@ func Pin(d File, b jobs.Build, daemon string, pin func(Image) string) (pinned Fi
 	if now, _, _, _ := parser.DetectSyntax(pinned.Content); now != syntax {
 		return pinned, false
 	}
-	return pinned, edited && (!parsed || g.guess || slices.Equal(Used(pinned, directories(b), daemon), want))
-}
-
-// directories is a build whose contexts are directories alone.
-func directories(b jobs.Build) jobs.Build {
-	b.Contexts = maps.Clone(b.Contexts)
-	maps.DeleteFunc(b.Contexts, func(_, value string) bool {
-		_, image := jobs.ContextImage(value)
-		return image
-	})
-	return b
+	b.Contexts = b.ContextDirs() // the text names the images themselves
+	return pinned, edited && (!parsed || g.guess || slices.Equal(Used(pinned, b, daemon), want))
 }
 
 // NamesContexts reports whether a Dockerfile has, or may have, names that stand for images
 // by [jobs.Build.Contexts]: it cannot be built as it is.
 func NamesContexts(d File, b jobs.Build, daemon string) bool {
 	g, parsed := graphOf(d, b, daemon)
-	if !parsed || len(b.Contexts) == len(directories(b).Contexts) {
+	if !parsed || len(b.Contexts) == len(b.ContextDirs()) {
 		return false
 	}
 	other := g.guess

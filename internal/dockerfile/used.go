@@ -107,11 +107,9 @@ func (g *graph) add(s instructions.Stage, base, platform string) {
 // image is the image that a name stands for, "" when it is a directory. other is set when the
 // build says what it is.
 func (g *graph) image(name string) (ref string, other bool) {
-	value, other := g.build.Named(name)
-	if !other {
+	if ref, other = g.build.Named(name); !other {
 		return name, false
 	}
-	ref, _ = jobs.ContextImage(value)
 	return ref, true
 }
 

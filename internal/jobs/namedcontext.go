@@ -29,14 +29,28 @@ func ContextName(name string) string {
 	return strings.TrimSuffix(name, ":latest")
 }
 
-// Named looks up what a name in the Dockerfile stands for by [Build.Contexts].
-func (b Build) Named(name string) (value string, ok bool) {
+// Named looks up what a name in the Dockerfile stands for by [Build.Contexts]: an image, or
+// a directory, for which image is "".
+func (b Build) Named(name string) (image string, ok bool) {
 	for key, value := range b.Contexts {
 		if ContextName(key) == ContextName(name) {
-			return value, true
+			image, _ = ContextImage(value)
+			return image, true
 		}
 	}
 	return "", false
+}
+
+// ContextDirs are the directories of [Build.Contexts], clean paths inside the context, by
+// their names in the form of [ContextName].
+func (b Build) ContextDirs() map[string]string {
+	dirs := map[string]string{}
+	for name, value := range b.Contexts {
+		if _, image := ContextImage(value); !image {
+			dirs[ContextName(name)] = path.Clean(value)
+		}
+	}
+	return dirs
 }
 
 func (p *problems) contexts(ptr string, named map[string]string) {

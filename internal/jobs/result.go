@@ -79,6 +79,18 @@ func Line(words string, most int) string {
 	return words[:cut] + "..."
 }
 
+// About has a *Failure in err say what it is about, before its message. Another error stays
+// as it is.
+func About(what string, err error) error {
+	f, ok := errors.AsType[*Failure](err)
+	if !ok {
+		return err
+	}
+	said := *f
+	said.Message = what + ": " + f.Message
+	return &said
+}
+
 // AsFailure finds the Failure in a chain; any other error is a mistake of ours
 // and becomes KindInternal.
 func AsFailure(err error) *Failure {

@@ -3,7 +3,6 @@ package pack
 import (
 	"archive/tar"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -27,14 +26,7 @@ func (p *packer) beside(ctx context.Context, main *os.Root, b Beside) error {
 	if _, err := main.Lstat(b.Path); err == nil {
 		return jobs.Fail(jobs.KindContextInvalid, nil, "rename it", "%q has a name that the farm needs for itself", b.Path)
 	}
-	err := p.below(ctx, b)
-	var f *jobs.Failure
-	if !errors.As(err, &f) {
-		return err
-	}
-	said := *f
-	said.Message = fmt.Sprintf("the directory %s of %q: %s", b.Dir, jobs.Clip(b.Name), f.Message)
-	return &said
+	return jobs.About(fmt.Sprintf("the directory %s of %q", b.Dir, jobs.Clip(b.Name)), p.below(ctx, b))
 }
 
 func (p *packer) below(ctx context.Context, b Beside) error {
@@ -58,5 +50,5 @@ func (p *packer) below(ctx context.Context, b Beside) error {
 	}
 	p.prefix = b.Path + "/"
 	defer func() { p.prefix = "" }()
-	return p.tree(ctx, root, ig, !p.opts.KeepGit && !ig.names(gitDir))
+	return p.tree(ctx, root, ig)
 }

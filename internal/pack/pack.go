@@ -95,10 +95,10 @@ type Report struct {
 //
 // Ignore files work as in docker build. Besides, .git is left out, unless an
 // exception such as !.git names it. A Dockerfile that is ignored comes first, under
-// another name; only the build is to see it. Directories beside the context come last. A FIFO, a device and a file
-// that cannot be read or that changes while it is read are errors, so that no
-// context is silently incomplete. What is wrong with the directory is reported
-// as a *jobs.Failure.
+// another name; only the build is to see it. Directories beside the context come last.
+// A FIFO, a device and a file that cannot be read or that changes while it is read are
+// errors, so that no context is silently incomplete. What is wrong with the directory
+// is reported as a *jobs.Failure.
 func Write(ctx context.Context, w io.Writer, dir string, opts Options) (Report, error) {
 	root, err := openDir(dir)
 	if err != nil {
@@ -132,7 +132,7 @@ func Write(ctx context.Context, w io.Writer, dir string, opts Options) (Report, 
 	if err := p.dockerfile(root, ig); err != nil {
 		return Report{}, err
 	}
-	if err := p.tree(ctx, root, ig, !opts.KeepGit && !ig.names(gitDir)); err != nil {
+	if err := p.tree(ctx, root, ig); err != nil {
 		return Report{}, err
 	}
 	for _, b := range opts.Beside {

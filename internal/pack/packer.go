@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -27,7 +26,6 @@ type packer struct {
 	limits  contexts.Limits
 	entries int
 	prefix  string // of what is packed now, for all its names
-	before  leftOut
 	tar     *tar.Writer
 	buf     *bufio.Writer
 	hash    hash.Hash
@@ -67,13 +65,16 @@ func (p *packer) dockerfile(root *os.Root, ig *ignores) error {
 }
 
 // tree packs what is in root, which is walked through beside it.
-func (p *packer) tree(ctx context.Context, root *os.Root, ig *ignores, leaveGit bool) error {
+func (p *packer) tree(ctx context.Context, root *os.Root, ig *ignores) error {
 	ctx, stop := context.WithCancel(ctx)
 	full, free := make(chan *batch, batches), make(chan *batch, batches)
 	for range batches {
 		free <- &batch{}
 	}
-	s := &scanner{ignores: ig, leaveGit: leaveGit, modes: p.report.Modes, out: full, free: free}
+	s := &scanner{
+		ignores: ig, leaveGit: !p.opts.KeepGit && !ig.names(gitDir), modes: p.report.Modes, out: full, free: free,
+		seen: leftOut{p.report.Ignored, p.report.GitLeftOut, p.report.Sockets}, // of trees before
+	}
 	walked := make(chan error, 1)
 	go func() { walked <- s.scan(ctx, root) }()
 	var err error
@@ -89,7 +90,6 @@ func (p *packer) tree(ctx context.Context, root *os.Root, ig *ignores, leaveGit 
 	}
 	failed := <-walked
 	stop()
-	defer func() { p.before = leftOut{p.report.Ignored, p.report.GitLeftOut, p.report.Sockets} }()
 	if err == nil {
 		err = failed
 	}
@@ -108,8 +108,7 @@ func (p *packer) batch(ctx context.Context, b *batch) error {
 }
 
 func (p *packer) left(out leftOut) {
-	p.report.Ignored, p.report.GitLeftOut = p.before.ignored+out.ignored, p.before.git || out.git
-	p.report.Sockets = append(slices.Clip(p.before.sockets), out.sockets...)
+	p.report.Ignored, p.report.GitLeftOut, p.report.Sockets = out.ignored, out.git, out.sockets
 }
 
 func (p *packer) record(ctx context.Context, r *record) error {

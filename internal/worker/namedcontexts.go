@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 
@@ -14,21 +13,10 @@ import (
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
-// directories are the names of a build that stand for directories of its context.
-func directories(b jobs.Build) map[string]string {
-	dirs := map[string]string{}
-	for name, value := range b.Contexts {
-		if _, image := jobs.ContextImage(value); !image {
-			dirs[jobs.ContextName(name)] = path.Clean(value)
-		}
-	}
-	return dirs
-}
-
 // checkNamed reads the directories that have names to their ends, before the engine sees a
 // byte of them.
 func (a *attempt) checkNamed(ctx context.Context, c *contexts.Fetched, spec jobs.Build) error {
-	dirs := directories(spec)
+	dirs := spec.ContextDirs()
 	if len(dirs) > 0 && !a.w.engine.Contexts {
 		return jobs.Fail(jobs.KindUnsupported, nil, "require a worker with a newer engine, or use COPY and mounts of the context itself",
 			"%s knows no contexts by names, such as %q", a.w.engine, slices.Min(slices.Collect(maps.Keys(dirs))))
@@ -46,15 +34,9 @@ func (a *attempt) checkNamed(ctx context.Context, c *contexts.Fetched, spec jobs
 	return nil
 }
 
-// named says which of the contexts a failure is about.
+// named says which of the contexts an error is about.
 func named(name string, err error) error {
-	var f *jobs.Failure
-	if !errors.As(err, &f) {
-		return err
-	}
-	said := *f
-	said.Message = fmt.Sprintf("build.contexts %q: %s", name, f.Message)
-	return &said
+	return jobs.About(fmt.Sprintf("build.contexts %q", name), err)
 }
 
 // hidden are the paths of the archive that are no part of the context: a Dockerfile that
@@ -63,7 +45,7 @@ func hidden(c *contexts.Fetched, spec jobs.Build) (paths []string) {
 	if spec.HideDockerfile {
 		paths = append(paths, c.Dockerfile.Name)
 	}
-	for _, dir := range directories(spec) {
+	for _, dir := range spec.ContextDirs() {
 		if strings.HasPrefix(dir, contexts.HiddenPrefix) {
 			paths = append(paths, dir)
 		}
@@ -83,7 +65,7 @@ func open(ctx context.Context, c *contexts.Fetched, spec jobs.Build) (all archiv
 	if all.context, err = c.Open(ctx, hidden(c, spec)...); err != nil {
 		return all, err
 	}
-	for name, dir := range directories(spec) {
+	for name, dir := range spec.ContextDirs() {
 		stream, err := c.Directory(ctx, dir)
 		if err != nil {
 			all.Close()

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -37,22 +36,13 @@ func (a *attempt) attest(ctx context.Context) error {
 		if slices.Contains(a.res.RepoDigests[:i], image) {
 			continue // another tag of it
 		}
-		err := a.patiently(ctx, func() error { return notAttested(a.w.Provenance.Attach(ctx, image, d)) })
+		err := a.patiently(ctx, func() error {
+			return jobs.About("the provenance of the image was not attached", a.w.Provenance.Attach(ctx, image, d))
+		})
 		if err != nil {
 			return fmt.Errorf("attach the provenance to %s: %w", image, err)
 		}
 		fmt.Fprintf(a.joblog.Writer(jobs.Note), "attached the provenance to %s\n", image)
 	}
 	return nil
-}
-
-// notAttested has the failure say what of the push it was that failed.
-func notAttested(err error) error {
-	var f *jobs.Failure
-	if !errors.As(err, &f) {
-		return err
-	}
-	said := *f
-	said.Message = "the provenance of the image was not attached: " + f.Message
-	return &said
 }
