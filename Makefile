@@ -38,7 +38,7 @@ test: ## Run all tests with the race detector (as root; installs what they need)
 	@scripts/ensure-tools.sh test
 	@scripts/tool.sh versitygw --version >/dev/null
 	@# the longest begin first: e2e takes as long as all others together
-	go test -race -tags integration -count=1 -p 2 -timeout 60m ./internal/e2e ./internal/engine/docker ./internal/worker ./...
+	go test -race -tags integration -count=1 -p 2 -timeout 30m ./internal/e2e ./internal/engine/docker ./internal/worker ./...
 
 .PHONY: test-http
 test-http: ## Run tests of whole farms again, with producers that have the farm's server only (as root)
