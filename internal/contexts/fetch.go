@@ -54,6 +54,9 @@ type Fetched struct {
 
 	keep  *keeper
 	again pass
+	tree  *index // nil when it is to be had as an archive only
+	// NoTree says why, "" when there is a tree.
+	NoTree string
 }
 
 // Fetch reads a context once, before the engine sees a byte of it: it is
@@ -144,7 +147,16 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 	if err != nil {
 		return nil, nil, err
 	}
-	p.find, p.keep = newFinder(dockerfile), k
+	noted, err := newIndexer(f.opts.TempDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil || got.tree == nil {
+			noted.close()
+		}
+	}()
+	p.find, p.keep, p.carry = newFinder(dockerfile), k, noted
 	stream, err := readAll(ctx, first, p)
 	if err != nil {
 		if inDoubt(err) {
@@ -154,12 +166,15 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 	}
 	got = &Fetched{Judged: stream.judged(), keep: k}
 	same := stream.sums.sum()
-	p.same, p.keep = &same, nil
+	p.same, p.keep, p.carry = &same, nil, nil
 	if got.Dockerfile, err = followDockerfile(ctx, k.again, p); err != nil {
 		return nil, nil, err
 	}
 	p.find, p.rewrite = nil, true
 	got.again = p
+	if got.tree, got.NoTree, err = noted.index(); err != nil {
+		return nil, nil, err
+	}
 	return got, nil, nil
 }
 
@@ -228,5 +243,19 @@ func (c *Fetched) Directory(ctx context.Context, dir string) (*Stream, error) {
 	return s, nil
 }
 
+// Tree is the context by its files, without some paths and what is below them; nil when it
+// is to be had as an archive only. It may be read beside streams.
+func (c *Fetched) Tree(without ...string) *Tree {
+	if c.tree == nil {
+		return nil
+	}
+	return &Tree{index: *c.tree, of: c, drop: without}
+}
+
 // Close frees what was kept. Streams must be closed before.
-func (c *Fetched) Close() error { return c.keep.close() }
+func (c *Fetched) Close() error {
+	if c.tree != nil {
+		c.tree.rec.Close()
+	}
+	return c.keep.close()
+}

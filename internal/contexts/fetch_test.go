@@ -78,6 +78,7 @@ func fetch(t testing.TB, src memSource, c jobs.Context, dockerfile string, limit
 	if err != nil {
 		t.Errorf("the second pass: %v", err)
 	}
+	checkTree(t, got, sent)
 	return got, sent, nil
 }
 

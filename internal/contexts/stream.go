@@ -51,6 +51,8 @@ type pass struct {
 	limits Limits
 	// find looks for the Dockerfile; nil looks for none.
 	find *finder
+	// carry takes the entries with what is in them; nil for no taker.
+	carry carrying
 	// rewrite hands the archive on under headers of our own, without the paths in
 	// drop and what is below them.
 	rewrite bool
@@ -106,7 +108,9 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 	})
 	s.look = newInspector(limits, p.of, p.find)
 	if !p.rewrite {
-		s.r = newWalker(checked, s.look)
+		walk := newWalker(checked, s.look)
+		walk.carry = p.carry
+		s.r = walk
 		return s, nil
 	}
 	rewriter := newRewriter(checked, s.look, p.drop)

@@ -26,6 +26,7 @@ type walker struct {
 	in      *tap
 	tr      *tar.Reader
 	look    *Inspector
+	carry   carrying
 	rewrite bool
 	// drop are paths that are not handed on when rewriting, with what is below them.
 	drop []string
@@ -115,6 +116,9 @@ func (w *walker) body(p []byte) int {
 		w.err = w.failure(err)
 	}
 	_, _ = w.look.find.Write(p[:n])
+	if w.entry != nil && w.carry != nil && w.err == nil {
+		w.err = w.carried(p[:n], artifacts.Ended(err))
+	}
 	if w.rewrite && w.entry == nil {
 		return 0
 	}
@@ -137,6 +141,21 @@ func (w *walker) trailer(p []byte) int {
 	return n
 }
 
+// carrying takes each entry that is handed on: its header, what is in it, and its end.
+type carrying interface {
+	begin(h *tar.Header) error
+	io.Writer
+	end() error
+}
+
+// carried shows content to w.carry.
+func (w *walker) carried(p []byte, ended bool) error {
+	if _, err := w.carry.Write(p); err != nil || !ended {
+		return err
+	}
+	return w.carry.end()
+}
+
 // next moves on to the next header, keeping the bytes it is made of.
 func (w *walker) next() error {
 	w.in.kept.Reset()
@@ -150,7 +169,10 @@ func (w *walker) next() error {
 		return w.failure(err)
 	}
 	w.name, w.state = hdr.Name, inBody
-	if w.entry, err = w.look.Entry(hdr); err != nil || !w.rewrite {
+	if w.entry, err = w.look.Entry(hdr); err == nil && w.entry != nil && w.carry != nil {
+		err = w.carry.begin(w.entry)
+	}
+	if err != nil || !w.rewrite {
 		return err
 	}
 	if w.entry == nil || slices.ContainsFunc(w.drop, w.isIn) {

@@ -112,6 +112,7 @@ func rules() []rule {
 
 		{"internal/artifacts", seams, []string{"github.com/klauspost/compress"}},
 		{"internal/engine", seams, nil},
+		{"internal/tree", language, nil},
 		// The Dockerfile is read with the parser that the daemon has.
 		{"internal/dockerfile", seams, []string{"github.com/moby/buildkit/frontend/dockerfile", "github.com/distribution/reference"}},
 		// Sources and the S3 store share it; its pauses are not worth our own code.
