@@ -20,6 +20,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/mask"
+	"github.com/slipway-farm/slipway/internal/tree"
 )
 
 // Labels that every container of the farm carries. They find candidates; they
@@ -187,6 +188,13 @@ type Build struct {
 	// Dockerfile is what to build from when it is no part of the context; nil
 	// means that it is, at Spec.Dockerfile.
 	Dockerfile []byte
+	// Tree is the same context for an engine that asks for the files that it lacks; Dockerfile is
+	// given then. nil when the context is an archive only. Context is read when the engine
+	// cannot use the tree.
+	Tree tree.Tree
+	// Recipe tells the builds apart of which one is likely to have nearly the same context as
+	// the one before.
+	Recipe string
 	// Contexts are plain, verified tars by the names that the Dockerfile has for them in
 	// FROM, COPY --from and mounts. An engine whose frontend knows of no such contexts
 	// must not be given any: it would look for images of these names.
@@ -238,6 +246,17 @@ type Built struct {
 	// Unbounded is true when there were limits and the engine has none for the
 	// steps of a build.
 	Unbounded bool
+	// Sent is what the engine asked for of the tree.
+	Sent Sent
+}
+
+// Sent is how much of a tree an engine has asked for.
+type Sent struct {
+	// Tree is false when it took the archive.
+	Tree  bool
+	Files int
+	// Bytes are those in the files.
+	Bytes int64
 }
 
 // Naming is a name that a job wants its image to have.

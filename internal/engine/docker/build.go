@@ -37,10 +37,16 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	if err != nil {
 		return engine.Built{}, err
 	}
+	var sent engine.Sent
 	if how.control {
-		err = e.buildControl(ctx, body, b, how, attachables, t)
+		sent, err = e.buildControl(ctx, body, b, how, attachables, t)
 	} else {
 		err = e.buildRequest(ctx, body, optionsOf(b).request, attachables, t)
+	}
+	if b.Tree != nil && ignoredInputs(err) {
+		_ = t.end() // of what was no use
+		b.Tree = nil
+		return e.Build(ctx, b)
 	}
 	if failed := t.end(); err == nil {
 		err = failed
@@ -62,7 +68,7 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	if err != nil {
 		return engine.Built{}, err
 	}
-	return engine.Built{ImageID: t.imageID, Bases: bases, Unbounded: bounded(b.Limits) && !how.limits}, nil
+	return engine.Built{ImageID: t.imageID, Bases: bases, Unbounded: bounded(b.Limits) && !how.limits, Sent: sent}, nil
 }
 
 // way is how a build gets to the daemon.
@@ -76,7 +82,7 @@ type way struct {
 }
 
 func (e *Engine) way(ctx context.Context, b engine.Build) (way, error) {
-	w := way{control: b.Dockerfile != nil || len(b.Contexts) > 0}
+	w := way{control: b.Tree != nil || b.Dockerfile != nil || len(b.Contexts) > 0}
 	if !w.control {
 		var err error
 		if w.control, err = e.containerdStore(ctx); err != nil {

@@ -18,6 +18,7 @@ package docker
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net"
@@ -46,6 +47,8 @@ type Engine struct {
 	attaching locks
 	known     answers // of registries
 	store     imageStore
+	// times is the key of the times that stand for contents; see timeOf.
+	times []byte
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -87,7 +90,9 @@ func New(lg *slog.Logger, opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make docker client: %w", err)
 	}
-	return &Engine{lg: lg, cli: cli, http: newRegistryTransport(), authFile: opts.RegistryAuthFile, open: opts.Registries}, nil
+	e := &Engine{lg: lg, cli: cli, http: newRegistryTransport(), authFile: opts.RegistryAuthFile, open: opts.Registries, times: make([]byte, 32)}
+	_, _ = rand.Read(e.times) // it does not fail
+	return e, nil
 }
 
 // Close gives back idle connections.

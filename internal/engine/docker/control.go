@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -43,28 +42,34 @@ func (e *Engine) dialControl(ctx context.Context) (*client.Client, error) {
 // buildControl builds through BuildKit's own interface in the daemon. It can say
 // what the daemon's build request cannot: a Dockerfile that is not in the
 // context, bases that are on the host, limits of steps.
-func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Build, how way, attachables []session.Attachable, t *trace) error {
+//
+// sent is what the daemon was sent of a tree.
+func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Build, how way, attachables []session.Attachable, t *trace) (sent engine.Sent, err error) {
 	bk, err := e.dialControl(ctx)
 	if err != nil {
-		return err
+		return sent, err
 	}
 	defer bk.Close()
 	opt, upload := optionsOf(b).solve, uploadprovider.New()
-	attrs := opt.FrontendAttrs
-	attrs["context"] = upload.Add(chunked{body})
-	opt.Session = append(attachables, upload)
+	attrs, from := opt.FrontendAttrs, &sources{tree: b.Tree, times: e.times}
+	if b.Tree != nil {
+		treeContext(&opt, b.Tree, b.Recipe)
+	} else {
+		attrs["context"] = upload.Add(chunked{body})
+	}
 	for name, tar := range b.Contexts {
 		nameContext(&opt, name, upload.Add(chunked{tar}))
 	}
 	if b.Dockerfile != nil {
 		attrs["dockerfilekey"] = hiddenSource
-		file := filesync.StaticDirSource{hiddenSource: newOneFile(attrs["filename"], b.Dockerfile)}
-		opt.Session = append(opt.Session, filesync.NewFSSyncProvider(file))
+		from.others = filesync.StaticDirSource{hiddenSource: newOneFile(attrs["filename"], b.Dockerfile, e.times)}
 	}
+	opt.Session = append(attachables, upload, from)
 	if how.limits {
 		limitAttrs(attrs, b.Limits)
 	}
-	return solve(ctx, bk, nil, opt, t)
+	err = solve(ctx, bk, nil, opt, t)
+	return from.sent(), err
 }
 
 // nameContext has a name in the Dockerfile stand for the files of the tar behind a URL. The
@@ -161,7 +166,7 @@ type oneFile struct {
 	content []byte
 }
 
-func newOneFile(name string, content []byte) fsutil.FS {
+func newOneFile(name string, content, times []byte) fsutil.FS {
 	f := oneFile{content: content}
 	name = path.Clean(name)
 	for i, c := range name {
@@ -169,17 +174,8 @@ func newOneFile(name string, content []byte) fsutil.FS {
 			f.entries = append(f.entries, &types.Stat{Path: name[:i], Mode: uint32(fs.ModeDir | 0o755)})
 		}
 	}
-	f.entries = append(f.entries, &types.Stat{Path: name, Mode: 0o644, Size: int64(len(content)), ModTime: timeOf(content)})
+	f.entries = append(f.entries, &types.Stat{Path: name, Mode: 0o644, Size: int64(len(content)), ModTime: timeOf(times, sha256.Sum256(content))})
 	return f
-}
-
-// timeOf is a time that stands for a content, in nanoseconds since 1970. BuildKit keeps what
-// the build before has sent under the same name, and takes a file of the same size and time
-// for the same file: it would build from the Dockerfile of another job.
-func timeOf(content []byte) int64 {
-	sum := sha256.Sum256(content)
-	const from, years = int64(946684800e9), 1 << 59 // from 2000 on, 18 years: what all file systems have
-	return from + int64(binary.BigEndian.Uint64(sum[:8])%years)
 }
 
 // Walk implements fsutil.FS: it visits target and what is below it.
