@@ -111,12 +111,23 @@ type Container struct {
 	Deadline time.Time `json:"deadline,omitzero"`
 }
 
+// ContextSent is how much of a context an engine asked for, in regular files and bytes in them.
+// The rest it had of a build before.
+type ContextSent struct {
+	Files   int   `json:"files"`
+	OfFiles int   `json:"of_files"`
+	Bytes   int64 `json:"bytes"`
+	OfBytes int64 `json:"of_bytes"`
+}
+
 // Result is what a job came to.
 type Result struct {
 	State   State    `json:"state"`
 	Failure *Failure `json:"failure,omitempty"`
 	// Context is the digest of the context when the job did not announce it.
 	Context string `json:"context,omitempty"`
+	// ContextSent is how much of the context the engine asked for, nil when it took all of it.
+	ContextSent *ContextSent `json:"context_sent,omitempty"`
 	// ImageID is the engine's ID of the built or run image.
 	ImageID string `json:"image_id,omitempty"`
 	// ImageSize of the built image in bytes, with what it shares with others.

@@ -198,6 +198,9 @@ type Result struct {
 	Failure *Failure `json:"failure,omitempty"`
 	// Context is the digest of the context when the job did not announce it.
 	Context string `json:"context,omitempty"`
+	// ContextSent is how much of the context the engine asked for; nil when it took all of it
+	// as an archive, or built nothing.
+	ContextSent *ContextSent `json:"context_sent,omitempty"`
 	// ImageID is the engine's ID of the built or run image.
 	ImageID string `json:"image_id,omitempty"`
 	// ImageSize is how large the built image is, in bytes, with what it shares with others;
@@ -230,6 +233,16 @@ type Result struct {
 	Host    string         `json:"host,omitempty"`
 	Attempt int            `json:"attempt,omitempty"`
 	Engine  string         `json:"engine,omitempty"`
+}
+
+// ContextSent is how much of a context an engine asked for. The rest it had of a build before.
+type ContextSent struct {
+	// Files are regular ones, OfFiles how many the context has.
+	Files   int `json:"files"`
+	OfFiles int `json:"of_files"`
+	// Bytes are those in the files.
+	Bytes   int64 `json:"bytes"`
+	OfBytes int64 `json:"of_bytes"`
 }
 
 // PastAttempt is what became of an attempt that was not the last.

@@ -104,7 +104,8 @@ func (a *attempt) timeLeft(ctx context.Context, id string) (left time.Duration, 
 // restore puts into the result what the earlier incarnation found out.
 func (a *attempt) restore(ctx context.Context) error {
 	if p := a.job.Partial; p != nil {
-		a.res.Context, a.res.ImageID, a.res.ImageSize, a.res.Tags, a.res.Bases = p.Context, p.ImageID, p.ImageSize, p.Tags, p.Bases
+		a.res.Context, a.res.ContextSent = p.Context, p.ContextSent
+		a.res.ImageID, a.res.ImageSize, a.res.Tags, a.res.Bases = p.ImageID, p.ImageSize, p.Tags, p.Bases
 		a.res.RepoDigests, a.res.Times, a.res.Log.Clipped = p.RepoDigests, p.Times, p.Log.Clipped
 		return nil
 	}

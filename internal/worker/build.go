@@ -78,10 +78,13 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admi
 	}
 	defer in.Close()
 	dockerfile, began := beside(&spec, fetched.Dockerfile, pinned), time.Now()
+	if in.tree != nil && dockerfile == nil {
+		dockerfile = fetched.Dockerfile.Content
+	}
 	var clipped atomic.Bool
 	defer func() { a.res.Log.Clipped = clipped.Load() }()
 	built, err := a.w.Engine.Build(ctx, engine.Build{
-		Spec: spec, Name: a.imageName(), Context: in.context, Contexts: in.readers(), Dockerfile: dockerfile, Images: images,
+		Spec: spec, Name: a.imageName(), Context: in.context, Tree: in.files(), Recipe: admitted.CacheSpace + "\n" + a.job.Spec.Name, Contexts: in.readers(), Dockerfile: dockerfile, Images: images,
 		CacheSpace: admitted.CacheSpace, Limits: a.w.buildLimits(spec), Secret: a.secret, SSHKey: a.w.sshKey, Mask: a.covered,
 		Status:  func(status []byte) { a.joblog.Write(jobs.BuildStatus, status) },
 		Clipped: func() { clipped.Store(true) },
@@ -91,6 +94,7 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admi
 	}
 	if err == nil {
 		a.w.Images.Built(ctx, a.job.Spec.Name, began)
+		a.tellSent(in.tree, built.Sent)
 	}
 	switch {
 	case in.Err() != nil:
@@ -99,6 +103,19 @@ func (a *attempt) buildFrom(ctx context.Context, fetched *contexts.Fetched, admi
 		return built, explain(ctx, jobs.StageBuild, a.unsupported(sources.Frontend, err))
 	default:
 		return built, explain(ctx, jobs.StageBuild, err)
+	}
+}
+
+// tellSent records what of the context the daemon asked for.
+func (a *attempt) tellSent(t *contexts.Tree, sent engine.Sent) {
+	if t == nil || !sent.Tree {
+		return
+	}
+	files, bytes := t.Regular()
+	a.res.ContextSent = &jobs.ContextSent{Files: sent.Files, OfFiles: files, Bytes: sent.Bytes, OfBytes: bytes}
+	if sent.Files < files {
+		fmt.Fprintf(a.joblog.Writer(jobs.Note), "context: the daemon asked for %d of %d files, %s of %s; it had the others\n",
+			sent.Files, files, jobs.Bytes(sent.Bytes), jobs.Bytes(bytes))
 	}
 }
 

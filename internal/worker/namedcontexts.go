@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/jobs"
+	"github.com/slipway-farm/slipway/internal/tree"
 )
 
 // checkNamed reads the directories that have names to their ends, before the engine sees a
@@ -56,12 +57,13 @@ func hidden(c *contexts.Fetched, spec jobs.Build) (paths []string) {
 // archives are what a build reads: the context, and its directories by their names.
 type archives struct {
 	context *contexts.Stream
+	tree    *contexts.Tree // the context once more, nil when it is an archive only
 	named   map[string]*contexts.Stream
 }
 
 // open opens what a build reads. The caller closes it.
 func open(ctx context.Context, c *contexts.Fetched, spec jobs.Build) (all archives, err error) {
-	all.named = map[string]*contexts.Stream{}
+	all.named, all.tree = map[string]*contexts.Stream{}, c.Tree(hidden(c, spec)...)
 	if all.context, err = c.Open(ctx, hidden(c, spec)...); err != nil {
 		return all, err
 	}
@@ -85,9 +87,20 @@ func (all archives) readers() map[string]io.Reader {
 	return readers
 }
 
+// files is the tree for the engine.
+func (all archives) files() tree.Tree {
+	if all.tree == nil {
+		return nil // and not a pointer to nothing
+	}
+	return all.tree
+}
+
 // Err is what broke one of them, nil when none is broken.
 func (all archives) Err() error {
 	err := all.context.Err()
+	if err == nil && all.tree != nil {
+		err = all.tree.Err()
+	}
 	for name, stream := range all.named {
 		if err == nil && stream.Err() != nil {
 			err = named(name, stream.Err())
