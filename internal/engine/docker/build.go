@@ -51,7 +51,7 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	if failed := t.end(); err == nil {
 		err = failed
 	}
-	ref := t.awaits()
+	ref, ofTree := t.awaits(), (*treeError)(nil)
 	switch {
 	case ctx.Err() != nil && ref != "":
 		return engine.Built{}, e.hung(ctx, familiar(ref)) // not the build was slow, but a registry
@@ -61,6 +61,8 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 		// Whatever the client made of it: it takes a broken body for a broken
 		// connection.
 		return engine.Built{}, body.failure()
+	case errors.As(err, &ofTree):
+		return engine.Built{}, ofTree.err
 	case err != nil:
 		return engine.Built{}, t.cover.failure(e.buildFailure(ctx, t, err, b.Spec))
 	}

@@ -68,8 +68,7 @@ func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Buil
 	if how.limits {
 		limitAttrs(attrs, b.Limits)
 	}
-	err = solve(ctx, bk, nil, opt, t)
-	return from.sent(), err
+	return from.result(solve(ctx, bk, nil, opt, t))
 }
 
 // nameContext has a name in the Dockerfile stand for the files of the tar behind a URL. The

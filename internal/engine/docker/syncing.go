@@ -40,6 +40,7 @@ type syncing struct {
 	left, ahead int
 	most        int       // the highest ID that was asked for
 	latest      time.Time // when the daemon asked
+	broke       error     // of the tree
 	sent        engine.Sent
 	// news is closed and made anew when any of this changes.
 	news chan struct{}
@@ -100,10 +101,19 @@ func (y *syncing) tell(ctx context.Context) error {
 		}
 		return y.stat(s, f.Number)
 	})
-	if err == nil {
-		err = y.send(&types.Packet{Type: types.PACKET_STAT}) // the last one
+	if err != nil {
+		return y.ofTree(ctx, err)
 	}
+	err = y.send(&types.Packet{Type: types.PACKET_STAT}) // the last one
 	y.change(func() { y.all = err == nil })
+	return err
+}
+
+// ofTree notes an error that is the tree's own.
+func (y *syncing) ofTree(ctx context.Context, err error) error {
+	if ours := (*sendError)(nil); ctx.Err() == nil && !errors.As(err, &ours) {
+		y.look(func() { y.broke = err })
+	}
 	return err
 }
 
@@ -175,7 +185,7 @@ func (y *syncing) give(ctx context.Context) error {
 		}
 		err := y.tree.Contents(ctx, func(number int) (io.WriteCloser, error) { return y.wanted(ctx, number) })
 		if err != nil && !errors.Is(err, errBehind) {
-			return err
+			return y.ofTree(ctx, err)
 		}
 	}
 }
@@ -255,10 +265,18 @@ func (y *syncing) send(p *types.Packet) error {
 	y.sendMu.Lock()
 	defer y.sendMu.Unlock()
 	if err := y.stream.SendMsg(p); err != nil {
-		return fmt.Errorf("send the context to the daemon: %w", err)
+		return &sendError{err}
 	}
 	return nil
 }
+
+// sendError is a failure of the connection to the daemon.
+type sendError struct{ err error }
+
+func (e *sendError) Error() string { return "send the context to the daemon: " + e.err.Error() }
+
+// Unwrap returns the error behind.
+func (e *sendError) Unwrap() error { return e.err }
 
 // content sends what is in a file.
 type content struct {

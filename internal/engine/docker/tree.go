@@ -52,6 +52,7 @@ type sources struct {
 
 	mu    sync.Mutex
 	total engine.Sent
+	broke error // of the tree
 }
 
 var _ session.Attachable = (*sources)(nil)
@@ -71,16 +72,28 @@ func (s *sources) DiffCopy(stream filesync.FileSync_DiffCopyServer) error {
 	defer s.mu.Unlock()
 	s.total.Files += y.sent.Files
 	s.total.Bytes += y.sent.Bytes
+	if s.broke == nil {
+		s.broke = y.broke
+	}
 	return err
 }
 
-// sent is what the daemon was sent of the tree.
-func (s *sources) sent() engine.Sent {
+// result is what the daemon was sent of the tree, and the error of the build: the tree's own,
+// if it has one.
+func (s *sources) result(err error) (engine.Sent, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.total.Tree = s.tree != nil
-	return s.total
+	if s.broke != nil {
+		err = &treeError{s.broke}
+	}
+	return s.total, err
 }
+
+// treeError is an error of a tree, whatever the daemon made of it.
+type treeError struct{ err error }
+
+func (e *treeError) Error() string { return e.err.Error() }
 
 // TarStream implements filesync.FileSyncServer; no BuildKit asks for it.
 func (s *sources) TarStream(filesync.FileSync_TarStreamServer) error {
