@@ -22,6 +22,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 	"github.com/slipway-farm/slipway/internal/tree"
 )
@@ -164,6 +165,7 @@ func inImage(t *testing.T, e *Engine, id string) map[string]string {
 // that come back and know of nothing, and a daemon that loses what it keeps.
 func TestTreeFaults(t *testing.T) {
 	t.Parallel()
+	host := hosttest.StartHost(t, "tree") // others count on what their daemon keeps
 	e := open(t, host, Options{})
 	r := rand.New(rand.NewPCG(*treeSeed, 0))
 	var made, failed int
