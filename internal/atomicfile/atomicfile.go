@@ -42,6 +42,47 @@ func write(path string, data []byte, durable bool) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// File is one that is being written. Several processes may replace the same file at once:
+// each has its own until then, and the last one to keep it counts.
+type File struct {
+	*os.File
+	path string
+	done bool
+}
+
+// Create begins to replace the file at path, readable for its owner only, with one that is
+// too large for [Write]. The directory has to be there.
+func Create(path string) (*File, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*"+Unfinished)
+	if err != nil {
+		return nil, err
+	}
+	return &File{File: f, path: path}, nil
+}
+
+// Keep ends the writing and replaces the file. After a crash of the machine it may be old,
+// or empty.
+func (f *File) Keep() error {
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), f.path); err != nil {
+		return err
+	}
+	f.done = true
+	return nil
+}
+
+// Drop removes what was written, unless it was kept.
+func (f *File) Drop() {
+	if f.done {
+		return
+	}
+	f.done = true
+	_ = f.Close() // it is removed
+	_ = os.Remove(f.Name())
+}
+
 // SyncDir makes renames and removals in a directory survive a power failure.
 func SyncDir(path string) error {
 	dir, err := os.Open(path)
