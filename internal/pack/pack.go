@@ -7,14 +7,11 @@ import (
 	"cmp"
 	"context"
 	"io"
-	"os"
 	"path"
-	"path/filepath"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
-	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
 // Options say how a directory becomes a context.
@@ -40,20 +37,17 @@ type Options struct {
 	Progress func(Report)
 }
 
-// Modes is which permission bits a context records.
-type Modes string
-
-// The ways to record permission bits.
-const (
-	// ModesKeep sends them as they are, as docker build does.
-	ModesKeep Modes = "keep"
-	// ModesGit sends the modes that git knows: 0755 for directories and for
-	// files that their owner may execute, 0644 for others. Two clones then have
-	// the same digest whatever the umask was.
-	ModesGit Modes = "git"
-	// ModesAuto is ModesGit inside a checkout of git, and ModesKeep elsewhere.
-	ModesAuto Modes = "auto"
-)
+// Beside is a directory that is packed with the context, and is no part of it: the
+// Dockerfile has a name for it.
+type Beside struct {
+	// Name is what the Dockerfile calls it.
+	Name string
+	// Dir is the directory on this machine.
+	Dir string
+	// Path is where it is in the archive: one component that begins with
+	// [contexts.HiddenPrefix].
+	Path string
+}
 
 // Report says what was packed.
 type Report struct {
@@ -100,50 +94,15 @@ type Report struct {
 // errors, so that no context is silently incomplete. What is wrong with the directory
 // is reported as a *jobs.Failure.
 func Write(ctx context.Context, w io.Writer, dir string, opts Options) (Report, error) {
-	root, err := openDir(dir)
-	if err != nil {
+	var report Report
+	p := newPacker(w, opts, &report)
+	if err := (&walk{opts: opts, report: &report, visit: p.record}).context(ctx, dir); err != nil {
 		return Report{}, err
-	}
-	defer root.Close()
-	p := newPacker(w, opts)
-	if p.report.Modes, err = opts.Modes.in(dir); err != nil {
-		return Report{}, err
-	}
-	name := path.Clean(cmp.Or(opts.Dockerfile, contexts.DefaultDockerfile))
-	ignoredBy := name
-	if opts.Inline == nil {
-		p.report.Dockerfile, err = readDockerfile(root, name)
-	} else {
-		p.report.Dockerfile, err = inline(opts.Inline)
-		ignoredBy = "" // what is left of <Dockerfile>.dockerignore
-	}
-	if err != nil {
-		return Report{}, err
-	}
-	if opts.Check != nil {
-		if err := opts.Check(p.report.Dockerfile); err != nil {
-			return Report{}, err
-		}
-	}
-	ig, err := newIgnores(root, ignoredBy)
-	if err != nil {
-		return Report{}, err
-	}
-	if err := p.dockerfile(root, ig); err != nil {
-		return Report{}, err
-	}
-	if err := p.tree(ctx, root, ig); err != nil {
-		return Report{}, err
-	}
-	for _, b := range opts.Beside {
-		if err := p.beside(ctx, root, b); err != nil {
-			return Report{}, err
-		}
 	}
 	if err := p.close(); err != nil {
 		return Report{}, err
 	}
-	return p.report, nil
+	return report, nil
 }
 
 // Look reads a Dockerfile of a directory and packs nothing. plain is true when the
@@ -166,32 +125,4 @@ func Look(dir, name string) (_ dockerfile.File, plain bool, err error) {
 	}
 	visible, err := ig.visible(root, d.Name)
 	return d, visible && ig.name == ignoreFile, err
-}
-
-const gitDir = ".git"
-
-// in decides about the modes of a directory.
-func (m Modes) in(dir string) (Modes, error) {
-	switch m {
-	case ModesKeep, ModesGit:
-		return m, nil
-	case ModesAuto, "":
-	default:
-		return "", jobs.Fail(jobs.KindContextInvalid, nil, "", "unknown modes %q: want auto, git or keep", m)
-	}
-	abs, err := filepath.Abs(dir)
-	if err == nil {
-		abs, err = filepath.EvalSymlinks(abs)
-	}
-	if err != nil {
-		return "", unreadable(dir, err)
-	}
-	for ; ; abs = filepath.Dir(abs) {
-		if _, err := os.Lstat(filepath.Join(abs, gitDir)); err == nil {
-			return ModesGit, nil
-		}
-		if abs == filepath.Dir(abs) {
-			return ModesKeep, nil
-		}
-	}
 }

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"os"
-	"path"
 	"strings"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
@@ -20,20 +18,19 @@ import (
 
 // packer writes one tar.
 type packer struct {
-	opts   Options
-	report Report
+	report   *Report
+	progress func(Report) // nil when it is not asked for
 
 	limits  contexts.Limits
 	entries int
-	prefix  string // of what is packed now, for all its names
 	tar     *tar.Writer
 	buf     *bufio.Writer
 	hash    hash.Hash
 	copy    []byte
 }
 
-func newPacker(w io.Writer, opts Options) *packer {
-	p := &packer{opts: opts, limits: opts.Limits.Complete(), hash: sha256.New(), copy: make([]byte, 256<<10)}
+func newPacker(w io.Writer, opts Options, report *Report) *packer {
+	p := &packer{report: report, progress: opts.Progress, limits: opts.Limits.Complete(), hash: sha256.New(), copy: make([]byte, 256<<10)}
 	p.buf = bufio.NewWriterSize(writerFunc(func(b []byte) (int, error) {
 		p.hash.Write(b)
 		p.report.Size += int64(len(b))
@@ -43,87 +40,21 @@ func newPacker(w io.Writer, opts Options) *packer {
 	return p
 }
 
-// dockerfile packs a Dockerfile that the walk leaves out, before anything else.
-func (p *packer) dockerfile(root *os.Root, ig *ignores) error {
-	d := &p.report.Dockerfile
-	if p.opts.Inline == nil {
-		visible, err := ig.visible(root, d.Name)
-		if err != nil || visible {
-			return err
-		}
-	}
-	p.report.Hidden, d.Name = true, contexts.HiddenPrefix+path.Base(d.Name)
-	if _, err := root.Lstat(d.Name); err == nil {
-		return jobs.Fail(jobs.KindContextInvalid, nil, "rename it", "%q has a name that the farm needs for itself", jobs.Clip(d.Name))
-	}
-	hdr := header(d.Name, 0o644, ModesKeep)
-	hdr.Typeflag, hdr.Size = tar.TypeReg, int64(len(d.Content))
-	if err := p.header(hdr); err != nil {
-		return err
-	}
-	return p.content(d.Name, d.Content)
-}
-
-// tree packs what is in root, which is walked through beside it.
-func (p *packer) tree(ctx context.Context, root *os.Root, ig *ignores) error {
-	ctx, stop := context.WithCancel(ctx)
-	full, free := make(chan *batch, batches), make(chan *batch, batches)
-	for range batches {
-		free <- &batch{}
-	}
-	s := &scanner{
-		ignores: ig, leaveGit: !p.opts.KeepGit && !ig.names(gitDir), modes: p.report.Modes, out: full, free: free,
-		seen: leftOut{p.report.Ignored, p.report.GitLeftOut, p.report.Sockets}, // of trees before
-	}
-	walked := make(chan error, 1)
-	go func() { walked <- s.scan(ctx, root) }()
-	var err error
-	for b := range full {
-		if err == nil {
-			if err = p.batch(ctx, b); err != nil {
-				stop()
-			}
-		}
-		b.close()
-		b.records = b.records[:0]
-		free <- b
-	}
-	failed := <-walked
-	stop()
-	if err == nil {
-		err = failed
-	}
-	p.left(s.seen)
-	return err
-}
-
-func (p *packer) batch(ctx context.Context, b *batch) error {
-	p.left(b.seen)
-	for i := range b.records {
-		if err := p.record(ctx, &b.records[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *packer) left(out leftOut) {
-	p.report.Ignored, p.report.GitLeftOut, p.report.Sockets = out.ignored, out.git, out.sockets
-}
-
+// record writes an entry.
 func (p *packer) record(ctx context.Context, r *record) error {
-	if r.err != nil {
-		return r.err
-	}
-	r.hdr.Name = p.prefix + r.hdr.Name
-	if err := p.header(r.hdr); err != nil || r.st == nil {
+	if err := p.header(r.hdr); err != nil {
 		return err
 	}
-	p.report.Files++
-	if r.file == nil {
+	if r.st != nil {
+		p.report.Files++
+	}
+	switch {
+	case r.file != nil:
+		return p.large(ctx, r)
+	case r.hdr.Typeflag == tar.TypeReg:
 		return p.content(r.hdr.Name, r.content)
 	}
-	return p.large(ctx, r)
+	return nil
 }
 
 // header writes one, within the limits that a worker will hold it to.
@@ -152,8 +83,8 @@ func (p *packer) content(at string, b []byte) error {
 		return fmt.Errorf("write context: %q: %w", at, err)
 	}
 	p.report.Bytes += int64(len(b))
-	if p.opts.Progress != nil {
-		p.opts.Progress(p.report)
+	if p.progress != nil {
+		p.progress(*p.report)
 	}
 	return nil
 }
