@@ -33,10 +33,7 @@ func (m Modes) in(dir string) (Modes, error) {
 	default:
 		return "", jobs.Fail(jobs.KindContextInvalid, nil, "", "unknown modes %q: want auto, git or keep", m)
 	}
-	abs, err := filepath.Abs(dir)
-	if err == nil {
-		abs, err = filepath.EvalSymlinks(abs)
-	}
+	abs, err := realPath(dir)
 	if err != nil {
 		return "", unreadable(dir, err)
 	}

@@ -1,5 +1,6 @@
 // Package pack makes a context of a directory: a tar that is the same wherever the
-// same tree is packed, and that goes into the artifact store unless it is there. The
+// same tree is packed, and that goes into the artifact store unless it is there. It
+// remembers the directories that it packed, and does not read again what has not changed. The
 // enqueue command packs and uploads.
 package pack
 
@@ -94,9 +95,14 @@ type Report struct {
 // errors, so that no context is silently incomplete. What is wrong with the directory
 // is reported as a *jobs.Failure.
 func Write(ctx context.Context, w io.Writer, dir string, opts Options) (Report, error) {
+	return write(ctx, w, dir, opts, nil)
+}
+
+// write packs, and takes notes unless they are nil.
+func write(ctx context.Context, w io.Writer, dir string, opts Options, n *notes) (Report, error) {
 	var report Report
 	p := newPacker(w, opts, &report)
-	if err := (&walk{opts: opts, report: &report, visit: p.record}).context(ctx, dir); err != nil {
+	if err := (&walk{opts: opts, report: &report, visit: n.around(p.record)}).context(ctx, dir); err != nil {
 		return Report{}, err
 	}
 	if err := p.close(); err != nil {

@@ -52,7 +52,7 @@ func (p *packer) record(ctx context.Context, r *record) error {
 	case r.file != nil:
 		return p.large(ctx, r)
 	case r.hdr.Typeflag == tar.TypeReg:
-		return p.content(r.hdr.Name, r.content)
+		return p.content(r, r.content)
 	}
 	return nil
 }
@@ -78,10 +78,11 @@ func (p *packer) header(hdr *tar.Header) error {
 }
 
 // content writes a piece of a file.
-func (p *packer) content(at string, b []byte) error {
+func (p *packer) content(r *record, b []byte) error {
 	if _, err := p.tar.Write(b); err != nil {
-		return fmt.Errorf("write context: %q: %w", at, err)
+		return fmt.Errorf("write context: %q: %w", r.hdr.Name, err)
 	}
+	r.piece.add(b)
 	p.report.Bytes += int64(len(b))
 	if p.progress != nil {
 		p.progress(*p.report)
@@ -105,7 +106,7 @@ func (p *packer) large(ctx context.Context, r *record) error {
 		case ctx.Err() != nil:
 			return stopped(ctx, r.hdr.Name)
 		}
-		if err := p.content(r.hdr.Name, p.copy[:n]); err != nil {
+		if err := p.content(r, p.copy[:n]); err != nil {
 			return err
 		}
 		done += int64(n)

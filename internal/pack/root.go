@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -17,6 +18,15 @@ func openDir(dir string) (*os.Root, error) {
 		return nil, jobs.Fail(jobs.KindContextNotFound, err, "give the directory that holds the Dockerfile", "the directory %q cannot be opened: %s", jobs.Clip(dir), reason(err))
 	}
 	return root, nil
+}
+
+// realPath is the one absolute path of a directory.
+func realPath(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(abs)
 }
 
 // readDir lists root sorted by name.

@@ -24,6 +24,8 @@ type scanner struct {
 	ignores  *ignores
 	leaveGit bool
 	modes    Modes
+	// look leaves the files closed.
+	look bool
 
 	// out takes full batches, free gives used ones back.
 	out  chan<- *batch
@@ -71,6 +73,8 @@ type record struct {
 	content []byte
 	file    *os.File
 	err     error
+	// piece is hashed while the file is packed, nil for none.
+	piece *taking
 }
 
 // scan walks through root and closes out when it is done.
@@ -214,7 +218,9 @@ func (s *scanner) flush(ctx context.Context, root *os.Root) error {
 	if ctx.Err() != nil {
 		return stopped(ctx, s.now.records[0].hdr.Name)
 	}
-	s.now.read(root)
+	if !s.look {
+		s.now.read(root)
+	}
 	s.now.seen = s.seen
 	select {
 	case s.out <- s.now:

@@ -1,13 +1,16 @@
 package pack
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/contexts"
+	"github.com/slipway-farm/slipway/internal/dockerfile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -20,6 +23,9 @@ type UploadOptions struct {
 	// TempDir holds the packed context until the store has it; "" means the
 	// system's directory for temporary files. It takes the compressed size.
 	TempDir string
+	// CacheDir is where packs of directories are remembered, so that one which has not changed
+	// is not packed again; "" means nowhere.
+	CacheDir string
 	// Sending, when not nil, is told how much of the compressed context has been
 	// sent, and how much there is.
 	Sending func(sent, total int64)
@@ -31,30 +37,91 @@ type Uploaded struct {
 	Context jobs.Context
 	// Existed is true when the store had it already and nothing was sent.
 	Existed bool
+	// Unchanged is true when a directory has not changed since it was packed the last time,
+	// and was not packed now.
+	Unchanged bool
 	// Stored is the compressed size in bytes.
 	Stored int64
 	// Report says what was packed; of a tar it knows the Blob and the Dockerfile.
 	Report Report
-	// Warnings are sentences about what was taken all the same.
+	// Warnings are sentences about what was taken all the same, and about what is remembered.
 	Warnings []string
 }
 
-// Upload packs dir and stores it, unless the store has it. What is wrong with
-// the directory or the store is reported as a *jobs.Failure.
+// Upload packs dir and stores it, unless the store has it. A directory that is as it was the
+// last time is not packed to find that out. What is wrong with the directory or the store is
+// reported as a *jobs.Failure.
 func Upload(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions) (Uploaded, error) {
+	opts.Pack.Limits = opts.Limits.Complete()
+	opts.Pack.Check = once(opts.Pack.Check)
+	m := remembered(opts.CacheDir, dir, opts.Pack)
+	last, ok, wrong := m.recall(ctx, dir, opts.Pack)
+	if ok {
+		had, err := store.Has(ctx, last.Report.Digest)
+		if err != nil {
+			return Uploaded{}, artifacts.StoreFailure(err, "the context")
+		}
+		if had {
+			last.Context, last.Existed = contextOf(last.Report.Blob), true
+			return last, nil
+		}
+	}
+	up, err := m.pack(ctx, store, dir, opts)
+	if err == nil && ok && up.Report.Digest != last.Report.Digest {
+		wrong = errors.New("it packs to another digest, and nothing in it seems to have changed")
+	}
+	if err == nil && wrong != nil {
+		up.Warnings = append(up.Warnings, fmt.Sprintf("what was remembered of the directory is wrong, so it was packed anew: %v", wrong))
+	}
+	return up, err
+}
+
+// pack packs and stores a directory, and remembers it.
+func (m *memory) pack(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions) (Uploaded, error) {
+	n, forgetful := m.begin()
+	defer n.drop()
+	up, err := pack(ctx, store, dir, opts, n)
+	if err != nil {
+		return Uploaded{}, err
+	}
+	if err := errors.Join(forgetful, m.keep(n, up.Report, up.Stored)); err != nil {
+		up.Warnings = append(up.Warnings, fmt.Sprintf("the directory is not remembered for the next time (--no-cache-dir does without): %v", err))
+	}
+	return up, nil
+}
+
+// pack packs and stores a directory.
+func pack(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions, n *notes) (Uploaded, error) {
 	rec, err := artifacts.NewRecording(opts.TempDir, true)
 	if err != nil {
 		return Uploaded{}, err
 	}
 	defer rec.Close()
-	limits := opts.Limits.Complete()
-	opts.Pack.Limits = limits
-	limited := &limitWriter{w: rec, left: limits.Size, limit: limits.Size}
-	report, err := Write(ctx, limited, dir, opts.Pack)
+	size := opts.Pack.Limits.Size
+	report, err := write(ctx, &limitWriter{w: rec, left: size, limit: size}, dir, opts.Pack, n)
 	if err != nil {
 		return Uploaded{}, asFailure(err)
 	}
 	return upload(ctx, store, rec, Uploaded{Report: report}, opts)
+}
+
+// once is a check that is not repeated for the same Dockerfile.
+func once(check func(dockerfile.File) error) func(dockerfile.File) error {
+	if check == nil {
+		return nil
+	}
+	var last *dockerfile.File
+	var said error
+	return func(d dockerfile.File) error {
+		if last == nil || last.Name != d.Name || !bytes.Equal(last.Content, d.Content) {
+			last, said = &d, check(d)
+		}
+		return said
+	}
+}
+
+func contextOf(b artifacts.Blob) jobs.Context {
+	return jobs.Context{Ref: artifacts.Ref(b.Digest), Digest: b.Digest, Size: b.Size}
 }
 
 // UploadTar stores a tar, plain or compressed, unless the store has it. It is
@@ -90,7 +157,7 @@ func asFailure(err error) error {
 // upload stores what was recorded, which is up.Report.Blob.
 func upload(ctx context.Context, store *artifacts.Blobs, rec *artifacts.Recording, up Uploaded, opts UploadOptions) (Uploaded, error) {
 	blob := up.Report.Blob
-	up.Context = jobs.Context{Ref: artifacts.Ref(blob.Digest), Digest: blob.Digest, Size: blob.Size}
+	up.Context = contextOf(blob)
 	f, size, err := rec.Rewind()
 	if err != nil {
 		return Uploaded{}, err

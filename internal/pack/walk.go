@@ -19,10 +19,16 @@ type walk struct {
 	// report is what is known without reading the files.
 	report *Report
 	// visit is handed each entry with the name that it has in the archive.
-	visit func(ctx context.Context, r *record) error
+	visit visitor
+	// look leaves the files closed.
+	look bool
 
-	prefix string // of what is walked through now, for all its names
+	// dir is what is walked through now, and prefix what all its names begin with in the
+	// archive.
+	dir, prefix string
 }
+
+type visitor func(ctx context.Context, r *record) error
 
 // context walks through a directory, and those beside it.
 func (w *walk) context(ctx context.Context, dir string) error {
@@ -57,6 +63,7 @@ func (w *walk) context(ctx context.Context, dir string) error {
 	if err := w.dockerfile(ctx, root, ig); err != nil {
 		return err
 	}
+	w.dir = dir
 	if err := w.tree(ctx, root, ig); err != nil {
 		return err
 	}
@@ -94,7 +101,7 @@ func (w *walk) tree(ctx context.Context, root *os.Root, ig *ignores) error {
 		free <- &batch{}
 	}
 	s := &scanner{
-		ignores: ig, leaveGit: !w.opts.KeepGit && !ig.names(gitDir), modes: w.report.Modes, out: full, free: free,
+		ignores: ig, leaveGit: !w.opts.KeepGit && !ig.names(gitDir), modes: w.report.Modes, look: w.look, out: full, free: free,
 		seen: leftOut{w.report.Ignored, w.report.GitLeftOut, w.report.Sockets}, // of trees before
 	}
 	walked := make(chan error, 1)
@@ -165,7 +172,6 @@ func (w *walk) below(ctx context.Context, b Beside) error {
 	if err := w.visit(ctx, &record{hdr: top}); err != nil {
 		return err
 	}
-	w.prefix = b.Path + "/"
-	defer func() { w.prefix = "" }()
+	w.dir, w.prefix = b.Dir, b.Path+"/"
 	return w.tree(ctx, root, ig)
 }

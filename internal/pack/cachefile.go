@@ -1,0 +1,300 @@
+package pack
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/atomicfile"
+)
+
+// What was packed of a directory is remembered in a file:
+//
+//	format    the line below, another one when the file means something else, or when the
+//	          archive of the same tree is another one
+//	sections  kind (1 byte), length (varint), content
+//	sum       sha256 of all before
+//
+// A reader skips the sections that it does not know.
+const cacheFormat = "slipway pack 1\n"
+
+// The kinds of sections, in their order.
+const (
+	sectionKey     = 'k' // what was packed, and how: see [cacheKey]
+	sectionEntries = 'e' // a run of entries, see [entry]
+	sectionResult  = 'r' // a [result] in JSON
+)
+
+// blockSize is after how many bytes a section of entries ends.
+const blockSize = 64 << 10
+
+// entry is one of the archive.
+type entry struct {
+	// face is what a walk tells of it, see [appendFace].
+	face []byte
+	kind entryKind
+	// piece is of a file that is not plain.
+	piece piece
+}
+
+// entryKind is whether the face proves that a file is as it was.
+type entryKind byte
+
+const (
+	// plain: it does.
+	plain entryKind = iota
+	// sampled: it does, and a piece is there to see whether that is true.
+	sampled
+	// recent: the file had changed so shortly before that it may have changed once more
+	// without any trace. The piece is the whole file.
+	recent
+)
+
+// appendFace appends what a walk tells of an entry that follows one of the name prev. Two
+// have the same face only if the archive has the same entry for both, but for the content
+// of files. A directory's own times do not count: what is in it is looked at anyway.
+func appendFace(b []byte, prev string, r *record) []byte {
+	shared := 0
+	for shared < min(len(prev), len(r.hdr.Name)) && prev[shared] == r.hdr.Name[shared] {
+		shared++
+	}
+	b = binary.AppendUvarint(b, uint64(shared))
+	b = appendText(b, r.hdr.Name[shared:])
+	b = append(b, r.hdr.Typeflag)
+	b = binary.AppendUvarint(b, uint64(r.hdr.Mode))
+	b = binary.AppendUvarint(b, uint64(r.hdr.Size))
+	b = appendText(b, r.hdr.Linkname)
+	if r.st == nil {
+		return b
+	}
+	ctime, inode, device := identity(r.st)
+	b = binary.AppendVarint(b, r.st.ModTime().UnixNano())
+	b = binary.AppendVarint(b, ctime)
+	b = binary.AppendUvarint(b, inode)
+	return binary.AppendUvarint(b, device)
+}
+
+func appendText[T string | []byte](b []byte, text T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+func appendEntry(b []byte, e entry) []byte {
+	b = append(appendText(b, e.face), byte(e.kind))
+	if e.kind == plain {
+		return b
+	}
+	b = binary.AppendUvarint(b, uint64(e.piece.at))
+	b = binary.AppendUvarint(b, uint64(e.piece.size))
+	return append(b, e.piece.sum[:]...)
+}
+
+// errCache is an error of every file that is none of this format, or is damaged.
+var errCache = errors.New("no usable cache file")
+
+// cutEntry is the first entry of a section, and what follows it.
+func cutEntry(b []byte) (entry, []byte, error) {
+	length, n := binary.Uvarint(b)
+	if n <= 0 || length >= uint64(len(b)-n) {
+		return entry{}, nil, errCache
+	}
+	b = b[n:]
+	e := entry{face: b[:length], kind: entryKind(b[length])}
+	if b = b[length+1:]; e.kind == plain {
+		return e, b, nil
+	}
+	for _, to := range []*int64{&e.piece.at, &e.piece.size} {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			return entry{}, nil, errCache
+		}
+		*to, b = int64(v), b[n:]
+	}
+	n = copy(e.piece.sum[:], b)
+	if n < len(e.piece.sum) || e.kind > recent || e.piece.at < 0 || e.piece.size < 0 {
+		return entry{}, nil, errCache
+	}
+	return e, b[n:], nil
+}
+
+// result is what came of a pack, but for what each walk finds by itself.
+type result struct {
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"`
+	// Stored is the compressed size.
+	Stored int64 `json:"stored"`
+	Files  int   `json:"files"`
+	Bytes  int64 `json:"bytes"`
+	// Dockerfile is a hash of its name and content, which every submit reads.
+	Dockerfile string `json:"dockerfile"`
+}
+
+// cacheWriter writes a cache file.
+type cacheWriter struct {
+	file *atomicfile.File
+	buf  *bufio.Writer
+	hash hash.Hash
+}
+
+func createCache(path, key string) (*cacheWriter, error) {
+	f, err := atomicfile.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	w := &cacheWriter{file: f, hash: sha256.New()}
+	w.buf = bufio.NewWriter(io.MultiWriter(f, w.hash))
+	_, _ = w.buf.WriteString(cacheFormat) // its error stays, and comes with the next section
+	if err := w.section(sectionKey, []byte(key)); err != nil {
+		f.Drop()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *cacheWriter) section(kind byte, content []byte) error {
+	_, _ = w.buf.Write(binary.AppendUvarint([]byte{kind}, uint64(len(content)))) // as above
+	_, err := w.buf.Write(content)
+	return err
+}
+
+// keep ends the file and replaces the one before.
+func (w *cacheWriter) keep(res result) error {
+	content, err := json.Marshal(res)
+	if err != nil {
+		return fmt.Errorf("encode the result of a pack: %w", err)
+	}
+	if err := errors.Join(w.section(sectionResult, content), w.buf.Flush()); err != nil {
+		return err
+	}
+	if _, err := w.file.Write(w.hash.Sum(nil)); err != nil {
+		return err
+	}
+	return w.file.Keep()
+}
+
+// cacheReader reads a cache file from its start.
+type cacheReader struct {
+	file *os.File
+	in   *bufio.Reader
+	left int64 // bytes before the sum
+	// block are the entries of a section that are not read yet, result is the last section.
+	block, result []byte
+	content       []byte
+}
+
+// openCache opens the file of a key, which is whole.
+func openCache(path, key string) (*cacheReader, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &cacheReader{file: f}
+	if err := r.begin(key); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// begin checks the sum of the file and goes to its first entry.
+func (r *cacheReader) begin(key string) error {
+	info, err := r.file.Stat()
+	if err != nil {
+		return err
+	}
+	if r.left = info.Size() - sha256.Size; r.left < int64(len(cacheFormat)) {
+		return errCache
+	}
+	h, sum := sha256.New(), make([]byte, sha256.Size)
+	if _, err := io.Copy(h, io.NewSectionReader(r.file, 0, r.left)); err != nil {
+		return err
+	}
+	if _, err := r.file.ReadAt(sum, r.left); err != nil {
+		return err
+	}
+	if !bytes.Equal(h.Sum(nil), sum) {
+		return errCache
+	}
+	r.in = bufio.NewReader(io.NewSectionReader(r.file, 0, r.left))
+	format, err := r.take(int64(len(cacheFormat)))
+	if err != nil || string(format) != cacheFormat {
+		return errCache
+	}
+	kind, found, err := r.section()
+	if err != nil || kind != sectionKey || string(found) != key {
+		return errCache
+	}
+	return nil
+}
+
+func (r *cacheReader) close() { _ = r.file.Close() } // only read
+
+// take reads so many bytes, which are good until the next call.
+func (r *cacheReader) take(n int64) ([]byte, error) {
+	if r.left -= n; n < 0 || r.left < 0 {
+		return nil, errCache
+	}
+	if int64(cap(r.content)) < n {
+		r.content = make([]byte, n)
+	}
+	_, err := io.ReadFull(r.in, r.content[:n])
+	return r.content[:n], err
+}
+
+// section returns the next one of a kind that is known, whose content is good until the next
+// call.
+func (r *cacheReader) section() (kind byte, content []byte, err error) {
+	for {
+		if kind, err = r.in.ReadByte(); err != nil {
+			return 0, nil, err
+		}
+		length, err := binary.ReadUvarint(r.in)
+		if err != nil {
+			return 0, nil, err
+		}
+		r.left -= int64(1 + len(binary.AppendUvarint(nil, length)))
+		if content, err = r.take(int64(length)); err != nil {
+			return 0, nil, err
+		}
+		switch kind {
+		case sectionKey, sectionEntries, sectionResult:
+			return kind, content, nil
+		}
+	}
+}
+
+// next returns the next entry, which is good until the next call, and io.EOF after the last.
+func (r *cacheReader) next() (entry, error) {
+	if len(r.block) == 0 {
+		kind, content, err := r.section()
+		switch {
+		case err != nil:
+			return entry{}, errCache
+		case kind == sectionResult:
+			r.result = content
+			return entry{}, io.EOF
+		case kind != sectionEntries:
+			return entry{}, errCache
+		}
+		r.block = content
+	}
+	e, rest, err := cutEntry(r.block)
+	r.block = rest
+	return e, err
+}
+
+// end is what stands behind the last entry.
+func (r *cacheReader) end() (res result, err error) {
+	if _, err := r.next(); !artifacts.Ended(err) {
+		return res, errCache
+	}
+	err = json.Unmarshal(r.result, &res)
+	return res, err
+}
