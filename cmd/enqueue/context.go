@@ -190,7 +190,10 @@ func describeUpload(up pack.Uploaded) string {
 		parts = append(parts, count(up.Report.Files, "file"))
 	}
 	sent := amount(up.Stored) + " sent"
-	if up.Existed {
+	switch {
+	case up.Unchanged:
+		sent = "unchanged since the last time and in the store already, nothing packed or sent"
+	case up.Existed:
 		sent = "in the store already, nothing sent"
 	}
 	parts = append(parts, amount(up.Context.Size)+" ("+sent+")", up.Context.Digest)

@@ -97,6 +97,7 @@ func runScripts(t *testing.T, overHTTP bool, connect func(env *testscript.Env, f
 			}
 			env.Defer(f.close)
 			env.Values[farmKey{}] = &scriptFarm{farm: f, images: rebuildtest.NewRegistry(nil)}
+			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
 			connect(env, f)
 			return nil
 		},

@@ -34,8 +34,12 @@ func (s *submission) storeContext(ctx context.Context) error {
 	if s.options.NoLimits {
 		limits = contexts.NoLimits()
 	}
+	cache, err := s.cacheDir(s.options.CacheDir, s.options.NoCacheDir)
+	if err != nil {
+		return err
+	}
 	progress := s.contextProgress(!s.options.Quiet && s.mode == progressui.TtyMode)
-	up, err := s.source.upload(ctx, store, s.stdin, progress.options(pack.UploadOptions{Limits: limits, Pack: pack.Options{
+	up, err := s.source.upload(ctx, store, s.stdin, progress.options(pack.UploadOptions{Limits: limits, CacheDir: cache, Pack: pack.Options{
 		Dockerfile: s.spec.Build.Dockerfile, Inline: s.inline, Beside: s.beside, Modes: pack.Modes(s.options.Modes), KeepGit: s.options.KeepGit,
 		Check: s.checkDockerfile,
 	}}))

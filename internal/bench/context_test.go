@@ -280,7 +280,7 @@ func (f *farm) packing(r *report) {
 		start := time.Now()
 		f.must(f.run(exec.CommandContext(f.ctx, "sh", "-c", "tar -cf - -C "+dir+" . | zstd -q -1 >"+filepath.Join(f.dir, "small.tar.zst"))))
 		theirs = append(theirs, smallFiles/time.Since(start).Seconds())
-		cmd := f.enqueue("submit", "--dry-run", dir)
+		cmd := f.enqueue("submit", "--dry-run", "--no-cache-dir", dir)
 		start = time.Now()
 		f.must(cmd.Run())
 		ours = append(ours, smallFiles/time.Since(start).Seconds())

@@ -118,7 +118,7 @@ func (f *farm) open(r *hosttest.Redis) redis.UniversalClient {
 
 func (f *farm) env(r *hosttest.Redis) []string {
 	return append(os.Environ(), "SLIPWAY_REDIS="+r.SocketURL(), "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "SLIPWAY_SUPERVISE=false",
-		"DOCKER_HOST="+f.host.DockerHost(), "CI=true")
+		"XDG_CACHE_HOME="+filepath.Join(f.dir, "cache"), "DOCKER_HOST="+f.host.DockerHost(), "CI=true")
 }
 
 // startWorker runs the worker until the end of the benchmark.

@@ -98,7 +98,7 @@ func (f *farm) storeDir() string { return filepath.Join(f.dir, "store") }
 // env is the environment of the farm's programs. Whom a driver can hold at a
 // step is in the directory faults.
 func (f *farm) env(faults string) []string {
-	env := append(os.Environ(), "SLIPWAY_REDIS="+f.url, "SLIPWAY_STORE="+f.storeDir(), "CI=true")
+	env := append(os.Environ(), "SLIPWAY_REDIS="+f.url, "SLIPWAY_STORE="+f.storeDir(), "XDG_CACHE_HOME="+filepath.Join(f.dir, "cache"), "CI=true")
 	if faults != "" {
 		env = append(env, "SLIPWAY_FAULTS="+faults)
 	}

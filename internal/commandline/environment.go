@@ -27,6 +27,7 @@ type Environment []string
 func Producers() []string {
 	return []string{
 		"SLIPWAY_REDIS", "SLIPWAY_STORE", "SLIPWAY_SERVER", "SLIPWAY_TOKEN", "SLIPWAY_TOKEN_FILE", "SLIPWAY_CONTEXT", "SLIPWAY_CONFIG", "SLIPWAY_PROGRESS",
+		"SLIPWAY_CACHE_DIR", "SLIPWAY_NO_CACHE_DIR",
 	}
 }
 

@@ -37,7 +37,7 @@ func TestClonesPackAlike(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "clone")
 			run(t, umask, zone, "/", "git", "clone", "-q", origin, dir)
 			var spec jobs.Spec
-			doc := run(t, umask, zone, dir, filepath.Join(bins, "enqueue"), "submit", "--dry-run", "--modes", modes, ".")
+			doc := run(t, umask, zone, dir, filepath.Join(bins, "enqueue"), "submit", "--dry-run", "--no-cache-dir", "--modes", modes, ".")
 			if err := json.Unmarshal(doc, &spec); err != nil || spec.Context == nil || spec.Context.Digest == "" {
 				t.Fatalf("the document has no digest: %v\n%s", err, doc)
 			}

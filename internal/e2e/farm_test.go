@@ -147,7 +147,7 @@ func (f *farm) env() []string { return f.envWith(f.url) }
 
 // envWith is the environment of programs that reach Redis by url.
 func (f *farm) envWith(url string) []string {
-	return append(append(os.Environ(), "SLIPWAY_REDIS="+url, "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "CI=true",
+	return append(append(os.Environ(), "SLIPWAY_REDIS="+url, "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "XDG_CACHE_HOME="+filepath.Join(f.dir, "cache"), "CI=true",
 		// Tests act on the worker itself; TestSupervised is about the other one.
 		"SLIPWAY_SUPERVISE=false"), f.vars...)
 }

@@ -17,5 +17,7 @@ func contextRows(o *Options) []Row {
 		option(toggle, &o.KeepGit, "keep-git", "send .git, which is left out otherwise").withBake(),
 		option(toggle, &o.NoLimits, "no-limits", "send a context that is over the default limits; the workers' policy decides").withBake(),
 		option(choice("mode", "auto", "git", "keep"), &o.Modes, "modes", "permission bits in the context of a directory: git (only 0644 and 0755), keep (as they are), or auto (git in a checkout, else keep)").withBake(),
+		option(text, &o.CacheDir, "cache-dir", "`directory` where packed directories are remembered, so that one which has not changed is not read again (env SLIPWAY_CACHE_DIR; default: slipway in the user's cache directory)").withBake(),
+		option(toggle, &o.NoCacheDir, "no-cache-dir", "read the whole directory, and remember nothing of it (env SLIPWAY_NO_CACHE_DIR)").withBake(),
 	}
 }

@@ -13,6 +13,8 @@ type Options struct {
 	// the context
 	Modes             string
 	KeepGit, NoLimits bool
+	CacheDir          string
+	NoCacheDir        bool
 
 	// the build, of which bake files have to be told
 	Push         bool

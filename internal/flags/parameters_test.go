@@ -102,7 +102,7 @@ func TestFromParametersRefuses(t *testing.T) {
 // doings.
 func TestParametersAreOfTheDocument(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"spec", "batch", "bake", "dry-run", "detach", "quiet", "output", "progress", "keep-git", "modes", "no-limits", "exit-code-from"} {
+	for _, name := range []string{"spec", "batch", "bake", "dry-run", "detach", "quiet", "output", "progress", "keep-git", "modes", "no-limits", "cache-dir", "no-cache-dir", "exit-code-from"} {
 		if slices.Contains(Parameters(), name) {
 			t.Errorf("%s is a parameter", name)
 		}
