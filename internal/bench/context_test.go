@@ -82,9 +82,15 @@ func (f *farm) contexts(r *report) {
 func (f *farm) base() string {
 	f.Helper()
 	tag := hosttest.StartSharedRegistry(f.B, hosttest.RegistryOptions{}, f.host) + "/base:1"
-	context := f.dockerfile("base.tar", "FROM "+hosttest.BusyboxTag+"\nRUN true\n")
-	f.submit(jobs.Spec{Context: &context, Build: &jobs.Build{Tags: []string{tag}, Push: true}}, jobs.Succeeded)
+	f.publish(tag, "FROM "+hosttest.BusyboxTag+"\nRUN true\n")
 	return tag
+}
+
+// publish builds a Dockerfile and pushes the image.
+func (f *farm) publish(tag, dockerfile string) {
+	f.Helper()
+	context := f.dockerfile("base.tar", dockerfile)
+	f.submit(jobs.Spec{Context: &context, Build: &jobs.Build{Tags: []string{tag}, Push: true}}, jobs.Succeeded)
 }
 
 // writeContext writes a tar of 1 GiB that compresses to about half.
@@ -184,12 +190,18 @@ func (f *farm) dockerBuild(name string) time.Duration {
 	in, err := os.Open(name)
 	f.must(err)
 	defer in.Close()
-	cmd := exec.CommandContext(f.ctx, dockerCLI(), "build", "-q", "-")
-	cmd.Env = append(os.Environ(), "DOCKER_HOST="+f.host.DockerHost(), "DOCKER_BUILDKIT=1")
+	cmd := f.dockerCommand(f.host.DockerHost(), "build", "-q", "-")
 	cmd.Stdin = in
 	start := time.Now()
 	f.must(f.run(cmd))
 	return time.Since(start)
+}
+
+// dockerCommand is the docker command on a daemon, with BuildKit and settings of its own.
+func (f *farm) dockerCommand(daemon string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(f.ctx, dockerCLI(), args...)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST="+daemon, "DOCKER_BUILDKIT=1", "DOCKER_CONFIG="+filepath.Join(f.dir, "docker"))
+	return cmd
 }
 
 // dockerCLI prefers the distribution's docker, which can use BuildKit without a

@@ -30,11 +30,7 @@ const slots = 4
 // BenchmarkFarm takes every measure once; run it with -benchtime 1x.
 func BenchmarkFarm(b *testing.B) {
 	f := newFarm(b)
-	r := &report{}
-	for _, m := range []struct {
-		name    string
-		measure func(*farm, *report)
-	}{
+	f.measure([]measure{
 		{"noop", (*farm).noop},
 		{"claim", (*farm).claim},
 		{"idle", (*farm).idle},
@@ -47,12 +43,24 @@ func BenchmarkFarm(b *testing.B) {
 		{"rebuilds", (*farm).rebuilds},
 		{"month", (*farm).month},
 		{"contexts", (*farm).contexts},
-	} {
-		b.Run(m.name, func(b *testing.B) {
+	})
+}
+
+// measure is a part of a benchmark that can be run alone.
+type measure struct {
+	name string
+	take func(*farm, *report)
+}
+
+// measure takes every measure and prints the report.
+func (f *farm) measure(all []measure) {
+	r := &report{}
+	for _, m := range all {
+		f.Run(m.name, func(b *testing.B) {
 			part := *f
 			part.B, part.ctx = b, b.Context()
 			for b.Loop() {
-				m.measure(&part, r)
+				m.take(&part, r)
 			}
 			b.ReportMetric(0, "ns/op") // the length of the run says nothing
 		})
@@ -155,6 +163,17 @@ func (f *farm) done(spec jobs.Spec, want jobs.State) (jobs.Job, error) {
 		err = fmt.Errorf("job %s is %s, want %s: %+v", job.ID, job.State, want, job.Result)
 	}
 	return job, err
+}
+
+// succeeded waits for the end of a job that was submitted, and wants it to succeed.
+func (f *farm) succeeded(id string) jobs.Job {
+	f.Helper()
+	job, err := f.svc.Wait(f.ctx, id)
+	f.must(err)
+	if job.State != jobs.Succeeded {
+		f.Fatalf("job %s is %s: %+v", job.ID, job.State, job.Result.Failure)
+	}
+	return job
 }
 
 // quiet waits until the worker has removed its last container.

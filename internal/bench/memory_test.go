@@ -68,12 +68,7 @@ func (f *farm) built() jobs.Job {
 	cmd.Env = f.env(f.redis)
 	id, err := cmd.Output()
 	f.must(err)
-	job, err := f.svc.Wait(f.ctx, strings.TrimSpace(string(id)))
-	f.must(err)
-	if job.State != jobs.Succeeded {
-		f.Fatalf("job %s is %s: %+v", job.ID, job.State, job.Result.Failure)
-	}
-	return job
+	return f.succeeded(strings.TrimSpace(string(id)))
 }
 
 // work takes n jobs from the queue to their end the way a worker does.
