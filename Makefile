@@ -81,7 +81,7 @@ soak: ## The monkey for longer (ten fresh seeds with 200 jobs and 50 faults each
 .PHONY: bench
 bench: ## Measure throughput and latency against real Docker and Redis
 	@scripts/ensure-tools.sh bench
-	go test -tags integration -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench
+	go test -tags integration -run '^$$' -bench . -benchtime 1x -timeout 45m ./internal/bench
 
 .PHONY: scale
 scale: ## Measure 500 workers, 100,000 waiting and 1,000,000 ended jobs on one Redis (about ten minutes)

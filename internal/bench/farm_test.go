@@ -30,6 +30,7 @@ const slots = 4
 // BenchmarkFarm takes every measure once; run it with -benchtime 1x.
 func BenchmarkFarm(b *testing.B) {
 	f := newFarm(b)
+	f.startWorker()
 	f.measure([]measure{
 		{"noop", (*farm).noop},
 		{"claim", (*farm).claim},
@@ -77,18 +78,24 @@ type farm struct {
 	// contextDir is open for file:// contexts.
 	contextDir string
 	host       *hosttest.Host
-	docker     *client.Client
-	redis      *hosttest.Redis
-	rdb        redis.UniversalClient
-	svc        *jobs.Service
-	worker     *farmtest.Worker
+	// daemon is the address of the host's daemon for the worker. Where bytes are counted, that
+	// is toWorker's, and toDocker is for the docker command.
+	daemon             string
+	toWorker, toDocker *hosttest.Meter
+	docker             *client.Client
+	redis              *hosttest.Redis
+	rdb                redis.UniversalClient
+	svc                *jobs.Service
+	worker             *farmtest.Worker
 }
 
+// newFarm makes a farm whose worker has not started.
 func newFarm(b *testing.B) *farm {
 	b.Helper()
 	f := &farm{B: b, ctx: b.Context(), bins: b.TempDir(), dir: b.TempDir(), contextDir: b.TempDir()}
 	f.must(farmtest.Build(f.ctx, f.bins))
 	f.host = hosttest.StartHost(b, "bench")
+	f.daemon = f.host.DockerHost()
 	hosttest.Busybox(b, f.host)
 	var err error
 	f.docker, err = client.NewClientWithOpts(client.WithHost(f.host.DockerHost()), client.WithAPIVersionNegotiation())
@@ -97,7 +104,6 @@ func newFarm(b *testing.B) *farm {
 	f.redis = hosttest.StartRedis(b)
 	f.rdb = f.open(f.redis)
 	f.svc = service(f.rdb)
-	f.startWorker()
 	return f
 }
 
@@ -126,7 +132,7 @@ func (f *farm) open(r *hosttest.Redis) redis.UniversalClient {
 
 func (f *farm) env(r *hosttest.Redis) []string {
 	return append(os.Environ(), "SLIPWAY_REDIS="+r.SocketURL(), "SLIPWAY_STORE="+filepath.Join(f.dir, "store"), "SLIPWAY_SUPERVISE=false",
-		"XDG_CACHE_HOME="+filepath.Join(f.dir, "cache"), "DOCKER_HOST="+f.host.DockerHost(), "CI=true")
+		"XDG_CACHE_HOME="+filepath.Join(f.dir, "cache"), "DOCKER_HOST="+f.daemon, "CI=true")
 }
 
 // startWorker runs the worker until the end of the benchmark.

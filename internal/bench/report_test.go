@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/docker/go-units"
 )
 
 // report is what was measured, as a table in Markdown.
@@ -19,10 +21,16 @@ type report struct {
 	notes []string
 }
 
+// noBar stands in rows that are not judged.
+const noBar = "-"
+
 // row adds a line; over tells by how much the bar is missed, 0 when it is held.
 func (r *report) row(what, bar, measured, baseline string, ratio, over float64) {
 	verdict := "OK"
-	if over > 0 {
+	switch {
+	case bar == noBar:
+		verdict = noBar
+	case over > 0:
 		verdict = fmt.Sprintf("%.0f %% off", 100*over)
 	}
 	ratioText := "-"
@@ -49,6 +57,16 @@ func (r *report) rate(what, base string, bar float64, ours, theirs []float64) {
 		fmt.Sprintf("%s %.2f/s", base, median(theirs)), ratio, 1-ratio/bar)
 }
 
+// times compares the durations of pairs, as rate does with rates.
+func (r *report) times(what, base string, bar float64, ours, theirs []time.Duration) {
+	ratios := make([]float64, len(ours))
+	for i := range ours {
+		ratios[i] = float64(ours[i]) / float64(theirs[i])
+	}
+	ratio := median(ratios)
+	r.row(what, fmt.Sprintf("<= %.2f x", bar), millis(median(ours)), base+" "+millis(median(theirs)), ratio, ratio/bar-1)
+}
+
 // latency holds a duration to a multiple of another.
 func (r *report) latency(what, base string, bar float64, ours, theirs time.Duration) {
 	ratio := float64(ours) / float64(theirs)
@@ -72,6 +90,17 @@ func (r *report) atLeast(what, base, unit string, bar, ours, theirs float64) {
 // weight holds a number of bytes to a bar; it depends on no machine.
 func (r *report) weight(what string, bar, ours float64) {
 	r.row(what, fmt.Sprintf("<= %.0f B", bar), fmt.Sprintf("%.0f B", ours), "-", 0, ours/bar-1)
+}
+
+// share holds bytes to so many percent of all.
+func (r *report) share(what, base string, bar float64, ours, all int64) {
+	share := float64(ours) / float64(all)
+	r.row(what, "<= "+number(bar, " %"), number(100*share, " %"), base+" "+units.HumanSize(float64(all)), share, 100*share/bar-1)
+}
+
+// bytes tells of bytes that have no bar.
+func (r *report) bytes(what, base string, ours, theirs int64) {
+	r.row(what, noBar, units.HumanSize(float64(ours)), base+" "+units.HumanSize(float64(theirs)), float64(ours)/float64(theirs), 0)
 }
 
 func number(v float64, unit string) string {
@@ -138,7 +167,12 @@ func pool(blocks []block) (all []time.Duration) {
 	return all
 }
 
-func median(all []float64) float64 { return quantile(all, 0.5) }
+// median is the middle value, or what is between the two that are in the middle.
+func median[T ~int64 | ~float64](all []T) T {
+	sorted := slices.Sorted(slices.Values(all))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
 
 func quantile[T cmp.Ordered](all []T, q float64) T {
 	sorted := slices.Sorted(slices.Values(all))
