@@ -2,18 +2,13 @@ package pack
 
 import (
 	"bufio"
-	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"hash"
 	"io"
-	"os"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
-	"github.com/slipway-farm/slipway/internal/atomicfile"
+	"github.com/slipway-farm/slipway/internal/cachefile"
 )
 
 // What was packed of a directory is remembered in a file:
@@ -96,14 +91,11 @@ func appendEntry(b []byte, e entry) []byte {
 	return append(b, e.piece.sum[:]...)
 }
 
-// errCache is an error of every file that is none of this format, or is damaged.
-var errCache = errors.New("no usable cache file")
-
 // cutEntry is the first entry of a section, and what follows it.
 func cutEntry(b []byte) (entry, []byte, error) {
 	length, n := binary.Uvarint(b)
 	if n <= 0 || length >= uint64(len(b)-n) {
-		return entry{}, nil, errCache
+		return entry{}, nil, cachefile.ErrUnusable
 	}
 	b = b[n:]
 	e := entry{face: b[:length], kind: entryKind(b[length])}
@@ -113,13 +105,13 @@ func cutEntry(b []byte) (entry, []byte, error) {
 	for _, to := range []*int64{&e.piece.at, &e.piece.size} {
 		v, n := binary.Uvarint(b)
 		if n <= 0 {
-			return entry{}, nil, errCache
+			return entry{}, nil, cachefile.ErrUnusable
 		}
 		*to, b = int64(v), b[n:]
 	}
 	n = copy(e.piece.sum[:], b)
 	if n < len(e.piece.sum) || e.kind > recent || e.piece.at < 0 || e.piece.size < 0 {
-		return entry{}, nil, errCache
+		return entry{}, nil, cachefile.ErrUnusable
 	}
 	return e, b[n:], nil
 }
@@ -137,53 +129,44 @@ type result struct {
 }
 
 // cacheWriter writes a cache file.
-type cacheWriter struct {
-	file *atomicfile.File
-	buf  *bufio.Writer
-	hash hash.Hash
-}
+type cacheWriter struct{ *cachefile.Writer }
 
-func createCache(path, key string) (*cacheWriter, error) {
-	f, err := atomicfile.Create(path)
+func createCache(path, key string) (cacheWriter, error) {
+	f, err := cachefile.Create(path, cacheFormat)
 	if err != nil {
-		return nil, err
+		return cacheWriter{}, err
 	}
-	w := &cacheWriter{file: f, hash: sha256.New()}
-	w.buf = bufio.NewWriter(io.MultiWriter(f, w.hash))
-	_, _ = w.buf.WriteString(cacheFormat) // its error stays, and comes with the next section
+	w := cacheWriter{f}
 	if err := w.section(sectionKey, []byte(key)); err != nil {
-		f.Drop()
-		return nil, err
+		w.Drop()
+		return cacheWriter{}, err
 	}
 	return w, nil
 }
 
-func (w *cacheWriter) section(kind byte, content []byte) error {
-	_, _ = w.buf.Write(binary.AppendUvarint([]byte{kind}, uint64(len(content)))) // as above
-	_, err := w.buf.Write(content)
+func (w cacheWriter) section(kind byte, content []byte) error {
+	_, _ = w.Write(binary.AppendUvarint([]byte{kind}, uint64(len(content)))) // its error stays
+	_, err := w.Write(content)
 	return err
 }
 
 // keep ends the file and replaces the one before.
-func (w *cacheWriter) keep(res result) error {
+func (w cacheWriter) keep(res result) error {
 	content, err := json.Marshal(res)
 	if err != nil {
 		return fmt.Errorf("encode the result of a pack: %w", err)
 	}
-	if err := errors.Join(w.section(sectionResult, content), w.buf.Flush()); err != nil {
+	if err := w.section(sectionResult, content); err != nil {
 		return err
 	}
-	if _, err := w.file.Write(w.hash.Sum(nil)); err != nil {
-		return err
-	}
-	return w.file.Keep()
+	return w.Keep()
 }
 
 // cacheReader reads a cache file from its start.
 type cacheReader struct {
-	file *os.File
+	file *cachefile.File
 	in   *bufio.Reader
-	left int64 // bytes before the sum
+	left int64 // bytes
 	// block are the entries of a section that are not read yet, result is the last section.
 	block, result []byte
 	content       []byte
@@ -191,55 +174,25 @@ type cacheReader struct {
 
 // openCache opens the file of a key, which is whole.
 func openCache(path, key string) (*cacheReader, error) {
-	f, err := os.Open(path)
+	f, err := cachefile.Open(path, cacheFormat)
 	if err != nil {
 		return nil, err
 	}
-	r := &cacheReader{file: f}
-	if err := r.begin(key); err != nil {
+	r := &cacheReader{file: f, in: bufio.NewReader(f), left: f.Size()}
+	kind, found, err := r.section()
+	if err != nil || kind != sectionKey || string(found) != key {
 		r.close()
-		return nil, err
+		return nil, cachefile.ErrUnusable
 	}
 	return r, nil
 }
 
-// begin checks the sum of the file and goes to its first entry.
-func (r *cacheReader) begin(key string) error {
-	info, err := r.file.Stat()
-	if err != nil {
-		return err
-	}
-	if r.left = info.Size() - sha256.Size; r.left < int64(len(cacheFormat)) {
-		return errCache
-	}
-	h, sum := sha256.New(), make([]byte, sha256.Size)
-	if _, err := io.Copy(h, io.NewSectionReader(r.file, 0, r.left)); err != nil {
-		return err
-	}
-	if _, err := r.file.ReadAt(sum, r.left); err != nil {
-		return err
-	}
-	if !bytes.Equal(h.Sum(nil), sum) {
-		return errCache
-	}
-	r.in = bufio.NewReader(io.NewSectionReader(r.file, 0, r.left))
-	format, err := r.take(int64(len(cacheFormat)))
-	if err != nil || string(format) != cacheFormat {
-		return errCache
-	}
-	kind, found, err := r.section()
-	if err != nil || kind != sectionKey || string(found) != key {
-		return errCache
-	}
-	return nil
-}
-
-func (r *cacheReader) close() { _ = r.file.Close() } // only read
+func (r *cacheReader) close() { r.file.Close() }
 
 // take reads so many bytes, which are good until the next call.
 func (r *cacheReader) take(n int64) ([]byte, error) {
 	if r.left -= n; n < 0 || r.left < 0 {
-		return nil, errCache
+		return nil, cachefile.ErrUnusable
 	}
 	if int64(cap(r.content)) < n {
 		r.content = make([]byte, n)
@@ -276,12 +229,12 @@ func (r *cacheReader) next() (entry, error) {
 		kind, content, err := r.section()
 		switch {
 		case err != nil:
-			return entry{}, errCache
+			return entry{}, cachefile.ErrUnusable
 		case kind == sectionResult:
 			r.result = content
 			return entry{}, io.EOF
 		case kind != sectionEntries:
-			return entry{}, errCache
+			return entry{}, cachefile.ErrUnusable
 		}
 		r.block = content
 	}
@@ -293,7 +246,7 @@ func (r *cacheReader) next() (entry, error) {
 // end is what stands behind the last entry.
 func (r *cacheReader) end() (res result, err error) {
 	if _, err := r.next(); !artifacts.Ended(err) {
-		return res, errCache
+		return res, cachefile.ErrUnusable
 	}
 	err = json.Unmarshal(r.result, &res)
 	return res, err

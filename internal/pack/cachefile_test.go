@@ -3,13 +3,9 @@ package pack_test
 import (
 	"bytes"
 	"crypto/sha256"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/slipway-farm/slipway/internal/pack"
 )
@@ -71,52 +67,4 @@ func FuzzCacheFile(f *testing.F) {
 			t.Errorf("%q was read", content)
 		}
 	})
-}
-
-// What was not used for long goes, and so do the oldest of too many.
-func TestTidy(t *testing.T) {
-	t.Parallel()
-	dir, now := t.TempDir(), time.Now()
-	file := func(name string, age time.Duration, size int64) {
-		t.Helper()
-		p := filepath.Join(dir, name)
-		err := errors.Join(os.WriteFile(p, nil, 0o600), os.Truncate(p, size), os.Chtimes(p, now.Add(-age), now.Add(-age)))
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	left := func() string {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var names []string
-		for _, e := range entries {
-			names = append(names, e.Name())
-		}
-		return strings.Join(names, " ")
-	}
-	const day = 24 * time.Hour
-	file("used", 29*day, 1)
-	file("unused", 31*day, 1)
-	file("dead.1.tmp", 25*time.Hour, 1)
-	file("writes.2.tmp", 23*time.Hour, 1)
-	pack.Tidy(dir, now)
-	if got, want := left(), "used writes.2.tmp"; got != want {
-		t.Errorf("left are %q, want %q", got, want)
-	}
-	file("huge", day/2, 200<<20)
-	file("new", 0, 100<<20)
-	pack.Tidy(dir, now)
-	if got, want := left(), "new"; got != want {
-		t.Errorf("left of so many bytes are %q, want %q", got, want)
-	}
-	for i := range 150 {
-		file(fmt.Sprintf("many%03d", i), time.Duration(i+1)*time.Minute, 1)
-	}
-	pack.Tidy(dir, now)
-	if got := strings.Fields(left()); len(got) != 100 || got[0] != "many000" || got[98] != "many098" || got[99] != "new" {
-		t.Errorf("left are %d: %q", len(got), got)
-	}
-	pack.Tidy(filepath.Join(dir, "none"), now)
 }

@@ -25,7 +25,7 @@ func UploadSettled(ctx context.Context, store *artifacts.Blobs, dir string, opts
 
 // UploadDiskFull is Upload with a disk that has no room for what is remembered.
 func UploadDiskFull(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions) (Uploaded, error) {
-	return uploadWith(ctx, store, dir, opts, func(n *notes) { _ = n.out.file.Close() })
+	return uploadWith(ctx, store, dir, opts, func(n *notes) { n.out.Drop() })
 }
 
 func uploadWith(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions, change func(*notes)) (Uploaded, error) {
@@ -96,6 +96,3 @@ func ReadCache(path, key string) error {
 	}
 	return err
 }
-
-// Tidy removes the cache files that are too many.
-func Tidy(dir string, now time.Time) { tidy(dir, now) }

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,7 +14,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/slipway-farm/slipway/internal/atomicfile"
+	"github.com/slipway-farm/slipway/internal/cachefile"
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/fsop"
 )
@@ -28,14 +27,10 @@ type memory struct {
 	trees     []keyTree
 }
 
-// What is remembered at most; a file is as old as its last use.
-const (
-	maxCacheFiles = 100
-	maxCacheBytes = 256 << 20
-	maxCacheAge   = 30 * 24 * time.Hour
-	// abandoned is how old the unfinished file of a program is that has died.
-	abandoned = 24 * time.Hour
-)
+// bounds are what is remembered at most.
+func bounds() cachefile.Bounds {
+	return cachefile.Bounds{Files: 100, Bytes: 256 << 20, Age: 30 * 24 * time.Hour}
+}
 
 // packsDir is the directory of cache files in that of a program.
 const packsDir = "packs"
@@ -94,8 +89,7 @@ func (m *memory) recall(ctx context.Context, dir string, opts Options) (last Upl
 	case err != nil:
 		return Uploaded{}, false, nil
 	}
-	now := time.Now()
-	_ = os.Chtimes(m.path, now, now) // else it is forgotten sooner
+	cachefile.Used(m.path, time.Now())
 	return last, true, nil
 }
 
@@ -132,36 +126,11 @@ func (m *memory) keep(n *notes, report Report, stored int64) error {
 	case err != nil:
 		return err
 	}
-	tidy(filepath.Dir(m.path), time.Now())
+	cachefile.Tidy(filepath.Dir(m.path), bounds(), time.Now())
 	return nil
 }
 
 func (m *memory) forget() { _ = os.Remove(m.path) } // the next pack replaces it
-
-// tidy removes the cache files that are too many, and what is left of unfinished ones.
-func tidy(dir string, now time.Time) {
-	entries, _ := os.ReadDir(dir) // none when it is gone, too
-	var kept []fs.FileInfo
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			continue // another program has removed it
-		}
-		age := now.Sub(info.ModTime())
-		if age > maxCacheAge || age > abandoned && filepath.Ext(e.Name()) == atomicfile.Unfinished {
-			_ = os.Remove(filepath.Join(dir, e.Name())) // the next one tries again
-			continue
-		}
-		kept = append(kept, info)
-	}
-	slices.SortFunc(kept, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
-	var bytes int64
-	for i, info := range kept {
-		if bytes += info.Size(); i > 0 && (i >= maxCacheFiles || bytes > maxCacheBytes) {
-			_ = os.Remove(filepath.Join(dir, info.Name())) // as above
-		}
-	}
-}
 
 // isPacked reports whether dir is in a directory that is packed, which would change by what is
 // written there. dir need not be there.

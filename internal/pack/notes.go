@@ -26,7 +26,7 @@ var errUnsettled = errors.New("too much has just changed")
 
 // notes are taken of a tree while it is packed. A nil one takes none.
 type notes struct {
-	out *cacheWriter
+	out cacheWriter
 	// began is not after the moment at which the walk begins.
 	began time.Time
 
@@ -46,7 +46,7 @@ func takeNotes(path, key string) (*notes, error) {
 	}
 	n := &notes{out: out, began: time.Now()}
 	// The file is new: where it is on the file system of the tree, its time is by the same clock.
-	info, err := out.file.Stat()
+	info, err := out.Stat()
 	if err != nil {
 		n.drop()
 		return nil, err
@@ -135,6 +135,6 @@ func (n *notes) keep(res result) error {
 // drop forgets the notes, unless they were kept.
 func (n *notes) drop() {
 	if n != nil {
-		n.out.file.Drop()
+		n.out.Drop()
 	}
 }
