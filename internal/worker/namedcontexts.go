@@ -56,17 +56,16 @@ func hidden(c *contexts.Fetched, spec jobs.Build) (paths []string) {
 
 // archives are what a build reads: the context, and its directories by their names.
 type archives struct {
-	context *contexts.Stream
+	context *lateStream
 	tree    *contexts.Tree // the context once more, nil when it is an archive only
 	named   map[string]*contexts.Stream
 }
 
 // open opens what a build reads. The caller closes it.
 func open(ctx context.Context, c *contexts.Fetched, spec jobs.Build) (all archives, err error) {
-	all.named, all.tree = map[string]*contexts.Stream{}, c.Tree(hidden(c, spec)...)
-	if all.context, err = c.Open(ctx, hidden(c, spec)...); err != nil {
-		return all, err
-	}
+	left := hidden(c, spec)
+	all.named, all.tree = map[string]*contexts.Stream{}, c.Tree(left...)
+	all.context = &lateStream{open: func() (*contexts.Stream, error) { return c.Open(ctx, left...) }}
 	for name, dir := range spec.ContextDirs() {
 		stream, err := c.Directory(ctx, dir)
 		if err != nil {
