@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
+	"github.com/slipway-farm/slipway/internal/atomicfile"
 	"github.com/slipway-farm/slipway/internal/bootclock"
 	"github.com/slipway-farm/slipway/internal/commandline"
 	"github.com/slipway-farm/slipway/internal/contexts"
@@ -106,7 +108,11 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 	if err != nil {
 		return commandline.BadUsage(err)
 	}
-	eng, err := openEngine(lg, c, admits.Registries())
+	key, err := contentKey(c.Worker.StateDir)
+	if err != nil {
+		return err
+	}
+	eng, err := openEngine(lg, c, admits.Registries(), key)
 	if err != nil {
 		return commandline.BadUsage(fmt.Errorf("--docker-host: %w", err))
 	}
@@ -234,9 +240,28 @@ func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, err
 }
 
 // openEngine prepares this host's engine. open decides which registries it may ask; nil
-// allows all.
-func openEngine(lg *slog.Logger, c config, open docker.RegistryPolicy) (*docker.Engine, error) {
-	return docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth, Registries: open})
+// allows all. key is the one of contents, nil for a program that builds nothing of jobs.
+func openEngine(lg *slog.Logger, c config, open docker.RegistryPolicy, key []byte) (*docker.Engine, error) {
+	return docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth, Registries: open, ContentKey: key})
+}
+
+// contentKey is the secret by which the engine tells the contents of files apart, see
+// [docker.Options]. A worker that comes back with another one sends all files of a context once.
+func contentKey(stateDir string) ([]byte, error) {
+	path := filepath.Join(stateDir, "content.key")
+	key, err := os.ReadFile(path)
+	if err == nil && len(key) == docker.ContentKeySize {
+		return key, nil
+	}
+	key = make([]byte, docker.ContentKeySize)
+	_, _ = rand.Read(key) // it does not fail
+	if err = os.MkdirAll(stateDir, 0o700); err == nil {
+		err = atomicfile.WriteDurable(path, key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keep the key of contents in the state directory: %w", err)
+	}
+	return key, nil
 }
 
 // imageNotes are the notes on which images of this host are the farm's.

@@ -44,11 +44,10 @@ type Engine struct {
 	open     RegistryPolicy // nil opens all
 	pushing  locks          // by name
 	// attaching is by name@digest.
-	attaching locks
-	known     answers // of registries
-	store     imageStore
-	// times is the key of the times that stand for contents; see timeOf.
-	times []byte
+	attaching  locks
+	known      answers // of registries
+	store      imageStore
+	contentKey []byte
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -64,7 +63,13 @@ type Options struct {
 	RegistryAuthFile string
 	// Registries says which registries may be asked; nil opens all.
 	Registries RegistryPolicy
+	// ContentKey is a secret of [ContentKeySize] bytes. It tells the contents of files apart
+	// towards the daemon, which keeps those of builds before. Empty means one in memory.
+	ContentKey []byte
 }
+
+// ContentKeySize is the length of a content key in bytes.
+const ContentKeySize = 32
 
 // RegistryPolicy decides which registries a job may make the farm talk to. What a job
 // names itself is judged before it gets here; this is about what that leads to.
@@ -90,9 +95,12 @@ func New(lg *slog.Logger, opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make docker client: %w", err)
 	}
-	e := &Engine{lg: lg, cli: cli, http: newRegistryTransport(), authFile: opts.RegistryAuthFile, open: opts.Registries, times: make([]byte, 32)}
-	_, _ = rand.Read(e.times) // it does not fail
-	return e, nil
+	key := opts.ContentKey
+	if len(key) == 0 {
+		key = make([]byte, ContentKeySize)
+		_, _ = rand.Read(key) // it does not fail
+	}
+	return &Engine{lg: lg, cli: cli, http: newRegistryTransport(), authFile: opts.RegistryAuthFile, open: opts.Registries, contentKey: key}, nil
 }
 
 // Close gives back idle connections.

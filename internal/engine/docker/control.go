@@ -51,7 +51,7 @@ func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Buil
 	}
 	defer bk.Close()
 	opt, upload := optionsOf(b).solve, uploadprovider.New()
-	attrs, from := opt.FrontendAttrs, &sources{tree: b.Tree, times: e.times}
+	attrs, from := opt.FrontendAttrs, &sources{tree: b.Tree, key: e.contentKey}
 	if b.Tree != nil {
 		treeContext(&opt, b.Tree, b.Recipe)
 	} else {
@@ -62,7 +62,7 @@ func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Buil
 	}
 	if b.Dockerfile != nil {
 		attrs["dockerfilekey"] = hiddenSource
-		from.others = filesync.StaticDirSource{hiddenSource: newOneFile(attrs["filename"], b.Dockerfile, e.times)}
+		from.others = filesync.StaticDirSource{hiddenSource: newOneFile(attrs["filename"], b.Dockerfile, e.contentKey)}
 	}
 	opt.Session = append(attachables, upload, from)
 	if how.limits {
@@ -165,7 +165,7 @@ type oneFile struct {
 	content []byte
 }
 
-func newOneFile(name string, content, times []byte) fsutil.FS {
+func newOneFile(name string, content, key []byte) fsutil.FS {
 	f := oneFile{content: content}
 	name = path.Clean(name)
 	for i, c := range name {
@@ -173,7 +173,7 @@ func newOneFile(name string, content, times []byte) fsutil.FS {
 			f.entries = append(f.entries, &types.Stat{Path: name[:i], Mode: uint32(fs.ModeDir | 0o755)})
 		}
 	}
-	f.entries = append(f.entries, &types.Stat{Path: name, Mode: 0o644, Size: int64(len(content)), ModTime: timeOf(times, sha256.Sum256(content))})
+	f.entries = append(f.entries, &types.Stat{Path: name, Mode: 0o644, Size: int64(len(content)), ModTime: timeOf(key, sha256.Sum256(content))})
 	return f
 }
 

@@ -22,8 +22,8 @@ import (
 // asks for those it lacks while it is told, and gets them in the order in which the tree
 // gives them: a tree is an archive, which is read from its beginning to its end.
 type syncing struct {
-	tree  tree.Tree
-	times []byte
+	tree tree.Tree
+	key  []byte
 
 	sendMu sync.Mutex // for SendMsg
 	stream filesync.FileSync_DiffCopyServer
@@ -69,8 +69,8 @@ const (
 	silence = 20 * time.Millisecond
 )
 
-func newSyncing(stream filesync.FileSync_DiffCopyServer, tree tree.Tree, times []byte) *syncing {
-	return &syncing{stream: stream, tree: tree, times: times, ids: make([]uint32, tree.Entries()), news: make(chan struct{})}
+func newSyncing(stream filesync.FileSync_DiffCopyServer, tree tree.Tree, key []byte) *syncing {
+	return &syncing{stream: stream, tree: tree, key: key, ids: make([]uint32, tree.Entries()), news: make(chan struct{})}
 }
 
 // run ends when the daemon has all it wants.
@@ -95,9 +95,9 @@ func (y *syncing) tell(ctx context.Context) error {
 		s := &types.Stat{Path: f.Path, Mode: uint32(f.Mode), Uid: uint32(f.UID), Gid: uint32(f.GID), Size: f.Size, Linkname: f.Link}
 		switch f.Mode.Type() {
 		case 0:
-			s.ModTime = timeOf(y.times, f.Digest)
+			s.ModTime = timeOf(y.key, f.Digest)
 		case fs.ModeSymlink:
-			s.Size, s.ModTime = int64(len(f.Link)), timeOf(y.times, sha256.Sum256([]byte(f.Link)))
+			s.Size, s.ModTime = int64(len(f.Link)), timeOf(y.key, sha256.Sum256([]byte(f.Link)))
 		}
 		return y.stat(s, f.Number)
 	})

@@ -45,8 +45,8 @@ func treeContext(opt *client.SolveOpt, t tree.Tree, recipe string) {
 // sources serves what a build reads file by file.
 type sources struct {
 	tree tree.Tree // may be nil
-	// times is the key of the times that stand for contents.
-	times []byte
+	// key is of the times that stand for contents, see timeOf.
+	key []byte
 	// others are all but the tree.
 	others filesync.StaticDirSource
 
@@ -66,7 +66,7 @@ func (s *sources) DiffCopy(stream filesync.FileSync_DiffCopyServer) error {
 	if name := md.Get("dir-name"); len(name) != 1 || name[0] != treeSource || s.tree == nil {
 		return filesync.NewFSSyncProvider(s.others).(filesync.FileSyncServer).DiffCopy(stream)
 	}
-	y := newSyncing(stream, s.tree, s.times)
+	y := newSyncing(stream, s.tree, s.key)
 	err := y.run(stream.Context())
 	s.mu.Lock()
 	defer s.mu.Unlock()
