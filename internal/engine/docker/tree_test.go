@@ -251,3 +251,18 @@ func TestTreeImplied(t *testing.T) {
 		t.Errorf("layers (-all directories +some):\n%s", diff)
 	}
 }
+
+// A frontend that knows of no inputs gets the context as an archive.
+func TestTreeFrontend(t *testing.T) {
+	t.Parallel()
+	e := open(t, host, Options{})
+	s := openDepot(t, host)
+	front := s.addr + "/tree/front:1"
+	s.publish(t, front)
+	c := judgedAs(t, archiveOf(t, contexts.FileTime(), item{name: "Dockerfile", content: "# syntax=" + front + "\nFROM scratch\nCOPY . /\n"}, item{name: "d/"}, item{name: "d/x", content: "x"}))
+	want, _ := builtFrom(t, e, c, "front", false)
+	got, sent := builtFrom(t, e, c, "front", true)
+	if diff := cmp.Diff(want, got); diff != "" || sent.Tree {
+		t.Errorf("sent %+v; want the archive, and the layers of it (-archive +files):\n%s", sent, diff)
+	}
+}
