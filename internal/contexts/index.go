@@ -137,7 +137,7 @@ func (x *indexer) end() error {
 	return nil
 }
 
-// tree ends the writing and returns what was noted; nil with a reason when the context is no
+// index ends the writing and returns what was noted; nil with a reason when the context is no
 // list of files.
 func (x *indexer) index() (t *index, unfit string, err error) {
 	if x.unfit == "" && x.mixed && x.size > maxSorted {

@@ -48,7 +48,7 @@ type syncing struct {
 
 // told is a file that the daemon was told of.
 type told struct {
-	number int32 // -1 for one that is none of the tree's
+	number int32 // -1 for a directory without one
 	state  state
 }
 
