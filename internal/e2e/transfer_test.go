@@ -178,11 +178,12 @@ func runAll(t *testing.T, w *watchedFarm, all []transfer, open func(t *testing.T
 func faultyContext(t *testing.T) (packed []byte, digest string) {
 	t.Helper()
 	const dockerfile = "FROM scratch\nCOPY data /\n"
-	noise := make([]byte, contextSize-5*512) // three blocks of headers and Dockerfile, two at the end
+	noise := make([]byte, contextSize-6*512) // four blocks of headers and Dockerfile, two at the end
 	for i := range noise {
 		noise[i] = byte(i * i / 7 >> 3)
 	}
-	packed = contextstest.Tar(t, contextstest.File("Dockerfile", dockerfile), contextstest.File("data", string(noise)))
+	// The hard link has it go to the daemon as an archive, which the spy sees.
+	packed = contextstest.Tar(t, contextstest.File("Dockerfile", dockerfile), contextstest.File("data", string(noise)), contextstest.Hardlink("link", "data"))
 	if len(packed) != contextSize {
 		t.Fatalf("the context has %d bytes, want %d", len(packed), contextSize)
 	}
