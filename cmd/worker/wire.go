@@ -103,7 +103,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 		return err
 	}
 	admits, err := admission.Open(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*contexts.Fetcher, error) {
-		return newFetcher(p, blobs, contexts.Options{TempDir: temp, VerdictsDir: filepath.Join(c.Worker.StateDir, "verdicts"), Program: buildVersion(), Log: lg})
+		return newFetcher(p, blobs, contexts.Options{TempDir: temp})
 	})
 	if err != nil {
 		return commandline.BadUsage(err)

@@ -113,10 +113,6 @@ func (a *attempt) tellSent(t *contexts.Tree, sent engine.Sent) {
 	}
 	files, bytes := t.Regular()
 	a.res.ContextSent = &jobs.ContextSent{Files: sent.Files, OfFiles: files, Bytes: sent.Bytes, OfBytes: bytes}
-	if sent.Files < files {
-		fmt.Fprintf(a.joblog.Writer(jobs.Note), "context: the daemon asked for %d of %d files, %s of %s; it had the others\n",
-			sent.Files, files, jobs.Bytes(sent.Bytes), jobs.Bytes(bytes))
-	}
 }
 
 // unsupported is the failure of a Dockerfile that can be parsed, but not by the
