@@ -102,9 +102,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 	if err != nil {
 		return err
 	}
-	admits, err := admission.Open(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*contexts.Fetcher, error) {
-		return newFetcher(p, blobs, contexts.Options{TempDir: temp})
-	})
+	admits, err := admission.Open(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*contexts.Fetcher, error) { return newFetcher(p, blobs, temp) })
 	if err != nil {
 		return commandline.BadUsage(err)
 	}
@@ -330,7 +328,7 @@ func tempDir(c config) (string, error) {
 }
 
 // newFetcher opens the context sources that a policy allows: a source is one entry here.
-func newFetcher(p policy.Policy, blobs *artifacts.Blobs, opts contexts.Options) (*contexts.Fetcher, error) {
+func newFetcher(p policy.Policy, blobs *artifacts.Blobs, temp string) (*contexts.Fetcher, error) {
 	c, transfer := p.Context, download.Transfer{Stall: time.Duration(p.Context.StallTimeout)}
 	var sources []contexts.Source
 	for _, s := range []struct {
@@ -352,7 +350,7 @@ func newFetcher(p policy.Policy, blobs *artifacts.Blobs, opts contexts.Options) 
 		}
 		sources = append(sources, opened)
 	}
-	opts.Limits, opts.NeedDigest = c.Limits(), c.RequireDigest
+	opts := contexts.Options{Limits: c.Limits(), NeedDigest: c.RequireDigest, TempDir: temp}
 	return contexts.NewFetcher(opts, sources...), nil
 }
 
