@@ -162,6 +162,14 @@ func (fullStore) Stat(_ context.Context, digest string) (artifacts.Info, error) 
 	return artifacts.Info{Blob: artifacts.Blob{Digest: digest}}, nil
 }
 
+// Open implements artifacts.Store.
+func (fullStore) Open(context.Context, string) (io.ReadCloser, error) {
+	return nil, artifacts.ErrNotFound
+}
+
+// In implements artifacts.Store.
+func (s fullStore) In(artifacts.Place) artifacts.Store { return s }
+
 // amount is a size for people.
 func amount(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
@@ -189,8 +197,10 @@ func describeUpload(up pack.Uploaded) string {
 	if up.Report.Files > 0 {
 		parts = append(parts, count(up.Report.Files, "file"))
 	}
-	sent := amount(up.Stored) + " sent"
+	sent := amount(up.Sent) + " sent"
 	switch {
+	case up.Had > 0:
+		sent += fmt.Sprintf(", %s was in the store already", amount(up.Had))
 	case up.Unchanged:
 		sent = "unchanged since the last time and in the store already, nothing packed or sent"
 	case up.Existed:

@@ -46,7 +46,7 @@ func collectOnce(ctx context.Context, c config, dryRun bool, out io.Writer, lg *
 		return err
 	}
 	records := records.New(rdb, records.Options{})
-	deps := garbage.Deps{Records: records, Store: blobs.Store, Owner: artifacts.NewOwner(records, blobs.Store, c.Store)}
+	deps := garbage.Deps{Records: records, Store: blobs, Owner: artifacts.NewOwner(records, blobs.Store, c.Store)}
 	r, err := garbage.New(lg, deps, garbage.Options{Age: c.GCAge, DryRun: dryRun}).Collect(ctx)
 	if err == nil || r.Deleted > 0 {
 		_, _ = fmt.Fprintln(out, r.Sentence(dryRun))

@@ -130,7 +130,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 	if err := checkStore(ctx, lg, c, owner); err != nil {
 		return err
 	}
-	collector := garbage.New(lg, garbage.Deps{Records: records, Store: blobs.Store, Owner: owner}, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
+	collector := garbage.New(lg, garbage.Deps{Records: records, Store: blobs, Owner: owner}, garbage.Options{Every: c.GCEvery, Age: c.GCAge})
 	tickets := queue.New(rdb, c.Queues...)
 	metrics := telemetry.NewMetrics(buildVersion(), c.Queues)
 	notes, room := imageNotes(c), newDisks(lg, eng, c)
@@ -335,7 +335,7 @@ func newFetcher(p policy.Policy, blobs *artifacts.Blobs, temp string) (*contexts
 		schemes []string
 		open    func(schemes []string) (contexts.Source, error)
 	}{
-		{[]string{artifacts.SchemeCAS}, func([]string) (contexts.Source, error) { return cassource.New(blobs.Store), nil }},
+		{[]string{artifacts.SchemeCAS}, func([]string) (contexts.Source, error) { return cassource.New(blobs), nil }},
 		{[]string{"file"}, func([]string) (contexts.Source, error) { return filesource.New(c.FileRoots) }},
 		{[]string{"https", "http"}, func(schemes []string) (contexts.Source, error) { return httpSource(c.HTTP, schemes, transfer), nil }},
 		{[]string{"s3"}, func([]string) (contexts.Source, error) { return s3Source(c.S3, transfer) }},

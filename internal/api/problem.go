@@ -71,6 +71,7 @@ func own() []Problem {
 		{Type: "changed_meanwhile", Status: http.StatusConflict, Title: "it is another one by now", Hint: "read it again"},
 		{Type: "rebuild_conflict", Status: http.StatusConflict, Title: "the rebuild, the plan or a rebuild of the same image does not let it be done now"},
 		{Type: "job_not_finished", Status: http.StatusConflict, Title: "the job has not ended", Hint: "wait for it: GET /v1/jobs/ID?wait=10m"},
+		{Type: "chunks_lacking", Status: http.StatusConflict, Title: "chunks of the context are not there"},
 		{Type: "upload_offset_wrong", Status: http.StatusConflict, Title: "the upload has another length"},
 		{Type: "content_not_found", Status: http.StatusGone, Title: "the artifact store does not have it any more"},
 		{Type: "precondition_failed", Status: http.StatusPreconditionFailed, Title: "it is not as the request wants it to be"},

@@ -63,6 +63,9 @@ func routes() []route {
 
 		{method: "POST", path: "/v1/contexts", scope: submit, params: []string{"dockerfile", "digest"}, body: endless, do: (*Server).putContext},
 		{method: "GET", path: "/v1/contexts/{digest}", scope: submit, do: (*Server).context},
+		{method: "GET", path: "/v1/contexts/{digest}/chunks", scope: submit, do: (*Server).chunks},
+		{method: "PUT", path: "/v1/contexts/{digest}/chunks", scope: submit, body: endless, do: (*Server).putChunks},
+		{method: "POST", path: "/v1/chunks/lacking", scope: submit, body: batchBody, do: (*Server).lacking},
 		{method: "GET", path: "/v1/blobs/{digest}", scope: read, do: (*Server).blob},
 		{method: "PUT", path: "/v1/blobs/{digest}", scope: submit, body: endless, do: (*Server).putBlob},
 		{method: "POST", path: "/v1/uploads", scope: submit, params: []string{"dockerfile", "digest"}, body: endless, do: (*Server).beginUpload},

@@ -56,8 +56,24 @@ type Store interface {
 	Delete(ctx context.Context, digest string) error
 	// List calls f for every blob, in no order, until it fails.
 	List(ctx context.Context, f func(Stored) error) error
+	// In returns the same store with the methods above for another place in it.
+	In(p Place) Store
 	Marked
 }
+
+// Place is a part of a store. What is put into one is not found in another.
+type Place string
+
+// The places of a store. One that is opened is at Wholes.
+const (
+	// Wholes are blobs in one piece.
+	Wholes Place = "sha256"
+	// Chunks are pieces of blobs, under the digests of their own content.
+	Chunks Place = "chunks"
+	// Indexes are lists of the chunks of blobs, under the digests of the blobs. Their size
+	// is that of the blob.
+	Indexes Place = "indexes"
+)
 
 // Rewinder is a reader that can start again with the same bytes. What is read from
 // then on ends with ctx, and no more with the context that the reader was opened

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,8 +13,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Blobs reads and writes the content of blobs in a store. It is safe for
-// concurrent use.
+// Blobs reads and writes the content of blobs in a store, where large contexts are in
+// chunks. It is safe for concurrent use.
 type Blobs struct {
 	Store
 	// Pins keeps what is there already from being collected as garbage; nil
@@ -32,6 +33,29 @@ const smallSize = 64 << 10
 // NewBlobs works on store. What is larger than a few kilobytes is kept in
 // tempDir while it is written, "" for the system's directory of temporary files.
 func NewBlobs(store Store, tempDir string) *Blobs { return &Blobs{Store: store, tempDir: tempDir} }
+
+// Stat returns a blob, in one piece or in chunks, or ErrNotFound.
+func (b *Blobs) Stat(ctx context.Context, digest string) (Info, error) {
+	info, err := b.Store.Stat(ctx, digest)
+	if errors.Is(err, ErrNotFound) {
+		if in, errIndex := b.In(Indexes).Stat(ctx, digest); !errors.Is(errIndex, ErrNotFound) {
+			return in, errIndex
+		}
+	}
+	return info, err
+}
+
+// Open streams zstd data of a blob, in one piece or in chunks, or returns ErrNotFound. Nothing
+// is verified; see Verify. What is read ends with ctx, too.
+func (b *Blobs) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
+	data, err := b.Store.Open(ctx, digest)
+	if errors.Is(err, ErrNotFound) {
+		if in, errIndex := b.openChunks(ctx, digest); !errors.Is(errIndex, ErrNotFound) {
+			return in, errIndex
+		}
+	}
+	return data, err
+}
 
 // Write stores what r yields, to its end. When r fails, nothing is stored and
 // the error has r's in its chain.
@@ -121,13 +145,22 @@ func (b *Blobs) Read(ctx context.Context, digest string) (io.ReadCloser, error) 
 	if err != nil {
 		return nil, err
 	}
+	r, err := b.unpack(data)
+	if err != nil {
+		_ = data.Close()
+		return nil, fmt.Errorf("read artifact %s: %w", digest, err)
+	}
+	return r, nil
+}
+
+// unpack streams what zstd data is of. Its Close closes data, too.
+func (b *Blobs) unpack(data io.ReadCloser) (io.ReadCloser, error) {
 	dec, err := b.decoder()
 	if err == nil {
 		err = dec.Reset(data)
 	}
 	if err != nil {
-		_ = data.Close()
-		return nil, fmt.Errorf("read artifact %s: %w", digest, err)
+		return nil, err
 	}
 	return &blobReader{data: data, dec: dec, free: func() {
 		if dec.Reset(nil) == nil { // stops its goroutines

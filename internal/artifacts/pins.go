@@ -35,11 +35,26 @@ type Pins interface {
 // pinPause is how often a condemned blob is looked at.
 const pinPause = 100 * time.Millisecond
 
-// Has reports whether the store has a blob; if so, it stays for long enough to
-// put its name into a record.
+// Has reports whether the store has a blob, in one piece or in chunks; if so, it stays for
+// long enough to put its name into a record.
 func (b *Blobs) Has(ctx context.Context, digest string) (bool, error) {
+	has, err := b.has(ctx, b.Store, digest)
+	if has || err != nil {
+		return has, err
+	}
+	return b.hasChunked(ctx, digest)
+}
+
+// Put stores zstd data like [Store], and makes sure of a blob that is there
+// already.
+func (b *Blobs) Put(ctx context.Context, blob Blob, data io.ReadSeeker) error {
+	return b.put(ctx, b.Store, blob, data)
+}
+
+// has is Has for what is at one place.
+func (b *Blobs) has(ctx context.Context, at Store, digest string) (bool, error) {
 	for pinned := false; ; {
-		info, err := b.Stat(ctx, digest)
+		info, err := at.Stat(ctx, digest)
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return false, nil
@@ -63,15 +78,14 @@ func (b *Blobs) Has(ctx context.Context, digest string) (bool, error) {
 	}
 }
 
-// Put stores zstd data like [Store], and makes sure of a blob that is there
-// already.
-func (b *Blobs) Put(ctx context.Context, blob Blob, data io.ReadSeeker) error {
+// put is Put at one place.
+func (b *Blobs) put(ctx context.Context, at Store, blob Blob, data io.ReadSeeker) error {
 	for {
-		made, err := b.Store.Put(ctx, blob, data)
+		made, err := at.Put(ctx, blob, data)
 		if made || err != nil {
 			return err
 		}
-		if has, err := b.Has(ctx, blob.Digest); has || err != nil {
+		if has, err := b.has(ctx, at, blob.Digest); has || err != nil {
 			return err
 		}
 	}

@@ -23,13 +23,9 @@ type Recording struct {
 // NewRecording makes one in dir, "" for the system's directory of temporary
 // files.
 func NewRecording(dir string, compressed bool) (*Recording, error) {
-	f, err := os.CreateTemp(dir, "slipway-context-*")
+	f, err := namelessFile(dir)
 	if err != nil {
-		return nil, recordingFailure(err)
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		_ = f.Close()
-		return nil, recordingFailure(err)
+		return nil, err
 	}
 	r := &Recording{f: f}
 	if !compressed {
@@ -44,6 +40,18 @@ func NewRecording(dir string, compressed bool) (*Recording, error) {
 		return nil, recordingFailure(err)
 	}
 	return r, nil
+}
+
+func namelessFile(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "slipway-context-*")
+	if err != nil {
+		return nil, recordingFailure(err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		_ = f.Close()
+		return nil, recordingFailure(err)
+	}
+	return f, nil
 }
 
 // Write implements io.Writer; its errors are *jobs.Failure.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/dockerfile"
@@ -22,9 +23,15 @@ type Judged struct {
 	Warnings []string
 }
 
+// Spool keeps a stream so that it can be read again, plain or as zstd data.
+type Spool interface {
+	io.Writer
+	Rewind() (f *os.File, size int64, err error)
+}
+
 // Judge reads the tar behind r, plain or compressed, as [Fetcher.Fetch] does, and
 // writes it into rec, plain. It is for what has yet to be stored.
-func Judge(ctx context.Context, rec *artifacts.Recording, r io.Reader, dockerfile string, limits Limits) (Judged, error) {
+func Judge(ctx context.Context, rec Spool, r io.Reader, dockerfile string, limits Limits) (Judged, error) {
 	p := pass{limits: limits, find: newFinder(dockerfile)}
 	in, err := newStream(ctx, &source{r: r}, p)
 	if err != nil {

@@ -152,6 +152,8 @@ type blobs struct {
 	at At
 }
 
+func (b blobs) In(p artifacts.Place) artifacts.Store { return blobs{b.Store.In(p), b.at} }
+
 func (b blobs) Stat(ctx context.Context, digest string) (artifacts.Info, error) {
 	return around(ctx, b.at, Call{Name: "stat"}, func() (artifacts.Info, error) { return b.Store.Stat(ctx, digest) })
 }

@@ -1,5 +1,5 @@
 // Package garbage removes artifacts that no job or recipe names any more from the artifact
-// store. Any worker may collect; the store's records let one at a time have its
+// store, and chunks that no blob has any more. Any worker may collect; the store's records let one at a time have its
 // turn, and two at once do no harm. [artifacts.Grace] explains why no artifact is lost
 // that a producer or a worker counts on.
 package garbage
@@ -63,7 +63,7 @@ type Owner interface {
 // Deps are what a Collector works with.
 type Deps struct {
 	Records Records
-	Store   artifacts.Store
+	Store   *artifacts.Blobs
 	Owner   Owner
 }
 
@@ -134,25 +134,13 @@ func (c *Collector) Collect(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	t := turn{Collector: c, now: now}
-	var old []artifacts.Stored
-	err = c.Store.List(ctx, func(s artifacts.Stored) error {
-		if _, ok := named[keyOf(s.Digest)]; ok || now.Sub(s.Modified) < c.opts.Age {
-			t.report.Kept++
-			return nil
-		}
-		if old = append(old, s); len(old) < batch {
-			return nil
-		}
-		defer func() { old = old[:0] }()
-		return t.delete(ctx, old)
-	})
-	if err == nil {
-		err = t.delete(ctx, old)
+	if err := t.all(ctx, named); err != nil {
+		t.failed = append(t.failed, err)
 	}
 	if t.report.Deleted > 0 && !c.opts.DryRun {
 		c.log.InfoContext(ctx, "deleted artifacts that no job or recipe names", "count", t.report.Deleted, "bytes", t.report.Bytes, "kept", t.report.Kept)
 	}
-	return t.report, errors.Join(append(t.failed, err)...)
+	return t.report, errors.Join(t.failed...)
 }
 
 // turn is one collection.
@@ -165,8 +153,64 @@ type turn struct {
 	failed []error
 }
 
+// all collects at all places of the store. A chunk is kept as long as an index has it that was
+// there when the turn began, whether that is garbage or not: those who find the index count on
+// its chunks.
+func (t *turn) all(ctx context.Context, named map[key]struct{}) error {
+	used, err := t.used(ctx)
+	if err != nil {
+		return err
+	}
+	for _, at := range []struct {
+		place artifacts.Store
+		keep  map[key]struct{}
+	}{{t.Store.Store, named}, {t.Store.In(artifacts.Indexes), named}, {t.Store.In(artifacts.Chunks), used}} {
+		if err := t.at(ctx, at.place, at.keep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// used are the chunks that blobs have. An index that cannot be understood has none: its blob
+// cannot be read.
+func (t *turn) used(ctx context.Context) (map[key]struct{}, error) {
+	used := map[key]struct{}{}
+	err := t.Store.In(artifacts.Indexes).List(ctx, func(s artifacts.Stored) error {
+		x, err := t.Store.Index(ctx, s.Digest)
+		if errors.Is(err, artifacts.ErrNotFound) || errors.Is(err, artifacts.ErrIndex) {
+			return nil
+		}
+		for _, c := range x {
+			used[keyOf(c.Digest)] = struct{}{}
+		}
+		return err
+	})
+	return used, err
+}
+
+// at collects at one place.
+func (t *turn) at(ctx context.Context, store artifacts.Store, keep map[key]struct{}) error {
+	var old []artifacts.Stored
+	err := store.List(ctx, func(s artifacts.Stored) error {
+		if _, ok := keep[keyOf(s.Digest)]; ok || t.now.Sub(s.Modified) < t.opts.Age {
+			t.report.Kept++
+			return nil
+		}
+		if old = append(old, s); len(old) < batch {
+			return nil
+		}
+		defer func() { old = old[:0] }()
+		return t.delete(ctx, store, old)
+	})
+	if err != nil {
+		return err
+	}
+	return t.delete(ctx, store, old)
+}
+
 // delete removes what is old and not named, unless a producer or a worker pins it.
-func (t *turn) delete(ctx context.Context, old []artifacts.Stored) error {
+func (t *turn) delete(ctx context.Context, store artifacts.Store, old []artifacts.Stored) error {
 	if len(old) == 0 {
 		return nil
 	}
@@ -183,7 +227,7 @@ func (t *turn) delete(ctx context.Context, old []artifacts.Stored) error {
 	}
 	t.report.Kept += len(old)
 	for _, digest := range free {
-		gone, err := t.deleteOne(hurried, digest)
+		gone, err := t.deleteOne(hurried, store, digest)
 		switch {
 		case hurried.Err() != nil: // the announcement runs out; the rest is for the next time
 			return ctx.Err()
@@ -201,9 +245,9 @@ func (t *turn) delete(ctx context.Context, old []artifacts.Stored) error {
 }
 
 // deleteOne deletes a blob that may be deleted, and reports whether it did.
-func (t *turn) deleteOne(ctx context.Context, digest string) (bool, error) {
+func (t *turn) deleteOne(ctx context.Context, store artifacts.Store, digest string) (bool, error) {
 	// It was listed a while ago: a blob of the same name may be a new one.
-	info, err := t.Store.Stat(ctx, digest)
+	info, err := store.Stat(ctx, digest)
 	switch {
 	case errors.Is(err, artifacts.ErrNotFound):
 		return false, nil
@@ -214,7 +258,7 @@ func (t *turn) deleteOne(ctx context.Context, digest string) (bool, error) {
 	case t.opts.DryRun:
 		return true, nil
 	}
-	return true, t.Store.Delete(ctx, digest)
+	return true, store.Delete(ctx, digest)
 }
 
 // key is a digest in few bytes: there may be a million.

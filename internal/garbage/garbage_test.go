@@ -90,7 +90,7 @@ func (f *farm) collect(opts garbage.Options) (garbage.Report, error) {
 
 // collector is one of a process of its own.
 func (f *farm) collector(store artifacts.Store, opts garbage.Options) *garbage.Collector {
-	return garbage.New(nil, garbage.Deps{Records: f.records, Store: store, Owner: artifacts.NewOwner(f.records, store, "memory")}, opts)
+	return garbage.New(nil, garbage.Deps{Records: f.records, Store: artifacts.NewBlobs(store, ""), Owner: artifacts.NewOwner(f.records, store, "memory")}, opts)
 }
 
 // unpin lets the pins run out that records made.

@@ -110,7 +110,7 @@ func rules() []rule {
 		// It speaks the language alone, so that the API and its clients have its questions and plans.
 		{"internal/rebuild", reading, nil},
 
-		{"internal/artifacts", seams, []string{"github.com/klauspost/compress"}},
+		{"internal/artifacts", seams, []string{"github.com/klauspost/compress", "github.com/restic/chunker", "golang.org/x/sync"}},
 		{"internal/engine", seams, nil},
 		{"internal/tree", language, nil},
 		// The Dockerfile is read with the parser that the daemon has.

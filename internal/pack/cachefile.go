@@ -243,11 +243,26 @@ func (r *cacheReader) next() (entry, error) {
 	return e, err
 }
 
-// end is what stands behind the last entry.
-func (r *cacheReader) end() (res result, err error) {
+// end is what stands behind the last entry, which is the next.
+func (r *cacheReader) end() (result, error) {
 	if _, err := r.next(); !artifacts.Ended(err) {
-		return res, cachefile.ErrUnusable
+		return result{}, cachefile.ErrUnusable
 	}
+	return r.decoded()
+}
+
+// skipToEnd is end from anywhere.
+func (r *cacheReader) skipToEnd() (result, error) {
+	for {
+		if _, err := r.next(); artifacts.Ended(err) {
+			return r.decoded()
+		} else if err != nil {
+			return result{}, err
+		}
+	}
+}
+
+func (r *cacheReader) decoded() (res result, err error) {
 	err = json.Unmarshal(r.result, &res)
 	return res, err
 }

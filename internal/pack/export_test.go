@@ -37,7 +37,7 @@ func uploadWith(ctx context.Context, store *artifacts.Blobs, dir string, opts Up
 	}
 	defer n.drop()
 	change(n)
-	up, err := pack(ctx, store, dir, opts, n)
+	up, err := pack(ctx, store, dir, opts, n, artifacts.Known{})
 	if err != nil {
 		return Uploaded{}, err
 	}

@@ -70,8 +70,9 @@ func remembered(cacheDir, dir string, opts Options) *memory {
 	return &memory{filepath.Join(cacheDir, packsDir, hex.EncodeToString(sum[:])), text, key.Trees}
 }
 
-// recall returns what came of the last pack, if the tree has not changed since then. wrong is
-// what a user has to know of the cache.
+// recall returns what came of the last pack. ok is true when the tree has not changed since
+// then; else no more is known than the digest, if that. wrong is what a user has to know of
+// the cache.
 func (m *memory) recall(ctx context.Context, dir string, opts Options) (last Uploaded, ok bool, wrong error) {
 	if m == nil || !isOwn(filepath.Dir(m.path)) {
 		return Uploaded{}, false, nil
@@ -87,7 +88,11 @@ func (m *memory) recall(ctx context.Context, dir string, opts Options) (last Upl
 		m.forget()
 		return Uploaded{}, false, err
 	case err != nil:
-		return Uploaded{}, false, nil
+		var last Uploaded
+		if res, err := in.skipToEnd(); err == nil {
+			last.Report.Digest = res.Digest
+		}
+		return last, false, nil
 	}
 	cachefile.Used(m.path, time.Now())
 	return last, true, nil

@@ -40,8 +40,9 @@ type Uploaded struct {
 	// Unchanged is true when a directory has not changed since it was packed the last time,
 	// and was not packed now.
 	Unchanged bool
-	// Stored is the compressed size in bytes.
-	Stored int64
+	// Stored is the compressed size in bytes. Of it, Sent was sent, and Had was in the store as
+	// parts of other contexts.
+	Stored, Sent, Had int64
 	// Report says what was packed; of a tar it knows the Blob and the Dockerfile.
 	Report Report
 	// Warnings are sentences about what was taken all the same, and about what is remembered.
@@ -66,7 +67,11 @@ func Upload(ctx context.Context, store *artifacts.Blobs, dir string, opts Upload
 			return last, nil
 		}
 	}
-	up, err := m.pack(ctx, store, dir, opts)
+	known, err := store.Knows(ctx, last.Report.Digest)
+	if err != nil {
+		return Uploaded{}, artifacts.StoreFailure(err, "the context")
+	}
+	up, err := m.pack(ctx, store, dir, opts, known)
 	if err == nil && ok && up.Report.Digest != last.Report.Digest {
 		wrong = errors.New("it packs to another digest, and nothing in it seems to have changed")
 	}
@@ -77,10 +82,10 @@ func Upload(ctx context.Context, store *artifacts.Blobs, dir string, opts Upload
 }
 
 // pack packs and stores a directory, and remembers it.
-func (m *memory) pack(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions) (Uploaded, error) {
+func (m *memory) pack(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions, known artifacts.Known) (Uploaded, error) {
 	n, forgetful := m.begin()
 	defer n.drop()
-	up, err := pack(ctx, store, dir, opts, n)
+	up, err := pack(ctx, store, dir, opts, n, known)
 	if err != nil {
 		return Uploaded{}, err
 	}
@@ -91,8 +96,8 @@ func (m *memory) pack(ctx context.Context, store *artifacts.Blobs, dir string, o
 }
 
 // pack packs and stores a directory.
-func pack(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions, n *notes) (Uploaded, error) {
-	rec, err := artifacts.NewRecording(opts.TempDir, true)
+func pack(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions, n *notes, known artifacts.Known) (Uploaded, error) {
+	rec, err := store.Cut(opts.TempDir, known)
 	if err != nil {
 		return Uploaded{}, err
 	}
@@ -128,7 +133,7 @@ func contextOf(b artifacts.Blob) jobs.Context {
 // checked as the worker will check it. What is wrong with the tar or the store
 // is reported as a *jobs.Failure.
 func UploadTar(ctx context.Context, store *artifacts.Blobs, r io.Reader, opts UploadOptions) (Uploaded, error) {
-	rec, err := artifacts.NewRecording(opts.TempDir, true)
+	rec, err := store.Cut(opts.TempDir, artifacts.Known{})
 	if err != nil {
 		return Uploaded{}, err
 	}
@@ -154,52 +159,21 @@ func asFailure(err error) error {
 	return err
 }
 
-// upload stores what was recorded, which is up.Report.Blob.
-func upload(ctx context.Context, store *artifacts.Blobs, rec *artifacts.Recording, up Uploaded, opts UploadOptions) (Uploaded, error) {
-	blob := up.Report.Blob
-	up.Context = contextOf(blob)
-	f, size, err := rec.Rewind()
-	if err != nil {
+// upload stores what was cut, which is up.Report.Blob.
+func upload(ctx context.Context, store *artifacts.Blobs, c *artifacts.Cutter, up Uploaded, opts UploadOptions) (Uploaded, error) {
+	up.Context = contextOf(up.Report.Blob)
+	if _, _, err := c.Rewind(); err != nil {
 		return Uploaded{}, err
 	}
-	up.Stored = size
-	if most := opts.Limits.Complete().Compressed; size > most {
-		return Uploaded{}, contexts.TooMuchCompressed(most)
+	if up.Stored = c.Stored(); up.Stored > opts.Limits.Complete().Compressed {
+		return Uploaded{}, contexts.TooMuchCompressed(opts.Limits.Complete().Compressed)
 	}
-	up.Existed, err = store.Has(ctx, blob.Digest)
+	kept, err := store.Keep(ctx, up.Report.Blob, c, opts.Sending)
 	if err != nil {
 		return Uploaded{}, artifacts.StoreFailure(err, "the context")
 	}
-	if up.Existed {
-		return up, nil
-	}
-	data := &sending{ReadSeeker: f, total: size, tell: opts.Sending}
-	if err := store.Put(ctx, blob, data); err != nil {
-		return Uploaded{}, artifacts.StoreFailure(err, "the context")
-	}
+	up.Existed, up.Sent, up.Had = kept.Existed, kept.Sent, kept.Had
 	return up, nil
-}
-
-// sending tells how far a store has read.
-type sending struct {
-	io.ReadSeeker
-	sent, total int64
-	tell        func(sent, total int64)
-}
-
-func (s *sending) Read(p []byte) (int, error) {
-	n, err := s.ReadSeeker.Read(p)
-	if s.sent += int64(n); s.tell != nil {
-		s.tell(s.sent, s.total)
-	}
-	return n, err
-}
-
-// Seek implements io.Seeker: a store starts again after a failure.
-func (s *sending) Seek(offset int64, whence int) (int64, error) {
-	at, err := s.ReadSeeker.Seek(offset, whence)
-	s.sent = at
-	return at, err
 }
 
 // limitWriter refuses a context that is longer than its limit.

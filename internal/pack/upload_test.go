@@ -135,6 +135,8 @@ type broken struct {
 	stat, put error
 }
 
+func (b broken) In(artifacts.Place) artifacts.Store { return b }
+
 func (b broken) Stat(context.Context, string) (artifacts.Info, error) {
 	if b.stat != nil {
 		return artifacts.Info{}, b.stat

@@ -15,14 +15,46 @@ import (
 
 // Store is the farm's artifact store behind its server. It deletes and lists nothing, and has
 // no mark: the server makes sure that it is the farm's.
-type Store struct{ farm *Farm }
+type Store struct {
+	farm  *Farm
+	place artifacts.Place
+}
 
-var _ artifacts.Store = Store{}
+var (
+	_ artifacts.Store     = Store{}
+	_ artifacts.Assembler = Store{}
+)
 
 // Store is the farm's artifact store.
-func (f *Farm) Store() Store { return Store{f} }
+func (f *Farm) Store() Store { return Store{f, artifacts.Wholes} }
 
-func ofBlob(digest string) string { return "/v1/blobs/" + url.PathEscape(digest) }
+// In implements artifacts.Store.
+func (s Store) In(p artifacts.Place) artifacts.Store { return Store{s.farm, p} }
+
+// path is where an artifact is read.
+func (s Store) path(digest string) string {
+	if s.place == artifacts.Indexes {
+		return chunksOf(digest)
+	}
+	return "/v1/blobs/" + url.PathEscape(digest)
+}
+
+func chunksOf(digest string) string { return "/v1/contexts/" + url.PathEscape(digest) + "/chunks" }
+
+// Lacks implements artifacts.Assembler.
+func (s Store) Lacks(ctx context.Context, digests []string) ([]string, error) {
+	var got struct {
+		Lacks []string `json:"lacks"`
+	}
+	err := s.farm.call(ctx, request{method: http.MethodPost, path: "/v1/chunks/lacking", doc: map[string]any{"digests": digests}, again: true}, &got)
+	return got.Lacks, err
+}
+
+// Assemble implements artifacts.Assembler.
+func (s Store) Assemble(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) error {
+	_, err := s.put(ctx, chunksOf(b.Digest), data)
+	return err
+}
 
 // Stat implements artifacts.Store. The server pins what is there, so that it counts as young.
 func (s Store) Stat(ctx context.Context, digest string) (artifacts.Info, error) {
@@ -45,7 +77,7 @@ func notStored(digest string, err error) error {
 
 // Open implements artifacts.Store.
 func (s Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
-	resp, err := s.farm.send(ctx, request{method: http.MethodGet, path: ofBlob(digest), again: true})
+	resp, err := s.farm.send(ctx, request{method: http.MethodGet, path: s.path(digest), again: true})
 	if err != nil {
 		return nil, notStored(digest, err)
 	}
@@ -54,6 +86,10 @@ func (s Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
 
 // Put implements artifacts.Store.
 func (s Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (bool, error) {
+	return s.put(ctx, s.path(b.Digest), data)
+}
+
+func (s Store) put(ctx context.Context, path string, data io.ReadSeeker) (made bool, err error) {
 	for try := 1; ; try++ {
 		if _, err := data.Seek(0, io.SeekStart); err != nil {
 			return false, fmt.Errorf("read the artifact from its start: %w", err)
@@ -62,7 +98,7 @@ func (s Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (b
 			Existed bool `json:"existed"`
 		}
 		// The transport closes what can be closed, and the data is the caller's.
-		err := s.farm.call(ctx, request{method: http.MethodPut, path: ofBlob(b.Digest), body: io.NopCloser(data)}, &got)
+		err := s.farm.call(ctx, request{method: http.MethodPut, path: path, body: io.NopCloser(data)}, &got)
 		if err == nil {
 			return !got.Existed, nil
 		}

@@ -22,10 +22,16 @@ import (
 // Store is an artifacts.Store in memory. The zero value is empty and ready.
 type Store struct {
 	mu    sync.Mutex
-	blobs map[string]stored
+	blobs map[name]stored
 	puts  int
 	mark  artifacts.Mark
 	want  *artifacts.Mark // nil for any
+}
+
+// name is where a blob is.
+type name struct {
+	place  artifacts.Place
+	digest string
 }
 
 type stored struct {
@@ -57,25 +63,61 @@ func (s *Store) Len() int {
 func (s *Store) Damage(t testing.TB, digest string, content []byte) {
 	t.Helper()
 	data := Packed(t, content)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	b := s.blobs[digest]
-	b.data = data
-	s.blobs[digest] = b
+	s.change(digest, func(b *stored) { b.data = data })
 }
 
-// Age makes a blob older.
+// Age makes a blob older, wherever it is.
 func (s *Store) Age(digest string, by time.Duration) {
+	s.change(digest, func(b *stored) { b.modified = b.modified.Add(-by) })
+}
+
+func (s *Store) change(digest string, f func(*stored)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if b, ok := s.blobs[digest]; ok {
-		b.modified = b.modified.Add(-by)
-		s.blobs[digest] = b
+	for n, b := range s.blobs {
+		if n.digest == digest {
+			f(&b)
+			s.blobs[n] = b
+		}
 	}
 }
 
+// place is the store at another place.
+type place struct {
+	*Store
+	at artifacts.Place
+}
+
+// In implements artifacts.Store.
+func (s *Store) In(p artifacts.Place) artifacts.Store { return place{s, p} }
+
 // Stat implements artifacts.Store.
 func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Info, error) {
+	return place{s, artifacts.Wholes}.Stat(ctx, digest)
+}
+
+// Open implements artifacts.Store.
+func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
+	return place{s, artifacts.Wholes}.Open(ctx, digest)
+}
+
+// Put implements artifacts.Store.
+func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (made bool, err error) {
+	return place{s, artifacts.Wholes}.Put(ctx, b, data)
+}
+
+// Delete implements artifacts.Store.
+func (s *Store) Delete(ctx context.Context, digest string) error {
+	return place{s, artifacts.Wholes}.Delete(ctx, digest)
+}
+
+// List implements artifacts.Store.
+func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error {
+	return place{s, artifacts.Wholes}.List(ctx, f)
+}
+
+// Stat implements artifacts.Store.
+func (s place) Stat(ctx context.Context, digest string) (artifacts.Info, error) {
 	b, err := s.get(ctx, digest)
 	if err != nil {
 		return artifacts.Info{}, err
@@ -84,7 +126,7 @@ func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Info, error)
 }
 
 // Open implements artifacts.Store.
-func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
+func (s place) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
 	b, err := s.get(ctx, digest)
 	if err != nil {
 		return nil, err
@@ -116,13 +158,13 @@ func (r *reader) Rewind(ctx context.Context) error {
 	return err
 }
 
-func (s *Store) get(ctx context.Context, digest string) (stored, error) {
+func (s place) get(ctx context.Context, digest string) (stored, error) {
 	if err := check(ctx, digest); err != nil {
 		return stored{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b, ok := s.blobs[digest]
+	b, ok := s.blobs[name{s.at, digest}]
 	if ok {
 		return b, nil
 	}
@@ -141,7 +183,7 @@ func (s *Store) verify() error {
 }
 
 // Put implements artifacts.Store.
-func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (made bool, err error) {
+func (s place) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (made bool, err error) {
 	if err := check(ctx, b.Digest); err != nil {
 		return false, err
 	}
@@ -158,29 +200,31 @@ func (s *Store) Put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.blobs == nil {
-		s.blobs = make(map[string]stored)
+		s.blobs = make(map[name]stored)
 	}
 	s.puts++
-	if _, ok := s.blobs[b.Digest]; ok {
+	if _, ok := s.blobs[name{s.at, b.Digest}]; ok {
 		return false, nil
 	}
 	if err := s.verify(); err != nil {
 		return false, err
 	}
-	s.blobs[b.Digest] = stored{b.Size, all, time.Now()}
+	s.blobs[name{s.at, b.Digest}] = stored{b.Size, all, time.Now()}
 	return true, nil
 }
 
 // List implements artifacts.Store.
-func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error {
+func (s place) List(ctx context.Context, f func(artifacts.Stored) error) error {
 	s.mu.Lock()
 	if err := s.verify(); err != nil {
 		s.mu.Unlock()
 		return err
 	}
 	var all []artifacts.Stored
-	for digest, b := range s.blobs {
-		all = append(all, artifacts.Stored{Digest: digest, Size: int64(len(b.data)), Modified: b.modified})
+	for n, b := range s.blobs {
+		if n.place == s.at {
+			all = append(all, artifacts.Stored{Digest: n.digest, Size: int64(len(b.data)), Modified: b.modified})
+		}
 	}
 	s.mu.Unlock()
 	for _, b := range all {
@@ -195,7 +239,7 @@ func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error 
 }
 
 // Delete implements artifacts.Store.
-func (s *Store) Delete(ctx context.Context, digest string) error {
+func (s place) Delete(ctx context.Context, digest string) error {
 	if err := check(ctx, digest); err != nil {
 		return err
 	}
@@ -204,7 +248,7 @@ func (s *Store) Delete(ctx context.Context, digest string) error {
 	if err := s.verify(); err != nil {
 		return err
 	}
-	delete(s.blobs, digest)
+	delete(s.blobs, name{s.at, digest})
 	return nil
 }
 

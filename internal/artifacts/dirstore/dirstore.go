@@ -2,6 +2,7 @@
 // content:
 //
 //	sha256/ab/<hex>.zst   a blob, see trailer.go
+//	chunks/, indexes/     the other places, each with the same in it
 //	tmp/                  what is being written
 //	owner                 whose it is, an artifacts.Mark
 //
@@ -57,6 +58,12 @@ const (
 
 // Store is an artifacts.Store in a directory. It is safe for concurrent use.
 type Store struct {
+	place artifacts.Place
+	*directory
+}
+
+// directory is what all places of a store have in common.
+type directory struct {
 	dir  string
 	open func(dir string) (root, error)
 	gate *fsop.Gate
@@ -74,8 +81,11 @@ func New(dir string) (*Store, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("open artifact store: %q is not an absolute path", dir)
 	}
-	return &Store{dir: filepath.Clean(dir), open: openRoot, gate: fsop.NewGate(maxHanging)}, nil
+	return &Store{artifacts.Wholes, &directory{dir: filepath.Clean(dir), open: openRoot, gate: fsop.NewGate(maxHanging)}}, nil
 }
+
+// In implements artifacts.Store.
+func (s *Store) In(p artifacts.Place) artifacts.Store { return &Store{p, s.directory} }
 
 // step is a piece of work in the file system: what it does, and how long that may
 // take.
@@ -136,17 +146,17 @@ func (s *Store) enter() (root, error) {
 
 // blobPath is where the blob of digest is. The check keeps a stranger's digest from
 // being a path.
-func blobPath(digest string) (string, error) {
+func (s *Store) blobPath(digest string) (string, error) {
 	if !jobs.IsDigest(digest) {
 		return "", fmt.Errorf("%q is not a digest", digest)
 	}
 	hexa := strings.TrimPrefix(digest, "sha256:")
-	return path.Join("sha256", hexa[:2], hexa+".zst"), nil
+	return path.Join(string(s.place), hexa[:2], hexa+".zst"), nil
 }
 
 // Stat implements artifacts.Store.
 func (s *Store) Stat(ctx context.Context, digest string) (artifacts.Info, error) {
-	name, err := blobPath(digest)
+	name, err := s.blobPath(digest)
 	if err != nil {
 		return artifacts.Info{}, err
 	}
@@ -171,7 +181,7 @@ func notThere(err error) error {
 
 // Open implements artifacts.Store.
 func (s *Store) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
-	name, err := blobPath(digest)
+	name, err := s.blobPath(digest)
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +281,7 @@ func notRegular(st fs.FileInfo) error {
 
 // Delete implements artifacts.Store.
 func (s *Store) Delete(ctx context.Context, digest string) error {
-	name, err := blobPath(digest)
+	name, err := s.blobPath(digest)
 	if err != nil {
 		return err
 	}
@@ -294,14 +304,14 @@ func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error 
 		if err := s.verify(dir); err != nil {
 			return nil, err
 		}
-		return entries(dir, "sha256")
+		return entries(dir, string(s.place))
 	})
 	if err != nil && !errors.Is(err, errNoStore) {
 		return err
 	}
 	for _, folder := range folders {
 		found, err := in(ctx, s, step{"list artifacts", writeTime}, func(dir root) ([]artifacts.Stored, error) {
-			return blobsIn(dir, path.Join("sha256", folder.Name()))
+			return s.blobsIn(dir, path.Join(string(s.place), folder.Name()))
 		})
 		if err != nil {
 			return err
@@ -316,12 +326,12 @@ func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error 
 }
 
 // blobsIn lists the blobs in a folder. What else is there is another program's.
-func blobsIn(dir root, folder string) ([]artifacts.Stored, error) {
+func (s *Store) blobsIn(dir root, folder string) ([]artifacts.Stored, error) {
 	found, err := entries(dir, folder)
 	var blobs []artifacts.Stored
 	for _, e := range found {
 		digest := "sha256:" + strings.TrimSuffix(e.Name(), ".zst")
-		if name, err := blobPath(digest); err != nil || name != path.Join(folder, e.Name()) || !e.Type().IsRegular() {
+		if name, err := s.blobPath(digest); err != nil || name != path.Join(folder, e.Name()) || !e.Type().IsRegular() {
 			continue
 		}
 		info, err := e.Info()

@@ -365,7 +365,7 @@ func TestNotRegular(t *testing.T) {
 			t.Run(kind+" for the "+what, func(t *testing.T) {
 				t.Parallel()
 				s, dir := setup(t)
-				path, _ := blobPath(digest)
+				path, _ := s.Store.(*Store).blobPath(digest)
 				if what == "owner" {
 					path = ownerFile
 				}

@@ -43,7 +43,7 @@ type upload struct {
 // put writes a blob. Only its goroutine reads data: what hangs is never given
 // anything of the caller's.
 func (s *Store) put(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) error {
-	name, err := blobPath(b.Digest)
+	name, err := s.blobPath(b.Digest)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@
 // the digest of their content:
 //
 //	<prefix>sha256/ab/<hex>.zst   zstd data; the size of the content is metadata
+//	<prefix>chunks/, indexes/     the other places, each with the same in it
 //	<prefix>owner                 whose it is, an artifacts.Mark
 //
 // A blob is one request, made under the condition that it is not there yet: it
@@ -32,6 +33,12 @@ import (
 
 // Store is an artifacts.Store in a bucket. It is safe for concurrent use.
 type Store struct {
+	place artifacts.Place
+	*objects
+}
+
+// objects is what all places of a store have in common.
+type objects struct {
 	client         *s3conn.Client
 	bucket, prefix string
 	transfer       download.Transfer
@@ -63,13 +70,16 @@ func New(storeURL string, p s3conn.Profile, transfer download.Transfer) (*Store,
 	if err != nil {
 		return nil, fmt.Errorf("open artifact store: %w", err)
 	}
-	s := &Store{client: client, bucket: u.Host, prefix: strings.Trim(u.Path, "/"), transfer: transfer}
+	s := &Store{artifacts.Wholes, &objects{client: client, bucket: u.Host, prefix: strings.Trim(u.Path, "/"), transfer: transfer}}
 	if s.prefix != "" {
 		s.prefix += "/"
 	}
 	s.transfer.What, s.transfer.Kind = "the artifact", jobs.KindStore
 	return s, nil
 }
+
+// In implements artifacts.Store.
+func (s *Store) In(p artifacts.Place) artifacts.Store { return &Store{p, s.objects} }
 
 // key is where the blob of digest is. The check keeps a stranger's digest from
 // being anything else.
@@ -78,7 +88,7 @@ func (s *Store) key(digest string) (string, error) {
 		return "", fmt.Errorf("%q is not a digest", digest)
 	}
 	hexa := strings.TrimPrefix(digest, "sha256:")
-	return s.prefix + "sha256/" + hexa[:2] + "/" + hexa + ".zst", nil
+	return s.prefix + string(s.place) + "/" + hexa[:2] + "/" + hexa + ".zst", nil
 }
 
 // Stat implements artifacts.Store.
@@ -196,7 +206,7 @@ func (s *Store) List(ctx context.Context, f func(artifacts.Stored) error) error 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the listing
-	for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + "sha256/", Recursive: true}) {
+	for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + string(s.place) + "/", Recursive: true}) {
 		if o.Err != nil {
 			return s.failure("list artifacts", o.Err)
 		}

@@ -15,12 +15,17 @@ import (
 
 // Source is an contexts.Source of the scheme cas. It is safe for concurrent
 // use.
-type Source struct{ store artifacts.Store }
+type Source struct{ store Store }
+
+// Store is what a Source needs of the artifact store.
+type Store interface {
+	Open(ctx context.Context, digest string) (io.ReadCloser, error)
+}
 
 var _ contexts.Source = Source{}
 
 // New returns a source of what is in store.
-func New(store artifacts.Store) Source { return Source{store} }
+func New(store Store) Source { return Source{store} }
 
 // Schemes implements contexts.Source.
 func (Source) Schemes() []string { return []string{artifacts.SchemeCAS} }

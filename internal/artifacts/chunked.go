@@ -1,0 +1,236 @@
+package artifacts
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// minChunked is how large content is, in bytes, that is stored in chunks: below, a blob of
+	// its own costs less than the requests.
+	minChunked = 16 << 20
+	// atOnce is how many chunks are looked for or sent side by side.
+	atOnce = 8
+)
+
+// Known are chunks that may come again. The zero value knows none.
+type Known struct {
+	index Index
+	// first is where in index a digest is first, has tells which are in the store.
+	first map[string]int
+	has   map[string]bool
+}
+
+// Knows returns the chunks of a blob; none where it is not stored in chunks, or digest is "". Those that are in
+// the store stay for long enough to put the name of a blob that has them into a record.
+func (b *Blobs) Knows(ctx context.Context, digest string) (Known, error) {
+	if digest == "" {
+		return Known{}, nil
+	}
+	has, err := b.has(ctx, b.In(Indexes), digest) // while the index is there, the chunks are
+	if err != nil || !has {
+		return Known{}, err
+	}
+	x, err := b.Index(ctx, digest)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrIndex) {
+		return Known{}, nil
+	} else if err != nil {
+		return Known{}, err
+	}
+	lacks, err := b.lacks(ctx, x, stays)
+	if err != nil {
+		return Known{}, err
+	}
+	known := Known{x, make(map[string]int, len(x)), make(map[string]bool, len(x))}
+	for i, c := range x {
+		known.has[c.Digest] = !lacks[c.Digest]
+		if _, ok := known.first[c.Digest]; !ok {
+			known.first[c.Digest] = i
+		}
+	}
+	return known, nil
+}
+
+// guess returns the chunk i, where it would be cut again. The last one was cut by the end of
+// the content.
+func (k Known) guess(i int) (Chunk, bool) {
+	if i >= len(k.index)-1 {
+		return Chunk{}, false
+	}
+	return k.index[i], true
+}
+
+// find returns where a digest is, at best where it is expected.
+func (k Known) find(digest string, expected int) (int, bool) {
+	if expected < len(k.index) && k.index[expected].Digest == digest {
+		return expected, true
+	}
+	i, ok := k.first[digest]
+	return i, ok
+}
+
+// Index reads the index of a blob in chunks. Its errors are ErrNotFound, ErrIndex, or the store's.
+func (b *Blobs) Index(ctx context.Context, digest string) (Index, error) {
+	data, err := b.In(Indexes).Open(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	in := &remembering{r: data}
+	content, err := b.unpack(in)
+	if err != nil {
+		_ = data.Close()
+		return nil, err
+	}
+	defer content.Close()
+	x, err := readIndex(content)
+	switch {
+	case in.err != nil:
+		return nil, fmt.Errorf("read the index of %s: %w", digest, in.err)
+	case errors.Is(err, ErrIndex):
+		return nil, fmt.Errorf("read the index of %s: %w", digest, err)
+	case err != nil: // what was read is damaged
+		return nil, fmt.Errorf("read the index of %s: %w: %w", digest, ErrIndex, err)
+	}
+	return x, nil
+}
+
+// remembering tells an error of a reader from those of the decoder above it.
+type remembering struct {
+	r   io.ReadCloser
+	err error
+}
+
+func (r *remembering) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if err != nil && !Ended(err) {
+		r.err = err
+	}
+	return n, err
+}
+
+func (r *remembering) Close() error { return r.r.Close() }
+
+// staying says why a chunk that is there will be there later on, too.
+type staying int
+
+const (
+	// stays: an index that stays has it.
+	stays staying = iota
+	// pinned: it is made sure of.
+	pinned
+)
+
+// lacks finds out which chunks are not in the store.
+func (b *Blobs) lacks(ctx context.Context, chunks []Chunk, why staying) (map[string]bool, error) {
+	chunksAt := b.In(Chunks)
+	distinct := make(map[string]bool, len(chunks))
+	var digests []string
+	for _, c := range chunks {
+		if !distinct[c.Digest] {
+			distinct[c.Digest] = true
+			digests = append(digests, c.Digest)
+		}
+	}
+	lacks := map[string]bool{}
+	if far, ok := b.Store.(Assembler); ok {
+		missing, err := far.Lacks(ctx, digests)
+		for _, d := range missing {
+			lacks[d] = true
+		}
+		return lacks, err
+	}
+	var mu sync.Mutex // guards lacks
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, d := range digests {
+		g.Go(func() error {
+			has, err := b.there(ctx, chunksAt, d, why)
+			if err == nil && !has {
+				mu.Lock()
+				defer mu.Unlock()
+				lacks[d] = true
+			}
+			return err
+		})
+	}
+	return lacks, g.Wait()
+}
+
+func (b *Blobs) there(ctx context.Context, at Store, digest string, why staying) (bool, error) {
+	if why == pinned {
+		return b.has(ctx, at, digest)
+	}
+	_, err := at.Stat(ctx, digest)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// LacksChunks returns which chunks the store has not. The others stay for long enough to put
+// the name of a blob that has them into a record.
+func (b *Blobs) LacksChunks(ctx context.Context, digests []string) ([]string, error) {
+	chunks := make([]Chunk, len(digests))
+	for i, d := range digests {
+		chunks[i].Digest = d
+	}
+	lacks, err := b.lacks(ctx, chunks, pinned)
+	if err != nil {
+		return nil, err
+	}
+	missing := make([]string, 0, len(lacks))
+	for _, d := range digests {
+		if lacks[d] {
+			missing = append(missing, d)
+			delete(lacks, d)
+		}
+	}
+	return missing, nil
+}
+
+// hasChunked reports whether the store has a blob in chunks, all of them; if so, it stays for
+// long enough to put its name into a record.
+func (b *Blobs) hasChunked(ctx context.Context, digest string) (bool, error) {
+	has, err := b.has(ctx, b.In(Indexes), digest)
+	if err != nil || !has {
+		return false, err
+	}
+	x, err := b.Index(ctx, digest)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrIndex) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	lacks, err := b.lacks(ctx, x, stays)
+	return err == nil && len(lacks) == 0, err
+}
+
+// PutIndex stores a blob whose chunks are in the store. An index of it that cannot be read is
+// replaced.
+func (b *Blobs) PutIndex(ctx context.Context, blob Blob, x Index) error {
+	enc, err := b.encoder()
+	if err != nil {
+		return err
+	}
+	defer b.encoders.Put(enc)
+	data := enc.EncodeAll(x.encode(), nil)
+	at := b.In(Indexes)
+	for range 2 {
+		if err := b.put(ctx, at, blob, bytes.NewReader(data)); err != nil {
+			return err
+		}
+		if _, err := b.Index(ctx, blob.Digest); !errors.Is(err, ErrIndex) {
+			return err
+		}
+		if err := at.Delete(ctx, blob.Digest); err != nil {
+			return err
+		}
+	}
+	return b.put(ctx, at, blob, bytes.NewReader(data))
+}

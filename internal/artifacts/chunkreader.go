@@ -1,0 +1,154 @@
+package artifacts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+)
+
+// openChunks streams the zstd data of all chunks of a blob: one after the other they are zstd
+// data of the blob.
+func (b *Blobs) openChunks(ctx context.Context, digest string) (io.ReadCloser, error) {
+	x, err := b.Index(ctx, digest)
+	if errors.Is(err, ErrIndex) {
+		return nil, notWhole(digest, err, "its list of chunks is damaged")
+	} else if err != nil {
+		return nil, err
+	}
+	r := b.chunksOf(ctx, digest, x)
+	cur, err := r.current()
+	if err != nil {
+		_ = r.Close()
+		return nil, err
+	}
+	if _, ok := cur.(Rewinder); ok {
+		return rewindableChunks{r}, nil
+	}
+	return r, nil
+}
+
+// chunksOf reads the chunks of a blob. None is opened yet.
+func (b *Blobs) chunksOf(ctx context.Context, digest string, x Index) *chunkReader {
+	r := &chunkReader{digest: digest, index: x, open: b.openChunk}
+	r.begin(ctx)
+	return r
+}
+
+func (b *Blobs) openChunk(ctx context.Context, c Chunk) (io.ReadCloser, error) {
+	return b.In(Chunks).Open(ctx, c.Digest)
+}
+
+// notWhole is the error of a blob of which a part is missing or damaged.
+func notWhole(digest string, err error, why string) error {
+	return &StoreError{
+		Err:     fmt.Errorf("read artifact %s: %s", digest, err.Error()), // no ErrNotFound: the blob is there
+		Message: fmt.Sprintf("%s is not whole in the artifact store: %s", Ref(digest), why),
+		Hint:    "submit it again, which stores what is missing",
+	}
+}
+
+// chunkReader reads chunks one after the other.
+type chunkReader struct {
+	digest string
+	index  Index
+	open   func(context.Context, Chunk) (io.ReadCloser, error)
+
+	mu     sync.Mutex      // guards what follows, and is held while a chunk is opened
+	ctx    context.Context //nolint:containedctx // that of the reader
+	cancel context.CancelFunc
+	next   int
+	cur    io.ReadCloser // nil between two chunks
+	closed bool
+}
+
+func (r *chunkReader) begin(ctx context.Context) {
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	r.next, r.cur = 0, nil
+}
+
+// current is the chunk that is read now; io.EOF comes after the last.
+func (r *chunkReader) current() (io.ReadCloser, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.closed:
+		return nil, fs.ErrClosed
+	case r.cur != nil:
+		return r.cur, nil
+	case r.next == len(r.index):
+		return nil, io.EOF
+	}
+	c := r.index[r.next]
+	cur, err := r.open(r.ctx, c)
+	if errors.Is(err, ErrNotFound) {
+		return nil, notWhole(r.digest, err, "its chunk "+c.Digest+" is missing")
+	} else if err != nil {
+		return nil, err
+	}
+	r.cur = cur
+	r.next++
+	return cur, nil
+}
+
+// Read implements io.Reader.
+func (r *chunkReader) Read(p []byte) (int, error) {
+	for {
+		cur, err := r.current()
+		if err != nil {
+			return 0, err
+		}
+		n, err := cur.Read(p)
+		if !Ended(err) {
+			return n, err
+		}
+		r.finish(cur)
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// finish is done with a chunk.
+func (r *chunkReader) finish(cur io.ReadCloser) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cur == cur {
+		_ = cur.Close() // only read
+		r.cur = nil
+	}
+}
+
+// Close may be called while Read runs.
+func (r *chunkReader) Close() error {
+	r.cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	if r.cur == nil {
+		return nil
+	}
+	cur := r.cur
+	r.cur = nil
+	return cur.Close()
+}
+
+// rewindableChunks are near and quick to read.
+type rewindableChunks struct{ *chunkReader }
+
+// Rewind implements Rewinder.
+func (r rewindableChunks) Rewind(ctx context.Context) error {
+	r.cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return fs.ErrClosed
+	}
+	if r.cur != nil {
+		_ = r.cur.Close() // only read
+	}
+	r.begin(ctx)
+	return nil
+}
