@@ -56,6 +56,7 @@ func (c *config) bind(f *pflag.FlagSet) {
 	f.BoolVar(&c.Provenance, "provenance", c.Provenance, "attach to each pushed image how it was built (SLSA provenance)")
 	f.StringVar(&c.ProvenanceKey, "provenance-key", c.ProvenanceKey, "file with the Ed25519 private key that signs provenance, PKCS#8 in PEM (default: it is not signed)")
 	f.BoolVar(&c.Webhooks, "webhooks", c.Webhooks, "take turns at telling webhooks of ended jobs; off for hosts that reach them not, or have not their secrets")
+	f.Var((*size)(&c.ChunkCache), "chunk-cache", "how much is kept below --state of the chunks of contexts, where the store is a bucket (0: nothing)")
 	f.DurationVar(&c.ImageAge, "image-age", c.ImageAge, "how long images and build cache must be unused to be removed when the daemon's disk fills (0: never)")
 	f.StringVar(&c.ImageNotes, "image-notes", c.ImageNotes, "directory of the notes on the daemon's images; workers that share a daemon share it (default: below --state)")
 	f.StringSliceVar(&c.KeepImages, "keep-image", c.KeepImages, "images that are never removed, as a pattern such as tools/*:* (repeatable)")

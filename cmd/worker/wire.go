@@ -17,6 +17,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/admission"
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/artifacts/chunkcache"
 	"github.com/slipway-farm/slipway/internal/artifacts/dirstore"
 	"github.com/slipway-farm/slipway/internal/artifacts/s3store"
 	"github.com/slipway-farm/slipway/internal/atomicfile"
@@ -101,6 +102,9 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 	blobs, err := openStore(c.Store, temp)
 	if err != nil {
 		return err
+	}
+	if bucket, _ := artifacts.IsBucket(c.Store); bucket && c.ChunkCache > 0 {
+		blobs.Store = chunkcache.New(blobs.Store, filepath.Join(c.Worker.StateDir, "chunks"), c.ChunkCache)
 	}
 	admits, err := admission.Open(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*contexts.Fetcher, error) { return newFetcher(p, blobs, temp) })
 	if err != nil {

@@ -81,3 +81,20 @@ const (
 type Rewinder interface {
 	Rewind(ctx context.Context) error
 }
+
+// Assembler is a store that takes blobs in chunks at one go.
+type Assembler interface {
+	// Lacks returns which chunks it has not. The others stay for long enough to put the name
+	// of a blob that has them into a record.
+	Lacks(ctx context.Context, digests []string) ([]string, error)
+	// Assemble stores a blob whose bundle is in data, all that is in it from its start.
+	Assemble(ctx context.Context, blob Blob, data io.ReadSeeker) error
+}
+
+// Copying is a place in a store whose blobs are copied to this machine.
+type Copying interface {
+	// Ahead copies a blob that will be opened soon.
+	Ahead(ctx context.Context, digest string)
+	// Drop drops the copy of a blob, and reports whether there was one.
+	Drop(digest string) bool
+}

@@ -27,15 +27,6 @@ func (e *LackingError) Error() string {
 	return fmt.Sprintf("%d of its chunks do not come along, and the store has not got them", len(e.Digests))
 }
 
-// Assembler is a store that takes blobs in chunks at one go.
-type Assembler interface {
-	// Lacks returns which chunks it has not. The others stay for long enough to put the name
-	// of a blob that has them into a record.
-	Lacks(ctx context.Context, digests []string) ([]string, error)
-	// Assemble stores a blob whose bundle is in data, all that is in it from its start.
-	Assemble(ctx context.Context, blob Blob, data io.ReadSeeker) error
-}
-
 // newBundle is one of what was cut. It has the content of the chunks in send.
 func newBundle(c *Cutter, send []cut) io.ReadSeeker {
 	along := make(map[string]bool, len(send))

@@ -1,11 +1,8 @@
 package artifacts
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -74,47 +71,6 @@ func (k Known) find(digest string, expected int) (int, bool) {
 	i, ok := k.first[digest]
 	return i, ok
 }
-
-// Index reads the index of a blob in chunks. Its errors are ErrNotFound, ErrIndex, or the store's.
-func (b *Blobs) Index(ctx context.Context, digest string) (Index, error) {
-	data, err := b.In(Indexes).Open(ctx, digest)
-	if err != nil {
-		return nil, err
-	}
-	in := &remembering{r: data}
-	content, err := b.unpack(in)
-	if err != nil {
-		_ = data.Close()
-		return nil, err
-	}
-	defer content.Close()
-	x, err := readIndex(content)
-	switch {
-	case in.err != nil:
-		return nil, fmt.Errorf("read the index of %s: %w", digest, in.err)
-	case errors.Is(err, ErrIndex):
-		return nil, fmt.Errorf("read the index of %s: %w", digest, err)
-	case err != nil: // what was read is damaged
-		return nil, fmt.Errorf("read the index of %s: %w: %w", digest, ErrIndex, err)
-	}
-	return x, nil
-}
-
-// remembering tells an error of a reader from those of the decoder above it.
-type remembering struct {
-	r   io.ReadCloser
-	err error
-}
-
-func (r *remembering) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
-	if err != nil && !Ended(err) {
-		r.err = err
-	}
-	return n, err
-}
-
-func (r *remembering) Close() error { return r.r.Close() }
 
 // staying says why a chunk that is there will be there later on, too.
 type staying int
@@ -194,6 +150,16 @@ func (b *Blobs) LacksChunks(ctx context.Context, digests []string) ([]string, er
 	return missing, nil
 }
 
+// Has reports whether the store has a blob, in one piece or in chunks; if so, it stays for
+// long enough to put its name into a record.
+func (b *Blobs) Has(ctx context.Context, digest string) (bool, error) {
+	has, err := b.has(ctx, b.Store, digest)
+	if has || err != nil {
+		return has, err
+	}
+	return b.hasChunked(ctx, digest)
+}
+
 // hasChunked reports whether the store has a blob in chunks, all of them; if so, it stays for
 // long enough to put its name into a record.
 func (b *Blobs) hasChunked(ctx context.Context, digest string) (bool, error) {
@@ -209,28 +175,4 @@ func (b *Blobs) hasChunked(ctx context.Context, digest string) (bool, error) {
 	}
 	lacks, err := b.lacks(ctx, x, stays)
 	return err == nil && len(lacks) == 0, err
-}
-
-// PutIndex stores a blob whose chunks are in the store. An index of it that cannot be read is
-// replaced.
-func (b *Blobs) PutIndex(ctx context.Context, blob Blob, x Index) error {
-	enc, err := b.encoder()
-	if err != nil {
-		return err
-	}
-	defer b.encoders.Put(enc)
-	data := enc.EncodeAll(x.encode(), nil)
-	at := b.In(Indexes)
-	for range 2 {
-		if err := b.put(ctx, at, blob, bytes.NewReader(data)); err != nil {
-			return err
-		}
-		if _, err := b.Index(ctx, blob.Digest); !errors.Is(err, ErrIndex) {
-			return err
-		}
-		if err := at.Delete(ctx, blob.Digest); err != nil {
-			return err
-		}
-	}
-	return b.put(ctx, at, blob, bytes.NewReader(data))
 }

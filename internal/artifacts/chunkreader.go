@@ -14,7 +14,7 @@ import (
 func (b *Blobs) openChunks(ctx context.Context, digest string) (io.ReadCloser, error) {
 	x, err := b.Index(ctx, digest)
 	if errors.Is(err, ErrIndex) {
-		return nil, notWhole(digest, err, "its list of chunks is damaged")
+		return nil, badIndex(digest, err)
 	} else if err != nil {
 		return nil, err
 	}
@@ -33,12 +33,17 @@ func (b *Blobs) openChunks(ctx context.Context, digest string) (io.ReadCloser, e
 // chunksOf reads the chunks of a blob. None is opened yet.
 func (b *Blobs) chunksOf(ctx context.Context, digest string, x Index) *chunkReader {
 	r := &chunkReader{digest: digest, index: x, open: b.openChunk}
+	r.copies, _ = b.In(Chunks).(Copying)
 	r.begin(ctx)
 	return r
 }
 
 func (b *Blobs) openChunk(ctx context.Context, c Chunk) (io.ReadCloser, error) {
 	return b.In(Chunks).Open(ctx, c.Digest)
+}
+
+func badIndex(digest string, err error) error {
+	return notWhole(digest, err, "its list of chunks is damaged")
 }
 
 // notWhole is the error of a blob of which a part is missing or damaged.
@@ -62,11 +67,15 @@ type chunkReader struct {
 	next   int
 	cur    io.ReadCloser // nil between two chunks
 	closed bool
+
+	copies  Copying // nil for a store that is near
+	asked   int     // before it, all that follows next is copied, or has been
+	copying sync.WaitGroup
 }
 
 func (r *chunkReader) begin(ctx context.Context) {
 	r.ctx, r.cancel = context.WithCancel(ctx)
-	r.next, r.cur = 0, nil
+	r.next, r.asked, r.cur = 0, 0, nil
 }
 
 // current is the chunk that is read now; io.EOF comes after the last.
@@ -82,6 +91,7 @@ func (r *chunkReader) current() (io.ReadCloser, error) {
 		return nil, io.EOF
 	}
 	c := r.index[r.next]
+	r.lookAhead()
 	cur, err := r.open(r.ctx, c)
 	if errors.Is(err, ErrNotFound) {
 		return nil, notWhole(r.digest, err, "its chunk "+c.Digest+" is missing")
@@ -91,6 +101,20 @@ func (r *chunkReader) current() (io.ReadCloser, error) {
 	r.cur = cur
 	r.next++
 	return cur, nil
+}
+
+// ahead is how many chunks are copied to this machine before they are read.
+const ahead = 3
+
+// lookAhead begins to copy the chunks that follow.
+func (r *chunkReader) lookAhead() {
+	if r.copies == nil {
+		return
+	}
+	for r.asked = max(r.asked, r.next+1); r.asked < min(len(r.index), r.next+1+ahead); r.asked++ {
+		ctx, digest := r.ctx, r.index[r.asked].Digest
+		r.copying.Go(func() { r.copies.Ahead(ctx, digest) })
+	}
 }
 
 // Read implements io.Reader.
@@ -124,6 +148,7 @@ func (r *chunkReader) finish(cur io.ReadCloser) {
 // Close may be called while Read runs.
 func (r *chunkReader) Close() error {
 	r.cancel()
+	defer r.copying.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true

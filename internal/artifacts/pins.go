@@ -35,16 +35,6 @@ type Pins interface {
 // pinPause is how often a condemned blob is looked at.
 const pinPause = 100 * time.Millisecond
 
-// Has reports whether the store has a blob, in one piece or in chunks; if so, it stays for
-// long enough to put its name into a record.
-func (b *Blobs) Has(ctx context.Context, digest string) (bool, error) {
-	has, err := b.has(ctx, b.Store, digest)
-	if has || err != nil {
-		return has, err
-	}
-	return b.hasChunked(ctx, digest)
-}
-
 // Put stores zstd data like [Store], and makes sure of a blob that is there
 // already.
 func (b *Blobs) Put(ctx context.Context, blob Blob, data io.ReadSeeker) error {

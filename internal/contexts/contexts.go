@@ -24,3 +24,9 @@ type Source interface {
 	// fetched once more.
 	Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
 }
+
+// Doubting is a Source that can tell more of what turned out to be damaged. again is true when
+// it has to be read once more; else the error, if there is one, says what is wrong.
+type Doubting interface {
+	Doubt(ctx context.Context, c jobs.Context) (again bool, err error)
+}

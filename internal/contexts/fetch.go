@@ -72,6 +72,15 @@ func (f *Fetcher) Fetch(ctx context.Context, c jobs.Context, dockerfile string) 
 		return nil, err
 	}
 	got, sum, err := f.read(ctx, src, c, p, dockerfile)
+	if d, ok := src.(Doubting); ok && inDoubt(err) && !saysItself(err) {
+		again, found := d.Doubt(ctx, c)
+		if found != nil {
+			return nil, fetchFailure(found)
+		}
+		if again {
+			got, sum, err = f.read(ctx, src, c, p, dockerfile)
+		}
+	}
 	if sum == nil || !inDoubt(err) {
 		return got, err
 	}
@@ -196,6 +205,12 @@ func (f *Fetcher) drain(ctx context.Context, src *source) *sum {
 	}
 	transfer := sumOf(src.sum, src.n.Load())
 	return &transfer
+}
+
+// saysItself reports whether a store has said what is wrong.
+func saysItself(err error) bool {
+	_, ok := errors.AsType[*artifacts.StoreError](err)
+	return ok
 }
 
 // inDoubt tells failures that may come from the transfer from those that are

@@ -604,7 +604,7 @@ func TestFetchReference(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			f := contexts.NewFetcher(contexts.Options{NeedDigest: tt.need}, cassource.New(store), near(plain))
+			f := contexts.NewFetcher(contexts.Options{NeedDigest: tt.need}, cassource.New(artifacts.NewBlobs(store, "")), near(plain))
 			got, err := f.Fetch(t.Context(), tt.c, "Dockerfile")
 			if tt.kind != "" {
 				jobstest.CheckFailure(t, err, tt.kind, tt.says)
@@ -908,7 +908,7 @@ func BenchmarkFetch(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	f := contexts.NewFetcher(contexts.Options{Limits: limits}, cassource.New(store))
+	f := contexts.NewFetcher(contexts.Options{Limits: limits}, cassource.New(artifacts.NewBlobs(store, "")))
 	b.SetBytes(up.Context.Size)
 	for b.Loop() {
 		got, err := f.Fetch(b.Context(), up.Context, "Dockerfile")

@@ -79,7 +79,7 @@ func fetched(t testing.TB, b []byte, dockerfile string) (*contexts.Fetched, []by
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := contexts.NewFetcher(contexts.Options{TempDir: t.TempDir()}, cassource.New(store)).
+	got, err := contexts.NewFetcher(contexts.Options{TempDir: t.TempDir()}, cassource.New(artifacts.NewBlobs(store, ""))).
 		Fetch(t.Context(), jobs.Context{Ref: artifacts.Ref(blob.Digest)}, dockerfile)
 	if err != nil {
 		t.Fatal(err)

@@ -140,7 +140,7 @@ func (c *Settings) check() error {
 		}
 	}
 	for name, d := range map[string]float64{
-		"drain": float64(w.Drain), "queue-timeout": float64(c.QueueTimeout), "cpus": w.Limits.CPUs, "build-cpus": w.BuildLimits.CPUs,
+		"drain": float64(w.Drain), "chunk-cache": float64(c.ChunkCache), "queue-timeout": float64(c.QueueTimeout), "cpus": w.Limits.CPUs, "build-cpus": w.BuildLimits.CPUs,
 	} {
 		if d < 0 || math.IsNaN(d) || math.IsInf(d, 0) {
 			return fmt.Errorf("--%s: want 0 or more", name)

@@ -36,6 +36,9 @@ type Settings struct {
 	// GCEvery is how often artifacts that no job or recipe names are deleted, 0 for never;
 	// GCAge is how old they must be.
 	GCEvery, GCAge time.Duration
+	// ChunkCache is how much is kept of the chunks of contexts that came from a bucket, in
+	// bytes; 0 for nothing.
+	ChunkCache int64
 	// ImageAge is how long images and build cache must be unused to be removed
 	// when the disk fills, 0 for never; KeepImages are patterns of names that stay.
 	ImageAge   time.Duration
@@ -70,7 +73,7 @@ func Defaults() Settings {
 		Redis: "redis://127.0.0.1:6379/0", Store: filepath.Join(base, "store"), Queues: []string{jobs.DefaultQueue},
 		Admin: "127.0.0.1:18080", LogLevel: "info",
 		Retention: records.Retention{Age: 7 * 24 * time.Hour, Count: 100_000},
-		GCEvery:   time.Hour, GCAge: artifacts.Grace, ImageAge: time.Hour, WatchSettle: 10 * time.Minute, Webhooks: true,
+		GCEvery:   time.Hour, GCAge: artifacts.Grace, ChunkCache: 4 << 30, ImageAge: time.Hour, WatchSettle: 10 * time.Minute, Webhooks: true,
 		Worker: worker.Defaults(),
 	}
 	c.Worker.StateDir = filepath.Join(base, "state")

@@ -129,6 +129,32 @@ func TestStore(t *testing.T, open func(t *testing.T) artifacts.Store) {
 			t.Error("Put under something that is no digest = nil")
 		}
 	})
+	t.Run("places are apart", func(t *testing.T) {
+		t.Parallel()
+		store := open(t)
+		content := []byte("at one place")
+		b := artifacts.Blob{Digest: Digest(content), Size: int64(len(content))}
+		if made, err := store.In(artifacts.Chunks).Put(t.Context(), b, bytes.NewReader(Packed(t, content))); err != nil || !made {
+			t.Fatalf("Put = %t, %v, want true", made, err)
+		}
+		for p, want := range map[artifacts.Place]int{artifacts.Wholes: 0, artifacts.Indexes: 0, artifacts.Chunks: 1} {
+			at := store.In(p)
+			if _, err := at.Stat(t.Context(), b.Digest); (err == nil) != (want == 1) {
+				t.Errorf("%s: Stat = %v", p, err)
+			}
+			n := 0
+			if err := at.List(t.Context(), func(artifacts.Stored) error { n++; return nil }); err != nil || n != want {
+				t.Errorf("%s: %d are listed, %v, want %d", p, n, err, want)
+			}
+		}
+		if _, err := store.Stat(t.Context(), b.Digest); !errors.Is(err, artifacts.ErrNotFound) {
+			t.Errorf("Stat of what is opened = %v, want ErrNotFound", err)
+		}
+		store.Expect(artifacts.Mark{Farm: "other", Store: "other"})
+		if _, err := store.In(artifacts.Chunks).Put(t.Context(), artifacts.Blob{Digest: Digest(nil)}, bytes.NewReader(Packed(t, nil))); !errors.Is(err, artifacts.ErrForeign) {
+			t.Errorf("Put into a place of another store = %v, want ErrForeign", err)
+		}
+	})
 	t.Run("every blob is listed", func(t *testing.T) {
 		t.Parallel()
 		store := artifacts.NewBlobs(open(t), t.TempDir())

@@ -17,12 +17,16 @@ import (
 // use.
 type Source struct{ store Store }
 
-// Store is what a Source needs of the artifact store.
+// Store is what a Source needs of the artifact store. [artifacts.Blobs] has the promises.
 type Store interface {
 	Open(ctx context.Context, digest string) (io.ReadCloser, error)
+	Doubt(ctx context.Context, digest string) (again bool, err error)
 }
 
-var _ contexts.Source = Source{}
+var (
+	_ contexts.Source   = Source{}
+	_ contexts.Doubting = Source{}
+)
 
 // New returns a source of what is in store.
 func New(store Store) Source { return Source{store} }
@@ -46,6 +50,15 @@ func (s Source) Open(ctx context.Context, c jobs.Context) (io.ReadCloser, error)
 		return rewinder{r, again}, nil
 	}
 	return r, nil
+}
+
+// Doubt implements contexts.Doubting.
+func (s Source) Doubt(ctx context.Context, c jobs.Context) (again bool, err error) {
+	again, err = s.store.Doubt(ctx, strings.TrimPrefix(c.Ref, artifacts.SchemeCAS+":"))
+	if err != nil {
+		return false, artifacts.StoreFailure(err, c.Ref)
+	}
+	return again, nil
 }
 
 // reader says of the store's errors what they are about.
