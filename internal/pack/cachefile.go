@@ -126,6 +126,8 @@ type result struct {
 	Bytes  int64 `json:"bytes"`
 	// Dockerfile is a hash of its name and content, which every submit reads.
 	Dockerfile string `json:"dockerfile"`
+	// Partial is true when there are not all of the entries: no tree is like them.
+	Partial bool `json:"partial,omitempty"`
 }
 
 // cacheWriter writes a cache file.

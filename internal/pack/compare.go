@@ -51,6 +51,8 @@ func compare(ctx context.Context, in *cacheReader, dir string, opts Options) (Up
 	switch {
 	case err != nil:
 		return Uploaded{}, err
+	case res.Partial:
+		return Uploaded{}, errChanged
 	case res.Dockerfile != fingerprint(report.Dockerfile):
 		return Uploaded{}, errChanged
 	}

@@ -125,10 +125,7 @@ func (m *memory) keep(n *notes, report Report, stored int64) error {
 		Digest: report.Digest, Size: report.Size, Stored: stored, Files: report.Files, Bytes: report.Bytes,
 		Dockerfile: fingerprint(report.Dockerfile),
 	})
-	switch {
-	case errors.Is(err, errUnsettled):
-		return nil
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	cachefile.Tidy(filepath.Dir(m.path), bounds(), time.Now())

@@ -2,7 +2,6 @@ package pack
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"math/rand/v2"
 	"time"
@@ -21,9 +20,6 @@ const (
 	maxPiece = 1 << 20
 )
 
-// errUnsettled: so much has just changed that it is no use to take notes.
-var errUnsettled = errors.New("too much has just changed")
-
 // notes are taken of a tree while it is packed. A nil one takes none.
 type notes struct {
 	out cacheWriter
@@ -34,6 +30,8 @@ type notes struct {
 	face, block []byte
 	files       int
 	recent      int64 // bytes
+	// unsettled is true when so much has just changed that it is no use to take notes.
+	unsettled bool
 	// err is the first error. Packing goes on, and no more notes are taken.
 	err error
 }
@@ -74,14 +72,14 @@ func (n *notes) around(pack visitor) visitor {
 
 // choose decides, before a file is packed, of which part of it there will be a hash.
 func (n *notes) choose(r *record) entryKind {
-	if n.err != nil || r.st == nil {
+	if n.err != nil || n.unsettled || r.st == nil {
 		return plain
 	}
 	n.files++
 	size := r.st.Size()
 	if n.isRecent(r.st) {
 		if n.recent += size; n.recent > maxRecent {
-			n.err = errUnsettled
+			n.unsettled = true
 			return plain
 		}
 		r.piece = take(0, size)
@@ -103,7 +101,7 @@ func (n *notes) isRecent(st fs.FileInfo) bool {
 }
 
 func (n *notes) add(r *record, kind entryKind) {
-	if n.err != nil {
+	if n.err != nil || n.unsettled {
 		return
 	}
 	n.face = appendFace(n.face[:0], n.prev, r)
@@ -126,6 +124,7 @@ func (n *notes) flush() {
 
 // keep is the end of a pack that was successful.
 func (n *notes) keep(res result) error {
+	res.Partial = n.unsettled
 	if n.flush(); n.err == nil {
 		n.err = n.out.keep(res)
 	}
