@@ -56,6 +56,7 @@ func BenchmarkChanges(b *testing.B) {
 		{"small", (*farm).smallTree},
 		{"large", (*farm).largeTree},
 		{"base", (*farm).newBase},
+		{"bucket", (*farm).bucket},
 	})
 }
 
