@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/images"
 	"github.com/slipway-farm/slipway/internal/policy"
 )
@@ -37,7 +38,7 @@ func only(p policy.Policy, schemes ...string) []string {
 func checkPolicy(file string) (policy.Policy, error) {
 	p, err := policy.Load(file)
 	if err == nil {
-		_, err = newFetcher(p, artifacts.NewBlobs(nil, ""), "")
+		_, err = newFetcher(p, artifacts.NewBlobs(nil, ""), contexts.Options{})
 	}
 	return p, err
 }

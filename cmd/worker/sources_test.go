@@ -6,6 +6,7 @@ import (
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/policy"
 )
 
@@ -16,7 +17,7 @@ func TestSchemes(t *testing.T) {
 	for _, allowed := range [][]string{policy.Schemes(), {"http"}, {"cas", "s3"}, nil} {
 		p := policy.Defaults()
 		p.Context.Schemes = allowed
-		f, err := newFetcher(p, artifacts.NewBlobs(artifactstest.NewStore(), ""), t.TempDir())
+		f, err := newFetcher(p, artifacts.NewBlobs(artifactstest.NewStore(), ""), contexts.Options{TempDir: t.TempDir()})
 		if err != nil {
 			t.Fatal(err)
 		}

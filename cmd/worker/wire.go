@@ -106,7 +106,9 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 	if bucket, _ := artifacts.IsBucket(c.Store); bucket && c.ChunkCache > 0 {
 		blobs.Store = chunkcache.New(blobs.Store, filepath.Join(c.Worker.StateDir, "chunks"), c.ChunkCache)
 	}
-	admits, err := admission.Open(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*contexts.Fetcher, error) { return newFetcher(p, blobs, temp) })
+	admits, err := admission.Open(lg, c.Policy, registryOptions(ctx, c), func(p policy.Policy) (*contexts.Fetcher, error) {
+		return newFetcher(p, blobs, contexts.Options{TempDir: temp, VerdictsDir: filepath.Join(c.Worker.StateDir, "verdicts"), Program: buildVersion(), Log: lg})
+	})
 	if err != nil {
 		return commandline.BadUsage(err)
 	}
@@ -332,7 +334,7 @@ func tempDir(c config) (string, error) {
 }
 
 // newFetcher opens the context sources that a policy allows: a source is one entry here.
-func newFetcher(p policy.Policy, blobs *artifacts.Blobs, temp string) (*contexts.Fetcher, error) {
+func newFetcher(p policy.Policy, blobs *artifacts.Blobs, opts contexts.Options) (*contexts.Fetcher, error) {
 	c, transfer := p.Context, download.Transfer{Stall: time.Duration(p.Context.StallTimeout)}
 	var sources []contexts.Source
 	for _, s := range []struct {
@@ -354,7 +356,7 @@ func newFetcher(p policy.Policy, blobs *artifacts.Blobs, temp string) (*contexts
 		}
 		sources = append(sources, opened)
 	}
-	opts := contexts.Options{Limits: c.Limits(), NeedDigest: c.RequireDigest, TempDir: temp}
+	opts.Limits, opts.NeedDigest = c.Limits(), c.RequireDigest
 	return contexts.NewFetcher(opts, sources...), nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"log/slog"
 	"maps"
 	"math"
 	"path"
@@ -25,6 +26,13 @@ type Options struct {
 	// TempDir is where contexts that cannot be read twice are kept while they
 	// are used, "" for the system's directory of temporary files.
 	TempDir string
+	// VerdictsDir is where it is kept how contexts of the artifact store were judged, so that
+	// none is read again to that end; "" keeps nothing. Only the owner may write there.
+	VerdictsDir string
+	// Program is the version of the program that judges.
+	Program string
+	// Log is told of verdicts that could not be kept; nil is silent.
+	Log *slog.Logger
 }
 
 // Fetcher opens contexts through the source of their scheme. It is safe for
@@ -38,6 +46,9 @@ type Fetcher struct {
 // NewFetcher returns a Fetcher over sources; of two sources for one scheme the
 // later one serves it.
 func NewFetcher(opts Options, sources ...Source) *Fetcher {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
 	f := &Fetcher{opts: opts, sources: make(map[string]Source), seed: maphash.MakeSeed()}
 	for _, s := range sources {
 		for _, scheme := range s.Schemes() {
@@ -71,6 +82,9 @@ func (f *Fetcher) Fetch(ctx context.Context, c jobs.Context, dockerfile string) 
 	if err != nil {
 		return nil, err
 	}
+	if got, err := f.recall(ctx, src, c, p, dockerfile); got != nil || err != nil {
+		return got, err
+	}
 	got, sum, err := f.read(ctx, src, c, p, dockerfile)
 	if d, ok := src.(Doubting); ok && inDoubt(err) && !saysItself(err) {
 		again, found := d.Doubt(ctx, c)
@@ -80,6 +94,12 @@ func (f *Fetcher) Fetch(ctx context.Context, c jobs.Context, dockerfile string) 
 		if again {
 			got, sum, err = f.read(ctx, src, c, p, dockerfile)
 		}
+	}
+	if err == nil {
+		if err := f.remember(got, p, dockerfile); err != nil {
+			f.opts.Log.WarnContext(ctx, "a verdict about a context was not kept; the next job reads it again", "err", err)
+		}
+		return got, nil
 	}
 	if sum == nil || !inDoubt(err) {
 		return got, err
@@ -224,12 +244,15 @@ func inDoubt(err error) bool {
 // own, checked once more on their way. One stream at a time; every error of it
 // is a *jobs.Failure. without are paths that are left out, with what is below them.
 func (c *Fetched) Open(ctx context.Context, without ...string) (*Stream, error) {
+	p := c.again
+	p.drop = without
+	if c.keep.raw == nil {
+		return c.beside(ctx, p)
+	}
 	src, err := c.keep.again()
 	if err != nil {
 		return nil, err
 	}
-	p := c.again
-	p.drop = without
 	return newStream(ctx, src, p)
 }
 
@@ -237,13 +260,18 @@ func (c *Fetched) Open(ctx context.Context, without ...string) (*Stream, error) 
 // it: any number of them may be read at once. Nothing of the context outside of the directory
 // may be needed in there.
 func (c *Fetched) Directory(ctx context.Context, dir string) (*Stream, error) {
-	src, end, err := c.keep.beside(ctx)
-	if err != nil {
-		return nil, err
-	}
 	p := c.again
 	if p.of.Dir = path.Join(c.Dir, dir); p.of.Dir == "." {
 		p.of.Dir = ""
+	}
+	return c.beside(ctx, p)
+}
+
+// beside makes a pass beside others.
+func (c *Fetched) beside(ctx context.Context, p pass) (*Stream, error) {
+	src, end, err := c.keep.beside(ctx)
+	if err != nil {
+		return nil, err
 	}
 	s, err := newStream(ctx, src, p)
 	if err != nil {
@@ -270,7 +298,7 @@ func (c *Fetched) Tree(without ...string) *Tree {
 // Close frees what was kept. Streams must be closed before.
 func (c *Fetched) Close() error {
 	if c.tree != nil {
-		c.tree.rec.Close()
+		c.tree.data.Close()
 	}
 	return c.keep.close()
 }

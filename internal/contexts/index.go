@@ -25,7 +25,11 @@ const maxSorted = 8 << 20
 // index has the entries of a context, in the order of the archive and, unless that is the same,
 // once more in that of a walk.
 type index struct {
-	rec     *artifacts.Recording
+	data interface {
+		// Reader reads the entries from the first one on, beside others.
+		Reader() (io.Reader, error)
+		Close()
+	}
 	from    int64 // where the order of a walk begins
 	entries int
 	files   int       // of these, regular ones
@@ -145,7 +149,7 @@ func (x *indexer) index() (t *index, unfit string, err error) {
 	if err := x.out.Flush(); err != nil {
 		return nil, "", fmt.Errorf("note the entries of the context: %w", err)
 	}
-	t = &index{rec: x.rec, entries: x.entries, files: x.files, bytes: x.bytes, time: x.time}
+	t = &index{data: x.rec, entries: x.entries, files: x.files, bytes: x.bytes, time: x.time}
 	if !x.timed {
 		t.time = FileTime()
 	}

@@ -15,7 +15,8 @@ import (
 //	gzip, from anywhere       is kept unpacked, in zstd: gzip is four times as
 //	                          slow to read, and once is enough
 type keeper struct {
-	dir  string
+	dir string
+	// raw is nil when nothing was read: then there is only beside.
 	raw  io.ReadCloser
 	open opener
 	rec  *artifacts.Recording
@@ -90,6 +91,9 @@ func (k *keeper) beside(ctx context.Context) (s *source, end func(), err error) 
 func (k *keeper) close() error {
 	if k.rec != nil {
 		k.rec.Close()
+	}
+	if k.raw == nil {
+		return nil
 	}
 	return k.raw.Close()
 }

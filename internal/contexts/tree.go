@@ -50,7 +50,7 @@ func (t *Tree) Err() error {
 
 // Walk implements [tree.Tree].
 func (t *Tree) Walk(ctx context.Context, visit func(tree.Entry) error) error {
-	r, err := t.rec.Reader()
+	r, err := t.data.Reader()
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func isDropped(name string, drop []string) bool {
 
 // Contents implements [tree.Tree].
 func (t *Tree) Contents(ctx context.Context, wanted func(number int) (io.WriteCloser, error)) error {
-	index, err := t.rec.Reader()
+	index, err := t.data.Reader()
 	if err != nil {
 		return t.broke(err)
 	}

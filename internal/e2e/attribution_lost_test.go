@@ -112,18 +112,20 @@ func TestAttributionOfLosses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	spoil := func() error { return os.WriteFile(blob, append([]byte("spoiled"), good...), 0o660) }
 	for _, tt := range []struct {
-		name  string
-		spoil func() error
-		says  string
+		name string
+		harm func() error
+		want verdict
 	}{
-		{"FIFO in the store", func() error { return unix.Mkfifo(blob, 0o660) }, `the artifact store has a FIFO where it keeps the file`},
-		{"blob that is damaged", func() error { return os.WriteFile(blob, append([]byte("spoiled"), good...), 0o660) }, `the stored copy of the context is damaged`},
+		{"FIFO in the store", func() error { return unix.Mkfifo(blob, 0o660) }, lost(jobs.KindStore, `the artifact store has a FIFO where it keeps the file`)},
+		{"blob that is damaged, of which nothing is needed", spoil, works()},
+		{"blob that is damaged", func() error { return errors.Join(spoil(), os.RemoveAll(filepath.Join(f.dir, "one", "verdicts"))) }, lost(jobs.KindStore, `the stored copy of the context is damaged`)},
 	} {
-		if err := errors.Join(os.Remove(blob), tt.spoil()); err != nil {
+		if err := errors.Join(os.Remove(blob), tt.harm()); err != nil {
 			t.Fatal(err)
 		}
-		check(tt.name, again(), lost(jobs.KindStore, tt.says))
+		check(tt.name, again(), tt.want)
 	}
 	if err := os.Remove(blob); err != nil {
 		t.Fatal(err)
