@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/restic/chunker"
@@ -25,7 +26,7 @@ const (
 )
 
 // cutBuffers is how many chunks are in the hands of a Cutter.
-const cutBuffers = 3
+const cutBuffers = 2
 
 // Cutter keeps content in a temporary file, cut into chunks that are compressed one by one:
 // together they are zstd data of the content. It belongs to one goroutine. The file has no
@@ -133,10 +134,8 @@ type knife struct {
 	next int
 	free chan []byte
 
-	// chunker and what it needs: mask is smallSize times disguise, dropped takes the bytes as it
-	// saw them.
-	chunker       *chunker.Chunker
-	mask, dropped []byte
+	chunker *chunker.Chunker
+	mask    []byte // smallSize times disguise
 	// buf begins with what is not cut off yet.
 	buf []byte
 	eof bool
@@ -174,13 +173,17 @@ func (k *knife) one() (piece, error) {
 		return piece{}, err
 	}
 	if k.chunker == nil {
-		k.chunker, k.dropped = chunker.New(nil, polynomial), make([]byte, 0, maxChunk)
+		k.chunker, k.mask = chunker.New(nil, polynomial), bytes.Repeat([]byte{disguise}, smallSize)
 	}
 	k.chunker.ResetWithBoundaries(k.seen(), polynomial, minChunk, maxChunk)
 	k.chunker.SetAverageBits(chunkBits)
-	first, err := k.chunker.Next(k.dropped)
+	// It hands on what it has seen. That goes where it was read, which costs no second buffer.
+	first, err := k.chunker.Next(k.buf[:0])
 	if err != nil {
 		return piece{}, fmt.Errorf("find a chunk: %w", err)
+	}
+	for part := range slices.Chunk(k.buf[:first.Length], smallSize) {
+		subtle.XORBytes(part, part, k.mask)
 	}
 	return k.found(Blob{Digest: digestOf(k.buf[:first.Length]), Size: int64(first.Length)}), nil
 }
@@ -188,9 +191,6 @@ func (k *knife) one() (piece, error) {
 // seen is k.buf as the chunker sees it. It would cut wherever there are zeros, of which archives
 // are full: then boundaries would depend on where the last one was, and on little else.
 func (k *knife) seen() io.Reader {
-	if k.mask == nil {
-		k.mask = bytes.Repeat([]byte{disguise}, smallSize)
-	}
 	rest := k.buf
 	return readerFunc(func(p []byte) (int, error) {
 		if len(rest) == 0 {

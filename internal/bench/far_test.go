@@ -4,8 +4,10 @@ package bench_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -26,11 +28,10 @@ import (
 func (f *farm) bucket(r *report) {
 	f.Helper()
 	server := hosttest.StartS3(f.B, nil)
-	access := map[string]string{
-		"AWS_ENDPOINT_URL_S3": server.Endpoint, "AWS_REGION": "us-east-1",
-		"AWS_ACCESS_KEY_ID": server.AccessKey, "AWS_SECRET_ACCESS_KEY": server.SecretKey,
-	}
-	s3, err := s3store.New("s3://"+server.Bucket, s3conn.Environment(func(name string) string { return access[name] }), download.Transfer{})
+	keys := f.TempDir()
+	profile := s3conn.Profile{Endpoint: server.Endpoint, Region: "us-east-1", AccessKeyFile: filepath.Join(keys, "access"), SecretKeyFile: filepath.Join(keys, "secret")}
+	f.must(errors.Join(os.WriteFile(profile.AccessKeyFile, []byte(server.AccessKey), 0o600), os.WriteFile(profile.SecretKeyFile, []byte(server.SecretKey), 0o600)))
+	s3, err := s3store.New("s3://"+server.Bucket+"/bench", profile, download.Transfer{})
 	f.must(err)
 	meter := &meter{}
 	store := metered{s3, meter}
