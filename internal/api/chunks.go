@@ -16,7 +16,7 @@ import (
 //	PUT  /v1/contexts/{digest}/chunks   a bundle: the list of all, and these
 
 // mostChunks is how many chunks one request may ask about.
-const mostChunks = 200_000
+const mostChunks = 50_000
 
 // lacking answers POST /v1/chunks/lacking. Chunks that are there stay for long enough to be
 // part of a context that is named by a job.

@@ -119,7 +119,7 @@ func (b *Blobs) ReceiveBundle(ctx context.Context, data io.Reader, digest string
 	if err := b.verifyChunks(ctx, blob, x); err != nil {
 		return Blob{}, err
 	}
-	return blob, b.PutIndex(ctx, blob, x)
+	return blob, b.putIndex(ctx, blob, x)
 }
 
 // readBundleHead reads a bundle up to its chunks, and tells which of them come along.

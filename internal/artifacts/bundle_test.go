@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
@@ -157,4 +160,33 @@ func (f twice) Assemble(ctx context.Context, b artifacts.Blob, data io.ReadSeeke
 		return err
 	}
 	return f.Far.Assemble(ctx, b, data)
+}
+
+// What no worker can read must not take the place of what all can: a window of more than 32 MiB.
+func TestBundleOfAWideWindow(t *testing.T) {
+	t.Parallel()
+	content := noise(13, 100_000)
+	for window, want := range map[int]bool{1 << 20: true, 64 << 20: false} {
+		var data bytes.Buffer
+		enc, err := zstd.NewWriter(&data, zstd.WithWindowSize(window))
+		if err == nil {
+			_, err = enc.Write(content[:50_000])
+		}
+		if err == nil {
+			err = enc.Flush() // or the frame would say how large its content is
+		}
+		if err == nil {
+			_, err = enc.Write(content[50_000:])
+		}
+		if err := errors.Join(err, enc.Close()); err != nil {
+			t.Fatal(err)
+		}
+		digest := artifactstest.Digest(content)
+		head := fmt.Sprintf("slipway chunks 1\n%s %d %d +\n\n", strings.TrimPrefix(digest, "sha256:"), len(content), data.Len())
+		d := newDepot(t)
+		_, err = d.blobs.ReceiveBundle(t.Context(), io.MultiReader(strings.NewReader(head), &data), digest, 1<<20)
+		if (err == nil) != want || !want && !errors.Is(err, artifacts.ErrBundle) {
+			t.Errorf("a window of %d bytes: %v, want it taken: %t", window, err, want)
+		}
+	}
 }

@@ -24,8 +24,9 @@ type Known struct {
 	has   map[string]bool
 }
 
-// Knows returns the chunks of a blob; none where it is not stored in chunks, or digest is "". Those that are in
-// the store stay for long enough to put the name of a blob that has them into a record.
+// Knows returns the chunks of a blob; none where it is not stored in chunks, or digest is "".
+// Those that are in the store stay for long enough to put the name of a blob that has them into
+// a record.
 func (b *Blobs) Knows(ctx context.Context, digest string) (Known, error) {
 	if digest == "" {
 		return Known{}, nil

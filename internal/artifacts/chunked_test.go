@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -356,4 +357,40 @@ func (b brokenPlace) Open(context.Context, string) (io.ReadCloser, error) { retu
 
 func (b brokenPlace) Put(context.Context, artifacts.Blob, io.ReadSeeker) (bool, error) {
 	return false, b.err
+}
+
+// An index that another program has made of the same content is good while its chunks are there.
+func TestIndexOfAnotherCut(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	content := noise(9, large)
+	other := artifacts.NewBlobs(d.store.In(artifacts.Chunks), t.TempDir())
+	var foreign strings.Builder
+	foreign.WriteString("slipway chunks 1\n")
+	var first string
+	for part := range slices.Chunk(content, 3<<20) {
+		b, err := other.Write(t.Context(), bytes.NewReader(part))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == "" {
+			first = b.Digest
+		}
+		fmt.Fprintf(&foreign, "%s %d %d\n", strings.TrimPrefix(b.Digest, "sha256:"), b.Size, b.Size)
+	}
+	blob := artifacts.Blob{Digest: artifactstest.Digest(content), Size: large}
+	if _, err := d.store.In(artifacts.Indexes).Put(t.Context(), blob, bytes.NewReader(artifactstest.Packed(t, []byte(foreign.String())))); err != nil {
+		t.Fatal(err)
+	}
+	d.check(blob, content)
+	if _, kept := d.keep(content, blob.Digest); !kept.Existed {
+		t.Error("it was stored again")
+	}
+	if err := d.store.In(artifacts.Chunks).Delete(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	if _, kept := d.keep(content, ""); kept.Existed {
+		t.Error("with a chunk missing it was not stored again")
+	}
+	d.check(blob, content)
 }

@@ -12,6 +12,10 @@ import (
 // have hundreds of them. More makes blobs hardly smaller at this level, and slower.
 const window = 512 << 10
 
+// maxWindow is how far back data of others may refer: as far as the worker reads it. What is
+// received and no worker can read would be in the place of what all can.
+const maxWindow = 32 << 20
+
 func (b *Blobs) encoder() (*zstd.Encoder, error) {
 	if e, ok := b.encoders.Get().(*zstd.Encoder); ok {
 		return e, nil
@@ -23,7 +27,7 @@ func (b *Blobs) decoder() (*zstd.Decoder, error) {
 	if d, ok := b.decoders.Get().(*zstd.Decoder); ok {
 		return d, nil
 	}
-	return zstd.NewReader(nil, zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1))
+	return zstd.NewReader(nil, zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 }
 
 // unpack streams what zstd data is of. Its Close closes data, too.

@@ -75,7 +75,7 @@ func (b *Blobs) keepChunks(ctx context.Context, blob Blob, c *Cutter, f *os.File
 	if err := group.Wait(); err != nil {
 		return Kept{}, fmt.Errorf("put the chunks of artifact %s: %w", blob.Digest, err)
 	}
-	return Kept{Sent: total, Had: had}, b.PutIndex(ctx, blob, c.index())
+	return Kept{Sent: total, Had: had}, b.putIndex(ctx, blob, c.index())
 }
 
 // index lists all that was cut.
