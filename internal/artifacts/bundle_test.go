@@ -190,3 +190,26 @@ func TestBundleOfAWideWindow(t *testing.T) {
 		}
 	}
 }
+
+// A chunk that is damaged in the store is no fault of those who send a context that has it.
+func TestBundleOnADamagedChunk(t *testing.T) {
+	t.Parallel()
+	d, _ := newFarDepot(t)
+	content := noise(14, large)
+	d.keep(content, "")
+	x := d.indexOf(content)
+	chunk := x[len(x)-2].Digest // the change is before it
+	d.store.Damage(t, chunk, []byte("damaged"))
+	_, _, err := d.tryKeep(append([]byte("changed"), content...), "")
+	if own, ok := errors.AsType[*artifacts.StoreError](err); !ok || !strings.Contains(own.Message, strings.TrimPrefix(chunk, "sha256:")) {
+		t.Errorf("Keep = %v, want the chunk that is damaged", err)
+	}
+}
+
+func (d depot) indexOf(content []byte) artifacts.Index {
+	x, err := d.blobs.Index(d.Context(), artifactstest.Digest(content))
+	if err != nil {
+		d.Fatal(err)
+	}
+	return x
+}

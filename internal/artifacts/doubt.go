@@ -30,16 +30,24 @@ func (b *Blobs) Doubt(ctx context.Context, digest string) (again bool, err error
 			return true, nil
 		}
 	}
+	if err := b.verifyEach(ctx, x); err != nil {
+		return false, err
+	}
+	return false, damagedAt(Indexes, digest, errors.New("its chunks are not those of the blob"))
+}
+
+// verifyEach reads chunks, and returns the error of the first that is damaged.
+func (b *Blobs) verifyEach(ctx context.Context, x Index) error {
 	for _, c := range x {
 		data, err := b.openChunk(ctx, c)
 		if err == nil {
 			err = errors.Join(b.VerifyChunk(ctx, data, c.Digest), data.Close())
 		}
 		if err != nil {
-			return false, err
+			return err
 		}
 	}
-	return false, damagedAt(Indexes, digest, errors.New("its chunks are not those of the blob"))
+	return nil
 }
 
 // VerifyChunk reads zstd data to its end, and compares it with the digest of a chunk.
