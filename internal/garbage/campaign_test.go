@@ -226,7 +226,7 @@ func (c *campaign) submit() jobs.Context {
 		})
 		_, err := pack.Upload(c.Context(), blobs, c.dir, pack.UploadOptions{TempDir: c.TempDir(), CacheDir: cacheDir})
 		beside.Wait()
-		if f, ok := errors.AsType[*jobs.Failure](err); err != nil && (!ok || f.Kind == jobs.KindStore) {
+		if f, ok := errors.AsType[*jobs.Failure](err); err != nil && (!ok || f.Kind == jobs.KindStore && !c.harmful) {
 			c.Errorf("a file that changes: %v", err)
 		}
 	}
