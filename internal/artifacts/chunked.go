@@ -1,8 +1,10 @@
 package artifacts
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -176,4 +178,34 @@ func (b *Blobs) hasChunked(ctx context.Context, digest string) (bool, error) {
 	}
 	lacks, err := b.lacks(ctx, x, stays)
 	return err == nil && len(lacks) == 0, err
+}
+
+// putIndex stores a blob whose chunks are in the store. An index of it that cannot be read, or
+// has chunks that are not there, is replaced.
+func (b *Blobs) putIndex(ctx context.Context, blob Blob, x Index) error {
+	enc, err := b.encoder()
+	if err != nil {
+		return err
+	}
+	defer b.encoders.Put(enc)
+	data := enc.EncodeAll(x.encode(), nil)
+	at := b.In(Indexes)
+	for range 2 {
+		if err := b.put(ctx, at, blob, bytes.NewReader(data)); err != nil {
+			return err
+		}
+		found, err := b.Index(ctx, blob.Digest)
+		if err == nil && slices.Equal(found, x) || err != nil && !errors.Is(err, ErrIndex) {
+			return err
+		}
+		if err == nil { // it was cut by other rules, or packed by another program
+			if lacks, err := b.lacks(ctx, found, pinned); len(lacks) == 0 {
+				return err
+			}
+		}
+		if err := at.Delete(ctx, blob.Digest); err != nil {
+			return err
+		}
+	}
+	return b.put(ctx, at, blob, bytes.NewReader(data))
 }

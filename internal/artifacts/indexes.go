@@ -1,12 +1,10 @@
 package artifacts
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 )
 
 // Index reads the index of a blob in chunks. Its errors are ErrNotFound, ErrIndex, or the store's.
@@ -49,33 +47,3 @@ func (r *remembering) Read(p []byte) (int, error) {
 }
 
 func (r *remembering) Close() error { return r.r.Close() }
-
-// putIndex stores a blob whose chunks are in the store. An index of it that cannot be read, or
-// has chunks that are not there, is replaced.
-func (b *Blobs) putIndex(ctx context.Context, blob Blob, x Index) error {
-	enc, err := b.encoder()
-	if err != nil {
-		return err
-	}
-	defer b.encoders.Put(enc)
-	data := enc.EncodeAll(x.encode(), nil)
-	at := b.In(Indexes)
-	for range 2 {
-		if err := b.put(ctx, at, blob, bytes.NewReader(data)); err != nil {
-			return err
-		}
-		found, err := b.Index(ctx, blob.Digest)
-		if err == nil && slices.Equal(found, x) || err != nil && !errors.Is(err, ErrIndex) {
-			return err
-		}
-		if err == nil { // it was cut by other rules, or packed by another program
-			if lacks, err := b.lacks(ctx, found, pinned); len(lacks) == 0 {
-				return err
-			}
-		}
-		if err := at.Delete(ctx, blob.Digest); err != nil {
-			return err
-		}
-	}
-	return b.put(ctx, at, blob, bytes.NewReader(data))
-}
