@@ -44,7 +44,7 @@ test: ## Run all tests with the race detector (as root; installs what they need)
 test-http: ## Run tests of whole farms again, with producers that have the farm's server only (as root)
 	@scripts/ensure-tools.sh test
 	go test -tags integration -count=1 -timeout 20m ./internal/e2e -e2e.http -run \
-		'Smoke$$|Example$$|Outputs$$|OutputFailures|Echo|LogOfARunningJob|BuildLog|ServiceInSight|ServiceCancel|Push$$|Secrets|TestRebuild$$|NamedContexts|OnlyWhatChanged|HostDrained|TestCancel$$|Idempotency|TestFailures$$'
+		'Smoke$$|Example$$|Outputs$$|OutputFailures|Echo|LogOfARunningJob|BuildLog|ServiceInSight|ServiceCancel|Push$$|Secrets|TestRebuild$$|NamedContexts|OnlyWhatChanged|LargeContexts|HostDrained|TestCancel$$|Idempotency|TestFailures$$'
 
 .PHONY: simulation
 simulation: ## Run 100,000 jobs with everything that goes wrong, and break the farm on purpose
