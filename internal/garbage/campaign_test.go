@@ -324,7 +324,7 @@ func (c *campaign) operatorDeletes(err error) {
 	}
 	m := storedFile.FindStringSubmatch(f.Message)
 	if m == nil {
-		c.Fatalf("seed %d, build %d: %v: it does not say which file", *seed, c.n, err)
+		c.Fatalf("seed %d, build %d: %v: the failure names no file", *seed, c.n, err)
 	}
 	c.must(c.store.In(artifacts.Place(m[1])).Delete(c.Context(), "sha256:"+m[2]))
 }

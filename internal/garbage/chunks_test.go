@@ -1,7 +1,6 @@
 package garbage_test
 
 import (
-	"errors"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -15,19 +14,9 @@ import (
 // keepLarge stores large content in chunks, and returns its digest and those of its chunks.
 func (f *farm) keepLarge(content []byte, age time.Duration) (digest string, chunks []string) {
 	f.t.Helper()
-	blobs := f.blobs
-	c, err := blobs.Cut(f.t.TempDir(), artifacts.Known{})
+	blob := artifactstest.Keep(f.t, f.blobs, content)
+	x, err := f.blobs.Index(f.t.Context(), blob.Digest)
 	if err != nil {
-		f.t.Fatal(err)
-	}
-	defer c.Close()
-	_, err = c.Write(content)
-	blob := artifacts.Blob{Digest: artifactstest.Digest(content), Size: int64(len(content))}
-	if err == nil {
-		_, err = blobs.Keep(f.t.Context(), blob, c, nil)
-	}
-	x, errIndex := blobs.Index(f.t.Context(), blob.Digest)
-	if err := errors.Join(err, errIndex); err != nil {
 		f.t.Fatal(err)
 	}
 	for _, c := range x {

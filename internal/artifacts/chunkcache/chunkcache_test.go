@@ -11,7 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/artifacts/artifactstest"
@@ -79,21 +79,7 @@ func content(seed byte) []byte {
 
 func keep(t *testing.T, store artifacts.Store, content []byte) string {
 	t.Helper()
-	blobs := artifacts.NewBlobs(store, t.TempDir())
-	c, err := blobs.Cut(t.TempDir(), artifacts.Known{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	_, err = c.Write(content)
-	digest := artifactstest.Digest(content)
-	if err == nil {
-		_, err = blobs.Keep(t.Context(), artifacts.Blob{Digest: digest, Size: int64(len(content))}, c, nil)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return digest
+	return artifactstest.Keep(t, artifacts.NewBlobs(store, ""), content).Digest
 }
 
 func read(t *testing.T, blobs *artifacts.Blobs, digest string) ([]byte, error) {
@@ -211,7 +197,7 @@ func TestDoubt(t *testing.T) {
 	}
 }
 
-// A disk that takes nothing, and readers that go away, keep no reader from its chunks.
+// A disk that takes nothing keeps no reader from its chunks; a store that is away does.
 func TestCacheThatFails(t *testing.T) {
 	t.Parallel()
 	f := newFar(t)
@@ -225,45 +211,55 @@ func TestCacheThatFails(t *testing.T) {
 		t.Errorf("without a directory: %d bytes, %v", len(got), err)
 	}
 
-	blobs := artifacts.NewBlobs(chunkcache.New(f, t.TempDir(), 1<<30), "")
-	begun := make(chan struct{}, 1)
-	f.open = func(ctx context.Context) error {
-		select {
-		case begun <- struct{}{}:
-			<-ctx.Done()
-			return context.Cause(ctx)
-		default:
-			return nil
-		}
-	}
-	ctx, leave := context.WithCancel(t.Context())
-	gone := make(chan error)
-	go func() {
-		_, err := blobs.Open(ctx, digest)
-		gone <- err
-	}()
-	for len(begun) == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	stays := make(chan error)
-	go func() {
-		_, err := read(t, blobs, digest)
-		stays <- err
-	}()
-	time.Sleep(20 * time.Millisecond)
-	leave()
-	if err := <-gone; !errors.Is(err, context.Canceled) {
-		t.Errorf("the reader that left: %v", err)
-	}
-	if err := <-stays; err != nil {
-		t.Errorf("the reader that stayed: %v", err)
-	}
-
 	away := errors.New("away")
 	f.open = func(context.Context) error { return away }
 	if _, err := read(t, artifacts.NewBlobs(chunkcache.New(f, t.TempDir(), 1<<30), ""), digest); !errors.Is(err, away) {
 		t.Errorf("of a store that is away: %v, want %v", err, away)
 	}
+}
+
+// A reader that goes away does not take the chunk with it that another one waits for.
+func TestReaderLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFar(t)
+		digest := keep(t, f, content(5))
+		blobs := artifacts.NewBlobs(chunkcache.New(f, t.TempDir(), 1<<30), "")
+		held := false
+		f.open = func(ctx context.Context) error {
+			f.mu.Lock()
+			first := !held
+			held = true
+			f.mu.Unlock()
+			if first {
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}
+			return nil
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		gone, stays := make(chan error, 1), make(chan error, 1)
+		go func() {
+			r, err := blobs.Open(ctx, digest)
+			if err == nil {
+				_, err = io.Copy(io.Discard, r)
+				_ = r.Close()
+			}
+			gone <- err
+		}()
+		synctest.Wait()
+		go func() {
+			_, err := read(t, blobs, digest)
+			stays <- err
+		}()
+		synctest.Wait()
+		leave()
+		if err := <-gone; !errors.Is(err, context.Canceled) {
+			t.Errorf("the reader that left: %v", err)
+		}
+		if err := <-stays; err != nil {
+			t.Errorf("the reader that stayed: %v", err)
+		}
+	})
 }
 
 // No more is kept than may be, for long.

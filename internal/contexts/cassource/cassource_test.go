@@ -175,18 +175,6 @@ func TestDamagedChunks(t *testing.T) {
 
 func keep(t *testing.T, blobs *artifacts.Blobs, content []byte) jobs.Context {
 	t.Helper()
-	c, err := blobs.Cut(t.TempDir(), artifacts.Known{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	_, err = c.Write(content)
-	digest := artifactstest.Digest(content)
-	if err == nil {
-		_, err = blobs.Keep(t.Context(), artifacts.Blob{Digest: digest, Size: int64(len(content))}, c, nil)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return jobs.Context{Ref: artifacts.Ref(digest), Digest: digest}
+	b := artifactstest.Keep(t, blobs, content)
+	return jobs.Context{Ref: artifacts.Ref(b.Digest), Digest: b.Digest}
 }
