@@ -74,12 +74,16 @@ type chunks struct {
 
 var _ artifacts.Copying = chunks{}
 
+// patience is how often a chunk is fetched that is gone again before it is opened: a small cache
+// may have no room for what is read at the same time.
+const patience = 3
+
 // Open implements artifacts.Store. A disk that takes no chunk is no reason to fail.
 func (c chunks) Open(ctx context.Context, digest string) (io.ReadCloser, error) {
 	if !jobs.IsDigest(digest) {
 		return c.Store.Open(ctx, digest)
 	}
-	for {
+	for range patience {
 		if f, err := c.open(digest); err == nil {
 			return &file{f, ctx}, nil
 		}
@@ -93,6 +97,7 @@ func (c chunks) Open(ctx context.Context, digest string) (io.ReadCloser, error) 
 			return nil, err
 		}
 	}
+	return c.Store.Open(ctx, digest)
 }
 
 // Ahead implements artifacts.Copying.

@@ -286,4 +286,18 @@ func TestBounds(t *testing.T) {
 	if size > most+most/8 || size < most/2 {
 		t.Errorf("%d bytes are kept, want %d at most", size, most)
 	}
+
+	// One that is too small for what is read at once keeps little, and stops no reader.
+	tiny := artifacts.NewBlobs(chunkcache.New(f, t.TempDir(), 1), "")
+	whole := content(20)
+	digest := keep(t, f, whole)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			if got, err := read(t, tiny, digest); err != nil || !bytes.Equal(got, whole) {
+				t.Errorf("with a tiny cache: %d bytes, %v", len(got), err)
+			}
+		})
+	}
+	all.Wait()
 }
