@@ -29,7 +29,7 @@ import (
 )
 
 var (
-	builds = flag.Int("chunks.builds", 12, "how many contexts TestChunkFaults packs and fetches")
+	builds = flag.Int("chunks.builds", 8, "how many contexts TestChunkFaults packs and fetches")
 	seed   = flag.Uint64("chunks.seed", 1, "what TestChunkFaults draws from")
 )
 
