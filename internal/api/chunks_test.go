@@ -34,7 +34,7 @@ func bundled(t *testing.T) (artifacts.Blob, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return blob, far.Bundle
+	return blob, far.Bundle()
 }
 
 func TestContextsInChunks(t *testing.T) {

@@ -116,10 +116,13 @@ func (b *Blobs) ReceiveBundle(ctx context.Context, data io.Reader, digest string
 		}
 		return Blob{}, missing
 	}
+	if err := b.verifySizes(ctx, x); err != nil {
+		return Blob{}, err
+	}
 	blob := Blob{Digest: digest, Size: x.Size()}
 	if err := b.verifyChunks(ctx, blob, x); err != nil {
 		// One that was in the store before may be damaged: that is not the sender's.
-		return Blob{}, cmp.Or(b.verifyEach(ctx, x), err)
+		return Blob{}, cmp.Or(b.verifyEach(ctx, digest, x), err)
 	}
 	return blob, b.putIndex(ctx, blob, x)
 }
@@ -194,6 +197,29 @@ func (b *Blobs) receiveChunks(ctx context.Context, in io.Reader, x Index, along 
 		return fmt.Errorf("%w: more comes than its chunks", ErrBundle)
 	} else if !Ended(err) {
 		return err
+	}
+	return nil
+}
+
+// verifySizes compares what an index says of chunks with what the store has: those who know the
+// index later on count on it.
+func (b *Blobs) verifySizes(ctx context.Context, x Index) error {
+	at, sizes := b.In(Chunks), make(map[string]int64, len(x))
+	for i, c := range x {
+		size, seen := sizes[c.Digest]
+		if !seen {
+			info, err := at.Stat(ctx, c.Digest)
+			if errors.Is(err, ErrNotFound) {
+				return &LackingError{Digests: []string{c.Digest}}
+			} else if err != nil {
+				return err
+			}
+			size = info.Size
+			sizes[c.Digest] = size
+		}
+		if c.Size != size {
+			return fmt.Errorf("%w: chunk %d has %d bytes, and its line says %d", ErrBundle, i+1, size, c.Size)
+		}
 	}
 	return nil
 }

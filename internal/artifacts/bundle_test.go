@@ -31,15 +31,15 @@ func TestChunksGoInBundles(t *testing.T) {
 	content = append(content, content[:9<<20]...) // chunks that come twice
 	first, kept := d.keep(content, "")
 	d.check(first, content)
-	if int64(len(far.Bundle)) != kept.Sent || kept.Sent < large || kept.Sent > int64(len(content))-4<<20 {
-		t.Errorf("%d bytes were sent in a bundle of %d, want each chunk once", kept.Sent, len(far.Bundle))
+	if int64(len(far.Bundle())) != kept.Sent || kept.Sent < large || kept.Sent > int64(len(content))-4<<20 {
+		t.Errorf("%d bytes were sent in a bundle of %d, want each chunk once", kept.Sent, len(far.Bundle()))
 	}
 	content = slices.Insert(content, large/2, 'x')
 	for _, like := range []string{first.Digest, ""} {
 		blob, kept := d.keep(content, like)
 		d.check(blob, content)
-		if kept.Sent > 3*4<<20 || int64(len(far.Bundle)) != kept.Sent {
-			t.Errorf("like %q: %d bytes were sent in a bundle of %d, want three chunks at most", like, kept.Sent, len(far.Bundle))
+		if kept.Sent > 3*4<<20 || int64(len(far.Bundle())) != kept.Sent {
+			t.Errorf("like %q: %d bytes were sent in a bundle of %d, want three chunks at most", like, kept.Sent, len(far.Bundle()))
 		}
 		content = slices.Insert(content, large/2, 'y')
 	}
@@ -52,7 +52,7 @@ func TestBundlesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	d, far := newFarDepot(t)
 	blob, _ := d.keep(noise(11, large), "")
-	good := far.Bundle
+	good := far.Bundle()
 	lines := bytes.Split(good[:bytes.Index(good, []byte("\n\n"))], []byte("\n"))
 	change := func(old, now string) []byte { return bytes.Replace(good, []byte(old), []byte(now), 1) }
 	second := string(lines[2])
@@ -144,7 +144,7 @@ func TestBundlesAreSentAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.check(blob, content)
-	if sent != total || total != int64(len(far.Bundle)) {
+	if sent != total || total != int64(len(far.Bundle())) {
 		t.Errorf("told of %d bytes of %d that were sent", sent, total)
 	}
 }
@@ -212,4 +212,38 @@ func (d depot) indexOf(content []byte) artifacts.Index {
 		d.Fatal(err)
 	}
 	return x
+}
+
+// What an index says of sizes is compared with the store's chunks, and a producer does not count
+// on it.
+func TestSizesOfAnIndex(t *testing.T) {
+	t.Parallel()
+	d, far := newFarDepot(t)
+	content := noise(15, large)
+	blob, _ := d.keep(content, "")
+	head, _, _ := bytes.Cut(far.Bundle(), []byte("\n\n"))
+	lines := strings.Split(strings.ReplaceAll(string(head), " +", ""), "\n")
+	shift := func(line string, by int64) string {
+		var hexa string
+		var size, stored int64
+		if _, err := fmt.Sscan(line, &hexa, &size, &stored); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%s %d %d", hexa, size+by, stored)
+	}
+	lines[1], lines[2] = shift(lines[1], 1000), shift(lines[2], -1000)
+	lies := strings.Join(lines, "\n") + "\n"
+	if err := d.store.In(artifacts.Indexes).Delete(t.Context(), blob.Digest); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := far.To.ReceiveBundle(t.Context(), strings.NewReader(lies+"\n"), blob.Digest, blob.Size); !errors.Is(err, artifacts.ErrBundle) {
+		t.Errorf("ReceiveBundle = %v, want that its sizes are refused", err)
+	}
+	if _, err := d.store.In(artifacts.Indexes).Put(t.Context(), blob, bytes.NewReader(artifactstest.Packed(t, []byte(lies)))); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range [][]byte{append([]byte("x"), content...), content[:len(content)-1000], append(slices.Clone(content[:3<<20]), content...)} {
+		got, _ := d.keep(part, blob.Digest)
+		d.check(got, part)
+	}
 }

@@ -38,8 +38,13 @@ func (b *Blobs) chunksOf(ctx context.Context, digest string, x Index) *chunkRead
 	return r
 }
 
-func (b *Blobs) openChunk(ctx context.Context, c Chunk) (io.ReadCloser, error) {
-	return b.In(Chunks).Open(ctx, c.Digest)
+// openChunk opens a chunk of the blob of a digest.
+func (b *Blobs) openChunk(ctx context.Context, digest string, c Chunk) (io.ReadCloser, error) {
+	data, err := b.In(Chunks).Open(ctx, c.Digest)
+	if errors.Is(err, ErrNotFound) {
+		return nil, notWhole(digest, err, "its chunk "+c.Digest+" is missing")
+	}
+	return data, err
 }
 
 func badIndex(digest string, err error) error {
@@ -59,7 +64,7 @@ func notWhole(digest string, err error, why string) error {
 type chunkReader struct {
 	digest string
 	index  Index
-	open   func(context.Context, Chunk) (io.ReadCloser, error)
+	open   func(ctx context.Context, digest string, c Chunk) (io.ReadCloser, error)
 
 	mu     sync.Mutex      // guards what follows, and is held while a chunk is opened
 	ctx    context.Context //nolint:containedctx // that of the reader
@@ -92,10 +97,8 @@ func (r *chunkReader) current() (io.ReadCloser, error) {
 	}
 	c := r.index[r.next]
 	r.lookAhead()
-	cur, err := r.open(r.ctx, c)
-	if errors.Is(err, ErrNotFound) {
-		return nil, notWhole(r.digest, err, "its chunk "+c.Digest+" is missing")
-	} else if err != nil {
+	cur, err := r.open(r.ctx, r.digest, c)
+	if err != nil {
 		return nil, err
 	}
 	r.cur = cur

@@ -214,8 +214,8 @@ func (k *knife) found(b Blob) piece {
 		return piece{cut: cut{Chunk: Chunk{Blob: b}}}
 	}
 	k.next = i + 1
-	c := k.known.index[i]
-	return piece{cut: cut{Chunk: c, there: k.known.has[c.Digest]}}
+	// Its size is what was cut here: an index of others may say what it likes.
+	return piece{cut: cut{Chunk: Chunk{Blob: b, Stored: k.known.index[i].Stored}, there: k.known.has[b.Digest]}}
 }
 
 // fill reads until there are n bytes in k.buf, or all that come.

@@ -30,16 +30,21 @@ func (b *Blobs) Doubt(ctx context.Context, digest string) (again bool, err error
 			return true, nil
 		}
 	}
-	if err := b.verifyEach(ctx, x); err != nil {
+	if err := b.verifyEach(ctx, digest, x); err != nil {
 		return false, err
 	}
 	return false, damagedAt(Indexes, digest, errors.New("its chunks are not those of the blob"))
 }
 
-// verifyEach reads chunks, and returns the error of the first that is damaged.
-func (b *Blobs) verifyEach(ctx context.Context, x Index) error {
+// verifyEach reads each chunk of a blob once, and returns the error of the first that is damaged.
+func (b *Blobs) verifyEach(ctx context.Context, digest string, x Index) error {
+	seen := make(map[string]bool, len(x))
 	for _, c := range x {
-		data, err := b.openChunk(ctx, c)
+		if seen[c.Digest] {
+			continue
+		}
+		seen[c.Digest] = true
+		data, err := b.openChunk(ctx, digest, c)
 		if err == nil {
 			err = errors.Join(b.VerifyChunk(ctx, data, c.Digest), data.Close())
 		}

@@ -157,28 +157,26 @@ type turn struct {
 // there when the turn began, whether that is garbage or not: those who find the index count on
 // its chunks.
 func (t *turn) all(ctx context.Context, named map[key]struct{}) error {
-	used, err := t.used(ctx)
-	if err != nil {
-		return err
-	}
-	for _, at := range []struct {
-		place artifacts.Store
-		keep  map[key]struct{}
-	}{{t.Store.Store, named}, {t.Store.In(artifacts.Indexes), named}, {t.Store.In(artifacts.Chunks), used}} {
-		if err := t.at(ctx, at.place, at.keep); err != nil {
+	used, unknown := t.used(ctx, named)
+	for _, at := range []artifacts.Store{t.Store.Store, t.Store.In(artifacts.Indexes)} {
+		if err := t.at(ctx, at, named); err != nil {
 			return err
 		}
 	}
-	return nil
+	if unknown != nil {
+		return fmt.Errorf("no chunk is collected, because it is not known which ones contexts have: %w", unknown)
+	}
+	return t.at(ctx, t.Store.In(artifacts.Chunks), used)
 }
 
-// used are the chunks that blobs have. An index that cannot be understood has none: its blob
-// cannot be read.
-func (t *turn) used(ctx context.Context) (map[key]struct{}, error) {
+// used are the chunks that blobs have. An index that is damaged has none, unless its blob is
+// named: another reading may find it whole.
+func (t *turn) used(ctx context.Context, named map[key]struct{}) (map[key]struct{}, error) {
 	used := map[key]struct{}{}
 	err := t.Store.In(artifacts.Indexes).List(ctx, func(s artifacts.Stored) error {
 		x, err := t.Store.Index(ctx, s.Digest)
-		if errors.Is(err, artifacts.ErrNotFound) || errors.Is(err, artifacts.ErrIndex) {
+		_, ok := named[keyOf(s.Digest)]
+		if errors.Is(err, artifacts.ErrNotFound) || errors.Is(err, artifacts.ErrIndex) && !ok {
 			return nil
 		}
 		for _, c := range x {

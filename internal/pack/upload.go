@@ -162,12 +162,14 @@ func asFailure(err error) error {
 // upload stores what was cut, which is up.Report.Blob.
 func upload(ctx context.Context, store *artifacts.Blobs, c *artifacts.Cutter, up Uploaded, opts UploadOptions) (Uploaded, error) {
 	up.Context = contextOf(up.Report.Blob)
-	if _, _, err := c.Rewind(); err != nil {
+	_, packed, err := c.Rewind() // what the store has is not measured here again
+	if err != nil {
 		return Uploaded{}, err
 	}
-	if up.Stored = c.Stored(); up.Stored > opts.Limits.Complete().Compressed {
-		return Uploaded{}, contexts.TooMuchCompressed(opts.Limits.Complete().Compressed)
+	if most := opts.Limits.Complete().Compressed; packed > most {
+		return Uploaded{}, contexts.TooMuchCompressed(most)
 	}
+	up.Stored = c.Stored()
 	kept, err := store.Keep(ctx, up.Report.Blob, c, opts.Sending)
 	if err != nil {
 		return Uploaded{}, artifacts.StoreFailure(err, "the context")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 )
@@ -15,8 +16,16 @@ type Far struct {
 	artifacts.Store
 	// To are the blobs of the server.
 	To *artifacts.Blobs
-	// Bundle is the last one that was sent.
-	Bundle []byte
+
+	mu     sync.Mutex
+	bundle []byte
+}
+
+// Bundle is the last one that was sent.
+func (f *Far) Bundle() []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.bundle
 }
 
 var _ artifacts.Assembler = (*Far)(nil)
@@ -27,13 +36,17 @@ func (f *Far) Lacks(ctx context.Context, digests []string) ([]string, error) {
 }
 
 // Assemble implements artifacts.Assembler.
-func (f *Far) Assemble(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) (err error) {
+func (f *Far) Assemble(ctx context.Context, b artifacts.Blob, data io.ReadSeeker) error {
 	if _, err := data.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read the bundle: %w", err)
 	}
-	if f.Bundle, err = io.ReadAll(data); err != nil {
+	bundle, err := io.ReadAll(data)
+	if err != nil {
 		return fmt.Errorf("read the bundle: %w", err)
 	}
-	_, err = f.To.ReceiveBundle(ctx, bytes.NewReader(f.Bundle), b.Digest, b.Size)
+	f.mu.Lock()
+	f.bundle = bundle
+	f.mu.Unlock()
+	_, err = f.To.ReceiveBundle(ctx, bytes.NewReader(bundle), b.Digest, b.Size)
 	return err
 }
