@@ -374,7 +374,9 @@ func (c *campaign) timePasses() {
 
 func (c *campaign) collectNow() {
 	_, err := c.collector(ownView{c.store}, garbage.Options{}).Collect(c.Context())
-	c.must(err)
+	if !c.harmful || !errors.Is(err, artifacts.ErrIndex) { // which keeps all chunks
+		c.must(err)
+	}
 }
 
 // ownView is the store as one process has it: which mark it expects is no matter to the others.
