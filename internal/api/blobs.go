@@ -38,7 +38,7 @@ func (x *exchange) blob(data io.ReadCloser, err error, missing string) error {
 		return nil
 	}
 	if _, err := io.Copy(x.ResponseWriter, data); err != nil {
-		return fmt.Errorf("send an artifact: %w", err)
+		return fmt.Errorf("send artifact %s: %w", x.PathValue("digest"), err)
 	}
 	return nil
 }

@@ -116,7 +116,7 @@ func (b *Blobs) ReceiveBundle(ctx context.Context, data io.Reader, digest string
 		}
 		return Blob{}, missing
 	}
-	if err := b.verifySizes(ctx, x); err != nil {
+	if err := b.verifySizes(ctx, x, along); err != nil {
 		return Blob{}, err
 	}
 	blob := Blob{Digest: digest, Size: x.Size()}
@@ -202,9 +202,14 @@ func (b *Blobs) receiveChunks(ctx context.Context, in io.Reader, x Index, along 
 }
 
 // verifySizes compares what an index says of chunks with what the store has: those who know the
-// index later on count on it.
-func (b *Blobs) verifySizes(ctx context.Context, x Index) error {
+// index later on count on it. Those of chunks that came along are right.
+func (b *Blobs) verifySizes(ctx context.Context, x Index, along []bool) error {
 	at, sizes := b.In(Chunks), make(map[string]int64, len(x))
+	for i, c := range x {
+		if along[i] {
+			sizes[c.Digest] = c.Size
+		}
+	}
 	for i, c := range x {
 		size, seen := sizes[c.Digest]
 		if !seen {
