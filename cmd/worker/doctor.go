@@ -50,7 +50,7 @@ func doctorCommand(getenv func(string) string) *cobra.Command {
 }
 
 func examine(ctx context.Context, c config, fix, asJSON bool, out io.Writer) error {
-	eng, err := openEngine(nil, c, nil, nil)
+	eng, err := openEngine(nil, c)
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func prune(ctx context.Context, c config, out io.Writer, lg *slog.Logger) (err e
 		return err
 	}
 	defer rdb.Close()
-	eng, err := openEngine(lg, c, nil, nil)
+	eng, err := openEngine(lg, c)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func reap(ctx context.Context, lg *slog.Logger, c config) (err error) {
 	if copied, err := seat.Copied(c.Worker.StateDir); err != nil || copied {
 		return err
 	}
-	eng, err := openEngine(lg, c, nil, nil)
+	eng, err := openEngine(lg, c)
 	if err != nil {
 		return err
 	}

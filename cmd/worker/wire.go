@@ -116,7 +116,7 @@ func serve(ctx, hurry context.Context, lg *slog.Logger, c config, watched watche
 	if err != nil {
 		return err
 	}
-	eng, err := openEngine(lg, c, admits.Registries(), key)
+	eng, err := openBuilder(lg, c, admits.Registries(), key)
 	if err != nil {
 		return commandline.BadUsage(fmt.Errorf("--docker-host: %w", err))
 	}
@@ -243,14 +243,22 @@ func openRedis(ctx context.Context, lg *slog.Logger, c config) (redisClient, err
 	return redisconn.Lazy(c.Redis)
 }
 
-// openEngine prepares this host's engine. open decides which registries it may ask; nil
-// allows all. key is the one of contents, nil for a program that builds nothing of jobs.
-func openEngine(lg *slog.Logger, c config, open docker.RegistryPolicy, key []byte) (*docker.Engine, error) {
-	return docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth, Registries: open, ContentKey: key})
+// openBuilder prepares this host's engine for jobs. open decides which registries it may ask,
+// key is the one of contents.
+func openBuilder(lg *slog.Logger, c config, open docker.RegistryPolicy, key []byte) (*docker.Engine, error) {
+	return docker.New(lg, docker.Options{
+		Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth, Registries: open,
+		ContentKey: key, WorkspacesDir: filepath.Join(c.Worker.StateDir, "workspaces"),
+	})
 }
 
-// contentKey is the secret by which the engine tells the contents of files apart, see
-// [docker.Options]. A worker that comes back with another one sends all files of a context once.
+// openEngine prepares this host's engine for a program that builds nothing of jobs.
+func openEngine(lg *slog.Logger, c config) (*docker.Engine, error) {
+	return docker.New(lg, docker.Options{Host: c.DockerHost, RegistryAuthFile: c.RegistryAuth})
+}
+
+// contentKey is the secret by which the engine tells the contents of Dockerfiles apart, see
+// [docker.Options].
 func contentKey(stateDir string) ([]byte, error) {
 	path := filepath.Join(stateDir, "content.key")
 	key, err := os.ReadFile(path)

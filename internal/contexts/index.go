@@ -4,12 +4,10 @@ import (
 	"archive/tar"
 	"bufio"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -127,9 +125,9 @@ func (x *indexer) end() error {
 		x.files++
 		x.bytes += f.Size
 	}
-	x.mixed = x.mixed || x.entries > 1 && !walksBefore(x.last, f.Path)
+	x.mixed = x.mixed || x.entries > 1 && !tree.Before(x.last, f.Path)
 	x.last = f.Path
-	x.buf = appendFile(x.buf[:0], f)
+	x.buf = tree.Append(x.buf[:0], f)
 	x.size += int64(len(x.buf))
 	if _, err := x.out.Write(x.buf); err != nil {
 		return fmt.Errorf("note an entry of the context: %w", err)
@@ -177,7 +175,7 @@ func (x *indexer) sort() error {
 	all := make([]tree.Entry, 0, x.entries)
 	in := bufio.NewReaderSize(r, 64<<10)
 	for range x.entries {
-		f, err := readFile(in)
+		f, err := tree.Read(in)
 		if err != nil {
 			return err
 		}
@@ -187,7 +185,7 @@ func (x *indexer) sort() error {
 		switch {
 		case a.Path == b.Path:
 			return 0
-		case walksBefore(a.Path, b.Path):
+		case tree.Before(a.Path, b.Path):
 			return -1
 		}
 		return 1
@@ -196,7 +194,7 @@ func (x *indexer) sort() error {
 		if i > 0 && all[i-1].Path == f.Path {
 			return errTwice
 		}
-		if _, err := x.out.Write(appendFile(x.buf[:0], f)); err != nil {
+		if _, err := x.out.Write(tree.Append(x.buf[:0], f)); err != nil {
 			return err
 		}
 	}
@@ -204,41 +202,3 @@ func (x *indexer) sort() error {
 }
 
 func (x *indexer) close() { x.rec.Close() }
-
-// appendFile appends an entry of an index; readFile reads it.
-func appendFile(b []byte, f tree.Entry) []byte {
-	text := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
-	for _, n := range []int64{int64(f.Number), int64(f.Mode), int64(f.UID), int64(f.GID), f.Size} {
-		b = binary.AppendVarint(b, n)
-	}
-	text(f.Path)
-	text(f.Link)
-	if f.Mode.IsRegular() {
-		b = append(b, f.Digest[:]...)
-	}
-	return b
-}
-
-func readFile(r *bufio.Reader) (f tree.Entry, err error) {
-	number := func() int64 {
-		n, failed := binary.ReadVarint(r)
-		err = errors.Join(err, failed)
-		return n
-	}
-	text := func() string {
-		n, failed := binary.ReadUvarint(r)
-		if err = errors.Join(err, failed); err != nil {
-			return ""
-		}
-		b := make([]byte, n)
-		_, failed = io.ReadFull(r, b)
-		err = errors.Join(err, failed)
-		return string(b)
-	}
-	f.Number, f.Mode, f.UID, f.GID, f.Size = int(number()), fs.FileMode(number()), int(number()), int(number()), number()
-	f.Path, f.Link = text(), text()
-	if f.Mode.IsRegular() && err == nil {
-		_, err = io.ReadFull(r, f.Digest[:])
-	}
-	return f, err
-}

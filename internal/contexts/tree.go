@@ -59,7 +59,7 @@ func (t *Tree) Walk(ctx context.Context, visit func(tree.Entry) error) error {
 	}
 	in, dir := bufio.NewReaderSize(r, 64<<10), "."
 	for range t.entries {
-		f, err := readFile(in)
+		f, err := tree.Read(in)
 		if err == nil {
 			err = context.Cause(ctx)
 		}
@@ -154,7 +154,7 @@ func (c *carrier) begin(h *tar.Header) error {
 		return nil
 	}
 	var err error
-	c.now, err = readFile(c.index)
+	c.now, err = tree.Read(c.index)
 	f, _ := fileOf(h)
 	switch {
 	case errors.Is(err, io.EOF), err == nil && (f.Path != c.now.Path || f.Mode != c.now.Mode || f.Size != c.now.Size):

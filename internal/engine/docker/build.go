@@ -21,6 +21,21 @@ import (
 // is the order of causes: a cancelled or broken upload makes the daemon complain, too, and
 // its words would blame the wrong one.
 func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error) {
+	for range treeTries {
+		built, err := e.build(ctx, b)
+		if !errors.Is(err, errForgotten) {
+			return built, err
+		}
+	}
+	b.Tree = nil // it is to be had as an archive, too
+	return e.build(ctx, b)
+}
+
+// treeTries is how often a build begins anew because the daemon has lost what it kept of the
+// context: it is emptied again and again.
+const treeTries = 3
+
+func (e *Engine) build(ctx context.Context, b engine.Build) (engine.Built, error) {
 	attachables, err := e.attachables(b)
 	if err != nil {
 		return engine.Built{}, err
@@ -46,7 +61,10 @@ func (e *Engine) Build(ctx context.Context, b engine.Build) (engine.Built, error
 	if b.Tree != nil && ignoredInputs(err) {
 		_ = t.end() // of what was no use
 		b.Tree = nil
-		return e.Build(ctx, b)
+		return e.build(ctx, b)
+	}
+	if errors.Is(err, errForgotten) && ctx.Err() == nil {
+		return engine.Built{}, err
 	}
 	if failed := t.end(); err == nil {
 		err = failed
@@ -103,11 +121,12 @@ func bounded(l jobs.Limits) bool { return l.Memory > 0 || l.CPUs > 0 }
 // buildRequest builds with one request whose body is the context, with a
 // session beside it.
 func (e *Engine) buildRequest(ctx context.Context, body io.Reader, opts build.ImageBuildOptions, attachables []session.Attachable, t *trace) error {
-	id, end, err := e.openSession(ctx, attachables)
+	s, end, err := e.openSession(ctx, attachables)
 	if err != nil {
 		return err
 	}
 	defer end()
+	id := s.ID()
 	opts.SessionID, opts.BuildID = id, id
 	asking, stop := outlast(ctx)
 	defer stop()

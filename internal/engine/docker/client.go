@@ -48,6 +48,7 @@ type Engine struct {
 	known      answers // of registries
 	store      imageStore
 	contentKey []byte
+	workspaces *workspaces
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -63,9 +64,13 @@ type Options struct {
 	RegistryAuthFile string
 	// Registries says which registries may be asked; nil opens all.
 	Registries RegistryPolicy
-	// ContentKey is a secret of [ContentKeySize] bytes. It tells the contents of files apart
+	// ContentKey is a secret of [ContentKeySize] bytes. It tells the contents of Dockerfiles apart
 	// towards the daemon, which keeps those of builds before. Empty means one in memory.
 	ContentKey []byte
+	// WorkspacesDir is where it is noted which files of contexts the daemon keeps, so that it is
+	// sent those that changed. Only the owner may write there, and no other Engine. Empty means
+	// that each build sends all of its files.
+	WorkspacesDir string
 }
 
 // ContentKeySize is the length of a content key in bytes.
@@ -100,7 +105,7 @@ func New(lg *slog.Logger, opts Options) (*Engine, error) {
 		key = make([]byte, ContentKeySize)
 		_, _ = rand.Read(key) // it does not fail
 	}
-	return &Engine{lg: lg, cli: cli, http: newRegistryTransport(), authFile: opts.RegistryAuthFile, open: opts.Registries, contentKey: key}, nil
+	return &Engine{lg: lg, cli: cli, http: newRegistryTransport(), authFile: opts.RegistryAuthFile, open: opts.Registries, contentKey: key, workspaces: newWorkspaces(opts.WorkspacesDir)}, nil
 }
 
 // Close gives back idle connections.

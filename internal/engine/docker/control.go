@@ -51,10 +51,8 @@ func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Buil
 	}
 	defer bk.Close()
 	opt, upload := optionsOf(b).solve, uploadprovider.New()
-	attrs, from := opt.FrontendAttrs, &sources{tree: b.Tree, key: e.contentKey}
-	if b.Tree != nil {
-		treeContext(&opt, b.Tree, b.Recipe)
-	} else {
+	attrs, from := opt.FrontendAttrs, &sources{tree: b.Tree}
+	if b.Tree == nil {
 		attrs["context"] = upload.Add(chunked{body})
 	}
 	for name, tar := range b.Contexts {
@@ -68,7 +66,12 @@ func (e *Engine) buildControl(ctx context.Context, body io.Reader, b engine.Buil
 	if how.limits {
 		limitAttrs(attrs, b.Limits)
 	}
-	return from.result(solve(ctx, bk, nil, opt, t))
+	if b.Tree == nil {
+		return sent, solve(ctx, bk, nil, opt, t)
+	}
+	from.workspace = e.workspaces.take(b.Recipe)
+	defer from.workspace.release()
+	return from.result(e.solveTree(ctx, bk, opt, from, t))
 }
 
 // nameContext has a name in the Dockerfile stand for the files of the tar behind a URL. The
@@ -88,10 +91,18 @@ func nameContext(opt *client.SolveOpt, name, url string) {
 
 // solve has BuildKit do what a frontend or a definition says.
 func solve(ctx context.Context, bk *client.Client, def *llb.Definition, opt client.SolveOpt, t *trace) error {
+	return solveHeard(ctx, bk, def, opt, t, func(*client.SolveStatus) bool { return true })
+}
+
+// solveHeard is solve of which heard is told all that BuildKit tells, and whether the trace is, too.
+func solveHeard(ctx context.Context, bk *client.Client, def *llb.Definition, opt client.SolveOpt, t *trace, heard func(*client.SolveStatus) bool) error {
 	told, done := make(chan *client.SolveStatus), make(chan error)
 	go func() {
 		var failed error
 		for s := range told {
+			if !heard(s) {
+				continue
+			}
 			if err := t.add(s); err != nil && failed == nil {
 				failed = err
 			}

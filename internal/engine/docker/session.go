@@ -35,11 +35,11 @@ func (e *Engine) attachables(b engine.Build) ([]session.Attachable, error) {
 	return append(all, keys), err
 }
 
-// openSession offers attachables to the daemon beside a build request.
-func (e *Engine) openSession(ctx context.Context, attachables []session.Attachable) (id string, end func(), err error) {
-	s, err := session.NewSession(ctx, "")
+// openSession offers attachables to the daemon beside a request.
+func (e *Engine) openSession(ctx context.Context, attachables []session.Attachable) (s *session.Session, end func(), err error) {
+	s, err = session.NewSession(ctx, "")
 	if err != nil {
-		return "", nil, failure(ctx, err, "prepare a build session")
+		return nil, nil, failure(ctx, err, "prepare a build session")
 	}
 	for _, a := range attachables {
 		s.Allow(a)
@@ -51,7 +51,7 @@ func (e *Engine) openSession(ctx context.Context, attachables []session.Attachab
 			e.lg.WarnContext(ctx, "a build session broke", "err", err) // the build says the same to its caller
 		}
 	}()
-	return s.ID(), func() {
+	return s, func() {
 		_ = s.Close()
 		<-done
 	}, nil

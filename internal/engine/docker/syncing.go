@@ -2,7 +2,6 @@ package docker
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +22,7 @@ import (
 // gives them: a tree is an archive, which is read from its beginning to its end.
 type syncing struct {
 	tree tree.Tree
-	key  []byte
+	view view
 
 	sendMu sync.Mutex // for SendMsg
 	stream filesync.FileSync_DiffCopyServer
@@ -33,14 +32,14 @@ type syncing struct {
 	// more; 0 stands for a file that it was not told of (yet).
 	ids   []uint32
 	files []told // by their IDs
-	all   bool   // were told
 	// next is the number of the file that the tree comes to next.
 	next int
 	// left is how many files the daemon waits for, ahead how many of these are still to come.
 	left, ahead int
-	most        int       // the highest ID that was asked for
+	asked       int       // how many it has asked for
 	latest      time.Time // when the daemon asked
 	broke       error     // of the tree
+	forgot      bool      // the daemon has not the workspace that it was thought to have
 	sent        engine.Sent
 	// news is closed and made anew when any of this changes.
 	news chan struct{}
@@ -61,16 +60,12 @@ const (
 	sent
 )
 
-const (
-	// outOfOrder is by how many files the daemon's questions may be out of order.
-	outOfOrder = 256
-	// silence is for how long no question has come when none is thought to come any more.
-	// Else the tree is read once more.
-	silence = 20 * time.Millisecond
-)
+// silence is for how long a file is waited for while the daemon waits for others: one that takes
+// a few at a time only would wait forever. BuildKit asks for all at once.
+const silence = time.Second
 
-func newSyncing(stream filesync.FileSync_DiffCopyServer, tree tree.Tree, key []byte) *syncing {
-	return &syncing{stream: stream, tree: tree, key: key, ids: make([]uint32, tree.Entries()), news: make(chan struct{})}
+func newSyncing(stream filesync.FileSync_DiffCopyServer, tree tree.Tree, v view) *syncing {
+	return &syncing{stream: stream, tree: tree, view: v, ids: make([]uint32, tree.Entries()), news: make(chan struct{})}
 }
 
 // run ends when the daemon has all it wants.
@@ -91,22 +86,23 @@ var errSynced = errors.New("the daemon has all files")
 
 // tell tells the daemon of all files.
 func (y *syncing) tell(ctx context.Context) error {
+	at := y.tree.Time().UnixNano()
 	err := y.tree.Walk(ctx, func(f tree.Entry) error {
-		s := &types.Stat{Path: f.Path, Mode: uint32(f.Mode), Uid: uint32(f.UID), Gid: uint32(f.GID), Size: f.Size, Linkname: f.Link}
-		switch f.Mode.Type() {
-		case 0:
-			s.ModTime = timeOf(y.key, f.Digest)
-		case fs.ModeSymlink:
-			s.Size, s.ModTime = int64(len(f.Link)), timeOf(y.key, sha256.Sum256([]byte(f.Link)))
+		if !y.view.has(f.Number) {
+			return nil
+		}
+		s := &types.Stat{
+			Path: f.Path, Mode: uint32(y.view.mode(f)), Uid: uint32(f.UID), Gid: uint32(f.GID), Size: f.Size, Linkname: f.Link, ModTime: at,
+		}
+		if f.Mode.Type() == fs.ModeSymlink { // as it is on the disk: another one would be made anew in each sync
+			s.Mode, s.Size = uint32(fs.ModeSymlink|fs.ModePerm), int64(len(f.Link))
 		}
 		return y.stat(s, f.Number)
 	})
 	if err != nil {
 		return y.ofTree(ctx, err)
 	}
-	err = y.send(&types.Packet{Type: types.PACKET_STAT}) // the last one
-	y.change(func() { y.all = err == nil })
-	return err
+	return y.send(&types.Packet{Type: types.PACKET_STAT}) // the last one
 }
 
 // ofTree notes an error that is the tree's own.
@@ -137,10 +133,13 @@ func (y *syncing) listen() error {
 		}
 		switch p.Type {
 		case types.PACKET_REQ:
-			if !y.ask(int(p.ID)) {
-				return fmt.Errorf("the daemon asks for file %d of the context, which it was not told of, or twice", p.ID)
+			if err := y.ask(int(p.ID)); err != nil {
+				return err
 			}
 		case types.PACKET_FIN:
+			if err := y.isWhole(); err != nil {
+				return err
+			}
 			if err := y.send(&types.Packet{Type: types.PACKET_FIN}); err != nil {
 				return err
 			}
@@ -151,21 +150,40 @@ func (y *syncing) listen() error {
 	}
 }
 
-// ask notes that the daemon waits for a file, if it may.
-func (y *syncing) ask(id int) (ok bool) {
+// errForgotten is of a sync in which the daemon asks for other files than it is to lack.
+var errForgotten = errors.New("the daemon no longer has the files of builds before")
+
+// ask notes that the daemon waits for a file.
+func (y *syncing) ask(id int) (err error) {
 	y.change(func() {
-		if ok = id < len(y.files) && y.files[id].state == notAsked; !ok {
+		if id >= len(y.files) || y.files[id].state != notAsked || y.files[id].number < 0 {
+			err = fmt.Errorf("the daemon asks for file %d of the context, which it was not told of, or twice", id)
 			return
 		}
 		f := &y.files[id]
+		if !y.view.asked(int(f.number)) {
+			y.forgot, err = true, errForgotten
+			return
+		}
 		f.state = waiting
 		y.left++
+		y.asked++
 		if int(f.number) >= y.next {
 			y.ahead++
 		}
-		y.most, y.latest = max(y.most, id), time.Now()
+		y.latest = time.Now()
 	})
-	return ok
+	return err
+}
+
+// isWhole fails when the daemon says that it has all, but was not sent all that it is to lack.
+func (y *syncing) isWhole() (err error) {
+	y.look(func() {
+		if y.left > 0 || y.asked != y.view.count() {
+			y.forgot, err = true, errForgotten
+		}
+	})
+	return err
 }
 
 // give sends what the daemon waits for.
@@ -190,11 +208,11 @@ func (y *syncing) give(ctx context.Context) error {
 	}
 }
 
-// errBehind ends a reading of the tree: what is wanted came before.
+// errBehind ends a reading of the tree: nothing more is wanted, or what is wanted came before.
 var errBehind = errors.New("the files that are wanted went by")
 
-// wanted returns what takes a file, nil when the daemon does not want it. It waits until that
-// is known, or as good as known: what the daemon asks for too late is read once more.
+// wanted returns what takes a file, nil when the daemon does not want it. It waits for the
+// daemon to ask for one that it is to ask for; what it asks for too late is read once more.
 func (y *syncing) wanted(ctx context.Context, number int) (to io.WriteCloser, err error) {
 	for {
 		var rest time.Duration
@@ -205,14 +223,14 @@ func (y *syncing) wanted(ctx context.Context, number int) (to io.WriteCloser, er
 			id := int(y.ids[number]) - 1
 			rest = silence - time.Since(y.latest)
 			switch {
-			case id < 0 && !y.all:
-				decided, rest = false, 0
-			case id < 0 || y.files[id].state == sent:
-			case y.files[id].state == waiting:
+			case y.left == 0 && y.asked == y.view.count():
+				err = errBehind
+			case !y.view.asked(number), id >= 0 && y.files[id].state == sent:
+			case id >= 0 && y.files[id].state == waiting:
 				to = &content{y: y, id: uint32(id)}
 			case y.left == 0:
 				decided, rest = false, 0
-			case rest > 0 && (y.ahead == 0 || y.most < id+outOfOrder):
+			case rest > 0:
 				decided = false
 			case y.ahead == 0:
 				err = errBehind

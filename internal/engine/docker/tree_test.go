@@ -126,7 +126,7 @@ func builtFrom(t *testing.T, e *Engine, c *contexts.Fetched, recipe string, byFi
 // bit, whatever the daemon keeps of builds before.
 func TestTree(t *testing.T) {
 	t.Parallel()
-	e := open(t, host, Options{})
+	e := open(t, host, Options{WorkspacesDir: t.TempDir()})
 	const all = "FROM scratch\nCOPY . /\n"
 	below := "FROM scratch\nCOPY . /\nCOPY d/x li* /\nCOPY .dockerignore /ignore\n"
 	one := []item{
@@ -174,7 +174,7 @@ func TestTree(t *testing.T) {
 	}{
 		{"first", one, old, 8},
 		{"the same", one, old, 0},
-		{"of another time", one, late, 0},
+		{"of another time", one, late, 8},
 		{"one of the same size", changed(one, content("d/x", "X")), late, 1},
 		{"back", one, late, 1},
 		{"a larger one", changed(one, content("a.c", strings.Repeat("b", 1<<20))), late, 1},
@@ -190,7 +190,9 @@ func TestTree(t *testing.T) {
 				e.link = "d/y"
 			}
 		}), late, -1},
-		{"in another order", []item{{name: "z/"}, {name: "z/y/"}, {name: "z/y/x", content: "1"}, {name: "a/"}, {name: "a/b/", mode: 0o700}, {name: "a/b/c", content: "2"}, {name: "z/y.", content: "3"}, {name: "Dockerfile", content: all}}, old, 3},
+		{"in another order", []item{{name: "z/"}, {name: "z/y/"}, {name: "z/y/x", content: "1"}, {name: "a/"}, {name: "a/b/", mode: 0o700}, {name: "a/b/c", content: "2"}, {name: "z/y.", content: "3"}, {name: "Dockerfile", content: all}}, old, 4},
+		{"a mode of a directory", []item{{name: "z/", mode: 0o711}, {name: "z/y/"}, {name: "z/y/x", content: "1"}, {name: "a/"}, {name: "a/b/", mode: 0o700}, {name: "a/b/c", content: "2"}, {name: "z/y.", content: "3"}, {name: "Dockerfile", content: all}}, old, 4},
+		{"a directory with what is in it", []item{{name: "n/"}, {name: "n/y.", content: "3"}, {name: "n/m/"}, {name: "n/m/o", content: "4"}, {name: "a/"}, {name: "a/b/", mode: 0o700}, {name: "a/b/c", content: "!"}, {name: "Dockerfile", content: all}}, old, 3},
 		{"nothing but a Dockerfile", []item{{name: "Dockerfile", content: all}}, old, 0},
 		{"many", many(3000, ""), old, -1},
 		{"one of many", many(3000, "2222"), old, 1},

@@ -5,6 +5,7 @@ package docker
 import (
 	"archive/tar"
 	"bytes"
+	gocmp "cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -66,6 +67,9 @@ func randomTree(r *rand.Rand) []item {
 			}
 			continue
 		}
+		if dir != "" && r.IntN(8) == 0 {
+			items = append(items, item{name: dir, mode: 0o711})
+		}
 		for i := range 4 {
 			e := item{name: fmt.Sprint(dir, i), content: strings.Repeat(string(rune('a'+r.IntN(3))), 3000)}
 			switch r.IntN(12) {
@@ -94,14 +98,16 @@ func wantImage(items []item) map[string]string {
 		mode := max(e.mode, 0o644)
 		switch {
 		case strings.HasSuffix(e.name, "/"):
-			all[path.Clean(e.name)] = "directory"
+			all[path.Clean(e.name)] = fmt.Sprintf("directory %o", gocmp.Or(e.mode, 0o755))
 		case e.link != "":
 			all[e.name] = "-> " + e.link
 		default:
 			all[e.name] = fmt.Sprintf("%o %s", mode, e.content)
 		}
 		for up := path.Dir(path.Clean(e.name)); up != "."; up = path.Dir(up) {
-			all[up] = "directory"
+			if all[up] == "" {
+				all[up] = "directory 755"
+			}
 		}
 	}
 	return all
@@ -150,7 +156,7 @@ func inImage(t *testing.T, e *Engine, id string) map[string]string {
 			}
 			switch name := path.Clean(h.Name); h.Typeflag {
 			case tar.TypeDir:
-				all[name] = "directory"
+				all[name] = fmt.Sprintf("directory %o", h.Mode&0o7777)
 			case tar.TypeSymlink:
 				all[name] = "-> " + h.Linkname
 			default:
@@ -166,7 +172,7 @@ func inImage(t *testing.T, e *Engine, id string) map[string]string {
 func TestTreeFaults(t *testing.T) {
 	t.Parallel()
 	host := hosttest.StartHost(t, "tree") // others count on what their daemon keeps
-	e := open(t, host, Options{})
+	e := open(t, host, Options{WorkspacesDir: t.TempDir()})
 	r := rand.New(rand.NewPCG(*treeSeed, 0))
 	var made, failed int
 	var mu sync.Mutex
@@ -212,7 +218,7 @@ func TestTreeFaults(t *testing.T) {
 	for n := 0; n < *treeBuilds && !t.Failed(); {
 		switch r.IntN(12) {
 		case 0:
-			e = open(t, host, Options{})
+			e = open(t, host, Options{WorkspacesDir: t.TempDir()})
 		case 1:
 			cmd := host.Command(t.Context(), "docker", "-H", host.DockerHost(), "builder", "prune", "-af")
 			go func() { _, _ = cmd.CombinedOutput() }() // it may fail when the host ends

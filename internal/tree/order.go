@@ -1,8 +1,8 @@
-package contexts
+package tree
 
-// walksBefore reports whether a walk comes by a before b: a directory before what is in it,
+// Before reports whether a walk comes by a before b: a directory before what is in it,
 // and names in the order of their bytes.
-func walksBefore(a, b string) bool {
+func Before(a, b string) bool {
 	for i := range min(len(a), len(b)) {
 		switch {
 		case a[i] == b[i]:
