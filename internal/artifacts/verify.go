@@ -32,6 +32,12 @@ type Verifier struct {
 	hash hash.Hash
 	n    int64
 	err  error
+
+	beside bool
+	// belt carries what passes to a goroutine that hashes it and closes hashed; nil while
+	// there is none.
+	belt   *belt
+	hashed chan struct{}
 }
 
 // Verify returns a reader of the same bytes that ends with a *MismatchError
@@ -41,13 +47,52 @@ func Verify(r io.Reader, want Blob) *Verifier {
 	return &Verifier{r: r, want: want, hash: sha256.New()}
 }
 
+// VerifyBeside is [Verify] that hashes what is large beside its reader. Close has to end it.
+func VerifyBeside(r io.Reader, want Blob) *Verifier {
+	v := Verify(r, want)
+	v.beside = true
+	return v
+}
+
+// besideFrom is how many bytes are hashed where they are read: for less a goroutine is not worth it.
+const besideFrom = 4 << 20
+
+// Close ends the hashing.
+func (v *Verifier) Close() { v.finish() }
+
+// write hashes what has passed.
+func (v *Verifier) write(p []byte) {
+	if v.beside && v.belt == nil && v.n >= besideFrom {
+		v.belt, v.hashed = newBelt(), make(chan struct{})
+		go func() {
+			defer close(v.hashed)
+			_, _ = v.belt.WriteTo(v.hash) // neither fails
+		}()
+	}
+	if v.belt != nil {
+		_, _ = v.belt.Write(p) // it is read to its end
+	} else {
+		v.hash.Write(p)
+	}
+}
+
+// finish waits until all that passed is hashed.
+func (v *Verifier) finish() {
+	if v.belt == nil {
+		return
+	}
+	v.belt.end(true)
+	<-v.hashed
+	v.belt, v.beside = nil, false
+}
+
 // Read implements io.Reader.
 func (v *Verifier) Read(p []byte) (int, error) {
 	if v.err != nil {
 		return 0, v.err
 	}
 	n, err := v.r.Read(p)
-	v.hash.Write(p[:n])
+	v.write(p[:n])
 	v.n += int64(n)
 	switch {
 	case Ended(err):
@@ -70,11 +115,10 @@ func (v *Verifier) check() error {
 }
 
 // Blob describes what passed so far; after io.EOF that is the whole.
-func (v *Verifier) Blob() Blob { return Blob{Digest: DigestOf(v.hash), Size: v.n} }
+func (v *Verifier) Blob() Blob {
+	v.finish()
+	return Blob{Digest: DigestOf(v.hash), Size: v.n}
+}
 
 // DigestOf is a SHA-256 hash as the digest of a blob.
 func DigestOf(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
-
-// Ended tells the end of a stream from an error. Readers return io.EOF bare; a
-// failure that has it in its chain is no end.
-func Ended(err error) bool { return err == io.EOF } //nolint:errorlint // see above

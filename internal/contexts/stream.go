@@ -89,7 +89,7 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 	// What was read before is within the limits, and may be packed otherwise now.
 	in := io.Reader(&limiter{r: plain, limits: limits, raw: src, compressed: format != formatTar && p.same == nil})
 	if p.same == nil {
-		s.verify = artifacts.Verify(in, artifacts.Blob{Digest: p.of.Digest, Size: p.of.Size})
+		s.verify = artifacts.VerifyBeside(in, artifacts.Blob{Digest: p.of.Digest, Size: p.of.Size})
 		in = s.verify
 	}
 	s.sums = newSumming(in, p.same)
@@ -171,6 +171,9 @@ func (s *Stream) Close() error {
 	s.cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.verify != nil {
+		s.verify.Close()
+	}
 	s.free()
 	return nil
 }
