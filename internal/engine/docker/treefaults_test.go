@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"path"
 	"strings"
 	"sync"
@@ -114,29 +116,28 @@ func wantImage(items []item) map[string]string {
 }
 
 // inImage is what an image of one layer has.
-func inImage(t *testing.T, e *Engine, id string) map[string]string {
-	t.Helper()
-	saved, err := e.cli.ImageSave(t.Context(), []string{id})
+func inImage(ctx context.Context, e *Engine, id string) (map[string]string, error) {
+	saved, err := e.cli.ImageSave(ctx, []string{id})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	defer saved.Close()
 	all := map[string]string{}
 	for r := tar.NewReader(saved); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return all
+			return all, nil
 		}
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		content, err := io.ReadAll(r)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		if z, err := gzip.NewReader(bytes.NewReader(content)); err == nil { // as containerd's store has it
 			if content, err = io.ReadAll(z); err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 		}
 		if h.Typeflag != tar.TypeReg || len(content) < 1024 || content[0] == '{' || content[0] == '[' {
@@ -149,90 +150,171 @@ func inImage(t *testing.T, e *Engine, id string) map[string]string {
 			}
 			b, err := io.ReadAll(l)
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
+			}
+			text := fmt.Sprintf("%o %s", h.Mode&0o7777, b)
+			switch h.Typeflag {
+			case tar.TypeDir:
+				text = fmt.Sprintf("directory %o", h.Mode&0o7777)
+			case tar.TypeSymlink:
+				text = "-> " + h.Linkname
 			}
 			if !h.ModTime.Equal(contexts.FileTime()) {
-				t.Errorf("%q has the time %v", h.Name, h.ModTime)
+				text += fmt.Sprint(" of ", h.ModTime)
 			}
-			switch name := path.Clean(h.Name); h.Typeflag {
-			case tar.TypeDir:
-				all[name] = fmt.Sprintf("directory %o", h.Mode&0o7777)
-			case tar.TypeSymlink:
-				all[name] = "-> " + h.Linkname
-			default:
-				all[name] = fmt.Sprintf("%o %s", h.Mode&0o7777, b)
-			}
+			all[path.Clean(h.Name)] = text
+		}
+	}
+}
+
+// randomBuild builds a random tree, and compares what is in the image with it.
+func randomBuild(ctx context.Context, t *testing.T, e *Engine, name string, r *rand.Rand, change func(*engine.Build)) error {
+	t.Helper()
+	items := randomTree(r)
+	c := judgedAs(t, archiveOf(t, contexts.FileTime(), items...))
+	in, err := c.Open(t.Context())
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	defer in.Close()
+	b := engine.Build{
+		Name: name, Recipe: fmt.Sprint("faults", r.IntN(2)), Context: in, Tree: c.Tree(),
+		Spec: jobs.Build{}, Dockerfile: c.Dockerfile.Content,
+	}
+	if change != nil {
+		change(&b)
+	}
+	built, err := e.Build(ctx, b)
+	defer func() { _ = e.RemoveImage(context.WithoutCancel(ctx), b.Name) }() // a failed one may have none
+	if err != nil {
+		return err
+	}
+	got, err := inImage(t.Context(), e, built.ImageID)
+	for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); {
+		time.Sleep(200 * time.Millisecond) // the daemon was killed
+		got, err = inImage(t.Context(), e, built.ImageID)
+	}
+	if diff := cmp.Diff(wantImage(items), got); diff != "" || err != nil {
+		t.Errorf("build %s: %v (-context +image):\n%s", name, err, diff)
+	}
+	return nil
+}
+
+// treeWorkerEnv has this program be a worker of TestTreeFaults that is killed: the address of
+// the daemon, the directory of notes, and a seed.
+const treeWorkerEnv = "SLIPWAY_TEST_TREE_WORKER"
+
+func treeWorker(ctx context.Context, host *hosttest.Host, dir string, seed uint64, builds int) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestTreeWorker$", "-test.count=1")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d %d", treeWorkerEnv, host.DockerHost(), dir, seed, builds))
+	return cmd
+}
+
+// TestTreeWorker is the worker that TestTreeFaults kills; here it may go on to its end.
+func TestTreeWorker(t *testing.T) {
+	task := os.Getenv(treeWorkerEnv)
+	if task == "" {
+		t.Parallel()
+		host := hosttest.StartHost(t, "treeworker")
+		if out, err := treeWorker(t.Context(), host, t.TempDir(), 1, 3).CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	var address, dir string
+	var seed uint64
+	var builds int
+	if _, err := fmt.Sscan(task, &address, &dir, &seed, &builds); err != nil {
+		t.Fatal(err)
+	}
+	e, err := New(nil, Options{Host: address, WorkspacesDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	r := rand.New(rand.NewPCG(seed, 3))
+	for n := range builds {
+		if err := randomBuild(t.Context(), t, e, fmt.Sprint("tree-worker:", n), r, nil); err != nil {
+			t.Error(err)
 		}
 	}
 }
 
 // Whatever becomes of builds before and beside it, a build has the files of its context, or
 // it fails for a reason that is told: contexts that break, builds that are called off, workers
-// that come back and know of nothing, and a daemon that loses what it keeps.
+// that are killed or come back and know of nothing, and a daemon that is killed, or loses what
+// it keeps.
 func TestTreeFaults(t *testing.T) {
 	t.Parallel()
 	host := hosttest.StartHost(t, "tree") // others count on what their daemon keeps
-	e := open(t, host, Options{WorkspacesDir: t.TempDir()})
+	dir := t.TempDir()
+	e := open(t, host, Options{WorkspacesDir: dir})
 	r := rand.New(rand.NewPCG(*treeSeed, 0))
-	var made, failed int
+	var made, failed, killed int
 	var mu sync.Mutex
-	one := func(e *Engine, n int, r *rand.Rand) {
-		items := randomTree(r)
-		c := judgedAs(t, archiveOf(t, contexts.FileTime(), items...))
-		in, err := c.Open(t.Context())
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer in.Close()
+	one := func(e *Engine, n int, r *rand.Rand, dies bool) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		b := engine.Build{
-			Name: fmt.Sprint("tree-faults:", n), Recipe: fmt.Sprint("faults", r.IntN(2)), Context: in, Tree: c.Tree(),
-			Spec: jobs.Build{}, Dockerfile: c.Dockerfile.Content,
-		}
-		breaks := r.IntN(5) == 0
-		if breaks {
-			b.Tree = &broken{Tree: b.Tree, after: r.IntN(4)}
-		}
-		off := r.IntN(6) == 0
+		breaks, off := r.IntN(5) == 0, r.IntN(6) == 0
 		if off {
 			time.AfterFunc(time.Duration(r.IntN(400))*time.Millisecond, cancel)
 		}
-		built, err := e.Build(ctx, b)
-		defer func() { _ = e.RemoveImage(context.WithoutCancel(ctx), b.Name) }() // a failed one may have none
+		err := randomBuild(ctx, t, e, fmt.Sprint("tree-faults:", n), r, func(b *engine.Build) {
+			if breaks {
+				b.Tree = &broken{Tree: b.Tree, after: r.IntN(4)}
+			}
+		})
 		mu.Lock()
 		defer mu.Unlock()
-		if err != nil {
-			failed++
-			if !off && (!breaks || !errors.Is(err, errBroken)) {
-				t.Errorf("build %d: %v", n, err)
-			}
+		if err == nil {
+			made++
 			return
 		}
-		made++
-		if diff := cmp.Diff(wantImage(items), inImage(t, e, built.ImageID)); diff != "" {
-			t.Errorf("build %d (-context +image):\n%s", n, diff)
+		failed++
+		if !dies && !off && (!breaks || !errors.Is(err, errBroken)) {
+			t.Errorf("build %d: %v", n, err)
 		}
 	}
 	for n := 0; n < *treeBuilds && !t.Failed(); {
-		switch r.IntN(12) {
+		dies := false
+		var beside sync.WaitGroup
+		switch r.IntN(14) {
 		case 0:
-			e = open(t, host, Options{WorkspacesDir: t.TempDir()})
+			dir = t.TempDir()
+			e = open(t, host, Options{WorkspacesDir: dir})
 		case 1:
 			cmd := host.Command(t.Context(), "docker", "-H", host.DockerHost(), "builder", "prune", "-af")
 			go func() { _, _ = cmd.CombinedOutput() }() // it may fail when the host ends
+		case 2:
+			dies = true
+			after := time.Duration(r.IntN(400)) * time.Millisecond
+			beside.Go(func() {
+				time.Sleep(after)
+				if err := errors.Join(host.Kill(), host.Start()); err != nil {
+					t.Error(err)
+				}
+			})
+			killed++
+		case 3:
+			cmd := treeWorker(t.Context(), host, dir, r.Uint64(), 10)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Duration(100+r.IntN(900)) * time.Millisecond)
+			_ = cmd.Process.Kill() // it may have ended
+			_ = cmd.Wait()
+			killed++
 		}
-		var beside sync.WaitGroup
 		for range 1 + r.IntN(3) {
 			n++
 			e, n, r := e, n, rand.New(rand.NewPCG(r.Uint64(), 1))
-			beside.Go(func() { one(e, n, r) })
+			beside.Go(func() { one(e, n, r, dies) })
 		}
 		beside.Wait()
 	}
-	t.Logf("%d builds were made and %d failed as they had to (-tree.seed %d)", made, failed, *treeSeed)
-	if made < *treeBuilds/3 || failed == 0 {
-		t.Errorf("%d builds were made and %d failed, want some of both", made, failed)
+	t.Logf("%d builds were made and %d failed as they had to; %d times the daemon or a worker was killed (-tree.seed %d)", made, failed, killed, *treeSeed)
+	if made < *treeBuilds/3 || failed == 0 || killed == 0 {
+		t.Errorf("%d builds were made, %d failed, %d times one was killed; want some of each", made, failed, killed)
 	}
 }
