@@ -66,6 +66,17 @@ func (k Known) guess(i int) (Chunk, bool) {
 	return k.index[i], true
 }
 
+// Beginning returns the chunks at the beginning of x that the store has and that end before at,
+// or there, and where the last of them ends. The last of x is not among them: it was cut by the
+// end of the content.
+func (k Known) Beginning(x Index, at int64) (first Index, end int64) {
+	for len(first)+1 < len(x) && k.has[x[len(first)].Digest] && end+x[len(first)].Size <= at {
+		end += x[len(first)].Size
+		first = x[:len(first)+1]
+	}
+	return first, end
+}
+
 // find returns where a digest is, at best where it is expected.
 func (k Known) find(digest string, expected int) (int, bool) {
 	if expected < len(k.index) && k.index[expected].Digest == digest {

@@ -50,8 +50,9 @@ type cut struct {
 }
 
 // Cut begins to keep content in dir, "" for the system's directory of temporary files. Of the
-// chunks in known no content is kept.
-func (b *Blobs) Cut(dir string, known Known) (*Cutter, error) {
+// chunks in known no content is kept. first are chunks of known that come first; what is written
+// is what follows them.
+func (b *Blobs) Cut(dir string, known Known, first ...Chunk) (*Cutter, error) {
 	f, err := namelessFile(dir)
 	if err != nil {
 		return nil, err
@@ -62,6 +63,9 @@ func (b *Blobs) Cut(dir string, known Known) (*Cutter, error) {
 		return nil, err
 	}
 	c := &Cutter{f: f, belt: newBelt(), ended: make(chan struct{})}
+	for _, chunk := range first {
+		c.cuts = append(c.cuts, cut{Chunk: chunk, there: true})
+	}
 	go func() {
 		defer close(c.ended)
 		defer b.encoders.Put(enc)
@@ -73,7 +77,7 @@ func (b *Blobs) Cut(dir string, known Known) (*Cutter, error) {
 
 // cut takes the chunks off, and compresses each beside the search for the next.
 func (c *Cutter) cut(enc *zstd.Encoder, known Known) error {
-	k := &knife{in: c.belt, known: known, free: make(chan []byte, cutBuffers)}
+	k := &knife{in: c.belt, known: known, next: len(c.cuts), free: make(chan []byte, cutBuffers)}
 	for range cutBuffers {
 		k.free <- nil // made when it is needed
 	}

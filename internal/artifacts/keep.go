@@ -75,11 +75,11 @@ func (b *Blobs) keepChunks(ctx context.Context, blob Blob, c *Cutter, f *os.File
 	if err := group.Wait(); err != nil {
 		return Kept{}, fmt.Errorf("put the chunks of artifact %s: %w", blob.Digest, err)
 	}
-	return Kept{Sent: total, Had: had}, b.putIndex(ctx, blob, c.index())
+	return Kept{Sent: total, Had: had}, b.putIndex(ctx, blob, c.Chunks())
 }
 
-// index lists all that was cut.
-func (c *Cutter) index() Index {
+// Chunks lists all that was cut. It may be called after Rewind.
+func (c *Cutter) Chunks() Index {
 	x := make(Index, len(c.cuts))
 	for i, p := range c.cuts {
 		x[i] = p.Chunk
@@ -100,10 +100,6 @@ func (c *Cutter) kept() []Chunk {
 
 // whole reports whether all of the content is in the file.
 func (c *Cutter) whole() bool { return len(c.kept()) == len(c.cuts) }
-
-// Stored is what the content takes in a store that has nothing of it, in bytes. It may be
-// called after Rewind.
-func (c *Cutter) Stored() int64 { return c.index().Stored() }
 
 // telling adds up what several readers have sent.
 func telling(total int64, tell func(sent, total int64)) func(n int64) {

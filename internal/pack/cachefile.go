@@ -128,6 +128,9 @@ type result struct {
 	Dockerfile string `json:"dockerfile"`
 	// Partial is true when there are not all of the entries: no tree is like them.
 	Partial bool `json:"partial,omitempty"`
+	// Marks are places at which a later pack can begin, Chunks what the archive was cut into.
+	Marks  []*mark         `json:"marks,omitempty"`
+	Chunks artifacts.Index `json:"chunks,omitempty"`
 }
 
 // cacheWriter writes a cache file.
@@ -245,26 +248,15 @@ func (r *cacheReader) next() (entry, error) {
 	return e, err
 }
 
-// end is what stands behind the last entry, which is the next.
-func (r *cacheReader) end() (result, error) {
-	if _, err := r.next(); !artifacts.Ended(err) {
-		return result{}, cachefile.ErrUnusable
-	}
-	return r.decoded()
-}
-
-// skipToEnd is end from anywhere.
-func (r *cacheReader) skipToEnd() (result, error) {
-	for {
-		if _, err := r.next(); artifacts.Ended(err) {
-			return r.decoded()
-		} else if err != nil {
-			return result{}, err
+// end passes by the entries that are left, so many, and returns what stands behind them.
+func (r *cacheReader) end() (left int, res result, err error) {
+	for r.result == nil {
+		if _, err = r.next(); err == nil {
+			left++
+		} else if !artifacts.Ended(err) {
+			return left, result{}, err
 		}
 	}
-}
-
-func (r *cacheReader) decoded() (res result, err error) {
 	err = json.Unmarshal(r.result, &res)
-	return res, err
+	return left, res, err
 }

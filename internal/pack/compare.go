@@ -29,6 +29,8 @@ type comparer struct {
 	// picked are samples out of so many that there were.
 	picked []sample
 	of     int
+	// same is how many entries were as they had been.
+	same int
 }
 
 // sample is a piece of a file in a directory of this machine.
@@ -39,31 +41,34 @@ type sample struct {
 }
 
 // compare walks through a directory. After any error it has to be packed: it is not as it
-// was, or packing finds the same error. Only errDeceived is worth a word.
-func compare(ctx context.Context, in *cacheReader, dir string, opts Options) (Uploaded, error) {
+// was, or packing finds the same error; what at its beginning is as it was is returned. Only
+// errDeceived is worth a word.
+func compare(ctx context.Context, in *cacheReader, dir string, opts Options) (Uploaded, *beginning, error) {
 	var report Report
 	c := &comparer{in: in, walk: &walk{opts: opts, report: &report, look: true}}
 	c.walk.visit = c.visit
-	if err := c.walk.context(ctx, dir); err != nil {
-		return Uploaded{}, err
+	differs := c.walk.context(ctx, dir)
+	left, res, err := in.end()
+	if differs == nil && left > 0 {
+		differs = errChanged
 	}
-	res, err := in.end()
 	switch {
 	case err != nil:
-		return Uploaded{}, err
-	case res.Partial:
-		return Uploaded{}, errChanged
-	case res.Dockerfile != fingerprint(report.Dockerfile):
-		return Uploaded{}, errChanged
+		return Uploaded{}, nil, err
+	case res.Partial, res.Dockerfile != fingerprint(report.Dockerfile):
+		return Uploaded{}, &beginning{of: res}, errChanged
 	}
 	for _, s := range c.picked {
 		if err := s.piece.check(s.dir, s.name, s.st); err != nil {
-			return Uploaded{}, fmt.Errorf("%q: %w", jobs.Clip(s.name), err)
+			return Uploaded{}, &beginning{of: res}, fmt.Errorf("%q: %w", jobs.Clip(s.name), err)
 		}
+	}
+	if differs != nil {
+		return Uploaded{}, &beginning{c.same, res}, differs
 	}
 	report.Blob = artifacts.Blob{Digest: res.Digest, Size: res.Size}
 	report.Files, report.Bytes = res.Files, res.Bytes
-	return Uploaded{Report: report, Stored: res.Stored, Unchanged: true}, nil
+	return Uploaded{Report: report, Stored: res.Stored, Unchanged: true}, nil, nil
 }
 
 func (c *comparer) visit(_ context.Context, r *record) error {
@@ -83,6 +88,7 @@ func (c *comparer) visit(_ context.Context, r *record) error {
 	case e.kind == sampled:
 		c.pick(s)
 	}
+	c.same++
 	return nil
 }
 

@@ -37,11 +37,11 @@ func uploadWith(ctx context.Context, store *artifacts.Blobs, dir string, opts Up
 	}
 	defer n.drop()
 	change(n)
-	up, err := pack(ctx, store, dir, opts, n, artifacts.Known{})
+	up, err := pack(ctx, store, dir, opts, n, artifacts.Known{}, nil)
 	if err != nil {
 		return Uploaded{}, err
 	}
-	return up, m.keep(n, up.Report, up.Stored)
+	return up, m.keep(n, up)
 }
 
 // Deceive makes what is remembered of a directory say that each file was as it is now, except
@@ -73,7 +73,7 @@ func Deceive(ctx context.Context, dir string, opts UploadOptions) error {
 	if err := w.context(ctx, dir); err != nil {
 		return err
 	}
-	res, err := in.end()
+	_, res, err := in.end()
 	if err != nil {
 		return err
 	}

@@ -70,32 +70,25 @@ func remembered(cacheDir, dir string, opts Options) *memory {
 	return &memory{filepath.Join(cacheDir, packsDir, hex.EncodeToString(sum[:])), text, key.Trees}
 }
 
-// recall returns what came of the last pack. ok is true when the tree has not changed since
-// then; else no more is known than the digest, if that. wrong is what a user has to know of
-// the cache.
-func (m *memory) recall(ctx context.Context, dir string, opts Options) (last Uploaded, ok bool, wrong error) {
+// recall returns what came of the last pack, when the tree has not changed since then; else
+// the beginning of it that has not, nil when nothing is known. wrong is what a user has to know
+// of the cache.
+func (m *memory) recall(ctx context.Context, dir string, opts Options) (last Uploaded, same *beginning, wrong error) {
 	if m == nil || !isOwn(filepath.Dir(m.path)) {
-		return Uploaded{}, false, nil
+		return Uploaded{}, nil, nil
 	}
 	in, err := openCache(m.path, m.key)
 	if err != nil {
-		return Uploaded{}, false, nil // the next pack replaces it
+		return Uploaded{}, nil, nil // the next pack replaces it
 	}
 	defer in.close()
-	last, err = compare(ctx, in, dir, opts)
-	switch {
-	case errors.Is(err, errDeceived):
+	last, same, err = compare(ctx, in, dir, opts)
+	if errors.Is(err, errDeceived) {
 		m.forget()
-		return Uploaded{}, false, err
-	case err != nil:
-		var last Uploaded
-		if res, err := in.skipToEnd(); err == nil {
-			last.Report.Digest = res.Digest
-		}
-		return last, false, nil
+		return Uploaded{}, nil, err
 	}
 	cachefile.Used(m.path, time.Now())
-	return last, true, nil
+	return last, same, nil
 }
 
 // begin takes notes for the next time.
@@ -117,13 +110,14 @@ func (m *memory) begin() (*notes, error) {
 }
 
 // keep remembers what was packed, and forgets what has not been used for long.
-func (m *memory) keep(n *notes, report Report, stored int64) error {
+func (m *memory) keep(n *notes, up Uploaded) error {
 	if n == nil {
 		return nil
 	}
+	report := up.Report
 	err := n.keep(result{
-		Digest: report.Digest, Size: report.Size, Stored: stored, Files: report.Files, Bytes: report.Bytes,
-		Dockerfile: fingerprint(report.Dockerfile),
+		Digest: report.Digest, Size: report.Size, Stored: up.Stored, Files: report.Files, Bytes: report.Bytes,
+		Dockerfile: fingerprint(report.Dockerfile), Chunks: up.chunks,
 	})
 	if err != nil {
 		return err

@@ -30,6 +30,7 @@ type notes struct {
 	face, block []byte
 	files       int
 	recent      int64 // bytes
+	marks       []*mark
 	// unsettled is true when so much has just changed that it is no use to take notes.
 	unsettled bool
 	// err is the first error. Packing goes on, and no more notes are taken.
@@ -115,6 +116,24 @@ func (n *notes) add(r *record, kind entryKind) {
 	}
 }
 
+// again takes an entry over that is not packed again.
+func (n *notes) again(r *record, e entry) {
+	if n == nil || n.err != nil || n.unsettled {
+		return
+	}
+	n.files++
+	if e.kind == recent {
+		if n.recent += r.hdr.Size; n.recent > maxRecent {
+			n.unsettled = true
+			return
+		}
+	}
+	n.prev = r.hdr.Name
+	if n.block = appendEntry(n.block, e); len(n.block) >= blockSize {
+		n.flush()
+	}
+}
+
 func (n *notes) flush() {
 	if len(n.block) > 0 && n.err == nil {
 		n.err = n.out.section(sectionEntries, n.block)
@@ -124,7 +143,9 @@ func (n *notes) flush() {
 
 // keep is the end of a pack that was successful.
 func (n *notes) keep(res result) error {
-	res.Partial = n.unsettled
+	if res.Partial, res.Marks = n.unsettled, n.marks; n.unsettled {
+		res.Marks, res.Chunks = nil, nil
+	}
 	if n.flush(); n.err == nil {
 		n.err = n.out.keep(res)
 	}

@@ -95,17 +95,22 @@ type Report struct {
 // errors, so that no context is silently incomplete. What is wrong with the directory
 // is reported as a *jobs.Failure.
 func Write(ctx context.Context, w io.Writer, dir string, opts Options) (Report, error) {
-	return write(ctx, w, dir, opts, nil)
+	return write(ctx, w, dir, opts, nil, nil)
 }
 
-// write packs, and takes notes unless they are nil.
-func write(ctx context.Context, w io.Writer, dir string, opts Options, n *notes) (Report, error) {
+// write packs, from the mark of r on unless that is nil, and takes notes unless they are nil.
+func write(ctx context.Context, w io.Writer, dir string, opts Options, n *notes, r *resume) (Report, error) {
 	var report Report
-	p := newPacker(w, opts, &report)
-	if err := (&walk{opts: opts, report: &report, visit: n.around(p.record)}).context(ctx, dir); err != nil {
+	p, err := newPacker(w, opts, &report, r.mark())
+	if err != nil {
 		return Report{}, err
 	}
-	if err := p.close(); err != nil {
+	defer p.hash.close()
+	visit := r.around(p, n, n.marking(p, n.around(p.record)))
+	if err := (&walk{opts: opts, report: &report, visit: visit, leave: r.mark().Entries}).context(ctx, dir); err != nil {
+		return Report{}, err
+	}
+	if err := p.end(); err != nil {
 		return Report{}, err
 	}
 	return report, nil

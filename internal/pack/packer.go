@@ -4,10 +4,8 @@ import (
 	"archive/tar"
 	"bufio"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"strings"
 
@@ -25,19 +23,36 @@ type packer struct {
 	entries int
 	tar     *tar.Writer
 	buf     *bufio.Writer
-	hash    hash.Hash
+	hash    *hasher
 	copy    []byte
 }
 
-func newPacker(w io.Writer, opts Options, report *Report) *packer {
-	p := &packer{report: report, progress: opts.Progress, limits: opts.Limits.Complete(), hash: sha256.New(), copy: make([]byte, 256<<10)}
+// newPacker begins at a mark, which is behind what is not packed again.
+func newPacker(w io.Writer, opts Options, report *Report, at mark) (*packer, error) {
+	h, err := newHasher(at)
+	if err != nil {
+		return nil, err
+	}
+	p := &packer{report: report, progress: opts.Progress, limits: opts.Limits.Complete(), hash: h, copy: make([]byte, 256<<10)}
 	p.buf = bufio.NewWriterSize(writerFunc(func(b []byte) (int, error) {
-		p.hash.Write(b)
+		p.hash.write(b)
 		p.report.Size += int64(len(b))
 		return w.Write(b)
 	}), 256<<10)
-	p.tar = tar.NewWriter(p.buf)
-	return p
+	p.tar, report.Size = tar.NewWriter(p.buf), at.At
+	return p, nil
+}
+
+// pass counts an entry that is not packed again.
+func (p *packer) pass(r *record) {
+	p.entries++
+	if r.st != nil {
+		p.report.Files++
+	}
+	p.report.Bytes += r.hdr.Size
+	if p.progress != nil {
+		p.progress(*p.report)
+	}
 }
 
 // record writes an entry.
@@ -113,12 +128,22 @@ func (p *packer) large(ctx context.Context, r *record) error {
 	}
 }
 
-func (p *packer) close() error {
+// flush writes all of the entries so far.
+func (p *packer) flush() error {
+	if err := errors.Join(p.tar.Flush(), p.buf.Flush()); err != nil {
+		return fmt.Errorf("write context: %w", err)
+	}
+	return nil
+}
+
+// end completes the archive, and says what it is.
+func (p *packer) end() error {
 	if err := errors.Join(p.tar.Close(), p.buf.Flush()); err != nil {
 		return fmt.Errorf("write context: %w", err)
 	}
-	p.report.Digest = artifacts.DigestOf(p.hash)
-	return nil
+	var err error
+	p.report.Digest, err = p.hash.digest()
+	return err
 }
 
 type writerFunc func([]byte) (int, error)

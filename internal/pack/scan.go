@@ -26,6 +26,8 @@ type scanner struct {
 	modes    Modes
 	// look leaves the files closed.
 	look bool
+	// leave is how many entries come first whose files stay closed, too.
+	leave int
 
 	// out takes full batches, free gives used ones back.
 	out  chan<- *batch
@@ -69,6 +71,8 @@ type record struct {
 	hdr *tar.Header
 	// st is what the directory said a file is; what is read has to be that.
 	st fs.FileInfo
+	// left is true for a file that stays closed.
+	left bool
 	// content is what is in a small file; file is a large one, still open.
 	content []byte
 	file    *os.File
@@ -200,9 +204,12 @@ func (s *scanner) subdir(ctx context.Context, root *os.Root, st fs.FileInfo, hdr
 // add sends an entry, after the directories that lead there.
 func (s *scanner) add(ctx context.Context, root *os.Root, r record) error {
 	for _, up := range s.pending {
+		s.leave--
 		s.now.records = append(s.now.records, record{hdr: up})
 	}
 	s.pending = s.pending[:0]
+	r.left = s.leave > 0
+	s.leave--
 	s.now.records = append(s.now.records, r)
 	if len(s.now.records) < batchSize {
 		return nil
@@ -236,7 +243,7 @@ func (b *batch) read(root *os.Root) {
 	var next atomic.Int64
 	work := func() {
 		for i := int(next.Add(1)) - 1; i < len(b.records); i = int(next.Add(1)) - 1 {
-			if r := &b.records[i]; r.st != nil {
+			if r := &b.records[i]; r.st != nil && !r.left {
 				b.bufs[i%batchSize] = r.read(root, b.bufs[i%batchSize])
 			}
 		}

@@ -43,10 +43,15 @@ type Uploaded struct {
 	// Stored is the compressed size in bytes. Of it, Sent was sent, and Had was in the store as
 	// parts of other contexts.
 	Stored, Sent, Had int64
+	// Unread is how much of the tar was not read again, because what is at the beginning of the
+	// directory has not changed, in bytes.
+	Unread int64
 	// Report says what was packed; of a tar it knows the Blob and the Dockerfile.
 	Report Report
 	// Warnings are sentences about what was taken all the same, and about what is remembered.
 	Warnings []string
+
+	chunks artifacts.Index // what a large tar was cut into
 }
 
 // Upload packs dir and stores it, unless the store has it. A directory that is as it was the
@@ -56,8 +61,8 @@ func Upload(ctx context.Context, store *artifacts.Blobs, dir string, opts Upload
 	opts.Pack.Limits = opts.Limits.Complete()
 	opts.Pack.Check = once(opts.Pack.Check)
 	m := remembered(opts.CacheDir, dir, opts.Pack)
-	last, ok, wrong := m.recall(ctx, dir, opts.Pack)
-	if ok {
+	last, same, wrong := m.recall(ctx, dir, opts.Pack)
+	if last.Unchanged {
 		had, err := store.Has(ctx, last.Report.Digest)
 		if err != nil {
 			return Uploaded{}, artifacts.StoreFailure(err, "the context")
@@ -67,12 +72,19 @@ func Upload(ctx context.Context, store *artifacts.Blobs, dir string, opts Upload
 			return last, nil
 		}
 	}
-	known, err := store.Knows(ctx, last.Report.Digest)
+	was := last.Report.Digest
+	if same != nil {
+		was = same.of.Digest
+	}
+	known, err := store.Knows(ctx, was)
 	if err != nil {
 		return Uploaded{}, artifacts.StoreFailure(err, "the context")
 	}
-	up, err := m.pack(ctx, store, dir, opts, known)
-	if err == nil && ok && up.Report.Digest != last.Report.Digest {
+	up, err := m.pack(ctx, store, dir, opts, known, same)
+	if errors.Is(err, errMoved) {
+		up, err = m.pack(ctx, store, dir, opts, known, nil)
+	}
+	if err == nil && last.Unchanged && up.Report.Digest != last.Report.Digest {
 		wrong = errors.New("it packs to another digest, and nothing in it seems to have changed")
 	}
 	if err == nil && wrong != nil {
@@ -81,33 +93,54 @@ func Upload(ctx context.Context, store *artifacts.Blobs, dir string, opts Upload
 	return up, err
 }
 
-// pack packs and stores a directory, and remembers it.
-func (m *memory) pack(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions, known artifacts.Known) (Uploaded, error) {
+// pack packs and stores a directory, and remembers it. The beginning of it that is as it was is
+// not read.
+func (m *memory) pack(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions, known artifacts.Known, same *beginning) (Uploaded, error) {
+	r := m.resume(same, known)
+	defer r.close()
 	n, forgetful := m.begin()
 	defer n.drop()
-	up, err := pack(ctx, store, dir, opts, n, known)
+	if n != nil && r != nil {
+		n.marks = same.marksBefore(r.mark())
+	}
+	up, err := pack(ctx, store, dir, opts, n, known, r)
 	if err != nil {
 		return Uploaded{}, err
 	}
-	if err := errors.Join(forgetful, m.keep(n, up.Report, up.Stored)); err != nil {
+	if err := errors.Join(forgetful, m.keep(n, up)); err != nil {
 		up.Warnings = append(up.Warnings, fmt.Sprintf("the directory is not remembered for the next time (--no-cache-dir does without): %v", err))
 	}
 	return up, nil
 }
 
 // pack packs and stores a directory.
-func pack(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions, n *notes, known artifacts.Known) (Uploaded, error) {
-	rec, err := store.Cut(opts.TempDir, known)
+func pack(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions, n *notes, known artifacts.Known, r *resume) (Uploaded, error) {
+	chunks, to := r.kept()
+	rec, err := store.Cut(opts.TempDir, known, chunks...)
 	if err != nil {
 		return Uploaded{}, err
 	}
 	defer rec.Close()
 	size := opts.Pack.Limits.Size
-	report, err := write(ctx, &limitWriter{w: rec, left: size, limit: size}, dir, opts.Pack, n)
+	at := r.mark().At
+	report, err := write(ctx, &limitWriter{w: &behind{w: rec, skip: to - at}, left: size - at, limit: size}, dir, opts.Pack, n, r)
 	if err != nil {
 		return Uploaded{}, asFailure(err)
 	}
-	return upload(ctx, store, rec, Uploaded{Report: report}, opts)
+	return upload(ctx, store, rec, Uploaded{Report: report, Unread: at}, opts)
+}
+
+// behind leaves out what is written first.
+type behind struct {
+	w    io.Writer
+	skip int64
+}
+
+func (b *behind) Write(p []byte) (int, error) {
+	skip := min(b.skip, int64(len(p)))
+	b.skip -= skip
+	n, err := b.w.Write(p[skip:])
+	return int(skip) + n, err
 }
 
 // once is a check that is not repeated for the same Dockerfile.
@@ -169,7 +202,8 @@ func upload(ctx context.Context, store *artifacts.Blobs, c *artifacts.Cutter, up
 	if most := opts.Limits.Complete().Compressed; packed > most {
 		return Uploaded{}, contexts.TooMuchCompressed(most)
 	}
-	up.Stored = c.Stored()
+	up.chunks = c.Chunks()
+	up.Stored = up.chunks.Stored()
 	kept, err := store.Keep(ctx, up.Report.Blob, c, opts.Sending)
 	if err != nil {
 		return Uploaded{}, artifacts.StoreFailure(err, "the context")

@@ -22,6 +22,8 @@ type walk struct {
 	visit visitor
 	// look leaves the files closed.
 	look bool
+	// leave is how many entries come first whose files stay closed, visited how many have come.
+	leave, visited int
 
 	// dir is what is walked through now, and prefix what all its names begin with in the
 	// archive.
@@ -90,7 +92,7 @@ func (w *walk) dockerfile(ctx context.Context, root *os.Root, ig *ignores) error
 	}
 	hdr := header(d.Name, 0o644, ModesKeep)
 	hdr.Typeflag, hdr.Size = tar.TypeReg, int64(len(d.Content))
-	return w.visit(ctx, &record{hdr: hdr, content: d.Content})
+	return w.entry(ctx, &record{hdr: hdr, content: d.Content})
 }
 
 // tree visits what is in root, which the scanner walks through beside it.
@@ -101,7 +103,7 @@ func (w *walk) tree(ctx context.Context, root *os.Root, ig *ignores) error {
 		free <- &batch{}
 	}
 	s := &scanner{
-		ignores: ig, leaveGit: !w.opts.KeepGit && !ig.names(gitDir), modes: w.report.Modes, look: w.look, out: full, free: free,
+		ignores: ig, leaveGit: !w.opts.KeepGit && !ig.names(gitDir), modes: w.report.Modes, look: w.look, leave: w.leave - w.visited, out: full, free: free,
 		seen: leftOut{w.report.Ignored, w.report.GitLeftOut, w.report.Sockets}, // of trees before
 	}
 	walked := make(chan error, 1)
@@ -134,11 +136,16 @@ func (w *walk) batch(ctx context.Context, b *batch) error {
 			return r.err
 		}
 		r.hdr.Name = w.prefix + r.hdr.Name
-		if err := w.visit(ctx, r); err != nil {
+		if err := w.entry(ctx, r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (w *walk) entry(ctx context.Context, r *record) error {
+	w.visited++
+	return w.visit(ctx, r)
 }
 
 func (w *walk) left(out leftOut) {
@@ -169,7 +176,7 @@ func (w *walk) below(ctx context.Context, b Beside) error {
 	}
 	top := header(b.Path+"/", info.Mode(), w.report.Modes)
 	top.Typeflag = tar.TypeDir
-	if err := w.visit(ctx, &record{hdr: top}); err != nil {
+	if err := w.entry(ctx, &record{hdr: top}); err != nil {
 		return err
 	}
 	w.dir, w.prefix = b.Dir, b.Path+"/"

@@ -1,0 +1,148 @@
+package pack
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sort"
+
+	"github.com/slipway-farm/slipway/internal/artifacts"
+)
+
+// markEvery is after how many bytes of an archive a mark is kept.
+const markEvery = 4 << 20
+
+// mark is a place in an archive, between two entries.
+type mark struct {
+	// Entries is how many come before it.
+	Entries int   `json:"entries"`
+	At      int64 `json:"at"` // in bytes
+	// Hash is the state of the SHA-256 of what comes before it.
+	Hash []byte `json:"hash"`
+}
+
+// beginning is what at the beginning of a tree is as it was: so many entries of a pack.
+type beginning struct {
+	entries int
+	of      result
+}
+
+// resume is a pack that begins at a mark: what comes before is not read again.
+type resume struct {
+	from mark
+	// chunks are before the mark or around it, and in the store; to is where they end.
+	chunks artifacts.Index
+	to     int64
+
+	in   *cacheReader // of the entries as they were
+	left int          // of these, before the mark
+	prev string
+	face []byte
+}
+
+// errMoved is of a pack that began behind something that has changed meanwhile.
+var errMoved = errors.New("what is not read again has changed")
+
+// resume finds where the next pack can begin, nil for the beginning. known are the chunks of
+// the pack before.
+func (m *memory) resume(b *beginning, known artifacts.Known) *resume {
+	if b == nil {
+		return nil
+	}
+	marks := b.of.Marks
+	last := sort.Search(len(marks), func(i int) bool { return marks[i].Entries > b.entries })
+	if last == 0 {
+		return nil
+	}
+	r := &resume{}
+	r.chunks, r.to = known.Beginning(b.of.Chunks, marks[last-1].At)
+	// What is cut is read from its beginning: that of a chunk is in the middle of an entry.
+	first := sort.Search(last, func(i int) bool { return marks[i].At > r.to })
+	if first == 0 {
+		return nil
+	}
+	r.from = *marks[first-1]
+	r.left = r.from.Entries
+	var err error
+	if r.in, err = openCache(m.path, m.key); err != nil {
+		return nil // another pack has replaced it
+	}
+	return r
+}
+
+func (r *resume) close() {
+	if r != nil {
+		r.in.close()
+	}
+}
+
+// mark is where the pack begins, the zero mark for the beginning.
+func (r *resume) mark() mark {
+	if r == nil {
+		return mark{}
+	}
+	return r.from
+}
+
+// kept are the chunks that are not cut again, and where they end.
+func (r *resume) kept() (artifacts.Index, int64) {
+	if r == nil {
+		return nil, 0
+	}
+	return r.chunks, r.to
+}
+
+// around passes by the entries before the mark, which have to be as they were.
+func (r *resume) around(p *packer, n *notes, pack visitor) visitor {
+	if r == nil {
+		return pack
+	}
+	return func(ctx context.Context, rec *record) error {
+		if r.left == 0 {
+			return pack(ctx, rec)
+		}
+		r.left--
+		e, err := r.in.next()
+		if err != nil {
+			return errMoved
+		}
+		r.face = appendFace(r.face[:0], r.prev, rec)
+		r.prev = rec.hdr.Name
+		if !bytes.Equal(r.face, e.face) {
+			return errMoved
+		}
+		p.pass(rec)
+		n.again(rec, e)
+		return nil
+	}
+}
+
+// marking notes marks behind the entries that are packed.
+func (n *notes) marking(p *packer, pack visitor) visitor {
+	if n == nil {
+		return pack
+	}
+	last := p.report.Size
+	return func(ctx context.Context, rec *record) error {
+		if err := pack(ctx, rec); err != nil || p.report.Size < last+markEvery {
+			return err
+		}
+		if err := p.flush(); err != nil {
+			return err
+		}
+		last = p.report.Size
+		m := &mark{Entries: p.entries, At: last}
+		p.hash.keep(m)
+		n.marks = append(n.marks, m)
+		return nil
+	}
+}
+
+// marksBefore are the marks that stay when a pack begins at one of them.
+func (b *beginning) marksBefore(at mark) []*mark {
+	if b == nil {
+		return nil
+	}
+	last := sort.Search(len(b.of.Marks), func(i int) bool { return b.of.Marks[i].At > at.At })
+	return b.of.Marks[:last]
+}
