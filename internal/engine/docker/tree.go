@@ -49,14 +49,20 @@ func (e *Engine) solveTree(ctx context.Context, bk *client.Client, opt client.So
 	if err != nil {
 		return err
 	}
-	files := llb.Local(treeSource, llb.SharedKeyHint(from.workspace.hint()), llb.WithCustomName(loadStep))
-	def, err := files.Marshal(ctx)
+	files := func(step string) llb.State {
+		return llb.Local(treeSource, llb.SharedKeyHint(from.workspace.hint()), llb.WithCustomName(step))
+	}
+	def, err := files(loadStep).Marshal(ctx)
 	if err != nil {
 		return fmt.Errorf("describe the context: %w", err)
 	}
 	l := &loading{e, bk, from, t, def}
 	views := plan.views()
 	last := len(views) - 1
+	step := loadStep
+	if last > 0 {
+		step = finishStep
+	}
 	for _, v := range views[:last] {
 		if err := l.sync(ctx, v); err != nil {
 			return err
@@ -65,8 +71,8 @@ func (e *Engine) solveTree(ctx context.Context, bk *client.Client, opt client.So
 	if opt.FrontendInputs == nil {
 		opt.FrontendInputs = map[string]llb.State{}
 	}
-	opt.FrontendInputs["context"] = files
-	loaded, err := l.build(ctx, views[last], opt)
+	opt.FrontendInputs["context"] = files(step)
+	loaded, err := l.build(ctx, views[last], opt, step)
 	if !loaded && last > 0 && from.heard() && ctx.Err() == nil {
 		// The build had no need of the context. The next one may have, and the workspace is no tree yet.
 		l.from, l.t = &sources{tree: from.tree, workspace: from.workspace}, newTrace(nil)
@@ -90,7 +96,7 @@ func (l *loading) sync(ctx context.Context, v view) error {
 		SharedSession: s, SessionPreInitialized: true,
 		LocalMounts: map[string]fsutil.FS{treeSource: oneFile{}}, // for the client's own check; the session has the tree
 	}
-	heard := func(*client.SolveStatus) bool { return l.from.heard() }
+	heard := func(*client.SolveStatus) bool { return l.from.heard() && v.count() > 0 } // else nothing is sent
 	if err := solveHeard(ctx, l.bk, l.def, opt, l.t, heard); err != nil {
 		return err
 	}
@@ -100,18 +106,15 @@ func (l *loading) sync(ctx context.Context, v view) error {
 	return nil
 }
 
-// build brings the workspace to a view in the course of a build, when that needs it.
-func (l *loading) build(ctx context.Context, v view, opt client.SolveOpt) (loaded bool, err error) {
-	vertex, err := l.def.Head()
-	if err != nil {
-		return false, fmt.Errorf("describe the context: %w", err)
-	}
+// build brings the workspace to a view in the course of a build, when that needs it, in a step
+// of that name.
+func (l *loading) build(ctx context.Context, v view, opt client.SolveOpt, step string) (loaded bool, err error) {
 	l.from.show(v)
 	done := false
 	settle := sync.OnceFunc(func() { l.settle(ctx) })
 	err = solveHeard(ctx, l.bk, nil, opt, l.t, func(s *client.SolveStatus) bool {
 		done = done || slices.ContainsFunc(s.Vertexes, func(v *client.Vertex) bool {
-			return v.Digest == vertex && v.Completed != nil && v.Error == ""
+			return v.Name == step && v.Completed != nil && v.Error == "" // a frontend gives it another digest
 		})
 		if done && l.from.isSynced() {
 			settle() // not at the end: the worker may die before, or the build be called off
@@ -136,8 +139,11 @@ func (l *loading) settle(ctx context.Context) {
 	}
 }
 
-// loadStep is the daemon's word for a sync.
-const loadStep = "[internal] load build context"
+// The syncs as users see them. The first is BuildKit's word.
+const (
+	loadStep   = "[internal] load build context"
+	finishStep = "[internal] finish build context"
+)
 
 // sources serves what a build reads file by file.
 type sources struct {

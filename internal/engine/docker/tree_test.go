@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -16,10 +17,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/buildkit/client"
 
 	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/contexts/filesource"
 	"github.com/slipway-farm/slipway/internal/engine"
+	"github.com/slipway-farm/slipway/internal/hosttest"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -216,6 +219,62 @@ func TestTree(t *testing.T) {
 				if tt.files >= 0 && recipe == "tree" && sent.Files != tt.files {
 					t.Errorf("%d files were sent, want %d", sent.Files, tt.files)
 				}
+			}
+		})
+	}
+}
+
+// What was sent of a context is there for the next build, also when the build failed, was
+// called off, or had no need of it.
+func TestTreeStays(t *testing.T) {
+	t.Parallel()
+	e := open(t, host, Options{WorkspacesDir: t.TempDir()})
+	const from = "FROM " + hosttest.BusyboxTag + "\n"
+	build := func(name, dockerfile string, items []item) (engine.Sent, error) {
+		t.Helper()
+		c := judgedAs(t, archiveOf(t, contexts.FileTime(), append([]item{{name: "Dockerfile", content: dockerfile}}, items...)...))
+		in, err := c.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		ctx, off := context.WithCancel(t.Context())
+		defer off()
+		built, err := e.Build(ctx, engine.Build{
+			Name: "tree-stays:1", Recipe: name, Context: in, Tree: c.Tree("Dockerfile"), Dockerfile: c.Dockerfile.Content,
+			Status: func(raw []byte) {
+				var s client.SolveStatus
+				if err := json.Unmarshal(raw, &s); err != nil {
+					t.Error(err)
+				}
+				for _, v := range s.Vertexes {
+					if strings.Contains(v.Name, "RUN sleep") && v.Started != nil {
+						off()
+					}
+				}
+			},
+		})
+		return built.Sent, err
+	}
+	for name, dockerfile := range map[string]string{
+		"failed": from + "COPY . /all\nRUN false\n", "called off": from + "COPY . /all\nRUN sleep 100\n",
+		"no need": from + "RUN true\n", "no need, and failed": from + "RUN false\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			items := many(30, "")[1:]
+			_, err := build(name, dockerfile, items)
+			if needs := name == "no need"; needs != (err == nil) {
+				t.Fatalf("built: %v", err)
+			}
+			time.Sleep(time.Second) // the daemon lets go of what was called off
+			sent, err := build(name, from+"COPY . /all\n", append(items, item{name: "new", content: "new"}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			// An engine that times directories is told of nothing that the build has no need of.
+			if late := strings.HasPrefix(name, "no need") && sent.Files == 31; sent.Files != 1 && !late {
+				t.Errorf("%d files were sent, want the one that is new", sent.Files)
 			}
 		})
 	}
