@@ -206,6 +206,9 @@ func describeUpload(up pack.Uploaded) string {
 	case up.Existed:
 		sent = "in the store already, nothing sent"
 	}
+	if up.Unread > 0 {
+		sent += fmt.Sprintf(", %s not read again", amount(up.Unread))
+	}
 	parts = append(parts, amount(up.Context.Size)+" ("+sent+")", up.Context.Digest)
 	line := "context: " + strings.Join(parts, ", ")
 	var out []string

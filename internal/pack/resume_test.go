@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/contexts"
 	"github.com/slipway-farm/slipway/internal/pack"
 )
 
@@ -47,14 +48,19 @@ func TestResume(t *testing.T) {
 	t.Parallel()
 	noiseOf := rand.NewChaCha8([32]byte{1})
 	r := rand.New(noiseOf)
-	d := newDesk(t, noisy(noiseOf, 90, 500_000))
+	files := noisy(noiseOf, 90, 500_000)
+	// The Dockerfile comes first, under another name; directories wait for what is in them.
+	files[".dockerignore"] = "Dockerfile\nd2\n!d2/f*1\n"
+	d := newDesk(t, files)
+	beside := newDesk(t, map[string]string{"a/b": "b", "a/c": noise(noiseOf, 5_000_000), "d": "d"})
+	d.opts.Pack.Beside = []pack.Beside{{Name: "beside", Dir: beside.dir, Path: contexts.HiddenPrefix + "beside"}}
 	d.stored(d.settled())
 	name := func() string { i := r.IntN(90); return fmt.Sprintf("d%d/f%04d", i*7/90, i) }
 	exists := func(name string) bool { _, err := os.Stat(d.path(name)); return err == nil }
 	var resumed int
 	for n := range 25 {
 		for range 1 + r.IntN(2) {
-			switch at := name(); r.IntN(7) {
+			switch at := name(); r.IntN(8) {
 			case 0:
 				d.must(os.RemoveAll(d.path(at)))
 			case 1:
@@ -68,6 +74,8 @@ func TestResume(t *testing.T) {
 			case 4:
 				d.write("Dockerfile", fmt.Sprintf("FROM scratch\nLABEL n=%d\n", n))
 			case 5:
+				beside.write("d", fmt.Sprint(n))
+			case 6:
 				d.must(os.RemoveAll(d.path("d6")))
 				d.must(os.Mkdir(d.path("d6"), 0o755))
 			default:
