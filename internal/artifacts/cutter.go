@@ -112,6 +112,9 @@ func (c *Cutter) keep(enc *zstd.Encoder, found <-chan piece, free chan<- []byte)
 			c.cuts = append(c.cuts, p.cut)
 			continue
 		}
+		if p.Digest == "" {
+			p.Digest = digestOf(p.content)
+		}
 		data = enc.EncodeAll(p.content, data[:0])
 		free <- p.content
 		p.at, p.Stored = at, int64(len(data))
@@ -124,7 +127,8 @@ func (c *Cutter) keep(enc *zstd.Encoder, found <-chan piece, free chan<- []byte)
 	return nil
 }
 
-// piece is a chunk that was found, with its content unless the store has it.
+// piece is a chunk that was found, with its content unless the store has it. It has no digest yet
+// where nothing is known that it could be.
 type piece struct {
 	cut
 	content []byte
@@ -189,7 +193,11 @@ func (k *knife) one() (piece, error) {
 	for part := range slices.Chunk(k.buf[:first.Length], smallSize) {
 		subtle.XORBytes(part, part, k.mask)
 	}
-	return k.found(Blob{Digest: digestOf(k.buf[:first.Length]), Size: int64(first.Length)}), nil
+	b := Blob{Size: int64(first.Length)}
+	if len(k.known.index) > 0 {
+		b.Digest = digestOf(k.buf[:first.Length])
+	}
+	return k.found(b), nil
 }
 
 // seen is k.buf as the chunker sees it. It would cut wherever there are zeros, of which archives
