@@ -2,6 +2,7 @@ package pack
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -175,6 +176,10 @@ type cacheReader struct {
 	// block are the entries of a section that are not read yet, result is the last section.
 	block, result []byte
 	content       []byte
+
+	// prev and face are of the last entry that was matched.
+	prev string
+	face []byte
 }
 
 // openCache opens the file of a key, which is whole.
@@ -246,6 +251,17 @@ func (r *cacheReader) next() (entry, error) {
 	e, rest, err := cutEntry(r.block)
 	r.block = rest
 	return e, err
+}
+
+// match takes the next entry, and tells whether it looks as r does.
+func (r *cacheReader) match(rec *record) (entry, bool) {
+	e, err := r.next()
+	if err != nil {
+		return entry{}, false
+	}
+	r.face = appendFace(r.face[:0], r.prev, rec)
+	r.prev = rec.hdr.Name
+	return e, bytes.Equal(r.face, e.face)
 }
 
 // end passes by the entries that are left, so many, and returns what stands behind them.

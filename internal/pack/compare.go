@@ -1,7 +1,6 @@
 package pack
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -24,8 +23,6 @@ type comparer struct {
 	in   *cacheReader
 	walk *walk
 
-	prev string
-	face []byte
 	// picked are samples out of so many that there were.
 	picked []sample
 	of     int
@@ -72,13 +69,8 @@ func compare(ctx context.Context, in *cacheReader, dir string, opts Options) (Up
 }
 
 func (c *comparer) visit(_ context.Context, r *record) error {
-	e, err := c.in.next()
-	if err != nil {
-		return errChanged
-	}
-	c.face = appendFace(c.face[:0], c.prev, r)
-	c.prev = r.hdr.Name
-	if !bytes.Equal(c.face, e.face) {
+	e, ok := c.in.match(r)
+	if !ok {
 		return errChanged
 	}
 	s := sample{c.walk.dir, strings.TrimPrefix(r.hdr.Name, c.walk.prefix), r.st, e.piece}

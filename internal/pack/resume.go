@@ -1,7 +1,6 @@
 package pack
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"sort"
@@ -36,8 +35,6 @@ type resume struct {
 
 	in   *cacheReader // of the entries as they were
 	left int          // of these, before the mark
-	prev string
-	face []byte
 }
 
 // errMoved is of a pack that began behind something that has changed meanwhile.
@@ -102,13 +99,8 @@ func (r *resume) around(p *packer, n *notes, pack visitor) visitor {
 			return pack(ctx, rec)
 		}
 		r.left--
-		e, err := r.in.next()
-		if err != nil {
-			return errMoved
-		}
-		r.face = appendFace(r.face[:0], r.prev, rec)
-		r.prev = rec.hdr.Name
-		if !bytes.Equal(r.face, e.face) {
+		e, ok := r.in.match(rec)
+		if !ok {
 			return errMoved
 		}
 		p.pass(rec)
