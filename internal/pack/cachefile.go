@@ -188,10 +188,18 @@ func openCache(path, key string) (*cacheReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &cacheReader{file: f, in: bufio.NewReader(f), left: f.Size()}
+	r, err := readCache(f, key)
+	if err != nil {
+		f.Close()
+	}
+	return r, err
+}
+
+// readCache reads a file from its start.
+func readCache(f *cachefile.File, key string) (*cacheReader, error) {
+	r := &cacheReader{file: f, in: bufio.NewReader(io.NewSectionReader(f, 0, f.Size())), left: f.Size()}
 	kind, found, err := r.section()
 	if err != nil || kind != sectionKey || string(found) != key {
-		r.close()
 		return nil, cachefile.ErrUnusable
 	}
 	return r, nil

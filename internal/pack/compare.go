@@ -53,15 +53,15 @@ func compare(ctx context.Context, in *cacheReader, dir string, opts Options) (Up
 	case err != nil:
 		return Uploaded{}, nil, err
 	case res.Partial, res.Dockerfile != fingerprint(report.Dockerfile):
-		return Uploaded{}, &beginning{of: res}, errChanged
+		return Uploaded{}, &beginning{of: res, file: in.file}, errChanged
 	}
 	for _, s := range c.picked {
 		if err := s.piece.check(s.dir, s.name, s.st); err != nil {
-			return Uploaded{}, &beginning{of: res}, fmt.Errorf("%q: %w", jobs.Clip(s.name), err)
+			return Uploaded{}, &beginning{of: res, file: in.file}, fmt.Errorf("%q: %w", jobs.Clip(s.name), err)
 		}
 	}
 	if differs != nil {
-		return Uploaded{}, &beginning{c.same, res}, differs
+		return Uploaded{}, &beginning{c.same, res, in.file}, differs
 	}
 	report.Blob = artifacts.Blob{Digest: res.Digest, Size: res.Size}
 	report.Files, report.Bytes = res.Files, res.Bytes

@@ -71,8 +71,8 @@ func remembered(cacheDir, dir string, opts Options) *memory {
 }
 
 // recall returns what came of the last pack, when the tree has not changed since then; else
-// the beginning of it that has not, nil when nothing is known. wrong is what a user has to know
-// of the cache.
+// the beginning of it that has not, which has to be closed, nil when nothing is known. wrong is
+// what a user has to know of the cache.
 func (m *memory) recall(ctx context.Context, dir string, opts Options) (last Uploaded, same *beginning, wrong error) {
 	if m == nil || !isOwn(filepath.Dir(m.path)) {
 		return Uploaded{}, nil, nil
@@ -81,11 +81,14 @@ func (m *memory) recall(ctx context.Context, dir string, opts Options) (last Upl
 	if err != nil {
 		return Uploaded{}, nil, nil // the next pack replaces it
 	}
-	defer in.close()
 	last, same, err = compare(ctx, in, dir, opts)
 	if errors.Is(err, errDeceived) {
 		m.forget()
+		in.close()
 		return Uploaded{}, nil, err
+	}
+	if same == nil {
+		in.close()
 	}
 	cachefile.Used(m.path, time.Now())
 	return last, same, nil

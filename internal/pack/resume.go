@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
+	"github.com/slipway-farm/slipway/internal/cachefile"
 )
 
 // markEvery is after how many bytes of an archive a mark is kept.
@@ -20,10 +21,18 @@ type mark struct {
 	Hash []byte `json:"hash"`
 }
 
-// beginning is what at the beginning of a tree is as it was: so many entries of a pack.
+// beginning is what at the beginning of a tree is as it was: so many entries of a pack. It has the
+// cache file, which another pack may have replaced by now.
 type beginning struct {
 	entries int
 	of      result
+	file    *cachefile.File
+}
+
+func (b *beginning) close() {
+	if b != nil {
+		b.file.Close()
+	}
 }
 
 // resume is a pack that begins at a mark: what comes before is not read again.
@@ -61,16 +70,10 @@ func (m *memory) resume(b *beginning, known artifacts.Known) *resume {
 	r.from = *marks[first-1]
 	r.left = r.from.Entries
 	var err error
-	if r.in, err = openCache(m.path, m.key); err != nil {
-		return nil // another pack has replaced it
+	if r.in, err = readCache(b.file, m.key); err != nil {
+		return nil
 	}
 	return r
-}
-
-func (r *resume) close() {
-	if r != nil {
-		r.in.close()
-	}
 }
 
 // mark is where the pack begins, the zero mark for the beginning.

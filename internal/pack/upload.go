@@ -62,6 +62,7 @@ func Upload(ctx context.Context, store *artifacts.Blobs, dir string, opts Upload
 	opts.Pack.Check = once(opts.Pack.Check)
 	m := remembered(opts.CacheDir, dir, opts.Pack)
 	last, same, wrong := m.recall(ctx, dir, opts.Pack)
+	defer same.close()
 	if last.Unchanged {
 		had, err := store.Has(ctx, last.Report.Digest)
 		if err != nil {
@@ -97,7 +98,6 @@ func Upload(ctx context.Context, store *artifacts.Blobs, dir string, opts Upload
 // not read.
 func (m *memory) pack(ctx context.Context, store *artifacts.Blobs, dir string, opts UploadOptions, known artifacts.Known, same *beginning) (Uploaded, error) {
 	r := m.resume(same, known)
-	defer r.close()
 	n, forgetful := m.begin()
 	defer n.drop()
 	if n != nil && r != nil {
@@ -107,6 +107,7 @@ func (m *memory) pack(ctx context.Context, store *artifacts.Blobs, dir string, o
 	if err != nil {
 		return Uploaded{}, err
 	}
+	same.close() // Windows does not replace a file that is open
 	if err := errors.Join(forgetful, m.keep(n, up)); err != nil {
 		up.Warnings = append(up.Warnings, fmt.Sprintf("the directory is not remembered for the next time (--no-cache-dir does without): %v", err))
 	}
