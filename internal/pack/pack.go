@@ -110,6 +110,9 @@ func write(ctx context.Context, w io.Writer, dir string, opts Options, n *notes,
 	if err := (&walk{opts: opts, report: &report, visit: visit, leave: r.mark().Entries}).context(ctx, dir); err != nil {
 		return Report{}, err
 	}
+	if r != nil && r.left > 0 {
+		return Report{}, errMoved // the tree ends before the mark
+	}
 	if err := p.end(); err != nil {
 		return Report{}, err
 	}

@@ -141,3 +141,29 @@ func TestResumeMoves(t *testing.T) {
 	}
 	d.stored(up)
 }
+
+// So is a tree of which the end is gone by then.
+func TestResumeShrinks(t *testing.T) {
+	t.Parallel()
+	noiseOf := rand.NewChaCha8([32]byte{4})
+	files := map[string]string{}
+	for i := range 1200 {
+		files[fmt.Sprintf("%s/f%04d", []string{"a", "z"}[i/600], i)] = noise(noiseOf, 30_000)
+	}
+	d := newDesk(t, files)
+	d.settled()
+	d.write("z/f1199", noise(noiseOf, 30_000))
+	gone := false
+	d.opts.Pack.Progress = func(pack.Report) {
+		if !gone {
+			gone = true
+			d.must(os.RemoveAll(d.path("z")))
+			d.must(os.Mkdir(d.path("z"), 0o755))
+		}
+	}
+	up := d.upload(false)
+	if !gone || up.Unread != 0 {
+		t.Errorf("%d bytes were not read, and some of their files are gone", up.Unread)
+	}
+	d.stored(up)
+}
