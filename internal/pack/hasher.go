@@ -3,6 +3,7 @@ package pack
 import (
 	"crypto/sha256"
 	"encoding"
+	"errors"
 	"fmt"
 	"hash"
 
@@ -42,8 +43,10 @@ func newHasher(at mark) (*hasher, error) {
 func (h *hasher) run() {
 	defer close(h.ended)
 	for w := range h.work {
-		if w.mark != nil && h.err == nil {
-			w.mark.Hash, h.err = h.hash.(encoding.BinaryMarshaler).MarshalBinary()
+		if w.mark != nil {
+			var err error
+			w.mark.Hash, err = h.hash.(encoding.BinaryMarshaler).MarshalBinary()
+			h.err = errors.Join(h.err, err)
 			continue
 		}
 		h.hash.Write(w.bytes)

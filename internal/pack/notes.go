@@ -143,8 +143,10 @@ func (n *notes) flush() {
 
 // keep is the end of a pack that was successful.
 func (n *notes) keep(res result) error {
-	if res.Partial, res.Marks = n.unsettled, n.marks; n.unsettled {
-		res.Marks, res.Chunks = nil, nil
+	if n.unsettled {
+		res.Partial, res.Chunks = true, nil
+	} else {
+		res.Marks = n.marks
 	}
 	if n.flush(); n.err == nil {
 		n.err = n.out.keep(res)

@@ -37,7 +37,7 @@ func (b *beginning) close() {
 
 // resume is a pack that begins at a mark: what comes before is not read again.
 type resume struct {
-	from mark
+	marks []*mark // up to that one
 	// chunks are before the mark or around it, and in the store; to is where they end.
 	chunks artifacts.Index
 	to     int64
@@ -67,12 +67,11 @@ func (m *memory) resume(b *beginning, known artifacts.Known) *resume {
 	if first == 0 {
 		return nil
 	}
-	r.from = *marks[first-1]
-	r.left = r.from.Entries
-	var err error
-	if r.in, err = readCache(b.file, m.key); err != nil {
+	in, err := readCache(b.file, m.key)
+	if err != nil {
 		return nil
 	}
+	r.marks, r.in, r.left = marks[:first], in, marks[first-1].Entries
 	return r
 }
 
@@ -81,7 +80,7 @@ func (r *resume) mark() mark {
 	if r == nil {
 		return mark{}
 	}
-	return r.from
+	return *r.marks[len(r.marks)-1]
 }
 
 // kept are the chunks that are not cut again, and where they end.
@@ -131,13 +130,4 @@ func (n *notes) marking(p *packer, pack visitor) visitor {
 		n.marks = append(n.marks, m)
 		return nil
 	}
-}
-
-// marksBefore are the marks that stay when a pack begins at one of them.
-func (b *beginning) marksBefore(at mark) []*mark {
-	if b == nil {
-		return nil
-	}
-	last := sort.Search(len(b.of.Marks), func(i int) bool { return b.of.Marks[i].At > at.At })
-	return b.of.Marks[:last]
 }

@@ -101,7 +101,7 @@ func (m *memory) pack(ctx context.Context, store *artifacts.Blobs, dir string, o
 	n, forgetful := m.begin()
 	defer n.drop()
 	if n != nil && r != nil {
-		n.marks = same.marksBefore(r.mark())
+		n.marks = r.marks
 	}
 	up, err := pack(ctx, store, dir, opts, n, known, r)
 	if err != nil {
