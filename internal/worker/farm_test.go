@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -282,6 +283,9 @@ func (f *farm) empty() {
 	f.eventually("containers and spool files are gone", func() bool {
 		spools, err := os.ReadDir(filepath.Join(f.state, "spool"))
 		return len(f.engine.Containers()) == 0 && (err != nil || len(spools) == 0)
+	}, func() string {
+		spools, err := os.ReadDir(filepath.Join(f.state, "spool"))
+		return fmt.Sprintf("there are %+v and %v (%v)", f.engine.Containers(), spools, err)
 	})
 }
 

@@ -414,6 +414,25 @@ func TestServiceEndOutlastsTheStore(t *testing.T) {
 	})
 }
 
+// A round that finds a service gone from the store just as its end is recorded takes nothing
+// from what follows: the container goes at once.
+func TestServiceEndSeenEarly(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *farm) {
+		f.at = func(_ context.Context, c faults.Call) error {
+			if c.Name == "endservice" && c.After {
+				time.Sleep(11 * time.Second) // in which there are rounds
+			}
+			return nil
+		}
+		f.start(renewals)
+		f.ended(f.submit(served("sleep 10", time.Hour)))
+		time.Sleep(25 * time.Second)
+		if left := f.engine.Containers(); len(left) > 0 {
+			t.Errorf("its container was left: %+v", left)
+		}
+	})
+}
+
 // A store that loses its last second takes a service for one that is up whose container
 // is gone: what became of it is recorded once more, and is not a loss.
 func TestServiceEndThatTheStoreForgot(t *testing.T) {
