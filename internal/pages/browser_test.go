@@ -118,8 +118,15 @@ func (b *tab) click(css string) {
 	b.t.Helper()
 	ctx, end := context.WithTimeout(b.ctx, patience)
 	defer end()
-	if err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(css))); err != nil {
-		b.t.Fatalf("click %s: %v", css, err)
+	for {
+		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(css)))
+		if err == nil {
+			return
+		}
+		// A page may put another element in its place after the browser found this one.
+		if !strings.Contains(err.Error(), "Could not find node") {
+			b.t.Fatalf("click %s: %v", css, err)
+		}
 	}
 }
 
