@@ -30,6 +30,20 @@ func (b *Blobs) openChunks(ctx context.Context, digest string) (io.ReadCloser, e
 	return r, nil
 }
 
+// OpenFrom streams zstd data of a blob in chunks from a byte of its content on, or from a little
+// before: from is where. Of a blob that is not in chunks, or not there, it returns ErrNotFound.
+func (b *Blobs) OpenFrom(ctx context.Context, digest string, at int64) (data io.ReadCloser, from int64, err error) {
+	x, err := b.Index(ctx, digest)
+	if err != nil {
+		return nil, 0, err
+	}
+	for len(x) > 1 && from+x[0].Size <= at {
+		from += x[0].Size
+		x = x[1:]
+	}
+	return b.chunksOf(ctx, digest, x), from, nil
+}
+
 // chunksOf reads the chunks of a blob. None is opened yet.
 func (b *Blobs) chunksOf(ctx context.Context, digest string, x Index) *chunkReader {
 	r := &chunkReader{digest: digest, index: x, open: b.openChunk}

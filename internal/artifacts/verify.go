@@ -2,6 +2,7 @@ package artifacts
 
 import (
 	"crypto/sha256"
+	"encoding"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -57,6 +58,34 @@ func VerifyBeside(r io.Reader, want Blob) *Verifier {
 // besideFrom is how many bytes are hashed where they are read: for less a goroutine is not worth it.
 const besideFrom = 4 << 20
 
+// Midway is the state of a [Verifier] in the middle of a blob.
+type Midway struct {
+	// At is how many bytes have passed.
+	At int64
+	// Hash is the state of their SHA-256.
+	Hash []byte
+}
+
+// Midway returns the state so far.
+func (v *Verifier) Midway() (Midway, error) {
+	v.pause()
+	state, err := v.hash.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		return Midway{}, fmt.Errorf("keep the state of a digest: %w", err)
+	}
+	return Midway{At: v.n, Hash: state}, nil
+}
+
+// Resume has the Verifier go on from the state of another one: its reader yields what comes
+// after that.
+func (v *Verifier) Resume(m Midway) error {
+	if err := v.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(m.Hash); err != nil {
+		return fmt.Errorf("go on with a digest: %w", err)
+	}
+	v.n = m.At
+	return nil
+}
+
 // Close ends the hashing.
 func (v *Verifier) Close() { v.finish() }
 
@@ -76,14 +105,20 @@ func (v *Verifier) write(p []byte) {
 	}
 }
 
-// finish waits until all that passed is hashed.
+// finish ends the hashing beside the reader.
 func (v *Verifier) finish() {
+	v.pause()
+	v.beside = false
+}
+
+// pause waits until all that passed is hashed.
+func (v *Verifier) pause() {
 	if v.belt == nil {
 		return
 	}
 	v.belt.end(true)
 	<-v.hashed
-	v.belt, v.beside = nil, false
+	v.belt = nil
 }
 
 // Read implements io.Reader.

@@ -6,10 +6,10 @@ import (
 	"github.com/slipway-farm/slipway/internal/artifacts"
 )
 
-// Keep stores content as a context is stored: large content in chunks.
-func Keep(t testing.TB, blobs *artifacts.Blobs, content []byte) artifacts.Blob {
+// Keep stores content as a context is stored: large content in chunks, of which some may be known.
+func Keep(t testing.TB, blobs *artifacts.Blobs, content []byte, known ...artifacts.Known) artifacts.Blob {
 	t.Helper()
-	c, err := blobs.Cut(t.TempDir(), artifacts.Known{})
+	c, err := blobs.Cut(t.TempDir(), append(known, artifacts.Known{})[0])
 	if err != nil {
 		t.Fatal(err)
 	}
