@@ -9,6 +9,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
 
@@ -29,4 +30,12 @@ type Source interface {
 // it has to be read once more; else the error, if there is one, says what is wrong.
 type Doubting interface {
 	Doubt(ctx context.Context, c jobs.Context) (again bool, err error)
+}
+
+// Chunked is a Source that has contexts in chunks.
+type Chunked interface {
+	// Chunks lists the chunks of a context's plain tar, none when it has them in one piece.
+	Chunks(ctx context.Context, c jobs.Context) (artifacts.Index, error)
+	// OpenFrom is Open from a byte of the plain tar on, or from a little before: from is where.
+	OpenFrom(ctx context.Context, c jobs.Context, at int64) (r io.ReadCloser, from int64, err error)
 }

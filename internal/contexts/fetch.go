@@ -85,7 +85,8 @@ func (f *Fetcher) Fetch(ctx context.Context, c jobs.Context, dockerfile string) 
 	if got, err := f.recall(ctx, src, c, p, dockerfile); got != nil || err != nil {
 		return got, err
 	}
-	got, sum, err := f.read(ctx, src, c, p, dockerfile)
+	chunks := f.chunks(ctx, src, c, p)
+	got, sum, err := f.first(ctx, src, c, p, dockerfile, chunks)
 	if d, ok := src.(Doubting); ok && inDoubt(err) && !saysItself(err) {
 		again, found := d.Doubt(ctx, c)
 		if found != nil {
@@ -96,7 +97,7 @@ func (f *Fetcher) Fetch(ctx context.Context, c jobs.Context, dockerfile string) 
 		}
 	}
 	if err == nil {
-		if err := f.remember(got, p, dockerfile); err != nil {
+		if err := errors.Join(f.remember(got, p, dockerfile, chunks), f.begins(got, p, dockerfile, chunks)); err != nil {
 			f.opts.Log.WarnContext(ctx, "a verdict about a context was not kept; the next job reads it again", "err", err)
 		}
 		return got, nil
@@ -158,6 +159,14 @@ func (f *Fetcher) unknown(scheme string) *jobs.Failure {
 		"contexts of scheme %q are not allowed; allowed are %s", jobs.Clip(scheme), cmp.Or(strings.Join(known, ", "), "none"))
 }
 
+// first is read, or less than that when the context begins like another one.
+func (f *Fetcher) first(ctx context.Context, src Source, c jobs.Context, p pass, dockerfile string, chunks artifacts.Index) (*Fetched, *sum, error) {
+	if got := f.resume(ctx, src, c, p, dockerfile, chunks); got != nil {
+		return got, nil, nil
+	}
+	return f.read(ctx, src, c, p, dockerfile)
+}
+
 // read makes the first pass. When it fails, the sum of what came over a network
 // is returned, too.
 func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, dockerfile string) (got *Fetched, s *sum, err error) {
@@ -185,7 +194,7 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 			noted.close()
 		}
 	}()
-	p.find, p.keep, p.carry = newFinder(dockerfile), k, noted
+	p.find, p.keep, p.carry, p.noted = newFinder(dockerfile), k, noted, noted
 	stream, err := readAll(ctx, first, p)
 	if err != nil {
 		if inDoubt(err) {
@@ -195,7 +204,7 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 	}
 	got = &Fetched{Judged: stream.judged(), keep: k}
 	same := stream.sums.sum()
-	p.same, p.keep, p.carry = &same, nil, nil
+	p.same, p.keep, p.carry, p.noted = &same, nil, nil, nil
 	if got.Dockerfile, err = followDockerfile(ctx, k.again, p); err != nil {
 		return nil, nil, err
 	}

@@ -33,7 +33,19 @@ type index struct {
 	files   int       // of these, regular ones
 	bytes   int64     // in regular files
 	time    time.Time // of all entries
+	// marks are where the judging of another context may begin, if it begins like this one.
+	marks []mark
 }
+
+// mark is a place between two entries of a context.
+type mark struct {
+	// Entries and Headers are how many come before it: some headers are of no entry.
+	Entries, Headers int
+	artifacts.Midway
+}
+
+// markEvery is after how many bytes in files there is a mark.
+const markEvery = 16 << 20
 
 // indexer notes the entries of a context while they go by, in a temporary file, so that
 // memory does not follow their number. Some archives say what a list of files cannot: then
@@ -47,6 +59,10 @@ type indexer struct {
 	size    int64 // of the index in bytes
 	files   int
 	bytes   int64
+	verify  *artifacts.Verifier // of what goes by
+	look    *Inspector          // of its headers
+	marks   []mark
+	marked  int64 // the bytes before the last mark
 	last    string
 	mixed   bool // the order is not that of a walk
 	time    time.Time
@@ -116,12 +132,26 @@ func (x *indexer) Write(p []byte) (int, error) { return x.hash.Write(p) }
 
 // end notes the entry that went by.
 func (x *indexer) end() error {
+	if x.now.Mode.IsRegular() {
+		x.hash.Sum(x.now.Digest[:0])
+	}
+	if err := x.note(); err != nil || x.bytes < x.marked+markEvery {
+		return err
+	}
+	m := mark{Entries: x.entries, Headers: x.look.n}
+	var err error
+	m.Midway, err = x.verify.Midway()
+	x.marks, x.marked = append(x.marks, m), x.bytes
+	return err
+}
+
+// note notes the entry that begin has taken.
+func (x *indexer) note() error {
 	f := x.now
 	if x.unfit != "" || f.Path == "" || f.Path == "." {
 		return nil
 	}
 	if f.Mode.IsRegular() {
-		x.hash.Sum(f.Digest[:0])
 		x.files++
 		x.bytes += f.Size
 	}
@@ -147,7 +177,7 @@ func (x *indexer) index() (t *index, unfit string, err error) {
 	if err := x.out.Flush(); err != nil {
 		return nil, "", fmt.Errorf("note the entries of the context: %w", err)
 	}
-	t = &index{data: x.rec, entries: x.entries, files: x.files, bytes: x.bytes, time: x.time}
+	t = &index{data: x.rec, entries: x.entries, files: x.files, bytes: x.bytes, time: x.time, marks: x.marks}
 	if !x.timed {
 		t.time = FileTime()
 	}

@@ -51,8 +51,12 @@ type pass struct {
 	limits Limits
 	// find looks for the Dockerfile; nil looks for none.
 	find *finder
-	// carry takes the entries with what is in them; nil for no taker.
+	// noted takes the entries of the first pass; carry takes them with what is in them. nil
+	// for no taker.
+	noted *indexer
 	carry carrying
+	// midway is where the pass begins, nil for the beginning.
+	midway *midway
 	// rewrite hands the archive on under headers of our own, without the paths in
 	// drop and what is below them.
 	rewrite bool
@@ -86,6 +90,12 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 	if format != formatTar && p.same == nil {
 		src.most = limits.Compressed
 	}
+	if p.midway != nil {
+		if err := p.midway.enter(plain, &limits); err != nil {
+			_ = s.Close()
+			return nil, s.failure(err)
+		}
+	}
 	// What was read before is within the limits, and may be packed otherwise now.
 	in := io.Reader(&limiter{r: plain, limits: limits, raw: src, compressed: format != formatTar && p.same == nil})
 	if p.same == nil {
@@ -107,6 +117,15 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 		return err
 	})
 	s.look = newInspector(limits, p.of, p.find)
+	if p.midway != nil {
+		if err := p.midway.resume(s.verify, checked, s.look, p.noted); err != nil {
+			_ = s.Close()
+			return nil, s.failure(err)
+		}
+	}
+	if p.noted != nil {
+		p.noted.verify, p.noted.look = s.verify, s.look
+	}
 	if !p.rewrite {
 		walk := newWalker(checked, s.look)
 		walk.carry = p.carry

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/cachefile"
 	"github.com/slipway-farm/slipway/internal/jobs"
 )
@@ -40,6 +41,9 @@ type verdict struct {
 	Files   int
 	Bytes   int64
 	Time    time.Time
+	// Marks are where the judging of a context with the same Chunks at its beginning may begin.
+	Marks  []mark          `json:",omitempty"`
+	Chunks artifacts.Index `json:",omitempty"`
 }
 
 // verdictKey names what is judged and everything on which the verdict depends. "" is of what
@@ -118,14 +122,27 @@ func (k kept) Reader() (io.Reader, error) {
 
 func (k kept) Close() { k.file.Close() }
 
-// remember keeps the verdict about a context.
-func (f *Fetcher) remember(got *Fetched, p pass, dockerfile string) error {
+// marks are where the judging of a context may begin that begins like c. What c has warnings about
+// is not to be seen in its index.
+func (c *Fetched) marks() []mark {
+	if c.tree == nil || len(c.Warnings) > 0 {
+		return nil
+	}
+	return c.tree.marks
+}
+
+// remember keeps the verdict about a context, which is stored in chunks unless there are none.
+func (f *Fetcher) remember(got *Fetched, p pass, dockerfile string, chunks artifacts.Index) error {
 	key := f.verdictKey(p, dockerfile)
 	if key == "" || got.tree == nil {
 		return nil
 	}
 	x := got.tree
-	text, err := json.Marshal(verdict{key, got.Judged, x.from, x.entries, x.files, x.bytes, x.time})
+	v := verdict{Key: key, Judged: got.Judged, From: x.from, Entries: x.entries, Files: x.files, Bytes: x.bytes, Time: x.time}
+	if v.Marks = got.marks(); len(v.Marks) > 0 {
+		v.Chunks = chunks
+	}
+	text, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode the verdict about a context: %w", err)
 	}

@@ -4,6 +4,7 @@ package cassource
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -21,11 +22,14 @@ type Source struct{ store Store }
 type Store interface {
 	Open(ctx context.Context, digest string) (io.ReadCloser, error)
 	Doubt(ctx context.Context, digest string) (again bool, err error)
+	Index(ctx context.Context, digest string) (artifacts.Index, error)
+	OpenFrom(ctx context.Context, digest string, at int64) (data io.ReadCloser, from int64, err error)
 }
 
 var (
 	_ contexts.Source   = Source{}
 	_ contexts.Doubting = Source{}
+	_ contexts.Chunked  = Source{}
 )
 
 // New returns a source of what is in store.
@@ -59,6 +63,20 @@ func (s Source) Doubt(ctx context.Context, c jobs.Context) (again bool, err erro
 		return false, artifacts.StoreFailure(err, c.Ref)
 	}
 	return again, nil
+}
+
+// Chunks implements contexts.Chunked.
+func (s Source) Chunks(ctx context.Context, c jobs.Context) (artifacts.Index, error) {
+	x, err := s.store.Index(ctx, strings.TrimPrefix(c.Ref, artifacts.SchemeCAS+":"))
+	if errors.Is(err, artifacts.ErrNotFound) {
+		return nil, nil
+	}
+	return x, err
+}
+
+// OpenFrom implements contexts.Chunked.
+func (s Source) OpenFrom(ctx context.Context, c jobs.Context, at int64) (io.ReadCloser, int64, error) {
+	return s.store.OpenFrom(ctx, strings.TrimPrefix(c.Ref, artifacts.SchemeCAS+":"), at)
 }
 
 // reader says of the store's errors what they are about.
