@@ -194,7 +194,7 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 			noted.close()
 		}
 	}()
-	p.find, p.keep, p.carry, p.noted = newFinder(dockerfile), k, noted, noted
+	p.find, p.keep, p.noted = newFinder(dockerfile), k, noted
 	stream, err := readAll(ctx, first, p)
 	if err != nil {
 		if inDoubt(err) {
@@ -204,7 +204,7 @@ func (f *Fetcher) read(ctx context.Context, src Source, c jobs.Context, p pass, 
 	}
 	got = &Fetched{Judged: stream.judged(), keep: k}
 	same := stream.sums.sum()
-	p.same, p.keep, p.carry, p.noted = &same, nil, nil, nil
+	p.same, p.keep, p.noted = &same, nil, nil
 	if got.Dockerfile, err = followDockerfile(ctx, k.again, p); err != nil {
 		return nil, nil, err
 	}

@@ -137,7 +137,7 @@ func (f *Fetcher) goOn(ctx context.Context, src Source, c jobs.Context, p pass, 
 	}
 	noted.marks = slices.Clip(marks)
 	m.skip = m.At - from
-	p.find, p.carry, p.noted, p.midway = newFinder(name), noted, noted, m
+	p.find, p.noted, p.midway = newFinder(name), noted, m
 	stream, err := readAll(ctx, &source{r: raw}, p)
 	if err != nil {
 		noted.close()
@@ -158,7 +158,7 @@ func (f *Fetcher) goOn(ctx context.Context, src Source, c jobs.Context, p pass, 
 		noted.close()
 		return nil, err
 	}
-	p.find, p.carry, p.noted, p.midway, p.rewrite = nil, nil, nil, nil, true
+	p.find, p.noted, p.midway, p.rewrite = nil, nil, nil, true
 	got.again = p
 	return got, nil
 }

@@ -51,10 +51,10 @@ type pass struct {
 	limits Limits
 	// find looks for the Dockerfile; nil looks for none.
 	find *finder
-	// noted takes the entries of the first pass; carry takes them with what is in them. nil
+	// carry takes the entries with what is in them, and noted is what does so in a first pass; nil
 	// for no taker.
-	noted *indexer
 	carry carrying
+	noted *indexer
 	// midway is where the pass begins, nil for the beginning.
 	midway *midway
 	// rewrite hands the archive on under headers of our own, without the paths in
@@ -125,6 +125,7 @@ func newStream(ctx context.Context, src *source, p pass) (*Stream, error) {
 	}
 	if p.noted != nil {
 		p.noted.verify, p.noted.look = s.verify, s.look
+		p.carry = p.noted
 	}
 	if !p.rewrite {
 		walk := newWalker(checked, s.look)
