@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -207,7 +208,7 @@ const treeWorkerEnv = "SLIPWAY_TEST_TREE_WORKER"
 
 func treeWorker(ctx context.Context, host *hosttest.Host, dir string, seed uint64, builds int) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestTreeWorker$", "-test.count=1")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d %d", treeWorkerEnv, host.DockerHost(), dir, seed, builds))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d %d", treeWorkerEnv, host.DockerHost(), dir, seed, builds), "TMPDIR="+filepath.Dir(dir)) // what it cannot remove goes with the test
 	return cmd
 }
 
