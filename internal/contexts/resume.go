@@ -3,11 +3,11 @@ package contexts
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/slipway-farm/slipway/internal/artifacts"
 	"github.com/slipway-farm/slipway/internal/cachefile"
@@ -64,15 +64,11 @@ func (f *Fetcher) begun(p pass, name string, chunks artifacts.Index) (file *cach
 		return nil, v, 0, err
 	}
 	defer note.Close()
-	text, err := io.ReadAll(io.NewSectionReader(note, 0, note.Size()))
+	digest, err := io.ReadAll(io.NewSectionReader(note, 0, note.Size()))
 	if err != nil {
 		return nil, v, 0, err
 	}
-	var of artifacts.Blob
-	if err := json.Unmarshal(text, &of); err != nil {
-		return nil, v, 0, err
-	}
-	p.of.Digest = of.Digest
+	p.of.Digest = string(digest)
 	key := f.verdictKey(p, name)
 	if file, err = cachefile.Open(f.verdictPath(key), verdictFormat); err != nil {
 		return nil, v, 0, err
@@ -93,19 +89,7 @@ func (f *Fetcher) begins(got *Fetched, p pass, name string, chunks artifacts.Ind
 	if len(chunks) == 0 || len(got.marks()) == 0 {
 		return nil
 	}
-	text, err := json.Marshal(got.Blob)
-	var w *cachefile.Writer
-	if err == nil {
-		w, err = cachefile.Create(f.beginningPath(p, name, chunks), beginningFormat)
-	}
-	if err != nil {
-		return fmt.Errorf("keep how a context begins: %w", err)
-	}
-	defer w.Drop()
-	if _, err = w.Write(text); err == nil {
-		err = w.Keep()
-	}
-	if err != nil {
+	if err := keepFile(f.beginningPath(p, name, chunks), beginningFormat, strings.NewReader(got.Digest)); err != nil {
 		return fmt.Errorf("keep how a context begins: %w", err)
 	}
 	return nil

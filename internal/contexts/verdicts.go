@@ -150,21 +150,26 @@ func (f *Fetcher) remember(got *Fetched, p pass, dockerfile string, chunks artif
 	if err == nil {
 		err = os.MkdirAll(f.opts.VerdictsDir, 0o700)
 	}
-	var w *cachefile.Writer
 	if err == nil {
-		w, err = cachefile.Create(f.verdictPath(key), verdictFormat)
-	}
-	if err != nil {
-		return fmt.Errorf("keep the verdict about a context: %w", err)
-	}
-	defer w.Drop()
-	text = append(binary.AppendUvarint(nil, uint64(len(text))), text...)
-	if _, err = io.Copy(w, io.MultiReader(bytes.NewReader(text), index)); err == nil {
-		err = w.Keep()
+		text = append(binary.AppendUvarint(nil, uint64(len(text))), text...)
+		err = keepFile(f.verdictPath(key), verdictFormat, io.MultiReader(bytes.NewReader(text), index))
 	}
 	if err != nil {
 		return fmt.Errorf("keep the verdict about a context: %w", err)
 	}
 	cachefile.Tidy(f.opts.VerdictsDir, verdictBounds(), time.Now())
 	return nil
+}
+
+// keepFile keeps a file with what r yields.
+func keepFile(path, format string, r io.Reader) error {
+	w, err := cachefile.Create(path, format)
+	if err != nil {
+		return err
+	}
+	defer w.Drop()
+	if _, err := io.Copy(w, r); err != nil {
+		return err
+	}
+	return w.Keep()
 }

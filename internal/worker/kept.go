@@ -178,7 +178,7 @@ func (s *keptService) run() {
 	switch {
 	case err == nil:
 		s.log.InfoContext(ctx, "kept service ended", "outcome", s.end.Status.String())
-		s.cleanUp(s.w.serving)
+		s.cleanUp(s.w.serving) // the follower itself may have been dropped when it was reporting
 	case errors.Is(err, errDropped), errors.Is(err, jobs.ErrStale), errors.Is(err, jobs.ErrNotFound):
 		s.log.WarnContext(ctx, "gave up a kept service", "err", err)
 		s.letGo()
